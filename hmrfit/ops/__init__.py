@@ -1,0 +1,1 @@
+"""Pure functions of tensors. They take any leading dimensions and leave their inputs as they were."""

@@ -1,0 +1,143 @@
+"""Rotations as matrices, rotation vectors, 6D columns and quaternions.
+
+    exp(v) = I + a [v]x + b [v]x²,   a = sin|v| / |v|,   b = (1 - cos|v|) / |v|²          (Rodrigues)
+    log exp(v) = v for |v| < π
+    exp(v + dv) = exp(v) exp(Jr(v) dv) + O(dv²)                                           (right Jacobian of SO(3))
+
+A rotation matrix multiplies column vectors. Every function takes any leading dimensions, and is finite, with finite
+forward and reverse derivatives, at v = 0: the coefficients switch to their series there.
+"""
+
+import torch
+from torch import Tensor
+
+SMALL_ANGLE_SQUARED = 1e-6
+"""Below this squared angle the series are used: their first dropped term is of order angle⁶ = 1e-18."""
+
+
+def hat(v: Tensor) -> Tensor:
+    """Cross-product matrix [v]x with [v]x w = v × w: (..., 3) -> (..., 3, 3)."""
+    x, y, z = v.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+
+
+def _series_or(squared: Tensor, closed_form, series) -> Tensor:
+    """`closed_form(angle)` away from zero, `series(angle²)` near it, safe to differentiate on both sides."""
+    small = squared < SMALL_ANGLE_SQUARED
+    angle = torch.where(small, torch.ones_like(squared), squared).sqrt()
+    return torch.where(small, series(torch.where(small, squared, torch.zeros_like(squared))), closed_form(angle))
+
+
+def rotvec_to_matrix(v: Tensor) -> Tensor:
+    """exp: rotation vectors (..., 3) in radians -> matrices (..., 3, 3)."""
+    squared = (v * v).sum(-1)
+    a = _series_or(squared, lambda t: t.sin() / t, lambda q: 1 - q / 6 + q * q / 120)
+    b = _series_or(squared, lambda t: (1 - t.cos()) / (t * t), lambda q: 0.5 - q / 24 + q * q / 720)
+    K = hat(v)
+    eye = torch.eye(3, dtype=v.dtype, device=v.device)
+    return eye + a[..., None, None] * K + b[..., None, None] * (K @ K)
+
+
+def matrix_to_quaternion(R: Tensor) -> Tensor:
+    """Matrices (..., 3, 3) -> unit quaternions (..., 4), real part first and not negative.
+
+    Of the four ways to divide (one per component), the one with the largest divisor is taken, so the result keeps its
+    precision at every angle.
+    """
+    m00, m01, m02, m10, m11, m12, m20, m21, m22 = R.flatten(-2).unbind(-1)
+    candidates = torch.stack(
+        [
+            torch.stack([1 + m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01], -1),
+            torch.stack([m21 - m12, 1 + m00 - m11 - m22, m10 + m01, m02 + m20], -1),
+            torch.stack([m02 - m20, m10 + m01, 1 - m00 + m11 - m22, m12 + m21], -1),
+            torch.stack([m10 - m01, m20 + m02, m21 + m12, 1 - m00 - m11 + m22], -1),
+        ],
+        -2,
+    )
+    best = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    index = best[..., None, None].expand(*best.shape, 1, 4)
+    q = candidates.gather(-2, index).squeeze(-2)
+    q = q / q.norm(dim=-1, keepdim=True)
+    return torch.where(q[..., :1] < 0, -q, q)
+
+
+def quaternion_to_matrix(q: Tensor) -> Tensor:
+    """Quaternions (..., 4), real part first, any length but zero -> matrices (..., 3, 3)."""
+    w, x, y, z = (q / q.norm(dim=-1, keepdim=True)).unbind(-1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def matrix_to_rotvec(R: Tensor) -> Tensor:
+    """log: matrices (..., 3, 3) -> rotation vectors (..., 3) with angle in [0, π].
+
+    Through the quaternion, v = 2 atan2(|u|, w) u/|u|, which keeps full precision near 0 and near π (the trace formula
+    loses half the digits at both).
+    """
+    q = matrix_to_quaternion(R)
+    w, u = q[..., 0], q[..., 1:]
+    squared = (u * u).sum(-1)
+    ratio = _series_or(squared, lambda s: 2 * torch.atan2(s, w) / s, lambda s2: 2 / w - 2 * s2 / (3 * w**3))
+    return ratio[..., None] * u
+
+
+def right_jacobian(v: Tensor) -> Tensor:
+    """Jr(v) (..., 3, 3) with exp(v + dv) = exp(v) exp(Jr dv):  I - b [v]x + c [v]x²,  c = (|v| - sin|v|)/|v|³."""
+    squared = (v * v).sum(-1)
+    b = _series_or(squared, lambda t: (1 - t.cos()) / (t * t), lambda q: 0.5 - q / 24 + q * q / 720)
+    c = _series_or(squared, lambda t: (t - t.sin()) / t**3, lambda q: 1 / 6 - q / 120 + q * q / 5040)
+    K = hat(v)
+    eye = torch.eye(3, dtype=v.dtype, device=v.device)
+    return eye - b[..., None, None] * K + c[..., None, None] * (K @ K)
+
+
+def right_jacobian_inverse(v: Tensor) -> Tensor:
+    """Jr(v)⁻¹ (..., 3, 3) with log(exp(v) exp(δ)) = v + Jr⁻¹ δ:  I + ½[v]x + d [v]x².
+
+    d = 1/|v|² - cot(|v|/2)/(2|v|), finite up to the edge |v| = 2π of its domain, so safe for every log.
+    """
+    squared = (v * v).sum(-1)
+    d = _series_or(squared, lambda t: 1 / (t * t) - 0.5 / (t * (0.5 * t).tan()), lambda q: 1 / 12 + q / 720)
+    K = hat(v)
+    eye = torch.eye(3, dtype=v.dtype, device=v.device)
+    return eye + 0.5 * K + d[..., None, None] * (K @ K)
+
+
+def rotation_6d_to_matrix(x: Tensor) -> Tensor:
+    """Two columns (..., 3, 2) -> matrices (..., 3, 3) by Gram-Schmidt (Zhou et al., CVPR 2019, eq. 15).
+
+    The shape is (..., 3, 2), never flat: published code flattens it in two different orders.
+    """
+    a1, a2 = x.unbind(-1)
+    b1 = torch.nn.functional.normalize(a1, dim=-1)
+    b2 = torch.nn.functional.normalize(a2 - (b1 * a2).sum(-1, keepdim=True) * b1, dim=-1)
+    return torch.stack([b1, b2, torch.linalg.cross(b1, b2, dim=-1)], -1)
+
+
+def matrix_to_rotation_6d(R: Tensor) -> Tensor:
+    """Matrices (..., 3, 3) -> their first two columns (..., 3, 2)."""
+    return R[..., :2].clone()
+
+
+def geodesic_angle(A: Tensor, B: Tensor) -> Tensor:
+    """Angle in radians (...) of AᵀB, in [0, π], precise at both ends."""
+    return matrix_to_rotvec(A.transpose(-1, -2) @ B).norm(dim=-1)
+
+
+def mirror(R: Tensor) -> Tensor:
+    """The rotation seen in a mirror across x = 0: M R M with M = diag(-1, 1, 1); in rotation vectors (x, -y, -z)."""
+    sign = torch.tensor([-1.0, 1.0, 1.0], dtype=R.dtype, device=R.device)
+    return R * sign[:, None] * sign
+
+
+def orthonormalize(R: Tensor) -> Tensor:
+    """The nearest rotation (..., 3, 3) in the Frobenius norm, by SVD with the determinant kept at +1."""
+    U, _, Vt = torch.linalg.svd(R)
+    sign = torch.ones_like(R[..., 0])
+    sign[..., 2] = torch.linalg.det(U @ Vt).sign()
+    return (U * sign[..., None, :]) @ Vt

@@ -1,0 +1,106 @@
+"""The nouns of the library: body parameters, body output, keypoints. Tensors with names, shapes and units, no behaviour
+beyond slicing, moving and checking. The camera has a file of its own.
+
+Shapes: B people, J joints, V vertices, K keypoints, S betas. Metres, radians, pixels of the full image.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
+
+
+class TensorRecord:
+    """What the records below share: applying one function to every tensor they hold."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same record with `function` applied to each tensor; None and names stay."""
+        changed = {f.name: function(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        return replace(self, **changed)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """As `Tensor.to`, for every tensor."""
+        return self.map(lambda t: t.to(*args, **kwargs))
+
+    def __getitem__(self, index: Any) -> Self:
+        """The people chosen by a slice, an index tensor or a mask; the leading dimension stays."""
+        if isinstance(index, int):
+            index = slice(index, index + 1 or None)
+        return self.map(lambda t: t[index])
+
+    @classmethod
+    def cat(cls, records: Sequence[Self]) -> Self:
+        """Several batches as one."""
+        first = records[0]
+        joined = {
+            f.name: torch.cat([getattr(r, f.name) for r in records])
+            for f in fields(first)
+            if isinstance(getattr(first, f.name), Tensor)
+        }
+        return replace(first, **joined)
+
+
+@dataclass(frozen=True)
+class BodyParams(TensorRecord):
+    """Θ without the camera. Rotation matrices, body -> camera for `global_orient`, child -> parent for the others."""
+
+    global_orient: Tensor  # (B, 3, 3)
+    body_pose: Tensor  # (B, J-1, 3, 3)
+    betas: Tensor  # (B, S)
+    transl: Tensor  # (B, 3) metres, added after posing
+
+    def __len__(self) -> int:
+        return self.transl.shape[0]
+
+    @property
+    def rotations(self) -> Tensor:
+        """All joints' rotations (B, J, 3, 3), the root first."""
+        return torch.cat([self.global_orient[:, None], self.body_pose], 1)
+
+    @classmethod
+    def from_rotvecs(cls, global_orient: Tensor, body_pose: Tensor, betas: Tensor, transl: Tensor) -> Self:
+        """From rotation vectors (B, 3) and (B, (J-1)*3) or (B, J-1, 3), as files and the smplx package hold them."""
+        body_pose = body_pose.reshape(body_pose.shape[0], -1, 3)
+        return cls(rotvec_to_matrix(global_orient.reshape(-1, 3)), rotvec_to_matrix(body_pose), betas, transl)
+
+    def to_rotvecs(self) -> tuple[Tensor, Tensor]:
+        """(global_orient (B, 3), body_pose (B, (J-1)*3)) as rotation vectors in radians."""
+        return matrix_to_rotvec(self.global_orient), matrix_to_rotvec(self.body_pose).flatten(1)
+
+
+@dataclass(frozen=True)
+class BodyOutput(TensorRecord):
+    """A posed body in the camera frame, metres."""
+
+    joints: Tensor  # (B, J, 3)
+    landmarks: Tensor  # (B, K, 3), in the order the body was asked for
+    vertices: Tensor | None = None  # (B, V, 3)
+
+
+@dataclass(frozen=True)
+class Keypoints(TensorRecord):
+    """2D keypoints in pixels of the full image, (0, 0) the corner of the top-left pixel. Confidence 0 means unseen."""
+
+    xy: Tensor  # (B, K, 2)
+    confidence: Tensor  # (B, K) in [0, 1]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return self.xy.shape[0]
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Least and greatest (x, y) over the keypoints with confidence: two (B, 2); NaN-free even where none is."""
+        seen = (self.confidence > 0)[..., None]
+        low = torch.where(seen, self.xy, torch.inf).amin(1)
+        high = torch.where(seen, self.xy, -torch.inf).amax(1)
+        nothing = ~seen.any(1)
+        return low.masked_fill(nothing, 0.0), high.masked_fill(nothing, 0.0)
+
+    def box_size(self) -> Tensor:
+        """(B,) the longest side of the bounding box of the visible keypoints, pixels: the unit of every percentage."""
+        low, high = self.bounds()
+        return (high - low).amax(-1)
