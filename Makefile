@@ -1,0 +1,46 @@
+# make demo | test | check | bench | clean.  Each makes its own .venv when there is none; nothing but Python is needed.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell \
+	$(name) -c "import sys, venv; print('$(name)' * ((3, 11) <= sys.version_info < (3, 14)))" 2>/dev/null)))
+TORCH_CPU := https://download.pytorch.org/whl/cpu
+PHOTOS := ../shared/photos
+
+.PHONY: demo test check bench clean
+.DEFAULT_GOAL := demo
+
+demo: $(VENV)/base.stamp
+	@$(BIN)/hmrfit demo -o out/demo
+
+test: $(VENV)/test.stamp
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/dev.stamp
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m pytest tests/test_layers.py
+
+bench: $(VENV)/test.stamp
+	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean:
+	@rm -rf $(VENV) build dist out *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What each kind of work needs, as extras of setup.py.
+$(VENV)/base.stamp: EXTRAS :=
+$(VENV)/test.stamp: EXTRAS := [test]
+$(VENV)/dev.stamp: EXTRAS := [test,dev]
+
+# torch without CUDA (200 MB instead of 3 GB) comes from its own index, where that can be reached.
+$(VENV)/%.stamp: setup.py pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing hmrfit$(EXTRAS) into $(VENV) ..."
+	@index=$$($(BIN)/python -c "import urllib.request as u; u.urlopen('$(TORCH_CPU)/torch/', timeout=5)" 2>/dev/null \
+		&& echo "--extra-index-url $(TORCH_CPU)"); \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$index -c constraints.txt -e '.$(EXTRAS)'
+	@touch $@
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "hmrfit needs Python 3.11, 3.12 or 3.13 with venv; name one: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
