@@ -19,6 +19,9 @@ from torch import Tensor
 
 from hmrfit.types import TensorRecord
 
+PIXEL_CENTER = 0.5
+"""What coordinates with pixel centres at integers (cv2's, COCO's, most detectors') lack to be ours."""
+
 MIN_DEPTH = 0.05
 """Metres. Points nearer than this (or behind the camera) are projected as if they were this far away."""
 
@@ -51,7 +54,7 @@ class Camera(TensorRecord):
 
     @classmethod
     def from_size(cls, width: float, height: float, focal: float | None = None, count: int = 1) -> "Camera":
-        """The camera of an ordinary photograph: principal point in the middle, focal length known or `default_focal`."""
+        """An ordinary photograph's camera: principal point in the middle, focal length given or `default_focal`."""
         focal = default_focal(width, height) if focal is None else focal
         size = torch.tensor([[width, height]], dtype=torch.float64)
         return cls(torch.full_like(size, focal), size / 2, size)[[0] * count]
@@ -62,7 +65,7 @@ class Camera(TensorRecord):
     ) -> "Camera":
         """From a 3×3 matrix without skew; cv2's calibrations (the default) have pixel centres at integers: +0.5."""
         K = torch.as_tensor(K, dtype=torch.float64)
-        shift = 0.5 if pixel_centers_at_integers else 0.0
+        shift = PIXEL_CENTER if pixel_centers_at_integers else 0.0
         size = torch.tensor([[width, height]], dtype=torch.float64)
         return cls(K.diagonal()[None, :2].clone(), K[None, :2, 2] + shift, size)
 
@@ -98,7 +101,7 @@ class Camera(TensorRecord):
 def weak_to_translation(weak: Tensor, box_center: Tensor, box_side: Tensor, camera: Camera) -> Tensor:
     """Weak perspective of a square crop -> translation (B, 3) of the body in the full image's camera.
 
-    tz = 2 f/(side s),  t_xy = (tx, ty) + (box_center − c) tz / f                      (CLIFF's form; at the body's depth)
+    tz = 2 f/(side s),  t_xy = (tx, ty) + (box_center − c) tz / f                 (CLIFF's form; at the body's depth)
 
     Args:
         weak: (B, 3) s, tx, ty in the crop's [-1, 1]; translation added before scaling, as released.

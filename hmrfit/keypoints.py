@@ -8,8 +8,9 @@ Adding a set is one line: `register_keypoint_set("mine", ("nose", "left_wrist", 
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import pairwise
+
+from hmrfit.ops.check import did_you_mean
 
 SMPL24 = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
@@ -29,6 +30,21 @@ OPENPOSE25 = (
     "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear", "left_big_toe", "left_small_toe", "left_heel",
     "right_big_toe", "right_small_toe", "right_heel",
 )  # fmt: skip
+
+OPENPOSE18 = (
+    "nose", "neck_openpose", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow",
+    "left_wrist", "right_hip_coco", "right_knee", "right_ankle", "left_hip_coco", "left_knee", "left_ankle",
+    "right_eye", "left_eye", "right_ear", "left_ear",
+)  # fmt: skip
+"""OpenPose's older COCO model."""
+
+OPENPOSE25B = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip_coco", "right_hip_coco", "left_knee", "right_knee",
+    "left_ankle", "right_ankle", "neck_lsp", "head_top", "left_big_toe", "left_small_toe", "left_heel",
+    "right_big_toe", "right_small_toe", "right_heel",
+)  # fmt: skip
+"""OpenPose's BODY_25B: as many numbers as BODY_25, in another order."""
 
 LSP14 = (
     "right_ankle", "right_knee", "right_hip_lsp", "left_hip_lsp", "left_knee", "left_ankle", "right_wrist",
@@ -67,6 +83,8 @@ _SETS: dict[str, tuple[str, ...]] = {
     "smpl24": SMPL24,
     "coco17": COCO17,
     "openpose25": OPENPOSE25,
+    "openpose25b": OPENPOSE25B,
+    "openpose18": OPENPOSE18,
     "lsp14": LSP14,
     "mpii16": MPII16,
     "h36m17": H36M17,
@@ -123,8 +141,7 @@ def resolve_set(keypoint_set: str | Sequence[str]) -> tuple[str, ...]:
     if not isinstance(keypoint_set, str):
         return tuple(keypoint_set)
     if keypoint_set not in _SETS:
-        near = get_close_matches(keypoint_set, _SETS, n=1, cutoff=0.4)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
+        hint = did_you_mean(keypoint_set, _SETS)
         raise ValueError(f"Unknown keypoint set '{keypoint_set}'.{hint} Known sets: {', '.join(_SETS)}.")
     return _SETS[keypoint_set]
 
@@ -161,7 +178,7 @@ def flip_permutation(names: Sequence[str]) -> list[int]:
 
 
 def base_name(name: str) -> str:
-    """The plain body part of a definition: `left_hip_coco` -> `left_hip`, `neck_lsp` -> `neck`, `head_top` -> `head`."""
+    """The plain body part of a definition: `left_hip_coco` -> `left_hip`, `head_top` -> `head`."""
     for suffix in ("_coco", "_lsp", "_mpii", "_h36m", "_openpose"):
         name = name.removesuffix(suffix)
     return {"thorax": "neck", "mid_hip": "pelvis", "head_top": "head"}.get(name, name)
