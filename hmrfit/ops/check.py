@@ -1,0 +1,84 @@
+"""Checks that answer with a letter: what was expected, what came, what to do next, the nearest right name.
+
+Shapes are written as words, one per axis: a number is that size, a letter is any size but the same wherever it stands,
+and a leading `...` is any number of axes:
+
+    sizes = check_shape(xy, "B K 2", "xy")
+    check_shape(confidence, "B K", "confidence", sizes)
+"""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be, or None where none is near."""
+    lowered = {k.lower(): k for k in known}
+    near = get_close_matches(name.lower(), lowered, n=1, cutoff=0.4)
+    return lowered[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The half sentence for an error, " Did you mean 'x'?", with its leading space; empty where no name is near."""
+    near = nearest_name(name, known)
+    return f" Did you mean '{near}'?" if near else ""
+
+
+def _misfit(shape: tuple[int, ...], axes: list[str], sizes: dict[str, int]) -> bool:
+    """Whether a shape does not follow its pattern; new letters are written into `sizes`."""
+    if axes and axes[0] == "...":
+        axes = axes[1:]
+        shape = shape[len(shape) - len(axes) :] if len(shape) >= len(axes) else shape
+    if len(shape) != len(axes):
+        return True
+    return any(
+        size != (int(a) if a.isdigit() else sizes.setdefault(a, size)) for a, size in zip(axes, shape, strict=True)
+    )
+
+
+def check_shape(
+    x: Any, pattern: str, name: str, sizes: Mapping[str, int] | None = None, hint: str = ""
+) -> dict[str, int]:
+    """That `x` (array or tensor) has the shape `pattern` says; returns the sizes of the pattern's letters.
+
+    Args:
+        sizes: letters already known from earlier checks; they must agree.
+        hint: a last sentence for the error, what to do.
+    Raises:
+        TypeError: `x` has no shape. ValueError: the shape is another one.
+    """
+    if not hasattr(x, "shape"):
+        raise TypeError(
+            f"{name} should be an array or tensor of shape ({_written(pattern, sizes)}), not {type(x).__name__}."
+        )
+    found = dict(sizes or {})
+    if _misfit(tuple(x.shape), pattern.split(), found):
+        raise ValueError(
+            f"{name} should have the shape ({_written(pattern, sizes)}), but has {tuple(x.shape)}. {hint}".rstrip()
+        )
+    return found
+
+
+def _written(pattern: str, sizes: Mapping[str, int] | None) -> str:
+    """`B K 2` with B = 4 known -> `B=4, K, 2`."""
+    return ", ".join(f"{a}={sizes[a]}" if sizes and a in sizes else a for a in pattern.split())
+
+
+def check_finite(x: Any, name: str, hint: str = "") -> None:
+    """That an array or tensor holds neither NaN nor infinity.
+
+    Raises:
+        ValueError: says how many there are and where the first one is.
+    """
+    finite = np.asarray(torch.isfinite(x).cpu() if isinstance(x, torch.Tensor) else np.isfinite(x))
+    if finite.all():
+        return
+    first = tuple(int(i) for i in np.argwhere(~finite)[0])
+    at = f" (the first at {list(first)})" if first else ""
+    raise ValueError(
+        f"{name} holds {int((~finite).sum())} NaN or infinite numbers of {finite.size}{at}. {hint}".rstrip()
+    )
