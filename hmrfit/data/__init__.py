@@ -1,0 +1,1 @@
+"""What the library learns from and is measured on: motion, datasets, synthetic people, augmentation."""

@@ -1,0 +1,59 @@
+"""One recorded movement in SMPL's convention, whatever the file it came from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hmrfit.keypoints import SMPL24
+
+N_JOINTS = len(SMPL24)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A sequence of T poses.
+
+    The world of a motion has y up (z up where the source says so in `source`: AMASS); at zero orientation the person
+    faces +z and has the left side at +x. Joints are in the order of `hmrfit.keypoints.SMPL24`.
+    """
+
+    poses: np.ndarray
+    """(T, 24, 3) rotation vectors, radians, local to the parent; `poses[:, 0]` is the global orientation."""
+    transl: np.ndarray
+    """(T, 3) position of the pelvis, metres (AMASS: `trans`, which leaves out the resting pelvis)."""
+    fps: float
+    driven: np.ndarray
+    """(T, 24) bool: the joints that the source really moves in that frame. The others hold a guess (identity)."""
+    name: str = ""
+    label: str = ""
+    subject: str = ""
+    source: str = ""
+    betas: np.ndarray | None = None
+    """(S,) shape of the body where the file has one (AMASS), else None."""
+
+    def __post_init__(self) -> None:
+        n = len(self.poses)
+        driven = np.asarray(self.driven, dtype=bool)
+        if driven.shape == (N_JOINTS,):
+            object.__setattr__(self, "driven", np.broadcast_to(driven, (n, N_JOINTS)))
+        for field, shape in (("poses", (n, N_JOINTS, 3)), ("transl", (n, 3)), ("driven", (n, N_JOINTS))):
+            got = np.shape(getattr(self, field))
+            if got != shape:
+                raise ValueError(f"Motion '{self.name}': {field} has shape {got}, expected {shape} for {n} frames.")
+        if n == 0:
+            raise ValueError(f"Motion '{self.name}' has no frames.")
+        if not (np.isfinite(self.poses).all() and np.isfinite(self.transl).all()):
+            raise ValueError(f"Motion '{self.name}' holds NaN or infinite numbers: the file is damaged.")
+        if not (np.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"Motion '{self.name}' has a frame rate of {self.fps}; expected frames per second > 0.")
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def __getitem__(self, frames: slice | np.ndarray) -> "Motion":
+        """The chosen frames (a slice, a mask or indices). A slice with a step changes the rate with it."""
+        step = abs(frames.step or 1) if isinstance(frames, slice) else 1
+        return Motion(
+            self.poses[frames], self.transl[frames], self.fps / step, self.driven[frames],
+            self.name, self.label, self.subject, self.source, self.betas,
+        )  # fmt: skip
