@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.files import atomic_write
+from hmrfit.opencv import cv2
 
 Image = NDArray[np.uint8]
 
@@ -31,6 +31,9 @@ EXIF_WITHIN = 1 << 18
 
 DISTORTION_LENGTHS = (4, 5, 8, 12, 14)
 """How many coefficients cv2's lens models have."""
+
+LENS_STEPS, LENS_TOLERANCE = 20, 0.01
+"""Fixed-point steps after cv2's own few (whose number no call of every OpenCV version can set), and pixels."""
 
 
 def read_image(path: str | os.PathLike) -> Image:
@@ -232,7 +235,7 @@ class Crop:
 
     def image(self, image: Image) -> Image:
         """The crop (resolution, resolution, 3) of an RGB image (H, W, 3): bilinear; averaged first when shrinking."""
-        shrink = max(1, int(self.side / self.resolution))
+        shrink = max(1, min(int(self.side / self.resolution), *image.shape[:2]))
         patch, corner = _patch(image, self.low, self.side, shrink)
         scale = shrink * self.resolution / self.side
         shift = (corner - self.low) * self.resolution / self.side
@@ -282,14 +285,23 @@ def undistort_points(xy: ArrayLike, K: ArrayLike, dist: ArrayLike) -> NDArray[np
     """
     K, dist = _cv2_lens(K, dist)
     xy = np.asarray(xy, np.float64)
-    distorted = xy.reshape(-1, 1, 2) - PIXEL_CENTER
-    enough = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 100, 1e-12)
-    pinhole = cv2.undistortPointsIter(distorted, K, dist, None, None, enough).reshape(-1, 2)
-    again = cv2.projectPoints(np.c_[pinhole, np.ones(len(pinhole))], np.zeros(3), np.zeros(3), K, dist)[0]
-    missed = np.abs(again - distorted).max((1, 2)) > 0.1
-    pixels = pinhole * K.diagonal()[:2] + K[:2, 2] + PIXEL_CENTER
+    distorted = xy.reshape(-1, 2) - PIXEL_CENTER
+    if not len(distorted):
+        return xy.copy()
+    focal = K.diagonal()[:2]
+    rays = cv2.undistortPoints(distorted[:, None], K, dist).reshape(-1, 2)
+    for _ in range(LENS_STEPS):
+        rays = rays + (distorted - _through_lens(rays, K, dist)) / focal
+    missed = ~(np.abs(_through_lens(rays, K, dist) - distorted).max(1) < LENS_TOLERANCE)
+    pixels = rays * focal + K[:2, 2] + PIXEL_CENTER
     pixels[missed] = np.nan
     return pixels.reshape(xy.shape)
+
+
+def _through_lens(rays: NDArray, K: NDArray, dist: NDArray) -> NDArray:
+    """Directions (N, 2) at depth 1 -> cv2's pixels (N, 2)."""
+    points = np.concatenate([rays, np.ones((len(rays), 1))], 1)
+    return cv2.projectPoints(points, np.zeros(3), np.zeros(3), K, dist)[0].reshape(-1, 2)
 
 
 def undistort_image(image: Image, K: ArrayLike, dist: ArrayLike) -> Image:
