@@ -18,8 +18,14 @@ class TensorRecord:
     """What the records below share: applying one function to every tensor they hold."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The same record with `function` applied to each tensor; None and names stay."""
-        changed = {f.name: function(v) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        """The same record with `function` applied to each tensor, records inside records too; None and names stay."""
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                changed[field.name] = function(value)
+            elif isinstance(value, TensorRecord):
+                changed[field.name] = value.map(function)
         return replace(self, **changed)
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
@@ -35,13 +41,14 @@ class TensorRecord:
     @classmethod
     def cat(cls, records: Sequence[Self]) -> Self:
         """Several batches as one."""
-        first = records[0]
-        joined = {
-            f.name: torch.cat([getattr(r, f.name) for r in records])
-            for f in fields(first)
-            if isinstance(getattr(first, f.name), Tensor)
-        }
-        return replace(first, **joined)
+        joined: dict[str, Any] = {}
+        for field in fields(records[0]):
+            values = [getattr(record, field.name) for record in records]
+            if isinstance(values[0], Tensor):
+                joined[field.name] = torch.cat(values)
+            elif isinstance(values[0], TensorRecord):
+                joined[field.name] = type(values[0]).cat(values)
+        return replace(records[0], **joined)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,169 @@
+"""SMPL-format bodies, by our own linear blend skinning.
+
+    v = T + S beta + P vec(R - I),    J = J_regressor (T + S beta),    v' = skin(v, J, R) + transl
+
+Any file with v_template, shapedirs, posedirs, J_regressor, weights, kintree_table and f is one: SMPL, SMPL-H, MANO,
+and the free body that ships with hmrfit. Landmarks (points that are no joints, such as `nose` or `left_hip_coco`) are
+sparse mixtures of posed vertices, from the file itself or, for SMPL's 6,890 vertices, from published vertex numbers.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmrfit.body.files import read_body_file
+from hmrfit.body.landmarks import landmarks_of
+from hmrfit.body.points import PointBody
+from hmrfit.keypoints import SMPL24
+from hmrfit.ops.check import nearest_name
+from hmrfit.ops.skinning import joint_positions, skin, world_rotations
+from hmrfit.types import BodyOutput, BodyParams
+
+
+class SmplBody:
+    """A body in SMPL format. Tensors of one precision on one device; `to` makes a copy elsewhere."""
+
+    def __init__(
+        self, data: Mapping[str, np.ndarray], dtype: torch.dtype = torch.float64, shape_count: int = 10
+    ) -> None:
+        """Args:
+        data: the arrays of an SMPL-format file, as `read_body_file` returns them.
+        dtype: float64 for fits, float32 for networks and rendering.
+        shape_count: how many of the file's shape components to use at most.
+        """
+        tensor = lambda name: torch.as_tensor(np.asarray(data[name], dtype=np.float64), dtype=dtype)  # noqa: E731
+        self.v_template = tensor("v_template")  # (V, 3)
+        self.shapedirs = tensor("shapedirs")[..., :shape_count].contiguous()  # (V, 3, S)
+        self.posedirs = tensor("posedirs").reshape(*self.v_template.shape, -1)  # (V, 3, 9 (J-1))
+        self.J_regressor = tensor("J_regressor")  # (J, V)
+        self.weights = tensor("weights")  # (V, J)
+        self.faces = torch.as_tensor(np.asarray(data["f"]).astype(np.int64))  # (F, 3)
+        self.parents = tuple(int(p) if 0 <= p < len(self.J_regressor) else -1 for p in data["kintree_table"][0])
+        self.joint_names = _joint_names(data, len(self.parents))
+        names, regressor = landmarks_of(data, self.joint_names)
+        self.landmark_names = names
+        self.landmark_regressor = torch.as_tensor(regressor, dtype=dtype)  # (K, V)
+        labels = data.get("part_labels")
+        self.part_labels = None if labels is None else torch.as_tensor(np.asarray(labels).astype(np.int64))  # (V,)
+        self.rest_joints = self.J_regressor @ self.v_template
+        self.joint_shapes = torch.einsum("jv,vcs->jcs", self.J_regressor, self.shapedirs)
+
+    @classmethod
+    def from_file(cls, path: str | Path, **kwargs: Any) -> "SmplBody":
+        """From `.npz`, or from `.pkl` through the restricted unpickler. Errors: those of `read_body_file`."""
+        return cls(read_body_file(path), **kwargs)
+
+    @property
+    def shape_count(self) -> int:
+        """S, the number of betas."""
+        return self.shapedirs.shape[-1]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "SmplBody":
+        """The same body elsewhere or in another precision."""
+        other = object.__new__(SmplBody)
+        for name, value in self.__dict__.items():
+            if isinstance(value, Tensor):
+                value = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+            other.__dict__[name] = value
+        return other
+
+    def neutral(self, count: int = 1) -> BodyParams:
+        """The mean shape in the rest pose, body frame = camera frame, at the origin."""
+        eye = torch.eye(3).to(self.v_template).expand(count, len(self.parents), 3, 3)
+        zeros = self.v_template.new_zeros(count, max(self.shape_count, 3))
+        return BodyParams(
+            eye[:, 0].clone(), eye[:, 1:].clone(), zeros[:, : self.shape_count].clone(), zeros[:, :3].clone()
+        )
+
+    def shaped(self, betas: Tensor) -> Tensor:
+        """Rest vertices (B, V, 3) of betas (B, S), before pose correctives."""
+        return self.v_template + (betas @ self.shapedirs.flatten(0, 1).T).unflatten(-1, (-1, 3))
+
+    def __call__(self, params: BodyParams, vertices: bool = True) -> BodyOutput:
+        """Pose B bodies.
+
+        Args:
+            params: of this body's precision and device; betas may be fewer than S.
+            vertices: False skips the mesh and returns joints and landmarks only (the same numbers, far cheaper).
+
+        Returns: joints (B, J, 3), landmarks (B, K, 3) in the order of `landmark_names`, vertices (B, V, 3); metres.
+        """
+        params = self._complete(params)
+        if not vertices:
+            posed = self.points(self.landmark_names).pose(params)
+            return BodyOutput(posed.joints, posed.points)
+        rest = self.shaped(params.betas)
+        rest_joints = self.J_regressor @ rest
+        feature = (params.body_pose - torch.eye(3).to(rest)).flatten(1)
+        rest = rest + (feature @ self.posedirs.flatten(0, 1).T).unflatten(-1, (-1, 3))
+        world = world_rotations(params.rotations, self.parents)
+        joints = joint_positions(world, rest_joints, self.parents)
+        posed = skin(rest, self.weights, world, joints, rest_joints) + params.transl[:, None]
+        return BodyOutput(joints + params.transl[:, None], self.landmark_regressor @ posed, posed)
+
+    def _complete(self, params: BodyParams) -> BodyParams:
+        """Betas padded with zeros to this body's S; wrong joint counts answered."""
+        J = len(self.parents)
+        if params.body_pose.shape[1] != J - 1:
+            raise ValueError(f"This body has {J} joints: expected body_pose (B, {J - 1}, 3, 3), got {tuple(params.body_pose.shape)}.")  # fmt: skip  # noqa: E501
+        missing = self.shape_count - params.betas.shape[1]
+        if missing < 0:
+            raise ValueError(
+                f"This body has {self.shape_count} betas, got {params.betas.shape[1]}. Drop the last ones."
+            )
+        if missing == 0:
+            return params
+        betas = torch.cat([params.betas, params.betas.new_zeros(len(params), missing)], 1)
+        return BodyParams(params.global_orient, params.body_pose, betas, params.transl)
+
+    def has_point(self, name: str) -> bool:
+        """Is `name` a joint or a landmark of this body?"""
+        return name in self.joint_names or name in self.landmark_names
+
+    def points(self, names: Sequence[str]) -> PointBody:
+        """The body reduced to these joints and landmarks, with derivatives; made anew on every call.
+
+        Raises:
+            ValueError: a name that this body does not define.
+        """
+        known = (*self.joint_names, *self.landmark_names)
+        for name in names:
+            if name not in known:
+                raise ValueError(f"This body defines no point '{name}'.{nearest_name(name, known)}")
+        pairs = [pair for k, name in enumerate(names) for pair in self._pairs_of(k, name)]
+        point, bone = (torch.tensor([p[i] for p in pairs], device=self.faces.device) for i in (0, 1))
+        share = torch.stack([p[2] for p in pairs])  # (N, V): r_kv w_vb, zero rows for joints
+        weight = torch.stack([p[3] for p in pairs])
+        return PointBody(
+            names,
+            self.parents,
+            self.rest_joints,
+            self.joint_shapes,
+            point,
+            bone,
+            weight,
+            share @ self.v_template - share.sum(1, keepdim=True) * self.rest_joints[bone],
+            torch.einsum("nv,vcs->ncs", share, self.shapedirs) - share.sum(1)[:, None, None] * self.joint_shapes[bone],
+            torch.einsum("nv,vcp->ncp", share, self.posedirs),
+        )
+
+    def _pairs_of(self, k: int, name: str) -> list[tuple[int, int, Tensor, Tensor]]:
+        """(point, bone, vertex shares, weight) for every bone that moves the point."""
+        if name in self.joint_names:
+            nothing = torch.zeros_like(self.v_template[:, 0])
+            return [(k, self.joint_names.index(name), nothing, torch.ones_like(nothing[0]))]
+        row = self.landmark_regressor[self.landmark_names.index(name)]
+        shares = row[:, None] * self.weights  # (V, J)
+        bones = shares.abs().amax(0).nonzero()[:, 0].tolist()
+        return [(k, b, shares[:, b], shares[:, b].sum()) for b in bones]
+
+
+def _joint_names(data: Mapping[str, np.ndarray], count: int) -> tuple[str, ...]:
+    """The file's own names, SMPL's for 24 joints, numbers otherwise."""
+    if "joint_names" in data:
+        return tuple(str(name) for name in data["joint_names"])
+    return SMPL24 if count == len(SMPL24) else tuple(f"joint{i}" for i in range(count))

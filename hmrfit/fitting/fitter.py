@@ -1,0 +1,142 @@
+"""The fit of a batch of people: starts, stages, the choice between hypotheses.
+
+    for every person:  hypotheses -> a few steps each -> the likelier half -> to the end -> the one of least energy
+
+All hypotheses of all people run side by side in one batch of the solver.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from hmrfit.body.points import PointBody
+from hmrfit.body.smpl import SmplBody
+from hmrfit.camera import Camera
+from hmrfit.fitting.problem import Stage, StageProblem
+from hmrfit.fitting.solver import Options, solve
+from hmrfit.fitting.start import PoseLibrary, starts
+from hmrfit.fitting.state import Observation, State
+from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
+from hmrfit.types import BodyParams, Keypoints
+
+DEFAULT_WEIGHTS = {"reprojection": 16.0, "gmm": 1.0, "joint_limits": 1.0, "shape": 1.0, "upright": 4.0}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What to do with the hypotheses. Each entry: (stage, how many hypotheses a person keeps after it)."""
+
+    hypotheses: int = 6
+    rounds: tuple[tuple[Stage, int], ...] = (
+        (Stage(DEFAULT_WEIGHTS, options=Options(max_steps=5)), 2),
+        (Stage(DEFAULT_WEIGHTS, options=Options(max_steps=30)), 2),
+    )
+
+
+@dataclass
+class Fit:
+    """The outcome for B people; `kept` hypotheses each, the best first."""
+
+    state: State  # (B,) the best
+    cost: Tensor  # (B,)
+    term_cost: dict[str, Tensor]  # name -> (B,) weighted
+    status: Tensor  # (B,) see solver.STATUS
+    steps: Tensor  # (B,) solver steps of the winner, all rounds
+    hypotheses: list[State] = field(default_factory=list)  # kept entries of (B,), by rising cost
+    hypothesis_cost: Tensor | None = None  # (B, kept)
+
+
+class Fitter:
+    """Fits bodies to keypoints. Holds what does not change from call to call: body, terms, library of poses.
+
+    Args:
+        body: an SMPL-format body in float64.
+        terms: the energy's terms; plain functions (state, output, observation) -> (B, M) are welcome.
+        library_poses: (N, 3 (J-1)) rotation vectors to start from.
+        schedule: hypotheses, stages, weights.
+    """
+
+    def __init__(
+        self,
+        body: SmplBody,
+        terms: Sequence[Term | ResidualFunction],
+        library_poses: Tensor,
+        schedule: Schedule | None = None,
+        headings: int = 16,
+    ) -> None:
+        self.body = body
+        self.terms = terms_by_name(terms)
+        self.library_poses = library_poses
+        self.schedule = schedule or Schedule()
+        self.headings = headings
+        self._points: dict[tuple[str, ...], PointBody] = {}
+        self._libraries: dict[tuple[str, ...], PoseLibrary] = {}
+
+    def point_body(self, names: tuple[str, ...]) -> PointBody:
+        """The body reduced to a keypoint set; made once per set."""
+        if names not in self._points:
+            self._points[names] = self.body.points(names)
+        return self._points[names]
+
+    def library(self, names: tuple[str, ...]) -> PoseLibrary:
+        """The starting poses seen through a keypoint set; made once per set."""
+        if names not in self._libraries:
+            self._libraries[names] = PoseLibrary.build(self.point_body(names), self.library_poses, self.headings)
+        return self._libraries[names]
+
+    def fit(self, keypoints: Keypoints, camera: Camera, init: BodyParams | None = None) -> Fit:
+        """Fit B people.
+
+        Args:
+            keypoints: float64 pixels of the full image, in a set that the body defines.
+            camera: one per person.
+            init: (B,) parameters to start from instead of the library.
+        """
+        body = self.point_body(keypoints.names)
+        observation = Observation.of(keypoints)
+        if init is None:
+            count = self.schedule.hypotheses
+            state = starts(body, self.library(keypoints.names), observation, camera, count)
+        else:
+            count, state = 1, State(init, camera)
+        return self.refine(state, observation, count)
+
+    def refine(self, state: State, observation: Observation, count: int) -> Fit:
+        """Run the rounds from `count` adjacent hypotheses per person."""
+        body = self.point_body(observation.keypoints.names)
+        B = len(observation.box_size)
+        steps = torch.zeros(B * count, dtype=torch.int64)
+        for stage, keep in self.schedule.rounds:
+            many = torch.arange(B).repeat_interleave(count)
+            problem = StageProblem(body, observation[many], self.terms, stage)
+            solution = solve(problem, state, stage.options)
+            order = solution.cost.nan_to_num(torch.inf).reshape(B, count).argsort(1, stable=True)
+            count = min(keep, count)
+            rows = (order[:, :count] + torch.arange(B)[:, None] * order.shape[1]).flatten()
+            state, cost, status = solution.x[rows], solution.cost[rows], solution.status[rows]
+            steps = (steps + solution.steps)[rows]
+        best = torch.arange(B) * count
+        problem = StageProblem(body, observation, self.terms, self.schedule.rounds[-1][0])
+        return Fit(
+            state[best],
+            cost[best],
+            problem.term_costs(state[best]),
+            status[best],
+            steps[best],
+            [state[best + h] for h in range(count)],
+            cost.reshape(B, count),
+        )
+
+    def with_schedule(self, schedule: Schedule) -> "Fitter":
+        """The same fitter with another schedule, sharing what is cached."""
+        other = object.__new__(Fitter)
+        other.__dict__ = self.__dict__ | {"schedule": schedule}
+        return other
+
+
+def reweighted(schedule: Schedule, **weights: float) -> Schedule:
+    """The schedule with some weights of every stage changed."""
+    rounds = tuple((replace(stage, weights={**stage.weights, **weights}), keep) for stage, keep in schedule.rounds)
+    return replace(schedule, rounds=rounds)

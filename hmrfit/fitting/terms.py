@@ -1,0 +1,225 @@
+"""The terms of the energy: each a function from a posed body to residuals, its cost half their sum of squares.
+
+    E = sum_i  weight_i · 1/2 |r_i|²
+
+A term is anything with a `name` and `residuals(e: Evaluation) -> (B, M)`. Its Jacobian comes from `jacobian(e)` where
+it has one, else from forward-mode autodiff. Any Python function (state, output, observation) -> (B, M) becomes a term
+with `FunctionTerm(fn)`, or by just being put into `Fitter(terms=[fn])`; its name is the function's.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hmrfit.fitting.state import Evaluation, Layout, Observation, State
+from hmrfit.priors.gmm import PoseGmm
+from hmrfit.priors.limits import JointLimits
+from hmrfit.types import BodyOutput
+
+ResidualFunction = Callable[[State, BodyOutput, Observation], Tensor]
+
+
+class NormalEquations:
+    """The sums that the terms add to: cost (B,), gradient (B, P) and Gauss-Newton Hessian (B, P, P), and the pose part
+    in theta = log R, which is brought to the columns once, at the end."""
+
+    def __init__(self, e: Evaluation) -> None:
+        like = e.state.params.transl
+        B, P = len(like), e.layout.columns
+        self.layout: Layout = e.layout
+        self.cost, self.gradient = like.new_zeros(B), like.new_zeros(B, P)
+        self.hessian: Tensor | None = None
+        self.pose_gradient: Tensor | None = None
+        self.pose_hessian: Tensor | None = None
+        self._shape = (B, P, P)
+
+    def add_rows(self, residuals: Tensor, jacobian: Tensor, weight: float) -> None:
+        """Residuals (B, M) and Jacobian (B, M, P)."""
+        self.cost += 0.5 * weight * residuals.square().sum(-1)
+        self.gradient += weight * (residuals[:, None] @ jacobian).squeeze(1)
+        product = jacobian.mT @ (jacobian * weight)
+        self.hessian = product if self.hessian is None else self.hessian.add_(product)
+
+    def add_diagonal(self, group: str, cost: Tensor, gradient: Tensor, curvature: Tensor, weight: float) -> None:
+        """A separable cost of one group of columns: gradient and curvature (B, n)."""
+        if self.hessian is None:
+            self.hessian = self.gradient.new_zeros(self._shape)
+        columns = self.layout.slice(group)
+        self.cost += weight * cost
+        self.gradient[:, columns] += weight * gradient
+        self.hessian.diagonal(dim1=1, dim2=2)[:, columns] += weight * curvature
+
+    def add_pose(self, cost: Tensor, gradient: Tensor, hessian: Tensor, weight: float) -> None:
+        """A cost of theta: gradient (B, D), Hessian (B, D, D), or (B, D) when it is diagonal."""
+        self.cost += weight * cost
+        if self.pose_gradient is None:
+            self.pose_gradient = torch.zeros_like(gradient)
+            self.pose_hessian = gradient.new_zeros(*gradient.shape, gradient.shape[-1])
+        self.pose_gradient = self.pose_gradient + weight * gradient
+        if hessian.ndim == 2:
+            self.pose_hessian.diagonal(dim1=1, dim2=2).add_(hessian, alpha=weight)
+        else:
+            self.pose_hessian.add_(hessian, alpha=weight)
+
+    def finish(self, e: Evaluation) -> tuple[Tensor, Tensor, Tensor]:
+        """(cost, gradient, Hessian), with the pose part mapped by T = d theta / d delta:  T^T g,  T^T H T."""
+        if self.hessian is None:
+            self.hessian = self.gradient.new_zeros(self._shape)
+        if self.pose_gradient is not None:
+            T = e.theta_jacobian  # (B, J-1, 3, 3)
+            B, n = T.shape[:2]
+            columns = self.layout.slice("body_pose")
+            g = self.pose_gradient.unflatten(1, (n, 1, 3)) @ T
+            self.gradient[:, columns] += g.reshape(B, -1)
+            half = self.pose_hessian.reshape(B, 3 * n, n, 3).transpose(1, 2) @ T  # (B, n, 3n, 3), columns mapped
+            half = half.permute(0, 2, 1, 3).reshape(B, n, 3, 3 * n)
+            self.hessian[:, columns, columns] += (T.mT @ half).reshape(B, 3 * n, 3 * n)
+        return self.cost, self.gradient, self.hessian
+
+
+class Term:
+    """A term of the energy. Subclasses give `residuals`, and `jacobian` or `add` where they can do better."""
+
+    name: str = "term"
+
+    def residuals(self, e: Evaluation) -> Tensor:
+        """(B, M)."""
+        raise NotImplementedError(f"{type(self).__name__} must define residuals(e) -> (B, M).")
+
+    def jacobian(self, e: Evaluation) -> Tensor:
+        """(B, M, P), by forward-mode autodiff: one step shared by the whole batch keeps the cost at P passes."""
+
+        def moved(delta: Tensor) -> Tensor:
+            return self.residuals(Evaluation(e.body, e.state.retract(delta), e.observation))
+
+        return torch.func.jacfwd(moved)(e.state.params.transl.new_zeros(e.layout.columns))
+
+    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+        """Add cost, gradient and Hessian to the sums."""
+        sums.add_rows(self.residuals(e), self.jacobian(e), weight)
+
+
+class FunctionTerm(Term):
+    """A plain Python function as a term."""
+
+    def __init__(self, function: ResidualFunction, name: str | None = None) -> None:
+        self.function, self.name = function, name or function.__name__
+
+    def residuals(self, e: Evaluation) -> Tensor:
+        return self.function(e.state, e.output, e.observation)
+
+
+@dataclass
+class Reprojection(Term):
+    """Keypoints against the image, robust, relative to the person's size.
+
+    e_k = Pi(X_k) - x_k,  z = |e|²/sigma²,  sigma = `sigma` · box;  cost 1/2 c² z/(1+z)          (Geman-McClure)
+    as residuals r = c e / (sigma sqrt(1+z)),  dr = c/(sigma sqrt(1+z)) (I - e e^T / (sigma² (1+z))) de.
+
+    The cost of one keypoint is bounded by 1/2 c² times the stage's weight, however wrong it is.
+    """
+
+    sigma: float = 0.04
+    name: str = "reprojection"
+
+    def _parts(self, e: Evaluation) -> tuple[Tensor, Tensor, Tensor]:
+        keypoints = e.observation.keypoints
+        error = (e.projected - keypoints.xy) / (self.sigma * e.observation.box_size[:, None, None])
+        damp = (1 + error.square().sum(-1, keepdim=True)).rsqrt()
+        return error, damp, keypoints.confidence[..., None]
+
+    def residuals(self, e: Evaluation) -> Tensor:
+        error, damp, confidence = self._parts(e)
+        return (confidence * damp * error).flatten(1)
+
+    def jacobian(self, e: Evaluation) -> Tensor:
+        error, damp, confidence = self._parts(e)
+        robust = torch.eye(2).to(error) - (error * damp)[..., None] * (error * damp)[..., None, :]
+        scale = confidence * damp / (self.sigma * e.observation.box_size[:, None, None])
+        covectors = scale[..., None] * (robust @ e.state.camera.project_jacobian(e.posed.points))
+        return e.body.rows(e.posed, covectors).flatten(1, 2)
+
+
+@dataclass
+class PosePrior(Term):
+    """The pose GMM of `hmrfit.priors.gmm`."""
+
+    gmm: PoseGmm
+    name: str = "gmm"
+
+    def residuals(self, e: Evaluation) -> Tensor:
+        return self.gmm.residuals(e.theta)
+
+    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+        sums.add_pose(*self.gmm.quadratic(e.theta), weight)
+
+
+@dataclass
+class JointLimitPrior(Term):
+    """The joint limits of `hmrfit.priors.limits`."""
+
+    limits: JointLimits
+    name: str = "joint_limits"
+
+    def residuals(self, e: Evaluation) -> Tensor:
+        return self.limits.residuals(e.theta)
+
+    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+        sums.add_pose(*self.limits.quadratic(e.theta), weight)
+
+
+@dataclass
+class ShapePrior(Term):
+    """1/2 |beta|²: betas have unit variance, so this is their negative log density."""
+
+    name: str = "shape"
+
+    def residuals(self, e: Evaluation) -> Tensor:
+        return e.state.params.betas
+
+    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+        betas = e.state.params.betas
+        sums.add_diagonal("betas", 0.5 * betas.square().sum(-1), betas, torch.ones_like(betas), weight)
+
+
+@dataclass
+class Upright(Term):
+    """Cameras are mostly held level and people mostly upright: the pelvis' up axis u against the image's.
+
+    e = u - (0, -1, 0),  z = |e|²/s²;  cost 1/2 z/(1+z): bounded, so people who lie down pay a constant and no more.
+    """
+
+    scale: float = 0.5
+    name: str = "upright"
+
+    def residuals(self, e: Evaluation) -> Tensor:
+        error = e.state.params.global_orient[..., 1] / self.scale
+        error = error + error.new_tensor([0.0, 1.0 / self.scale, 0.0])
+        return error * (1 + error.square().sum(-1, keepdim=True)).rsqrt()
+
+    def jacobian(self, e: Evaluation) -> Tensor:
+        R = e.state.params.global_orient
+        error = (R[..., 1] + R.new_tensor([0.0, 1.0, 0.0])) / self.scale
+        damp = (1 + error.square().sum(-1, keepdim=True)).rsqrt()
+        robust = damp[..., None] * (torch.eye(3).to(R) - (error * damp)[..., None] * (error * damp)[:, None])
+        turn = torch.stack([R[..., 2], torch.zeros_like(R[..., 0]), -R[..., 0]], -1) / self.scale  # d(R e_y)/d delta
+        jacobian = R.new_zeros(len(R), 3, e.layout.columns)
+        jacobian[:, :, e.layout.slice("global_orient")] = robust @ turn
+        return jacobian
+
+
+def as_term(term: Term | ResidualFunction) -> Term:
+    """Terms stay, functions are wrapped."""
+    return term if isinstance(term, Term) else FunctionTerm(term)
+
+
+def terms_by_name(terms: Sequence[Term | ResidualFunction]) -> dict[str, Term]:
+    """name -> term; two terms of one name are refused."""
+    found: dict[str, Term] = {}
+    for term in map(as_term, terms):
+        if term.name in found:
+            raise ValueError(f"Two terms are named '{term.name}'. Give one of them another name.")
+        found[term.name] = term
+    return found

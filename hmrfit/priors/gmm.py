@@ -1,0 +1,92 @@
+"""The pose prior of SMPLify in residual form: a mixture of K Gaussians over theta = log R of the body joints.
+
+    E(theta) = min_k  1/2 (theta - mu_k)^T Lambda_k (theta - mu_k) + a_k,    a_k = -log w_k + 1/2 log|Sigma_k| - least
+             = 1/2 |r|²,     r = [ L_k^T (theta - mu_k), sqrt(2 a_k) ]  of the likeliest k,     Lambda = L L^T
+
+(Bogo et al., ECCV 2016, eq. 4, with the constants kept, so that the choice between components is the right one.)
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmrfit.ops.check import check_finite, check_shape
+
+
+class PoseGmm:
+    """The mixture, ready to be evaluated. Inputs theta (B, D), D = 3 (J-1), radians."""
+
+    def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor) -> None:
+        """means (K, D), covariances (K, D, D) positive definite, weights (K,) positive; float64."""
+        self.means, self.weights = means, weights / weights.sum()
+        self.precisions = torch.linalg.inv(covariances)
+        self.precisions = 0.5 * (self.precisions + self.precisions.mT)
+        self.factors = torch.linalg.cholesky(self.precisions)  # L, lower
+        log_constant = -self.weights.log() + 0.5 * torch.linalg.slogdet(covariances)[1]
+        self.least = log_constant.min()
+        self.constants = log_constant - self.least  # a_k >= 0
+        self.stacked = self.factors.permute(1, 0, 2).flatten(1)  # (D, K D): theta @ stacked = all L_k^T theta
+        self.shift = torch.einsum("kd,kde->ke", means, self.factors).flatten()
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "PoseGmm":
+        """From an npz with means, covariances and weights."""
+        with np.load(path, allow_pickle=False) as data:
+            arrays = {name: torch.as_tensor(data[name]).double() for name in ("means", "covariances", "weights")}
+        check_shape(arrays["means"].numpy(), "K D", "means")
+        check_shape(arrays["covariances"].numpy(), "K D D", "covariances")
+        for name, value in arrays.items():
+            check_finite(value.numpy(), name)
+        return cls(**arrays)
+
+    def to(self, device: torch.device | str) -> "PoseGmm":
+        """The same mixture on another device."""
+        other = object.__new__(PoseGmm)
+        other.__dict__ = {k: v.to(device) for k, v in self.__dict__.items()}
+        return other
+
+    def whitened(self, theta: Tensor) -> Tensor:
+        """L_k^T (theta - mu_k) for every component: (B, K, D)."""
+        return (theta @ self.stacked - self.shift).unflatten(-1, self.means.shape)
+
+    def energies(self, theta: Tensor) -> Tensor:
+        """The bracket of E for every component (B, K), so -log density up to one constant."""
+        return 0.5 * self.whitened(theta).square().sum(-1) + self.constants
+
+    def energy(self, theta: Tensor) -> Tensor:
+        """E (B,)."""
+        return self.energies(theta).amin(-1)
+
+    def log_density(self, theta: Tensor) -> Tensor:
+        """log of the mixture's density (B,), nats; the sum over components, not the likeliest one."""
+        D = self.means.shape[1]
+        return torch.logsumexp(-self.energies(theta), -1) - self.least - 0.5 * D * float(np.log(2 * np.pi))
+
+    def residuals(self, theta: Tensor) -> Tensor:
+        """r (B, D+1)."""
+        white = self.whitened(theta)
+        k = (0.5 * white.square().sum(-1) + self.constants).argmin(-1)
+        own = white[torch.arange(len(k), device=k.device), k]
+        return torch.cat([own, (2 * self.constants[k])[:, None].sqrt()], -1)
+
+    def quadratic(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """E (B,), its gradient (B, D) and Hessian (B, D, D) in theta, of the likeliest component."""
+        energies = self.energies(theta)
+        energy, k = energies.min(-1)
+        hessian = self.precisions[k]
+        gradient = (hessian @ (theta - self.means[k])[..., None]).squeeze(-1)
+        return energy, gradient, hessian
+
+    def mean_poses(self) -> Tensor:
+        """The component means (K, D), most frequent first."""
+        return self.means[self.weights.argsort(descending=True)]
+
+    def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """theta (count, D) drawn from the mixture."""
+        k = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        noise = torch.randn(count, self.means.shape[1], dtype=self.means.dtype, generator=generator)
+        return self.means[k] + torch.linalg.solve_triangular(self.factors[k].mT, noise[..., None], upper=True).squeeze(
+            -1
+        )

@@ -1,0 +1,48 @@
+"""Joint limits: a hinge outside a box of rotation-vector coordinates.
+
+    r_i = max(theta_i - upper_i, 0) / s + min(theta_i - lower_i, 0) / s,       s = the softness, radians
+
+Zero inside the box, so it costs nothing where people move, and grows like a square outside.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmrfit.ops.check import check_finite
+
+SOFTNESS = 0.1
+"""Radians beyond a limit that cost 1/2, as much as one standard deviation does."""
+
+
+class JointLimits:
+    """The box, ready to be evaluated. Inputs theta (B, D), radians."""
+
+    def __init__(self, lower: Tensor, upper: Tensor, softness: float = SOFTNESS) -> None:
+        """lower, upper: (D,) or (J-1, 3) radians, lower < upper."""
+        self.lower, self.upper, self.softness = lower.flatten(), upper.flatten(), softness
+        if not (self.lower < self.upper).all():
+            raise ValueError("Joint limits: expected every lower limit below its upper one; check the file.")
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "JointLimits":
+        """From an npz with lower and upper (J-1, 3)."""
+        with np.load(path, allow_pickle=False) as data:
+            lower, upper = (check_finite(np.asarray(data[name], dtype=np.float64), name) for name in ("lower", "upper"))
+        return cls(torch.as_tensor(lower), torch.as_tensor(upper))
+
+    def to(self, device: torch.device | str) -> "JointLimits":
+        """The same limits on another device."""
+        return JointLimits(self.lower.to(device), self.upper.to(device), self.softness)
+
+    def residuals(self, theta: Tensor) -> Tensor:
+        """r (B, D)."""
+        return ((theta - self.upper).clamp_min(0) + (theta - self.lower).clamp_max(0)) / self.softness
+
+    def quadratic(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """1/2 |r|² (B,), its gradient (B, D) and the diagonal of its Hessian (B, D)."""
+        r = self.residuals(theta)
+        outside = (r != 0).to(theta) / self.softness**2
+        return 0.5 * r.square().sum(-1), r / self.softness, outside
