@@ -1,0 +1,1 @@
+"""Pictures of bodies: silhouettes, part maps, depth, shaded overlays, and mesh files."""

@@ -1,0 +1,88 @@
+"""pytorch3d behind the `Renderer` protocol: the only file that knows it.
+
+Screen pixels become its normalised coordinates, x left and y up, the shorter side of the picture [-1, 1]:
+
+    x = (W − 2 x_px) / min(W, H),    y = (H − 2 y_px) / min(W, H)
+"""
+
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from hmrfit.camera import MIN_DEPTH, Camera
+from hmrfit.render.base import check_labels, paint_labels, picture_size, to_screen
+
+BLUR_RADIUS = 1e-12
+"""Squared distance in normalised coordinates. With 0 shared edges have holes (13 of 10,000 pixels of a square)."""
+
+INSTALL = "https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md"
+
+
+def _pytorch3d() -> ModuleType:
+    try:
+        import pytorch3d.renderer
+        import pytorch3d.structures
+    except ImportError as error:
+        raise ImportError(
+            "This renderer needs pytorch3d, which is not on PyPI: build or download it as its own page says, "
+            f"{INSTALL}, or use `BuiltinRenderer`, which draws the same pixels and needs nothing."
+        ) from error
+    return pytorch3d
+
+
+class Pytorch3dRenderer:
+    """Hard silhouettes, part maps and depth by `pytorch3d.renderer.mesh.rasterize_meshes`.
+
+    Raises:
+        ImportError: when it is made and pytorch3d is not there.
+    """
+
+    def __init__(self) -> None:
+        self._pytorch3d = _pytorch3d()
+
+    def silhouette(self, vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
+        """See `Renderer`."""
+        return self._rasterize(vertices, faces, camera)[0] >= 0
+
+    def parts(self, vertices: Tensor, faces: Tensor, camera: Camera, face_labels: Tensor) -> Tensor:
+        """See `Renderer`."""
+        return paint_labels(self._rasterize(vertices, faces, camera)[0], check_labels(face_labels, faces))
+
+    def depth(self, vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
+        """See `Renderer`."""
+        face, depth = self._rasterize(vertices, faces, camera)
+        return torch.where(face >= 0, depth, torch.inf)
+
+    @torch.no_grad()
+    def _rasterize(self, vertices: Tensor, faces: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+        """Nearest face of each picture's own (B, H, W), -1 where there is none, and its depth."""
+        size = picture_size(camera)
+        points = normalised(to_screen(vertices, camera), size).float()
+        meshes = self._pytorch3d.structures.Meshes(list(points), [_in_front(faces, p) for p in points])
+        face, depth, _, _ = self._pytorch3d.renderer.mesh.rasterize_meshes(
+            meshes, size[::-1], blur_radius=BLUR_RADIUS, faces_per_pixel=1, perspective_correct=True, bin_size=0
+        )
+        return self._own_faces(face[..., 0], faces, points), depth[..., 0]
+
+    def _own_faces(self, face: Tensor, faces: Tensor, points: Tensor) -> Tensor:
+        """Packed face numbers -> rows of `faces`."""
+        kept = [_kept(faces, p).nonzero()[:, 0] for p in points]
+        rows = torch.cat([*kept, faces.new_tensor([-1])])
+        return rows[face]
+
+
+def normalised(points: Tensor, size: tuple[int, int]) -> Tensor:
+    """Screen points (B, V, 3) -> pytorch3d's normalised coordinates, z as it was."""
+    extent = points.new_tensor(size)
+    return torch.cat([(extent - 2 * points[..., :2]) / min(size), points[..., 2:]], -1)
+
+
+def _kept(faces: Tensor, points: Tensor) -> Tensor:
+    """(F,) whether a face lies beyond the near plane and is finite: the built-in renderer's rule."""
+    corners = points[faces]
+    return (corners[..., 2] >= MIN_DEPTH).all(1) & corners.isfinite().flatten(1).all(1)
+
+
+def _in_front(faces: Tensor, points: Tensor) -> Tensor:
+    return faces[_kept(faces, points)]
