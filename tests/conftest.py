@@ -1,0 +1,45 @@
+"""What every test may rely on: fixed seeds, two threads, hypothesis without chance or clock, the shared material."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci")
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """The same numbers for a test, whichever tests ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference pages, real motion and photographs beside the repository."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not here: it holds the real motion and photographs, which are not part of hmrfit")
+    return SHARED
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """numpy's generator, freshly seeded."""
+    return np.random.default_rng(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped without one."""
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
