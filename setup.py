@@ -1,7 +1,7 @@
 """hmrfit as a package. The library is the only thing imported; `priors/` and `configs/` ride along as its data.
 
-`package_dir` puts the two top-level folders into the wheel as `hmrfit/_priors` and `hmrfit/_configs`; in a checkout, and
-in an editable installation, `hmrfit.assets` finds them beside the package instead.
+`package_dir` puts the two top-level folders into the wheel as `hmrfit/_priors` and `hmrfit/_configs`; in a checkout,
+and in an editable installation, `hmrfit.assets` finds them beside the package instead.
 """
 
 import re

@@ -1,0 +1,176 @@
+"""Body files: SMPL's layout in `.npz` or `.pkl`, read without running anything, checked, and written as `.npz`.
+
+    v_template (V, 3) metres    shapedirs (V, 3, S)    posedirs (V, 3, 9(J-1))    J_regressor (J, V)
+    weights (V, J)              kintree_table (2, J): parents, own numbers        f (F, 3): faces, from 0
+
+SMPL, SMPL-H, MANO and SMPL-X files all have these seven; whatever other arrays they bring is kept. A sparse matrix X
+may stand in an npz as X_row, X_col, X_data and X_shape.
+"""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hmrfit.files import atomic_write
+from hmrfit.ops.check import check_finite, check_shape
+from hmrfit.pickle_values import MAX_DENSE, MAX_TOTAL, dense_from_triplets, read_pickle
+from hmrfit.pickles import RefusedFile
+
+PATTERNS = {
+    "v_template": "V 3",
+    "kintree_table": "2 J",
+    "shapedirs": "V 3 S",
+    "J_regressor": "J V",
+    "weights": "V J",
+    "f": "F 3",
+}
+WEIGHT_SUM_TOLERANCE = 1e-3
+"""How far the skinning weights of a vertex may be from 1 in total: files in half precision are off by 5e-4."""
+
+
+def read_body_file(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a body file, checked. Faces and tree come as int64, the root's parent as -1; the rest as stored.
+
+    Fields that are no arrays of numbers or text (such as SMPL-X's joint2num) are left out.
+
+    Raises:
+        FileNotFoundError: no such file.
+        RefusedFile: damaged, hostile, or neither an npz nor a pickle; nothing of it was run.
+        ValueError: readable, but not a body; the letter says which field is missing or wrong.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"There is no body file '{path}'. hmrfit.assets.locate knows where bodies are looked for."
+        )
+    data = _read_npz(path) if zipfile.is_zipfile(path) else _read_pickled(path)
+    try:
+        check_body(data)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"'{path}' is not a body in SMPL's format: {error}") from None
+    parents = np.concatenate([[-1], data["kintree_table"][0, 1:]])
+    tree = np.stack([parents, np.arange(len(parents))]).astype(np.int64)
+    return {**data, "f": data["f"].astype(np.int64), "kintree_table": tree}
+
+
+def write_body_npz(path: str | Path, data: Mapping[str, Any]) -> None:
+    """Writes a checked body as a compressed npz, atomically; the same arrays give the same bytes.
+
+    Raises:
+        ValueError: not a body, or the name does not end in .npz. OSError: see `atomic_write`.
+    """
+    if Path(path).suffix != ".npz":
+        raise ValueError(f"A body is written as .npz; '{path}' ends otherwise. Choose a name such as body.npz.")
+    arrays = {name: np.asarray(value) for name, value in data.items()}
+    if objects := [name for name, array in arrays.items() if array.dtype.kind == "O"]:
+        raise ValueError(f"{objects} hold Python objects; a body file has arrays of numbers and text only.")
+    check_body(arrays)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def check_body(data: Mapping[str, np.ndarray]) -> None:
+    """That `data` is a body in SMPL's format: fields, shapes, finite numbers, weights, tree and faces.
+
+    Raises:
+        ValueError: says what was expected and what was found.
+    """
+    missing = [name for name in (*PATTERNS, "posedirs") if name not in data]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}. It has {', '.join(sorted(map(str, data))) or 'nothing'}.")
+    sizes: dict[str, int] = {}
+    for name, pattern in PATTERNS.items():
+        sizes = check_shape(data[name], pattern, name, sizes)
+    check_shape(data["posedirs"], f"V 3 {9 * (sizes['J'] - 1)}", "posedirs", sizes, "It holds 9 columns per joint but the root.")  # fmt: skip  # noqa: E501
+    for name in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights"):
+        _check_floats(data[name], name)
+    _check_tree(data["kintree_table"])
+    _check_faces(data["f"], sizes["V"])
+    _check_weights(data["weights"])
+
+
+def _check_floats(array: np.ndarray, name: str) -> None:
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{name} should hold numbers, not {array.dtype}.")
+    check_finite(array, name)
+
+
+def _check_tree(table: np.ndarray) -> None:
+    """Every joint but the first has an earlier one as parent: then it is a tree, and one pass down poses it."""
+    if table.dtype.kind not in "fiu":
+        raise ValueError(f"kintree_table should hold joint numbers, not {table.dtype}.")
+    parents = table[0].astype(np.int64)
+    wrong = [i for i in range(1, len(parents)) if not 0 <= parents[i] < i]
+    if wrong:
+        raise ValueError(
+            f"in kintree_table joint {wrong[0]} has the parent {parents[wrong[0]]}; every joint but the first needs an "
+            "earlier joint as its parent."
+        )
+
+
+def _check_faces(faces: np.ndarray, vertices: int) -> None:
+    if faces.dtype.kind not in "iu":
+        raise ValueError(f"f should hold vertex numbers as integers, not {faces.dtype}.")
+    if faces.size and (faces.min() < 0 or faces.max() >= vertices):
+        raise ValueError(
+            f"f names the vertices {faces.min()} to {faces.max()}, but there are {vertices}, counted from 0."
+        )
+
+
+def _check_weights(weights: np.ndarray) -> None:
+    off = np.abs(weights.sum(1, dtype=np.float64) - 1)
+    if off.max(initial=0) > WEIGHT_SUM_TOLERANCE:
+        raise ValueError(
+            f"the skinning weights of vertex {off.argmax()} add up to {weights[off.argmax()].sum():.4g}, not 1."
+        )
+
+
+def _read_pickled(path: Path) -> dict[str, np.ndarray]:
+    data = read_pickle(path)
+    if not isinstance(data, dict):
+        raise RefusedFile(f"'{path}' holds a {type(data).__name__}, not a dictionary of arrays.")
+    return {str(name): np.asarray(v) for name, v in data.items() if isinstance(v, np.ndarray | np.generic)}
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Every member that is plain numbers or text; members of Python objects are not opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_TOTAL:
+                raise RefusedFile(f"'{path}' unpacks to more than {MAX_TOTAL >> 30} GiB; no body file does.")
+            names = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
+            data = {name: array for name in names if (array := _read_member(archive, name)) is not None}
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, MemoryError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, RefusedFile):
+            raise
+        raise RefusedFile(f"'{path}' is damaged ({error}). Fetch or convert it again.") from None
+    return _with_sparse(data)
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
+    """One array, or None for Python objects; the header's size must be the size that is there."""
+    with archive.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(member)
+        if dtype.kind not in "biufSU":
+            return None
+        array = np.frombuffer(member.read(), dtype).reshape(shape, order="F" if fortran else "C")
+        return array.astype(dtype.newbyteorder("="), order="C")
+
+
+def _with_sparse(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """X_row, X_col, X_data, X_shape -> X."""
+    parts = ("_row", "_col", "_data", "_shape")
+    stems = [name.removesuffix("_shape") for name in data if name.endswith("_shape")]
+    for stem in stems:
+        if not all(stem + part in data for part in parts):
+            continue
+        rows, columns, values, shape = (data.pop(stem + part) for part in parts)
+        if shape.shape != (2,) or shape.min() < 0 or int(shape[0]) * int(shape[1]) > MAX_DENSE:
+            raise RefusedFile(f"{stem}_shape is {shape.tolist()}, which is no shape of a sparse matrix.")
+        data[stem] = dense_from_triplets(tuple(shape.tolist()), rows, columns, values)
+    return data
