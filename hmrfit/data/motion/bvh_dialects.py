@@ -27,6 +27,8 @@ class Dialect:
     """Metres per unit of length."""
     skip: int
     """Leading frames that are no motion (an inserted T-pose)."""
+    guessed: frozenset[str] = frozenset()
+    """SMPL joints that the converter sets but the source does not really drive."""
     world: np.ndarray | None = None
     """Rotation of the file's world to y up, facing +z; None where it is that already."""
 
@@ -89,13 +91,13 @@ DIALECTS = (
         "animdraw_fair1",
         frozenset(["Hips", "Spine", "Spine1", "Spine3", "Neck", "Head"])
         | {s + p for s in ("Left", "Right") for p in _FAIR_PARTS.values()},
-        _ideal_from_fair, 0.039, 1, _Z_UP,  # the unit is not known: 0.039 makes a leg of 0.85 m
+        _ideal_from_fair, 0.039, 1, world=_Z_UP,  # the unit is not known: 0.039 makes a leg of 0.85 m
     ),
     Dialect("cmu_motionbuilder", cmu.BONES, cmu.ideal_from_cmu, cmu.UNIT, 1),
     Dialect(
         "cmu_daz",
         frozenset(["hip", "abdomen", "chest", "head"]) | {s + p for s in "lr" for p in _DAZ_PARTS},
-        _ideal_from_daz, 0.01, 0,
+        _ideal_from_daz, 0.01, 0, frozenset(["left_wrist", "right_wrist"]),
     ),
     Dialect(
         "cmu_3dsmax",
@@ -153,7 +155,7 @@ def motion_from_bvh(text: str, name: str = "", skip: int | None = None, fps: flo
         local_from_ideal(ideal)[first:],
         (bvh.root_position() @ world.T)[first:] * dialect.metres,
         fps or 1.0 / bvh.frame_time,
-        driven_mask(ideal),
+        driven_mask(ideal) & ~driven_mask(dialect.guessed),
         name=name,
         source=dialect.name,
     )

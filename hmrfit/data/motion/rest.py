@@ -17,7 +17,7 @@ Signs that follow: knee flexion +x; elbow flexion -y left, +y right; hip flexion
 -75 degrees left and +75 right.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -75,7 +75,7 @@ def local_from_ideal(ideal: Mapping[str, np.ndarray]) -> np.ndarray:
     return poses
 
 
-def driven_mask(joints: Mapping[str, object]) -> np.ndarray:
+def driven_mask(joints: Container[str]) -> np.ndarray:
     """(24,) bool: which SMPL joints are among the given names."""
     return np.array([name in joints for name in SMPL24])
 
