@@ -74,9 +74,9 @@ class _Meaning:
         args, state = self.of(value.args), self.of(value.state)
         try:
             return self._counted(_MAKERS[value.name](args, state))
+        except RefusedFile:
+            raise
         except (KeyError, IndexError, ValueError, TypeError, AttributeError, OverflowError, MemoryError) as error:
-            if isinstance(error, RefusedFile):
-                raise
             raise RefusedFile(f"a {value.name} in it is damaged ({type(error).__name__}: {error}).") from None
 
     def _counted(self, value: Any) -> Any:

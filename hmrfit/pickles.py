@@ -111,10 +111,12 @@ class _Machine:
                 raise RefusedFile(_unknown_opcode(code, self.at == 1))
             try:
                 step(self)
+            except RefusedFile:
+                raise
             except (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
-                if isinstance(error, RefusedFile):
-                    raise
-                raise RefusedFile(f"it is damaged at byte {self.at} ({type(error).__name__}: {error}).") from None
+                raise RefusedFile(
+                    f"it is damaged at byte {self.at}, or no pickle ({type(error).__name__}: {error})."
+                ) from None
         raise RefusedFile(f"it takes more than {MAX_STEPS} steps; body files take hundreds.")
 
     def take(self, count: int) -> bytes:
@@ -144,8 +146,8 @@ class _Machine:
         self.stack.append(value)
 
     def pop(self) -> Any:
-        if self.marks and self.marks[-1] == len(self.stack):
-            raise RefusedFile(f"it is damaged at byte {self.at} (nothing on the stack).")
+        if not self.stack or (self.marks and self.marks[-1] >= len(self.stack)):
+            raise RefusedFile(f"it is damaged at byte {self.at}, or no pickle (nothing on the stack).")
         return self.stack.pop()
 
     def pop_marked(self) -> list[Any]:
@@ -219,12 +221,12 @@ def _pairs(flat: list[Any]) -> dict[Any, Any]:
 
 
 def _unknown_opcode(code: bytes, first: bool) -> str:
-    if first:
-        return "it is not a pickle."
     if code in b"PQ":
         return "it refers to objects outside the file (persistent ids)."
     if code in b"\x82\x83\x84":
         return "it refers to Python's extension registry."
+    if first:
+        return "it is not a pickle."
     return f"it uses the opcode {code!r}, which no array needs."
 
 

@@ -143,9 +143,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
                 raise RefusedFile(f"'{path}' unpacks to more than {MAX_TOTAL >> 30} GiB; no body file does.")
             names = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
             data = {name: array for name in names if (array := _read_member(archive, name)) is not None}
+    except RefusedFile:
+        raise
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, MemoryError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, RefusedFile):
-            raise
         raise RefusedFile(f"'{path}' is damaged ({error}). Fetch or convert it again.") from None
     return _with_sparse(data)
 

@@ -7,7 +7,7 @@ import sys
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse
@@ -16,7 +16,7 @@ import scipy.sparse
 class Python2Pickler(pickle._Pickler):
     """Text and bytes are both Python 2's `str`; NumPy's rebuilding function has its old module."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
 
     def save_text(self, value: str | bytes) -> None:
         raw = value.encode("latin1") if isinstance(value, str) else value
@@ -56,7 +56,7 @@ def fake_class(path: str) -> Iterator[type]:
     added = [".".join(parts[: i + 1]) for i in range(len(parts))]
     added = [m for m in added if m not in sys.modules]
     sys.modules.update({m: types.ModuleType(m) for m in added})
-    before = getattr(sys.modules[module_name], name, None)
+    before = vars(sys.modules[module_name]).get(name)
     setattr(sys.modules[module_name], name, made)
     try:
         yield made
