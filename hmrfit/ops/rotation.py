@@ -29,11 +29,16 @@ def _series_or(squared: Tensor, closed_form, series) -> Tensor:
     return torch.where(small, series(torch.where(small, squared, torch.zeros_like(squared))), closed_form(angle))
 
 
+def _half_versine(squared: Tensor) -> Tensor:
+    """b = (1 - cos t)/t² = ½ (sin(t/2) / (t/2))²: the second form loses no digits at small angles."""
+    return _series_or(squared, lambda t: 2 * ((0.5 * t).sin() / t) ** 2, lambda q: 0.5 - q / 24 + q * q / 720)
+
+
 def rotvec_to_matrix(v: Tensor) -> Tensor:
     """exp: rotation vectors (..., 3) in radians -> matrices (..., 3, 3)."""
     squared = (v * v).sum(-1)
     a = _series_or(squared, lambda t: t.sin() / t, lambda q: 1 - q / 6 + q * q / 120)
-    b = _series_or(squared, lambda t: (1 - t.cos()) / (t * t), lambda q: 0.5 - q / 24 + q * q / 720)
+    b = _half_versine(squared)
     K = hat(v)
     eye = torch.eye(3, dtype=v.dtype, device=v.device)
     return eye + a[..., None, None] * K + b[..., None, None] * (K @ K)
@@ -82,14 +87,19 @@ def matrix_to_rotvec(R: Tensor) -> Tensor:
     q = matrix_to_quaternion(R)
     w, u = q[..., 0], q[..., 1:]
     squared = (u * u).sum(-1)
-    ratio = _series_or(squared, lambda s: 2 * torch.atan2(s, w) / s, lambda s2: 2 / w - 2 * s2 / (3 * w**3))
+    near_one = torch.where(squared < SMALL_ANGLE_SQUARED, w, torch.ones_like(w))  # at π, w = 0: 2/w has no gradient
+    ratio = _series_or(
+        squared,
+        lambda s: 2 * torch.atan2(s, w) / s,
+        lambda s2: 2 / near_one - 2 * s2 / (3 * near_one**3),
+    )
     return ratio[..., None] * u
 
 
 def right_jacobian(v: Tensor) -> Tensor:
     """Jr(v) (..., 3, 3) with exp(v + dv) = exp(v) exp(Jr dv):  I - b [v]x + c [v]x²,  c = (|v| - sin|v|)/|v|³."""
     squared = (v * v).sum(-1)
-    b = _series_or(squared, lambda t: (1 - t.cos()) / (t * t), lambda q: 0.5 - q / 24 + q * q / 720)
+    b = _half_versine(squared)
     c = _series_or(squared, lambda t: (t - t.sin()) / t**3, lambda q: 1 / 6 - q / 120 + q * q / 5040)
     K = hat(v)
     eye = torch.eye(3, dtype=v.dtype, device=v.device)
