@@ -10,6 +10,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+DATA = ["*.npz", "*.pt", "*.json", "*.yaml", "*.md", "*.html", "*.css", "NOTICE*"]
 SMPLX = "smplx>=0.1.28"  # non-commercial licence: never a base requirement
 
 
@@ -28,7 +29,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["hmrfit", "hmrfit.*"]), "hmrfit._priors", "hmrfit._configs"],
     package_dir={"hmrfit._priors": "priors", "hmrfit._configs": "configs"},
-    package_data={"hmrfit._priors": ["*.npz", "*.md", "*.json", "NOTICE*"], "hmrfit._configs": ["*.yaml"]},
+    package_data={"": DATA},
     include_package_data=False,
     install_requires=[
         "torch>=2.4",
