@@ -73,7 +73,7 @@ def picture_size(camera: Camera) -> tuple[int, int]:
 
 
 def label_faces(vertex_labels: Tensor, faces: Tensor) -> Tensor:
-    """Labels of vertices (V,) -> of faces (F,): what most of a face's corners have; the lowest where all three differ."""
+    """Labels of vertices (V,) -> of faces (F,): the one most corners have, the lowest where all differ."""
     low, middle, high = vertex_labels[faces].sort(1).values.unbind(1)
     return torch.where(middle == high, middle, low)
 
@@ -81,7 +81,7 @@ def label_faces(vertex_labels: Tensor, faces: Tensor) -> Tensor:
 def check_labels(face_labels: Tensor, faces: Tensor) -> Tensor:
     """The labels as uint8, refused where they are not one per face, within 1..255 (0 is the background)."""
     check_shape(face_labels, "F", "face_labels", {"F": len(faces)}, "`label_faces` makes them from vertices' labels.")
-    if len(face_labels) and not (0 < face_labels.min() and face_labels.max() <= 255):
+    if len(face_labels) and not (face_labels.min() > 0 and face_labels.max() <= 255):
         low, high = face_labels.min().item(), face_labels.max().item()
         raise ValueError(f"face_labels should lie in 1..255 (0 is the background), but go from {low} to {high}.")
     return face_labels.to(torch.uint8)

@@ -1,0 +1,320 @@
+"""Pictures to look at: bodies over their photograph, the same bodies from other sides, keypoints, and all on one sheet.
+
+Everything takes people together, vertices (P, V, 3) in the camera frame in metres, so that who stands in front hides
+who stands behind. Images are RGB uint8 (H, W, 3); the caller's are never drawn on.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from hmrfit.camera import MIN_DEPTH, PIXEL_CENTER, Camera
+from hmrfit.image import Image, as_image
+from hmrfit.keypoints import limbs
+from hmrfit.opencv import cv2
+from hmrfit.ops.raster import silhouette
+from hmrfit.render.base import to_screen
+from hmrfit.render.shading import hex_to_rgb, shade
+from hmrfit.types import Keypoints
+
+LARGEST = 1600
+"""Pixels, the longest side of an overlay. A larger photograph is reduced first."""
+
+LEAST_PANEL, MOST_PANEL = 320, 1200
+"""Pixels, the height of the panels beside an overlay."""
+
+VIEW_DISTANCE, VIEW_TILT, VIEW_FILL = 3.5, 6.0, 0.88
+"""A view is taken from this many times the bodies' size away, this many degrees from above, and they fill this much."""
+
+SMALL, CLOSE_FILL = 0.4, 0.8
+"""Bodies that fill a smaller share of both sides of the picture get a close-up, which they fill this much."""
+
+GAP = 3
+"""Pixels of white between panels."""
+
+SIDE_COLORS = {"left": "#ff9420", "right": "#22c07e", "": "#fff3b0"}
+"""Keypoints and limbs of the person's own left and right, and of the middle."""
+
+SUBPIXEL_BITS = 4
+"""cv2 draws with this many binary places."""
+
+
+def overlay(
+    image: ArrayLike,
+    vertices: Tensor,
+    faces: Tensor,
+    camera: Camera,
+    colors: ArrayLike | None = None,
+    opacity: float = 0.9,
+    given: Keypoints | None = None,
+    reprojected: Keypoints | None = None,
+) -> Image:
+    """The bodies over the photograph, which is reduced where it is larger than `LARGEST`.
+
+    Args:
+        image: (H, W, 3) RGB, the camera's picture.
+        vertices: (P, V, 3) camera frame, metres. faces: (F, 3).
+        camera: one, or one per person that are all the same.
+        colors: as for `shading.shade`.
+        given: keypoints that were fitted, drawn as rings. reprojected: those of the body, as crosses with limbs.
+    """
+    image = as_image(image)
+    picture, camera = _reduced(image, camera[:1])
+    result = shade(vertices, faces, camera, colors).over(picture, opacity)
+    ratio = picture.shape[1] / image.shape[1]
+    if reprojected is not None:
+        result = draw_keypoints(result, _scaled(reprojected, ratio), marker="cross", draw_limbs=True)
+    if given is not None:
+        result = draw_keypoints(result, _scaled(given, ratio))
+    return result
+
+
+def sheet(image: ArrayLike, vertices: Tensor, faces: Tensor, camera: Camera, **options: Any) -> Image:
+    """The overlay with the bodies' side view (from the picture's right) and back view beside it.
+
+    Bodies that are small in the picture also get a close-up of it. Arguments as for `overlay`. The panels show everyone
+    given; for one of several people pass that one's vertices.
+    """
+    image = as_image(image)
+    front = overlay(image, vertices, faces, camera, **options)
+    height = int(np.clip(front.shape[0], LEAST_PANEL, MOST_PANEL))
+    size = _panel_width(vertices, height), height
+    close = close_up(image, vertices, faces, camera, size, **options) if _is_small(vertices, camera) else None
+    sides = views(vertices, faces, (90, 180), size, options.get("colors"))
+    return side_by_side([panel for panel in (front, close, *sides) if panel is not None])
+
+
+def close_up(
+    image: ArrayLike,
+    vertices: Tensor,
+    faces: Tensor,
+    camera: Camera,
+    size: tuple[int, int],
+    **options: Any,
+) -> Image:
+    """The overlay of the part of the photograph around the bodies, at `size` (width, height); white beyond its edge.
+
+    Other arguments as for `overlay`.
+    """
+    image = as_image(image)
+    low, high = _extent(vertices, camera)
+    side = ((high - low) / camera.size.new_tensor(size)).max() / CLOSE_FILL * camera.size.new_tensor(size)
+    corner = ((low + high) / 2 - side / 2).round()
+    whole = side.round().clamp_min(1)
+    part = _cut(image, corner.int().tolist(), whole.int().tolist())
+    enlarged = cv2.resize(part, size, interpolation=cv2.INTER_AREA if whole[1] > size[1] else cv2.INTER_CUBIC)
+    ratio = camera.size.new_tensor(size) / whole
+    for name in ("given", "reprojected"):
+        if (keypoints := options.get(name)) is not None:
+            xy = (keypoints.xy - corner) * ratio
+            options[name] = Keypoints(xy, keypoints.confidence, keypoints.names)
+    close = camera[:1].crop(corner[None], whole[None]).resize(camera.size.new_tensor([size]))
+    return overlay(enlarged, vertices, faces, close, **options)
+
+
+def views(
+    vertices: Tensor,
+    faces: Tensor,
+    angles: Sequence[float] = (90, 180),
+    size: tuple[int, int] = (480, 640),
+    colors: ArrayLike | None = None,
+) -> list[Image]:
+    """The bodies from other sides, on a plain background, all at one scale.
+
+    Args:
+        angles: degrees the viewer walks to the right around the bodies: 0 is the photograph's own side, 90 is seen from
+            the picture's right, 180 from behind. The vertical is the camera's y axis.
+        size: (width, height) of each, pixels.
+    """
+    vertices = vertices.detach().double().cpu()
+    turned = [_seen_from(vertices, angle) for angle in angles]
+    camera = _framing(torch.cat(turned), size)
+    return [_studio(v, faces.cpu(), camera, colors) for v in turned]
+
+
+def turntable(
+    vertices: Tensor, faces: Tensor, count: int = 8, size: tuple[int, int] = (480, 640), colors: ArrayLike | None = None
+) -> list[Image]:
+    """`count` views at equal angles all around, the photograph's side first."""
+    return views(vertices, faces, [360 * i / count for i in range(count)], size, colors)
+
+
+def side_by_side(images: Sequence[Image], background: int = 244) -> Image:
+    """Images in one row, the lower ones centred between grey bars."""
+    height = max(i.shape[0] for i in images)
+    row = []
+    for image in images:
+        above = (height - image.shape[0]) // 2
+        bars = ((above, height - image.shape[0] - above), (0, 0), (0, 0))
+        row += [np.pad(image, bars, constant_values=background), np.full((height, GAP, 3), 255, np.uint8)]
+    return np.concatenate(row[:-1], 1)
+
+
+def draw_keypoints(image: ArrayLike, keypoints: Keypoints, marker: str = "ring", draw_limbs: bool = False) -> Image:
+    """Keypoints with confidence over an image, the person's left orange, the right green, the middle pale.
+
+    Args:
+        keypoints: pixels of this image; those unseen, not finite or far outside are left out.
+        marker: "ring" or "cross".
+        draw_limbs: also the lines of `keypoints.limbs`.
+    """
+    if marker not in ("ring", "cross"):
+        raise ValueError(f"marker should be 'ring' or 'cross', not '{marker}'.")
+    canvas = as_image(image).copy()
+    for person in range(len(keypoints)):
+        _draw_person(canvas, keypoints[person], marker, draw_limbs)
+    return canvas
+
+
+def _draw_person(canvas: Image, keypoints: Keypoints, marker: str, draw_limbs: bool) -> None:
+    xy = keypoints.xy[0].detach().cpu().double().numpy()
+    far = 4 * max(canvas.shape)
+    drawn = (keypoints.confidence[0].detach().cpu().numpy() > 0) & (np.abs(xy) < far).all(1)  # NaN is not < far
+    if not drawn.any():
+        return
+    radius = float(np.clip(0.009 * np.ptp(xy[drawn], axis=0).max(), 2.2, 0.006 * max(canvas.shape) + 2.2))
+    colors = [_side_color(name) for name in keypoints.names]
+    for a, b in limbs(keypoints.names) if draw_limbs else ():
+        if drawn[a] and drawn[b]:
+            color = colors[a] if _side(keypoints.names[a]) == _side(keypoints.names[b]) else _side_color("")
+            _line(canvas, xy[a], xy[b], color, radius * 0.55)
+    for i in np.flatnonzero(drawn):
+        (_ring if marker == "ring" else _cross)(canvas, xy[i], colors[i], radius)
+
+
+def _side(name: str) -> str:
+    return name.split("_")[0] if name.startswith(("left_", "right_")) else ""
+
+
+def _side_color(name: str) -> tuple[int, ...]:
+    return tuple(int(c) for c in np.round(255 * hex_to_rgb(SIDE_COLORS[_side(name)])))
+
+
+def _fixed(xy: NDArray) -> tuple[int, ...]:
+    """Our pixels -> cv2's fixed-point ones, whose centres are at integers."""
+    return tuple(int(v) for v in np.round((xy - PIXEL_CENTER) * (1 << SUBPIXEL_BITS)))
+
+
+def _outlined(draw: Callable[[tuple[int, ...], int], None], width: float, color: tuple[int, ...]) -> None:
+    """Draws twice, the darker and wider first, so that it is seen on any background."""
+    thin = max(1, round(width))
+    for shade_of, thickness in ((tuple(c // 4 for c in color), thin + 2), (color, thin)):
+        draw(shade_of, thickness)
+
+
+def _line(canvas: Image, a: NDArray, b: NDArray, color: tuple[int, ...], width: float) -> None:
+    def draw(color: tuple[int, ...], thickness: int) -> None:
+        cv2.line(canvas, _fixed(a), _fixed(b), color, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+
+    _outlined(draw, width, color)
+
+
+def _ring(canvas: Image, xy: NDArray, color: tuple[int, ...], radius: float) -> None:
+    def draw(color: tuple[int, ...], thickness: int) -> None:
+        size = round(1.5 * radius * (1 << SUBPIXEL_BITS))
+        cv2.circle(canvas, _fixed(xy), size, color, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+
+    _outlined(draw, radius * 0.45, color)
+
+
+def _cross(canvas: Image, xy: NDArray, color: tuple[int, ...], radius: float) -> None:
+    def draw(color: tuple[int, ...], thickness: int) -> None:
+        for arm in (np.array([radius, radius]), np.array([radius, -radius])):
+            cv2.line(canvas, _fixed(xy - arm), _fixed(xy + arm), color, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
+
+    _outlined(draw, radius * 0.45, color)
+
+
+def _reduced(image: Image, camera: Camera) -> tuple[Image, Camera]:
+    """The picture with no side over `LARGEST`, and its camera."""
+    height, width = image.shape[:2]
+    ratio = min(1.0, LARGEST / max(width, height))
+    size = max(1, round(width * ratio)), max(1, round(height * ratio))
+    picture = image if ratio == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return picture, camera.resize(camera.size.new_tensor([size]))
+
+
+def _scaled(keypoints: Keypoints, ratio: float) -> Keypoints:
+    return Keypoints(keypoints.xy * ratio, keypoints.confidence, keypoints.names)
+
+
+def _extent(vertices: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
+    """Least and greatest pixel (x, y) of the vertices in front of the camera that lie in the picture: two (2,)."""
+    points = to_screen(vertices.flatten(0, 1)[None], camera[:1])[0]
+    extent = camera.size[0].to(points)
+    seen = points[(points[:, 2] > MIN_DEPTH) & (points[:, :2] > 0).all(1) & (points[:, :2] < extent).all(1), :2]
+    if len(seen) == 0:
+        return extent * 0, extent
+    return seen.amin(0), seen.amax(0)
+
+
+def _is_small(vertices: Tensor, camera: Camera) -> bool:
+    """Whether the bodies fill so little of the picture that the fit cannot be judged there."""
+    low, high = _extent(vertices, camera)
+    return ((high - low) / camera.size[0].to(low)).max().item() < SMALL
+
+
+def _cut(image: Image, corner: Sequence[int], size: Sequence[int]) -> Image:
+    """The part of the image from `corner` (x, y), which may lie outside; white beyond the edge."""
+    (left, top), (width, height) = corner, size
+    part = np.full((height, width, 3), 255, np.uint8)
+    x0, y0 = max(left, 0), max(top, 0)
+    inside = image[y0 : max(top + height, 0), x0 : max(left + width, 0)]
+    part[y0 - top : y0 - top + inside.shape[0], x0 - left : x0 - left + inside.shape[1]] = inside
+    return part
+
+
+def _panel_width(vertices: Tensor, height: int) -> int:
+    """Enough for the bodies at any angle, from a narrow panel to a square one."""
+    low, high = vertices.detach().flatten(0, 1).aminmax(dim=0)
+    across, _, along = (high - low).tolist()
+    tall = max((high - low)[1].item(), 1e-6)
+    return round(height * float(np.clip(1.15 * max(across, along) / tall, 0.45, 1.0)))
+
+
+def _seen_from(vertices: Tensor, angle: float) -> Tensor:
+    """Vertices about the middle of the bodies -> the frame of a viewer who walked `angle` degrees to the right.
+
+    The viewer's right is (cos a, 0, sin a), forward (−sin a, 0, cos a); then the head bends down by VIEW_TILT.
+    """
+    low, high = vertices.flatten(0, 1).aminmax(dim=0)
+    a, tilt = np.deg2rad(angle), np.deg2rad(VIEW_TILT)
+    turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+    bend = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+    centred = vertices - (low + high) / 2
+    distance = VIEW_DISTANCE * (high - low).max()
+    return centred @ torch.tensor(bend @ turn).T + torch.stack([distance * 0, distance * 0, distance])
+
+
+def _framing(vertices: Tensor, size: tuple[int, int]) -> Camera:
+    """The camera in which all of the vertices just fit."""
+    slopes = (vertices[..., :2] / vertices[..., 2:]).abs().flatten(0, 1).amax(0)
+    half = slopes.new_tensor(size) / 2
+    focal = (VIEW_FILL * half / slopes.clamp_min(1e-6)).min()
+    return Camera.from_size(*size, focal=focal.item())
+
+
+def _studio(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | None) -> Image:
+    """Bodies before a pale backdrop, with the soft shadow of a lamp straight above on the ground."""
+    width, height = (int(s) for s in camera.size[0].tolist())
+    fade = np.interp(np.linspace(0, 1, height), [0, 0.55, 1], [0.93, 0.97, 0.84])[:, None, None]
+    backdrop = np.broadcast_to(255 * fade * np.array([0.985, 0.99, 1.0]), (height, width, 3))
+    backdrop = (backdrop * _ground_shadow(vertices, faces, camera)[..., None]).astype(np.uint8)
+    return shade(vertices, faces, camera, colors).over(backdrop)
+
+
+def _ground_shadow(vertices: Tensor, faces: Tensor, camera: Camera) -> NDArray[np.float32]:
+    """(H, W) in [0, 1], what the ground keeps of its light: the bodies flattened onto it, drawn and blurred."""
+    tilt = np.deg2rad(VIEW_TILT)
+    down = vertices.new_tensor([0, np.cos(tilt), np.sin(tilt)])
+    heights = vertices @ down
+    flat = vertices + (heights.max() - heights)[..., None] * down
+    width, height = (int(s) for s in camera.size[0].tolist())
+    masks = silhouette(to_screen(flat, camera), faces, (width, height))
+    shadow = masks.any(0).numpy().astype(np.float32)
+    wide, narrow = (cv2.GaussianBlur(shadow, (0, 0), max(1.0, share * height)) for share in (0.02, 0.006))
+    return 1 - 0.22 * wide - 0.20 * narrow

@@ -1,0 +1,194 @@
+"""A mesh as a softly lit picture with an alpha channel, by `hmrfit.ops.raster` alone: no OpenGL, no window.
+
+    light(n) = hemisphere(n) + Σ lamp · max(0, n·l) ,     colour = albedo · light · occlusion + rim(n)
+
+in linear light, n the smooth normal. The lamps hang from the camera (key from the upper left, fill from the right). The
+occlusion darkens what lies behind its neighbourhood in the depth picture: creases, and limbs' shadows on the trunk
+(unsharp masking of the depth buffer, Luft et al. 2006). Edges are smooth because the mesh is drawn larger and averaged.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from hmrfit.camera import MIN_DEPTH, Camera
+from hmrfit.opencv import cv2
+from hmrfit.ops.raster import Fragments, interpolate, rasterize
+from hmrfit.render.base import picture_size, to_screen
+
+Picture = NDArray[np.float32]
+
+BODY_COLORS = ("#a8c3ee", "#f2b7a2", "#a5d6b9", "#d9b6e8", "#ead79b", "#9fd3de")
+"""sRGB, one person after the other: light blue, coral, sage, lilac, sand, aqua."""
+
+SKY, GROUND = np.array([0.36, 0.38, 0.43]), np.array([0.15, 0.13, 0.12])
+"""What comes from above and from below, linear light."""
+
+LAMPS = (((-0.70, -0.65, -0.55), (0.82, 0.78, 0.72)), ((0.90, -0.10, -0.35), (0.15, 0.17, 0.22)))
+"""(direction towards the lamp in the camera frame, its linear colour): key, fill."""
+
+RIM, RIM_POWER = np.array([0.20, 0.22, 0.26]), 3.0
+"""Light that grazes the outline, from above more than from below."""
+
+OCCLUSION, OCCLUSION_DEPTH, OCCLUSION_REACH = 0.45, 0.12, 0.035
+"""The most that is taken away, the depth behind the neighbourhood (m) for that, its size (share of the height)."""
+
+MOST_SAMPLES = 24_000_000
+"""Samples drawn for one layer; beyond it the supersampling is coarser."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A picture to lay over another at (left, top): sRGB times alpha, so that edges mix without fringes."""
+
+    color: Picture  # (h, w, 3) in [0, 1], times alpha
+    alpha: Picture  # (h, w) in [0, 1]
+    left: int = 0
+    top: int = 0
+
+    def over(self, image: NDArray[np.uint8], opacity: float = 1.0) -> NDArray[np.uint8]:
+        """color + (1 − alpha) · image: a new (H, W, 3) uint8."""
+        result = image.copy()
+        height, width = self.alpha.shape
+        part = result[self.top : self.top + height, self.left : self.left + width]
+        kept = 1 - opacity * self.alpha[..., None]
+        part[:] = (255 * opacity * self.color + kept * part + 0.5).clip(0, 255).astype(np.uint8)
+        return result
+
+
+def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
+    """Unit normals (B, V, 3) that point out of counterclockwise faces (F, 3): the sum over faces, weighted by area."""
+    a, b, c = (vertices[:, faces[:, i]] for i in range(3))
+    normals = torch.zeros_like(vertices)
+    of_faces = torch.linalg.cross(b - a, c - a)
+    for i in range(3):
+        normals.index_add_(1, faces[:, i], of_faces)
+    return torch.nn.functional.normalize(normals, dim=-1)
+
+
+def hex_to_rgb(color: str) -> NDArray[np.float64]:
+    """'#8fb2e6' -> sRGB (3,) in [0, 1]."""
+    return np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+
+
+def shade(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | None = None, scale: int = 3) -> Layer:
+    """Draws people in front of nothing.
+
+    Args:
+        vertices: (P, V, 3) camera frame, metres; the people hide each other.
+        faces: (F, 3) counterclockwise seen from outside.
+        camera: one, of the picture.
+        colors: sRGB in [0, 1], per person (P, 3) or per vertex (P, V, 3); default `BODY_COLORS` in turn.
+        scale: each pixel is the mean of scale × scale samples.
+
+    Returns:
+        A layer that covers only what the bodies cover.
+    """
+    vertices = vertices.detach().double().cpu()
+    people, corners = vertices.shape[:2]
+    albedo = torch.tensor(_vertex_colors(colors, people, corners))
+    mesh, mesh_faces = vertices.reshape(1, -1, 3), _joined_faces(faces.cpu(), people, corners)
+    camera = camera.to("cpu", torch.float64)
+    left, top, width, height = _bounds(to_screen(mesh, camera), mesh_faces, picture_size(camera))
+    if width == 0 or height == 0:
+        return Layer(np.zeros((0, 0, 3), np.float32), np.zeros((0, 0), np.float32))
+    scale = max(1, min(scale, int((MOST_SAMPLES / (width * height)) ** 0.5)))
+    size = torch.tensor([[width, height]], dtype=torch.float64)
+    close = camera.crop(torch.tensor([[left, top]], dtype=torch.float64), size).resize(size * scale)
+    color, mask = _samples(mesh, mesh_faces, close, albedo.reshape(1, -1, 3))
+    color, alpha = (cv2.resize(s, (width, height), interpolation=cv2.INTER_AREA) for s in (color, mask))
+    return Layer(color, alpha, left, top)
+
+
+def _vertex_colors(colors: ArrayLike | None, people: int, corners: int) -> NDArray[np.float64]:
+    """(P, V, 3)."""
+    if colors is None:
+        colors = [hex_to_rgb(BODY_COLORS[p % len(BODY_COLORS)]) for p in range(people)]
+    colors = np.asarray(colors, dtype=np.float64)
+    if colors.ndim == 2:
+        colors = colors[:, None]
+    return np.broadcast_to(colors, (people, corners, 3))
+
+
+def _joined_faces(faces: Tensor, people: int, corners: int) -> Tensor:
+    """The faces of all people's meshes, put one after the other."""
+    return (faces[None] + corners * torch.arange(people)[:, None, None]).reshape(-1, 3)
+
+
+def _bounds(points: Tensor, faces: Tensor, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, width, height of the whole pixels that the drawn faces may touch, within the picture."""
+    drawn = points[0, faces]
+    drawn = drawn[(drawn[..., 2] >= MIN_DEPTH).all(1) & drawn.isfinite().all(-1).all(-1)].reshape(-1, 3)
+    if len(drawn) == 0:
+        return 0, 0, 0, 0
+    extent = drawn.new_tensor(size)
+    low = torch.minimum(drawn[:, :2].amin(0).floor().clamp_min(0), extent)
+    high = torch.maximum(torch.minimum(drawn[:, :2].amax(0).ceil(), extent), low)
+    return *low.int().tolist(), *(high - low).int().tolist()
+
+
+def _samples(mesh: Tensor, faces: Tensor, camera: Camera, albedo: Tensor) -> tuple[Picture, Picture]:
+    """Unaveraged sRGB (h, w, 3), black outside the mesh, and mask (h, w)."""
+    screen = to_screen(mesh, camera)
+    seen = rasterize(screen, faces, picture_size(camera), near=MIN_DEPTH)
+    values = torch.cat([vertex_normals(mesh, faces), mesh, to_linear(albedo)], -1)
+    mask = seen.mask[0]
+    values = interpolate(seen, screen, faces, values)[0][mask].numpy()
+    normal, position, albedo = np.split(values, 3, axis=1)
+    lit = albedo * _light(_unit(normal)) * _occlusion(seen)[mask.numpy()][:, None] + _rim(
+        _unit(normal), _unit(position)
+    )
+    picture = np.zeros((*mask.shape, 3), np.float32)
+    picture[mask.numpy()] = to_srgb(lit)
+    return picture, mask.numpy().astype(np.float32)
+
+
+def _unit(v: NDArray) -> NDArray:
+    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
+
+
+def _light(normal: NDArray) -> NDArray:
+    """(P, 3): hemisphere and lamps. Up is −y."""
+    up = (1 - normal[:, 1:2]) / 2
+    light = GROUND + (SKY - GROUND) * up
+    for direction, color in LAMPS:
+        light = light + np.maximum(normal @ _unit(np.array(direction)), 0)[:, None] * np.array(color)
+    return light
+
+
+def _rim(normal: NDArray, ray: NDArray) -> NDArray:
+    """(P, 3): where the surface turns away from the ray to it."""
+    facing = np.clip(-(normal * ray).sum(1), 0, 1)
+    return ((1 - facing) ** RIM_POWER * (0.6 - 0.4 * normal[:, 1]))[:, None] * RIM
+
+
+def _occlusion(seen: Fragments) -> Picture:
+    """(h, w) in [1 − OCCLUSION, 1]: 1 in front of the mean depth of the neighbourhood, less behind it."""
+    depth, mask = seen.depth[0].numpy(), seen.mask[0].numpy().astype(np.float32)
+    depth = np.where(mask > 0, depth, 0).astype(np.float32)
+    reach = max(1.0, OCCLUSION_REACH * mask.any(1).sum())
+    around = _blur(depth, reach) / np.maximum(_blur(mask, reach), 1e-6)
+    return 1 - OCCLUSION * np.clip((depth - around) / OCCLUSION_DEPTH, 0, 1)
+
+
+def _blur(picture: Picture, sigma: float) -> Picture:
+    """Gaussian, by way of a smaller picture where sigma is large."""
+    small = max(1, int(sigma / 4))
+    height, width = picture.shape
+    reduced = cv2.resize(picture, (-(-width // small), -(-height // small)), interpolation=cv2.INTER_AREA)
+    reduced = cv2.GaussianBlur(reduced, (0, 0), sigma / small, borderType=cv2.BORDER_CONSTANT)
+    return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def to_linear(srgb: Tensor) -> Tensor:
+    """sRGB in [0, 1] -> linear light (IEC 61966-2-1)."""
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(linear: NDArray) -> NDArray:
+    """Linear light, clipped to [0, 1] -> sRGB."""
+    linear = np.clip(linear, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
