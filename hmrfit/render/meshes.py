@@ -1,0 +1,123 @@
+"""Bodies as mesh files, through trimesh: .obj, .ply, .glb by the suffix.
+
+Written: metres, right-handed, y up, a person who faces the camera faces +z (what glTF prescribes and Blender's, Unity's
+and Unreal's importers expect of it). From the camera frame (x right, y down, z forward) that is half a turn about x,
+
+    (x, y, z) -> (x, −y, −z),
+
+so the camera stands at the origin and looks along −z. With `frame="camera"` the vertices are written as they are. The
+file says which: glTF in its asset's extras, obj and ply in a comment. Vertices keep their number and order.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from hmrfit.files import atomic_write
+from hmrfit.ops.check import check_shape, did_you_mean
+
+FRAMES = {
+    "y_up": "y up, +z towards the camera (glTF); the camera at the origin looks along -z",
+    "camera": "OpenCV camera frame: +x right, +y down, +z forward",
+}
+
+PART_COLORS = ((239, 201, 165), (94, 131, 197), (224, 122, 95), (242, 177, 96), (88, 163, 132), (150, 112, 178))
+"""sRGB for labels 1, 2, ... in turn."""
+
+
+def write_mesh(
+    path: str | os.PathLike,
+    vertices: Tensor | Sequence[Tensor],
+    faces: Tensor,
+    frame: str = "y_up",
+    colors: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Writes one body, or several as one file (.glb: one named node each; .obj and .ply: one mesh after the other).
+
+    Args:
+        path: ends in .obj, .ply or .glb; whole or not at all.
+        vertices: (V, 3) or (P, V, 3), camera frame, metres.
+        faces: (F, 3) counterclockwise seen from outside.
+        frame: "y_up" (see above) or "camera".
+        colors: (V, 3) sRGB uint8, for every person; see `part_colors`.
+        names: of the people, for .glb; default person_0, person_1, ...
+
+    Raises:
+        ValueError: unknown suffix or frame, wrong shapes. OSError: see `files.atomic_write`.
+    """
+    export = _exporter(path)
+    if frame not in FRAMES:
+        raise ValueError(f"frame should be one of {', '.join(FRAMES)}, not '{frame}'.{did_you_mean(frame, FRAMES)}")
+    meshes = _meshes(vertices, faces, frame, colors)
+    names = names or [f"person_{p}" for p in range(len(meshes))]
+    if len(names) != len(meshes):
+        raise ValueError(f"Expected a name for each of {len(meshes)} people, got {len(names)}.")
+    data = export(meshes, names, f"metres; {FRAMES[frame]}")
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def part_colors(vertex_labels: Tensor) -> NDArray[np.uint8]:
+    """Labels of vertices (V,), from 1 -> sRGB (V, 3) for `write_mesh`, the parts told apart."""
+    return np.array(PART_COLORS, np.uint8)[(np.asarray(vertex_labels) - 1) % len(PART_COLORS)]
+
+
+def _exporter(path: str | os.PathLike) -> Callable[[list[trimesh.Trimesh], Sequence[str], str], bytes]:
+    exporters = {".obj": _obj, ".ply": _ply, ".glb": _glb}
+    suffix = Path(path).suffix.lower()
+    if suffix not in exporters:
+        raise ValueError(
+            f"'{path}' should end in .obj, .ply or .glb, so that the kind of mesh file is known."
+            f"{did_you_mean(suffix, exporters) if suffix else ''}"
+        )
+    return exporters[suffix]
+
+
+def _meshes(
+    vertices: Tensor | Sequence[Tensor], faces: Tensor, frame: str, colors: ArrayLike | None
+) -> list[trimesh.Trimesh]:
+    """One mesh per person in the file's frame, vertices untouched by trimesh's clean-up."""
+    people = torch.as_tensor(np.asarray(vertices)) if not isinstance(vertices, Tensor) else vertices.detach().cpu()
+    people = people[None] if people.ndim == 2 else people
+    sizes = check_shape(people, "P V 3", "vertices", hint="Camera frame, metres.")
+    check_shape(faces, "F 3", "faces")
+    if colors is not None:
+        check_shape(colors := np.asarray(colors, np.uint8), "V 3", "colors", {"V": sizes["V"]})
+    turn = np.array([1, -1, -1]) if frame == "y_up" else np.ones(3)
+    faces = faces.detach().cpu().numpy()
+    return [trimesh.Trimesh(p.numpy() * turn, faces, vertex_colors=colors, process=False) for p in people]
+
+
+def _obj(meshes: list[trimesh.Trimesh], names: Sequence[str], note: str) -> bytes:
+    """Text; vertex colours follow the coordinates, as MeshLab and Blender read them."""
+    text = trimesh.exchange.obj.export_obj(_one(meshes), header=f"hmrfit; {note}", include_normals=False)
+    return text.encode()
+
+
+def _ply(meshes: list[trimesh.Trimesh], names: Sequence[str], note: str) -> bytes:
+    """Binary, little-endian."""
+    data = trimesh.exchange.ply.export_ply(_one(meshes))
+    first, second, rest = data.split(b"\n", 2)
+    return b"\n".join([first, second, f"comment hmrfit; {note}".encode(), rest])
+
+
+def _glb(meshes: list[trimesh.Trimesh], names: Sequence[str], note: str) -> bytes:
+    scene = trimesh.Scene()
+    for mesh, name in zip(meshes, names, strict=True):
+        scene.add_geometry(mesh, node_name=name, geom_name=name)
+
+    def describe(tree: dict) -> None:
+        tree["asset"]["extras"] = {"generator": "hmrfit", "units_and_axes": note}
+
+    return trimesh.exchange.gltf.export_glb(scene, tree_postprocessor=describe, include_normals=True)
+
+
+def _one(meshes: list[trimesh.Trimesh]) -> trimesh.Trimesh:
+    return meshes[0] if len(meshes) == 1 else trimesh.util.concatenate(meshes)
