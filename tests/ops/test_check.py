@@ -1,0 +1,58 @@
+"""The letters: what was expected, what came, the nearest right name."""
+
+import numpy as np
+import pytest
+import torch
+
+from hmrfit.ops.check import check_finite, check_shape, did_you_mean, nearest_name
+
+
+def test_letters_are_bound_across_calls():
+    sizes = check_shape(torch.zeros(4, 17, 2), "B K 2", "xy")
+    assert sizes == {"B": 4, "K": 17}
+    assert check_shape(np.zeros((4, 17)), "B K", "confidence", sizes) == sizes
+    with pytest.raises(ValueError, match=r"confidence should have the shape \(B=4, K=17\), but has \(4, 16\)"):
+        check_shape(np.zeros((4, 16)), "B K", "confidence", sizes)
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 5, 3)])
+def test_leading_dimensions_are_free(shape):
+    check_shape(np.zeros(shape), "... 3", "points")
+
+
+@pytest.mark.parametrize(
+    ("shape", "pattern"), [((2, 3), "B 4"), ((2, 3), "B B"), ((3,), "B 3"), ((), "... 3"), ((2, 2, 3), "B 3")]
+)
+def test_misfits_are_refused(shape, pattern):
+    with pytest.raises(ValueError, match="should have the shape"):
+        check_shape(np.zeros(shape), pattern, "x")
+
+
+def test_the_hint_ends_the_letter_and_the_callers_sizes_stay():
+    sizes = {"B": 2}
+    with pytest.raises(ValueError, match=r"Transpose it\.$"):
+        check_shape(np.zeros((3, 2)), "B 3", "x", sizes, hint="Transpose it.")
+    check_shape(np.zeros((2, 5)), "B K", "x", sizes)
+    assert sizes == {"B": 2}
+
+
+def test_what_has_no_shape_is_a_type_error():
+    with pytest.raises(TypeError, match="not list"):
+        check_shape([[1, 2]], "K 2", "xy")
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+def test_finite(make):
+    check_finite(make([[1.0, 2.0]]), "x")
+    check_finite(make([1, 2]), "whole numbers")
+    with pytest.raises(ValueError, match=r"xy holds 2 NaN or infinite numbers of 4 \(the first at \[0, 1\]\)"):
+        check_finite(make([[1.0, float("nan")], [float("inf"), 2.0]]), "xy")
+
+
+def test_names():
+    known = ("coco17", "openpose25", "Smpl24")
+    assert nearest_name("coco_17", known) == "coco17"
+    assert nearest_name("SMPL24", known) == "Smpl24"
+    assert nearest_name("zzz", known) is None
+    assert did_you_mean("openpos", known) == " Did you mean 'openpose25'?"
+    assert did_you_mean("zzz", known) == ""
