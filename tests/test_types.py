@@ -1,0 +1,71 @@
+"""The records: slices, joins, moves; the box of a person."""
+
+import math
+
+import pytest
+import torch
+
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.types import BodyOutput, BodyParams, Keypoints
+
+
+def make_params(count: int = 4) -> BodyParams:
+    rotvecs = torch.randn(count, 24, 3, dtype=torch.float64)
+    return BodyParams.from_rotvecs(rotvecs[:, 0], rotvecs[:, 1:], torch.randn(count, 10), torch.randn(count, 3))
+
+
+def make_keypoints(xy: list, confidence: list) -> Keypoints:
+    names = tuple(f"k{i}" for i in range(len(confidence[0])))
+    return Keypoints(torch.tensor(xy, dtype=torch.float64), torch.tensor(confidence, dtype=torch.float64), names)
+
+
+def test_rotation_vectors_round_trip_flat_or_not():
+    rotvecs = torch.randn(2, 24, 3, dtype=torch.float64)  # far below π: |v| is about 1.6
+    rotvecs = rotvecs / rotvecs.norm(dim=-1, keepdim=True) * torch.rand(2, 24, 1, dtype=torch.float64) * 3
+    for body in (rotvecs[:, 1:], rotvecs[:, 1:].flatten(1)):
+        params = BodyParams.from_rotvecs(rotvecs[:, 0], body, torch.zeros(2, 10), torch.zeros(2, 3))
+        global_orient, body_pose = params.to_rotvecs()
+        torch.testing.assert_close(global_orient, rotvecs[:, 0])
+        torch.testing.assert_close(body_pose, rotvecs[:, 1:].flatten(1))
+        torch.testing.assert_close(params.rotations, rotvec_to_matrix(rotvecs))
+
+
+@pytest.mark.parametrize("index", [2, -1, slice(1, 3), [3, 0], torch.tensor([True, False, True, False])])
+def test_people_are_chosen_and_the_leading_dimension_stays(index):
+    params = make_params()
+    chosen = params[index]
+    expected = params.transl[index].reshape(-1, 3)
+    assert len(chosen) == len(expected)
+    torch.testing.assert_close(chosen.transl, expected)
+    assert chosen.body_pose.shape == (len(expected), 23, 3, 3)
+
+
+def test_cat_joins_what_slices_took_apart():
+    params = make_params()
+    again = BodyParams.cat([params[:1], params[1:]])
+    for name in ("global_orient", "body_pose", "betas", "transl"):
+        assert torch.equal(getattr(again, name), getattr(params, name))
+
+
+def test_to_moves_every_tensor_and_leaves_the_rest():
+    points = make_keypoints([[[1, 2], [3, 4]]], [[1, 0.5]])
+    moved = points.to(torch.float32)
+    assert moved.xy.dtype == moved.confidence.dtype == torch.float32
+    assert moved.names == points.names
+    assert points.xy.dtype == torch.float64
+    assert BodyOutput(torch.zeros(1, 24, 3), torch.zeros(1, 5, 3)).to(torch.float64).vertices is None
+
+
+def test_the_box_is_that_of_the_seen_keypoints():
+    points = make_keypoints([[[10, 20], [40, 30], [1e9, -1e9]], [[0, 0], [5, 50], [1, 2]]], [[1, 0.1, 0], [1, 1, 1]])
+    low, high = points.bounds()
+    assert low.tolist() == [[10, 20], [0, 0]]
+    assert high.tolist() == [[40, 30], [5, 50]]
+    assert points.box_size().tolist() == [30, 50]
+
+
+def test_where_nobody_is_seen_the_box_is_nothing_and_no_nan():
+    points = make_keypoints([[[math.nan, 20], [40, math.inf]]], [[0, 0]])
+    low, high = points.bounds()
+    assert low.tolist() == high.tolist() == [[0, 0]]
+    assert points.box_size().tolist() == [0]
