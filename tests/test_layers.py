@@ -26,6 +26,7 @@ QUIET_BELOW = LAYERS["config"]
 BASE = {"torch", "numpy", "scipy", "tqdm", "trimesh", "hmrfit", *sys.stdlib_module_names}
 DOORS = {
     "yacs": {"hmrfit/config.py", "hmrfit/build.py", "hmrfit/cli.py"},
+    "yaml": {"hmrfit/config.py"},
     "smplx": {"hmrfit/body/smplx_body.py"},
     "pytorch3d": {"hmrfit/render/pytorch3d_backend.py"},
     "cv2": {"hmrfit/opencv.py"},

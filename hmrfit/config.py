@@ -1,0 +1,137 @@
+"""Settings: the defaults below, then an overlay file, then overrides. A key that is not here is refused, not added.
+
+    load_config("fit", ["SEED=3"])      configs/fit.yaml over the defaults, then one change
+    load_config("mine.yaml")
+
+Only this file, `hmrfit.build` and `hmrfit.cli` ever see a CfgNode; everything below them takes plain arguments.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml  # comes with yacs
+from yacs.config import CfgNode
+
+from hmrfit.assets import shipped
+from hmrfit.ops.check import did_you_mean
+
+_C = CfgNode()
+
+_C.BODY = CfgNode()
+_C.BODY.PATH = "free_body"  # a name for hmrfit.assets.locate, or a file: SMPL's .npz or .pkl
+_C.BODY.KIND = "smpl"  # "smpl": our own skinning; "smplx": the smplx package (non-commercial) behind the same protocol
+
+_C.PRIORS = CfgNode()
+_C.PRIORS.GMM = "pose_gmm"
+_C.PRIORS.LIMITS = "joint_limits"
+
+_C.FIT = CfgNode()
+_C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of {free: [...], weights: {...}, max_steps: 30}
+
+_C.RENDER = CfgNode()
+_C.RENDER.BACKEND = "builtin"
+
+_C.SEED = 0
+_C.THREADS = 0  # 0: as many as torch finds
+
+CHOICES = {"BODY.KIND": ("smpl", "smplx"), "RENDER.BACKEND": ("builtin", "pytorch3d")}
+
+
+class ConfigError(ValueError):
+    """A setting that does not exist, has the wrong type, or cannot be read."""
+
+
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> CfgNode:
+    """The settings, frozen.
+
+    Args:
+        path: a YAML file, or the name of one in configs/ ("fit").
+        overrides: "KEY=value" each, with the whole key: "BODY.PATH=smpl_neutral". The last one wins.
+    Raises:
+        ConfigError: an unknown key (with the nearest known one), a value of another type, or no YAML.
+        FileNotFoundError: no such file.
+    """
+    config = _C.clone()
+    if path is not None:
+        file = _find(path)
+        _merge(config, dict(_leaves(_read(file), config)), str(file))
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals:
+            raise ConfigError(f"An override is written KEY=value, not '{override}'.")
+        _merge(config, {key.strip(): value.strip()}, f"'{override}'")
+    for key, allowed in CHOICES.items():
+        if (value := _at(config, key)) not in allowed:
+            raise ConfigError(
+                f"{key} is one of {', '.join(allowed)}, not '{value}'.{did_you_mean(str(value), allowed)}"
+            )
+    config.freeze()
+    return config
+
+
+def known_keys() -> list[str]:
+    """Every key, dotted."""
+    return [key for key, _ in _leaves(_C, _C)]
+
+
+def _find(path: str | Path) -> Path:
+    """A file as given, or a shipped overlay by name. Only YAML: a Python file would be run."""
+    path = Path(path).expanduser()
+    named = shipped("configs") / f"{path}.yaml"
+    file = path if path.is_file() or not named.is_file() else named
+    if not file.is_file():
+        overlays = sorted(f.stem for f in shipped("configs").glob("*.yaml"))
+        raise FileNotFoundError(
+            f"There is no settings file '{path}'.{did_you_mean(str(path), overlays)} By name: {', '.join(overlays)}."
+        )
+    if file.suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"Settings are written in YAML; '{file}' does not end in .yaml.")
+    return file
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"'{file}' is no YAML: {error}") from None
+    if not isinstance(content, dict | None):
+        raise ConfigError(
+            f"'{file}' should hold keys such as {known_keys()[0].replace('.', ': ')}, not {content!r:.40}."
+        )
+    return content or {}
+
+
+def _leaves(tree: dict[str, Any], defaults: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, value) of a nested dictionary, descending where the defaults do."""
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        inner = defaults.get(key) if isinstance(defaults, CfgNode) else None
+        if isinstance(inner, CfgNode) and isinstance(value, dict):
+            yield from _leaves(value, inner, f"{dotted}.")
+        else:
+            yield dotted, value
+
+
+def _at(config: CfgNode, key: str) -> Any:
+    for part in key.split("."):
+        config = config[part]
+    return config
+
+
+def _merge(config: CfgNode, changes: dict[str, Any], where: str) -> None:
+    """Writes the changes into `config`; `where` they were written is named in the errors."""
+    for key, value in changes.items():
+        if key not in known_keys():
+            raise ConfigError(f"{where}: there is no setting {key}.{did_you_mean(key, known_keys())}")
+        default = _at(_C, key)
+        if isinstance(default, str) and isinstance(value, str):
+            value = repr(value)  # yacs evaluates strings as literals; a path named 007 is a path
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        try:
+            config.merge_from_list([key, value])
+        except (ValueError, AssertionError):
+            raise ConfigError(
+                f"{where}: {key} should be of type {type(default).__name__} (by default {default!r}), not {value!r}."
+            ) from None
