@@ -252,7 +252,7 @@ def _patch(image: Image, low: NDArray, side: float, shrink: int) -> tuple[Image,
     """
     size = np.array(image.shape[1::-1])
     start = np.clip(np.floor(low).astype(np.int64) - shrink, -shrink, size)
-    stop = np.clip(np.ceil(low + side).astype(np.int64) + shrink, start, size)
+    stop = np.clip(np.ceil(low + side).astype(np.int64) + shrink, np.maximum(start, 0), size)
     count = np.maximum(-(-(stop - start) // shrink), 1)  # blocks, the last one may reach out of the image
     part = image[max(start[1], 0) : stop[1], max(start[0], 0) : stop[0]]
     if part.size == 0:
