@@ -40,8 +40,8 @@ ANATOMY = {
 """Degrees about x, y, z of the left side: (extension, flexion) and so on in our signs (knee flexion +x, left elbow -y,
 hip flexion -x, plantar flexion +x, arm up +z). Rounded from the ranges of textbooks (American Academy of Orthopaedic
 Surgeons; Norkin and White): hip 120 / 30 flexion / extension, 45 / 30 abduction / adduction, 45 rotation; knee 140-150;
-ankle 20-30 / 50; elbow 150; forearm 80 either way; wrist 80 / 70 and 20 / 30; trunk 80-90 / 30, 35 sideways, 45 turning,
-shared among three joints; neck and head 45-80 each way, shared among two; clavicle 30-45 up, 10 down. Elbows and
+ankle 20-30 / 50; elbow 150; forearm 80 either way; wrist 80 / 70 and 20 / 30; trunk 80-90 / 30, 35 sideways, 45
+turning, shared among three joints; neck and head 45-80 each way, shared among two; clavicle 30-45 up, 10 down. Elbows and
 wrists have room for the forearm's turn in either joint."""
 
 
@@ -119,13 +119,14 @@ def card(box: np.ndarray, held_out: dict[str, float], frames: int, test_frames: 
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
 * **Rebuild**: `python priors/scripts/fit_joint_limits.py --motion ../shared/mocap`
-* **How**: {QUANTILE:.1%} and {1 - QUANTILE:.1%} quantiles of {frames} train frames and their mirror images, moved out by
-  {MARGIN_DEGREES:.0f} degrees and {MARGIN_SHARE:.0%} of the range, united with ranges from anatomy (listed in the script;
-  the collars' come from there alone), the same on both sides.
+* **How**: {QUANTILE:.1%} and {1 - QUANTILE:.1%} quantiles of {frames} train frames and their mirror images, moved
+  out by {MARGIN_DEGREES:.0f} degrees and {MARGIN_SHARE:.0%} of the range, united with ranges from anatomy (listed in
+  the script; the collars' come from there alone), the same on both sides.
 * **Held out**: of {test_frames} test frames {held_out["any"]:.1%} leave the box at some joint,
-  {held_out["by_more_than_5_degrees"]:.1%} by more than 5 degrees (most: {", ".join(f"{n} {v:.1%}" for v, n in worst)}).
-* **Parametrisation**: a box of rotation-vector coordinates is exact for hinges (knee x, elbow y) and crude for shoulders
-  and hips, whose reach is no box; there it only forbids what no axis allows. The density is the pose GMM's business.
+  {held_out["by_more_than_5_degrees"]:.1%} by more than 5 degrees
+  (most: {", ".join(f"{n} {v:.1%}" for v, n in worst)}).
+* **Parametrisation**: a box of rotation-vector coordinates is exact for hinges (knee x, elbow y) and crude for
+  shoulders and hips, whose reach is no box; there it only forbids what no axis allows. The density is the pose GMM's business.
 
 Degrees, left side and middle (right: mirrored):
 

@@ -21,8 +21,8 @@ from hmrfit.files import atomic_write
 
 COMPONENTS = 8
 FLOOR = 0.05
-"""Radians: standard deviation whose square every variance gets on top. CMU's knees and elbows are exact hinges; people's
-(and SMPL's) are not, by a few degrees."""
+"""Radians: standard deviation whose square every variance gets on top. CMU's knees and elbows are exact hinges;
+people's (and SMPL's) are not, by a few degrees."""
 REST_SPREAD = np.radians(10.0)
 HAND_SPREAD = np.radians(15.0)
 """The hands, which no source drives: independent of everything else."""

@@ -13,9 +13,9 @@ ATTRIBUTION = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. "
     "The database was created with funding from NSF EIA-0196217."
 )
-SOURCES = """CMU motion capture database (free to use; it may not be resold, also not in converted form, so no frames
-are shipped), DeepMimic and Jump (MIT, (c) 2018 Xue Bin Peng, (c) 2021 arpspoof), AnimatedDrawings fair1 (MIT, (c) Meta),
-Mesh2Motion / Quaternius clips (CC0, animated by hand; all of them together weigh as one class)"""
+SOURCES = """CMU motion capture database (free to use; it may not be resold, also not in converted form, so no
+  frames are shipped), DeepMimic and Jump (MIT, (c) 2018 Xue Bin Peng, (c) 2021 arpspoof), AnimatedDrawings fair1 (MIT,
+  (c) Meta), Mesh2Motion / Quaternius clips (CC0, animated by hand; all of them together weigh as one class)"""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
 with ref the clip that holds the rest ('T-Pose', or 'Rest Pose' in the add-on file). y up, facing +z.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,7 +64,10 @@ _NEXT = {"hip": "knee", "knee": "ankle", "shoulder": "elbow", "elbow": "wrist"}
 
 def align(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """(3, 3) smallest rotation that carries one direction to another, both (3,)."""
-    a, b = source / np.linalg.norm(source), target / np.linalg.norm(target)
+    lengths = np.linalg.norm(source), np.linalg.norm(target)
+    if min(lengths) < 1e-12:
+        raise ValueError("A direction of length zero: two joints of the resting skeleton lie on each other.")
+    a, b = source / lengths[0], target / lengths[1]
     axis, cosine = np.cross(a, b), float(a @ b)
     sine = np.linalg.norm(axis)
     if sine < 1e-9:
@@ -110,13 +113,21 @@ def motions_from_glb(data: bytes, clips: list[str] | None = None) -> list[Motion
         ValueError: unknown skeleton, unknown clip, or a damaged file.
     """
     gltf = parse_glb(data)
+    try:
+        return list(_read_clips(gltf, clips))
+    except (KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"GLB: the file is damaged ({type(error).__name__}: {str(error)[:80]}).") from error
+
+
+def _read_clips(gltf: Gltf, clips: list[str] | None) -> Iterator[Motion]:
     skeleton = _skeleton_of(gltf)
     corrections = _rest_corrections(gltf, skeleton)
     wanted = [c for c in gltf.clips if c != skeleton.rest_clip] if clips is None else clips
     unknown = [c for c in wanted if c not in gltf.clips]
     if unknown:
         raise ValueError(f"GLB: there is no clip '{unknown[0]}'. Clips: {', '.join(gltf.clips)}.")
-    return [_motion(gltf, skeleton, corrections, clip) for clip in wanted]
+    for clip in wanted:
+        yield _motion(gltf, skeleton, corrections, clip)
 
 
 def _motion(gltf: Gltf, skeleton: Skeleton, corrections: Mapping[str, np.ndarray], clip: str) -> Motion:
