@@ -9,14 +9,11 @@ import numpy as np
 import pytest
 import scipy.sparse
 from helpers.python2_pickles import dumps, smpl_pickle
-from helpers.synthetic_body import synthetic_body
+from helpers.synthetic_body import HAND_PARENTS, LONG_PARENTS, synthetic_body
 
 from hmrfit.body import files
 from hmrfit.body.files import check_body, read_body_file, write_body_npz
 from hmrfit.pickles import RefusedFile
-
-HAND_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
-LONG_PARENTS = (-1, *range(54))
 
 
 @pytest.fixture

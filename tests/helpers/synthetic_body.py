@@ -3,6 +3,8 @@
 import numpy as np
 
 SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+HAND_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)  # MANO's 16
+LONG_PARENTS = (-1, *range(54))  # as many as SMPL-X, in one chain
 
 
 def synthetic_body(
