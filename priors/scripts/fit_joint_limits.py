@@ -41,8 +41,8 @@ ANATOMY = {
 hip flexion -x, plantar flexion +x, arm up +z). Rounded from the ranges of textbooks (American Academy of Orthopaedic
 Surgeons; Norkin and White): hip 120 / 30 flexion / extension, 45 / 30 abduction / adduction, 45 rotation; knee 140-150;
 ankle 20-30 / 50; elbow 150; forearm 80 either way; wrist 80 / 70 and 20 / 30; trunk 80-90 / 30, 35 sideways, 45
-turning, shared among three joints; neck and head 45-80 each way, shared among two; clavicle 30-45 up, 10 down. Elbows and
-wrists have room for the forearm's turn in either joint."""
+turning, shared among three joints; neck and head 45-80 each way, shared among two; clavicle 30-45 up, 10 down. Elbows
+and wrists have room for the forearm's turn in either joint."""
 
 
 ANATOMY_ONLY = ("collar",)
@@ -126,7 +126,8 @@ def card(box: np.ndarray, held_out: dict[str, float], frames: int, test_frames: 
   {held_out["by_more_than_5_degrees"]:.1%} by more than 5 degrees
   (most: {", ".join(f"{n} {v:.1%}" for v, n in worst)}).
 * **Parametrisation**: a box of rotation-vector coordinates is exact for hinges (knee x, elbow y) and crude for
-  shoulders and hips, whose reach is no box; there it only forbids what no axis allows. The density is the pose GMM's business.
+  shoulders and hips, whose reach is no box; there it only forbids what no axis allows. The density is the
+  pose GMM's business.
 
 Degrees, left side and middle (right: mirrored):
 

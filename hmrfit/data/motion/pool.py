@@ -31,6 +31,8 @@ _VERSION = 1  # of the cache; raise it when a reader or the cleaning changes
 
 def read_archive(path: Path, entries: list[dict]) -> Iterator[Motion]:
     """The motions of one tar.xz that its manifest lists, in the order of the archive. Nothing is written to disk."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing, though the manifest beside it lists files of it. Copy it again.")
     wanted: dict[str, list[dict]] = {}
     for entry in entries:
         wanted.setdefault(f"{path.name.removesuffix('.tar.xz')}/{entry['file']}", []).append(entry)
