@@ -121,7 +121,7 @@ def barycentric(fragments: Fragments, points: Tensor, faces: Tensor) -> tuple[Te
         weights: (P, 3) float64, of the face's corners; they sum to 1.
     """
     where = fragments.mask.nonzero()
-    corners = _face_corners(points, faces, where[:, 0], fragments.face[tuple(where.T)])
+    corners = points[where[:, :1], faces[fragments.face[fragments.mask]]].double()
     pixel = where[:, [1, 2]].flip(1).double() + 0.5
     to = corners[..., :2] - pixel[:, None]
     x, y = to.unbind(-1)
@@ -133,15 +133,11 @@ def barycentric(fragments: Fragments, points: Tensor, faces: Tensor) -> tuple[Te
 def interpolate(fragments: Fragments, points: Tensor, faces: Tensor, values: Tensor) -> Tensor:
     """Values given at vertices (B, V, C) at each pixel: (B, H, W, C), zero where there is no face."""
     where, weights = barycentric(fragments, points, faces)
-    corners = _face_corners(values, faces, where[:, 0], fragments.face[tuple(where.T)])
+    corners = faces[fragments.face[fragments.mask]]
+    mixed = sum(w[:, None] * values[where[:, 0], c] for w, c in zip(weights.to(values).T, corners.T, strict=True))
     image = torch.zeros(*fragments.face.shape, values.shape[-1], dtype=values.dtype, device=values.device)
-    image[tuple(where.T)] = (weights[..., None] * corners).sum(1).to(values.dtype)
+    image[fragments.mask] = mixed
     return image
-
-
-def _face_corners(values: Tensor, faces: Tensor, image: Tensor, face: Tensor) -> Tensor:
-    """(P, 3, C) float64: what the three corners of each pixel's face hold."""
-    return values[image[:, None], faces[face]].double()
 
 
 def _triangles(points: Tensor, faces: Tensor, size: tuple[int, int], near: float) -> Iterator[_Triangles]:

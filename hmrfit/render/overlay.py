@@ -33,6 +33,9 @@ VIEW_DISTANCE, VIEW_TILT, VIEW_FILL = 3.5, 6.0, 0.88
 SMALL, CLOSE_FILL = 0.4, 0.8
 """Bodies that fill a smaller share of both sides of the picture get a close-up, which they fill this much."""
 
+MOST_ENLARGED = 0.1
+"""Pixels of the photograph to one of a close-up: no smaller."""
+
 GAP = 3
 """Pixels of white between panels."""
 
@@ -67,9 +70,9 @@ def overlay(
     result = shade(vertices, faces, camera, colors).over(picture, opacity)
     ratio = picture.shape[1] / image.shape[1]
     if reprojected is not None:
-        result = draw_keypoints(result, _scaled(reprojected, ratio), marker="cross", draw_limbs=True)
+        result = draw_keypoints(result, _moved(reprojected, 0, ratio), marker="cross", draw_limbs=True)
     if given is not None:
-        result = draw_keypoints(result, _scaled(given, ratio))
+        result = draw_keypoints(result, _moved(given, 0, ratio))
     return result
 
 
@@ -100,19 +103,16 @@ def close_up(
 
     Other arguments as for `overlay`.
     """
-    image = as_image(image)
+    image, target = as_image(image), camera.size.new_tensor(size)
     low, high = _extent(vertices, camera)
-    side = ((high - low) / camera.size.new_tensor(size)).max() / CLOSE_FILL * camera.size.new_tensor(size)
-    corner = ((low + high) / 2 - side / 2).round()
-    whole = side.round().clamp_min(1)
+    pixels_each = ((high - low) / target).max().clamp_min(MOST_ENLARGED) / CLOSE_FILL
+    whole = (pixels_each * target).round().clamp_min(1)
+    corner = ((low + high) / 2 - whole / 2).round()
     part = _cut(image, corner.int().tolist(), whole.int().tolist())
-    enlarged = cv2.resize(part, size, interpolation=cv2.INTER_AREA if whole[1] > size[1] else cv2.INTER_CUBIC)
-    ratio = camera.size.new_tensor(size) / whole
-    for name in ("given", "reprojected"):
-        if (keypoints := options.get(name)) is not None:
-            xy = (keypoints.xy - corner) * ratio
-            options[name] = Keypoints(xy, keypoints.confidence, keypoints.names)
-    close = camera[:1].crop(corner[None], whole[None]).resize(camera.size.new_tensor([size]))
+    enlarged = cv2.resize(part, size, interpolation=cv2.INTER_AREA if pixels_each > 1 else cv2.INTER_CUBIC)
+    for name in {"given", "reprojected"} & options.keys():
+        options[name] = _moved(options[name], corner, target / whole)
+    close = camera[:1].crop(corner[None], whole[None]).resize(target[None])
     return overlay(enlarged, vertices, faces, close, **options)
 
 
@@ -130,7 +130,7 @@ def views(
             the picture's right, 180 from behind. The vertical is the camera's y axis.
         size: (width, height) of each, pixels.
     """
-    vertices = vertices.detach().double().cpu()
+    vertices = _whole(vertices.detach().double().cpu())
     turned = [_seen_from(vertices, angle) for angle in angles]
     camera = _framing(torch.cat(turned), size)
     return [_studio(v, faces.cpu(), camera, colors) for v in turned]
@@ -238,8 +238,11 @@ def _reduced(image: Image, camera: Camera) -> tuple[Image, Camera]:
     return picture, camera.resize(camera.size.new_tensor([size]))
 
 
-def _scaled(keypoints: Keypoints, ratio: float) -> Keypoints:
-    return Keypoints(keypoints.xy * ratio, keypoints.confidence, keypoints.names)
+def _moved(keypoints: Keypoints | None, corner: Tensor | float, ratio: Tensor | float) -> Keypoints | None:
+    """Keypoints of a picture -> of its part from `corner`, enlarged by `ratio`."""
+    if keypoints is None:
+        return None
+    return Keypoints((keypoints.xy - corner) * ratio, keypoints.confidence, keypoints.names)
 
 
 def _extent(vertices: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
@@ -270,10 +273,16 @@ def _cut(image: Image, corner: Sequence[int], size: Sequence[int]) -> Image:
 
 def _panel_width(vertices: Tensor, height: int) -> int:
     """Enough for the bodies at any angle, from a narrow panel to a square one."""
-    low, high = vertices.detach().flatten(0, 1).aminmax(dim=0)
-    across, _, along = (high - low).tolist()
-    tall = max((high - low)[1].item(), 1e-6)
+    low, high = _whole(vertices.detach()).flatten(0, 1).aminmax(dim=0)
+    across, tall, along = (high - low).clamp_min(1e-6).tolist()
     return round(height * float(np.clip(1.15 * max(across, along) / tall, 0.45, 1.0)))
+
+
+def _whole(vertices: Tensor) -> Tensor:
+    """People with NaN or infinite vertices shrunk to a point, where nothing is drawn and no framing is led astray."""
+    finite = vertices.isfinite().all(-1).all(-1)
+    middle = vertices[finite].mean((0, 1)) if finite.any() else vertices.new_tensor([0, 0, 1])
+    return torch.where(finite[:, None, None], vertices, middle)
 
 
 def _seen_from(vertices: Tensor, angle: float) -> Tensor:
@@ -286,7 +295,7 @@ def _seen_from(vertices: Tensor, angle: float) -> Tensor:
     turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     bend = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
     centred = vertices - (low + high) / 2
-    distance = VIEW_DISTANCE * (high - low).max()
+    distance = VIEW_DISTANCE * (high - low).max().clamp_min(1e-3)
     return centred @ torch.tensor(bend @ turn).T + torch.stack([distance * 0, distance * 0, distance])
 
 

@@ -59,17 +59,13 @@ class Pytorch3dRenderer:
         """Nearest face of each picture's own (B, H, W), -1 where there is none, and its depth."""
         size = picture_size(camera)
         points = normalised(to_screen(vertices, camera), size).float()
-        meshes = self._pytorch3d.structures.Meshes(list(points), [_in_front(faces, p) for p in points])
+        kept = [_drawn(faces, p) for p in points]
+        meshes = self._pytorch3d.structures.Meshes(list(points), [faces[k] for k in kept])
         face, depth, _, _ = self._pytorch3d.renderer.mesh.rasterize_meshes(
             meshes, size[::-1], blur_radius=BLUR_RADIUS, faces_per_pixel=1, perspective_correct=True, bin_size=0
         )
-        return self._own_faces(face[..., 0], faces, points), depth[..., 0]
-
-    def _own_faces(self, face: Tensor, faces: Tensor, points: Tensor) -> Tensor:
-        """Packed face numbers -> rows of `faces`."""
-        kept = [_kept(faces, p).nonzero()[:, 0] for p in points]
-        rows = torch.cat([*kept, faces.new_tensor([-1])])
-        return rows[face]
+        rows = torch.cat([*kept, faces.new_tensor([-1])])  # its face numbers run on through the batch
+        return rows[face[..., 0]], depth[..., 0]
 
 
 def normalised(points: Tensor, size: tuple[int, int]) -> Tensor:
@@ -78,11 +74,7 @@ def normalised(points: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat([(extent - 2 * points[..., :2]) / min(size), points[..., 2:]], -1)
 
 
-def _kept(faces: Tensor, points: Tensor) -> Tensor:
-    """(F,) whether a face lies beyond the near plane and is finite: the built-in renderer's rule."""
+def _drawn(faces: Tensor, points: Tensor) -> Tensor:
+    """Rows of the faces that lie beyond the near plane and are finite: the built-in renderer's rule."""
     corners = points[faces]
-    return (corners[..., 2] >= MIN_DEPTH).all(1) & corners.isfinite().flatten(1).all(1)
-
-
-def _in_front(faces: Tensor, points: Tensor) -> Tensor:
-    return faces[_kept(faces, points)]
+    return ((corners[..., 2] >= MIN_DEPTH).all(1) & corners.isfinite().flatten(1).all(1)).nonzero()[:, 0]

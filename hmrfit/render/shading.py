@@ -14,7 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from hmrfit.camera import MIN_DEPTH, Camera
+from hmrfit.camera import MIN_DEPTH, PIXEL_CENTER, Camera
 from hmrfit.opencv import cv2
 from hmrfit.ops.raster import Fragments, interpolate, rasterize
 from hmrfit.render.base import picture_size, to_screen
@@ -24,13 +24,13 @@ Picture = NDArray[np.float32]
 BODY_COLORS = ("#a8c3ee", "#f2b7a2", "#a5d6b9", "#d9b6e8", "#ead79b", "#9fd3de")
 """sRGB, one person after the other: light blue, coral, sage, lilac, sand, aqua."""
 
-SKY, GROUND = np.array([0.36, 0.38, 0.43]), np.array([0.15, 0.13, 0.12])
+SKY, GROUND = np.float32([0.36, 0.38, 0.43]), np.float32([0.15, 0.13, 0.12])
 """What comes from above and from below, linear light."""
 
 LAMPS = (((-0.70, -0.65, -0.55), (0.82, 0.78, 0.72)), ((0.90, -0.10, -0.35), (0.15, 0.17, 0.22)))
 """(direction towards the lamp in the camera frame, its linear colour): key, fill."""
 
-RIM, RIM_POWER = np.array([0.20, 0.22, 0.26]), 3.0
+RIM, RIM_POWER = np.float32([0.20, 0.22, 0.26]), 3
 """Light that grazes the outline, from above more than from below."""
 
 OCCLUSION, OCCLUSION_DEPTH, OCCLUSION_REACH = 0.45, 0.12, 0.035
@@ -134,16 +134,20 @@ def _samples(mesh: Tensor, faces: Tensor, camera: Camera, albedo: Tensor) -> tup
     """Unaveraged sRGB (h, w, 3), black outside the mesh, and mask (h, w)."""
     screen = to_screen(mesh, camera)
     seen = rasterize(screen, faces, picture_size(camera), near=MIN_DEPTH)
-    values = torch.cat([vertex_normals(mesh, faces), mesh, to_linear(albedo)], -1)
-    mask = seen.mask[0]
-    values = interpolate(seen, screen, faces, values)[0][mask].numpy()
-    normal, position, albedo = np.split(values, 3, axis=1)
-    lit = albedo * _light(_unit(normal)) * _occlusion(seen)[mask.numpy()][:, None] + _rim(
-        _unit(normal), _unit(position)
-    )
+    values = torch.cat([vertex_normals(mesh, faces), to_linear(albedo)], -1).float()
+    values = interpolate(seen, screen, faces, values)[0].numpy()
+    mask = seen.mask[0].numpy()
+    normal, albedo = _unit(values[mask, :3]), values[mask, 3:]
+    lit = albedo * _light(normal) * _occlusion(seen)[mask][:, None] + _rim(normal, _rays(mask, camera))
     picture = np.zeros((*mask.shape, 3), np.float32)
-    picture[mask.numpy()] = to_srgb(lit)
-    return picture, mask.numpy().astype(np.float32)
+    picture[mask] = to_srgb(lit)
+    return picture, mask.astype(np.float32)
+
+
+def _rays(mask: NDArray[np.bool_], camera: Camera) -> NDArray[np.float32]:
+    """(P, 3): unit vectors from the camera to the pixels of the mask."""
+    centres = torch.from_numpy(np.argwhere(mask)[:, ::-1] + PIXEL_CENTER)
+    return _unit(camera.unproject(centres[None], torch.ones(1, len(centres)))[0].float().numpy())
 
 
 def _unit(v: NDArray) -> NDArray:
@@ -155,7 +159,7 @@ def _light(normal: NDArray) -> NDArray:
     up = (1 - normal[:, 1:2]) / 2
     light = GROUND + (SKY - GROUND) * up
     for direction, color in LAMPS:
-        light = light + np.maximum(normal @ _unit(np.array(direction)), 0)[:, None] * np.array(color)
+        light = light + np.maximum(normal @ _unit(np.float32(direction)), 0)[:, None] * np.float32(color)
     return light
 
 
