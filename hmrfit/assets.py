@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hmrfit.files import atomic_write
 from hmrfit.ops.check import did_you_mean
 
 SUFFIXES = (".npz", ".pkl", ".pt", ".json", ".yaml")
@@ -131,6 +132,15 @@ def _verified(file: Path) -> Path:
             f"the file out again; if you built it anew, its line in {table.name} should say {checksum(file)}."
         )
     return file
+
+
+def record_checksum(file: str | Path) -> None:
+    """Writes the file's line in the table beside it; scripts that make parameters end with this."""
+    table = Path(file).parent / CHECKSUMS
+    lines = json.loads(table.read_text()) if table.is_file() else {}
+    lines[Path(file).name] = checksum(file)
+    with atomic_write(table) as temporary:
+        temporary.write_text(json.dumps(lines, indent=1, sort_keys=True) + "\n")
 
 
 def checksum(file: str | Path) -> str:

@@ -83,6 +83,18 @@ def test_a_checksum_is_kept_where_it_is_written(house: Path) -> None:
         locate("free_body")
 
 
+def test_recorded_checksums_are_the_ones_that_are_checked(house: Path) -> None:
+    files = [put(house / "site" / "priors" / f"{name}.npz", name) for name in ("free_body", "pose_gmm")]
+    for file in files:
+        assets.record_checksum(file)
+    assert locate("free_body") == files[0]
+    files[0].write_text("changed")
+    with pytest.raises(DamagedAsset):
+        locate("free_body")
+    assets.record_checksum(files[0])
+    assert [locate(file.stem) for file in files] == files
+
+
 def test_checksums_are_sha256(house: Path) -> None:
     """The published test vector of FIPS 180-2."""
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
