@@ -26,7 +26,7 @@ people's (and SMPL's) are not, by a few degrees."""
 REST_SPREAD = np.radians(10.0)
 HAND_SPREAD = np.radians(15.0)
 """The hands, which no source drives: independent of everything else."""
-SINGLE = Settings(FLOOR, REST_SPREAD**2 * np.eye(63), pseudo_samples=50.0, max_steps=60, tolerance=2e-3)
+SINGLE = Settings(FLOOR, REST_SPREAD**2 * np.eye(63), pseudo_samples=50.0, max_steps=40, tolerance=5e-3)
 PSEUDO_SAMPLES = 30.0
 TARGET_SHARE = 0.3
 """A component is drawn towards this share of the single Gaussian's covariance."""
@@ -49,7 +49,7 @@ def fit_single(data: Samples, settings: Settings = SINGLE) -> Mixture:
 def fit_mixture(data: Samples, single: Mixture, seed: int, floor: float = FLOOR) -> Mixture:
     """Eight full Gaussians from one seeded start."""
     x, observed, weight = body_part(data)
-    settings = Settings(floor, TARGET_SHARE * single.covariances[0], PSEUDO_SAMPLES, max_steps=80, tolerance=5e-3)
+    settings = Settings(floor, TARGET_SHARE * single.covariances[0], PSEUDO_SAMPLES, max_steps=60, tolerance=1e-2)
     filled = fill(single, x, observed)
     labels = clusters(filled, weight, COMPONENTS, np.random.default_rng(seed))
     return fit(start_from(labels, filled, weight, settings), x, observed, weight, settings)[0]
@@ -143,8 +143,10 @@ def main() -> None:
         found.append(fit_mixture(train, single, seed))
         print(f"restart {seed}: validation {score(with_hands(found[-1]), validation)}", flush=True)
     best = with_hands(max(found, key=lambda m: score(with_hands(m), validation)["nats_balanced"]))
+    write_mixture(Path(args.out), best)
     facts = report(best, single, train, test, pool) | {"restarts": args.restarts}
-    write(Path(args.out), best, facts)
+    with atomic_write(Path(args.out) / "pose_gmm.md") as temporary:
+        temporary.write_text(card(facts, "python priors/scripts/fit_pose_gmm.py --motion ../shared/mocap"))
     print(json.dumps(facts))
 
 
@@ -171,12 +173,10 @@ def report(best: Mixture, single: Mixture, train: Samples, test: Samples, pool: 
     }
 
 
-def write(folder: Path, mixture: Mixture, facts: dict) -> None:
+def write_mixture(folder: Path, mixture: Mixture) -> None:
     arrays = {"means": mixture.means, "covariances": mixture.covariances, "weights": mixture.weights}
     with atomic_write(folder / "pose_gmm.npz") as temporary:
         np.savez_compressed(temporary, joint_names=np.array(BODY_JOINTS), **arrays)
-    with atomic_write(folder / "pose_gmm.md") as temporary:
-        temporary.write_text(card(facts, "python priors/scripts/fit_pose_gmm.py --motion ../shared/mocap"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ spread of the missing part. Each covariance is drawn towards a target S0 by nu p
     S_k = (sum_n r_nk [...] + nu S0) / (N_k + nu) + floor^2 I.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,28 +44,41 @@ class Settings:
     """Stop when the mean log-likelihood gains less (nats)."""
 
 
-def patterns(observed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(which coordinates (D,) bool, which samples (n,) indices) of every pattern of observed coordinates."""
+@dataclass(frozen=True)
+class Group:
+    """Samples that have the same coordinates observed."""
+
+    mask: np.ndarray
+    """(D,) bool."""
+    rows: np.ndarray
+    """(n,) which samples."""
+    x: np.ndarray
+    """(n, D)."""
+
+
+def groups(x: np.ndarray, observed: np.ndarray) -> list[Group]:
+    """The samples by pattern of observed coordinates, so that each pattern is factored once."""
     masks, index = np.unique(observed, axis=0, return_inverse=True)
-    for p, mask in enumerate(masks):
-        yield mask, np.flatnonzero(index.reshape(-1) == p)
+    rows = [np.flatnonzero(index.reshape(-1) == p) for p in range(len(masks))]
+    return [Group(mask, r, x[r]) for mask, r in zip(masks, rows, strict=True)]
 
 
-def _whiten(x: np.ndarray, mean: np.ndarray, cov: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """log N(x; mean, cov), the Cholesky factor, and the whitened residuals (D, n)."""
-    factor = np.linalg.cholesky(cov)
-    white = solve_triangular(factor, (x - mean).T, lower=True)
-    log_det = 2.0 * np.log(np.diag(factor)).sum()
-    return -0.5 * ((white**2).sum(0) + log_det + len(mean) * np.log(2.0 * np.pi)), factor, white
+def _log_parts(mixture: Mixture, group: Group) -> np.ndarray:
+    """(n, K) log (w_k N_k) of the observed coordinates of a group."""
+    seen, out = group.x[:, group.mask], []
+    for weight, mean, cov in zip(mixture.weights, mixture.means, mixture.covariances, strict=True):
+        factor = np.linalg.cholesky(cov[np.ix_(group.mask, group.mask)])
+        white = (seen - mean[group.mask]) @ solve_triangular(factor, np.eye(len(factor)), lower=True).T
+        constant = np.log(np.diag(factor)).sum() + 0.5 * len(factor) * np.log(2.0 * np.pi)
+        out.append(np.log(weight) - constant - 0.5 * np.einsum("nd,nd->n", white, white))
+    return np.stack(out, axis=1)
 
 
 def component_log_density(mixture: Mixture, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """(N, K) log (w_k N_k) of the observed coordinates."""
     out = np.empty((len(x), len(mixture)))
-    for mask, rows in patterns(observed):
-        for k in range(len(mixture)):
-            part, _, _ = _whiten(x[rows][:, mask], mixture.means[k][mask], mixture.covariances[k][np.ix_(mask, mask)])
-            out[rows, k] = part + np.log(mixture.weights[k])
+    for group in groups(x, observed):
+        out[group.rows] = _log_parts(mixture, group)
     return out
 
 
@@ -77,22 +89,22 @@ def log_density(mixture: Mixture, x: np.ndarray, observed: np.ndarray) -> np.nda
 
 def fill(mixture: Mixture, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """(N, D) with the missing coordinates at their expected values under the likeliest component."""
-    best = component_log_density(mixture, x, observed).argmax(1)
     out = x.copy()
-    for mask, rows in patterns(observed):
-        for k in range(len(mixture)):
-            mine = rows[best[rows] == k]
-            if len(mine) and not mask.all():
-                out[mine] = _expected(mixture, k, x[mine], mask)[0]
+    for group in groups(x, observed):
+        best = _log_parts(mixture, group).argmax(1)
+        for k in np.unique(best):
+            mine = best == k
+            out[group.rows[mine]] = _expected(mixture, k, group.x[mine], group.mask)[0]
     return out
 
 
 def _expected(mixture: Mixture, k: int, x: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Samples with their missing part expected, and the (D, D) spread of that part."""
     mean, cov = mixture.means[k], mixture.covariances[k]
-    spread, filled = np.zeros_like(cov), x.copy()
+    spread = np.zeros_like(cov)
     if mask.all():
-        return filled, spread
+        return x, spread
+    filled = x.copy()
     oo, mo = cov[np.ix_(mask, mask)], cov[np.ix_(~mask, mask)]
     gain = cho_solve((np.linalg.cholesky(oo), True), mo.T).T
     filled[:, ~mask] = mean[~mask] + (x[:, mask] - mean[mask]) @ gain.T
@@ -100,21 +112,24 @@ def _expected(mixture: Mixture, k: int, x: np.ndarray, mask: np.ndarray) -> tupl
     return filled, spread
 
 
-def _maximise(mixture: Mixture, x: np.ndarray, observed: np.ndarray, shares: np.ndarray, settings: Settings) -> Mixture:
-    """New parameters from the shares (N, K), sample weights included."""
-    count, dims = shares.sum(0), x.shape[1]
-    means, covs = np.empty((len(count), dims)), np.empty((len(count), dims, dims))
-    groups = list(patterns(observed))
-    for k in range(len(count)):
-        filled, spread = np.empty_like(x), np.zeros((dims, dims))
-        for mask, rows in groups:
-            filled[rows], part = _expected(mixture, k, x[rows], mask)
-            spread += shares[rows, k].sum() * part
-        means[k] = shares[:, k] @ filled / count[k]
-        centred = filled - means[k]
-        scatter = (centred * shares[:, k : k + 1]).T @ centred + spread
-        nu = settings.pseudo_samples
-        covs[k] = (scatter + nu * settings.target) / (count[k] + nu) + settings.floor**2 * np.eye(dims)
+def _maximise(mixture: Mixture, parts: list[Group], shares: list[np.ndarray], settings: Settings) -> Mixture:
+    """New parameters from the shares (n, K) of every group, sample weights included.
+
+    Moments are taken about the old means, which keeps the scatter exact where a component is narrow.
+    """
+    count = np.sum([s.sum(0) for s in shares], axis=0)
+    means, covs = np.empty_like(mixture.means), np.empty_like(mixture.covariances)
+    for k, old in enumerate(mixture.means):
+        first, second = np.zeros_like(old), np.zeros_like(covs[k])
+        for group, share in zip(parts, shares, strict=True):
+            filled, spread = _expected(mixture, k, group.x, group.mask)
+            centred, own = filled - old, share[:, k]
+            first += own @ centred
+            second += (centred * own[:, None]).T @ centred + own.sum() * spread
+        shift = first / count[k]
+        scatter, nu = second - count[k] * np.outer(shift, shift), settings.pseudo_samples
+        means[k] = old + shift
+        covs[k] = (scatter + nu * settings.target) / (count[k] + nu) + settings.floor**2 * np.eye(len(old))
     return Mixture(count / count.sum(), means, covs)
 
 
@@ -122,16 +137,20 @@ def fit(
     start: Mixture, x: np.ndarray, observed: np.ndarray, weight: np.ndarray, settings: Settings
 ) -> tuple[Mixture, float]:
     """EM from a start to convergence: the mixture and its weighted mean log-likelihood, nats a sample."""
+    parts = groups(x, observed)
     mixture, before = start, -np.inf
     for _ in range(settings.max_steps):
-        logs = component_log_density(mixture, x, observed)
-        total = np.logaddexp.reduce(logs, axis=1)
-        now = float(np.average(total, weights=weight))
+        logs = [_log_parts(mixture, group) for group in parts]
+        totals = [np.logaddexp.reduce(part, axis=1) for part in logs]
+        now = sum(float(t @ weight[g.rows]) for t, g in zip(totals, parts, strict=True)) / float(weight.sum())
         if now - before < settings.tolerance:
             break
         before = now
-        shares = np.exp(logs - total[:, None]) * weight[:, None]
-        mixture = _maximise(mixture, x, observed, shares, settings)
+        shares = [
+            np.exp(part - total[:, None]) * weight[g.rows][:, None]
+            for part, total, g in zip(logs, totals, parts, strict=True)
+        ]
+        mixture = _maximise(mixture, parts, shares, settings)
     return mixture, before
 
 
@@ -162,4 +181,5 @@ def start_from(labels: np.ndarray, x: np.ndarray, weight: np.ndarray, settings: 
     count, dims = labels.max() + 1, x.shape[1]
     shares = np.eye(count)[labels] * weight[:, None]
     blank = Mixture(np.full(count, 1.0 / count), np.zeros((count, dims)), np.tile(np.eye(dims), (count, 1, 1)))
-    return _maximise(blank, x, np.ones(x.shape, bool), shares, settings)
+    everything = Group(np.ones(dims, bool), np.arange(len(x)), x)
+    return _maximise(blank, [everything], [shares], settings)
