@@ -6,12 +6,15 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 	$(name) -c "import sys, venv; print('$(name)' * ((3, 11) <= sys.version_info < (3, 14)))" 2>/dev/null)))
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 PHOTOS := ../shared/photos
+PHOTO := coco_000000174375_1202977
 
 .PHONY: demo test check bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/base.stamp
 	@$(BIN)/hmrfit demo -o out/demo
+	@if test -d $(PHOTOS); then \
+		$(BIN)/hmrfit fit $(PHOTOS)/images/$(PHOTO).jpg --keypoints $(PHOTOS)/$(PHOTO).json -o out/photo; fi
 
 test: $(VENV)/test.stamp
 	@$(BIN)/python -m pytest

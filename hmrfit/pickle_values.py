@@ -143,12 +143,12 @@ def dense_from_triplets(shape: tuple[int, int], rows: np.ndarray, columns: np.nd
         RefusedFile: the indices are no integers, or do not fit the shape or the data.
     """
     for index, size in ((rows, shape[0]), (columns, shape[1])):
-        if index.dtype.kind not in "iu" or index.shape != data.shape or data.ndim != 1:
+        if index.dtype.kind not in "iu" or data.dtype.kind not in "biuf" or index.shape != data.shape or data.ndim != 1:
             raise RefusedFile("a sparse matrix in it has indices that do not go with its data.")
         if index.size and (index.min() < 0 or index.max() >= size):
             raise RefusedFile("a sparse matrix in it has indices outside its shape.")
     out = np.zeros(shape, data.dtype)
-    np.add.at(out, (rows, columns), data)
+    np.add.at(out, (rows.astype(np.int64), columns.astype(np.int64)), data)
     return out
 
 

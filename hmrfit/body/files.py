@@ -147,7 +147,10 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         raise
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, MemoryError, NotImplementedError, RuntimeError) as error:
         raise RefusedFile(f"'{path}' is damaged ({error}). Fetch or convert it again.") from None
-    return _with_sparse(data)
+    try:
+        return _with_sparse(data)
+    except RefusedFile as error:
+        raise RefusedFile(f"'{path}' was refused: {error}") from None
 
 
 def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
@@ -170,7 +173,12 @@ def _with_sparse(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if not all(stem + part in data for part in parts):
             continue
         rows, columns, values, shape = (data.pop(stem + part) for part in parts)
-        if shape.shape != (2,) or shape.min() < 0 or int(shape[0]) * int(shape[1]) > MAX_DENSE:
+        if (
+            shape.shape != (2,)
+            or shape.dtype.kind not in "iu"
+            or shape.min() < 0
+            or int(shape[0]) * int(shape[1]) > MAX_DENSE
+        ):
             raise RefusedFile(f"{stem}_shape is {shape.tolist()}, which is no shape of a sparse matrix.")
         data[stem] = dense_from_triplets(tuple(shape.tolist()), rows, columns, values)
     return data

@@ -73,9 +73,26 @@ def test_a_regressor_may_be_stored_as_triplets(tmp_path: Path, body: dict) -> No
     triplets = {"row": sparse.row, "col": sparse.col, "data": sparse.data, "shape": sparse.shape}
     np.savez(tmp_path / "t.npz", **rest, **{f"J_regressor_{part}": value for part, value in triplets.items()})
     assert_same(read_body_file(tmp_path / "t.npz"), body)
-    triplets["col"] = sparse.col + 1000
-    np.savez(tmp_path / "t.npz", **rest, **{f"J_regressor_{part}": value for part, value in triplets.items()})
-    with pytest.raises(RefusedFile, match="outside its shape"):
+
+
+@pytest.mark.parametrize(
+    "changed, letter",
+    [
+        ({"col": [1000, 0]}, "outside its shape"),
+        ({"col": [-1, 0]}, "outside its shape"),
+        ({"row": [0.0, 1.0]}, "do not go with"),
+        ({"row": [0]}, "do not go with"),
+        ({"data": ["a", "b"]}, "do not go with"),
+        ({"shape": [10**9, 10**9]}, "no shape"),
+        ({"shape": [2.0, 2.0]}, "no shape"),
+        ({"shape": ["2", "2"]}, "no shape"),
+        ({"shape": 4}, "no shape"),
+    ],
+)
+def test_triplets_that_do_not_fit_are_refused(tmp_path: Path, body: dict, changed: dict, letter: str) -> None:
+    triplets = {"row": [0, 1], "col": [0, 1], "data": [1.0, 2.0], "shape": [2, 2], **changed}
+    np.savez(tmp_path / "t.npz", **body, **{f"extra_{part}": value for part, value in triplets.items()})
+    with pytest.raises(RefusedFile, match=rf"t\.npz.*{letter}"):
         read_body_file(tmp_path / "t.npz")
 
 
