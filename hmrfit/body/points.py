@@ -9,10 +9,14 @@ over vertices can be done once, bone by bone, before any pose is known:
 exactly, with the pose correctives inside P. A SMPL joint is the case w = 1, u = 0. What remains per point is a handful
 of (point, bone) pairs; 17 COCO keypoints need a few dozen pairs instead of 6,900 vertices.
 
-Derivatives, with right perturbations R_j <- R_j exp(delta_j) and a covector a on the point (DESIGN, section 5):
+Derivatives. Every joint turns about the camera's axes through itself, G_j <- exp(omega_j) G_j with all below it, which
+is R_j <- R_j exp(G_j^T omega_j). Then a point below moves by omega x d, and a covector a on it pulls back to
 
-    a . dx_k/d delta_j = (d_kj x a)^T G_j + corrective,       d_kj = sum over bones b at or below j of (G_b u_kb + w_kb (x_b - x_j))
-"""  # noqa: E501
+    a . dx_k/d omega_j = (d_kj x a)^T + corrective,
+    d_kj = sum over bones b at or below j of  G_b u_kb + w_kb (x_b - x_j)
+
+without a single product by a rotation (DESIGN writes the same rows times G_j, for turns in the joint's own frame).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +43,7 @@ class PosedPoints:
 class PointBody:
     """Named points of an SMPL-format body; made by `SmplBody.points(names)`.
 
-    The columns of every Jacobian are [transl 3 | rotations 3 J | betas S], rotations in the joints' own frames.
+    The columns of every Jacobian are [transl 3 | rotations 3 J | betas S], rotations about the camera's axes.
     """
 
     def __init__(
@@ -59,9 +63,15 @@ class PointBody:
         self.rest_joints, self.joint_shapes = rest_joints, joint_shapes
         self.pair_point, self.pair_bone, self.pair_weight = pair_point, pair_bone, pair_weight
         self.offset, self.offset_shapes = offset, offset_shapes
-        self.moved = offset_poses.abs().amax((1, 2)).nonzero()[:, 0]  # the pairs that correctives reach
-        self.offset_poses = offset_poses[self.moved]
+        self._keep_correctives(offset_poses)
         self._derive()
+
+    def _keep_correctives(self, offset_poses: Tensor) -> None:
+        """Of the pose correctives, only the pairs and joints where they are not zero: few, since they act locally."""
+        blocks = offset_poses.unflatten(-1, (-1, 9))  # (N, 3, J-1, 9)
+        self.moved = blocks.abs().amax((1, 2, 3)).nonzero()[:, 0]
+        self.movers = blocks.abs().amax((0, 1, 3)).nonzero()[:, 0] + 1
+        self.offset_poses = blocks[self.moved][:, :, self.movers - 1]  # (n, 3, m, 9)
 
     def _derive(self) -> None:
         """Constant matrices of the derivatives, from the tree and the pairs."""
@@ -71,8 +81,8 @@ class PointBody:
         self.gather = torch.zeros(K, N, dtype=like.dtype, device=like.device)
         self.gather[self.pair_point, torch.arange(N, device=like.device)] = 1
         reach = self.above[self.pair_bone]  # (N, J): does joint j carry pair n?
-        self.spread = (reach.T[:, None, :] * self.gather).reshape(J * K, N)  # pairs -> d_kj, before the joint's part
-        self.hold = (self.spread @ self.pair_weight).reshape(J, K)
+        self.spread = (self.gather[:, None] * reach.T).reshape(K * J, N)  # pairs -> d_kj, before the joint's part
+        self.hold = (self.spread @ self.pair_weight).reshape(K, J, 1)
         up = torch.as_tensor([max(p, 0) for p in self.parents], device=like.device)
         self.up = up
         self.bone_shapes = self.joint_shapes - self.joint_shapes[up]
@@ -98,8 +108,8 @@ class PointBody:
         joints = joint_positions(world, rest, self.parents) + params.transl[:, None]
         offset = self.offset + (self.offset_shapes @ params.betas.T).permute(2, 0, 1)
         if len(self.moved):
-            feature = (rotations[:, 1:] - torch.eye(3).to(rotations)).flatten(1)
-            offset = offset.index_add(1, self.moved, (self.offset_poses @ feature.T).permute(2, 0, 1))
+            feature = (rotations[:, self.movers] - torch.eye(3).to(rotations)).flatten(1)
+            offset = offset.index_add(1, self.moved, (self.offset_poses.flatten(2) @ feature.T).permute(2, 0, 1))
         turned = (world[:, self.pair_bone] @ offset[..., None]).squeeze(-1)
         pairs = turned + self.pair_weight[:, None] * joints[:, self.pair_bone]
         return PosedPoints(self.gather @ pairs, joints, world, pairs, rotations)
@@ -108,30 +118,27 @@ class PointBody:
         """Covectors a (B, K, R, 3) on the points -> their pull-back (B, K, R, P) on transl, rotations and betas."""
         B, K, R, _ = a.shape
         J = len(self.parents)
-        d = (self.spread @ posed.pairs).unflatten(1, (J, K)) - self.hold[..., None] * posed.joints[:, :, None]
-        lever = torch.linalg.cross(d[:, :, :, None], a[:, None], dim=-1)  # (B, J, K, R, 3)
-        turning = (lever.reshape(B, J, K * R, 3) @ posed.world).reshape(B, J, K, R, 3).permute(0, 2, 3, 1, 4)
-        turning = self._add_correctives(turning, posed, a)
+        d = (posed.pairs.mT @ self.spread.T).mT.unflatten(1, (K, J)) - self.hold * posed.joints[:, None]
+        turning = torch.linalg.cross(d[:, :, None], a[:, :, :, None], dim=-1)  # (B, K, R, J, 3)
+        self._add_correctives(turning, posed, a)
         return torch.cat([a, turning.reshape(B, K, R, 3 * J), a @ self._shape_derivative(posed)], -1)
 
-    def _add_correctives(self, turning: Tensor, posed: PosedPoints, a: Tensor) -> Tensor:
-        """The pose correctives' part: a^T G_b P_kb d vec(R_j)/d delta_j, with dR = R [delta]x."""
+    def _add_correctives(self, turning: Tensor, posed: PosedPoints, a: Tensor) -> None:
+        """The pose correctives' part: a^T G_b P_kb d vec(R_j)/d omega_j, with dR_j = G_p^T [omega]x G_j."""
         if not len(self.moved):
-            return turning
+            return
         bone, point = self.pair_bone[self.moved], self.pair_point[self.moved]
-        pulled = (a[:, point] @ posed.world[:, bone]).transpose(0, 1)  # (n, B, R, 3)
-        n, B, R, _ = pulled.shape
-        per_pair = (pulled.reshape(n, B * R, 3) @ self.offset_poses).reshape(n, B, R, -1)
+        world, J = posed.world, turning.shape[3]
+        above = world[:, self.up[self.movers]].mT[:, :, None]  # (B, m, 1, 3, 3)
+        dR = (above @ hat(torch.eye(3).to(world)) @ world[:, self.movers, None]).flatten(-2)  # (B, m, 3 omega, 9)
+        local = torch.einsum("ncmv,bmov->bmnco", self.offset_poses, dR)  # (B, m, n, 3, 3 omega)
+        turned = world[:, None, bone] @ local
         touched, place = point.unique(return_inverse=True)
-        per_point = per_pair.new_zeros(len(touched), *per_pair.shape[1:]).index_add(0, place, per_pair)
-        eye = torch.eye(3).to(turning)
-        dR = (posed.rotations[:, 1:, None] @ hat(eye)).flatten(-2).transpose(-1, -2)  # (B, J-1, 9, 3)
-        J1 = dR.shape[1]
-        by_joint = per_point.unflatten(-1, (J1, 9)).permute(1, 3, 0, 2, 4).reshape(B, J1, -1, 9)
-        columns = (by_joint @ dR).reshape(B, J1, len(touched), R, 3).permute(0, 2, 3, 1, 4)
-        turning = turning.clone()
-        turning[:, touched, :, 1:] += columns
-        return turning
+        per_point = turned.new_zeros(*turned.shape[:2], len(touched), 3, 3).index_add(2, place, turned)
+        change = per_point.permute(0, 2, 3, 1, 4).flatten(3)  # (B, t, 3, 3 m)
+        columns = (a[:, touched] @ change).unflatten(-1, (-1, 3))  # (B, t, R, m, 3)
+        full = columns.new_zeros(*columns.shape[:3], J, 3).index_add(3, self.movers, columns)
+        turning.index_add_(1, touched, full)
 
     def _shape_derivative(self, posed: PosedPoints) -> Tensor:
         """(B, K, 3, S): sum_b G_b U_kb + w_kb dx_b/d beta, the joints' own derivative summed along the tree."""

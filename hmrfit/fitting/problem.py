@@ -60,7 +60,7 @@ class StageProblem:
             full = delta.new_zeros(len(delta), self.columns)
             full[:, self.free] = delta
             delta = full
-        return state.retract(delta)
+        return state.retract(delta, self.body.parents)
 
     def select(self, index: Tensor) -> "StageProblem":
         """The problem of some of the people."""

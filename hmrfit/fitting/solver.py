@@ -78,11 +78,13 @@ class Solution:
 
 
 def damped_step(linear: Linear, damping: Tensor) -> tuple[Tensor, Tensor]:
-    """(delta (B, P), predicted fall of the cost (B,)) of the damped normal equations; NaN where there is no solution."""
+    """(delta (B, P), predicted fall of the cost (B,)) of the damped normal equations; NaN where they fail."""
     diagonal = linear.hessian.diagonal(dim1=-2, dim2=-1)
     floor = 1e-9 * diagonal.amax(-1, keepdim=True).clamp_min(1e-30)
     scaled = damping[:, None] * diagonal.clamp_min(floor) + floor
-    factor, info = torch.linalg.cholesky_ex(linear.hessian + torch.diag_embed(scaled))
+    damped = linear.hessian.clone()
+    damped.diagonal(dim1=-2, dim2=-1).add_(scaled)
+    factor, info = torch.linalg.cholesky_ex(damped)
     delta = -torch.cholesky_solve(linear.gradient[..., None], factor).squeeze(-1)
     delta = torch.where((info == 0)[:, None], delta, torch.nan)
     return delta, 0.5 * (delta * (scaled * delta - linear.gradient)).sum(-1)

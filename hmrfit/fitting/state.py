@@ -4,7 +4,8 @@ The columns of every Jacobian and Hessian here are
 
     [ transl 3 | global_orient 3 | body_pose 3 (J-1) | betas S ]
 
-with rotations moved from the right in their own frames, R <- R exp(delta), and everything else by addition.
+A rotation's three columns turn the joint, and all below it, about the camera's axes: R_j <- R_j exp(G_j^T omega_j) with
+G_j the joint's world rotation. Everything else moves by addition.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from torch import Tensor
 from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.camera import Camera
 from hmrfit.ops.rotation import matrix_to_rotvec, right_jacobian_inverse, rotvec_to_matrix
+from hmrfit.ops.skinning import world_rotations
 from hmrfit.types import BodyOutput, BodyParams, Keypoints, TensorRecord
 
 GROUPS = ("transl", "global_orient", "body_pose", "betas")
@@ -61,12 +63,14 @@ class State(TensorRecord):
     def __len__(self) -> int:
         return len(self.params)
 
-    def retract(self, delta: Tensor) -> "State":
-        """The state moved by delta (B, P), or by one (P,) shared by all."""
-        p = self.params
-        J, S = p.body_pose.shape[1] + 1, p.betas.shape[1]
+    def retract(self, delta: Tensor, parents: Sequence[int]) -> "State":
+        """The state moved by delta (B, P), or by one (P,) shared by all, on a body with these parents."""
+        p, rotations = self.params, self.params.rotations
+        J, S = rotations.shape[1], p.betas.shape[1]
         transl, turn, betas = delta.split([3, 3 * J, S], -1)
-        rotations = p.rotations @ rotvec_to_matrix(turn.unflatten(-1, (J, 3)))
+        world = world_rotations(rotations, parents)
+        own = (world.mT @ turn.unflatten(-1, (J, 3, 1))).squeeze(-1)
+        rotations = rotations @ rotvec_to_matrix(own)
         moved = BodyParams(rotations[:, 0], rotations[:, 1:], p.betas + betas, p.transl + transl)
         return State(moved, self.camera)
 
@@ -116,5 +120,5 @@ class Evaluation:
 
     @cached_property
     def theta_jacobian(self) -> Tensor:
-        """d theta / d delta, one 3×3 block per joint (B, J-1, 3, 3)."""
-        return right_jacobian_inverse(self.theta.unflatten(1, (-1, 3)))
+        """d theta / d omega = Jr⁻¹ G^T, one 3×3 block per joint (B, J-1, 3, 3)."""
+        return right_jacobian_inverse(self.theta.unflatten(1, (-1, 3))) @ self.posed.world[:, 1:].mT

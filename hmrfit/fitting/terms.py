@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hmrfit.fitting.state import Evaluation, Layout, Observation, State
+from hmrfit.ops.rotation import hat
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.types import BodyOutput
@@ -22,61 +23,74 @@ ResidualFunction = Callable[[State, BodyOutput, Observation], Tensor]
 
 
 class NormalEquations:
-    """The sums that the terms add to: cost (B,), gradient (B, P) and Gauss-Newton Hessian (B, P, P), and the pose part
-    in theta = log R, which is brought to the columns once, at the end."""
+    """The sums that the terms add to. Rows are stacked and multiplied once, at the end; pose terms meet in
+    theta = log R and are brought to the columns once, by T = d theta / d omega."""
 
     def __init__(self, e: Evaluation) -> None:
         like = e.state.params.transl
-        B, P = len(like), e.layout.columns
         self.layout: Layout = e.layout
-        self.cost, self.gradient = like.new_zeros(B), like.new_zeros(B, P)
-        self.hessian: Tensor | None = None
+        self.cost = like.new_zeros(len(like))
+        self.gradient = like.new_zeros(len(like), e.layout.columns)
+        self.rows: list[Tensor] = []
+        self.diagonals: list[tuple[slice, Tensor]] = []
         self.pose_gradient: Tensor | None = None
         self.pose_hessian: Tensor | None = None
-        self._shape = (B, P, P)
+        self.pose_diagonal: Tensor | None = None
 
     def add_rows(self, residuals: Tensor, jacobian: Tensor, weight: float) -> None:
         """Residuals (B, M) and Jacobian (B, M, P)."""
         self.cost += 0.5 * weight * residuals.square().sum(-1)
         self.gradient += weight * (residuals[:, None] @ jacobian).squeeze(1)
-        product = jacobian.mT @ (jacobian * weight)
-        self.hessian = product if self.hessian is None else self.hessian.add_(product)
+        self.rows.append(jacobian * weight**0.5)
 
     def add_diagonal(self, group: str, cost: Tensor, gradient: Tensor, curvature: Tensor, weight: float) -> None:
         """A separable cost of one group of columns: gradient and curvature (B, n)."""
-        if self.hessian is None:
-            self.hessian = self.gradient.new_zeros(self._shape)
         columns = self.layout.slice(group)
         self.cost += weight * cost
         self.gradient[:, columns] += weight * gradient
-        self.hessian.diagonal(dim1=1, dim2=2)[:, columns] += weight * curvature
+        self.diagonals.append((columns, weight * curvature))
 
     def add_pose(self, cost: Tensor, gradient: Tensor, hessian: Tensor, weight: float) -> None:
         """A cost of theta: gradient (B, D), Hessian (B, D, D), or (B, D) when it is diagonal."""
         self.cost += weight * cost
-        if self.pose_gradient is None:
-            self.pose_gradient = torch.zeros_like(gradient)
-            self.pose_hessian = gradient.new_zeros(*gradient.shape, gradient.shape[-1])
-        self.pose_gradient = self.pose_gradient + weight * gradient
+        self.pose_gradient = _sum(self.pose_gradient, weight * gradient)
         if hessian.ndim == 2:
-            self.pose_hessian.diagonal(dim1=1, dim2=2).add_(hessian, alpha=weight)
+            self.pose_diagonal = _sum(self.pose_diagonal, weight * hessian)
         else:
-            self.pose_hessian.add_(hessian, alpha=weight)
+            self.pose_hessian = _sum(self.pose_hessian, weight * hessian)
 
     def finish(self, e: Evaluation) -> tuple[Tensor, Tensor, Tensor]:
-        """(cost, gradient, Hessian), with the pose part mapped by T = d theta / d delta:  T^T g,  T^T H T."""
-        if self.hessian is None:
-            self.hessian = self.gradient.new_zeros(self._shape)
+        """(cost (B,), gradient (B, P), Gauss-Newton Hessian (B, P, P))."""
+        B, P = self.gradient.shape
+        if self.rows:
+            stacked = torch.cat(self.rows, 1) if len(self.rows) > 1 else self.rows[0]
+            hessian = stacked.mT @ stacked
+        else:
+            hessian = self.gradient.new_zeros(B, P, P)
+        diagonal = hessian.diagonal(dim1=1, dim2=2)
+        for columns, curvature in self.diagonals:
+            diagonal[:, columns] += curvature
         if self.pose_gradient is not None:
-            T = e.theta_jacobian  # (B, J-1, 3, 3)
-            B, n = T.shape[:2]
-            columns = self.layout.slice("body_pose")
-            g = self.pose_gradient.unflatten(1, (n, 1, 3)) @ T
-            self.gradient[:, columns] += g.reshape(B, -1)
-            half = self.pose_hessian.reshape(B, 3 * n, n, 3).transpose(1, 2) @ T  # (B, n, 3n, 3), columns mapped
-            half = half.permute(0, 2, 1, 3).reshape(B, n, 3, 3 * n)
-            self.hessian[:, columns, columns] += (T.mT @ half).reshape(B, 3 * n, 3 * n)
-        return self.cost, self.gradient, self.hessian
+            self._map_pose(e, hessian)
+        return self.cost, self.gradient, hessian
+
+    def _map_pose(self, e: Evaluation, hessian: Tensor) -> None:
+        """Add T^T g and T^T H T. H is symmetric, so mapping its rows, transposing and mapping again maps both sides."""
+        T = e.theta_jacobian  # (B, J-1, 3, 3)
+        B, n = T.shape[:2]
+        columns = self.layout.slice("body_pose")
+        self.gradient[:, columns] += (self.pose_gradient.unflatten(1, (n, 1, 3)) @ T).reshape(B, -1)
+        if self.pose_hessian is None:
+            self.pose_hessian = torch.diag_embed(self.pose_diagonal)
+        elif self.pose_diagonal is not None:
+            self.pose_hessian.diagonal(dim1=1, dim2=2).add_(self.pose_diagonal)
+        half = (T.mT @ self.pose_hessian.view(B, n, 3, 3 * n)).view(B, 3 * n, 3 * n)
+        hessian[:, columns, columns] += (T.mT @ half.mT.reshape(B, n, 3, 3 * n)).view(B, 3 * n, 3 * n)
+
+
+def _sum(total: Tensor | None, part: Tensor) -> Tensor:
+    """total + part, where the total may not have begun."""
+    return part if total is None else total.add_(part)
 
 
 class Term:
@@ -92,7 +106,7 @@ class Term:
         """(B, M, P), by forward-mode autodiff: one step shared by the whole batch keeps the cost at P passes."""
 
         def moved(delta: Tensor) -> Tensor:
-            return self.residuals(Evaluation(e.body, e.state.retract(delta), e.observation))
+            return self.residuals(Evaluation(e.body, e.state.retract(delta, e.body.parents), e.observation))
 
         return torch.func.jacfwd(moved)(e.state.params.transl.new_zeros(e.layout.columns))
 
@@ -204,7 +218,7 @@ class Upright(Term):
         error = (R[..., 1] + R.new_tensor([0.0, 1.0, 0.0])) / self.scale
         damp = (1 + error.square().sum(-1, keepdim=True)).rsqrt()
         robust = damp[..., None] * (torch.eye(3).to(R) - (error * damp)[..., None] * (error * damp)[:, None])
-        turn = torch.stack([R[..., 2], torch.zeros_like(R[..., 0]), -R[..., 0]], -1) / self.scale  # d(R e_y)/d delta
+        turn = -hat(R[..., 1]) / self.scale  # u turns by omega x u
         jacobian = R.new_zeros(len(R), 3, e.layout.columns)
         jacobian[:, :, e.layout.slice("global_orient")] = robust @ turn
         return jacobian

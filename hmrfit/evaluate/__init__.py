@@ -1,0 +1,1 @@
+"""Evaluation: metrics now, protocols on top of them."""
