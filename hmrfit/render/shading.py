@@ -36,7 +36,7 @@ RIM, RIM_POWER = np.float32([0.20, 0.22, 0.26]), 3
 OCCLUSION, OCCLUSION_DEPTH, OCCLUSION_REACH = 0.45, 0.12, 0.035
 """The most that is taken away, the depth behind the neighbourhood (m) for that, its size (share of the height)."""
 
-MOST_SAMPLES = 24_000_000
+MOST_SAMPLES = 6_000_000
 """Samples drawn for one layer; beyond it the supersampling is coarser."""
 
 

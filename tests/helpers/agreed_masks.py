@@ -44,9 +44,9 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.body)
 
-    def vertices(self, scene: int) -> Tensor:
-        """(1, V, 3) in the camera frame."""
-        return (self.bodies[self.body[scene]] @ self.rotation[scene].T + self.transl[scene])[None]
+    def vertices(self, chosen: slice) -> Tensor:
+        """(n, V, 3) in the camera frame."""
+        return self.bodies[self.body[chosen]] @ self.rotation[chosen].mT + self.transl[chosen, None]
 
 
 def load() -> tuple[Scenes, Tensor, Tensor]:

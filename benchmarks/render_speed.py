@@ -1,0 +1,133 @@
+"""How long silhouettes and part maps take, and whether the pixels are the agreed ones.
+
+    python benchmarks/render_speed.py [--size 256] [--repeats 50] [--threads 1] [--without-pytorch3d]
+
+One free body (6,900 vertices, 13,796 faces) that fills nine tenths of a square picture, from vertices in the camera
+frame to the finished picture; the least and the median time after five rounds of warming up. Beside it pytorch3d, where
+it is installed, on the same body. The pixels are compared with the 240 pictures that pytorch3d drew for the tests.
+
+One thread, because the picture is too small for a second to help (3.0 and 4.4 ms at best with two, 3.8 and 4.9 with
+one), and on a busy machine every operation then waits for the slower of them (median 104 and 36 ms instead of 6 and 5).
+
+The last line is JSON: silhouette_ms, parts_ms (both least), pixel_agreement (share of pixels), and the rest.
+"""
+
+# ruff: noqa: E402  (the checkout has to be found first, so that nothing need be installed)
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]
+
+from helpers import agreed_masks
+
+from hmrfit.assets import locate
+from hmrfit.body.smpl import SmplBody
+from hmrfit.camera import Camera
+from hmrfit.render.base import BuiltinRenderer, Renderer, label_faces
+from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
+
+Scene = tuple[Tensor, Tensor, Camera]
+
+
+def main() -> None:
+    """Measures, prints, and ends with a line of JSON."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    scene, labels = standing_body(options.size)
+    print(f"{scene[0].shape[1]} vertices, {len(scene[1])} faces, {options.size}², {options.threads} thread(s), CPU")
+    report = timings("", BuiltinRenderer(), scene, labels, options.repeats)
+    if not options.without_pytorch3d:
+        report |= beside_pytorch3d(scene, labels, report)
+    report["pixel_agreement"] = agreement()
+    print(f"pixels equal to those pytorch3d drew: {100 * report['pixel_agreement']:.5f} %")
+    print(json.dumps(report))
+
+
+def parse() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--size", type=int, default=256, help="width and height of the picture, pixels")
+    parser.add_argument("--repeats", type=int, default=50)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--without-pytorch3d", action="store_true", help="do not time it, even where it is installed")
+    return parser.parse_args()
+
+
+def standing_body(size: int) -> tuple[Scene, Tensor]:
+    """The mean free body with its arms at 45°, facing the camera, and the labels of its faces."""
+    body = SmplBody.from_file(locate("free_body"), dtype=torch.float32)
+    params = body.neutral()
+    angle = torch.tensor(torch.pi / 4)
+    for side, sign in (("left", -1), ("right", 1)):
+        c, s = angle.cos(), sign * angle.sin()
+        turn = torch.tensor([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+        params.body_pose[0, body.joint_names.index(f"{side}_shoulder") - 1] = turn
+    vertices = body(params).vertices * torch.tensor([1.0, -1, -1])
+    low, high = vertices[0].aminmax(dim=0)
+    vertices = vertices - (low + high) / 2 + torch.tensor([0, 0, 4.0])
+    focal = 0.9 * size * 4.0 / (high - low)[1].item()
+    return (vertices, body.faces, Camera.from_size(size, size, focal=focal)), label_faces(body.part_labels, body.faces)
+
+
+def timings(name: str, renderer: Renderer, scene: Scene, labels: Tensor, repeats: int) -> dict[str, float]:
+    """{name}silhouette_ms, {name}parts_ms and their medians."""
+    report = {}
+    for what, draw in (
+        ("silhouette", lambda: renderer.silhouette(*scene)),
+        ("parts", lambda: renderer.parts(*scene, labels)),
+    ):
+        times = milliseconds(draw, repeats)
+        report |= {f"{name}{what}_ms": min(times), f"{name}{what}_median_ms": median(times)}
+        print(f"{name or 'built-in '}{what}: {min(times):.2f} ms, median {median(times):.2f} ms, {repeats} repeats")
+    return report
+
+
+def milliseconds(draw: Callable[[], Tensor], repeats: int) -> list[float]:
+    """The time of each repeat, after a warm-up (once for what takes long)."""
+    for _ in range(min(5, repeats)):
+        draw()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        draw()
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def beside_pytorch3d(scene: Scene, labels: Tensor, ours: dict[str, float]) -> dict[str, float]:
+    """Its times, how many times faster ours are, and whether this very picture is the same."""
+    try:
+        theirs = Pytorch3dRenderer()
+    except ImportError:
+        print("pytorch3d is not installed; its times are left out")
+        return {}
+    report = timings("pytorch3d_", theirs, scene, labels, repeats=1)
+    for what in ("silhouette", "parts"):
+        report[f"{what}_ratio"] = report[f"pytorch3d_{what}_ms"] / ours[f"{what}_ms"]
+    same = theirs.parts(*scene, labels) == BuiltinRenderer().parts(*scene, labels)
+    report["this_picture_agreement"] = same.double().mean().item()
+    return report
+
+
+def agreement() -> float:
+    """Share of the pixels of the stored part maps that are drawn the same."""
+    scenes, _, parts = agreed_masks.load()
+    renderer, same = BuiltinRenderer(), 0
+    for start in range(0, len(scenes), 20):
+        chosen = slice(start, start + 20)
+        scene = scenes.vertices(chosen), scenes.faces, scenes.camera[chosen]
+        same += (renderer.parts(*scene, scenes.face_labels) == parts[chosen]).sum().item()
+    return same / parts.numel()
+
+
+if __name__ == "__main__":
+    main()
