@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hmrfit.keypoints import find_part, limbs, resolve_set, sets_of_size
+from hmrfit.ops.check import check_shape
 
 FEWEST = 6
 """Fewer seen keypoints than this leave most of the body to the prior."""
@@ -81,7 +82,7 @@ class _Seen:
             return None
         up = (trunk[0] + trunk[1] - trunk[2] - trunk[3]) / 2
         length = float(np.linalg.norm(up))
-        return None if length < 0.4 * self.scale() else np.array([-up[1], up[0]]) / length
+        return None if length <= 0.4 * self.scale() else np.array([-up[1], up[0]]) / length
 
     def width(self, part: str) -> float:
         """(left − right)·l / S of a pair; 0 where it is not sure."""
@@ -103,17 +104,21 @@ def check_keypoints(
     Args:
         names: K keypoint names, or a set's name. xy: (K, 2) pixels of the full image. confidence: (K,), 1 where absent.
         image_size: (width, height), pixels.
+    Raises:
+        ValueError: as many names as keypoints are needed.
     """
     names = resolve_set(names)
     xy = np.asarray(xy, np.float64)
     confidence = np.ones(len(xy)) if confidence is None else np.asarray(confidence, np.float64)
+    check_shape(xy, f"{len(names)} 2", "xy", hint="One row for each name of the keypoint set.")
+    check_shape(confidence, f"{len(names)}", "confidence")
     seen = (confidence > 0) & np.isfinite(xy).all(1)
     if not seen.any():
         return ["No keypoint has a confidence above 0: nobody is seen."]
     frame = _frame_warnings(xy, seen, image_size)
     if frame:
         return frame  # sides and bones mean nothing in a wrong frame
-    sure = _Seen(names, xy, seen & (confidence >= CONFIDENT * confidence.max()))
+    sure = _Seen(names, xy, seen & (confidence >= CONFIDENT * confidence[seen].max()))
     other_set = _wrong_set(sure)
     if other_set:
         return [other_set]  # sides mean nothing under wrong names

@@ -4,6 +4,9 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from hmrfit.data.keypoint_checks import check_keypoints, face_side, unevenness
 from hmrfit.data.keypoint_files import PersonKeypoints, read_keypoints
@@ -231,6 +234,22 @@ def test_zeros_that_count_as_seen():
     xy[[3, 9]] = 0
     (warning,) = check_keypoints("coco17", xy, image_size=SIZE)
     assert warning.startswith("2 keypoints lie at exactly (0, 0)")
+
+
+@pytest.mark.parametrize(("xy", "confidence"), [(np.zeros((16, 2)), None), (np.zeros((17, 2)), np.ones(16))])
+def test_as_many_names_as_keypoints(xy, confidence):
+    with pytest.raises(ValueError, match="should have the shape"):
+        check_keypoints("coco17", xy, confidence)
+
+
+@pytest.mark.filterwarnings("error")
+@given(
+    arrays(np.float64, (17, 2), elements=st.sampled_from([np.nan, -1e9, 0.0, 5.0, 5.0, 100.0, 333.3, 1e9])),
+    arrays(np.float64, 17, elements=st.sampled_from([0.0, 0.1, 1.0])),
+)
+def test_any_numbers_get_sentences(xy, confidence):
+    """Coinciding, missing and wild keypoints: never an error, never a division by nothing."""
+    assert all(isinstance(w, str) for w in check_keypoints("coco17", xy, confidence, SIZE))
 
 
 # Real people
