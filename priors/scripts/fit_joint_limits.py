@@ -23,15 +23,15 @@ MARGIN_DEGREES, MARGIN_SHARE = 5.0, 0.05
 
 ANATOMY = {
     "hip": ((-125, 30), (-45, 45), (-30, 50)),
-    "knee": ((-5, 150), (-20, 20), (-10, 10)),
+    "knee": ((-5, 150), (-20, 20), (-15, 15)),
     "ankle": ((-30, 50), (-25, 25), (-30, 30)),
-    "foot": ((-60, 35), (-10, 10), (-10, 10)),
+    "foot": ((-60, 35), (-15, 15), (-15, 15)),
     "spine1": ((-20, 40), (-20, 20), (-25, 25)),
     "spine2": ((-20, 30), (-20, 20), (-20, 20)),
     "spine3": ((-20, 30), (-25, 25), (-20, 20)),
     "neck": ((-35, 35), (-45, 45), (-30, 30)),
     "head": ((-35, 35), (-40, 40), (-30, 30)),
-    "collar": ((-20, 20), (-30, 20), (-15, 35)),
+    "collar": ((-25, 25), (-35, 30), (-30, 40)),
     "shoulder": ((-90, 90), (-130, 45), (-100, 90)),
     "elbow": ((-60, 60), (-150, 5), (-25, 25)),
     "wrist": ((-90, 90), (-30, 30), (-80, 70)),
@@ -41,7 +41,8 @@ ANATOMY = {
 hip flexion -x, plantar flexion +x, arm up +z). Rounded from the ranges of textbooks (American Academy of Orthopaedic
 Surgeons; Norkin and White): hip 120 / 30 flexion / extension, 45 / 30 abduction / adduction, 45 rotation; knee 140-150;
 ankle 20-30 / 50; elbow 150; forearm 80 either way; wrist 80 / 70 and 20 / 30; trunk 80-90 / 30, 35 sideways, 45
-turning, shared among three joints; neck and head 45-80 each way, shared among two; clavicle 30-45 up, 10 down. Elbows
+turning, shared among three joints; neck and head 45-80 each way, shared among two; clavicle 30-45 up, 10 down
+(and 20 more, since the rest is a T-pose with raised shoulders). Elbows
 and wrists have room for the forearm's turn in either joint."""
 
 
