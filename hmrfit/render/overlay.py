@@ -181,7 +181,7 @@ def _draw_person(canvas: Image, keypoints: Keypoints, marker: str, draw_limbs: b
     for a, b in limbs(keypoints.names) if draw_limbs else ():
         if drawn[a] and drawn[b]:
             color = colors[a] if _side(keypoints.names[a]) == _side(keypoints.names[b]) else _side_color("")
-            _line(canvas, xy[a], xy[b], color, radius * 0.55)
+            _line(canvas, xy[a], xy[b], color, radius * 0.45)
     for i in np.flatnonzero(drawn):
         (_ring if marker == "ring" else _cross)(canvas, xy[i], colors[i], radius)
 
@@ -202,8 +202,8 @@ def _fixed(xy: NDArray) -> tuple[int, ...]:
 def _outlined(draw: Callable[[tuple[int, ...], int], None], width: float, color: tuple[int, ...]) -> None:
     """Draws twice, the darker and wider first, so that it is seen on any background."""
     thin = max(1, round(width))
-    for shade_of, thickness in ((tuple(c // 4 for c in color), thin + 2), (color, thin)):
-        draw(shade_of, thickness)
+    for tint, thickness in ((tuple(c // 4 for c in color), thin + min(thin, 2)), (color, thin)):
+        draw(tint, thickness)
 
 
 def _line(canvas: Image, a: NDArray, b: NDArray, color: tuple[int, ...], width: float) -> None:
@@ -223,10 +223,10 @@ def _ring(canvas: Image, xy: NDArray, color: tuple[int, ...], radius: float) -> 
 
 def _cross(canvas: Image, xy: NDArray, color: tuple[int, ...], radius: float) -> None:
     def draw(color: tuple[int, ...], thickness: int) -> None:
-        for arm in (np.array([radius, radius]), np.array([radius, -radius])):
+        for arm in radius * np.array([[1.3, 1.3], [1.3, -1.3]]):
             cv2.line(canvas, _fixed(xy - arm), _fixed(xy + arm), color, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
 
-    _outlined(draw, radius * 0.45, color)
+    _outlined(draw, radius * 0.35, color)
 
 
 def _reduced(image: Image, camera: Camera) -> tuple[Image, Camera]:
