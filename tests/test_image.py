@@ -131,9 +131,9 @@ def test_names_beyond_ascii(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "fotó 人.png"), quadrants())
 
 
-def photo_bytes() -> bytes:
+def photo_bytes(suffix: str = ".png") -> bytes:
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
-    return cv2.imencode(".png", noise)[1].tobytes()
+    return cv2.imencode(suffix, noise)[1].tobytes()
 
 
 @pytest.mark.parametrize(
@@ -143,6 +143,8 @@ def photo_bytes() -> bytes:
         (b"hello, this is text", "not an image"),
         (b"\x89PNG\r\n\x1a\n garbage", "damaged or cut off"),
         (photo_bytes()[:40], "damaged or cut off"),
+        (photo_bytes()[:9000], "damaged or cut off"),
+        (photo_bytes(".jpg")[:9000], "damaged or cut off"),
         (b"\0\0\0\x18ftypheic" + bytes(50), "HEIC"),
     ],
 )
@@ -198,6 +200,11 @@ def test_every_accepted_array_is_the_same_image(given_array):
     assert image.dtype == np.uint8
     np.testing.assert_array_equal(image, quadrants())
     np.testing.assert_array_equal(given_array, before)
+
+
+def test_16_bit_numbers_go_to_the_nearest_of_8_bit():
+    deep = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    np.testing.assert_array_equal(as_image(deep)[..., 0], np.round(deep / 257))
 
 
 def test_grey_arrays_become_rgb():
