@@ -6,7 +6,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 	$(name) -c "import sys, venv; print('$(name)' * ((3, 11) <= sys.version_info < (3, 14)))" 2>/dev/null)))
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 PHOTOS := ../shared/photos
-PHOTO := coco_000000174375_1202977
+PHOTO := coco_000000234748_185583
 
 .PHONY: demo test check bench clean
 .DEFAULT_GOAL := demo

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hmrfit.assets import locate
 from hmrfit.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +65,20 @@ def test_parameters_are_found_from_anywhere(kind: str, request: pytest.FixtureRe
     )
     assert said.returncode == 0, said.stderr
     assert said.stdout.split() == [str(p) for p in (*expected, expected[0] / shipped[0].name)]
+
+
+PARAMETERS = sorted(f for f in (ROOT / "priors").iterdir() if f.suffix in (".npz", ".pt"))
+
+
+@pytest.mark.parametrize("file", PARAMETERS, ids=lambda f: f.name)
+def test_every_parameter_file_is_small_whole_and_has_a_card(file: Path) -> None:
+    """The card says what it is, how to rebuild it, and under which licence it stands."""
+    assert file.stat().st_size < 20e6
+    card = file.with_suffix(".md")
+    assert card.is_file(), f"{file.name} needs a card, {card.name}: origin, licence, attribution, rebuild, scores."
+    for word in (r"(?i)rebuild", r"(?i)licence|MIT|CC0|Apache"):
+        assert re.search(word, card.read_text()), f"{card.name} should say the licence and how to rebuild it ({word})."
+    assert locate(file.stem, file.parent) == file
 
 
 def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict:
