@@ -1,0 +1,41 @@
+"""hmrfit: from a photograph and 2D keypoints to an accurate 3D human body.
+
+    import hmrfit
+    result = hmrfit.fit("photo.jpg", "photo.json")
+
+The names below are loaded on first use, so `import hmrfit` costs nothing.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from hmrfit.version import __version__
+
+_HOMES = {
+    "fit": "hmrfit.api",
+    "FitResult": "hmrfit.result",
+    "Fitter": "hmrfit.fitting.fitter",
+    "Camera": "hmrfit.camera",
+    "Keypoints": "hmrfit.types",
+    "BodyParams": "hmrfit.types",
+    "SmplBody": "hmrfit.body.smpl",
+    "read_keypoints": "hmrfit.data.keypoint_files",
+    "read_image": "hmrfit.image",
+    "load_config": "hmrfit.config",
+    "keypoint_sets": "hmrfit.keypoints",
+    "register_keypoint_set": "hmrfit.keypoints",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name from its home, once."""
+    if name not in _HOMES:
+        raise AttributeError(f"hmrfit has no '{name}'. It has: {', '.join(__all__)}.")
+    globals()[name] = value = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,76 @@
+"""fit(image, keypoints): a photograph and 2D keypoints -> bodies. The whole pipeline: read, check, build, fit, result."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+import torch
+
+from hmrfit.build import Engine, build, extended
+from hmrfit.camera import Camera
+from hmrfit.data.photo import ImageLike, KeypointsLike, Photo, read_photo
+from hmrfit.fitting.terms import ResidualFunction, Term
+from hmrfit.result import FitResult, result_of
+from hmrfit.types import BodyParams, Keypoints
+
+
+def fit(
+    image: ImageLike,
+    keypoints: KeypointsLike = None,
+    *,
+    keypoint_set: str | Sequence[str] | None = None,
+    focal: float | Sequence[float] | None = None,
+    focal_35mm: float | None = None,
+    camera: Camera | None = None,
+    image_size: tuple[int, int] | None = None,
+    init: BodyParams | FitResult | None = None,
+    terms: Sequence[Term | ResidualFunction] = (),
+    weights: Mapping[str, float] | None = None,
+    config: Any = None,
+) -> FitResult:
+    """Fits a body to every person of a photograph.
+
+    Args:
+        image: a path, an array (H, W, 3) RGB (grey, RGBA, 16 bit and floats in [0, 1] too), or None with `image_size`.
+        keypoints: (K, 3) x, y, confidence, or (N, K, 3) for N people; pixels of the full image, (0, 0) the corner of
+            the top-left pixel; (K, 2) too, NaN where unseen. Or a keypoint file, or what `read_keypoints` returns.
+        keypoint_set: its name ("coco17", see `keypoint_sets`), or the K names. Files often say it themselves.
+        focal: pixels, one number or (fx, fy). Unknown: the file's K, EXIF, else the image's diagonal.
+        focal_35mm: instead, millimetres in 35 mm equivalent. camera: instead, the whole camera.
+        init: where to start, N people in the camera frame: a former result or parameters. Only one start then.
+        terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M).
+        weights: of terms by name, in every stage.
+        config: settings from `load_config`, a YAML file, or the name of a shipped one.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work.
+    """
+    photo = read_photo(image, keypoints, keypoint_set, focal, focal_35mm, camera, image_size)
+    engine = extended(build(config), terms, weights or {})
+    return fit_photos([photo], engine, init)[0]
+
+
+def fit_photos(photos: Sequence[Photo], engine: Engine, init: BodyParams | FitResult | None = None) -> list[FitResult]:
+    """The people of many photographs, side by side in one batch per keypoint set. One result per photo, in order."""
+    results: dict[int, FitResult] = {}
+    order = sorted(range(len(photos)), key=lambda i: photos[i].people[0].names)
+    for _, group in groupby(order, key=lambda i: photos[i].people[0].names):
+        chosen = list(group)
+        together = [photos[i] for i in chosen]
+        keypoints = Keypoints.cat([photo.keypoints for photo in together])
+        camera = Camera.cat([photo.camera for photo in together])
+        outcome = engine.fitter.fit(keypoints, camera, _start(init, len(keypoints)))
+        rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
+        results |= {i: result_of(outcome, photos[i], row, engine) for i, row in zip(chosen, rows, strict=True)}
+    return [results[i] for i in range(len(photos))]
+
+
+def _start(init: BodyParams | FitResult | None, count: int) -> BodyParams | None:
+    if init is None:
+        return None
+    params = init.params if isinstance(init, FitResult) else init
+    if not isinstance(params, BodyParams):
+        raise TypeError(f"init should be a FitResult or BodyParams, not {type(init).__name__}.")
+    if len(params) != count:
+        raise ValueError(f"init holds {len(params)} people, but there are {count} in the keypoints. Give one each.")
+    return params.to("cpu", torch.float64)

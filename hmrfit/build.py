@@ -1,0 +1,145 @@
+"""From settings to objects: the body, the energy's terms, the schedule, the fitter. Made once per process and settings.
+
+fitter = build_fitter(load_config())        the second call returns the same object
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from os import PathLike
+from typing import Any
+
+import torch
+from torch import Tensor
+from yacs.config import CfgNode
+
+from hmrfit.assets import locate
+from hmrfit.body.smpl import SmplBody
+from hmrfit.body.smplx_body import SmplxBody
+from hmrfit.config import ConfigError, load_config
+from hmrfit.fitting.fitter import Fitter, Schedule, default_terms
+from hmrfit.fitting.problem import Stage
+from hmrfit.fitting.solver import Options
+from hmrfit.fitting.terms import ResidualFunction, Term, as_term
+from hmrfit.ops.check import did_you_mean
+from hmrfit.priors.gmm import PoseGmm
+from hmrfit.priors.limits import JointLimits
+
+STAGE_KEYS = ("weights", "free", "keep", *(field.name for field in fields(Options)))
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What a fit runs on: the fitter, and which body makes the meshes (a name or path, "smpl" or "smplx")."""
+
+    fitter: Fitter
+    body: str
+    body_kind: str
+    settings: str  # as YAML, every key
+
+
+_ENGINES: dict[str, Engine] = {}
+
+
+def build(config: CfgNode | str | PathLike | None = None) -> Engine:
+    """The engine of these settings, the same object for equal ones.
+
+    Args:
+        config: from `load_config`, or what it takes: a YAML file or a shipped name; None for the defaults.
+    """
+    config = config if isinstance(config, CfgNode) else load_config(config)
+    settings = config.dump()
+    if settings not in _ENGINES:
+        if config.THREADS > 0:
+            torch.set_num_threads(config.THREADS)
+        _ENGINES[settings] = Engine(build_fitter(config), config.BODY.PATH, config.BODY.KIND, settings)
+    return _ENGINES[settings]
+
+
+def build_fitter(config: CfgNode) -> Fitter:
+    """Body, terms, starting poses and schedule, put together."""
+    gmm = PoseGmm.from_file(locate(config.PRIORS.GMM))
+    body = load_body(config.BODY.PATH)
+    _check_prior(gmm, body, config)
+    poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED)
+    return Fitter(body, build_terms(config, gmm), poses, build_schedule(config))
+
+
+@cache
+def load_body(path: str) -> SmplBody:
+    """A body by name or path, float64, read once per process. Errors: those of `locate` and `read_body_file`."""
+    return SmplBody.from_file(locate(path))
+
+
+@cache
+def load_posed_body(path: str, kind: str) -> SmplBody | SmplxBody:
+    """The body that makes the meshes: our own skinning, or the smplx package's on the same file."""
+    return load_body(path) if kind == "smpl" else SmplxBody.from_file(locate(path), dtype=torch.float64)
+
+
+def build_terms(config: CfgNode, gmm: PoseGmm) -> list[Term]:
+    """The terms of the energy."""
+    limits = JointLimits.from_file(locate(config.PRIORS.LIMITS))
+    sigma = {"sigma": config.FIT.SIGMA} if config.FIT.SIGMA > 0 else {}
+    return default_terms(gmm, limits, **sigma)
+
+
+def library_poses(gmm: PoseGmm, count: int, seed: int) -> Tensor:
+    """(N, D) poses to start from: the mixture's means and `count` draws."""
+    return torch.cat([gmm.mean_poses(), gmm.sample(count, torch.Generator().manual_seed(seed))])
+
+
+def build_schedule(config: CfgNode) -> Schedule:
+    """The fitting package's own schedule, with what the settings change."""
+    schedule = Schedule()
+    if config.FIT.HYPOTHESES > 0:
+        schedule = replace(schedule, hypotheses=config.FIT.HYPOTHESES)
+    if config.FIT.STAGES:
+        schedule = replace(schedule, rounds=tuple(_round(stage) for stage in config.FIT.STAGES))
+    return schedule
+
+
+def _round(stage: Mapping[str, Any]) -> tuple[Stage, int]:
+    """One entry of FIT.STAGES -> (stage, how many hypotheses a person keeps after it)."""
+    if not isinstance(stage, Mapping) or "weights" not in stage:
+        raise ConfigError(f"Each entry of FIT.STAGES is written {{weights: {{reprojection: 16, gmm: 1}}}}, not {stage!r}.")  # fmt: skip  # noqa: E501
+    for key in stage:
+        if key not in STAGE_KEYS:
+            raise ConfigError(f"FIT.STAGES: there is no setting {key}.{did_you_mean(key, STAGE_KEYS)}")
+    options = Options(**{k: v for k, v in stage.items() if k not in ("weights", "free", "keep")})
+    free = {"free": tuple(stage["free"])} if "free" in stage else {}
+    return Stage(dict(stage["weights"]), options=options, **free), int(stage.get("keep", 1))
+
+
+def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: Mapping[str, float]) -> Engine:
+    """The engine with more terms and other weights, in every stage; body and starts are shared.
+
+    Args:
+        terms: as `Fitter` takes them; weight 1 where `weights` names none.
+        weights: by term; of the built-in terms too. 0 leaves a term out.
+    Raises:
+        ValueError: a weight for a term that is not there, with the nearest name.
+    """
+    if not terms and not weights:
+        return engine
+    added = terms_by_name(terms)
+    known = {**engine.fitter.terms, **added}
+    for name in weights:
+        if name not in known:
+            raise ValueError(
+                f"weights: there is no term '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}."
+            )
+    changes = dict.fromkeys(added, 1.0) | {name: float(weight) for name, weight in weights.items()}
+    other = engine.fitter.with_schedule(reweighted(engine.fitter.schedule, **changes))
+    other.terms = known
+    return replace(engine, fitter=other)
+
+
+def _check_prior(gmm: PoseGmm, body: SmplBody, config: CfgNode) -> None:
+    """That the pose prior is about this body's joints."""
+    joints = len(body.parents) - 1
+    if gmm.means.shape[1] != 3 * joints:
+        raise ConfigError(
+            f"The pose prior {config.PRIORS.GMM} is about {gmm.means.shape[1] // 3} body joints, but the body "
+            f"{config.BODY.PATH} has {joints}. The shipped prior is for bodies of SMPL's 24 joints."
+        )

@@ -1,0 +1,267 @@
+"""A photograph, its people's keypoints and its camera, read from what users have and checked before any work.
+
+Which focal length counts, in this order: the caller's camera, the caller's focal length, the intrinsics in the keypoint
+file, the photograph's EXIF, and last `camera.default_focal`. `Photo.focal_source` says which one it was. Lens
+distortion is taken out of the keypoints here, so that the fit sees a pinhole.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from hmrfit.camera import Camera, default_focal, focal_from_35mm
+from hmrfit.data.keypoint_checks import check_keypoints
+from hmrfit.data.keypoint_files import PersonKeypoints, find_keypoint_file, people_in_image, read_keypoints
+from hmrfit.data.keypoint_files.person import clean, names_for
+from hmrfit.image import Image, as_image, exif_focal_35mm, read_image
+from hmrfit.keypoints import keypoint_sets
+from hmrfit.types import Keypoints
+
+ImageLike = str | os.PathLike | ArrayLike | None
+KeypointsLike = str | os.PathLike | ArrayLike | Sequence[PersonKeypoints] | Keypoints | None
+
+LEAST_BOX = 4.0
+"""Pixels. Several keypoints within less are no pixels of a photograph, but normalised coordinates."""
+
+NO_KEYPOINTS = """\
+hmrfit needs 2D keypoints, and finds none itself. Two free detectors (both Apache-2.0) that write what it reads:
+  MMPose, RTMPose:  pip install rtmlib onnxruntime, then the ten lines of README.md, "Keypoints from a photograph",
+                    or in an MMPose installation:  python demo/inferencer_demo.py {image} --pose2d rtmpose-m \
+--pred-out-dir keypoints
+                    ->  hmrfit.fit({image!r}, "keypoints/{stem}.json", keypoint_set="coco17")
+  MediaPipe Pose:   pip install mediapipe; save its 33 landmarks, x and y times the image's width and height, with their
+                    visibility, as an array (33, 3)
+                    ->  hmrfit.fit({image!r}, array, keypoint_set="mediapipe33")
+Keypoints marked by hand do as well: an array (K, 3) of x, y, confidence with keypoint_set= one of {sets}."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """One photograph and the N people to be fitted in it. Pixels of the full image, upright."""
+
+    people: tuple[PersonKeypoints, ...]  # without lens distortion, all of one keypoint set
+    camera: Camera  # (N,)
+    size: tuple[int, int]  # width, height
+    focal_source: str  # a sentence
+    warnings: tuple[tuple[str, ...], ...]  # for each person
+    path: Path | None = None
+    image: Image | None = None
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    @property
+    def keypoints(self) -> Keypoints:
+        """All people's, (N, K)."""
+        xy, confidence = (torch.tensor(np.stack([getattr(p, n) for p in self.people])) for n in ("xy", "confidence"))
+        return Keypoints(xy, confidence, self.people[0].names)
+
+    def without_image(self) -> "Photo":
+        """The same, its pixels forgotten."""
+        return replace(self, image=None)
+
+
+def read_photo(
+    image: ImageLike,
+    keypoints: KeypointsLike,
+    keypoint_set: str | Sequence[str] | None = None,
+    focal: float | Sequence[float] | None = None,
+    focal_35mm: float | None = None,
+    camera: Camera | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> Photo:
+    """Everything a fit needs, from the many forms users have it in; see `hmrfit.fit` for the arguments.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: letters; nothing was computed yet.
+    """
+    path = Path(image) if isinstance(image, str | os.PathLike) else None
+    if keypoints is None:
+        raise ValueError(no_keypoints_letter(path))
+    people = _people(keypoints, keypoint_set, path)
+    pixels = None if image is None else as_image(image) if path is None else read_image(path)
+    size = _size(pixels, image_size, people)
+    if not people:
+        raise ValueError(f"There is nobody to fit: {_described(keypoints)} holds no people. Detect them again, or leave this image out.")  # fmt: skip  # noqa: E501
+    names = {p.names for p in people}
+    if len(names) > 1:
+        raise ValueError(f"The people of one photograph should share one keypoint set, but there are {len(names)}. Fit them in two calls.")  # fmt: skip  # noqa: E501
+    people = tuple(p.pinhole() for p in people)
+    warnings = tuple(tuple(_checked(p, i, size)) for i, p in enumerate(people))
+    cameras, source = _camera(people, size, camera, focal, focal_35mm, path)
+    return Photo(people, cameras, size, source, warnings, path, pixels)
+
+
+def no_keypoints_letter(path: Path | None = None) -> str:
+    """What to do for someone who has a photograph and no keypoints."""
+    name = "photo.jpg" if path is None else path.name
+    return NO_KEYPOINTS.format(image=name, stem=Path(name).stem, sets=", ".join(keypoint_sets()))
+
+
+def find_people(
+    image: Path, keypoints: str | os.PathLike, keypoint_set: str | Sequence[str] | None = None
+) -> list[PersonKeypoints]:
+    """The people of an image file in a keypoint file, or in the folder where its keypoint file lies.
+
+    Raises:
+        FileNotFoundError: the folder has no file for this image. ValueError: as `read_keypoints`.
+    """
+    file = find_keypoint_file(image, keypoints)
+    if file is None:
+        raise FileNotFoundError(
+            f"There is no keypoint file for '{image.name}' in '{keypoints}': looked for {image.stem}.json, .npy, .npz, "
+            f".csv and {image.stem}_keypoints.json."
+        )
+    return people_in_image(read_keypoints(file, keypoint_set), image)
+
+
+def _people(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None, image: Path | None) -> list:
+    """Any accepted form -> people."""
+    if isinstance(keypoints, str | os.PathLike):
+        if image is not None:
+            return find_people(image, keypoints, keypoint_set)
+        return read_keypoints(keypoints, keypoint_set)
+    if isinstance(keypoints, PersonKeypoints):
+        return [keypoints]
+    if isinstance(keypoints, Keypoints):
+        points = torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1).detach().cpu().numpy()
+        return _from_array(points, keypoints.names)
+    if isinstance(keypoints, Sequence) and all(isinstance(p, PersonKeypoints) for p in keypoints):
+        return list(keypoints)
+    return _from_array(keypoints, keypoint_set)
+
+
+def _from_array(keypoints: ArrayLike, keypoint_set: str | Sequence[str] | None) -> list[PersonKeypoints]:
+    try:
+        points = np.asarray(keypoints, np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "keypoints should be numbers (K, 3) or (N, K, 3), the path of a keypoint file, or what read_keypoints "
+            f"returns, not {type(keypoints).__name__}."
+        ) from None
+    if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
+        raise ValueError(
+            f"keypoints should have the shape (K, 3) with x, y, confidence, (K, 2) with x, y, or (N, K, 3) for N "
+            f"people, but have {points.shape}."
+        )
+    people = points[None] if points.ndim == 2 else points
+    names = names_for(people.shape[1], None, keypoint_set, "keypoints")
+    return [_person(p, names, i) for i, p in enumerate(people)]
+
+
+def _person(points: NDArray, names: tuple[str, ...], index: int) -> PersonKeypoints:
+    confidence = points[:, 2] if points.shape[1] == 3 else None
+    xy, confidence = clean(points[:, :2], confidence, 0.0, f"keypoints, person {index}")
+    return PersonKeypoints(names, xy, confidence, Path("array"), str(index))
+
+
+def _described(keypoints: KeypointsLike) -> str:
+    return f"'{keypoints}'" if isinstance(keypoints, str | os.PathLike) else "the given keypoints"
+
+
+def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[PersonKeypoints]) -> tuple[int, int]:
+    """(width, height), the same from all who know it."""
+    known: dict[str, tuple[int, int]] = {}
+    if pixels is not None:
+        known["the image"] = (pixels.shape[1], pixels.shape[0])
+    if given is not None:
+        known["image_size"] = _checked_size(given)
+    known |= {f"the keypoints' file '{p.source.name}'": tuple(p.image_size) for p in people if p.image_size is not None}
+    if not known:
+        raise ValueError("Without an image, give its size in pixels: image_size=(width, height).")
+    if len(set(known.values())) > 1:
+        said = "; ".join(f"{who}: {w} × {h}" for who, (w, h) in known.items())
+        raise ValueError(
+            f"The sizes of the image do not agree ({said}). The keypoints must be pixels of this very image: scale them, "
+            "or give the image they were found in (turned upright as its EXIF says)."
+        )
+    return next(iter(known.values()))
+
+
+def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
+    values = np.asarray(size, np.float64)
+    if values.shape != (2,) or not np.isfinite(values).all() or (values < 1).any():
+        raise ValueError(f"image_size should be (width, height) in pixels, but is {size}.")
+    return int(values[0]), int(values[1])
+
+
+def _checked(person: PersonKeypoints, index: int, size: tuple[int, int]) -> list[str]:
+    """Warnings about one person's keypoints; those that cannot be pixels of this image are refused."""
+    xy = person.xy[person.confidence > 0]
+    if not len(xy):
+        raise ValueError(
+            f"Person {index}: no keypoint has a confidence above 0, so nothing is seen to fit to. Leave this person "
+            "out, or look at the detector's confidences."
+        )
+    warnings = check_keypoints(person.names, person.xy, person.confidence, size)
+    inside = ((xy >= 0) & (xy <= np.array(size))).all(1)
+    if not inside.any():
+        reason = warnings[0] if warnings else f"({xy[0, 0]:.0f}, {xy[0, 1]:.0f}) is outside of {size[0]} × {size[1]}."
+        raise ValueError(f"Person {index}: no keypoint lies inside the image. {reason}")
+    if len(xy) > 1 and np.ptp(xy, axis=0).max() < LEAST_BOX:
+        raise ValueError(f"Person {index}: {(warnings or ['all keypoints lie within a few pixels.'])[0]}")
+    return warnings
+
+
+def _camera(
+    people: Sequence[PersonKeypoints],
+    size: tuple[int, int],
+    camera: Camera | None,
+    focal: float | Sequence[float] | None,
+    focal_35mm: float | None,
+    path: Path | None,
+) -> tuple[Camera, str]:
+    """One camera per person, and where its focal length comes from."""
+    N = len(people)
+    if sum(value is not None for value in (camera, focal, focal_35mm)) > 1:
+        raise ValueError("Give one of camera, focal (pixels) and focal_35mm (millimetres), not several.")
+    if camera is not None:
+        return _given_camera(camera, size, N), "given, as a camera"
+    if focal is not None:
+        return _with_focal(size, _positive(focal, "focal"), N), "given, in pixels"
+    if focal_35mm is not None:
+        pixels = focal_from_35mm(_positive(focal_35mm, "focal_35mm")[0], *size)
+        return _with_focal(size, [pixels], N), f"given, {float(focal_35mm):g} mm in 35 mm equivalent"
+    if all(p.intrinsics is not None for p in people):
+        return Camera.cat([Camera.from_intrinsics(p.intrinsics, *size) for p in people]), "the keypoints' file (K)"
+    exif = None if path is None else exif_focal_35mm(path)
+    if exif is not None:
+        return _with_focal(size, [focal_from_35mm(exif, *size)], N), f"the photograph's EXIF: {exif:g} mm (35 mm)"
+    return _with_focal(size, [default_focal(*size)], N), "assumed, the image's diagonal; depth and lean depend on it"
+
+
+def _positive(value: float | Sequence[float], name: str) -> list[float]:
+    try:
+        numbers = np.atleast_1d(np.asarray(value, np.float64))
+    except (TypeError, ValueError):
+        numbers = np.array([np.nan])
+    if numbers.shape not in ((1,), (2,)) or not (np.isfinite(numbers).all() and (numbers > 0).all()):
+        raise ValueError(f"{name} should be one number above 0 (or two, along x and y), but is {value!r}.")
+    return numbers.tolist()
+
+
+def _with_focal(size: tuple[int, int], focal: Sequence[float], count: int) -> Camera:
+    camera = Camera.from_size(*size, count=count)
+    return replace(camera, focal=torch.tensor(focal, dtype=torch.float64).expand(count, 2).clone())
+
+
+def _given_camera(camera: Camera, size: tuple[int, int], count: int) -> Camera:
+    if not isinstance(camera, Camera):
+        raise TypeError(
+            f"camera should be a hmrfit.Camera, not {type(camera).__name__}. From a 3×3 matrix: "
+            "Camera.from_intrinsics(K, width, height)."
+        )
+    camera = camera.to("cpu", torch.float64)
+    if len(camera) not in (1, count):
+        raise ValueError(f"Give one camera, or one per person ({count}); there are {len(camera)}.")
+    if (camera.size != torch.tensor(size)).any():
+        raise ValueError(
+            f"The camera is of an image of {camera.size[0].tolist()} pixels, but this one has {list(size)}. "
+            "`camera.resize` and `camera.crop` follow an image."
+        )
+    return camera if len(camera) == count else camera[[0] * count]

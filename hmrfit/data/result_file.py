@@ -1,0 +1,184 @@
+"""The .npz that a result is saved as: an AMASS-style file (one row per person), and everything else beside it.
+
+    poses (N, 72)  trans (N, 3)  betas (N, 10)  gender  mocap_framerate        as AMASS names them; the frame is the
+                                                                               CAMERA's: x right, y down, z forward
+    focal (N, 2)  center (N, 2)  image_size (2,)  focal_source                 pixels
+    keypoints (N, K, 3)  keypoint_names (K,)                                   pixels and confidence, as fitted
+    cost (N,)  term_names (T,)  term_cost (N, T)  status (N,)  steps (N,)
+    hypothesis_poses (H, N, 72)  hypothesis_trans  hypothesis_betas  hypothesis_cost (N, H)
+    person_ids (N,)  warnings  versions  body  body_kind  image  image_path  stamp         text; JSON where nested
+
+Read with numpy alone: `numpy.load(path)["poses"]`. Nothing in it is a pickle.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hmrfit.camera import Camera
+from hmrfit.files import atomic_write
+from hmrfit.ops.check import check_finite, check_shape
+from hmrfit.types import BodyParams, Keypoints
+
+FORMAT = "hmrfit result 1"
+
+SHAPES = {
+    "poses": "N P", "trans": "N 3", "betas": "N S", "focal": "N 2", "center": "N 2", "keypoints": "N K 3",
+    "keypoint_names": "K", "cost": "N", "term_names": "T", "term_cost": "N T", "status": "N", "steps": "N",
+    "hypothesis_poses": "H N P", "hypothesis_trans": "H N 3", "hypothesis_betas": "H N S", "hypothesis_cost": "N H",
+    "person_ids": "N", "image_size": "2",
+}  # fmt: skip
+MAY_BE_INFINITE = ("cost", "term_cost", "hypothesis_cost")
+"""A fit that could not begin has no finite cost."""
+
+
+def write_result(path: str | PathLike, fields: Mapping[str, Any]) -> None:
+    """Writes the fields of a FitResult, whole or not at all.
+
+    Raises:
+        ValueError: the name does not end in .npz. OSError: see `files.atomic_write`.
+    """
+    if Path(path).suffix != ".npz":
+        raise ValueError(f"A result is saved as .npz; '{path}' ends otherwise. Choose a name such as result.npz.")
+    content = io.BytesIO()
+    np.savez_compressed(content, **_arrays(fields))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+def _arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
+    """The table above."""
+    keypoints, camera, path = fields["keypoints"], fields["camera"], fields["image_path"]
+    poses, betas, trans = zip(*map(_amass, [fields["params"], *fields["hypotheses"]]), strict=True)
+    names = list(fields["term_cost"])
+    return {
+        "format": np.array(FORMAT),
+        "poses": poses[0],
+        "betas": betas[0],
+        "trans": trans[0],
+        "gender": np.array("neutral"),
+        "mocap_framerate": np.array(1.0),
+        "frame": np.array("camera: +x right, +y down, +z forward, metres"),
+        "focal": camera.focal.numpy(),
+        "center": camera.center.numpy(),
+        "image_size": camera.size[0].numpy().astype(np.int64),
+        "focal_source": np.array(fields["focal_source"]),
+        "keypoints": torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1).numpy(),
+        "keypoint_names": np.array(keypoints.names),
+        "cost": fields["cost"],
+        "term_names": np.array(names),
+        "term_cost": np.stack([fields["term_cost"][name] for name in names], 1),
+        "status": fields["status_code"],
+        "steps": fields["steps"],
+        "hypothesis_poses": np.stack(poses[1:]),
+        "hypothesis_betas": np.stack(betas[1:]),
+        "hypothesis_trans": np.stack(trans[1:]),
+        "hypothesis_cost": fields["hypothesis_cost"],
+        "person_ids": np.array(fields["person_ids"]),
+        "warnings": np.array(json.dumps(fields["warnings"])),
+        "versions": np.array(json.dumps(fields["versions"])),
+        "body": np.array(fields["body"]),
+        "body_kind": np.array(fields["body_kind"]),
+        "image": np.array("" if path is None else path.name),
+        "image_path": np.array("" if path is None else str(path)),
+        "stamp": np.array(fields["stamp"]),
+    }
+
+
+def _amass(params: BodyParams) -> tuple[NDArray, NDArray, NDArray]:
+    """(poses (N, 3J), betas, trans)."""
+    return torch.cat(params.to_rotvecs(), 1).numpy(), params.betas.numpy(), params.transl.numpy()
+
+
+def read_result(path: str | PathLike) -> dict[str, Any]:
+    """The fields of a FitResult.
+
+    Raises:
+        FileNotFoundError: there is no such file. ValueError: damaged, or no result; says which.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no result '{path}'. Results are written by `hmrfit fit` and FitResult.save.")
+    data = _read(path)
+    if str(data.get("format", "")) != FORMAT:
+        raise ValueError(f"'{path}' is no result of hmrfit: expected the format '{FORMAT}'. It holds {_listed(data)}.")
+    try:
+        return _fields(data)
+    except (KeyError, ValueError, TypeError) as error:
+        missing = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"'{path}' is a damaged result: {missing} Fit again, or copy it again.") from None
+
+
+def read_stamp(path: Path) -> str | None:
+    """The stamp of a result file; None where there is no readable one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return str(archive["stamp"])
+    except Exception:  # whatever is wrong with it, it is made anew
+        return None
+
+
+def _read(path: Path) -> dict[str, NDArray]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            return {"array": loaded}
+        with loaded:
+            return {key: loaded[key] for key in loaded.files}
+    except PermissionError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError, NotImplementedError, RuntimeError) as error:
+        hint = "holds Python objects, which could run code" if "pickle" in str(error) else "is damaged or cut off"
+        raise ValueError(f"'{path}' {hint} ({error}). Fit again, or copy it again.") from None
+    except Exception as error:  # numpy parses a member's header as Python's syntax: damage shows as any kind of error
+        raise ValueError(f"'{path}' is damaged ({error}). Fit again, or copy it again.") from None
+
+
+def _listed(data: Mapping[str, Any]) -> str:
+    return ", ".join(list(data)[:8]) or "nothing"
+
+
+def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
+    _check(data)
+    size = torch.tensor(data["image_size"]).double().expand(len(data["focal"]), 2).clone()
+    keypoints = torch.tensor(data["keypoints"])
+    return {
+        "params": _params(data["poses"], data["betas"], data["trans"]),
+        "camera": Camera(torch.tensor(data["focal"]), torch.tensor(data["center"]), size),
+        "keypoints": Keypoints(keypoints[..., :2], keypoints[..., 2], tuple(map(str, data["keypoint_names"]))),
+        "cost": data["cost"],
+        "term_cost": {str(name): data["term_cost"][:, i] for i, name in enumerate(data["term_names"])},
+        "status_code": data["status"],
+        "steps": data["steps"],
+        "hypotheses": [
+            _params(*of_one)
+            for of_one in zip(data["hypothesis_poses"], data["hypothesis_betas"], data["hypothesis_trans"], strict=True)
+        ],
+        "hypothesis_cost": data["hypothesis_cost"],
+        "warnings": json.loads(str(data["warnings"])),
+        "versions": json.loads(str(data["versions"])),
+        "person_ids": [str(name) for name in data["person_ids"]],
+        "image_path": Path(str(data["image_path"])) if str(data["image_path"]) else None,
+        **{name: str(data[name]) for name in ("focal_source", "body", "body_kind", "stamp")},
+    }
+
+
+def _check(data: Mapping[str, NDArray]) -> None:
+    sizes: dict[str, int] = {}
+    for name, pattern in SHAPES.items():
+        sizes = check_shape(data[name], pattern, name, sizes)
+        if data[name].dtype.kind == "f" and name not in MAY_BE_INFINITE:
+            check_finite(data[name], name)
+
+
+def _params(poses: NDArray, betas: NDArray, trans: NDArray) -> BodyParams:
+    poses = torch.tensor(poses)
+    return BodyParams.from_rotvecs(poses[:, :3], poses[:, 3:], torch.tensor(betas), torch.tensor(trans))

@@ -1,0 +1,88 @@
+"""Pages to look through: one .html with pictures and numbers, that any browser shows without anything else.
+
+Pictures are embedded (arrays) or linked (names of files beside the page).
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from os import PathLike
+from urllib.parse import quote
+
+from hmrfit.files import atomic_write
+from hmrfit.image import Image
+from hmrfit.opencv import cv2
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1500px; padding: 0 1rem; color: #222; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem; }
+section { border-top: 1px solid #ddd; } p { margin: .3rem 0; color: #555; }
+figure { display: inline-block; margin: .4rem .6rem .4rem 0; vertical-align: top; max-width: 100%; }
+figcaption { font-size: 12px; color: #777; } img { max-width: 100%; border-radius: 4px; display: block; }
+table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; }
+td, th { text-align: left; padding: .15rem .9rem .15rem 0; vertical-align: top; font-size: 14px; }
+th { color: #777; font-weight: 500; } .notes { color: #a33; }
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What stands on a page about one photograph."""
+
+    title: str
+    pictures: Mapping[str, Image | str] = field(default_factory=dict)  # by caption: pixels, or a file beside the page
+    rows: Sequence[Mapping[str, str]] = ()  # a line of a table each, by heading
+    text: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)  # label -> file beside the page
+
+
+def write_page(path: str | PathLike, entries: Sequence[Entry], title: str, text: str = "") -> None:
+    """Writes the page, whole or not at all. Raises OSError, see `files.atomic_write`."""
+    body = "\n".join(map(_section, entries))
+    page = (
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
+        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>\n"
+        f"<body><h1>{escape(title)}</h1><p>{escape(text)}</p>\n{body}\n</body></html>\n"
+    )
+    with atomic_write(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _section(entry: Entry) -> str:
+    links = " · ".join(f"<a href='{_url(file)}'>{escape(label)}</a>" for label, file in entry.links.items())
+    pictures = "".join(_figure(caption, picture) for caption, picture in entry.pictures.items())
+    return (
+        f"<section><h2>{escape(entry.title)}</h2><p>{escape(entry.text)} {links}</p>{pictures}"
+        f"{_table(entry.rows)}</section>"
+    )
+
+
+def _figure(caption: str, picture: Image | str) -> str:
+    source = _url(picture) if isinstance(picture, str) else _embedded(picture)
+    return (
+        f"<figure><img loading='lazy' src='{source}' alt='{escape(caption, quote=True)}'>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    lines = (
+        "".join(f"<td class='{escape(name, quote=True)}'>{escape(str(row.get(name, '')))}</td>" for name in rows[0])
+        for row in rows
+    )
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+
+
+def _url(file: str) -> str:
+    """A relative file name as an address."""
+    return quote(file)
+
+
+def _embedded(picture: Image) -> str:
+    """As a data address, JPEG."""
+    encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
