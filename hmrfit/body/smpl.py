@@ -19,7 +19,7 @@ from hmrfit.body.files import read_body_file
 from hmrfit.body.landmarks import landmarks_of
 from hmrfit.body.points import PointBody
 from hmrfit.keypoints import SMPL24
-from hmrfit.ops.check import nearest_name
+from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.skinning import joint_positions, skin, world_rotations
 from hmrfit.types import BodyOutput, BodyParams
 
@@ -133,7 +133,7 @@ class SmplBody:
         known = (*self.joint_names, *self.landmark_names)
         for name in names:
             if name not in known:
-                raise ValueError(f"This body defines no point '{name}'.{nearest_name(name, known)}")
+                raise ValueError(f"This body defines no point '{name}'.{did_you_mean(name, known)}")
         pairs = [pair for k, name in enumerate(names) for pair in self._pairs_of(k, name)]
         point, bone = (torch.tensor([p[i] for p in pairs], device=self.faces.device) for i in (0, 1))
         share = torch.stack([p[2] for p in pairs])  # (N, V): r_kv w_vb, zero rows for joints

@@ -39,8 +39,8 @@ WIDE = Stage({**PRIOR_WEIGHTS, "reprojection_wide": 200.0}, options=Options(max_
 has hanging must pull. Starting at the final scale left it behind: 58.0 instead of 53.9 mm on validation motion."""
 
 FINAL = Stage({**PRIOR_WEIGHTS, "reprojection": 24.0}, options=Options(max_steps=30))
-"""Then 0.06: near the truth the cost is that of a Gaussian of 0.06/sqrt(24) = 1.2 % of the box, and no keypoint can cost
-more than 12."""
+"""Then 0.06: near the truth the cost is that of a Gaussian of 0.06/sqrt(24) = 1.2 % of the box, and no keypoint can
+cost more than 12."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Schedule:
     rounds: tuple[tuple[Stage, int], ...] = ((WIDE, 2), (FINAL, 2))
 
 
-def default_terms(gmm: PoseGmm, limits: JointLimits) -> list[Term]:
-    """The terms that the default schedule weighs."""
-    wide, final = Reprojection(0.3, "reprojection_wide"), Reprojection(0.06)
+def default_terms(gmm: PoseGmm, limits: JointLimits, sigma: float = 0.06) -> list[Term]:
+    """The terms that the default schedule weighs. sigma: the robust scale at the end, as a share of the box."""
+    wide, final = Reprojection(0.3, "reprojection_wide"), Reprojection(sigma)
     return [wide, final, PosePrior(gmm), JointLimitPrior(limits), ShapePrior(), Upright()]
 
 

@@ -9,7 +9,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.fitting.solver import Linear, Options
 from hmrfit.fitting.state import GROUPS, Evaluation, Layout, Observation, State
 from hmrfit.fitting.terms import NormalEquations, Term
-from hmrfit.ops.check import nearest_name
+from hmrfit.ops.check import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class StageProblem:
         self.body, self.observation, self.stage = body, observation, stage
         for name in stage.weights:
             if name not in terms:
-                raise ValueError(f"Unknown term '{name}' in a stage.{nearest_name(name, terms)}")
+                raise ValueError(f"Unknown term '{name}' in a stage.{did_you_mean(name, terms)}")
         self.terms = terms
         layout = Layout(len(body.parents), body.joint_shapes.shape[-1])
         self.columns = layout.columns

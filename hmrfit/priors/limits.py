@@ -30,7 +30,9 @@ class JointLimits:
     def from_file(cls, path: str | Path) -> "JointLimits":
         """From an npz with lower and upper (J-1, 3)."""
         with np.load(path, allow_pickle=False) as data:
-            lower, upper = (check_finite(np.asarray(data[name], dtype=np.float64), name) for name in ("lower", "upper"))
+            lower, upper = (np.asarray(data[name], dtype=np.float64) for name in ("lower", "upper"))
+        check_finite(lower, "lower limits")
+        check_finite(upper, "upper limits")
         return cls(torch.as_tensor(lower), torch.as_tensor(upper))
 
     def to(self, device: torch.device | str) -> "JointLimits":
