@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from training import ATTRIBUTION, BODY_JOINTS, SOURCES, Samples, samples
 
+from hmrfit.assets import record_checksum
 from hmrfit.data.motion import mirror_poses, read_pool
 from hmrfit.data.motion.pool import HAND_KEYED
 from hmrfit.files import atomic_write
@@ -151,6 +152,7 @@ def main() -> None:
     folder = Path(args.out)
     with atomic_write(folder / "joint_limits.npz") as temporary:
         np.savez_compressed(temporary, lower=box[0], upper=box[1], joint_names=np.array(BODY_JOINTS))
+    record_checksum(folder / "joint_limits.npz")
     with atomic_write(folder / "joint_limits.md") as temporary:
         temporary.write_text(card(box, held_out, len(train.theta) // 2, len(test.theta)))
     print(json.dumps(held_out))

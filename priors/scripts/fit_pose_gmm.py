@@ -21,6 +21,7 @@ import numpy as np
 from mixture import Mixture, Settings, clusters, fill, fit, log_density, start_from
 from training import ATTRIBUTION, BODY_JOINTS, SOURCES, Samples, coordinates, flexion, samples
 
+from hmrfit.assets import record_checksum
 from hmrfit.data.motion import read_pool
 from hmrfit.files import atomic_write
 
@@ -101,7 +102,8 @@ def complete(mixture: Mixture, collars: CollarModel) -> Mixture:
         hand = coordinates(f"{side}_hand")
         noise[hand, hand] = HAND_SPREAD**2
     means = mixture.means @ transform.T + shift
-    return Mixture(mixture.weights, means, transform @ mixture.covariances @ transform.T + noise)
+    covariances = transform @ mixture.covariances @ transform.T + noise
+    return Mixture(mixture.weights, means, 0.5 * (covariances + covariances.swapaxes(1, 2)))
 
 
 def score(mixture: Mixture, data: Samples) -> dict[str, float]:
@@ -151,10 +153,11 @@ SMPL: `means` (8, 69), `covariances` (8, 69, 69), `weights` (8,), `joint_names` 
 * **How**: EM with the joints that a source does not drive as missing data (`mixture.py`); {facts["restarts"]} seeded
   restarts, the best on the validation sequences kept. Every variance has a floor of ({FLOOR} rad)^2, and a component is
   drawn by {PSEUDO_SAMPLES:.0f} pseudo-samples towards {TARGET_SHARE} of the single Gaussian's covariance.
-* **Joints that (almost) no source drives**: collars (driven only in fair1 and hand-keyed clips, {facts["collar_frames"]}
-  frames): linear in the shoulder of their side plus noise, {facts["collar_spread"]} degrees about x, y, z in all, and
-  rising by {facts["collar_gain"]:.2f} of the shoulder's turn about z. Hands (never driven): 15 degrees around rest,
-  independent of everything. Toes and wrists are driven in about 40 % of the frames, and learned from those.
+* **Joints that (almost) no source drives**: collars (driven only in fair1 and hand-keyed clips,
+  {facts["collar_frames"]} frames): linear in the shoulder of their side plus noise, {facts["collar_spread"]} degrees
+  about x, y, z in all, rising by {facts["collar_gain"]:.2f} of the shoulder's turn about z. Hands (never driven): 15
+  degrees around rest, independent of everything. Toes and wrists are driven in about 40 % of the frames, and learned
+  from those.
 
 Sequences left out of the fit ({facts["test_frames"]} test frames; whole classes among them:
 {facts["whole_classes"]}), nats a frame, only driven joints, the same frames and floor for all:
@@ -227,6 +230,7 @@ def write_mixture(folder: Path, mixture: Mixture) -> None:
     arrays = {"means": mixture.means, "covariances": mixture.covariances, "weights": mixture.weights}
     with atomic_write(folder / "pose_gmm.npz") as temporary:
         np.savez_compressed(temporary, joint_names=np.array(BODY_JOINTS), **arrays)
+    record_checksum(folder / "pose_gmm.npz")
 
 
 if __name__ == "__main__":

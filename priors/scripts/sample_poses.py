@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from training import ATTRIBUTION, BODY_JOINTS
 
+from hmrfit.assets import record_checksum
 from hmrfit.data.motion import mirror_poses
 from hmrfit.data.motion.rest import PARENTS, global_from_local
 from hmrfit.files import atomic_write
@@ -141,6 +142,7 @@ def main() -> None:
     }
     with atomic_write(folder / "poses.npz") as temporary:
         np.savez_compressed(temporary, poses=kept, joint_names=np.array(BODY_JOINTS))
+    record_checksum(folder / "poses.npz")
     with atomic_write(folder / "poses.md") as temporary:
         temporary.write_text(card(facts))
     print(json.dumps(facts))
