@@ -11,6 +11,7 @@ so the widths of shoulders, hips, knees and elbows have one sign, + seen from th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,6 +51,10 @@ FRONTAL_HIPS = 0.2
 motion and seen from all around, 1.9 % with hips of 0.12, 0.1 % with these)."""
 
 
+_index, _limbs = cache(find_part), cache(limbs)
+"""Asked for the same few sets again and again."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Seen:
     """Named access to the keypoints that count."""
@@ -59,7 +64,7 @@ class _Seen:
     seen: NDArray[np.bool_]  # (K,)
 
     def point(self, part: str) -> NDArray[np.float64] | None:
-        index = find_part(self.names, part)
+        index = _index(self.names, part)
         return None if index is None or not self.seen[index] else self.xy[index]
 
     def points(self, *parts: str) -> list[NDArray[np.float64]] | None:
@@ -67,6 +72,7 @@ class _Seen:
         found = [self.point(part) for part in parts]
         return None if any(p is None for p in found) else found
 
+    @cached_property
     def scale(self) -> float:
         """S, pixels; 0 where no bone is seen."""
         shares = {("left_shoulder", "right_shoulder"): SHOULDER_SHARE}
@@ -75,6 +81,7 @@ class _Seen:
         bones = [(self.points(*ends), share) for ends, share in shares.items()]
         return max([float(np.linalg.norm(b[0] - b[1])) / share for b, share in bones if b is not None], default=0.0)
 
+    @cached_property
     def left(self) -> NDArray[np.float64] | None:
         """l, or None where the trunk is not seen or points at the camera."""
         trunk = self.points("left_shoulder", "right_shoulder", "left_hip", "right_hip")
@@ -82,14 +89,14 @@ class _Seen:
             return None
         up = (trunk[0] + trunk[1] - trunk[2] - trunk[3]) / 2
         length = float(np.linalg.norm(up))
-        return None if length <= 0.4 * self.scale() else np.array([-up[1], up[0]]) / length
+        return None if length <= 0.4 * self.scale else np.array([-up[1], up[0]]) / length
 
     def width(self, part: str) -> float:
         """(left − right)·l / S of a pair; 0 where it is not sure."""
-        pair, l = self.points(f"left_{part}", f"right_{part}"), self.left()
+        pair, l = self.points(f"left_{part}", f"right_{part}"), self.left
         if pair is None or l is None:
             return 0.0
-        width = float((pair[0] - pair[1]) @ l) / self.scale()
+        width = float((pair[0] - pair[1]) @ l) / self.scale
         return width if abs(width) > SURE_WIDTH[part] else 0.0
 
 
@@ -158,7 +165,7 @@ def _outside(points: NDArray, size: tuple[int, int]) -> list[str]:
     ]
 
 
-def unevenness(names: Sequence[str], xy: NDArray, seen: NDArray) -> float | None:
+def unevenness(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> float | None:
     """Mean of log(longest / length) over arms, legs and trunk, each length divided by its usual share of the trunk.
 
     0.1 to 0.4 for people on photographs, 0.31 for bones in random directions, 0.9 (0.5 to 1.4) for shuffled names.
@@ -168,7 +175,7 @@ def unevenness(names: Sequence[str], xy: NDArray, seen: NDArray) -> float | None
         float(np.linalg.norm(xy[a] - xy[b])) / share
         for (part, next_part), share in BONE_SHARES.items()
         for side in ("left_", "right_")
-        if (a := find_part(names, side + part)) is not None and (b := find_part(names, side + next_part)) is not None
+        if (a := _index(names, side + part)) is not None and (b := _index(names, side + next_part)) is not None
         if seen[a] and seen[b]
     ]
     if len(lengths) < FEWEST_BONES or max(lengths) == 0:
@@ -176,10 +183,10 @@ def unevenness(names: Sequence[str], xy: NDArray, seen: NDArray) -> float | None
     return float(np.minimum(np.log(max(lengths) / np.maximum(lengths, 1e-9)), 3).mean())
 
 
-def bone_spread(names: Sequence[str], xy: NDArray, seen: NDArray) -> float:
+def bone_spread(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> float:
     """Mean length of what is joined below the head, over the box: 0.2 under right names, 0.45 under shuffled ones."""
     face = {"nose", "left_eye", "right_eye", "left_ear", "right_ear"}
-    joined = [(a, b) for a, b in limbs(names) if seen[a] and seen[b] and not {names[a], names[b]} & face]
+    joined = [(a, b) for a, b in _limbs(names) if seen[a] and seen[b] and not {names[a], names[b]} & face]
     box = float((xy[seen].max(0) - xy[seen].min(0)).max())
     return float(np.mean([np.linalg.norm(xy[a] - xy[b]) for a, b in joined])) / box if joined and box > 0 else 0.0
 
@@ -241,19 +248,19 @@ def face_side(body: _Seen) -> float:
     up = _head_up(body)
     if eyes is not None:
         nose, left, right = eyes
-        return _face_of_eyes(nose, left, right, up, body.scale())
+        return _face_of_eyes(nose, left, right, up, body.scale)
     ears = {side: body.points("nose", f"{side}_ear") for side in ("left", "right")}
     one = [side for side, pair in ears.items() if pair is not None]
     if len(one) != 1 or up is None:
         return 0.0
     nose, ear = ears[one[0]]
     outward = float((ear - nose) @ np.array([-up[1], up[0]])) * (1 if one[0] == "left" else -1)
-    return float(np.sign(outward)) if abs(outward) > 0.1 * body.scale() else 0.0
+    return float(np.sign(outward)) if abs(outward) > 0.1 * body.scale else 0.0
 
 
 def _looks_away(body: _Seen) -> bool:
     """Whether the set has nose and eyes, none of them is seen, and both ears are: the back of a head."""
-    known = all(find_part(body.names, part) is not None for part in ("nose", "left_eye", "right_eye"))
+    known = all(_index(body.names, part) is not None for part in ("nose", "left_eye", "right_eye"))
     hidden = not any(body.points(part) for part in ("nose", "left_eye", "right_eye"))
     return known and hidden and body.points("left_ear", "right_ear") is not None
 
@@ -265,7 +272,7 @@ def _head_up(body: _Seen) -> NDArray | None:
         return None
     up = found[0] - (found[1] + found[2]) / 2
     length = float(np.linalg.norm(up))
-    return up / length if length > 0.15 * body.scale() else None
+    return up / length if length > 0.15 * body.scale else None
 
 
 def _face_of_eyes(nose: NDArray, left: NDArray, right: NDArray, up: NDArray | None, scale: float) -> float:
