@@ -1,4 +1,4 @@
-"""fit(image, keypoints): a photograph and 2D keypoints -> bodies. The whole pipeline: read, check, build, fit, result."""
+"""fit(image, keypoints): a photograph and 2D keypoints -> bodies. Read, check, build, fit, result."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -39,7 +39,7 @@ def fit(
         focal_35mm: instead, millimetres in 35 mm equivalent. camera: instead, the whole camera.
         init: where to start, N people in the camera frame: a former result or parameters. Only one start then.
         terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M).
-        weights: of terms by name, in every stage.
+        weights: of terms by name, in the stages that use them.
         config: settings from `load_config`, a YAML file, or the name of a shipped one.
 
     Raises:

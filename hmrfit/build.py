@@ -1,6 +1,6 @@
 """From settings to objects: the body, the energy's terms, the schedule, the fitter. Made once per process and settings.
 
-fitter = build_fitter(load_config())        the second call returns the same object
+engine = build()        the second call returns the same object
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from hmrfit.config import ConfigError, load_config
 from hmrfit.fitting.fitter import Fitter, Schedule, default_terms
 from hmrfit.fitting.problem import Stage
 from hmrfit.fitting.solver import Options
-from hmrfit.fitting.terms import ResidualFunction, Term, as_term
+from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
 from hmrfit.ops.check import did_you_mean
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -112,11 +112,11 @@ def _round(stage: Mapping[str, Any]) -> tuple[Stage, int]:
 
 
 def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: Mapping[str, float]) -> Engine:
-    """The engine with more terms and other weights, in every stage; body and starts are shared.
+    """The engine with more terms and other weights; body and starts are shared.
 
     Args:
-        terms: as `Fitter` takes them; weight 1 where `weights` names none.
-        weights: by term; of the built-in terms too. 0 leaves a term out.
+        terms: as `Fitter` takes them; in every stage, with weight 1 where `weights` names none.
+        weights: by term. Built-in terms get theirs in the stages that use them; 0 leaves a term out.
     Raises:
         ValueError: a weight for a term that is not there, with the nearest name.
     """
@@ -129,10 +129,16 @@ def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: 
             raise ValueError(
                 f"weights: there is no term '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}."
             )
-    changes = dict.fromkeys(added, 1.0) | {name: float(weight) for name, weight in weights.items()}
-    other = engine.fitter.with_schedule(reweighted(engine.fitter.schedule, **changes))
+    schedule = engine.fitter.schedule
+    rounds = tuple((replace(s, weights=_mixed(s.weights, added, weights)), keep) for s, keep in schedule.rounds)
+    other = engine.fitter.with_schedule(replace(schedule, rounds=rounds))
     other.terms = known
     return replace(engine, fitter=other)
+
+
+def _mixed(stage: Mapping[str, float], added: Mapping[str, Term], asked: Mapping[str, float]) -> dict[str, float]:
+    """A stage's weights with those of added terms and those that were asked for."""
+    return {name: float(asked.get(name, weight)) for name, weight in {**stage, **dict.fromkeys(added, 1.0)}.items()}
 
 
 def _check_prior(gmm: PoseGmm, body: SmplBody, config: CfgNode) -> None:

@@ -30,7 +30,8 @@ _C.FIT = CfgNode()
 _C.FIT.HYPOTHESES = 0  # starts per person; 0: as many as the schedule of hmrfit.fitting has
 _C.FIT.SIGMA = 0.0  # robust scale of the keypoints, a share of the box; 0: the term's own
 _C.FIT.LIBRARY = 400  # poses to start from, drawn from the pose prior beside its means
-_C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of {weights: {...}, free: [...], max_steps: 30, keep: 1}
+_C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
+#                     {weights: {reprojection: 24, gmm: 1}, free: [transl, global_orient], max_steps: 30, keep: 2}
 
 _C.RENDER = CfgNode()
 _C.RENDER.BACKEND = "builtin"

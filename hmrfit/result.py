@@ -232,16 +232,21 @@ def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitRe
         body=engine.body,
         body_kind=engine.body_kind,
         image_path=None if photo.path is None else photo.path.resolve(),
-        versions={
-            "hmrfit": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },  # fmt: skip  # noqa: E501
+        versions=_versions(),
         image=photo.image,
     )
     _judge(result)
     return result
+
+
+def _versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    return {
+        "hmrfit": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def _judge(result: FitResult) -> None:

@@ -177,8 +177,8 @@ def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[
     if len(set(known.values())) > 1:
         said = "; ".join(f"{who}: {w} × {h}" for who, (w, h) in known.items())
         raise ValueError(
-            f"The sizes of the image do not agree ({said}). The keypoints must be pixels of this very image: scale them, "
-            "or give the image they were found in (turned upright as its EXIF says)."
+            f"The sizes of the image do not agree ({said}). The keypoints must be pixels of this very image: scale "
+            "them, or give the image they were found in (turned upright as its EXIF says)."
         )
     return next(iter(known.values()))
 
