@@ -2,7 +2,8 @@
 
 Columns of `poses`: global orientation 3, then 21 body joints; SMPL (72) adds the two hands as single joints; SMPL+H
 (156) and SMPL-X (165, after jaw and eyes) add 15 finger joints a hand instead, which SMPL's hand joints cannot take:
-they are left out and the hands count as not driven. The world of AMASS has z up; it is kept, and `source` says so.
+they are left out and the hands count as not driven. The world of AMASS has z up; it is kept (`up="z"`), and
+`Motion.y_up` turns it.
 """
 
 import io
@@ -79,5 +80,5 @@ def motion_from_amass(data: bytes, name: str = "", fps: float | None = None) -> 
     transl = np.asarray(arrays.get("trans", arrays.get("transl", np.zeros((len(poses), 3)))), float)
     betas = np.asarray(arrays["betas"], float).reshape(-1) if "betas" in arrays else None
     return Motion(
-        joints, transl, rate, np.arange(N_JOINTS) < n_known, name=name, source=f"amass_{kind} (z up)", betas=betas
+        joints, transl, rate, np.arange(N_JOINTS) < n_known, name=name, source=f"amass_{kind}", betas=betas, up="z"
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from hmrfit.data.motion import cmu
 from hmrfit.data.motion.bvh import Bvh, parse_bvh
-from hmrfit.data.motion.motion import Motion
+from hmrfit.data.motion.motion import Z_UP_TO_Y_UP, Motion
 from hmrfit.data.motion.rest import driven_mask, halfway, local_from_ideal, turn
 
 Bones = Mapping[str, np.ndarray]
@@ -84,14 +84,13 @@ def _ideal_from_fair(bones: Bones) -> dict[str, np.ndarray]:
 
 _DAZ_PARTS = ("Shldr", "ForeArm", "Hand", "Thigh", "Shin", "Foot")
 _MAX_PARTS = ("Hip", "Knee", "Ankle", "Toe", "Shoulder", "Elbow")
-_Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # (x, y, z) -> (x, z, -y)
 
 DIALECTS = (
     Dialect(
         "animdraw_fair1",
         frozenset(["Hips", "Spine", "Spine1", "Spine3", "Neck", "Head"])
         | {s + p for s in ("Left", "Right") for p in _FAIR_PARTS.values()},
-        _ideal_from_fair, 0.039, 1, world=_Z_UP,  # the unit is not known: 0.039 makes a leg of 0.85 m
+        _ideal_from_fair, 0.039, 1, world=Z_UP_TO_Y_UP,  # the unit is not known: 0.039 makes a leg of 0.85 m
     ),
     Dialect("cmu_motionbuilder", cmu.BONES, cmu.ideal_from_cmu, cmu.UNIT, 1),
     Dialect(

@@ -5,6 +5,8 @@ wrist solves gone astray). A frame with a broken core joint is dropped with its 
 to identity in that frame and counts as not driven.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
@@ -104,10 +106,7 @@ def clean(motion: Motion) -> Motion | None:
             j = SMPL24.index(f"{side}_{part}")
             stray = _outside(_angles(poses, f"{side}_{part}"), limit) | (speed[:, j] > MAX_SPEED)
             poses[stray, j], driven[stray, j] = 0.0, False
-    whole = Motion(
-        poses, motion.transl, motion.fps, driven, motion.name, motion.label, motion.subject, motion.source, motion.betas
-    )
-    return whole[keep]
+    return replace(motion, poses=poses, driven=driven)[keep]
 
 
 def _embedding(poses: np.ndarray) -> np.ndarray:

@@ -1,20 +1,22 @@
 """One recorded movement in SMPL's convention, whatever the file it came from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from hmrfit.keypoints import SMPL24
 
 N_JOINTS = len(SMPL24)
+Z_UP_TO_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 @dataclass(frozen=True)
 class Motion:
     """A sequence of T poses.
 
-    The world of a motion has y up (z up where the source says so in `source`: AMASS); at zero orientation the person
-    faces +z and has the left side at +x. Joints are in the order of `hmrfit.keypoints.SMPL24`.
+    At zero orientation the person stands with y up, faces +z and has the left side at +x. Joints are in the order of
+    `hmrfit.keypoints.SMPL24`.
     """
 
     poses: np.ndarray
@@ -30,6 +32,8 @@ class Motion:
     source: str = ""
     betas: np.ndarray | None = None
     """(S,) shape of the body where the file has one (AMASS), else None."""
+    up: str = "y"
+    """The axis of the world that points up: y, or z in AMASS's files."""
 
     def __post_init__(self) -> None:
         n = len(self.poses)
@@ -53,7 +57,18 @@ class Motion:
     def __getitem__(self, frames: slice | np.ndarray) -> "Motion":
         """The chosen frames (a slice, a mask or indices). A slice with a step changes the rate with it."""
         step = abs(frames.step or 1) if isinstance(frames, slice) else 1
-        return Motion(
-            self.poses[frames], self.transl[frames], self.fps / step, self.driven[frames],
-            self.name, self.label, self.subject, self.source, self.betas,
-        )  # fmt: skip
+        return replace(
+            self,
+            poses=self.poses[frames],
+            transl=self.transl[frames],
+            driven=self.driven[frames],
+            fps=self.fps / step,
+        )
+
+    def y_up(self) -> "Motion":
+        """The same motion in a world with y up, turned about the x axis: (x, y, z) -> (x, z, -y)."""
+        if self.up == "y":
+            return self
+        poses = self.poses.copy()
+        poses[:, 0] = (Rotation.from_matrix(Z_UP_TO_Y_UP) * Rotation.from_rotvec(poses[:, 0])).as_rotvec()
+        return replace(self, poses=poses, transl=self.transl @ Z_UP_TO_Y_UP.T, up="y")

@@ -99,9 +99,9 @@ def thin(motion: Motion, fps: float = FPS) -> Motion:
 
 
 def _prepare(motion: Motion) -> Motion | None:
-    """Cleaned at the native rate (where jumps show), then thinned."""
-    cleaned = clean(motion)
-    return None if cleaned is None else thin(cleaned)
+    """In a world with y up, cleaned at the native rate (where jumps show), then thinned; without a shape."""
+    cleaned = clean(motion.y_up())
+    return None if cleaned is None else replace(thin(cleaned), betas=None)
 
 
 def read_pool(folder: str | Path, cache: str | Path | None = None) -> list[Motion]:
