@@ -14,6 +14,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from hmrfit.assets import locate
+from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.config import ConfigError, load_config
@@ -75,6 +76,12 @@ def load_body(path: str) -> SmplBody:
 def load_posed_body(path: str, kind: str) -> SmplBody | SmplxBody:
     """The body that makes the meshes: our own skinning, or the smplx package's on the same file."""
     return load_body(path) if kind == "smpl" else SmplxBody.from_file(locate(path), dtype=torch.float64)
+
+
+@cache
+def load_points(path: str, names: tuple[str, ...]) -> PointBody:
+    """A body reduced to the keypoints of these names."""
+    return load_body(path).points(names)
 
 
 def build_terms(config: CfgNode, gmm: PoseGmm) -> list[Term]:

@@ -5,6 +5,7 @@ else is numpy. Camera frame: OpenCV, +x right, +y down, +z forward, metres; pixe
 """
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.build import Engine, load_posed_body
+from hmrfit.build import Engine, load_points, load_posed_body
 from hmrfit.camera import Camera
 from hmrfit.data.photo import Photo
 from hmrfit.data.result_file import read_result, write_result
@@ -124,19 +125,14 @@ class FitResult:
     @cached_property
     def projected(self) -> Keypoints:
         """The body's own keypoints in the image, beside `keypoints`."""
-        return Keypoints(self._points(self.params), self.keypoints.confidence, self.keypoints.names)
+        points = load_points(self.body, self.keypoints.names).pose(self.params).points
+        return Keypoints(self.camera.project(points), self.keypoints.confidence, self.keypoints.names)
 
     @property
     def reprojection_error(self) -> NDArray[np.float64]:
         """(N,) mean distance over the seen keypoints, a share of the person's box (at least a pixel)."""
         seen, box = self.keypoints, self.keypoints.box_size().clamp_min(1.0)
         return reprojection_error(self.projected.xy, seen.xy, seen.confidence, box).numpy()
-
-    def _points(self, params: BodyParams) -> Tensor:
-        """Pixels (N, K, 2)."""
-        known = (*self.output.joints.unbind(1), *self.output.landmarks.unbind(1))
-        names = (*self.body_model.joint_names, *self.body_model.landmark_names)
-        return self.camera.project(torch.stack([known[names.index(name)] for name in self.keypoints.names], 1))
 
     def save(self, path: str | PathLike) -> None:
         """Writes everything but the pixels as .npz, whole or not at all; `hmrfit.data.result_file` lists the keys."""
@@ -188,9 +184,11 @@ class FitResult:
         """What to call it: the image's file name."""
         return self.image_path.name if self.image_path is not None else "image"
 
-    def entry(self, **pictures: Image | str) -> Entry:
+    def entry(self, pictures: Mapping[str, Image | str] | None = None) -> Entry:
         """This result on a page; pictures by caption, default the overlay and a turntable."""
-        pictures = pictures or {"overlay": self.overlay(), **{f"{45 * i}°": v for i, v in enumerate(self.turntable())}}
+        if pictures is None:
+            around = {f"{45 * i}°": view for i, view in enumerate(self.turntable())}
+            pictures = {"photograph, from the right, from behind": self.overlay(), **around}
         people = [
             {
                 "person": name,

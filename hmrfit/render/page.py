@@ -86,3 +86,10 @@ def _embedded(picture: Image) -> str:
     """As a data address, JPEG."""
     encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
+
+
+def thumbnail(picture: Image, height: int = 320) -> Image:
+    """The picture reduced to at most this height."""
+    ratio = min(1.0, height / picture.shape[0])
+    size = max(1, round(picture.shape[1] * ratio)), max(1, round(picture.shape[0] * ratio))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)

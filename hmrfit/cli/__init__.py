@@ -1,0 +1,124 @@
+"""The command line: parse, build, call.   hmrfit fit | demo | render | convert
+
+Flags that are not given are not passed on, so every default has its home in the function that is called. What a user
+did wrong is answered with one letter on stderr, without a traceback; --debug shows it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from hmrfit.version import __version__
+
+USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+NOTHING_DONE, USAGE, STOPPED = 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0 done, 1 nothing could be done, 2 refused, 130 stopped by Ctrl-C."""
+    args = parser().parse_args(arguments)
+    given = {name: value for name, value in vars(args).items() if value is not None and name not in ("run", "debug")}
+    try:
+        return args.run(**given)
+    except KeyboardInterrupt:
+        print("\nhmrfit: stopped. The same command goes on where it stopped.", file=sys.stderr)
+        return STOPPED
+    except USER_ERRORS as error:
+        if args.debug:
+            raise
+        print(f"hmrfit: {_said(error)}", file=sys.stderr)
+        return USAGE
+
+
+def _said(error: Exception) -> str:
+    """The letter; an OSError's without its number."""
+    return error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else str(error)
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their flags."""
+    top = argparse.ArgumentParser(
+        prog="hmrfit", description="From a photograph and 2D keypoints to an accurate 3D human body."
+    )
+    top.add_argument("--version", action="version", version=f"hmrfit {__version__}")
+    commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_fit, _demo, _render, _convert):
+        add(commands).add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return top
+
+
+def _fit(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    command = commands.add_parser("fit", help="fit bodies to photographs", description="Fits bodies to photographs.")
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="photographs, or folders of them")
+    command.add_argument(
+        "-k", "--keypoints", metavar="FILE|FOLDER",
+        help="a keypoint file (OpenPose, COCO, MMPose, npy, npz, csv), or a folder that holds one for each photograph",
+    )  # fmt: skip
+    command.add_argument("-o", "--out", required=True, metavar="FOLDER", help="where results and index.html go")
+    command.add_argument("--keypoint-set", metavar="NAME", help="which keypoints they are, where the file does not say")
+    command.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels")
+    command.add_argument("--focal-35mm", type=float, metavar="MM", help="focal length, 35 mm equivalent")
+    command.add_argument("--mesh", choices=("glb", "obj", "ply"), help="also write the bodies as mesh files")
+    command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
+    command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
+    command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
+    command.add_argument("--set", nargs="+", metavar="KEY=VALUE", dest="overrides", help="single settings")
+    command.set_defaults(run=_run_fit)
+    return command
+
+
+def _demo(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    text = "Renders a scene whose truth is known, fits it from noisy keypoints, and compares."
+    command = commands.add_parser("demo", help="a rendered scene, fitted and compared with its truth", description=text)
+    command.add_argument("-o", "--out", metavar="FOLDER", help="where everything goes (default: out/demo)")
+    command.add_argument("--seed", type=int, help="another scene: clothes, light, floor, noise (default: 0)")
+    command.add_argument("--height", type=int, metavar="PX", help="of the photograph (default: 1080)")
+    command.set_defaults(run=_run_demo)
+    return command
+
+
+def _render(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    text = "Draws pictures and writes meshes of saved results again."
+    command = commands.add_parser("render", help="pictures and meshes of saved results", description=text)
+    command.add_argument("results", nargs="+", metavar="RESULT.npz", help="what `hmrfit fit` wrote")
+    command.add_argument("-o", "--out", metavar="FOLDER", help="where to (default: beside each result)")
+    command.add_argument("--image", metavar="FILE", help="the photograph, where it is no longer where it was")
+    command.add_argument("--mesh", choices=("glb", "obj", "ply"), help="also write the bodies as mesh files")
+    command.set_defaults(run=_run_render)
+    return command
+
+
+def _convert(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    text = "Converts an SMPL-format body (.pkl with chumpy inside, or .npz) into a clean .npz; nothing in it is run."
+    command = commands.add_parser("convert", help="an SMPL .pkl into a clean .npz", description=text)
+    command.add_argument("body", metavar="BODY.pkl", help="the body file")
+    command.add_argument("target", metavar="BODY.npz", help="where to")
+    command.set_defaults(run=_run_convert)
+    return command
+
+
+# Each command's own module is imported when it runs: --help needs no torch.
+
+
+def _run_fit(**arguments: object) -> int:
+    from hmrfit.cli.folder import fit_command
+
+    return fit_command(**arguments)
+
+
+def _run_demo(**arguments: object) -> int:
+    from hmrfit.cli.demo import demo_command
+
+    return demo_command(**arguments)
+
+
+def _run_render(**arguments: object) -> int:
+    from hmrfit.cli.tools import render_command
+
+    return render_command(**arguments)
+
+
+def _run_convert(**arguments: object) -> int:
+    from hmrfit.cli.tools import convert_command
+
+    return convert_command(**arguments)

@@ -1,0 +1,92 @@
+"""What `hmrfit fit` says at the end: a table on the screen, and index.html."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from hmrfit.render.page import Entry, write_page
+from hmrfit.result import FitResult
+
+MOST_LINES = 60
+"""Of the table on the screen; beyond it, those that want looking at come first."""
+
+MESHES = ("glb", "obj", "ply")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One photograph of a run."""
+
+    image: str
+    name: str  # of its files, without suffix
+    result: FitResult | None = None
+    skipped: bool = False  # was there already
+    error: str = ""
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """Photograph, people, reprojection, what to say about it."""
+        if self.result is None:
+            return self.image, "-", "-", f"FAILED: {self.error}"
+        shares = " ".join(f"{100 * error:.1f}" for error in self.result.reprojection_error)
+        return self.image, str(len(self.result)), shares, f"{self.state}{self.notes}"
+
+    @property
+    def state(self) -> str:
+        """Whether the solver came to an end, and whether it ran now."""
+        early = sum(code == 0 for code in self.result.status_code.tolist())
+        end = "converged" if not early else f"{early} of {len(self.result)} stopped at the last step"
+        return end + (", from before" if self.skipped else "")
+
+    @property
+    def notes(self) -> str:
+        """The warnings."""
+        return "".join(f"; {warning}" for warnings in self.result.warnings for warning in warnings)
+
+    @property
+    def wants_looking_at(self) -> bool:
+        return self.result is None or any(self.result.warnings)
+
+
+def print_table(lines: Sequence[Line]) -> None:
+    """One line per photograph, and the medians."""
+    shown = sorted(lines, key=lambda line: not line.wants_looking_at) if len(lines) > MOST_LINES else lines
+    rows = [("photograph", "people", "reprojection, % of the box", "")] + [line.cells for line in shown[:MOST_LINES]]
+    widths = [max(len(row[i]) for row in rows) for i in range(3)]
+    room = max(40, shutil.get_terminal_size((160, 20)).columns - sum(widths) - 6)
+    for row in rows:
+        said = row[3] if len(row[3]) <= room else row[3][: room - 1] + "…"
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), said]).rstrip())
+    if len(lines) > MOST_LINES:
+        print(f"... and {len(lines) - MOST_LINES} more, in index.html")
+    print(summary(lines))
+
+
+def summary(lines: Sequence[Line]) -> str:
+    """People, median reprojection, failures."""
+    errors = np.concatenate([[], *(line.result.reprojection_error for line in lines if line.result is not None)])
+    failed = sum(line.result is None for line in lines)
+    said = f"{len(errors)} people"
+    if len(errors):
+        said += f", median reprojection {100 * np.median(errors):.2f} % of the box, worst {100 * errors.max():.2f} %"
+    return said + (f"; {failed} photographs could not be used" if failed else "")
+
+
+def write_index(folder: Path, lines: Sequence[Line]) -> None:
+    """index.html: thumbnails, numbers, links to what was written."""
+    entries = [_entry(folder, line) for line in lines]
+    write_page(folder / "index.html", entries, "hmrfit: fitted photographs", summary(lines))
+
+
+def _entry(folder: Path, line: Line) -> Entry:
+    if line.result is None:
+        return Entry(line.image, rows=[{"notes": line.error}])
+    files = {"result": f"{line.name}.npz", "overlay": f"{line.name}.jpg"}
+    files |= {f"mesh ({suffix})": f"{line.name}.{suffix}" for suffix in MESHES}
+    links = {label: file for label, file in files.items() if (folder / file).is_file()}
+    small = f"thumbnails/{line.name}.jpg"
+    pictures = {"photograph, from the right, from behind": small} if (folder / small).is_file() else {}
+    return replace(line.result.entry(pictures), title=line.image, links=links)
