@@ -121,23 +121,27 @@ def barycentric(fragments: Fragments, points: Tensor, faces: Tensor) -> tuple[Te
         weights: (P, 3) float64, of the face's corners; they sum to 1.
     """
     where = fragments.mask.nonzero()
-    corners = points[where[:, :1], faces[fragments.face[fragments.mask]]].double()
-    pixel = where[:, [1, 2]].flip(1).double() + 0.5
-    to = corners[..., :2] - pixel[:, None]
-    x, y = to.unbind(-1)
-    opposite = x.roll(-1, 1) * y.roll(-2, 1) - x.roll(-2, 1) * y.roll(-1, 1)  # twice the area against each corner
-    weights = opposite / opposite.sum(1, keepdim=True) / corners[..., 2]
+    a, b, c = _of_corners(points, faces, fragments, where).double().unbind(1)
+    pixel = where[:, [2, 1, 2]] + 0.5  # the third column is never used
+    ax, ay, bx, by, cx, cy = (v for corner in (a, b, c) for v in (corner - pixel)[:, :2].T)
+    on_screen = torch.stack([bx * cy - cx * by, cx * ay - ax * cy, ax * by - bx * ay], 1)  # times twice the area
+    weights = on_screen / torch.stack([a[:, 2], b[:, 2], c[:, 2]], 1)
     return where, weights / weights.sum(1, keepdim=True)
 
 
 def interpolate(fragments: Fragments, points: Tensor, faces: Tensor, values: Tensor) -> Tensor:
     """Values given at vertices (B, V, C) at each pixel: (B, H, W, C), zero where there is no face."""
     where, weights = barycentric(fragments, points, faces)
-    corners = faces[fragments.face[fragments.mask]]
-    mixed = sum(w[:, None] * values[where[:, 0], c] for w, c in zip(weights.to(values).T, corners.T, strict=True))
+    corners = _of_corners(values, faces, fragments, where)
     image = torch.zeros(*fragments.face.shape, values.shape[-1], dtype=values.dtype, device=values.device)
-    image[fragments.mask] = mixed
+    image[tuple(where.T)] = torch.einsum("pk,pkc->pc", weights.to(values.dtype), corners)
     return image
+
+
+def _of_corners(values: Tensor, faces: Tensor, fragments: Fragments, where: Tensor) -> Tensor:
+    """(P, 3, C): what the corners of each pixel's face hold, of values at vertices (B, V, C)."""
+    of_faces = values[:, faces].flatten(0, 1)  # rows in one piece, quick to gather
+    return of_faces[where[:, 0] * len(faces) + fragments.face[tuple(where.T)]]
 
 
 def _triangles(points: Tensor, faces: Tensor, size: tuple[int, int], near: float) -> Iterator[_Triangles]:

@@ -4,7 +4,8 @@
 
 in linear light, n the smooth normal. The lamps hang from the camera (key from the upper left, fill from the right). The
 occlusion darkens what lies behind its neighbourhood in the depth picture: creases, and limbs' shadows on the trunk
-(unsharp masking of the depth buffer, Luft et al. 2006). Edges are smooth because the mesh is drawn larger and averaged.
+(unsharp masking of the depth buffer, Luft et al. 2006). Edges are smooth because the mesh is drawn larger and averaged,
+the outline largest of all: it is what the eye follows.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from hmrfit.camera import MIN_DEPTH, PIXEL_CENTER, Camera
 from hmrfit.opencv import cv2
-from hmrfit.ops.raster import Fragments, interpolate, rasterize
+from hmrfit.ops.raster import Fragments, interpolate, rasterize, silhouette
 from hmrfit.render.base import picture_size, to_screen
 
 Picture = NDArray[np.float32]
@@ -36,8 +37,11 @@ RIM, RIM_POWER = np.float32([0.20, 0.22, 0.26]), 3
 OCCLUSION, OCCLUSION_DEPTH, OCCLUSION_REACH = 0.45, 0.12, 0.035
 """The most that is taken away, the depth behind the neighbourhood (m) for that, its size (share of the height)."""
 
+EDGE_SCALE = 4
+"""Samples along a pixel's side for how much of it is covered."""
+
 MOST_SAMPLES = 6_000_000
-"""Samples drawn for one layer; beyond it the supersampling is coarser."""
+"""Samples drawn for one layer; beyond it they are fewer to a pixel."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,7 @@ def hex_to_rgb(color: str) -> NDArray[np.float64]:
     return np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
 
 
-def shade(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | None = None, scale: int = 3) -> Layer:
+def shade(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | None = None, scale: int = 2) -> Layer:
     """Draws people in front of nothing.
 
     Args:
@@ -82,7 +86,7 @@ def shade(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | N
         faces: (F, 3) counterclockwise seen from outside.
         camera: one, of the picture.
         colors: sRGB in [0, 1], per person (P, 3) or per vertex (P, V, 3); default `BODY_COLORS` in turn.
-        scale: each pixel is the mean of scale × scale samples.
+        scale: each pixel's colour is the mean of scale × scale samples.
 
     Returns:
         A layer that covers only what the bodies cover.
@@ -95,12 +99,35 @@ def shade(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | N
     left, top, width, height = _bounds(to_screen(mesh, camera), mesh_faces, picture_size(camera))
     if width == 0 or height == 0:
         return Layer(np.zeros((0, 0, 3), np.float32), np.zeros((0, 0), np.float32))
-    scale = max(1, min(scale, int((MOST_SAMPLES / (width * height)) ** 0.5)))
     size = torch.tensor([[width, height]], dtype=torch.float64)
-    close = camera.crop(torch.tensor([[left, top]], dtype=torch.float64), size).resize(size * scale)
-    color, mask = _samples(mesh, mesh_faces, close, albedo.reshape(1, -1, 3))
-    color, alpha = (cv2.resize(s, (width, height), interpolation=cv2.INTER_AREA) for s in (color, mask))
-    return Layer(color, alpha, left, top)
+    close = camera.crop(torch.tensor([[left, top]], dtype=torch.float64), size)
+    color = _color(mesh, mesh_faces, close, albedo.reshape(1, -1, 3), _affordable(scale, width * height))
+    alpha = _coverage(mesh, mesh_faces, close)
+    return Layer(color * alpha[..., None], alpha, left, top)
+
+
+def _affordable(scale: int, pixels: int) -> int:
+    """As many samples along a pixel's side as asked for, or as `MOST_SAMPLES` allow."""
+    return max(1, min(scale, int((MOST_SAMPLES / pixels) ** 0.5)))
+
+
+def _averaged(samples: Picture, camera: Camera) -> Picture:
+    return cv2.resize(samples, picture_size(camera), interpolation=cv2.INTER_AREA)
+
+
+def _coverage(mesh: Tensor, faces: Tensor, camera: Camera) -> Picture:
+    """(h, w) in [0, 1]: how much of each pixel the mesh covers."""
+    fine = camera.resize(camera.size * _affordable(EDGE_SCALE, int(camera.size.prod())))
+    mask = silhouette(to_screen(mesh, fine), faces, picture_size(fine), near=MIN_DEPTH)
+    return _averaged(mask[0].numpy().astype(np.float32), camera)
+
+
+def _color(mesh: Tensor, faces: Tensor, camera: Camera, albedo: Tensor, scale: int) -> Picture:
+    """(h, w, 3) sRGB, the mean over a pixel's samples on the mesh, or where it has none over its neighbours'."""
+    sums, counts = (_averaged(s, camera) for s in _samples(mesh, faces, camera.resize(camera.size * scale), albedo))
+    missing = counts == 0
+    sums[missing], counts[missing] = cv2.blur(sums, (3, 3))[missing], cv2.blur(counts, (3, 3))[missing]
+    return sums / np.maximum(counts, 1e-6)[..., None]
 
 
 def _vertex_colors(colors: ArrayLike | None, people: int, corners: int) -> NDArray[np.float64]:
