@@ -122,7 +122,7 @@ def _count(bar: tqdm, line: Line) -> Line:
 
 
 def output_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """What the files of each photograph are called: its stem; where stems meet, its whole name, or a number behind it."""
+    """What each photograph's files are called: its stem; where stems meet, its whole name, or a number behind it."""
     names: dict[Path, str] = {}
     for path in paths:
         wanted = [path.stem, path.name.replace(".", "_"), *(f"{path.stem}_{i}" for i in range(2, len(paths) + 2))]
