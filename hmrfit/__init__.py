@@ -15,6 +15,7 @@ _HOMES = {
     "fit": "hmrfit.api",
     "FitResult": "hmrfit.result",
     "Fitter": "hmrfit.fitting.fitter",
+    "check_term": "hmrfit.fitting.check",
     "Camera": "hmrfit.camera",
     "Keypoints": "hmrfit.types",
     "BodyParams": "hmrfit.types",

@@ -1,0 +1,197 @@
+"""Is a term fit to be minimised? `check_term` asks what the solver relies on and answers with a letter.
+
+    residuals r(state) of B people: (B, M), float64, finite;  dr/d delta by forward-mode autodiff = by differences
+    [r(x + h e_i) - r(x - h e_i)] / 2h = the term's own Jacobian;  g = J^T r, H = J^T J;  inputs as they were;
+    every person's residuals their own, whoever else is in the batch
+
+The terms are tried on a made-up body in random poses, so nothing has to be installed, and no file is read.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hmrfit.body.points import PointBody
+from hmrfit.camera import Camera
+from hmrfit.fitting.start import UPRIGHT
+from hmrfit.fitting.state import GROUPS, Evaluation, Observation, State
+from hmrfit.fitting.terms import NormalEquations, ResidualFunction, Term, as_term
+from hmrfit.keypoints import COCO17, SMPL24, base_name
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.types import BodyParams, Keypoints
+
+STEP = 1e-6
+"""Of the differences, metres and radians: rounding leaves 1e-16/STEP = 1e-10 of a residual, curvature STEP² = 1e-12."""
+
+TOLERANCE = 1e-6
+"""Relative to the largest residual or derivative, at least 1: ten thousand times what STEP leaves."""
+
+STICK_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
+STICK_CM = (
+    (0, 0, 0), (8, -8, 0), (-8, -8, 0), (0, 11, -2), (10, -48, 0), (-10, -48, 0), (0, 25, 0), (9, -88, -3),
+    (-9, -88, -3), (0, 31, 1), (11, -94, 9), (-11, -94, 9), (0, 52, -2), (8, 43, -1), (-8, 43, -1), (0, 60, 3),
+    (18, 46, -2), (-18, 46, -2), (43, 46, -4), (-43, 46, -4), (68, 46, -4), (-68, 46, -4), (76, 46, -5), (-76, 46, -5),
+)  # fmt: skip
+"""Rest joints of the made-up body, about where an adult's are in the T-pose; y up, the person's left at +x."""
+
+
+def check_term(term: Term | ResidualFunction, at: Evaluation | None = None) -> None:
+    """Try a term, or a plain function (state, output, observation) -> (B, M), and say what is wrong with it.
+
+    Args:
+        term: what would go into `Fitter(terms=[...])`.
+        at: where to try it, with at least two people; by default `sample_evaluation()`.
+
+    Raises:
+        TypeError: it returns no tensor, or forward-mode autodiff cannot pass through it.
+        ValueError: shape, precision, numbers, derivative, changed inputs, or people who depend on each other.
+    """
+    term, at = as_term(term), at or sample_evaluation()
+    r = _checked_residuals(term, at)
+    _check_separate(term, at, r)
+    automatic = _automatic_jacobian(term, at)
+    _compare(term, at, "forward-mode autodiff", automatic, "finite differences", finite_difference_jacobian(term, at), r)  # noqa: E501 # fmt: skip
+    own = term.jacobian(at)
+    _compare(term, at, "its own jacobian()", own, "forward-mode autodiff", automatic, r)
+    _check_sums(term, at, r, own)
+
+
+def sample_evaluation(
+    body: PointBody | None = None, names: Sequence[str] = COCO17, count: int = 4, seed: int = 0
+) -> Evaluation:
+    """People in random poses in front of cameras, their keypoints a little off and some unseen.
+
+    Args:
+        body: as `SmplBody.points(names)` gives it, float64; by default a made-up one of SMPL's 24 joints.
+        names: the keypoints of the made-up body.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    body = body or stick_body(names, seed)
+    orient = rotvec_to_matrix(0.5 * draw(count, 3)) @ torch.tensor(UPRIGHT).double()
+    pose = rotvec_to_matrix(0.4 * draw(count, len(body.parents) - 1, 3))
+    transl = torch.tensor([0.0, 0.0, 5.0]).double() + 0.3 * draw(count, 3)
+    state = State(
+        BodyParams(orient, pose, draw(count, body.joint_shapes.shape[-1]), transl),
+        Camera.from_size(1024, 768, count=count),
+    )
+    seen = state.camera.project(body.pose(state.params).points)
+    confidence = (draw(count, len(body.names)).abs() * 0.8).clamp(0.1, 1.0)
+    confidence[:, -1] = 0.0
+    keypoints = Keypoints(seen + 15 * draw(*seen.shape), confidence, body.names)
+    return Evaluation(body, state, Observation.of(keypoints))
+
+
+def stick_body(names: Sequence[str] = COCO17, seed: int = 0) -> PointBody:
+    """A made-up body of SMPL's joints with random shapes and correctives; what is no joint hangs near its own one."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    K, J, S = len(names), len(SMPL24), 10
+    nearest = [SMPL24.index(n if n in SMPL24 else base_name(n) if base_name(n) in SMPL24 else "head") for n in names]
+    loose = torch.tensor([name not in SMPL24 for name in names]).double()[:, None, None]
+    return PointBody(
+        names,
+        STICK_PARENTS,
+        torch.tensor(STICK_CM).double() / 100,
+        0.01 * draw(J, 3, S),
+        torch.arange(K),
+        torch.tensor(nearest),
+        torch.ones(K, dtype=torch.float64),
+        (loose * 0.08 * draw(K, 3, 1)).squeeze(-1),
+        loose * 0.01 * draw(K, 3, S),
+        loose * 0.005 * draw(K, 3, 9 * (J - 1)),
+    )
+
+
+def finite_difference_jacobian(term: Term, e: Evaluation, step: float = STEP) -> Tensor:
+    """(B, M, P) by central differences, column after column: the slow obvious twin of every Jacobian."""
+
+    def moved(column: int, by: float) -> Tensor:
+        delta = e.state.params.transl.new_zeros(e.layout.columns)
+        delta[column] = by
+        return term.residuals(Evaluation(e.body, e.state.retract(delta, e.body.parents), e.observation))
+
+    return torch.stack([(moved(i, step) - moved(i, -step)) / (2 * step) for i in range(e.layout.columns)], -1)
+
+
+def normal_equations(term: Term, e: Evaluation, weight: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    """(cost (B,), gradient (B, P), Hessian (B, P, P)) as the term's `add` has them."""
+    sums = NormalEquations(e)
+    term.add(e, sums, weight)
+    return sums.finish(e)
+
+
+def _checked_residuals(term: Term, e: Evaluation) -> Tensor:
+    """The residuals, after their shape, precision, finiteness and manners."""
+    given = (*_tensors(e.state), *_tensors(e.observation), *_tensors(e.output))
+    before = [t.clone() for t in given]
+    r = term.residuals(e)
+    if not all(torch.equal(was, now) for was, now in zip(before, given, strict=True)):
+        raise ValueError(f"Term '{term.name}' changes its inputs in place. Work on a copy: x = x.clone().")
+    if not isinstance(r, Tensor):
+        raise TypeError(f"Term '{term.name}' should return a tensor (B, M), not {type(r).__name__}.")
+    B = len(e.state)
+    if r.ndim != 2 or r.shape[0] != B or r.shape[1] == 0:
+        raise ValueError(f"Term '{term.name}' should return residuals (B, M) = ({B}, M), but returns {tuple(r.shape)}. Flatten all but the first dimension; a single residual is [:, None].")  # fmt: skip  # noqa: E501
+    if r.dtype != e.state.params.transl.dtype:
+        raise ValueError(f"Term '{term.name}' returns {r.dtype}, but the state is {e.state.params.transl.dtype}. Constants should take the state's type, for example with .to(output.joints).")  # fmt: skip  # noqa: E501
+    if not r.isfinite().all():
+        person, row = (~r.isfinite()).nonzero()[0].tolist()
+        raise ValueError(f"Term '{term.name}' is not finite: residual {row} of person {person} is {r[person, row]}.")
+    return r
+
+
+def _tensors(record: object) -> list[Tensor]:
+    """Every tensor of a record, those of records inside too."""
+    found: list[Tensor] = []
+    record.map(lambda t: found.append(t) or t)
+    return found
+
+
+def _check_separate(term: Term, e: Evaluation, r: Tensor) -> None:
+    """Another order of people gives the same residuals in that order, and each person alone the same as in company."""
+    B, bound = len(e.state), TOLERANCE * max(1.0, r.abs().max().item())
+    for index, what in [(torch.arange(B).flip(0), "in another order"), *((torch.tensor([i]), "alone") for i in range(B))]:  # noqa: E501 # fmt: skip
+        again = term.residuals(Evaluation(e.body, e.state[index], e.observation[index]))
+        if again.shape != r[index].shape or not (again - r[index]).abs().max() <= bound:
+            raise ValueError(f"Term '{term.name}' gives a person other residuals {what}: people must not depend on who else is in the batch. Look for a mean, a sum, a maximum or a fixed index over dimension 0.")  # fmt: skip  # noqa: E501
+
+
+def _automatic_jacobian(term: Term, e: Evaluation) -> Tensor:
+    """By forward-mode autodiff, whatever the term has of its own."""
+    try:
+        return Term.jacobian(term, e)
+    except Exception as error:  # whatever torch says, the reader needs to know what it was about
+        raise TypeError(f"Forward-mode autodiff cannot pass through term '{term.name}': {error} Write it with torch operations only (no numpy, .item() or in-place changes), or give it its own jacobian(e) and try that against finite_difference_jacobian.") from error  # fmt: skip  # noqa: E501
+
+
+def _compare(term: Term, e: Evaluation, what: str, a: Tensor, other: str, b: Tensor, r: Tensor) -> None:
+    """Two Jacobians (B, M, P) are the same, or the worst entry is named."""
+    if a.shape != b.shape:
+        raise ValueError(f"Term '{term.name}': {what} has the shape {tuple(a.shape)}, {other} {tuple(b.shape)}.")
+    bound = TOLERANCE * max(1.0, r.abs().max().item(), b.nan_to_num(0).abs().max().item())
+    wrong = ~((a - b).abs() <= bound)
+    if wrong.any():
+        difference = (a - b).abs().nan_to_num(torch.inf)
+        person, row, column = worst = tuple(int(i) for i in torch.unravel_index(difference.argmax(), a.shape))
+        raise ValueError(f"Term '{term.name}': the derivative of residual {row} of person {person} along {_column_name(e, column)} is {a[worst]:.6g} by {what} and {b[worst]:.6g} by {other}. Look for .detach(), rounding, or a jump.")  # fmt: skip  # noqa: E501
+
+
+def _column_name(e: Evaluation, column: int) -> str:
+    """`body_pose column 4`, counted within its group."""
+    for group in GROUPS:
+        part = e.layout.slice(group)
+        if part.start <= column < part.stop:
+            return f"{group} column {column - part.start}"
+    raise IndexError(column)
+
+
+def _check_sums(term: Term, e: Evaluation, r: Tensor, J: Tensor) -> None:
+    """`add` is the same cost, gradient and Gauss-Newton Hessian as the rows, times the weight."""
+    weight = 0.7
+    rows = (0.5 * r.square().sum(-1), (r[:, None] @ J).squeeze(1), J.mT @ J)
+    for name, found, expected in zip(("cost", "gradient", "Hessian"), normal_equations(term, e, weight), rows, strict=True):  # noqa: E501 # fmt: skip
+        bound = TOLERANCE * max(1.0, expected.abs().max().item())
+        if not (found - weight * expected).abs().max() <= bound:
+            raise ValueError(f"Term '{term.name}': add() gives another {name} than its residuals and Jacobian do; expected weight times ½|r|², Jᵀr and JᵀJ.")  # fmt: skip  # noqa: E501
