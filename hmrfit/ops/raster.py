@@ -38,6 +38,9 @@ MIN_AREA = 1e-9
 CHUNK = 1 << 22
 """Rows or pixels worked on at once; bounds the memory to a few hundred megabytes."""
 
+FACES_AT_ONCE = 1 << 16
+"""Faces set up at once, over several images."""
+
 LAST_FACE = (1 << 31) - 1
 
 
@@ -147,7 +150,7 @@ def _of_corners(values: Tensor, faces: Tensor, fragments: Fragments, where: Tens
 def _triangles(points: Tensor, faces: Tensor, size: tuple[int, int], near: float) -> Iterator[_Triangles]:
     """The triangles that may own a pixel, a few images at a time."""
     _check(points, faces)
-    images = max(1, CHUNK // 8 // max(1, len(faces)))
+    images = max(1, FACES_AT_ONCE // max(1, len(faces)))
     for start in range(0, len(points), images):
         yield _sorted_triangles(points[start : start + images], faces, size, near, start)
 

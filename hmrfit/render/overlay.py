@@ -317,11 +317,14 @@ def _studio(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike |
 
 
 def _ground_shadow(vertices: Tensor, faces: Tensor, camera: Camera) -> NDArray[np.float32]:
-    """(H, W) in [0, 1], what the ground keeps of its light: the bodies flattened onto it, drawn and blurred."""
+    """(H, W) in [0, 1], what the ground keeps of its light: each body flattened onto its lowest point, and blurred.
+
+    Each has a ground of its own, because distances of people who were fitted one by one do not agree on a common one.
+    """
     tilt = np.deg2rad(VIEW_TILT)
     down = vertices.new_tensor([0, np.cos(tilt), np.sin(tilt)])
     heights = vertices @ down
-    flat = vertices + (heights.max() - heights)[..., None] * down
+    flat = vertices + (heights.amax(1, keepdim=True) - heights)[..., None] * down
     width, height = (int(s) for s in camera.size[0].tolist())
     masks = silhouette(to_screen(flat, camera), faces, (width, height))
     shadow = masks.any(0).numpy().astype(np.float32)
