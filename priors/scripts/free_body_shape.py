@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from free_body_pose import chain, dqs, t_pose_rotations
-from free_body_source import MIRROR_JOINTS, Source
+from free_body_source import JOINT_NAMES, MIRROR_JOINTS, Source
 from scipy.optimize import nnls
 from scipy.sparse import coo_matrix
 
 FLIP = np.array([-1.0, 1.0, 1.0])
-# Where the pelvis joint of every body is put, close to SMPL's habit, so that weak-perspective cameras carry over.
-PELVIS = np.array([0.0, -0.22, 0.03])
+# Joints whose bone heads jump forwards by centimetres from MakeHuman's men to its women, as no surface does: they keep
+# the mean body's place within a girdle of the trunk instead of following the bone.
+_STEADY = ("spine2", "spine3")
 
 
 @dataclass(frozen=True)
@@ -35,56 +35,8 @@ class Mesh:
         return np.concatenate([half, half[..., :left, :] * FLIP], -2)
 
 
-def t_posed(source: Source, phenotypes: np.ndarray, keep: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """People in T-pose, pelvis joint at PELVIS: vertices (B, len(keep), 3) and joints (B, 24, 3)."""
-    keep = np.arange(len(source.mirror)) if keep is None else keep
-    vertices, joints = [], []
-    for some in np.array_split(phenotypes, max(1, len(phenotypes) // 64)):
-        rest, heads = source.rest(some, keep)
-        centre = source.joints(heads)
-        world = t_pose_rotations(centre)
-        shift = chain(centre, world)
-        posed = np.einsum("bkij,bkj->bki", world, centre) + shift
-        move = PELVIS - posed[:, :1]
-        vertices.append(dqs(rest, source.weights[keep], world, shift) + move)
-        joints.append(posed + move)
-    return np.concatenate(vertices), np.concatenate(joints)
-
-
-# Mean and standard deviation of stature in metres: ANSUR II (Gordon 2014, 4,082 men and 1,986 women).
-STATURE = {"man": (1.756, 0.069), "woman": (1.629, 0.064)}
-
-
-def with_published_stature(source: Source, phenotypes: np.ndarray) -> np.ndarray:
-    """The same people with anny's height phenotype changed so that each sex's stature has ANSUR II's mean and spread.
-
-    Vertices are linear in the height phenotype, so two secant steps are plenty.
-    """
-    labels = source.model.phenotype_labels
-    height, woman = labels.index("height"), phenotypes[:, labels.index("gender")] > 0.5
-    y = source.model.template_vertices[:, 2].numpy()
-    ends = np.concatenate([np.argsort(y)[:60], np.argsort(y)[-20:]])
-    people, tried = phenotypes.copy(), phenotypes.copy()
-    before = _stature(source, people, ends)
-    wanted = before.copy()
-    for chosen, (mean, deviation) in ((~woman, STATURE["man"]), (woman, STATURE["woman"])):
-        score = (before[chosen] - before[chosen].mean()) / before[chosen].std()
-        wanted[chosen] = mean + deviation * score
-    tried[:, height] += 0.05
-    for _ in range(2):
-        slope = (_stature(source, tried, ends) - before) / (tried[:, height] - people[:, height])
-        people, tried = tried, tried.copy()
-        before = _stature(source, people, ends)
-        tried[:, height] = np.clip(people[:, height] + (wanted - before) / slope, 0.0, 1.0)
-    return tried
-
-
-def _stature(source: Source, phenotypes: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    return np.ptp(t_posed(source, phenotypes, ends)[0][..., 1], axis=1)
-
-
 def principal_components(bodies: np.ndarray, mesh: Mesh, count: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bodies (B, H, 3) -> template (V, 3), shapedirs (V, 3, count) for betas of unit variance, variance shares (count,).
+    """Bodies (B, H, 3) -> template (V, 3), shapedirs (V, 3, count) for betas of unit variance, variance shares.
 
     Midline vertices count half as much as a left vertex, which stands for two. Signs: each component makes the body
     taller, or, where it changes stature by less than 5 mm, larger in volume.
@@ -148,7 +100,7 @@ def regressor_row(points: np.ndarray, targets: np.ndarray, candidates: np.ndarra
     centre = targets.mean(0)
     a = np.moveaxis(points[:, candidates] - centre, 1, -1).reshape(-1, len(candidates))
     scale = np.abs(a).max()
-    ridge = 0.01 * np.sqrt(len(a)) * np.eye(len(candidates))  # spreads the weight over more vertices
+    ridge = 0.003 * np.sqrt(len(a)) * np.eye(len(candidates))  # spreads the weight over more vertices
     a = np.concatenate([a / scale, 30 * np.ones((1, len(candidates))), ridge])
     b = np.concatenate([((targets - centre) / scale).ravel(), [30.0], np.zeros(len(candidates))])
     row = np.zeros(points.shape[1])
@@ -175,27 +127,37 @@ def nearest(template: np.ndarray, place: np.ndarray, count: int, allowed: np.nda
     return chosen[np.isfinite(distance[chosen])]
 
 
-def enclosing_row(
-    points: np.ndarray, targets: np.ndarray, mirror: np.ndarray, middle: bool, best: float = 5e-4
-) -> np.ndarray:
-    """The row from the fewest nearest vertices that lie all around the targets, so that it hits their mean within `best`."""
+def enclosing_row(points: np.ndarray, targets: np.ndarray, mirror: np.ndarray, middle: bool) -> np.ndarray:
+    """The row from the fewest nearest vertices whose error is within a fifth of the best, or within two millimetres.
+
+    A joint must lie among its vertices: near the spine the nearest are all behind it, so the circle grows.
+    """
     template, centre = points.mean(0), targets.mean(0)
-    for count in (100, 150, 225, 340, 500, 750, 1100, 1700):
+    rows, errors = [], []
+    for count in (100, 150, 225, 340, 500, 750, 1100, 1600):
         near = nearest(template, centre, count)
-        row = symmetric_row(points, targets, near, mirror) if middle else regressor_row(points, targets, near)
-        if np.linalg.norm(row @ template - centre) < best:
-            break
-    return row
+        rows.append(symmetric_row(points, targets, near, mirror) if middle else regressor_row(points, targets, near))
+        errors.append(np.sqrt(np.square(rows[-1] @ points - targets).sum(-1).mean()))
+    return rows[next(k for k, error in enumerate(errors) if error < max(1.2 * min(errors), 2e-3))]
+
+
+def girdle_row(template: np.ndarray, centre: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """Even weights over a girdle of the trunk at the joint's height whose mean is the joint on the template."""
+    trunk = np.abs(template[:, 0]) < 0.17
+    near = np.argsort(np.where(trunk, np.abs(template[:, 1] - centre[1]), np.inf), kind="stable")[:90]
+    return symmetric_row(template[None], centre[None], near, mirror)
 
 
 def joint_regressor(bodies: np.ndarray, joints: np.ndarray, mesh: Mesh) -> np.ndarray:
     """(24, V) from whole bodies (M, V, 3) and their joints (M, 24, 3); right rows are mirrored left rows."""
-    template, centres = bodies.mean(0), joints.mean(0)
-    rows = np.zeros((24, len(template)))
+    rows = np.zeros((24, bodies.shape[1]))
     for j in range(24):
         other = MIRROR_JOINTS[j]
         if other < j:
             rows[j] = rows[other][mesh.mirror]
             continue
-        rows[j] = enclosing_row(bodies, joints[:, j], mesh.mirror, middle=other == j)
+        if JOINT_NAMES[j] in _STEADY:
+            rows[j] = girdle_row(bodies.mean(0), joints[:, j].mean(0), mesh.mirror)
+        else:
+            rows[j] = enclosing_row(bodies, joints[:, j], mesh.mirror, middle=other == j)
     return rows

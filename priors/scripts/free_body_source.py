@@ -14,10 +14,11 @@ import torch
 from scipy.spatial import cKDTree
 
 JOINT_NAMES = (
-    "pelvis left_hip right_hip spine1 left_knee right_knee spine2 left_ankle right_ankle spine3 left_foot right_foot "
-    "neck left_collar right_collar head left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
-    "left_hand right_hand"
-).split()
+    *("pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle"),
+    *("spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head"),
+    *("left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist"),
+    *("left_hand", "right_hand"),
+)
 PARENTS = np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
 MIRROR_JOINTS = np.array(
     [
@@ -161,28 +162,3 @@ def _coco(model) -> dict[str, np.ndarray]:
 
     regressor = KeypointsRegressor.coco(model)
     return dict(zip(regressor.labels, regressor.regression_weights.numpy().astype(np.float64), strict=True))
-
-
-def sample_adults(source: Source, count: int, seed: int) -> np.ndarray:
-    """(count, P) phenotypes of adults of 18 to 65 years from anny's shape distribution, half women, half men.
-
-    anny draws its gender evenly between the two ends; people are nearer to the ends, so it is drawn within 15 % of one.
-    """
-    from anny.shape_distribution import SimpleShapeDistribution
-
-    generator_state = torch.get_rng_state()
-    torch.manual_seed(seed)
-    model = source.model
-    age = torch.distributions.Uniform(torch.tensor(18.0, dtype=model.dtype), torch.tensor(65.0, dtype=model.dtype))
-    distribution = SimpleShapeDistribution(model, age, _TwoSexes())
-    _, phenotypes = distribution.sample(count)
-    torch.set_rng_state(generator_state)
-    return np.stack([phenotypes[k].numpy() for k in model.phenotype_labels], 1).astype(np.float64)
-
-
-class _TwoSexes:
-    """anny's gender axis: 0 is male, 1 female."""
-
-    def sample(self, shape: tuple[int, ...]) -> torch.Tensor:
-        female = torch.arange(shape[0]) % 2
-        return female + (1 - 2 * female) * 0.15 * torch.rand(shape, dtype=torch.float64)
