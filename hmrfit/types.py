@@ -111,3 +111,30 @@ class Keypoints(TensorRecord):
         """(B,) the longest side of the bounding box of the visible keypoints, pixels: the unit of every percentage."""
         low, high = self.bounds()
         return (high - low).amax(-1)
+
+
+@dataclass(frozen=True)
+class Regression(TensorRecord):
+    """Θ₀, what a network says of a person in a square crop.
+
+    x̂ = s (X_xy + (tx, ty)) in the crop's [-1, 1], X the body posed with the translation 0 that `params` holds;
+    `camera.weak_to_translation` turns the weak camera into a translation before the full image's camera.
+    """
+
+    params: BodyParams  # transl is 0
+    weak_camera: Tensor  # (B, 3) s, tx, ty
+
+    def __len__(self) -> int:
+        return len(self.params)
+
+    def theta(self) -> Tensor:
+        """(B, 3 + 3J + S), 85 numbers for SMPL, as released code lays them out: [camera 3 | pose 72 | betas 10]."""
+        global_orient, body_pose = self.params.to_rotvecs()
+        return torch.cat([self.weak_camera, global_orient, body_pose, self.params.betas], -1)
+
+    @classmethod
+    def from_theta(cls, theta: Tensor, joints: int = 24) -> Self:
+        """The inverse of `theta`: (B, 3 + 3J + S) with J = `joints` and whatever is left as betas."""
+        camera, pose, betas = theta.tensor_split([3, 3 + 3 * joints], -1)
+        params = BodyParams.from_rotvecs(pose[:, :3], pose[:, 3:], betas, torch.zeros_like(camera))
+        return cls(params, camera)

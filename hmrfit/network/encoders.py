@@ -1,0 +1,198 @@
+"""Encoders: what is seen of a person -> features φ (B, features).
+
+    image       φ = ResNet((x − m)/d)                              x RGB in [0, 1] of the person's square crop
+    keypoints   φ = MLP(one slot per known keypoint name)          x, y in the crop's [-1, 1], and a confidence
+
+Every keypoint name has its own slot (x, y, confidence, seen), all zero where the name is absent or its confidence 0.
+So one set of weights serves any set of names, and those that only a part of the sets has are simply unseen in others.
+The columns that multiply a slot's `seen` are the name's learned embedding.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmrfit.camera import Camera, pixels_to_crop
+from hmrfit.keypoints import keypoint_sets, resolve_set
+from hmrfit.network.resnet import BasicBlock, Bottleneck, PreactResNet, ResNet
+from hmrfit.ops.check import check_shape, did_you_mean
+from hmrfit.types import Keypoints
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+"""Mean and deviation of RGB in [0, 1]: torchvision's and SPIN's; and TF-slim's, whose inputs are in [-1, 1]."""
+
+RESNETS = {
+    "resnet18": (lambda: ResNet(BasicBlock, (2, 2, 2, 2)), IMAGENET),
+    "resnet34": (lambda: ResNet(BasicBlock, (3, 4, 6, 3)), IMAGENET),
+    "resnet50": (lambda: ResNet(Bottleneck, (3, 4, 6, 3)), IMAGENET),
+    "resnet50_v2": (lambda: PreactResNet((3, 4, 6, 3)), SYMMETRIC),
+}
+"""Variants by name: how it is built, and what it subtracts and divides by."""
+
+KEYPOINT_NAMES = tuple(dict.fromkeys(name for names in keypoint_sets().values() for name in names))
+"""Every name of the built-in sets, once."""
+
+BOX_SCALE = 1.2
+"""The square box's side over the longest side of the visible keypoints' bounds, as HMR and SPIN crop images."""
+
+SLOT = 4
+"""Numbers of a keypoint's slot: x, y, confidence, seen."""
+
+VIEW = 3
+"""Numbers of `view_of_box`."""
+
+
+class ImageEncoder(nn.Module):
+    """A ResNet behind its own normalisation."""
+
+    kind = "image"
+    middle: Tensor
+    spread: Tensor
+
+    def __init__(self, variant: str = "resnet50") -> None:
+        """variant: a name of `RESNETS`."""
+        super().__init__()
+        if variant not in RESNETS:
+            raise ValueError(
+                f"There is no image encoder '{variant}'.{did_you_mean(variant, RESNETS)} Known: {', '.join(RESNETS)}."
+            )
+        build, (middle, spread) = RESNETS[variant]
+        self.variant, self.resnet = variant, build()
+        self.features = self.resnet.features
+        self.register_buffer("middle", torch.tensor(middle).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("spread", torch.tensor(spread).reshape(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """
+        Args:
+            images: (B, 3, H, W) RGB in [0, 1], crops of a person, 224 pixels wide and high in published systems.
+        """
+        check_shape(images, "B 3 H W", "images", hint="Give RGB in [0, 1], channels first.")
+        return self.resnet((images - self.middle) / self.spread)
+
+    def settings(self) -> dict[str, Any]:
+        """What the constructor takes."""
+        return {"variant": self.variant}
+
+
+class ResidualBlock(nn.Module):
+    """x + W₂ gelu(W₁ norm(x))."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.norm, self.fc1, self.fc2 = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.fc2(self.dropout(F.gelu(self.fc1(self.norm(x)))))
+
+
+class KeypointEncoder(nn.Module):
+    """Keypoints of any named set -> φ, by a residual MLP over slots of names. No batch statistics: mates do not mix."""
+
+    kind = "keypoints"
+
+    def __init__(
+        self,
+        width: int = 768,
+        blocks: int = 3,
+        dropout: float = 0.0,
+        names: Sequence[str] = KEYPOINT_NAMES,
+    ) -> None:
+        """
+        Args:
+            names: the keypoint names that get slots. They are part of what the weights mean and are saved with them.
+        """
+        super().__init__()
+        self.names, self.features, self.dropout = tuple(names), width, dropout
+        self.inputs = nn.Linear(SLOT * len(self.names) + VIEW, width)
+        self.blocks = nn.Sequential(*(ResidualBlock(width, dropout) for _ in range(blocks)))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, points: Tensor, names: str | Sequence[str], view: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            points: (B, K, 3) x, y in the box's [-1, 1] and a confidence, as `normalise_keypoints` makes them. What
+                stands at x and y where the confidence is 0 does not matter.
+            names: the K names, or a set's name. Names without a slot are left out; of a name that stands twice the
+                mean by confidence is taken.
+            view: (B, 3) from `view_of_box`; None for zeros, a far camera looking straight at the person.
+        Raises:
+            ValueError: another shape, or not one of the names has a slot.
+        """
+        names = resolve_set(names)
+        check_shape(points, f"B {len(names)} 3", "points", hint="One row x, y, confidence for each name.")
+        view = points.new_zeros(len(points), VIEW) if view is None else view
+        slots = self.slots(points, names).flatten(1)
+        return self.norm(self.blocks(self.inputs(torch.cat([slots, view], -1))))
+
+    def slots(self, points: Tensor, names: tuple[str, ...]) -> Tensor:
+        """Points (B, K, 3) -> (B, N, 4): x, y, confidence, seen of every name that has a slot."""
+        places, slots = _places(names, self.names)
+        slots = torch.tensor(slots, device=points.device)
+        xy, confidence = points[..., :2], points[..., 2:]
+        weighted = torch.where(confidence > 0, torch.cat([confidence * xy, confidence], -1), 0.0)
+        if len(places) < len(names):
+            weighted = weighted[:, torch.tensor(places, device=points.device)]
+        total = points.new_zeros(len(points), len(self.names), 3).index_add(1, slots, weighted)
+        count = points.new_zeros(len(self.names)).index_add(0, slots, points.new_ones(len(slots))).clamp_min(1)
+        seen = total[..., 2:] > 0
+        xy = torch.where(seen, total[..., :2] / torch.where(seen, total[..., 2:], 1.0), 0.0)
+        return torch.cat([xy, total[..., 2:] / count[:, None], seen.to(xy)], -1)
+
+    def settings(self) -> dict[str, Any]:
+        """What the constructor takes."""
+        return {
+            "width": self.features,
+            "blocks": len(self.blocks),
+            "dropout": self.dropout,
+            "names": list(self.names),
+        }
+
+
+@lru_cache(maxsize=64)
+def _places(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[list[int], list[int]]:
+    """Which of `names` have a slot, and which slot that is."""
+    slot_of = {name: i for i, name in enumerate(known)}
+    places = [i for i, name in enumerate(names) if name in slot_of]
+    if not places:
+        hint = did_you_mean(names[0], known) if names else ""
+        raise ValueError(
+            f"The keypoint encoder knows none of these names: {', '.join(names)}.{hint} It has slots for "
+            f"{', '.join(known)}."
+        )
+    return places, [slot_of[names[i]] for i in places]
+
+
+def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels -> what the keypoint encoder takes, and the box.
+
+    Args:
+        keypoints: in pixels of the full image.
+        scale: the box's side over the longest side of the visible keypoints' bounds.
+    Returns:
+        points (B, K, 3): x, y in the box's [-1, 1], 0 where unseen, and the confidence; box_center (B, 2) and box_side
+        (B,) in pixels, at least one pixel. The weak camera that the network answers with is that of this box.
+    """
+    low, high = keypoints.bounds()
+    center, side = (low + high) / 2, (scale * keypoints.box_size()).clamp_min(1.0)
+    xy = pixels_to_crop(keypoints.xy, center, side)
+    seen = keypoints.confidence[..., None] > 0
+    return torch.cat([torch.where(seen, xy, 0.0), keypoints.confidence[..., None]], -1), center, side
+
+
+def view_of_box(box_center: Tensor, box_side: Tensor, camera: Camera) -> Tensor:
+    """(B, 3) where the box lies before its camera: (c_box − c)/f and side/f (CLIFF, Li et al., ECCV 2022, eq. 8).
+
+    It tells how far off the axis the person stands, and how strong the perspective is. Small angles, no unit.
+    """
+    return torch.cat([(box_center - camera.center) / camera.focal, (box_side / camera.focal.mean(-1))[:, None]], -1)
+
+
+ENCODERS = {"image": ImageEncoder, "keypoints": KeypointEncoder}
+"""By kind, for files."""

@@ -1,0 +1,83 @@
+"""HMR: Θ₁, Θ₂, Θ₃ = regressor(encoder(what is seen)), each a body and a weak camera (Kanazawa et al., CVPR 2018).
+
+hmr(images)[-1]              the last iteration of an image HMR
+hmr(points, names)[-1]       the same of a keypoint HMR, points as `normalise_keypoints` makes them
+regress_keypoints(hmr, keypoints, camera)       pixels in, a body before the full image's camera out
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hmrfit.camera import Camera, weak_to_translation
+from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, normalise_keypoints, view_of_box
+from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.types import BodyParams, Keypoints, Regression
+
+MIN_SCALE = 0.05
+"""The least s that becomes a translation: a person of 40 m. A network may answer with none or a negative one."""
+
+
+class HMR(nn.Module):
+    """An encoder and the iterative regressor."""
+
+    def __init__(self, encoder: ImageEncoder | KeypointEncoder, regressor: IterativeRegressor | None = None) -> None:
+        """regressor: None for one in the 6D form that fits the encoder.
+
+        Raises:
+            ValueError: the regressor takes another number of features than the encoder gives.
+        """
+        super().__init__()
+        regressor = regressor or IterativeRegressor(encoder.features)
+        if regressor.features != encoder.features:
+            raise ValueError(
+                f"The encoder gives {encoder.features} features, but the regressor takes {regressor.features}. Build "
+                f"it with IterativeRegressor(features={encoder.features})."
+            )
+        self.encoder, self.regressor = encoder, regressor
+
+    def thetas(self, *seen: Any, **more: Any) -> list[Tensor]:
+        """Θ of every iteration, (B, layout.size) each; the arguments are the encoder's."""
+        return self.regressor(self.encoder(*seen, **more))
+
+    def forward(self, *seen: Any, **more: Any) -> list[Regression]:
+        """Every iteration as rotations, betas and weak camera; the arguments are the encoder's."""
+        thetas = self.thetas(*seen, **more)
+        with torch.autocast(thetas[0].device.type, enabled=False):  # rotations keep full precision
+            return [self.regressor.layout.regression(theta.to(self.regressor.mean)) for theta in thetas]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision the network computes in."""
+        return self.regressor.mean.dtype
+
+
+@torch.no_grad()
+def regress_keypoints(hmr: HMR, keypoints: Keypoints, camera: Camera) -> tuple[Regression, BodyParams]:
+    """The first guess from keypoints alone, in full-image terms; dropout is off for the call.
+
+    Args:
+        keypoints: pixels of the full image, any named set. camera: of the full image.
+    Returns:
+        the last iteration, and its body with the translation (metres, camera frame) that the weak camera means, in the
+        precision of the keypoints.
+    """
+    points, center, side = normalise_keypoints(keypoints)
+    view = view_of_box(center, side, camera)
+    training = hmr.training
+    hmr.eval()
+    try:
+        thetas = hmr.thetas(points.to(hmr.dtype), keypoints.names, view.to(hmr.dtype))
+    finally:
+        hmr.train(training)
+    regression = hmr.regressor.layout.regression(thetas[-1].to(keypoints.xy))
+    return regression, in_full_image(regression, center, side, camera)
+
+
+def in_full_image(regression: Regression, box_center: Tensor, box_side: Tensor, camera: Camera) -> BodyParams:
+    """The regression's body with its translation (B, 3) before the full image's camera, metres."""
+    weak = torch.cat([regression.weak_camera[:, :1].clamp_min(MIN_SCALE), regression.weak_camera[:, 1:]], -1)
+    params = regression.params
+    transl = weak_to_translation(weak, box_center, box_side, camera)
+    return BodyParams(params.global_orient, params.body_pose, params.betas, transl)

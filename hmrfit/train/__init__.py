@@ -1,0 +1,1 @@
+"""Training HMR: the losses, each named after its formula."""
