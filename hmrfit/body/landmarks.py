@@ -40,9 +40,13 @@ Landmarks = tuple[tuple[str, ...], np.ndarray]
 
 
 def landmarks_of(data: Mapping[str, np.ndarray], joint_names: Sequence[str]) -> Landmarks:
-    """(names, regressor (K, V) on posed vertices) of an SMPL-format file."""
+    """(names, regressor (K, V) on posed vertices) of an SMPL-format file.
+
+    Rows sum to 1, to the last digit of float64 even where the file is float32, so that a landmark moves with its body.
+    """
     if "landmark_names" in data:
-        return tuple(str(n) for n in data["landmark_names"]), np.asarray(data["landmark_regressor"], dtype=np.float64)
+        rows = np.asarray(data["landmark_regressor"], dtype=np.float64)
+        return tuple(str(n) for n in data["landmark_names"]), rows / rows.sum(1, keepdims=True)
     names: list[str] = []
     rows: list[np.ndarray] = []
     count = len(data["v_template"])
@@ -54,7 +58,9 @@ def landmarks_of(data: Mapping[str, np.ndarray], joint_names: Sequence[str]) -> 
         if set(mixture) <= set(joint_names):
             names.append(name)
             rows.append(sum(share * regressor[list(joint_names).index(j)] for j, share in mixture.items()))
-    return tuple(names), np.stack(rows) if rows else np.zeros((0, count))
+    if not rows:
+        return (), np.zeros((0, count))
+    return tuple(names), np.stack(rows) / np.sum(rows, axis=1, keepdims=True)
 
 
 def _one_hot(index: int, count: int) -> np.ndarray:

@@ -69,8 +69,9 @@ class PointBody:
     def _keep_correctives(self, offset_poses: Tensor) -> None:
         """Of the pose correctives, only the pairs and joints where they are not zero: few, since they act locally."""
         blocks = offset_poses.unflatten(-1, (-1, 9))  # (N, 3, J-1, 9)
-        self.moved = blocks.abs().amax((1, 2, 3)).nonzero()[:, 0]
-        self.movers = blocks.abs().amax((0, 1, 3)).nonzero()[:, 0] + 1
+        acts = (blocks != 0).any(-1).any(1)  # (N, J-1)
+        self.moved = acts.any(1).nonzero()[:, 0]
+        self.movers = acts.any(0).nonzero()[:, 0] + 1
         self.offset_poses = blocks[self.moved][:, :, self.movers - 1]  # (n, 3, m, 9)
 
     def _derive(self) -> None:
@@ -83,6 +84,8 @@ class PointBody:
         reach = self.above[self.pair_bone]  # (N, J): does joint j carry pair n?
         self.spread = (self.gather[:, None] * reach.T).reshape(K * J, N)  # pairs -> d_kj, before the joint's part
         self.hold = (self.spread @ self.pair_weight).reshape(K, J, 1)
+        # files in float32 have weights that sum to 1 ± 4e-8; the translation still counts once
+        self.missing_weight = 1 - (self.gather @ self.pair_weight)[:, None]
         up = torch.as_tensor([max(p, 0) for p in self.parents], device=like.device)
         self.up = up
         self.bone_shapes = self.joint_shapes - self.joint_shapes[up]
@@ -112,33 +115,57 @@ class PointBody:
             offset = offset.index_add(1, self.moved, (self.offset_poses.flatten(2) @ feature.T).permute(2, 0, 1))
         turned = (world[:, self.pair_bone] @ offset[..., None]).squeeze(-1)
         pairs = turned + self.pair_weight[:, None] * joints[:, self.pair_bone]
-        return PosedPoints(self.gather @ pairs, joints, world, pairs, rotations)
+        points = self.gather @ pairs + self.missing_weight * params.transl[:, None]
+        return PosedPoints(points, joints, world, pairs, rotations)
 
-    def rows(self, posed: PosedPoints, a: Tensor) -> Tensor:
-        """Covectors a (B, K, R, 3) on the points -> their pull-back (B, K, R, P) on transl, rotations and betas."""
+    def rows(self, posed: PosedPoints, a: Tensor, joints: Tensor | None = None) -> Tensor:
+        """Covectors a (B, K, R, 3) on the points -> their pull-back (B, K, R, P) on transl, rotations and betas.
+
+        joints: indices, ascending, of the joints whose rotations are wanted; all by default.
+        """
         B, K, R, _ = a.shape
-        J = len(self.parents)
-        d = (posed.pairs.mT @ self.spread.T).mT.unflatten(1, (K, J)) - self.hold * posed.joints[:, None]
-        turning = torch.linalg.cross(d[:, :, None], a[:, :, :, None], dim=-1)  # (B, K, R, J, 3)
-        self._add_correctives(turning, posed, a)
-        return torch.cat([a, turning.reshape(B, K, R, 3 * J), a @ self._shape_derivative(posed)], -1)
+        joints = torch.arange(len(self.parents), device=a.device) if joints is None else joints
+        turning = self._turning(posed, a, joints)
+        self._add_correctives(turning, posed, a, joints)
+        return torch.cat([a, turning.reshape(B, K, R, 3 * len(joints)), a @ self._shape_derivative(posed)], -1)
 
-    def _add_correctives(self, turning: Tensor, posed: PosedPoints, a: Tensor) -> None:
+    def _turning(self, posed: PosedPoints, a: Tensor, joints: Tensor) -> Tensor:
+        """(B, K, R, j, 3): d_kj x a."""
+        K, J = len(self.names), len(self.parents)
+        spread = self.spread.view(K, J, -1)[:, joints].flatten(0, 1)
+        d = (posed.pairs.mT @ spread.T).mT.unflatten(1, (K, len(joints)))
+        d = d - self.hold[:, joints] * posed.joints[:, None, joints]
+        return torch.linalg.cross(d[:, :, None], a[:, :, :, None], dim=-1)
+
+    def seen_joints(self) -> Tensor:
+        """Indices of the joints whose rotation moves at least one point; the others' are for a prior to say."""
+        moves = (self.hold[..., 0].abs() > 0) | (self.spread.abs().sum(-1).view(len(self.names), -1) > 0)
+        K, J = moves.shape
+        lone = torch.zeros(K, J, dtype=torch.bool, device=moves.device)
+        for k in range(K):  # a point at a joint is not moved by that joint's own rotation
+            pairs = (self.pair_point == k).nonzero()[:, 0]
+            if len(pairs) == 1 and not self.offset[pairs].any() and not self.offset_shapes[pairs].any():
+                lone[k, self.pair_bone[pairs]] = True
+        return (moves & ~lone).any(0).nonzero()[:, 0]
+
+    def _add_correctives(self, turning: Tensor, posed: PosedPoints, a: Tensor, joints: Tensor) -> None:
         """The pose correctives' part: a^T G_b P_kb d vec(R_j)/d omega_j, with dR_j = G_p^T [omega]x G_j."""
-        if not len(self.moved):
+        wanted = torch.isin(self.movers, joints)
+        if not len(self.moved) or not wanted.any():
             return
+        movers, poses = self.movers[wanted], self.offset_poses[:, :, wanted]
         bone, point = self.pair_bone[self.moved], self.pair_point[self.moved]
-        world, J = posed.world, turning.shape[3]
-        above = world[:, self.up[self.movers]].mT[:, :, None]  # (B, m, 1, 3, 3)
-        dR = (above @ hat(torch.eye(3).to(world)) @ world[:, self.movers, None]).flatten(-2)  # (B, m, 3 omega, 9)
-        local = torch.einsum("ncmv,bmov->bmnco", self.offset_poses, dR)  # (B, m, n, 3, 3 omega)
+        world = posed.world
+        above = world[:, self.up[movers]].mT[:, :, None]  # (B, m, 1, 3, 3)
+        dR = (above @ hat(torch.eye(3).to(world)) @ world[:, movers, None]).flatten(-2)  # (B, m, 3 omega, 9)
+        local = torch.einsum("ncmv,bmov->bmnco", poses, dR)  # (B, m, n, 3, 3 omega)
         turned = world[:, None, bone] @ local
         touched, place = point.unique(return_inverse=True)
         per_point = turned.new_zeros(*turned.shape[:2], len(touched), 3, 3).index_add(2, place, turned)
         change = per_point.permute(0, 2, 3, 1, 4).flatten(3)  # (B, t, 3, 3 m)
         columns = (a[:, touched] @ change).unflatten(-1, (-1, 3))  # (B, t, R, m, 3)
-        full = columns.new_zeros(*columns.shape[:3], J, 3).index_add(3, self.movers, columns)
-        turning.index_add_(1, touched, full)
+        full = columns.new_zeros(*columns.shape[:3], len(joints), 3)
+        turning.index_add_(1, touched, full.index_add(3, torch.searchsorted(joints, movers), columns))
 
     def _shape_derivative(self, posed: PosedPoints) -> Tensor:
         """(B, K, 3, S): sum_b G_b U_kb + w_kb dx_b/d beta, the joints' own derivative summed along the tree."""

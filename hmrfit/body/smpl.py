@@ -135,9 +135,10 @@ class SmplBody:
             if name not in known:
                 raise ValueError(f"This body defines no point '{name}'.{did_you_mean(name, known)}")
         pairs = [pair for k, name in enumerate(names) for pair in self._pairs_of(k, name)]
-        point, bone = (torch.tensor([p[i] for p in pairs], device=self.faces.device) for i in (0, 1))
-        share = torch.stack([p[2] for p in pairs])  # (N, V): r_kv w_vb, zero rows for joints
-        weight = torch.stack([p[3] for p in pairs])
+        point, bone = (torch.tensor([p[i] for p in pairs], dtype=torch.int64, device=self.faces.device) for i in (0, 1))
+        # (N, V): r_kv w_vb, zero rows for joints; no rows for no names
+        share = torch.stack([p[2] for p in pairs]) if pairs else self.weights.new_zeros(0, len(self.weights))
+        weight = torch.stack([p[3] for p in pairs]) if pairs else self.weights.new_zeros(0)
         return PointBody(
             names,
             self.parents,

@@ -1,0 +1,27 @@
+"""The shipped free body, read once, and random parameters for any body."""
+
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from hmrfit.body.smpl import SmplBody
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.types import BodyParams
+
+PRIORS = Path(__file__).resolve().parents[2] / "priors"
+
+
+@cache
+def free_body() -> SmplBody:
+    """float64; never changed by a test."""
+    return SmplBody.from_file(PRIORS / "free_body.npz")
+
+
+def random_params(body: SmplBody, count: int, pose: float = 0.5, seed: int = 0) -> BodyParams:
+    """Any orientation, poses of `pose` radians, unit betas, a metre around (0, 0, 4)."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    rotations = rotvec_to_matrix(torch.cat([2 * draw(count, 1, 3), pose * draw(count, len(body.parents) - 1, 3)], 1))
+    away = torch.tensor([0.0, 0.0, 4.0]).double()
+    return BodyParams(rotations[:, 0], rotations[:, 1:], draw(count, body.shape_count), draw(count, 3) + away)
