@@ -1,0 +1,67 @@
+"""Landmarks: what a file brings, what SMPL's vertices give, what stands in where neither does."""
+
+import numpy as np
+import pytest
+from helpers.bodies import free_body
+from helpers.synthetic_body import HAND_PARENTS, synthetic_body
+
+from hmrfit.body.landmarks import JOINT_MIXTURES, SMPL_VERTEX_COUNT, SMPL_VERTICES, landmarks_of
+from hmrfit.body.smpl import SmplBody
+from hmrfit.keypoints import SMPL24, keypoint_sets, mirrored_name
+
+
+@pytest.mark.parametrize("name", keypoint_sets())
+def test_every_built_in_set_is_defined_on_the_free_body(name):
+    assert [point for point in keypoint_sets()[name] if not free_body().has_point(point)] == []
+
+
+def test_the_free_bodys_own_rows_are_means():
+    rows = free_body().landmark_regressor
+    assert (rows >= 0).all()
+    np.testing.assert_allclose(rows.sum(1), 1, atol=1e-14)  # a hundred roundings
+
+
+def test_a_body_of_smpls_size_gets_smpls_vertices():
+    data = {
+        "v_template": np.random.default_rng(0).normal(size=(SMPL_VERTEX_COUNT, 3)),
+        "J_regressor": np.eye(24, SMPL_VERTEX_COUNT),
+    }
+    names, rows = landmarks_of(data, SMPL24)
+    assert set(SMPL_VERTICES) | set(JOINT_MIXTURES) == set(names)
+    points = dict(zip(names, rows @ data["v_template"], strict=True))
+    np.testing.assert_array_equal(points["nose"], data["v_template"][332])
+    np.testing.assert_array_equal(points["left_ear"], data["v_template"][583])
+    middle = (data["v_template"][1] + data["v_template"][2]) / 2
+    np.testing.assert_allclose(points["mid_hip_coco"], middle, atol=1e-15)
+
+
+def test_openpose_coco_and_lsp_are_defined_on_a_body_of_smpls_size():
+    """What SMPL's own users ask for first needs no regressor of others."""
+    known = {*SMPL24, *SMPL_VERTICES, *JOINT_MIXTURES}
+    for name in ("smpl24", "coco17", "openpose25", "openpose18", "openpose25b", "lsp14", "mpii16"):
+        assert set(keypoint_sets()[name]) <= known, name
+
+
+def test_left_and_right_are_both_there():
+    for table in (SMPL_VERTICES, JOINT_MIXTURES):
+        assert all(mirrored_name(name) in table for name in table)
+    for name, mixture in JOINT_MIXTURES.items():
+        mirrored = {mirrored_name(joint): share for joint, share in mixture.items()}
+        assert JOINT_MIXTURES[mirrored_name(name)] == mirrored
+        assert sum(mixture.values()) == 1 and set(mixture) <= set(SMPL24)
+
+
+def test_a_file_with_its_own_landmarks_keeps_them():
+    data = synthetic_body()
+    regressor = np.zeros((2, len(data["v_template"])))
+    regressor[0, 5], regressor[1, :4] = 1, 0.25
+    body = SmplBody(data | {"landmark_names": np.array(["tip", "palm"]), "landmark_regressor": regressor})
+    assert body.landmark_names == ("tip", "palm")
+    np.testing.assert_array_equal(body.landmark_regressor, regressor)
+
+
+def test_a_hand_has_none_and_is_posed_all_the_same():
+    body = SmplBody(synthetic_body(HAND_PARENTS))
+    assert body.landmark_names == () and not body.has_point("nose")
+    out = body(body.neutral(2), vertices=False)
+    assert out.landmarks.shape == (2, 0, 3) and out.joints.shape == (2, 16, 3)
