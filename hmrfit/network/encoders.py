@@ -99,7 +99,7 @@ class KeypointEncoder(nn.Module):
 
     def __init__(
         self,
-        width: int = 768,
+        width: int = 640,
         blocks: int = 3,
         dropout: float = 0.0,
         names: Sequence[str] = KEYPOINT_NAMES,

@@ -5,6 +5,8 @@ hmr(points, names)[-1]       the same of a keypoint HMR, points as `normalise_ke
 regress_keypoints(hmr, keypoints, camera)       pixels in, a body before the full image's camera out
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -53,6 +55,19 @@ class HMR(nn.Module):
         return self.regressor.mean.dtype
 
 
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """`module` in evaluation mode (no dropout, running statistics), and afterwards as it was."""
+    if not module.training:  # walking through all the parts takes as long as a layer does
+        yield
+        return
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train()
+
+
 @torch.no_grad()
 def regress_keypoints(hmr: HMR, keypoints: Keypoints, camera: Camera) -> tuple[Regression, BodyParams]:
     """The first guess from keypoints alone, in full-image terms; dropout is off for the call.
@@ -65,12 +80,8 @@ def regress_keypoints(hmr: HMR, keypoints: Keypoints, camera: Camera) -> tuple[R
     """
     points, center, side = normalise_keypoints(keypoints)
     view = view_of_box(center, side, camera)
-    training = hmr.training
-    hmr.eval()
-    try:
+    with evaluating(hmr):
         thetas = hmr.thetas(points.to(hmr.dtype), keypoints.names, view.to(hmr.dtype))
-    finally:
-        hmr.train(training)
     regression = hmr.regressor.layout.regression(thetas[-1].to(keypoints.xy))
     return regression, in_full_image(regression, center, side, camera)
 

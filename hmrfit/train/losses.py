@@ -1,0 +1,195 @@
+"""The losses of HMR (Kanazawa et al., CVPR 2018, section 3), each named after its formula. Scalars, unweighted.
+
+    L  =  λ_2d L_reproj + λ_adv L_adv(E) + [paired: λ_3d L_3d + λ_smpl L_smpl] + λ_s L_scale
+
+    L_reproj  = Σ w |x − x̂| / #{w > 0}                  over visible coordinates, w = confidence · the source's weight
+    L_3d      = ½ mean ‖(X − X_pelvis) − (X̂ − X̂_pelvis)‖²        over known coordinates, pelvis = middle of the hips
+    L_smpl    = ½ mean ‖[R, β] − [R̂, β̂]‖²               over 24·9 + 10 numbers of the people whose truth is known
+    L_adv(E)  = mean Σ_i (D_i(Θ̂) − 1)²                  over the fakes of every iteration, i = 1 … 25
+    L(D)      = mean Σ_i (D_i(Θ) − 1)² + mean Σ_i D_i(Θ̂)²
+    L_scale   = mean exp(−10 s)²                        keeps the scale of the weak camera positive (SPIN)
+
+The mean of nothing is 0: a batch without any 3D truth has L_3d = L_smpl = 0. Reprojection, 3D and scale look at the
+last iteration, the adversarial terms at every one. "Unpaired" is training without any 3D truth.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hmrfit.camera import weak_project
+from hmrfit.keypoints import OPENPOSE25, SPIN24, find_part, resolve_set
+from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.types import BodyParams, Regression, TensorRecord
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """λ of every term: HMR's by default. `paired` False leaves out whatever needs 3D truth."""
+
+    reprojection: float = 60.0
+    joints_3d: float = 60.0
+    smpl: float = 60.0
+    adversarial: float = 1.0
+    positive_scale: float = 0.0  # SPIN: 60
+    paired: bool = True
+
+
+@dataclass(frozen=True)
+class Targets(TensorRecord):
+    """What is known of B people. Where something is unknown its confidence or flag is 0 and its numbers are not read."""
+
+    keypoints: Tensor  # (B, K, 2) in the crop's [-1, 1]
+    confidence: Tensor  # (B, K), already times the weights of its sources
+    joints: Tensor  # (B, N, 3) metres
+    joint_confidence: Tensor  # (B, N)
+    params: BodyParams  # transl is not looked at
+    has_params: Tensor  # (B,) bool
+
+
+def _mean_where(values: Tensor, known: Tensor) -> Tensor:
+    """Mean of `values` where `known` (broadcast, bool); 0 where nothing is. Unknown values may be NaN."""
+    known = known.expand_as(values)
+    return torch.where(known, values, 0.0).sum() / known.sum().clamp_min(1)
+
+
+def source_weights(openpose_weight: float = 0.0, gt_weight: float = 1.0) -> Tensor:
+    """(49,) weights of the keypoints of `spin49`: 25 detected by OpenPose, then 24 annotated (SPIN's defaults)."""
+    return torch.tensor([openpose_weight] * len(OPENPOSE25) + [gt_weight] * len(SPIN24))
+
+
+def l1_reprojection(projected: Tensor, keypoints: Tensor, confidence: Tensor) -> Tensor:
+    """Σ w |x − x̂| / #{w > 0} over the coordinates of visible keypoints.
+
+    Args:
+        projected, keypoints: (B, K, 2) in the crop's [-1, 1].
+        confidence: (B, K), 0 for invisible; for mixed sources times `source_weights`.
+    """
+    weight = confidence[..., None]
+    return _mean_where(weight * (projected - keypoints).abs(), weight > 0)
+
+
+def squared_joints_3d(
+    predicted: Tensor, joints: Tensor, confidence: Tensor, names: str | Sequence[str] = "lsp14"
+) -> Tensor:
+    """½ Σ w ‖(X − X_pelvis) − (X̂ − X̂_pelvis)‖² / #{w > 0}, the pelvis the middle of the set's two hips.
+
+    Args:
+        predicted, joints: (B, N, 3) metres. confidence: (B, N), 0 for unknown joints.
+        names: the N names, or a set's name. People with an unknown hip do not count.
+    """
+    hips = hips_of(resolve_set(names))
+    weight = (confidence * (confidence[:, hips] > 0).all(1, keepdim=True))[..., None]
+    joints = torch.where(weight > 0, joints, 0.0)
+    centred = predicted - predicted[:, hips].mean(1, keepdim=True)
+    return 0.5 * _mean_where(weight * (centred - (joints - joints[:, hips].mean(1, keepdim=True))).square(), weight > 0)
+
+
+def hips_of(names: Sequence[str]) -> list[int]:
+    """Where the two hips stand, whichever definition of them the set has.
+
+    Raises:
+        ValueError: the set lacks one.
+    """
+    hips = [find_part(names, side) for side in ("left_hip", "right_hip")]
+    if None in hips:
+        raise ValueError(
+            f"3D joints are aligned by the middle of the hips, but there are not both among {', '.join(names)}. Use a "
+            "set with hips, such as lsp14."
+        )
+    return hips
+
+
+def squared_rotations(predicted: BodyParams, target: BodyParams, known: Tensor) -> Tensor:
+    """mean ‖R − R̂‖² over the 24·9 numbers of the people that are known (B,), the global orientation included."""
+    difference = (predicted.rotations - target.rotations.to(predicted.transl)).square()
+    return _mean_where(difference, known.bool()[:, None, None, None])
+
+
+def squared_betas(predicted: BodyParams, target: BodyParams, known: Tensor) -> Tensor:
+    """mean ‖β − β̂‖² over the people that are known (B,)."""
+    return _mean_where((predicted.betas - target.betas.to(predicted.betas)).square(), known.bool()[:, None])
+
+
+def squared_smpl(predicted: BodyParams, target: BodyParams, known: Tensor) -> Tensor:
+    """½ mean ‖[R, β] − [R̂, β̂]‖² over 226 numbers (SMPL) of the people that are known (B,)."""
+    rotations, betas = predicted.rotations[0].numel(), predicted.betas.shape[1]
+    total = rotations * squared_rotations(predicted, target, known) + betas * squared_betas(predicted, target, known)
+    return 0.5 * total / (rotations + betas)
+
+
+def positive_scale(weak_camera: Tensor) -> Tensor:
+    """mean exp(−10 s)²: negligible at s ≈ 1, a wall at s < 0 (SPIN)."""
+    return (-10 * weak_camera[:, 0]).exp().square().mean()
+
+
+def adversarial_encoder(scores: Tensor) -> Tensor:
+    """mean Σ_i (D_i(Θ̂) − 1)²: the encoder wants its people taken for real. scores (N, 25)."""
+    return (scores - 1).square().sum(-1).mean()
+
+
+def adversarial_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """mean Σ_i (D_i(Θ) − 1)² + mean Σ_i D_i(Θ̂)². real, fake (N, 25): real people as 1, the encoder's as 0."""
+    return (real - 1).square().sum(-1).mean() + fake.square().sum(-1).mean()
+
+
+def every_iteration(regressions: Sequence[Regression]) -> BodyParams:
+    """The people of all iterations as one batch (3B): what the discriminators see."""
+    return BodyParams.cat([regression.params for regression in regressions])
+
+
+def discriminator_loss(
+    discriminator: FactorizedDiscriminator, real: BodyParams, regressions: Sequence[Regression]
+) -> Tensor:
+    """L(D); its gradient stops at the regressions.
+
+    Args:
+        real: people from motion, as many as the fakes of all iterations together, so that neither side outweighs.
+    Raises:
+        ValueError: another number of real people.
+    """
+    fake = every_iteration(regressions).map(Tensor.detach)
+    if len(real) != len(fake):
+        raise ValueError(
+            f"The discriminators take as many real people as fakes: {len(fake)} ({len(regressions)} iterations of "
+            f"{len(regressions[0])} people), but {len(real)} came."
+        )
+    return adversarial_discriminator(
+        discriminator(real.body_pose, real.betas), discriminator(fake.body_pose, fake.betas)
+    )
+
+
+def encoder_losses(
+    regressions: Sequence[Regression],
+    points: Tensor,
+    joints: Tensor,
+    targets: Targets,
+    joint_names: str | Sequence[str] = "lsp14",
+    weights: LossWeights | None = None,
+    discriminator: FactorizedDiscriminator | None = None,
+) -> dict[str, Tensor]:
+    """Every term of L times its weight, by name; their sum is what the encoder and regressor are trained with.
+
+    Args:
+        regressions: every iteration.
+        points: (B, K, 3) metres, the targets' 2D keypoints on the LAST iteration's body. joints: (B, N, 3) metres, the
+            targets' 3D joints on it; `joint_names` their names.
+        discriminator: None for training without. Its own parameters get gradients too: set them to zero before its
+            own step.
+    """
+    weights = weights or LossWeights()
+    last = regressions[-1]
+    projected = weak_project(points, last.weak_camera)
+    losses = {"reprojection": weights.reprojection * l1_reprojection(projected, targets.keypoints, targets.confidence)}
+    if weights.paired:
+        squared = squared_joints_3d(joints, targets.joints, targets.joint_confidence, joint_names)
+        losses["joints_3d"] = weights.joints_3d * squared
+        losses["smpl"] = weights.smpl * squared_smpl(last.params, targets.params, targets.has_params)
+    if discriminator is not None:
+        fakes = every_iteration(regressions)
+        losses["adversarial"] = weights.adversarial * adversarial_encoder(discriminator(fakes.body_pose, fakes.betas))
+    if weights.positive_scale:
+        losses["positive_scale"] = weights.positive_scale * positive_scale(last.weak_camera)
+    return losses
