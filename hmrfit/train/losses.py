@@ -39,7 +39,7 @@ class LossWeights:
 
 @dataclass(frozen=True)
 class Targets(TensorRecord):
-    """What is known of B people. Where something is unknown its confidence or flag is 0 and its numbers are not read."""
+    """What is known of B people. What is unknown has the confidence or flag 0; its numbers are not read, NaN or not."""
 
     keypoints: Tensor  # (B, K, 2) in the crop's [-1, 1]
     confidence: Tensor  # (B, K), already times the weights of its sources
@@ -49,10 +49,14 @@ class Targets(TensorRecord):
     has_params: Tensor  # (B,) bool
 
 
-def _mean_where(values: Tensor, known: Tensor) -> Tensor:
-    """Mean of `values` where `known` (broadcast, bool); 0 where nothing is. Unknown values may be NaN."""
-    known = known.expand_as(values)
-    return torch.where(known, values, 0.0).sum() / known.sum().clamp_min(1)
+def _difference(predicted: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """predicted − target where known, else 0 (with the gradient 0, whatever the target holds there)."""
+    return torch.where(known, predicted - target, 0.0)
+
+
+def _mean_of(values: Tensor, known: Tensor) -> Tensor:
+    """Σ values / how many are known; values are 0 where they are not. 0 where nothing is."""
+    return values.sum() / known.expand_as(values).sum().clamp_min(1)
 
 
 def source_weights(openpose_weight: float = 0.0, gt_weight: float = 1.0) -> Tensor:
@@ -68,7 +72,7 @@ def l1_reprojection(projected: Tensor, keypoints: Tensor, confidence: Tensor) ->
         confidence: (B, K), 0 for invisible; for mixed sources times `source_weights`.
     """
     weight = confidence[..., None]
-    return _mean_where(weight * (projected - keypoints).abs(), weight > 0)
+    return _mean_of(weight * _difference(projected, keypoints, weight > 0).abs(), weight > 0)
 
 
 def squared_joints_3d(
@@ -82,9 +86,9 @@ def squared_joints_3d(
     """
     hips = hips_of(resolve_set(names))
     weight = (confidence * (confidence[:, hips] > 0).all(1, keepdim=True))[..., None]
-    joints = torch.where(weight > 0, joints, 0.0)
     centred = predicted - predicted[:, hips].mean(1, keepdim=True)
-    return 0.5 * _mean_where(weight * (centred - (joints - joints[:, hips].mean(1, keepdim=True))).square(), weight > 0)
+    difference = _difference(centred, joints - joints[:, hips].mean(1, keepdim=True), weight > 0)
+    return 0.5 * _mean_of(weight * difference.square(), weight > 0)
 
 
 def hips_of(names: Sequence[str]) -> list[int]:
@@ -104,13 +108,14 @@ def hips_of(names: Sequence[str]) -> list[int]:
 
 def squared_rotations(predicted: BodyParams, target: BodyParams, known: Tensor) -> Tensor:
     """mean ‖R − R̂‖² over the 24·9 numbers of the people that are known (B,), the global orientation included."""
-    difference = (predicted.rotations - target.rotations.to(predicted.transl)).square()
-    return _mean_where(difference, known.bool()[:, None, None, None])
+    known = known.bool()[:, None, None, None]
+    return _mean_of(_difference(predicted.rotations, target.rotations, known).square(), known)
 
 
 def squared_betas(predicted: BodyParams, target: BodyParams, known: Tensor) -> Tensor:
     """mean ‖β − β̂‖² over the people that are known (B,)."""
-    return _mean_where((predicted.betas - target.betas.to(predicted.betas)).square(), known.bool()[:, None])
+    known = known.bool()[:, None]
+    return _mean_of(_difference(predicted.betas, target.betas, known).square(), known)
 
 
 def squared_smpl(predicted: BodyParams, target: BodyParams, known: Tensor) -> Tensor:
