@@ -105,8 +105,8 @@ def corrupt(clean: Keypoints, how: Corruption, generator: torch.Generator) -> Ke
     cut = torch.quantile(along, 0.5, dim=1) + uniform(0, 0.35, B, generator) * box
     behind = (along > cut[:, None]) & (uniform(0, 1, B, generator) < how.occluder)[:, None]
     hidden = hidden | behind
-    fourth = draw.masked_fill(behind, -1).sort(1, descending=True).values[:, 3]
-    seen = ~hidden | (draw >= fourth[:, None])
+    luck = draw.masked_fill(behind, -1)  # the luckiest that no occluder hides stay
+    seen = ~hidden | (luck >= luck.sort(1, descending=True).values[:, 3:4])
     return Keypoints(torch.where(seen[..., None], xy, 0.0), clean.confidence * seen, clean.names)
 
 
