@@ -1,0 +1,143 @@
+"""hmrfit demo: a scene whose truth is known, photographed, fitted from noisy keypoints, and compared with the truth."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from hmrfit.api import fit
+from hmrfit.body.smpl import SmplBody
+from hmrfit.build import load_body
+from hmrfit.camera import Camera, focal_from_35mm
+from hmrfit.data.people import Corruption, corrupt
+from hmrfit.data.scene import Scene, render_scene
+from hmrfit.evaluate.metrics import mpjpe, pa_mpjpe
+from hmrfit.fitting.start import UPRIGHT
+from hmrfit.image import write_image
+from hmrfit.keypoints import COCO17, COMMON14
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.render.overlay import side_by_side
+from hmrfit.render.page import write_page
+from hmrfit.result import FitResult
+from hmrfit.types import BodyParams, Keypoints
+
+POSE = {
+    "left_hip": ("x -32", "z 6"), "left_knee": ("x 22",), "left_ankle": ("x 9", "z -5"),
+    "right_hip": ("x 18", "z -5"), "right_knee": ("x 20",), "right_ankle": ("x -10",), "right_foot": ("x -24",),
+    "spine1": ("y 6", "x 3"), "spine2": ("y 6",), "spine3": ("y 4", "x -3"),
+    "neck": ("y -10",), "head": ("y -10", "x 4"),
+    "left_shoulder": ("y 12", "z -58", "x 10"), "left_elbow": ("y -48",),
+    "right_collar": ("z -10",), "right_shoulder": ("y 18", "z -22", "x -85"), "right_elbow": ("y 62",),
+}  # fmt: skip
+"""Striding, the right arm raised in greeting: turns about the joint's own axes, degrees, the last one first."""
+
+HEADING = 28.0
+"""Degrees by which the person faces past the camera."""
+LENS_MM = 32.0
+"""35 mm equivalent; the fit is not told."""
+NOISE = 0.015
+"""Standard deviation of the keypoints, a share of the person's box."""
+TILT = 7.0
+"""Degrees by which the camera looks down."""
+SHAPE = (0.6, -0.5, 0.4)
+FILL = 0.78
+"""Share of the picture's height that the person fills."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the fit does not see."""
+
+    params: BodyParams
+    camera: Camera
+    up: Tensor  # (3,)
+    clean: Keypoints
+
+
+def demo_command(out: str = "out/demo", seed: int = 0, height: int = 1080) -> int:
+    """Renders, fits, compares, writes; prints what it found and where it lies."""
+    began = time.perf_counter()
+    folder, body = Path(out), load_body("free_body")
+    generator = torch.Generator().manual_seed(seed)
+    truth = make_truth(body, height)
+    scene = render_scene(truth.params, body, truth.camera, generator, up=truth.up)
+    write_image(folder / "photo.png", scene.image)
+    keypoints = corrupt(truth.clean, Corruption(noise=NOISE, missing=0.0), generator)
+    points = torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1).numpy()
+    result = fit(scene.image, points, keypoint_set="coco17")
+    result.image_path = (folder / "photo.png").resolve()
+    text = compared(result, truth, body)
+    write_all(result, scene, folder, text)
+    print(text)
+    print(f"{time.perf_counter() - began:.0f} s. Look at {folder / 'index.html'}; beside it: {', '.join(sorted(p.name for p in folder.iterdir()))}")  # fmt: skip  # noqa: E501
+    return 0
+
+
+def make_truth(body: SmplBody, height: int) -> Truth:
+    """The person, the camera, and where the person stands in its picture."""
+    eye = torch.eye(3, dtype=torch.float64)
+    pose = torch.stack([_turns(POSE.get(name, ())) for name in body.joint_names[1:]])
+    tilt, turn = (rotvec_to_matrix(torch.deg2rad(eye[i] * a)) for i, a in ((0, TILT), (1, HEADING)))
+    orient = tilt @ torch.tensor(UPRIGHT, dtype=torch.float64) @ turn
+    betas = torch.zeros(1, body.shape_count, dtype=torch.float64)
+    betas[0, : len(SHAPE)] = torch.tensor(SHAPE)
+    params = BodyParams(orient[None], pose[None], betas, torch.zeros(1, 3, dtype=torch.float64))
+    width = height * 4 // 3
+    camera = Camera.from_size(width, height, focal_from_35mm(LENS_MM, width, height))
+    params = _placed(params, body, camera)
+    points = body.points(COCO17).pose(params).points
+    clean = Keypoints(camera.project(points), torch.ones(1, len(COCO17), dtype=torch.float64), COCO17)
+    return Truth(params, camera, tilt @ torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64), clean)
+
+
+def _turns(turns: tuple[str, ...]) -> Tensor:
+    """("y 12", "z -58") -> the rotation matrix of their product."""
+    matrix = torch.eye(3, dtype=torch.float64)
+    for turn in turns:
+        axis, degrees = turn.split()
+        matrix = matrix @ rotvec_to_matrix(
+            torch.deg2rad(float(degrees) * torch.eye(3, dtype=torch.float64)["xyz".index(axis)])
+        )
+    return matrix
+
+
+def _placed(params: BodyParams, body: SmplBody, camera: Camera) -> BodyParams:
+    """Moved so that the mesh fills FILL of the picture's height, a little right of its middle."""
+    vertices = body(params).vertices[0]
+    low, high = vertices.aminmax(dim=0)
+    depth = camera.focal[0, 1] * (high - low)[1] / (FILL * camera.size[0, 1])
+    aside = torch.stack([0.12 * depth, 0.02 * depth, depth])
+    return BodyParams(params.global_orient, params.body_pose, params.betas, (aside - (low + high) / 2)[None])
+
+
+def compared(result: FitResult, truth: Truth, body: SmplBody) -> str:
+    """The errors against the truth, in words."""
+    index = [body.joint_names.index(name) for name in COMMON14]
+    found, true = torch.from_numpy(result.joints), body(truth.params).joints
+    aligned = 1000 * pa_mpjpe(found[:, index], true[:, index]).item()
+    plain = 1000 * mpjpe(found[:, index], true[:, index], found[:, 0], true[:, 0]).item()
+    off = (result.projected.xy - truth.clean.xy).norm(dim=-1).mean() / truth.clean.box_size()[0]
+    return (
+        f"Against the truth, mean over 14 joints: {aligned:.0f} mm after alignment (PA-MPJPE), {plain:.0f} mm with the "
+        f"pelvis in place (MPJPE). Keypoints: given with {100 * NOISE:.1f} % noise of the person's box, fitted to "
+        f"{100 * result.reprojection_error[0]:.1f} %, and {100 * off:.1f} % from where they truly are. "
+        f"Focal length assumed {result.camera.focal[0, 0]:.0f} px, truly {truth.camera.focal[0, 0]:.0f} px."
+    )
+
+
+def write_all(result: FitResult, scene: Scene, folder: Path, text: str) -> None:
+    """Everything but the photograph."""
+    overlay, around = result.overlay(), result.turntable(8)
+    write_image(folder / "overlay.png", overlay)
+    write_image(folder / "turntable.png", side_by_side(around))
+    for suffix in ("glb", "obj"):
+        result.mesh(folder / f"mesh.{suffix}")
+    result.save(folder / "result.npz")
+    pictures = {
+        "a scene that was rendered, not photographed": scene.image,
+        "the fit: over the picture, from the right, from behind": overlay,
+        "from all around": side_by_side(around),
+    }
+    write_page(folder / "index.html", [result.entry(pictures)], "hmrfit demo", text)
