@@ -110,7 +110,8 @@ def finite_difference_jacobian(term: Term, e: Evaluation, step: float = STEP) ->
     def moved(column: int, by: float) -> Tensor:
         delta = e.state.params.transl.new_zeros(e.layout.columns)
         delta[column] = by
-        return term.residuals(Evaluation(e.body, e.state.retract(delta, e.body.parents), e.observation))
+        state = e.state.retract(delta, e.body.parents, e.layout)
+        return term.residuals(Evaluation(e.body, state, e.observation, e.layout))
 
     return torch.stack([(moved(i, step) - moved(i, -step)) / (2 * step) for i in range(e.layout.columns)], -1)
 
@@ -153,7 +154,7 @@ def _check_separate(term: Term, e: Evaluation, r: Tensor) -> None:
     """Another order of people gives the same residuals in that order, and each person alone the same as in company."""
     B, bound = len(e.state), TOLERANCE * max(1.0, r.abs().max().item())
     for index, what in [(torch.arange(B).flip(0), "in another order"), *((torch.tensor([i]), "alone") for i in range(B))]:  # noqa: E501 # fmt: skip
-        again = term.residuals(Evaluation(e.body, e.state[index], e.observation[index]))
+        again = term.residuals(Evaluation(e.body, e.state[index], e.observation[index], e.layout))
         if again.shape != r[index].shape or not (again - r[index]).abs().max() <= bound:
             raise ValueError(f"Term '{term.name}' gives a person other residuals {what}: people must not depend on who else is in the batch. Look for a mean, a sum, a maximum or a fixed index over dimension 0.")  # fmt: skip  # noqa: E501
 

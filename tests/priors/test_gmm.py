@@ -108,6 +108,20 @@ def test_mean_poses_come_most_frequent_first(parts):
     assert torch.equal(gmm.mean_poses(), means[[1, 0, 2]])
 
 
+def test_a_marginal_is_the_least_energy_over_the_other_coordinates(gmm, theta):
+    """And `fill` puts them there."""
+    columns, rest = torch.tensor([0, 2, 3]), torch.tensor([1, 4, 5])
+    filled = gmm.fill(theta, columns)
+    assert torch.equal(filled[:, columns], theta[:, columns])
+    least = gmm.energy(filled)
+    np.testing.assert_allclose(gmm.marginal(columns).energy(theta[:, columns]), least, atol=1e-11)
+    for _ in range(100):
+        other = filled.clone()
+        other[:, rest] += torch.randn(len(theta), 3, dtype=torch.float64)
+        assert (gmm.energy(other) >= least).all()
+    assert torch.equal(gmm.fill(theta, torch.arange(D)), theta)
+
+
 @pytest.fixture
 def saved(parts, tmp_path):
     def save(**changed):

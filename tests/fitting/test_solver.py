@@ -1,0 +1,211 @@
+"""The batched Levenberg-Marquardt: known answers, scipy's, and that nobody notices anybody."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import least_squares
+from torch import Tensor
+
+from hmrfit.fitting.solver import STATUS, Linear, Options, Solution, choose, damped_step, solve
+from hmrfit.types import TensorRecord
+
+THOROUGH = Options(max_steps=300, ftol=1e-14, gtol=1e-12)
+
+
+@dataclass(frozen=True)
+class Point(TensorRecord):
+    """x (B, P) and each sample's own data (B, ...)."""
+
+    x: Tensor
+
+
+class Residuals:
+    """A problem from residuals r(x (P,), data (...)) -> (M,) of one sample."""
+
+    def __init__(self, fn, data: Tensor) -> None:
+        self.fn, self.data = fn, data
+
+    def linearize(self, point: Point) -> Linear:
+        r = torch.func.vmap(self.fn)(point.x, self.data)
+        J = torch.func.vmap(torch.func.jacfwd(self.fn))(point.x, self.data)
+        return Linear(0.5 * r.square().sum(-1), (r[:, None] @ J).squeeze(1), J.mT @ J)
+
+    def retract(self, point: Point, delta: Tensor) -> Point:
+        return Point(point.x + delta)
+
+    def select(self, index: Tensor) -> "Residuals":
+        return Residuals(self.fn, self.data[index])
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def linear(x: Tensor, data: Tensor) -> Tensor:
+    return data[:, :-1] @ x - data[:, -1]
+
+
+def rosenbrock(x: Tensor, data: Tensor) -> Tensor:
+    return torch.stack([10 * (x[1] - x[0] ** 2), 1 - x[0]])
+
+
+def curves(x: Tensor, data: Tensor) -> Tensor:
+    """A sum of two exponentials through 12 noisy points."""
+    t = torch.linspace(0, 3, 12, dtype=torch.float64)
+    return x[0] * torch.exp(-x[1] * t) + x[2] * torch.exp(-x[3] * t) - data
+
+
+def noisy_curves(count: int) -> Tensor:
+    t = torch.linspace(0, 3, 12, dtype=torch.float64)
+    return 2 * torch.exp(-0.5 * t) + torch.exp(-3 * t) + 0.05 * draw(count, 12)
+
+
+START = torch.tensor([1.0, 0.3, 0.5, 2.0]).double()
+
+
+def solve_from(fn, data: Tensor, x: Tensor, options: Options = THOROUGH) -> Solution:
+    return solve(Residuals(fn, data), Point(x), options)
+
+
+def test_linear_least_squares_in_one_step():
+    data = draw(5, 8, 4)
+    solution = solve_from(linear, data, draw(5, 3), Options(max_steps=1, damping=1e-9))
+    expected = torch.linalg.lstsq(data[..., :3], data[..., 3:]).solution.squeeze(-1)
+    torch.testing.assert_close(solution.x.x, expected, rtol=0, atol=1e-6)  # the damping's share of the step
+    assert (solution.steps == 1).all()
+
+
+def test_linear_problems_end_with_no_gradient():
+    data = draw(5, 8, 4)
+    solution = solve_from(linear, data, draw(5, 3))
+    expected = torch.linalg.lstsq(data[..., :3], data[..., 3:]).solution.squeeze(-1)
+    torch.testing.assert_close(solution.x.x, expected, rtol=0, atol=1e-10)
+    assert set(solution.status.tolist()) <= {1, 2} and solution.steps.max() < 12
+
+
+def test_rosenbrock():
+    x = torch.tensor([[-1.2, 1.0], [0.0, 0.0], [3.0, -2.0], [1.0, 1.0]]).double()
+    solution = solve_from(rosenbrock, torch.zeros(4, 1), x)
+    torch.testing.assert_close(solution.x.x, torch.ones(4, 2).double(), rtol=0, atol=1e-8)
+    assert solution.cost.max() < 1e-16
+    assert solution.steps[3] == 0 and solution.status[3] == 2  # it was there already
+
+
+def test_scipy_finds_the_same_minima():
+    data = noisy_curves(20)
+    solution = solve_from(curves, data, START.expand(20, 4))
+    for b in range(20):
+        one = lambda x, b=b: curves(torch.as_tensor(x), data[b]).numpy()  # noqa: E731
+        best = least_squares(one, START.numpy(), method="lm", xtol=1e-14, ftol=1e-14, gtol=1e-14)
+        assert solution.cost[b].item() <= best.cost * (1 + 1e-9)
+        np.testing.assert_allclose(solution.x.x[b], best.x, atol=1e-4)  # cost is flat to 1e-16 within its root
+
+
+def test_alone_in_company_and_beside_a_nan():
+    """Damping, acceptance and stop are each sample's own."""
+    data, x = noisy_curves(6), START.expand(6, 4).clone()
+    x[2] += torch.tensor([5.0, 0.0, -3.0, 4.0])  # a slow one
+    together = solve_from(curves, data, x)
+    sick = data.clone()
+    sick[1, 3] = torch.nan
+    beside = solve_from(curves, sick, x)
+    for b in range(6):
+        alone = solve_from(curves, data[b : b + 1], x[b : b + 1])
+        # 1e-9: matrix products of other batch sizes round differently, 1e-16 a step, through flat valleys
+        torch.testing.assert_close(alone.x.x[0], together.x.x[b], rtol=0, atol=1e-9)
+        if b != 1:
+            torch.testing.assert_close(beside.x.x[b], together.x.x[b], rtol=0, atol=1e-9)
+            assert beside.status[b] == together.status[b] and beside.steps[b] == together.steps[b]
+    assert len(set(together.steps.tolist())) > 1  # they did leave at different times
+
+
+def test_the_cost_never_rises():
+    data, x = noisy_curves(10), START + draw(10, 4)
+    costs = [solve_from(curves, data, x, Options(max_steps=n, ftol=0, gtol=0)).cost for n in range(12)]
+    assert all((after <= before).all() for before, after in pairwise(costs))
+    assert (costs[-1] < costs[0]).all()
+
+
+def test_the_cost_is_that_of_the_point():
+    data, x = noisy_curves(10), START + draw(10, 4)
+    for steps in (0, 1, 5, 100):
+        solution = solve_from(curves, data, x, Options(max_steps=steps))
+        expected = 0.5 * torch.func.vmap(curves)(solution.x.x, data).square().sum(-1)
+        torch.testing.assert_close(solution.cost, expected)
+
+
+def cliff(x: Tensor, data: Tensor) -> Tensor:
+    """Minimum 0 at 3, but not finite beyond `data`."""
+    return torch.where(x < data, x - 3, torch.nan)
+
+
+def test_who_goes_wrong_ends_at_the_best_place():
+    """The full step lands on NaN: it is rejected, shorter ones are taken, and the end is finite and better."""
+    data = torch.tensor([[2.0], [10.0], [-5.0]]).double()
+    solution = solve_from(cliff, data, torch.zeros(3, 1).double(), Options(max_steps=100))
+    assert 0 < solution.x.x[0, 0] < 2 and solution.cost[0] < 4.5
+    assert solution.x.x[1, 0].item() == pytest.approx(3)
+    assert solution.x.x[2, 0] == 0 and solution.cost[2].isnan() and solution.status[2] == 4
+
+
+def test_a_sample_whose_hessian_is_not_finite_keeps_its_start():
+    def spike(x: Tensor, data: Tensor) -> Tensor:
+        return (x - data).abs().sqrt()  # derivative 1/0 at x = data
+
+    solution = solve_from(spike, torch.tensor([[1.0]]).double(), torch.tensor([[1.0]]).double())
+    assert solution.x.x.isfinite().all() and solution.cost.item() == 0
+
+
+@pytest.mark.parametrize(
+    ("fn", "start", "options", "status"),
+    [
+        (rosenbrock, [-1.2, 1.0], Options(max_steps=2), 0),
+        (curves, START.tolist(), Options(max_steps=300, ftol=1e-3, gtol=0.0), 1),
+        (rosenbrock, [1.0, 1.0], Options(), 2),
+        (lambda x, data: torch.where(x == 0, x + 1, x + 2), [0.0], Options(max_steps=300), 3),
+        (lambda x, data: x / 0, [0.0], Options(), 4),
+    ],
+    ids=STATUS,
+)
+def test_every_status(fn, start, options, status):
+    data = noisy_curves(1)
+    solution = solve_from(fn, data, torch.tensor([start]).double(), options)
+    assert solution.status.tolist() == [status]
+    assert len(STATUS[status]) > 20 and STATUS[status].endswith(".")
+
+
+def test_columns_that_nothing_depends_on_stay():
+    fn = lambda x, data: x[:2] - data  # noqa: E731
+    solution = solve_from(fn, draw(4, 2), torch.full((4, 3), 7.0).double())
+    assert solution.x.x[:, 2].tolist() == [7.0] * 4 and solution.cost.max() < 1e-12
+
+
+def test_no_steps_and_nobody():
+    x = draw(3, 2)
+    solution = solve_from(rosenbrock, torch.zeros(3, 1), x, Options(max_steps=0))
+    assert torch.equal(solution.x.x, x) and solution.status.tolist() == [0, 0, 0]
+
+
+def test_the_predicted_fall_is_the_models():
+    """Without damping it is what the quadratic model falls by, half of g^T H^-1 g."""
+    data, x = draw(4, 8, 4), draw(4, 3)
+    problem = Residuals(linear, data)
+    at = problem.linearize(Point(x))
+    delta, predicted = damped_step(at, torch.full((4,), 1e-12).double())
+    fall = at.cost - problem.linearize(Point(x + delta)).cost
+    torch.testing.assert_close(predicted, fall, rtol=1e-6, atol=0)  # the floor under the diagonal is 1e-9 of it
+
+
+def test_choose_takes_each_samples_own():
+    a, b = Point(torch.zeros(3, 2)), Point(torch.ones(3, 2))
+    assert choose(torch.tensor([True, False, True]), a, b).x[:, 0].tolist() == [0, 1, 0]
+
+
+def test_the_start_is_not_changed():
+    x = START.expand(3, 4).clone()
+    before = x.clone()
+    solve_from(curves, noisy_curves(3), x)
+    assert torch.equal(x, before)
