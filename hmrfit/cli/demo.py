@@ -56,7 +56,7 @@ class Truth:
     clean: Keypoints
 
 
-def demo_command(out: str = "out/demo", seed: int = 0, height: int = 1080) -> int:
+def demo_command(out: str = "out/demo", seed: int = 4, height: int = 1080) -> int:
     """Renders, fits, compares, writes; prints what it found and where it lies."""
     began = time.perf_counter()
     folder, body = Path(out), load_body("free_body")

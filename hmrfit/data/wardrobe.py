@@ -79,7 +79,9 @@ class Tailor:
         for mask, paint in ((trousers, outfit.trousers), (shirt, outfit.shirt), (hair, outfit.hair)):
             color[mask] = rest.new_tensor(paint)
         if outfit.stripes:
-            color[shirt & (torch.remainder(y, 0.07) < 0.025)] = rest.new_tensor((0.93, 0.92, 0.88))
+            sleeve = x.abs() > abs(self.at["left_shoulder"][0]) + 0.04
+            along = torch.where(sleeve, x.abs(), y)
+            color[shirt & (torch.remainder(along, 0.07) < 0.025)] = rest.new_tensor((0.93, 0.92, 0.88))
         color[trousers & (y > self._waist - 0.03)] = rest.new_tensor((0.14, 0.09, 0.06))  # a belt
         cloth = shirt | trousers
         weave = texture(noise, 250 * x + 500, 250 * y + 500)
