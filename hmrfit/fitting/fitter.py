@@ -137,7 +137,7 @@ class Fitter:
             order = solution.cost.nan_to_num(torch.inf).reshape(B, count).argsort(dim=1, stable=True)
             count = min(keep, count)
             rows = (order[:, :count] + torch.arange(B)[:, None] * order.shape[1]).flatten()
-            state, cost, status = solution.x[rows], solution.cost[rows], solution.status[rows]
+            state, cost, status = problem.fill(solution.x)[rows], solution.cost[rows], solution.status[rows]
             steps = (steps + solution.steps)[rows]
         best = torch.arange(B) * count
         problem = StageProblem(body, observation, self.terms, self.schedule.rounds[-1][0])

@@ -1,15 +1,16 @@
 """A stage of the fit as a problem for the solver: which groups move, which terms count, and how much."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.solver import Linear, Options
 from hmrfit.fitting.state import GROUPS, Evaluation, Layout, Observation, State
-from hmrfit.fitting.terms import NormalEquations, Term
+from hmrfit.fitting.terms import NormalEquations, PosePrior, Term
 from hmrfit.ops.check import did_you_mean
+from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 
 
 @dataclass(frozen=True)
@@ -30,21 +31,32 @@ class StageProblem:
             if name not in terms:
                 raise ValueError(f"Unknown term '{name}' in a stage.{did_you_mean(name, terms)}")
         self.terms = terms
-        layout = Layout(len(body.parents), body.joint_shapes.shape[-1])
-        self.columns = layout.columns
-        self.free = layout.free_columns(stage.free)
+        few = all(terms[name].points_only for name, weight in stage.weights.items() if weight)
+        joints = [j for j in body.seen_joints().tolist() if j > 0] if few else None
+        self.layout = Layout(stage.free, len(body.parents), body.joint_shapes.shape[-1], joints)
 
     def linearize(self, state: State) -> Linear:
         """Cost, gradient and Hessian of the free columns."""
-        e = Evaluation(self.body, state, self.observation)
+        e = Evaluation(self.body, state, self.observation, self.layout)
         sums = NormalEquations(e)
         for name, weight in self.stage.weights.items():
             if weight:
                 self.terms[name].add(e, sums, weight)
-        cost, gradient, hessian = sums.finish(e)
-        if len(self.free) < self.columns:
-            gradient, hessian = gradient[:, self.free], hessian[:, self.free][:, :, self.free]
-        return Linear(cost, gradient, hessian)
+        return Linear(*sums.finish(e))
+
+    def fill(self, state: State) -> State:
+        """The joints that the stage left out, at their likeliest values given the others."""
+        prior = next(
+            (t for name, t in self.terms.items() if isinstance(t, PosePrior) and self.stage.weights.get(name)), None
+        )
+        if prior is None or len(self.layout.body_joints) in (0, self.layout.joint_count - 1):
+            return state
+        theta = matrix_to_rotvec(state.params.body_pose).flatten(1)
+        theta = prior.gmm.fill(theta, self.layout.theta_columns())
+        pose = state.params.body_pose.clone()
+        left = [j - 1 for j in range(1, self.layout.joint_count) if j not in self.layout.body_joints]
+        pose[:, left] = rotvec_to_matrix(theta.unflatten(1, (-1, 3))[:, left])
+        return replace(state, params=replace(state.params, body_pose=pose))
 
     def term_costs(self, state: State) -> dict[str, Tensor]:
         """name -> weighted cost (B,) of every term of the stage."""
@@ -56,11 +68,7 @@ class StageProblem:
 
     def retract(self, state: State, delta: Tensor) -> State:
         """Move the free columns."""
-        if len(self.free) < self.columns:
-            full = delta.new_zeros(len(delta), self.columns)
-            full[:, self.free] = delta
-            delta = full
-        return state.retract(delta, self.body.parents)
+        return state.retract(delta, self.body.parents, self.layout)
 
     def select(self, index: Tensor) -> "StageProblem":
         """The problem of some of the people."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.camera import Camera
+from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.rotation import matrix_to_rotvec, right_jacobian_inverse, rotvec_to_matrix
 from hmrfit.ops.skinning import world_rotations
 from hmrfit.types import BodyOutput, BodyParams, Keypoints, TensorRecord
@@ -24,33 +25,46 @@ from hmrfit.types import BodyOutput, BodyParams, Keypoints, TensorRecord
 GROUPS = ("transl", "global_orient", "body_pose", "betas")
 
 
-@dataclass(frozen=True)
 class Layout:
-    """Which columns belong to which group, for a body of J joints and S betas."""
+    """Which columns a stage has: only those of its free groups, in the order above; of body_pose only some joints.
 
-    joint_count: int
-    shape_count: int
+    Args:
+        free: the groups that move.
+        joint_count, shape_count: of the body.
+        joints: indices of the body joints (1 .. J-1, ascending) that move with body_pose; all by default.
+    """
 
-    @property
-    def columns(self) -> int:
-        """P."""
-        return 3 + 3 * self.joint_count + self.shape_count
+    def __init__(
+        self, free: Sequence[str], joint_count: int, shape_count: int, joints: Sequence[int] | None = None
+    ) -> None:
+        for group in free:
+            if group not in GROUPS:
+                raise ValueError(f"Unknown group of parameters '{group}'.{did_you_mean(group, GROUPS)}")
+        self.joint_count = joint_count
+        self.body_joints = tuple(range(1, joint_count) if joints is None else joints) if "body_pose" in free else ()
+        sizes = {"transl": 3, "global_orient": 3, "body_pose": 3 * len(self.body_joints), "betas": shape_count}
+        self.slices: dict[str, slice] = {}
+        self.columns = 0
+        for group in GROUPS:
+            width = sizes[group] if group in free else 0
+            self.slices[group] = slice(self.columns, self.columns + width)
+            self.columns += width
+        root = (0,) if "global_orient" in free else ()
+        self.turning = torch.tensor((*root, *self.body_joints), dtype=torch.int64)  # joints whose rotations move
+
+    @classmethod
+    def everything(cls, body: PointBody) -> "Layout":
+        """All groups and joints free."""
+        return cls(GROUPS, len(body.parents), body.joint_shapes.shape[-1])
 
     def slice(self, group: str) -> slice:
-        """The columns of one group. Raises ValueError for a name that is none."""
-        J = self.joint_count
-        edges = (0, 3, 6, 3 + 3 * J, self.columns)
-        if group not in GROUPS:
-            raise ValueError(f"Unknown group of parameters '{group}'. Expected some of: {', '.join(GROUPS)}.")
-        i = GROUPS.index(group)
-        return slice(edges[i], edges[i + 1])
+        """The columns of one group, empty where it does not move."""
+        return self.slices[group]
 
-    def free_columns(self, free: Sequence[str]) -> Tensor:
-        """Indices of the columns of these groups, ascending."""
-        chosen = torch.zeros(self.columns, dtype=torch.bool)
-        for group in free:
-            chosen[self.slice(group)] = True
-        return chosen.nonzero()[:, 0]
+    def theta_columns(self) -> Tensor:
+        """Where the moving body joints' coordinates are in theta (B, 3 (J-1))."""
+        joints = torch.tensor(self.body_joints, dtype=torch.int64)
+        return (3 * (joints - 1)[:, None] + torch.arange(3)).flatten()
 
 
 @dataclass(frozen=True)
@@ -63,16 +77,18 @@ class State(TensorRecord):
     def __len__(self) -> int:
         return len(self.params)
 
-    def retract(self, delta: Tensor, parents: Sequence[int]) -> "State":
+    def retract(self, delta: Tensor, parents: Sequence[int], layout: Layout) -> "State":
         """The state moved by delta (B, P), or by one (P,) shared by all, on a body with these parents."""
         p, rotations = self.params, self.params.rotations
-        J, S = rotations.shape[1], p.betas.shape[1]
-        transl, turn, betas = delta.split([3, 3 * J, S], -1)
-        world = world_rotations(rotations, parents)
-        own = (world.mT @ turn.unflatten(-1, (J, 3, 1))).squeeze(-1)
-        rotations = rotations @ rotvec_to_matrix(own)
-        moved = BodyParams(rotations[:, 0], rotations[:, 1:], p.betas + betas, p.transl + transl)
-        return State(moved, self.camera)
+        part = {group: delta[..., columns] for group, columns in layout.slices.items()}
+        transl = p.transl + part["transl"] if part["transl"].shape[-1] else p.transl
+        betas = p.betas + part["betas"] if part["betas"].shape[-1] else p.betas
+        if len(layout.turning):
+            turn = torch.cat([part["global_orient"], part["body_pose"]], -1).unflatten(-1, (-1, 3, 1))
+            world = world_rotations(rotations, parents)[:, layout.turning]
+            moved = rotations[:, layout.turning] @ rotvec_to_matrix((world.mT @ turn).squeeze(-1))
+            rotations = torch.index_put(rotations, (torch.arange(len(self))[:, None], layout.turning), moved)
+        return State(BodyParams(rotations[:, 0], rotations[:, 1:], betas, transl), self.camera)
 
 
 @dataclass(frozen=True)
@@ -94,9 +110,9 @@ class Observation(TensorRecord):
 class Evaluation:
     """A body at a state beside its observation: what every term looks at. Parts are computed once, when asked for."""
 
-    def __init__(self, body: PointBody, state: State, observation: Observation) -> None:
+    def __init__(self, body: PointBody, state: State, observation: Observation, layout: Layout | None = None) -> None:
         self.body, self.state, self.observation = body, state, observation
-        self.layout = Layout(len(body.parents), body.joint_shapes.shape[-1])
+        self.layout = layout or Layout.everything(body)
 
     @cached_property
     def posed(self) -> PosedPoints:
@@ -120,5 +136,20 @@ class Evaluation:
 
     @cached_property
     def theta_jacobian(self) -> Tensor:
-        """d theta / d omega = Jr⁻¹ G^T, one 3×3 block per joint (B, J-1, 3, 3)."""
-        return right_jacobian_inverse(self.theta.unflatten(1, (-1, 3))) @ self.posed.world[:, 1:].mT
+        """d theta / d omega = Jr⁻¹ G^T, one 3×3 block per moving body joint (B, j, 3, 3)."""
+        joints = torch.tensor(self.layout.body_joints, dtype=torch.int64)
+        theta = self.theta.unflatten(1, (-1, 3))[:, joints - 1]
+        return right_jacobian_inverse(theta) @ self.posed.world[:, joints].mT
+
+    def point_rows(self, covectors: Tensor) -> Tensor:
+        """Covectors (B, K, R, 3) on the keypoints pulled back to the layout's columns (B, K R, P)."""
+        rows = self.body.rows(self.posed, covectors, self.layout.turning).flatten(1, 2)
+        turning = 3 * len(self.layout.turning)
+        parts = []
+        if self.layout.slice("transl").stop:
+            parts.append(slice(0, 3))
+        parts.append(slice(3, 3 + turning))
+        betas = self.layout.slice("betas")
+        if betas.stop > betas.start:
+            parts.append(slice(3 + turning, None))
+        return rows if len(parts) == 3 else torch.cat([rows[..., part] for part in parts], -1)

@@ -8,7 +8,8 @@ with `FunctionTerm(fn)`, or by just being put into `Fitter(terms=[fn])`; its nam
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -47,12 +48,15 @@ class NormalEquations:
         """A separable cost of one group of columns: gradient and curvature (B, n)."""
         columns = self.layout.slice(group)
         self.cost += weight * cost
-        self.gradient[:, columns] += weight * gradient
-        self.diagonals.append((columns, weight * curvature))
+        if columns.stop > columns.start:
+            self.gradient[:, columns] += weight * gradient
+            self.diagonals.append((columns, weight * curvature))
 
     def add_pose(self, cost: Tensor, gradient: Tensor, hessian: Tensor, weight: float) -> None:
-        """A cost of theta: gradient (B, D), Hessian (B, D, D), or (B, D) when it is diagonal."""
+        """A cost of the moving joints' theta: gradient (B, D), Hessian (B, D, D), or (B, D) when it is diagonal."""
         self.cost += weight * cost
+        if not self.layout.body_joints:
+            return
         self.pose_gradient = _sum(self.pose_gradient, weight * gradient)
         if hessian.ndim == 2:
             self.pose_diagonal = _sum(self.pose_diagonal, weight * hessian)
@@ -76,7 +80,7 @@ class NormalEquations:
 
     def _map_pose(self, e: Evaluation, hessian: Tensor) -> None:
         """Add T^T g and T^T H T. H is symmetric, so mapping its rows, transposing and mapping again maps both sides."""
-        T = e.theta_jacobian  # (B, J-1, 3, 3)
+        T = e.theta_jacobian  # (B, j, 3, 3)
         B, n = T.shape[:2]
         columns = self.layout.slice("body_pose")
         self.gradient[:, columns] += (self.pose_gradient.unflatten(1, (n, 1, 3)) @ T).reshape(B, -1)
@@ -97,6 +101,9 @@ class Term:
     """A term of the energy. Subclasses give `residuals`, and `jacobian` or `add` where they can do better."""
 
     name: str = "term"
+    points_only: bool = False
+    """True for a term that needs only those joints whose rotation moves a keypoint: the fit may then leave the others
+    out and let the pose prior fill them in."""
 
     def residuals(self, e: Evaluation) -> Tensor:
         """(B, M)."""
@@ -106,7 +113,8 @@ class Term:
         """(B, M, P), by forward-mode autodiff: one step shared by the whole batch keeps the cost at P passes."""
 
         def moved(delta: Tensor) -> Tensor:
-            return self.residuals(Evaluation(e.body, e.state.retract(delta, e.body.parents), e.observation))
+            state = e.state.retract(delta, e.body.parents, e.layout)
+            return self.residuals(Evaluation(e.body, state, e.observation, e.layout))
 
         return torch.func.jacfwd(moved)(e.state.params.transl.new_zeros(e.layout.columns))
 
@@ -137,6 +145,7 @@ class Reprojection(Term):
 
     sigma: float = 0.04
     name: str = "reprojection"
+    points_only: ClassVar[bool] = True
 
     def _parts(self, e: Evaluation) -> tuple[Tensor, Tensor, Tensor]:
         keypoints = e.observation.keypoints
@@ -153,7 +162,7 @@ class Reprojection(Term):
         robust = torch.eye(2).to(error) - (error * damp)[..., None] * (error * damp)[..., None, :]
         scale = confidence * damp / (self.sigma * e.observation.box_size[:, None, None])
         covectors = scale[..., None] * (robust @ e.state.camera.project_jacobian(e.posed.points))
-        return e.body.rows(e.posed, covectors).flatten(1, 2)
+        return e.point_rows(covectors)
 
 
 @dataclass
@@ -162,12 +171,27 @@ class PosePrior(Term):
 
     gmm: PoseGmm
     name: str = "gmm"
+    _marginals: dict[tuple[int, ...], PoseGmm] = field(default_factory=dict, repr=False)
+    points_only: ClassVar[bool] = True
 
     def residuals(self, e: Evaluation) -> Tensor:
         return self.gmm.residuals(e.theta)
 
     def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
-        sums.add_pose(*self.gmm.quadratic(e.theta), weight)
+        columns = e.layout.theta_columns()
+        if len(columns):
+            sums.add_pose(*self.marginal(e.layout).quadratic(e.theta[:, columns]), weight)
+        else:
+            sums.cost += weight * self.gmm.energy(e.theta)
+
+    def marginal(self, layout: Layout) -> PoseGmm:
+        """The mixture over the moving joints only; made once per layout. Its energy is the full one, least over the
+        joints left out, so leaving them out changes nothing but the time."""
+        if 3 * len(layout.body_joints) == self.gmm.means.shape[1]:
+            return self.gmm
+        if layout.body_joints not in self._marginals:
+            self._marginals[layout.body_joints] = self.gmm.marginal(layout.theta_columns())
+        return self._marginals[layout.body_joints]
 
 
 @dataclass
@@ -176,12 +200,15 @@ class JointLimitPrior(Term):
 
     limits: JointLimits
     name: str = "joint_limits"
+    points_only: ClassVar[bool] = True
 
     def residuals(self, e: Evaluation) -> Tensor:
         return self.limits.residuals(e.theta)
 
     def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
-        sums.add_pose(*self.limits.quadratic(e.theta), weight)
+        columns = e.layout.theta_columns()
+        cost, gradient, curvature = self.limits.quadratic(e.theta)
+        sums.add_pose(cost, gradient[:, columns], curvature[:, columns], weight)
 
 
 @dataclass
@@ -189,6 +216,7 @@ class ShapePrior(Term):
     """1/2 |beta|²: betas have unit variance, so this is their negative log density."""
 
     name: str = "shape"
+    points_only: ClassVar[bool] = True
 
     def residuals(self, e: Evaluation) -> Tensor:
         return e.state.params.betas
@@ -207,6 +235,7 @@ class Upright(Term):
 
     scale: float = 0.5
     name: str = "upright"
+    points_only: ClassVar[bool] = True
 
     def residuals(self, e: Evaluation) -> Tensor:
         error = e.state.params.global_orient[..., 1] / self.scale

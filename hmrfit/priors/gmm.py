@@ -20,7 +20,7 @@ class PoseGmm:
 
     def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor) -> None:
         """means (K, D), covariances (K, D, D) positive definite, weights (K,) positive; float64."""
-        self.means, self.weights = means, weights / weights.sum()
+        self.means, self.covariances, self.weights = means, covariances, weights / weights.sum()
         self.precisions = torch.linalg.inv(covariances)
         self.precisions = 0.5 * (self.precisions + self.precisions.mT)
         self.factors = torch.linalg.cholesky(self.precisions)  # L, lower
@@ -41,10 +41,10 @@ class PoseGmm:
             check_finite(value.numpy(), name)
         return cls(**arrays)
 
-    def to(self, device: torch.device | str) -> "PoseGmm":
-        """The same mixture on another device."""
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "PoseGmm":
+        """The same mixture elsewhere or in another precision."""
         other = object.__new__(PoseGmm)
-        other.__dict__ = {k: v.to(device) for k, v in self.__dict__.items()}
+        other.__dict__ = {k: v.to(device=device, dtype=dtype) for k, v in self.__dict__.items()}
         return other
 
     def whitened(self, theta: Tensor) -> Tensor:
@@ -78,6 +78,28 @@ class PoseGmm:
         hessian = self.precisions[k]
         gradient = (hessian @ (theta - self.means[k])[..., None]).squeeze(-1)
         return energy, gradient, hessian
+
+    def marginal(self, columns: Tensor) -> "PoseGmm":
+        """The mixture over some coordinates, with the constants of the full one, so that its E is the full E at the
+        likeliest values of the others."""
+        other = PoseGmm(self.means[:, columns], self.covariances[:, columns][:, :, columns], self.weights)
+        other.constants, other.least = self.constants, self.least
+        return other
+
+    def fill(self, theta: Tensor, columns: Tensor) -> Tensor:
+        """theta (B, D) with all but `columns` replaced by their likeliest values given those columns."""
+        rest = torch.ones(theta.shape[1], dtype=torch.bool)
+        rest[columns] = False
+        rest = rest.nonzero()[:, 0]
+        if not len(rest):
+            return theta
+        k = self.marginal(columns).energies(theta[:, columns]).argmin(-1)
+        off = self.precisions[:, rest][:, :, columns]
+        regression = -torch.linalg.solve(self.precisions[:, rest][:, :, rest], off)  # (K, rest, columns)
+        filled = theta.clone()
+        away = (theta - self.means[k])[:, columns, None]
+        filled[:, rest] = self.means[k][:, rest] + (regression[k] @ away).squeeze(-1)
+        return filled
 
     def mean_poses(self) -> Tensor:
         """The component means (K, D), most frequent first."""

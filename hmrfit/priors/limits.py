@@ -35,9 +35,10 @@ class JointLimits:
         check_finite(upper, "upper limits")
         return cls(torch.as_tensor(lower), torch.as_tensor(upper))
 
-    def to(self, device: torch.device | str) -> "JointLimits":
-        """The same limits on another device."""
-        return JointLimits(self.lower.to(device), self.upper.to(device), self.softness)
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "JointLimits":
+        """The same limits elsewhere or in another precision."""
+        lower, upper = (t.to(device=device, dtype=dtype) for t in (self.lower, self.upper))
+        return JointLimits(lower, upper, self.softness)
 
     def residuals(self, theta: Tensor) -> Tensor:
         """r (B, D)."""
