@@ -1,0 +1,120 @@
+"""Weights on disk: our own npz, and the published checkpoints of others, which `convert_checkpoint` turns into ours.
+
+    ours            npz: `settings` (JSON: what to build) and every tensor by its parameter's name
+    published       SPIN's model_checkpoint.pt, the original HMR's TensorFlow variables in an npz, torchvision's ResNets
+                    (see `hmrfit.network.published`)
+
+Loading is strict: every parameter is found with its shape and every array of the file has a use, or the answer is a
+table of what does not fit. Nothing in a file is ever run.
+"""
+
+import json
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from hmrfit.files import atomic_write
+from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.network.encoders import ENCODERS, ImageEncoder, KeypointEncoder
+from hmrfit.network.hmr import HMR
+from hmrfit.network.published import read_published
+from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.network.strict import Origin, as_tensors, load_from, read_arrays
+
+Network = HMR | ImageEncoder | KeypointEncoder | FactorizedDiscriminator
+
+SETTINGS = "settings"
+
+
+def save_network(path: str | PathLike, network: Network, half: bool = False, **notes: Any) -> Path:
+    """Writes a network as npz, atomically.
+
+    Args:
+        half: matrices and kernels in 16 bits; vectors (means, biases, variances of batch norm) stay in 32.
+        notes: more to write into the settings, such as scores; plain JSON values.
+    Raises:
+        ValueError: the name does not end in .npz, or a weight is too large for 16 bits.
+    """
+    path = Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(f"Weights are written as .npz; '{path}' ends otherwise. Choose a name such as hmr.npz.")
+    settings = json.dumps({**_settings(network), "notes": notes}, sort_keys=True)
+    arrays = {name: _stored(name, tensor, half) for name, tensor in network.state_dict().items()}
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **{SETTINGS: np.array(settings)}, **arrays)
+    return path
+
+
+def _stored(name: str, tensor: Tensor, half: bool) -> np.ndarray:
+    array = tensor.detach().cpu().numpy()
+    if not (half and array.ndim >= 2 and array.dtype.kind == "f"):
+        return array
+    if np.abs(array).max(initial=0) > np.finfo(np.float16).max:
+        raise ValueError(f"{name} holds {np.abs(array).max():.3g}, too large for 16 bits. Save with half=False.")
+    return array.astype(np.float16)
+
+
+def _settings(network: Network) -> dict[str, Any]:
+    """What `_build` needs."""
+    if isinstance(network, HMR):
+        return {"kind": "hmr", "encoder": _settings(network.encoder), "regressor": network.regressor.settings()}
+    if isinstance(network, FactorizedDiscriminator):
+        return {"kind": "discriminator", **network.settings()}
+    if isinstance(network, tuple(ENCODERS.values())):
+        return {"kind": network.kind, **network.settings()}
+    raise TypeError(f"Expected an HMR, an encoder or discriminators to save, not {type(network).__name__}.")
+
+
+def _build(kind: str, notes: Any = None, **settings: Any) -> Network:
+    """The network of these settings, its weights random."""
+    if kind == "hmr":
+        return HMR(_build(**settings["encoder"]), IterativeRegressor.from_settings(**settings["regressor"]))
+    if kind == "discriminator":
+        return FactorizedDiscriminator(**settings)
+    return ENCODERS[kind](**settings)
+
+
+def load_network(path: str | PathLike, mean_params: str | PathLike | None = None) -> Network:
+    """A network from our own npz or a published checkpoint, in float32, ready for inference (`eval`).
+
+    Args:
+        mean_params: SPIN's smpl_mean_params.npz, for a checkpoint of SPIN; by default the one inside the checkpoint,
+            else the file of that name beside it.
+    Raises:
+        FileNotFoundError, ValueError (CheckpointMismatch with a table): the letter says what to do.
+    """
+    arrays = read_arrays(path)
+    if SETTINGS not in arrays:
+        return read_published(Path(path), arrays, mean_params).eval()
+    try:
+        network = _build(**json.loads(str(arrays.pop(SETTINGS))))
+    except (TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"The settings in '{path}' are not those of a network of this version ({error}).") from error
+    origins = {name: Origin((name,)) for name in network.state_dict()}
+    load_from(network, as_tensors(arrays), origins, f"'{path}' does not fit its own settings")
+    return network.eval()
+
+
+def load_hmr(path: str | PathLike, mean_params: str | PathLike | None = None) -> HMR:
+    """As `load_network`, for a file that holds a whole HMR.
+
+    Raises:
+        ValueError: it holds an encoder or discriminators alone.
+    """
+    network = load_network(path, mean_params)
+    if not isinstance(network, HMR):
+        raise ValueError(
+            f"'{path}' holds {type(network).__name__} alone, not a whole HMR. An encoder becomes one by "
+            "HMR(load_network(path)), its regressor still untrained."
+        )
+    return network
+
+
+def convert_checkpoint(
+    source: str | PathLike, target: str | PathLike, mean_params: str | PathLike | None = None, half: bool = False
+) -> Path:
+    """A checkpoint that `load_network` reads -> our npz; see there and `save_network` for the rest."""
+    return save_network(target, load_network(source, mean_params), half, converted_from=Path(source).name)

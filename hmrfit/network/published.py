@@ -1,0 +1,199 @@
+"""Published checkpoints -> our networks: where each of our parameters stands in the files of others.
+
+    SPIN          fc1's columns [φ | pose 144 | betas 10 | camera 3] -> [φ | camera | pose | betas]; its three heads
+                  decpose, decshape, deccam are the rows of our fc3; init_pose, init_shape, init_cam our mean Θ
+    HMR (TF1)     kernels (height, width, in, out) -> (out, in, height, width); matrices (in, out) -> (out, in);
+                  3D_module/fc1..3 is the regressor, mean_param our mean Θ, D/… the discriminators
+    torchvision   names as ours; the classifier fc is left out
+
+The npz of TensorFlow variables is made where TensorFlow is installed:
+
+    reader = tf.train.load_checkpoint("model.ckpt-667589")
+    np.savez("hmr_tf.npz", **{name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.network.encoders import ImageEncoder
+from hmrfit.network.hmr import HMR
+from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.network.resnet import PreactBottleneck
+from hmrfit.network.strict import Origin, as_tensors, load_from, read_arrays
+from hmrfit.network.theta import CAMERA, ThetaLayout
+
+MEAN_PARAMS = "smpl_mean_params.npz"
+MEAN_NAMES = {"cam": "init_cam", "pose": "init_pose", "shape": "init_shape"}
+"""Names in SPIN's file of mean parameters -> names in its checkpoint."""
+
+TF_ROOT, TF_HEAD, TF_MEAN, TF_DISCRIMINATORS = "resnet_v2_50/", "3D_module/", "mean_param", "D/"
+
+TF_UNUSED = re.compile(
+    r"(^|/)(Adam(_\d+)?|beta[12]_power(_\d+)?|global_step"
+    r"|v_template|shapedirs|posedirs|J_regressor|lbs_weights|cocoplus_regressor)$"
+)
+"""The optimisers' own variables, and the SMPL body that the original HMR keeps in its checkpoint."""
+
+
+def read_published(path: Path, arrays: Mapping[str, Any], mean_params: str | PathLike | None) -> HMR | ImageEncoder:
+    """The network of a published checkpoint, recognised by its names.
+
+    Raises:
+        ValueError: none of the known ones; or, as CheckpointMismatch, not all of it is there.
+    """
+    tensors = as_tensors({name.removesuffix(":0"): a for name, a in arrays.items() if _is_number(a)})
+    if "decpose.weight" in tensors:
+        return read_spin(path, tensors, mean_params)
+    if any(name.startswith((TF_ROOT, TF_HEAD)) for name in tensors):
+        return read_hmr_tensorflow(path, tensors)
+    if "layer1.0.conv1.weight" in tensors:
+        return read_torchvision(path, tensors)
+    if set(MEAN_NAMES) <= set(tensors):
+        raise ValueError(
+            f"'{path}' holds SPIN's mean parameters, not weights. Give model_checkpoint.pt, and this as mean_params."
+        )
+    raise ValueError(
+        f"'{path}' is none of the checkpoints that are known here: ours, SPIN's, the original HMR's TensorFlow "
+        f"variables, torchvision's ResNets. Its arrays begin with {', '.join(sorted(map(str, arrays))[:5])}."
+    )
+
+
+def _is_number(array: Any) -> bool:
+    return isinstance(array, Tensor) or array.dtype.kind in "fiu"
+
+
+def read_spin(path: Path, tensors: Mapping[str, Tensor], mean_params: str | PathLike | None = None) -> HMR:
+    """SPIN (Kolotouros et al., ICCV 2019): ResNet-50, 6D form, no non-linearity in the regressor."""
+    tensors = {**tensors, **_spin_mean(path, tensors, mean_params)}
+    encoder, layout = ImageEncoder("resnet50"), ThetaLayout("6d")
+    hmr = HMR(encoder, IterativeRegressor(encoder.features, layout, activation=False))
+    origins = {f"encoder.resnet.{name}": Origin((name,)) for name in encoder.resnet.state_dict()}
+    heads = ("deccam", "decpose", "decshape")
+    for part in ("weight", "bias"):
+        origins[f"regressor.fc2.{part}"] = Origin((f"fc2.{part}",))
+        origins[f"regressor.fc3.{part}"] = Origin(tuple(f"{head}.{part}" for head in heads), _rows)
+    origins["regressor.fc1.weight"] = Origin(("fc1.weight",), lambda w: _camera_first(w, encoder.features))
+    origins["regressor.fc1.bias"] = Origin(("fc1.bias",))
+    origins["regressor.mean"] = Origin(("init_cam", "init_pose", "init_shape"), lambda *m: _rows(*map(torch.ravel, m)))
+    load_from(hmr, tensors, origins, f"'{path}' does not fit SPIN's network", lambda name: name.endswith("tracked"))
+    return hmr
+
+
+def _rows(*parts: Tensor) -> Tensor:
+    return torch.cat(parts)
+
+
+def _camera_first(weight: Tensor, features: int) -> Tensor:
+    """Columns [φ | pose | betas | camera] -> [φ | camera | pose | betas]."""
+    return torch.cat([weight[:, :features], weight[:, -CAMERA:], weight[:, features:-CAMERA]], 1)
+
+
+def _spin_mean(path: Path, tensors: Mapping[str, Tensor], given: str | PathLike | None) -> dict[str, Tensor]:
+    """The mean parameters by their names in the checkpoint: those given, else the checkpoint's, else beside it."""
+    if given is None and all(name in tensors for name in MEAN_NAMES.values()):
+        return {}
+    file = path.parent / MEAN_PARAMS if given is None else Path(given)
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"SPIN's mean parameters are neither in '{path}' nor at '{file}'. Put {MEAN_PARAMS} (it comes with SPIN's "
+            "data) beside the checkpoint, or give its path as mean_params."
+        )
+    found = as_tensors(read_arrays(file))
+    if lacking := [name for name in MEAN_NAMES if name not in found]:
+        raise ValueError(f"'{file}' lacks {', '.join(lacking)}: it is not SPIN's {MEAN_PARAMS}.")
+    return {theirs: found[name] for name, theirs in MEAN_NAMES.items()}
+
+
+def read_torchvision(path: Path, tensors: Mapping[str, Tensor]) -> ImageEncoder:
+    """A torchvision ResNet-18, 34 or 50, trained on ImageNet, as an encoder."""
+    deep = "layer3.5.conv1.weight" in tensors
+    variant = "resnet50" if "layer1.0.conv3.weight" in tensors else "resnet34" if deep else "resnet18"
+    encoder = ImageEncoder(variant)
+    origins = {name: Origin((name.removeprefix("resnet."),)) for name in encoder.state_dict()}
+    unused = lambda name: name in ("fc.weight", "fc.bias") or name.endswith("tracked")  # noqa: E731
+    load_from(encoder, tensors, origins, f"'{path}' does not fit torchvision's {variant}", unused)
+    return encoder
+
+
+def read_hmr_tensorflow(path: Path, tensors: Mapping[str, Tensor]) -> HMR:
+    """The original HMR (Kanazawa et al., CVPR 2018): slim's resnet_v2_50, axis-angle form, trained mean."""
+    encoder, layout = ImageEncoder("resnet50_v2"), ThetaLayout("axis_angle")
+    hmr = HMR(encoder, IterativeRegressor(encoder.features, layout, learn_mean=True))
+    origins = dict(_slim_encoder(encoder))
+    for layer in ("fc1", "fc2", "fc3"):
+        origins |= _slim(f"regressor.{layer}", TF_HEAD + layer)
+    origins["regressor.mean"] = Origin((TF_MEAN,), torch.ravel)
+    unused = lambda name: name.startswith(TF_DISCRIMINATORS) or TF_UNUSED.search(name) is not None  # noqa: E731
+    load_from(hmr, tensors, origins, f"'{path}' does not fit the original HMR", unused)
+    return hmr
+
+
+def _slim(ours: str, theirs: str) -> dict[str, Origin]:
+    """A convolution or a fully connected layer."""
+    return {
+        f"{ours}.weight": Origin((f"{theirs}/weights",), _turned),
+        f"{ours}.bias": Origin((f"{theirs}/biases",)),
+    }
+
+
+def _turned(weight: Tensor) -> Tensor:
+    """(h, w, in, out) -> (out, in, h, w);  (in, out) -> (out, in)."""
+    return weight.permute(3, 2, 0, 1) if weight.ndim == 4 else weight.T
+
+
+def _slim_norm(ours: str, theirs: str) -> dict[str, Origin]:
+    """A batch norm."""
+    names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    return {
+        **{f"{ours}.{mine}": Origin((f"{theirs}/{slim}",)) for mine, slim in names.items()},
+        f"{ours}.num_batches_tracked": Origin((f"{theirs}/num_batches_tracked",)),
+    }
+
+
+def _slim_encoder(encoder: ImageEncoder) -> Iterator[tuple[str, Origin]]:
+    """Every parameter of slim's resnet_v2_50."""
+    yield from _slim("encoder.resnet.conv1", f"{TF_ROOT}conv1").items()
+    yield from _slim_norm("encoder.resnet.postnorm", f"{TF_ROOT}postnorm").items()
+    for name, unit in encoder.resnet.named_modules():
+        if not isinstance(unit, PreactBottleneck):
+            continue
+        block, number = name.split(".")
+        ours, theirs = f"encoder.resnet.{name}", f"{TF_ROOT}{block}/unit_{int(number) + 1}/bottleneck_v2"
+        yield from _slim_norm(f"{ours}.preact", f"{theirs}/preact").items()
+        for i in (1, 2):
+            yield f"{ours}.conv{i}.weight", Origin((f"{theirs}/conv{i}/weights",), _turned)
+            yield from _slim_norm(f"{ours}.bn{i}", f"{theirs}/conv{i}/BatchNorm").items()
+        for layer in ("conv3", "shortcut")[: 1 if unit.shortcut is None else 2]:
+            yield from _slim(f"{ours}.{layer}", f"{theirs}/{layer}").items()
+
+
+def read_hmr_discriminators(path: str | PathLike) -> FactorizedDiscriminator:
+    """The discriminators among the original HMR's TensorFlow variables (an npz of them).
+
+    Raises:
+        CheckpointMismatch: they are not all there; published checkpoints may come without.
+    """
+    tensors = as_tensors({name.removesuffix(":0"): a for name, a in read_arrays(path).items() if _is_number(a)})
+    own = {name: t for name, t in tensors.items() if name.startswith(TF_DISCRIMINATORS)}
+    discriminators = FactorizedDiscriminator()
+    layers = {"each.0": "D_conv1", "each.2": "D_conv2", "shape.4": "shape_final", "all_joints.4": "D_alljoints_out"}
+    layers |= {f"shape.{2 * i}": f"shape_fc1/shape_fc1_{i + 1}" for i in range(2)}
+    layers |= {f"all_joints.{2 * i}": f"D_alljoints_fc{i + 1}" for i in range(2)}
+    origins: dict[str, Origin] = {}
+    for ours, theirs in layers.items():
+        origins |= _slim(ours, TF_DISCRIMINATORS + theirs)
+        if ours.startswith("each"):
+            origins[f"{ours}.weight"] = Origin((f"{TF_DISCRIMINATORS}{theirs}/weights",), lambda w: w[0, 0].T)
+    each = [f"{TF_DISCRIMINATORS}pose_out_j{j}" for j in range(discriminators.joints - 1)]
+    origins["joint_weight"] = Origin(tuple(f"{name}/weights" for name in each), lambda *w: torch.cat(w, 1).T)
+    origins["joint_bias"] = Origin(tuple(f"{name}/biases" for name in each), _rows)
+    unused = lambda name: TF_UNUSED.search(name) is not None  # noqa: E731
+    load_from(discriminators, own, origins, f"'{path}' does not hold the original HMR's discriminators", unused)
+    return discriminators.eval()

@@ -1,0 +1,130 @@
+"""Arrays of a file -> parameters of a network, strictly: a table of what is missing, unexpected or misshapen, or all.
+
+Nothing in a file is ever run: npz without Python objects, torch files by their tensors alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+COUNTER = "num_batches_tracked"
+"""A counter of batch norm that no forward pass reads; older files lack it."""
+
+MOST_ROWS = 40
+
+
+class CheckpointMismatch(ValueError):
+    """The file is readable, but its arrays are not this network's; the letter holds the table."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where one of our parameters comes from: the arrays of the file, and what makes ours of them."""
+
+    names: tuple[str, ...]
+    change: Callable[..., Tensor] = lambda tensor: tensor
+
+
+def load_from(
+    module: nn.Module,
+    arrays: Mapping[str, Tensor],
+    origins: Mapping[str, Origin],
+    what: str,
+    unused: Callable[[str], bool] = lambda name: False,
+) -> None:
+    """Fills the module's parameters, strictly.
+
+    Args:
+        origins: for every parameter. unused: says of an array's name that it may be left over.
+        what: file and network, the beginning of the error.
+    Raises:
+        CheckpointMismatch: with a table of missing, unexpected and misshapen arrays; the module is as it was.
+    """
+    state = dict(module.state_dict())
+    needed = {name for origin in origins.values() for name in origin.names}
+    rows = [("unexpected", name, _shape(arrays[name])) for name in arrays if name not in needed and not unused(name)]
+    for ours, target in state.items():
+        origin = origins[ours]
+        lacking = [name for name in origin.names if name not in arrays]
+        if not lacking:
+            state[ours] = value = _changed(origin, arrays)
+            if value is None or value.shape != target.shape:
+                found = " + ".join(_shape(arrays[name]) for name in origin.names)
+                rows.append(("shape", " + ".join(origin.names), f"{found}, for {_shape(target)} here"))
+        elif not ours.endswith(COUNTER):
+            rows += [("missing", name, f"for {ours} {_shape(target)}") for name in lacking]
+    if rows:
+        raise CheckpointMismatch(f"{what}:\n{table(rows)}")
+    module.load_state_dict(state)
+
+
+def _changed(origin: Origin, arrays: Mapping[str, Tensor]) -> Tensor | None:
+    """The value, or None where the arrays have shapes that the change cannot take."""
+    try:
+        return origin.change(*(arrays[name] for name in origin.names))
+    except (RuntimeError, IndexError, ValueError):
+        return None
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"({', '.join(map(str, tensor.shape))})"
+
+
+def table(rows: Sequence[tuple[str, str, str]]) -> str:
+    """Rows of (kind, name, remark) as aligned text; the kinds counted, long tables cut."""
+    rows = sorted(set(rows))
+    kinds = [row[0] for row in rows]
+    head = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    width = max(len(name) for _, name, _ in rows[:MOST_ROWS])
+    lines = [f"  {kind:<11} {name:<{width}}  {remark}" for kind, name, remark in rows[:MOST_ROWS]]
+    more = [f"  … and {len(rows) - MOST_ROWS} more"] if len(rows) > MOST_ROWS else []
+    return "\n".join([head, *lines, *more])
+
+
+def as_tensors(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Numbers as tensors, floating ones in float32."""
+    tensors = {name: torch.as_tensor(value) for name, value in arrays.items()}
+    return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
+def read_arrays(path: str | PathLike) -> dict[str, Any]:
+    """The named arrays of an npz, or the named tensors of a file of torch.save; nothing in it is run.
+
+    Of a torch file the dictionary under `model` or `state_dict` is taken where there is one, and the prefix `module.`
+    of DataParallel is taken off.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint '{path}'. Give the path of a .npz, .pt or .pth file.")
+    return _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except Exception as error:  # numpy and zipfile raise a dozen kinds for damaged files
+        raise ValueError(f"'{path}' cannot be read as an npz of plain arrays ({error}). Fetch it again.") from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        data = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for damaged and for refused files
+        raise ValueError(
+            f"'{path}' cannot be read as weights ({str(error).splitlines()[0]}). It is damaged, or holds more than "
+            "tensors, which is not run. Save its state_dict() alone with torch.save, and try that file."
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(data, Mapping) and isinstance(data.get(key), Mapping):
+            data = data[key]
+    tensors = {str(name).removeprefix("module."): t for name, t in data.items() if isinstance(t, Tensor)} if isinstance(data, Mapping) else {}  # fmt: skip  # noqa: E501
+    if not tensors:
+        raise ValueError(f"'{path}' holds no named tensors. Expected a state_dict as torch.save writes it.")
+    return tensors
