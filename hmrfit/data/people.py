@@ -5,7 +5,7 @@
 Nothing is rendered. The truth (parameters, camera, clean keypoints) stays beside what a fit is allowed to see.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,10 +13,14 @@ from torch import Tensor
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.start import UPRIGHT
-from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.keypoints import flip_permutation
+from hmrfit.ops.rotation import quaternion_to_matrix, rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints, TensorRecord
 
 FILM_DIAGONAL_MM = 43.27
+ARM = ("elbow", "wrist", "hand", "thumb", "index", "pinky")
+LEG = ("knee", "ankle", "foot", "toe", "heel")
+"""Parts of keypoint names: what a detector confuses together."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,21 @@ class Views:
     lens_mm: tuple[float, float] = (20.0, 110.0)  # log-uniform
     fill: tuple[float, float] = (0.3, 0.9)  # the person's largest extent as a share of the image's shorter side
     size: tuple[int, int] = (1024, 768)
+    tilted: float = 0.0  # the share seen from any elevation, with any roll up to 60
+    tumbled: float = 0.0  # the share turned anyhow, upside down too
+    beyond: float = 0.0  # how much of a person may lie beyond the border of the image, at most, as a share
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """What happens to keypoints. noise: a share of the box, per coordinate; the others are probabilities."""
+    """What happens to keypoints. A range is drawn from anew for each person; what is no range is a probability."""
 
-    noise: float = 0.01
-    missing: float = 0.1
+    noise: float | tuple[float, float] = 0.01  # a share of the box, per coordinate; a range is log-uniform
+    missing: float | tuple[float, float] = 0.1
     occluder: float = 0.0  # a half plane that hides a contiguous part of the person
+    truncated: bool = False  # what is outside the image is not seen
+    swapped: float = 0.0  # left and right confused, in the arms, the legs or everywhere
+    unsure: float = 0.0  # confidences below 1, and more noise where they are low
 
 
 @dataclass(frozen=True)
@@ -65,49 +75,106 @@ def camera_rotations(count: int, views: Views, generator: torch.Generator) -> Te
     # a camera above looks down: the world turns about the camera's x so that its top comes nearer
     about_x = rotvec_to_matrix(tilt[:, None] * torch.tensor([1.0, 0.0, 0.0]).double())
     about_z = rotvec_to_matrix(roll[:, None] * torch.tensor([0.0, 0.0, 1.0]).double())
-    return about_z @ about_x @ torch.tensor(UPRIGHT).double() @ turn
+    level = torch.tensor(UPRIGHT).double() @ turn
+    usual = about_z @ about_x @ level
+    if not (views.tilted or views.tumbled):
+        return usual
+    return _unusual(usual, level, views, generator)
 
 
-def place(
-    body: SmplBody, params: BodyParams, names: tuple[str, ...], views: Views, generator: torch.Generator
-) -> tuple:
-    """(params with translation, camera): a lens, and the distance and place at which the person fills its share."""
-    B = len(params)
+def _unusual(usual: Tensor, level: Tensor, views: Views, generator: torch.Generator) -> Tensor:
+    """`usual` (B, 3, 3), with the shares of `views` replaced by tilted and by tumbled views."""
+    count = len(usual)
+    tilt, roll = torch.deg2rad(uniform(-85, 85, count, generator)), torch.deg2rad(uniform(-60, 60, count, generator))
+    zero = torch.zeros_like(tilt)
+    about_x = rotvec_to_matrix(torch.stack([tilt, zero, zero], -1))
+    tilted = rotvec_to_matrix(torch.stack([zero, zero, roll], -1)) @ about_x @ level
+    any_turn = quaternion_to_matrix(torch.randn(count, 4, generator=generator, dtype=torch.float64))
+    draw = uniform(0, 1, count, generator)[:, None, None]
+    return torch.where(draw < views.tilted, tilted, torch.where(draw > 1 - views.tumbled, any_turn, usual))
+
+
+def place(joints: Tensor, views: Views, generator: torch.Generator) -> tuple[Tensor, Camera]:
+    """A lens, and the distance and place at which the person fills its share: (translation (B, 3), camera).
+
+    Args:
+        joints: (B, J, 3) in the camera's axes, anywhere.
+    """
+    B = len(joints)
     width, height = views.size
     low, high = (torch.tensor(v).log().item() for v in views.lens_mm)
-    lens = uniform(low, high, B, generator).exp()
+    lens = uniform(low, high, B, generator).exp().to(joints)
     focal = lens * (width**2 + height**2) ** 0.5 / FILM_DIAGONAL_MM
-    size = torch.tensor([[width, height]]).double().expand(B, 2)
+    size = joints.new_tensor([[width, height]]).expand(B, 2)
     camera = Camera(focal[:, None].expand(B, 2), size / 2, size)
-    joints = body.points(body.joint_names).pose(params).joints
     middle = 0.5 * (joints.amax(1) + joints.amin(1))
     extent = (joints.amax(1) - joints.amin(1))[:, :2].amax(-1) + 0.15  # joints end before the body does
-    share = uniform(*views.fill, B, generator)
+    share = uniform(*views.fill, B, generator).to(joints)
     # no nearer than the body's own depth allows
     depth = torch.maximum(
         focal * extent / (share * min(width, height)), (joints[..., 2] - middle[:, None, 2]).abs().amax(1) + 0.6
     )
-    free = (size - (focal * extent / depth)[:, None]).clamp_min(0) / 2
-    shift = torch.stack([uniform(-1, 1, B, generator), uniform(-1, 1, B, generator)], -1) * free * 0.8
+    fills = (focal * extent / depth)[:, None]
+    free = 0.8 * (size - fills).clamp_min(0) / 2 + views.beyond * fills
+    shift = torch.stack([uniform(-1, 1, B, generator), uniform(-1, 1, B, generator)], -1).to(joints) * free
     target = torch.cat([shift * depth[:, None] / focal[:, None], depth[:, None]], -1)
-    return BodyParams(params.global_orient, params.body_pose, params.betas, params.transl + target - middle), camera
+    return target - middle, camera
 
 
-def corrupt(clean: Keypoints, how: Corruption, generator: torch.Generator) -> Keypoints:
-    """Keypoints as a detector might give them; at least four stay."""
+def corrupt(clean: Keypoints, how: Corruption, generator: torch.Generator, size: Tensor | None = None) -> Keypoints:
+    """Keypoints as a detector might give them; at least four of those with confidence stay, where there are as many.
+
+    Args:
+        size: (B, 2) of the images, which `how.truncated` needs.
+    """
     B, K = clean.confidence.shape
     box = clean.box_size()
-    xy = clean.xy + how.noise * box[:, None, None] * torch.randn(B, K, 2, generator=generator, dtype=torch.float64)
-    draw = torch.rand(B, K, generator=generator, dtype=torch.float64)
-    hidden = draw < how.missing
-    angle = uniform(0, 2 * torch.pi, B, generator)
+    level = _per_person(how.noise, B, generator, logarithmic=True).to(box)
+    noise = (level * box)[:, None, None] * torch.randn(B, K, 2, generator=generator, dtype=torch.float64).to(box)
+    draw = torch.rand(B, K, generator=generator, dtype=torch.float64).to(box)
+    draw = draw.masked_fill(clean.confidence == 0, -1)
+    hidden = draw < _per_person(how.missing, B, generator).to(box)[:, None]
+    angle = uniform(0, 2 * torch.pi, B, generator).to(box)
     along = (clean.xy * torch.stack([angle.cos(), angle.sin()], -1)[:, None]).sum(-1)
-    cut = torch.quantile(along, 0.5, dim=1) + uniform(0, 0.35, B, generator) * box
+    cut = torch.quantile(along, 0.5, dim=1) + uniform(0, 0.35, B, generator).to(box) * box
     behind = (along > cut[:, None]) & (uniform(0, 1, B, generator) < how.occluder)[:, None]
+    if how.truncated and size is not None:
+        behind = behind | ((clean.xy < 0) | (clean.xy > size[:, None])).any(-1)
     hidden = hidden | behind
     luck = draw.masked_fill(behind, -1)  # the luckiest that no occluder hides stay
     seen = ~hidden | (luck >= luck.sort(1, descending=True).values[:, 3:4])
-    return Keypoints(torch.where(seen[..., None], xy, 0.0), clean.confidence * seen, clean.names)
+    confidence = clean.confidence * seen
+    if how.unsure:
+        sure = torch.where(uniform(0, 1, B, generator)[:, None] < how.unsure, 1.0, 0.0).to(box)
+        lowered = 1 - sure * 0.8 * torch.rand(B, K, generator=generator, dtype=torch.float64).to(box)
+        confidence, noise = confidence * lowered, noise * (0.6 / lowered.clamp_min(0.3)).clamp_min(1)[..., None]
+    found = Keypoints(torch.where(seen[..., None], clean.xy + noise, 0.0), confidence, clean.names)
+    return _swap_sides(found, how.swapped, generator) if how.swapped else found
+
+
+def _per_person(
+    value: float | tuple[float, float], count: int, generator: torch.Generator, logarithmic: bool = False
+) -> Tensor:
+    """(count,) a number as it is, or drawn from a range."""
+    if not isinstance(value, tuple):
+        return torch.full((count,), value, dtype=torch.float64)
+    if not logarithmic:
+        return uniform(*value, count, generator)
+    low, high = (torch.tensor(v, dtype=torch.float64).log().item() for v in value)
+    return uniform(low, high, count, generator).exp()
+
+
+def _swap_sides(keypoints: Keypoints, probability: float, generator: torch.Generator) -> Keypoints:
+    """Left and right exchanged for some people: a third each in the arms, in the legs and in all of the body."""
+    B = len(keypoints)
+    mate = torch.tensor(flip_permutation(keypoints.names))
+    arm = torch.tensor([any(part in name for part in ARM) for name in keypoints.names])
+    leg = torch.tensor([any(part in name for part in LEG) for name in keypoints.names])
+    which = torch.stack([arm, leg, torch.ones_like(arm)])[torch.randint(3, (B,), generator=generator)]
+    swap = which & (uniform(0, 1, B, generator) < probability)[:, None]
+    source = torch.where(swap, mate, torch.arange(len(mate)))
+    xy = keypoints.xy.gather(1, source[..., None].expand(-1, -1, 2))
+    return Keypoints(xy, keypoints.confidence.gather(1, source), keypoints.names)
 
 
 def make_people(
@@ -117,20 +184,25 @@ def make_people(
     generator: torch.Generator,
     views: Views | None = None,
     corruption: Corruption | None = None,
+    seen: Tensor | None = None,
 ) -> People:
-    """People of random shape in the given world poses.
+    """People of random shape in the given world poses, in the precision of the body.
 
     Args:
         poses: (B, J, 3) rotation vectors, the first from the body to a y-up world.
         names: the keypoint set's names.
+        seen: (B, K) which of the names exist for whom, where several sets are mixed; None for all.
     """
     views, corruption = views or Views(), corruption or Corruption()
-    B = len(poses)
-    rotations = rotvec_to_matrix(poses.double())
-    orient = camera_rotations(B, views, generator) @ rotations[:, 0]
-    betas = torch.randn(B, body.shape_count, generator=generator, dtype=torch.float64)
-    params = BodyParams(orient, rotations[:, 1:], betas, torch.zeros(B, 3, dtype=torch.float64))
-    params, camera = place(body, params, names, views, generator)
+    B, like = len(poses), body.v_template
+    rotations = rotvec_to_matrix(poses.to(like))
+    orient = camera_rotations(B, views, generator).to(like) @ rotations[:, 0]
+    betas = torch.randn(B, body.shape_count, generator=generator, dtype=torch.float64).to(like)
+    params = BodyParams(orient, rotations[:, 1:], betas, like.new_zeros(B, 3))
     posed = body.points(names).pose(params)
-    clean = Keypoints(camera.project(posed.points), torch.ones(B, len(names), dtype=torch.float64), tuple(names))
-    return People(params, camera, clean, corrupt(clean, corruption, generator), posed.joints)
+    transl, camera = place(posed.joints, views, generator)
+    clean = Keypoints(camera.project(posed.points + transl[:, None]), like.new_ones(B, len(names)), tuple(names))
+    if seen is not None:
+        clean = Keypoints(clean.xy, seen.to(like), clean.names)
+    keypoints = corrupt(clean, corruption, generator, camera.size)
+    return People(replace(params, transl=transl), camera, clean, keypoints, posed.joints + transl[:, None])
