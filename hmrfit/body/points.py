@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from hmrfit.ops.rotation import hat
-from hmrfit.ops.skinning import ancestor_matrix, joint_positions, world_rotations
+from hmrfit.ops.skinning import ancestor_matrix, joint_positions, kinematic_tree, world_rotations
 from hmrfit.types import BodyParams
 
 
@@ -65,6 +65,7 @@ class PointBody:
         self.offset, self.offset_shapes = offset, offset_shapes
         self._keep_correctives(offset_poses)
         self._derive()
+        self._parts: dict[tuple[int, ...], _Part] = {}
 
     def _keep_correctives(self, offset_poses: Tensor) -> None:
         """Of the pose correctives, only the pairs and joints where they are not zero: few, since they act locally."""
@@ -86,9 +87,9 @@ class PointBody:
         self.hold = (self.spread @ self.pair_weight).reshape(K, J, 1)
         # files in float32 have weights that sum to 1 ± 4e-8; the translation still counts once
         self.missing_weight = 1 - (self.gather @ self.pair_weight)[:, None]
-        up = torch.as_tensor([max(p, 0) for p in self.parents], device=like.device)
-        self.up = up
-        self.bone_shapes = self.joint_shapes - self.joint_shapes[up]
+        self.eye = torch.eye(3).to(like)
+        self.up = kinematic_tree(self.parents, like.device).up
+        self.bone_shapes = self.joint_shapes - self.joint_shapes[self.up]
         self.bone_shapes[0] = self.joint_shapes[0]
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "PointBody":
@@ -96,6 +97,7 @@ class PointBody:
         move = lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None)  # noqa: E731
         other = object.__new__(PointBody)
         other.__dict__ = {k: move(v) if isinstance(v, Tensor) else v for k, v in self.__dict__.items()}
+        other._parts = {}
         return other
 
     @property
@@ -103,39 +105,39 @@ class PointBody:
         """P, the number of columns of `rows`."""
         return 3 + 3 * len(self.parents) + self.joint_shapes.shape[-1]
 
-    def pose(self, params: BodyParams) -> PosedPoints:
-        """Joints and points of B bodies in the camera frame, metres."""
+    def pose(self, params: BodyParams, world: Tensor | None = None) -> PosedPoints:
+        """Joints and points of B bodies in the camera frame, metres. world: their rotations (B, J, 3, 3) if known."""
         rotations = params.rotations
         rest = self.rest_joints + (self.joint_shapes @ params.betas.T).permute(2, 0, 1)
-        world = world_rotations(rotations, self.parents)
+        world = world_rotations(rotations, self.parents) if world is None else world
         joints = joint_positions(world, rest, self.parents) + params.transl[:, None]
         offset = self.offset + (self.offset_shapes @ params.betas.T).permute(2, 0, 1)
         if len(self.moved):
-            feature = (rotations[:, self.movers] - torch.eye(3).to(rotations)).flatten(1)
+            feature = (rotations[:, self.movers] - self.eye).flatten(1)
             offset = offset.index_add(1, self.moved, (self.offset_poses.flatten(2) @ feature.T).permute(2, 0, 1))
         turned = (world[:, self.pair_bone] @ offset[..., None]).squeeze(-1)
         pairs = turned + self.pair_weight[:, None] * joints[:, self.pair_bone]
         points = self.gather @ pairs + self.missing_weight * params.transl[:, None]
         return PosedPoints(points, joints, world, pairs, rotations)
 
-    def rows(self, posed: PosedPoints, a: Tensor, joints: Tensor | None = None) -> Tensor:
+    def rows(self, posed: PosedPoints, a: Tensor, joints: tuple[int, ...] | None = None) -> Tensor:
         """Covectors a (B, K, R, 3) on the points -> their pull-back (B, K, R, P) on transl, rotations and betas.
 
-        joints: indices, ascending, of the joints whose rotations are wanted; all by default.
+        joints: those, ascending, whose rotations are wanted; all by default.
         """
         B, K, R, _ = a.shape
-        joints = torch.arange(len(self.parents), device=a.device) if joints is None else joints
-        turning = self._turning(posed, a, joints)
-        self._add_correctives(turning, posed, a, joints)
-        return torch.cat([a, turning.reshape(B, K, R, 3 * len(joints)), a @ self._shape_derivative(posed)], -1)
+        part = self._part(tuple(range(len(self.parents))) if joints is None else joints)
+        d = (posed.pairs.mT @ part.spread.T).mT.unflatten(1, (K, len(part.joints)))
+        d = d - part.hold * posed.joints[:, None, part.joints]
+        turning = torch.linalg.cross(d[:, :, None], a[:, :, :, None], dim=-1)  # (B, K, R, j, 3)
+        self._add_correctives(turning, posed, a, part)
+        return torch.cat([a, turning.reshape(B, K, R, 3 * len(part.joints)), a @ self._shape_derivative(posed)], -1)
 
-    def _turning(self, posed: PosedPoints, a: Tensor, joints: Tensor) -> Tensor:
-        """(B, K, R, j, 3): d_kj x a."""
-        K, J = len(self.names), len(self.parents)
-        spread = self.spread.view(K, J, -1)[:, joints].flatten(0, 1)
-        d = (posed.pairs.mT @ spread.T).mT.unflatten(1, (K, len(joints)))
-        d = d - self.hold[:, joints] * posed.joints[:, None, joints]
-        return torch.linalg.cross(d[:, :, None], a[:, :, :, None], dim=-1)
+    def _part(self, joints: tuple[int, ...]) -> "_Part":
+        """The constants of `rows` for some joints; made once."""
+        if joints not in self._parts:
+            self._parts[joints] = _Part(self, joints)
+        return self._parts[joints]
 
     def seen_joints(self) -> Tensor:
         """Indices of the joints whose rotation moves at least one point; the others' are for a prior to say."""
@@ -148,24 +150,18 @@ class PointBody:
                 lone[k, self.pair_bone[pairs]] = True
         return (moves & ~lone).any(0).nonzero()[:, 0]
 
-    def _add_correctives(self, turning: Tensor, posed: PosedPoints, a: Tensor, joints: Tensor) -> None:
+    def _add_correctives(self, turning: Tensor, posed: PosedPoints, a: Tensor, part: "_Part") -> None:
         """The pose correctives' part: a^T G_b P_kb d vec(R_j)/d omega_j, with dR_j = G_p^T [omega]x G_j."""
-        wanted = torch.isin(self.movers, joints)
-        if not len(self.moved) or not wanted.any():
+        if not len(self.moved) or not len(part.movers):
             return
-        movers, poses = self.movers[wanted], self.offset_poses[:, :, wanted]
-        bone, point = self.pair_bone[self.moved], self.pair_point[self.moved]
         world = posed.world
-        above = world[:, self.up[movers]].mT[:, :, None]  # (B, m, 1, 3, 3)
-        dR = (above @ hat(torch.eye(3).to(world)) @ world[:, movers, None]).flatten(-2)  # (B, m, 3 omega, 9)
-        local = torch.einsum("ncmv,bmov->bmnco", poses, dR)  # (B, m, n, 3, 3 omega)
-        turned = world[:, None, bone] @ local
-        touched, place = point.unique(return_inverse=True)
-        per_point = turned.new_zeros(*turned.shape[:2], len(touched), 3, 3).index_add(2, place, turned)
-        change = per_point.permute(0, 2, 3, 1, 4).flatten(3)  # (B, t, 3, 3 m)
-        columns = (a[:, touched] @ change).unflatten(-1, (-1, 3))  # (B, t, R, m, 3)
-        full = columns.new_zeros(*columns.shape[:3], len(joints), 3)
-        turning.index_add_(1, touched, full.index_add(3, torch.searchsorted(joints, movers), columns))
+        above = world[:, part.movers_up].mT[:, :, None]  # (B, m, 1, 3, 3)
+        dR = (above @ part.generators @ world[:, part.movers, None]).flatten(-2)  # (B, m, 3 omega, 9)
+        local = (part.offset_poses @ dR.mT).unflatten(2, (-1, 3))  # (B, m, n, 3, 3 omega)
+        turned = world[:, None, part.bone] @ local
+        change = (part.collect @ turned.flatten(3)).unflatten(3, (3, 3))  # (B, m, t, 3, 3 omega), summed over pairs
+        columns = (a[:, part.touched] @ change.permute(0, 2, 3, 1, 4).flatten(3)).unflatten(-1, (-1, 3))
+        turning[:, part.touched[:, None], :, part.places] += columns.permute(1, 3, 0, 2, 4)  # (t, m, B, R, 3)
 
     def _shape_derivative(self, posed: PosedPoints) -> Tensor:
         """(B, K, 3, S): sum_b G_b U_kb + w_kb dx_b/d beta, the joints' own derivative summed along the tree."""
@@ -176,3 +172,24 @@ class PointBody:
         pairs = posed.world[:, self.pair_bone] @ self.offset_shapes
         pairs = pairs + self.pair_weight[:, None, None] * joints[:, self.pair_bone]
         return (self.gather @ pairs.flatten(2)).unflatten(-1, (3, S))
+
+
+class _Part:
+    """What `rows` needs for some of the joints, gathered once."""
+
+    def __init__(self, body: PointBody, joints: tuple[int, ...]) -> None:
+        K, J = len(body.names), len(body.parents)
+        self.joints = torch.tensor(joints, dtype=torch.int64, device=body.up.device)
+        self.spread = body.spread.view(K, J, -1)[:, self.joints].flatten(0, 1)
+        self.hold = body.hold[:, self.joints]
+        wanted = torch.isin(body.movers, self.joints)
+        self.movers = body.movers[wanted]
+        self.movers_up = body.up[self.movers]
+        self.generators = hat(body.eye)
+        # (m, 3 n, 9): the correctives of every pair, joint by joint
+        self.offset_poses = body.offset_poses[:, :, wanted].permute(2, 0, 1, 3).flatten(1, 2)
+        self.bone = body.pair_bone[body.moved]
+        self.touched, place = body.pair_point[body.moved].unique(return_inverse=True)
+        self.collect = torch.zeros(len(self.touched), len(self.bone)).to(body.eye)
+        self.collect[place, torch.arange(len(self.bone))] = 1
+        self.places = torch.searchsorted(self.joints, self.movers)

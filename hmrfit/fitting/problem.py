@@ -52,11 +52,11 @@ class StageProblem:
         if prior is None or len(self.layout.body_joints) in (0, self.layout.joint_count - 1):
             return state
         theta = matrix_to_rotvec(state.params.body_pose).flatten(1)
-        theta = prior.gmm.fill(theta, self.layout.theta_columns())
+        theta = prior.gmm.fill(theta, self.layout.theta_columns)
         pose = state.params.body_pose.clone()
         left = [j - 1 for j in range(1, self.layout.joint_count) if j not in self.layout.body_joints]
         pose[:, left] = rotvec_to_matrix(theta.unflatten(1, (-1, 3))[:, left])
-        return replace(state, params=replace(state.params, body_pose=pose))
+        return State(replace(state.params, body_pose=pose), state.camera)
 
     def term_costs(self, state: State) -> dict[str, Tensor]:
         """name -> weighted cost (B,) of every term of the stage."""

@@ -50,7 +50,11 @@ class Layout:
             self.slices[group] = slice(self.columns, self.columns + width)
             self.columns += width
         root = (0,) if "global_orient" in free else ()
-        self.turning = torch.tensor((*root, *self.body_joints), dtype=torch.int64)  # joints whose rotations move
+        self.turning = (*root, *self.body_joints)  # joints whose rotations move
+        self.turning_index = torch.tensor(self.turning, dtype=torch.int64)
+        self.body_index = torch.tensor(self.body_joints, dtype=torch.int64)
+        # where the moving body joints' coordinates are in theta (B, 3 (J-1))
+        self.theta_columns = (3 * (self.body_index - 1)[:, None] + torch.arange(3)).flatten()
 
     @classmethod
     def everything(cls, body: PointBody) -> "Layout":
@@ -61,11 +65,6 @@ class Layout:
         """The columns of one group, empty where it does not move."""
         return self.slices[group]
 
-    def theta_columns(self) -> Tensor:
-        """Where the moving body joints' coordinates are in theta (B, 3 (J-1))."""
-        joints = torch.tensor(self.body_joints, dtype=torch.int64)
-        return (3 * (joints - 1)[:, None] + torch.arange(3)).flatten()
-
 
 @dataclass(frozen=True)
 class State(TensorRecord):
@@ -73,6 +72,7 @@ class State(TensorRecord):
 
     params: BodyParams
     camera: Camera
+    world: Tensor | None = None  # (B, J, 3, 3) the joints' world rotations, where a step has them already
 
     def __len__(self) -> int:
         return len(self.params)
@@ -83,12 +83,15 @@ class State(TensorRecord):
         part = {group: delta[..., columns] for group, columns in layout.slices.items()}
         transl = p.transl + part["transl"] if part["transl"].shape[-1] else p.transl
         betas = p.betas + part["betas"] if part["betas"].shape[-1] else p.betas
-        if len(layout.turning):
+        world = self.world
+        if layout.turning:
+            index = layout.turning_index
             turn = torch.cat([part["global_orient"], part["body_pose"]], -1).unflatten(-1, (-1, 3, 1))
-            world = world_rotations(rotations, parents)[:, layout.turning]
-            moved = rotations[:, layout.turning] @ rotvec_to_matrix((world.mT @ turn).squeeze(-1))
-            rotations = torch.index_put(rotations, (torch.arange(len(self))[:, None], layout.turning), moved)
-        return State(BodyParams(rotations[:, 0], rotations[:, 1:], betas, transl), self.camera)
+            world = world_rotations(rotations, parents) if world is None else world
+            moved = rotations[:, index] @ rotvec_to_matrix((world[:, index].mT @ turn).squeeze(-1))
+            rotations = rotations.index_copy(1, index, moved.expand(len(self), -1, -1, -1))
+            world = world_rotations(rotations, parents)
+        return State(BodyParams(rotations[:, 0], rotations[:, 1:], betas, transl), self.camera, world)
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ class Evaluation:
     @cached_property
     def posed(self) -> PosedPoints:
         """Joints and keypoints in the camera frame."""
-        return self.body.pose(self.state.params)
+        return self.body.pose(self.state.params, self.state.world)
 
     @property
     def output(self) -> BodyOutput:
@@ -137,9 +140,8 @@ class Evaluation:
     @cached_property
     def theta_jacobian(self) -> Tensor:
         """d theta / d omega = Jr⁻¹ G^T, one 3×3 block per moving body joint (B, j, 3, 3)."""
-        joints = torch.tensor(self.layout.body_joints, dtype=torch.int64)
-        theta = self.theta.unflatten(1, (-1, 3))[:, joints - 1]
-        return right_jacobian_inverse(theta) @ self.posed.world[:, joints].mT
+        theta = self.theta.unflatten(1, (-1, 3))[:, self.layout.body_index - 1]
+        return right_jacobian_inverse(theta) @ self.posed.world[:, self.layout.body_index].mT
 
     def point_rows(self, covectors: Tensor) -> Tensor:
         """Covectors (B, K, R, 3) on the keypoints pulled back to the layout's columns (B, K R, P)."""

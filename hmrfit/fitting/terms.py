@@ -158,11 +158,18 @@ class Reprojection(Term):
         return (confidence * damp * error).flatten(1)
 
     def jacobian(self, e: Evaluation) -> Tensor:
+        return self._rows(e, *self._parts(e))
+
+    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
         error, damp, confidence = self._parts(e)
-        robust = torch.eye(2).to(error) - (error * damp)[..., None] * (error * damp)[..., None, :]
+        sums.add_rows((confidence * damp * error).flatten(1), self._rows(e, error, damp, confidence), weight)
+
+    def _rows(self, e: Evaluation, error: Tensor, damp: Tensor, confidence: Tensor) -> Tensor:
+        unit = error * damp
+        projection = e.state.camera.project_jacobian(e.posed.points)
+        robust = projection - unit[..., None] * (unit[..., None, :] @ projection)  # (I - u u^T) dPi/dX
         scale = confidence * damp / (self.sigma * e.observation.box_size[:, None, None])
-        covectors = scale[..., None] * (robust @ e.state.camera.project_jacobian(e.posed.points))
-        return e.point_rows(covectors)
+        return e.point_rows(scale[..., None] * robust)
 
 
 @dataclass
@@ -178,7 +185,7 @@ class PosePrior(Term):
         return self.gmm.residuals(e.theta)
 
     def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
-        columns = e.layout.theta_columns()
+        columns = e.layout.theta_columns
         if len(columns):
             sums.add_pose(*self.marginal(e.layout).quadratic(e.theta[:, columns]), weight)
         else:
@@ -190,7 +197,7 @@ class PosePrior(Term):
         if 3 * len(layout.body_joints) == self.gmm.means.shape[1]:
             return self.gmm
         if layout.body_joints not in self._marginals:
-            self._marginals[layout.body_joints] = self.gmm.marginal(layout.theta_columns())
+            self._marginals[layout.body_joints] = self.gmm.marginal(layout.theta_columns)
         return self._marginals[layout.body_joints]
 
 
@@ -206,7 +213,7 @@ class JointLimitPrior(Term):
         return self.limits.residuals(e.theta)
 
     def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
-        columns = e.layout.theta_columns()
+        columns = e.layout.theta_columns
         cost, gradient, curvature = self.limits.quadratic(e.theta)
         sums.add_pose(cost, gradient[:, columns], curvature[:, columns], weight)
 
@@ -249,7 +256,9 @@ class Upright(Term):
         robust = damp[..., None] * (torch.eye(3).to(R) - (error * damp)[..., None] * (error * damp)[:, None])
         turn = -hat(R[..., 1]) / self.scale  # u turns by omega x u
         jacobian = R.new_zeros(len(R), 3, e.layout.columns)
-        jacobian[:, :, e.layout.slice("global_orient")] = robust @ turn
+        columns = e.layout.slice("global_orient")
+        if columns.stop > columns.start:
+            jacobian[:, :, columns] = robust @ turn
         return jacobian
 
 

@@ -8,6 +8,8 @@ A rotation matrix multiplies column vectors. Every function takes any leading di
 forward and reverse derivatives, at v = 0: the coefficients switch to their series there.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -15,11 +17,43 @@ SMALL_ANGLE_SQUARED = 1e-6
 """Below this squared angle the series are used: their first dropped term is of order angle⁶ = 1e-18."""
 
 
+@lru_cache
+def _constant(name: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Small constant matrices, made once per precision and device: for one person, making them costs more than use.
+
+    hat (3, 9): v @ hat = vec [v]x.    quaternion (9, 16), first (16,): vec R @ quaternion + first, four candidates.
+    """
+    if name == "eye":
+        values = torch.eye(3)
+    elif name == "hat":
+        values = torch.zeros(3, 9)
+        for axis, (row, column) in enumerate(((2, 1), (0, 2), (1, 0))):
+            values[axis, 3 * row + column], values[axis, 3 * column + row] = 1, -1
+    elif name == "first":
+        values = torch.eye(4).flatten()
+    else:
+        values = _quaternion_map()
+    return values.to(dtype=dtype, device=device)
+
+
+def _quaternion_map() -> Tensor:
+    """(9, 16): the candidates 4 q_i q of `matrix_to_quaternion`, row by row, as linear functions of R, less the 1 of
+    the diagonal: 4 w² = 1 + tr R, 4 x² = 1 + 2 R_00 - tr R, 4 w x = R_21 - R_12, 4 x y = R_10 + R_01, ..."""
+    values = torch.zeros(3, 3, 4, 4)
+    for i in range(3):
+        j, k = (i + 1) % 3, (i + 2) % 3
+        values[i, i, :, :] = torch.diag(torch.tensor([1.0, -1.0, -1.0, -1.0]))
+        values[i, i, i + 1, i + 1] = 1
+        for row, column in ((0, i + 1), (i + 1, 0)):
+            values[k, j, row, column], values[j, k, row, column] = 1, -1
+        for row, column in ((j + 1, k + 1), (k + 1, j + 1)):
+            values[j, k, row, column] = values[k, j, row, column] = 1
+    return values.reshape(9, 16)
+
+
 def hat(v: Tensor) -> Tensor:
     """Cross-product matrix [v]x with [v]x w = v × w: (..., 3) -> (..., 3, 3)."""
-    x, y, z = v.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    return (v @ _constant("hat", v.dtype, v.device)).unflatten(-1, (3, 3))
 
 
 def _series_or(squared: Tensor, closed_form, series) -> Tensor:
@@ -40,7 +74,7 @@ def rotvec_to_matrix(v: Tensor) -> Tensor:
     a = _series_or(squared, lambda t: t.sin() / t, lambda q: 1 - q / 6 + q * q / 120)
     b = _half_versine(squared)
     K = hat(v)
-    eye = torch.eye(3, dtype=v.dtype, device=v.device)
+    eye = _constant("eye", v.dtype, v.device)
     return eye + a[..., None, None] * K + b[..., None, None] * (K @ K)
 
 
@@ -50,16 +84,8 @@ def matrix_to_quaternion(R: Tensor) -> Tensor:
     Of the four ways to divide (one per component), the one with the largest divisor is taken, so the result keeps its
     precision at every angle.
     """
-    m00, m01, m02, m10, m11, m12, m20, m21, m22 = R.flatten(-2).unbind(-1)
-    candidates = torch.stack(
-        [
-            torch.stack([1 + m00 + m11 + m22, m21 - m12, m02 - m20, m10 - m01], -1),
-            torch.stack([m21 - m12, 1 + m00 - m11 - m22, m10 + m01, m02 + m20], -1),
-            torch.stack([m02 - m20, m10 + m01, 1 - m00 + m11 - m22, m12 + m21], -1),
-            torch.stack([m10 - m01, m20 + m02, m21 + m12, 1 - m00 - m11 + m22], -1),
-        ],
-        -2,
-    )
+    like = (R.dtype, R.device)
+    candidates = (R.flatten(-2) @ _constant("quaternion", *like) + _constant("first", *like)).unflatten(-1, (4, 4))
     best = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
     index = best[..., None, None].expand(*best.shape, 1, 4)
     q = candidates.gather(-2, index).squeeze(-2)
@@ -102,7 +128,7 @@ def right_jacobian(v: Tensor) -> Tensor:
     b = _half_versine(squared)
     c = _series_or(squared, lambda t: (t - t.sin()) / t**3, lambda q: 1 / 6 - q / 120 + q * q / 5040)
     K = hat(v)
-    eye = torch.eye(3, dtype=v.dtype, device=v.device)
+    eye = _constant("eye", v.dtype, v.device)
     return eye - b[..., None, None] * K + c[..., None, None] * (K @ K)
 
 
@@ -114,7 +140,7 @@ def right_jacobian_inverse(v: Tensor) -> Tensor:
     squared = (v * v).sum(-1)
     d = _series_or(squared, lambda t: 1 / (t * t) - 0.5 / (t * (0.5 * t).tan()), lambda q: 1 / 12 + q / 720)
     K = hat(v)
-    eye = torch.eye(3, dtype=v.dtype, device=v.device)
+    eye = _constant("eye", v.dtype, v.device)
     return eye + 0.5 * K + d[..., None, None] * (K @ K)
 
 

@@ -6,6 +6,8 @@ v'  = sum_b w_b (G_b (v - J_b) + x_b)              a rest vertex v carried by th
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -29,25 +31,48 @@ def ancestor_matrix(parents: Sequence[int]) -> Tensor:
     return matrix
 
 
+@dataclass(frozen=True)
+class Tree:
+    """A kinematic tree as index tensors. Made once per tree: for one person, making them is what takes the time."""
+
+    by_level: Tensor  # (J,) joints, level by level
+    level_sizes: tuple[int, ...]
+    above: tuple[Tensor, ...]  # for every level but the first: where its joints' parents are on the level before
+    place: Tensor  # (J,) where each joint is in `by_level`
+    up: Tensor  # (J,) parents, the root its own
+    ancestors: Tensor  # (J, J) booleans
+
+
+@lru_cache
+def kinematic_tree(parents: tuple[int, ...], device: torch.device | str = "cpu") -> Tree:
+    """The tree of these parents."""
+    index = lambda values: torch.tensor(values, dtype=torch.int64, device=device)  # noqa: E731
+    levels = tree_levels(parents)
+    order = [j for level in levels for j in level]
+    above = [index([before.index(parents[j]) for j in level]) for before, level in pairwise(levels)]
+    place = [order.index(j) for j in range(len(parents))]
+    up = [max(p, 0) for p in parents]
+    sizes = tuple(len(level) for level in levels)
+    return Tree(index(order), sizes, tuple(above), index(place), index(up), ancestor_matrix(parents).to(device))
+
+
 def world_rotations(rotations: Tensor, parents: Sequence[int]) -> Tensor:
     """G (..., J, 3, 3) from the local rotations (..., J, 3, 3), one matrix product per level of the tree."""
-    levels = tree_levels(parents)
-    placed = [rotations[..., levels[0], :, :]]
-    row = {joint: i for i, joint in enumerate(levels[0])}
-    for before, level in pairwise(levels):
-        above = placed[-1][..., [before.index(parents[j]) for j in level], :, :]
-        placed.append(above @ rotations[..., level, :, :])
-        row |= {joint: len(row) + i for i, joint in enumerate(level)}
-    return torch.cat(placed, -3)[..., [row[j] for j in range(len(parents))], :, :]
+    tree = kinematic_tree(tuple(parents), rotations.device)
+    first, *rest = rotations.index_select(-3, tree.by_level).split(tree.level_sizes, -3)
+    placed = [first]
+    for above, local in zip(tree.above, rest, strict=True):
+        placed.append(placed[-1].index_select(-3, above) @ local)
+    return torch.cat(placed, -3).index_select(-3, tree.place)
 
 
 def joint_positions(world: Tensor, rest_joints: Tensor, parents: Sequence[int]) -> Tensor:
     """x (..., J, 3): every bone turned by its parent's world rotation, summed along the way from the root."""
-    up = torch.as_tensor([max(p, 0) for p in parents], device=world.device)
-    bones = rest_joints - rest_joints[..., up, :]
-    turned = (world[..., up, :, :] @ bones[..., None]).squeeze(-1)
-    turned[..., 0, :] = rest_joints[..., 0, :]
-    return ancestor_matrix(parents).to(turned) @ turned
+    tree = kinematic_tree(tuple(parents), world.device)
+    bones = rest_joints - rest_joints.index_select(-2, tree.up)
+    turned = (world.index_select(-3, tree.up) @ bones[..., None]).squeeze(-1)
+    turned = torch.cat([rest_joints[..., :1, :].expand_as(turned[..., :1, :]), turned[..., 1:, :]], -2)
+    return tree.ancestors.to(turned.dtype) @ turned
 
 
 def skin(vertices: Tensor, weights: Tensor, world: Tensor, joints: Tensor, rest_joints: Tensor) -> Tensor:
