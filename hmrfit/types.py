@@ -40,11 +40,13 @@ class TensorRecord:
 
     @classmethod
     def cat(cls, records: Sequence[Self]) -> Self:
-        """Several batches as one."""
+        """Several batches as one. An optional tensor that one of them lacks is left out."""
         joined: dict[str, Any] = {}
         for field in fields(records[0]):
             values = [getattr(record, field.name) for record in records]
-            if isinstance(values[0], Tensor):
+            if any(value is None for value in values):
+                joined[field.name] = None
+            elif isinstance(values[0], Tensor):
                 joined[field.name] = torch.cat(values)
             elif isinstance(values[0], TensorRecord):
                 joined[field.name] = type(values[0]).cat(values)
