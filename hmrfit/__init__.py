@@ -22,6 +22,7 @@ _HOMES = {
     "SmplBody": "hmrfit.body.smpl",
     "read_keypoints": "hmrfit.data.keypoint_files",
     "read_image": "hmrfit.image",
+    "write_image": "hmrfit.image",
     "load_config": "hmrfit.config",
     "keypoint_sets": "hmrfit.keypoints",
     "register_keypoint_set": "hmrfit.keypoints",

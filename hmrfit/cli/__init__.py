@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from hmrfit.version import __version__
 
-USER_ERRORS = (ValueError, TypeError, OSError, ImportError)
+USER_ERRORS = (ValueError, OSError, ImportError)
+"""What the library raises for what a user can mend; anything else is our mistake and keeps its traceback."""
 NOTHING_DONE, USAGE, STOPPED = 1, 2, 130
 
 

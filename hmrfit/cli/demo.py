@@ -1,5 +1,6 @@
 """hmrfit demo: a scene whose truth is known, photographed, fitted from noisy keypoints, and compared with the truth."""
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ from torch import Tensor
 from hmrfit.api import fit
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import load_body
-from hmrfit.camera import Camera, focal_from_35mm
+from hmrfit.camera import PIXEL_CENTER, Camera, focal_from_35mm
 from hmrfit.data.people import Corruption, corrupt
 from hmrfit.data.scene import Scene, render_scene
 from hmrfit.evaluate.metrics import mpjpe, pa_mpjpe
+from hmrfit.files import atomic_write
 from hmrfit.fitting.start import UPRIGHT
 from hmrfit.image import write_image
 from hmrfit.keypoints import COCO17, COMMON14
@@ -64,15 +66,21 @@ def demo_command(out: str = "out/demo", seed: int = 4, height: int = 1080) -> in
     truth = make_truth(body, height)
     scene = render_scene(truth.params, body, truth.camera, generator, up=truth.up)
     write_image(folder / "photo.png", scene.image)
-    keypoints = corrupt(truth.clean, Corruption(noise=NOISE, missing=0.0), generator)
-    points = torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1).numpy()
-    result = fit(scene.image, points, keypoint_set="coco17")
-    result.image_path = (folder / "photo.png").resolve()
+    write_keypoints(folder / "keypoints.json", corrupt(truth.clean, Corruption(noise=NOISE, missing=0.0), generator))
+    result = fit(folder / "photo.png", folder / "keypoints.json")
     text = compared(result, truth, body)
     write_all(result, scene, folder, text)
     print(text)
     print(f"{time.perf_counter() - began:.0f} s. Look at {folder / 'index.html'}; beside it: {', '.join(sorted(p.name for p in folder.iterdir()))}")  # fmt: skip  # noqa: E501
     return 0
+
+
+def write_keypoints(path: Path, keypoints: Keypoints) -> None:
+    """One person's, as the JSON that `read_keypoints` knows by its `format`: pixel centres at integers there."""
+    xy, confidence = keypoints.xy[0] - PIXEL_CENTER, keypoints.confidence[0]
+    points = [[round(x, 2), round(y, 2), c] for (x, y), c in zip(xy.tolist(), confidence.tolist(), strict=True)]
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps({"image": "photo.png", "format": "coco17", "keypoints": points}, indent=1))
 
 
 def make_truth(body: SmplBody, height: int) -> Truth:

@@ -159,7 +159,7 @@ def fit_waiting(waiting: Sequence[tuple[Photo, str, str]], engine: Engine, optio
         return
     try:
         results = fit_photos([photo for photo, *_ in waiting], engine)
-    except FILE_ERRORS as error:
+    except ValueError as error:  # such as keypoints that the body does not define
         if len(waiting) == 1:
             yield Line(waiting[0][0].path.name, waiting[0][1], error=str(error))
         else:

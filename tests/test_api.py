@@ -1,0 +1,201 @@
+"""fit(): every form of input means the same, cameras come from where they should, nobody disturbs anybody."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import hmrfit
+from hmrfit.api import fit_photos
+from hmrfit.build import build
+from hmrfit.cli.demo import make_truth
+from hmrfit.config import ConfigError, load_config
+from hmrfit.data.photo import read_photo
+from hmrfit.image import write_image
+from hmrfit.types import Keypoints
+
+SIZE = (480, 360)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def points() -> np.ndarray:
+    """(17, 3) exact COCO keypoints of the demo's person in a picture of SIZE."""
+    truth = make_truth(build().fitter.body, SIZE[1])
+    return np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+
+
+@pytest.fixture(scope="module")
+def result(points: np.ndarray) -> hmrfit.FitResult:
+    return hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    write_image(tmp_path / "photo.png", np.full((SIZE[1], SIZE[0], 3), 128, np.uint8))
+    return tmp_path / "photo.png"
+
+
+def same(a: hmrfit.FitResult, b: hmrfit.FitResult) -> bool:
+    """The same numbers, to the last digit."""
+    return np.array_equal(a.poses, b.poses) and np.array_equal(a.trans, b.trans) and np.array_equal(a.betas, b.betas)
+
+
+def test_the_body_lies_on_its_keypoints(result: hmrfit.FitResult) -> None:
+    # Exact keypoints, another focal length and a prior that pulls: 2 % of the box is what photographs leave too.
+    assert result.reprojection_error[0] < 0.02
+    assert result.status[0].endswith(".") and result.warnings == [[]]
+
+
+def test_the_outside_is_numpy(result: hmrfit.FitResult) -> None:
+    for name, shape in (("vertices", (1, 6900, 3)), ("joints", (1, 24, 3)), ("poses", (1, 72)), ("betas", (1, 10)),
+                        ("trans", (1, 3)), ("cost", (1,)), ("hypothesis_cost", (1, 2))):  # fmt: skip
+        value = getattr(result, name)
+        assert isinstance(value, np.ndarray) and value.shape == shape and value.dtype == np.float64, name
+    assert sum(result.term_cost.values()) == pytest.approx(result.cost, rel=1e-9)  # sums in another order
+
+
+def test_every_form_of_keypoints_gives_the_same_fit(points: np.ndarray, result: hmrfit.FitResult, photo: Path) -> None:
+    image = hmrfit.read_image(photo)
+    np.save(photo.with_suffix(".npy"), points)
+    ours = {"image": "photo.png", "format": "coco17", "keypoints": (points - [0.5, 0.5, 0]).tolist()}
+    (photo.parent / "own.json").write_text(json.dumps(ours))
+    record = Keypoints(torch.tensor(points[None, :, :2]), torch.ones(1, 17).double(), hmrfit.keypoint_sets()["coco17"])
+    named = {"keypoint_set": "coco17"}
+    forms = [
+        hmrfit.fit(image, points, **named),
+        hmrfit.fit(str(photo), points[None].astype(np.float64), **named),
+        hmrfit.fit(photo, points[:, :2].tolist(), keypoint_set=hmrfit.keypoint_sets()["coco17"]),
+        hmrfit.fit(photo, photo.with_suffix(".npy"), **named),
+        hmrfit.fit(photo, photo.parent, **named),
+        hmrfit.fit(photo, hmrfit.read_keypoints(photo.with_suffix(".npy"), "coco17")),
+        hmrfit.fit(image, record),
+    ]
+    assert all(same(form, result) for form in forms)
+    # written with half a pixel less and read with half a pixel more: rounding of the last digit, grown by the solver
+    np.testing.assert_allclose(hmrfit.fit(photo, photo.parent / "own.json").vertices, result.vertices, atol=1e-6)
+
+
+def test_inputs_are_not_changed(points: np.ndarray, photo: Path) -> None:
+    image, before = hmrfit.read_image(photo), points.copy()
+    kept = image.copy()
+    hmrfit.fit(image, points, keypoint_set="coco17").overlay(sides=False)
+    assert np.array_equal(points, before) and np.array_equal(image, kept)
+
+
+def test_mates_in_a_batch_change_nothing(points: np.ndarray, result: hmrfit.FitResult) -> None:
+    others = np.stack([points + np.array([40, 0, 0]), points, points * [0.5, 0.5, 1]])
+    together = hmrfit.fit(None, others, keypoint_set="coco17", image_size=SIZE)
+    # float64 sums in another order, over some thirty steps: 1e-6 m is a thousandth of a millimetre
+    np.testing.assert_allclose(together.vertices[1], result.vertices[0], atol=1e-6)
+    assert len(together) == 3 and together.person_ids == ["0", "1", "2"]
+
+
+def test_photographs_of_several_sets_come_back_in_order(points: np.ndarray, result: hmrfit.FitResult) -> None:
+    limbs = list(hmrfit.keypoint_sets()["coco17"][5:])
+    photos = [
+        read_photo(None, points, "coco17", image_size=SIZE),
+        read_photo(None, points[5:], limbs, image_size=(640, 480)),
+        read_photo(None, np.stack([points, points]), "coco17", image_size=SIZE),
+    ]
+    outcome = fit_photos(photos, build())
+    assert [len(r) for r in outcome] == [1, 1, 2]
+    assert [r.image_size for r in outcome] == [SIZE, (640, 480), SIZE]
+    np.testing.assert_allclose(outcome[2].vertices[1], result.vertices[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("asked", "focal", "source"),
+    [
+        ({}, (600.0, 600.0), "assumed"),
+        ({"focal": 500}, (500.0, 500.0), "in pixels"),
+        ({"focal": (500, 510)}, (500.0, 510.0), "in pixels"),
+        ({"focal_35mm": 43.2666}, (600.0, 600.0), "43.2666 mm"),
+        ({"camera": hmrfit.Camera.from_size(*SIZE, focal=444.0)}, (444.0, 444.0), "camera"),
+    ],
+)
+def test_where_the_focal_length_comes_from(points: np.ndarray, asked: dict, focal: tuple, source: str) -> None:
+    photo = read_photo(None, points, "coco17", image_size=SIZE, **asked)
+    assert photo.camera.focal[0].tolist() == pytest.approx(focal, rel=1e-5)  # a film's diagonal is given to 1e-6
+    assert source in photo.focal_source
+
+
+def test_the_keypoint_files_lens_is_taken_out(points: np.ndarray, tmp_path: Path) -> None:
+    K = [[500.0, 0, 239.5], [0, 505.0, 179.5], [0, 0, 1]]
+    written = {"format": "coco17", "keypoints": points.tolist(), "K": K, "dist": [-0.1, 0.02, 0, 0], "size": SIZE}
+    (tmp_path / "a.json").write_text(json.dumps(written))
+    photo = read_photo(None, tmp_path / "a.json")
+    assert photo.camera.focal[0].tolist() == [500.0, 505.0] and photo.camera.center[0].tolist() == [240.0, 180.0]
+    assert "K" in photo.focal_source
+    # a barrel lens draws everything towards the middle; without it, points lie further out
+    far = np.abs(points[:, :2] - [240, 180]).max(1) > 50
+    moved = np.linalg.norm(photo.keypoints.xy[0].numpy() - [240, 180], axis=1)
+    assert (moved > np.linalg.norm(points[:, :2] + 0.5 - [240, 180], axis=1))[far].all()
+
+
+def test_exif_says_the_focal_length(points: np.ndarray, tmp_path: Path) -> None:
+    write_image(tmp_path / "a.jpg", np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
+    tags = b"II*\0\x08\0\0\0" + b"\x01\0" + b"\x69\x87\x04\0\x01\0\0\0\x1a\0\0\0" + b"\0" * 4
+    tags += b"\x01\0" + b"\x05\xa4\x03\0\x01\0\0\0\x1c\0\0\0" + b"\0" * 4  # FocalLengthIn35mmFilm = 28
+    block = b"Exif\0\0" + tags
+    jpeg = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + jpeg[2:])
+    photo = read_photo(tmp_path / "a.jpg", points, "coco17")
+    assert "EXIF: 28 mm" in photo.focal_source
+    assert photo.camera.focal[0, 0].item() == pytest.approx(28 * 600 / 43.2666, rel=1e-5)
+
+
+def test_a_former_result_is_a_start(points: np.ndarray, result: hmrfit.FitResult) -> None:
+    again = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, init=result)
+    assert again.cost[0] <= result.cost[0] * (1 + 1e-6)  # it can only go down from there
+    with pytest.raises(ValueError, match="init holds 1 people, but there are 2"):
+        hmrfit.fit(None, np.stack([points] * 2), keypoint_set="coco17", image_size=SIZE, init=result)
+    with pytest.raises(TypeError, match="FitResult or BodyParams, not dict"):
+        hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, init={"betas": 0})
+
+
+def test_any_function_is_a_term(points: np.ndarray) -> None:
+    def tall(state, output, observation):
+        return 30 * (state.params.betas[:, :1] - 1.5)
+
+    asked = {"keypoint_set": "coco17", "image_size": SIZE}
+    with_term = hmrfit.fit(None, points, **asked, terms=[tall])
+    assert with_term.betas[0, 0] == pytest.approx(1.5, abs=0.05)  # a weight of 900 against a prior of about 1
+    assert "tall" in with_term.term_cost
+    without = hmrfit.fit(None, points, **asked, terms=[tall], weights={"tall": 0, "upright": 0})
+    assert without.betas[0, 0] != pytest.approx(1.5, abs=0.05)
+    with pytest.raises(ValueError, match=r"no term 'repojection'\. Did you mean 'reprojection'\?"):
+        hmrfit.fit(None, points, **asked, weights={"repojection": 3})
+
+
+def test_the_second_call_builds_nothing_again() -> None:
+    assert build() is build(load_config()) is build("fit")
+    assert build(load_config(None, ["FIT.HYPOTHESES=2"])).fitter.schedule.hypotheses == 2
+
+
+def test_stages_from_the_settings(tmp_path: Path, points: np.ndarray) -> None:
+    stage = "{weights: {reprojection: 24, gmm: 1, shape: 1}, free: [transl, global_orient], max_steps: 3}"
+    (tmp_path / "mine.yaml").write_text(f"FIT:\n  HYPOTHESES: 1\n  STAGES: [{stage}]\n")
+    quick = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, config=tmp_path / "mine.yaml")
+    assert quick.steps[0] <= 3 and not quick.betas.any()
+    (tmp_path / "mine.yaml").write_text("FIT:\n  STAGES: [{weights: {gmm: 1}, max_step: 3}]\n")
+    with pytest.raises(ConfigError, match=r"no setting max_step\. Did you mean 'max_steps'"):
+        build(tmp_path / "mine.yaml")
+
+
+def test_importing_costs_nothing() -> None:
+    heavy = "{'torch', 'numpy', 'cv2', 'trimesh', 'scipy', 'smplx', 'yacs'}"
+    code = f"import sys, hmrfit; hmrfit.__version__; dir(hmrfit); sys.exit(' '.join({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_public_names() -> None:
+    for name in hmrfit.__all__:
+        assert getattr(hmrfit, name) is not None
+    with pytest.raises(AttributeError, match="hmrfit has no 'fitt'"):
+        hmrfit.fitt  # noqa: B018
