@@ -119,8 +119,8 @@ class KeypointEncoder(nn.Module):
         Args:
             points: (B, K, 3) x, y in the box's [-1, 1] and a confidence, as `normalise_keypoints` makes them. What
                 stands at x and y where the confidence is 0 does not matter.
-            names: the K names, or a set's name. Names without a slot are left out; of a name that stands twice the
-                mean by confidence is taken.
+            names: the K names, or a set's name. Names without a slot are left out; a name that stands twice counts
+                with the mean of its places, weighted by confidence, and its greatest confidence.
             view: (B, 3) from `view_of_box`; None for zeros, a far camera looking straight at the person.
         Raises:
             ValueError: another shape, or not one of the names has a slot.
@@ -133,17 +133,18 @@ class KeypointEncoder(nn.Module):
 
     def slots(self, points: Tensor, names: tuple[str, ...]) -> Tensor:
         """Points (B, K, 3) -> (B, N, 4): x, y, confidence, seen of every name that has a slot."""
-        places, slots = _places(names, self.names)
-        slots = torch.tensor(slots, device=points.device)
-        xy, confidence = points[..., :2], points[..., 2:]
-        weighted = torch.where(confidence > 0, torch.cat([confidence * xy, confidence], -1), 0.0)
-        if len(places) < len(names):
-            weighted = weighted[:, torch.tensor(places, device=points.device)]
-        total = points.new_zeros(len(points), len(self.names), 3).index_add(1, slots, weighted)
-        count = points.new_zeros(len(self.names)).index_add(0, slots, points.new_ones(len(slots))).clamp_min(1)
-        seen = total[..., 2:] > 0
-        xy = torch.where(seen, total[..., :2] / torch.where(seen, total[..., 2:], 1.0), 0.0)
-        return torch.cat([xy, total[..., 2:] / count[:, None], seen.to(xy)], -1)
+        places, slots = (torch.tensor(index, device=points.device) for index in _places(names, self.names))
+        points = points if len(places) == len(names) else points[:, places]
+        weight = points[..., 2:].clamp_min(0)
+        weighted = torch.where(weight > 0, torch.cat([weight * points[..., :2], weight], -1), 0.0)
+        total = weighted.new_zeros(len(points), len(self.names), 3).index_add(1, slots, weighted)
+        total, weight_sum = total[..., :2], total[..., 2:]
+        seen = weight_sum > 0
+        xy = total / torch.where(seen, weight_sum, 1.0)
+        confidence = weight_sum.new_zeros(weight_sum.shape).scatter_reduce(
+            1, slots[:, None].expand_as(weight), weight, "amax"
+        )
+        return torch.cat([xy, confidence, seen.to(xy)], -1)
 
     def settings(self) -> dict[str, Any]:
         """What the constructor takes."""
