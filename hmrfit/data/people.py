@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.start import UPRIGHT
@@ -184,25 +185,38 @@ def make_people(
     generator: torch.Generator,
     views: Views | None = None,
     corruption: Corruption | None = None,
-    seen: Tensor | None = None,
 ) -> People:
     """People of random shape in the given world poses, in the precision of the body.
 
     Args:
         poses: (B, J, 3) rotation vectors, the first from the body to a y-up world.
         names: the keypoint set's names.
-        seen: (B, K) which of the names exist for whom, where several sets are mixed; None for all.
+    """
+    return people_from_points(body.points(names), poses, generator, views, corruption)
+
+
+def people_from_points(
+    body: PointBody,
+    poses: Tensor,
+    generator: torch.Generator,
+    views: Views | None = None,
+    corruption: Corruption | None = None,
+    seen: Tensor | None = None,
+) -> People:
+    """`make_people` for the points of a body that are at hand, as when people are made without end.
+
+    Args:
+        seen: (B, K) which of the points exist for whom, where several sets are mixed; None for all.
     """
     views, corruption = views or Views(), corruption or Corruption()
-    B, like = len(poses), body.v_template
+    B, K, like = len(poses), len(body.names), body.rest_joints
     rotations = rotvec_to_matrix(poses.to(like))
     orient = camera_rotations(B, views, generator).to(like) @ rotations[:, 0]
-    betas = torch.randn(B, body.shape_count, generator=generator, dtype=torch.float64).to(like)
+    betas = torch.randn(B, body.joint_shapes.shape[-1], generator=generator, dtype=torch.float64).to(like)
     params = BodyParams(orient, rotations[:, 1:], betas, like.new_zeros(B, 3))
-    posed = body.points(names).pose(params)
+    posed = body.pose(params)
     transl, camera = place(posed.joints, views, generator)
-    clean = Keypoints(camera.project(posed.points + transl[:, None]), like.new_ones(B, len(names)), tuple(names))
-    if seen is not None:
-        clean = Keypoints(clean.xy, seen.to(like), clean.names)
+    known = like.new_ones(B, K) if seen is None else seen.to(like)
+    clean = Keypoints(camera.project(posed.points + transl[:, None]), known, body.names)
     keypoints = corrupt(clean, corruption, generator, camera.size)
     return People(replace(params, transl=transl), camera, clean, keypoints, posed.joints + transl[:, None])

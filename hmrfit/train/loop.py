@@ -1,0 +1,186 @@
+"""Training the keypoint HMR: a step, its schedule, averaged weights, and a state that can be saved and taken up again.
+
+    θ ← AdamW(θ, ∇L, η_t),   η_t = η min(1, t/warm-up) ½ (1 + cos π p),   p = the share of the run that is done
+    θ̄ ← θ̄ + (1 − d)(θ − θ̄)                                       what is measured and kept: an average over steps
+
+The run's length is a number of steps, or of minutes where the machine's speed is not known; the cosine ends with it.
+Everything a step depends on is in `state_dict`: a run that is stopped and taken up again gives the same bits.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hmrfit.body.points import PointBody
+from hmrfit.files import atomic_write
+from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.network.hmr import HMR
+from hmrfit.train.data import Batch, PeopleStream
+from hmrfit.train.keypoint_loss import KeypointLossWeights, keypoint_losses
+from hmrfit.train.losses import adversarial_encoder, discriminator_loss
+from hmrfit.types import Regression
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast. steps: 0 for as many as `minutes` allow."""
+
+    batch: int = 256
+    steps: int = 0
+    minutes: float = 20.0
+    rate: float = 1e-3
+    warm_up: int = 300
+    weight_decay: float = 0.01
+    clip: float = 10.0
+    discriminator_rate: float = 1e-4
+    judged: int = 64  # people a step whose three bodies the discriminators look at
+    average: float = 0.999
+    half: bool = True  # products in bfloat16
+
+
+@dataclass
+class Trainer:
+    """The keypoint HMR, its discriminators, both optimisers and the data, one step at a time."""
+
+    hmr: HMR
+    discriminator: FactorizedDiscriminator
+    stream: PeopleStream
+    body: PointBody  # with the points of the loss
+    schedule: Schedule = field(default_factory=Schedule)
+    weights: KeypointLossWeights = field(default_factory=KeypointLossWeights)
+
+    def __post_init__(self) -> None:
+        how = self.schedule
+        self.average = deepcopy(self.hmr)
+        self.optimizer = torch.optim.AdamW(_groups(self.hmr, how.weight_decay), how.rate, betas=(0.9, 0.98), fused=True)
+        self.judge = torch.optim.AdamW(self.discriminator.parameters(), how.discriminator_rate, fused=True)
+        self.step, self.seconds, self._since = 0, 0.0, time.monotonic()
+
+    @property
+    def progress(self) -> float:
+        """The share of the run that is done, 0 to 1."""
+        if self.schedule.steps:
+            return min(1.0, self.step / self.schedule.steps)
+        return min(1.0, self.elapsed / (60 * self.schedule.minutes))
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds trained, earlier sessions included."""
+        return self.seconds + time.monotonic() - self._since
+
+    def train_step(self) -> dict[str, float]:
+        """One batch: encoder and regressor, then the discriminators; every loss."""
+        batch = self.stream.batch(self.schedule.batch)
+        warm = min(1.0, (self.step + 1) / self.schedule.warm_up)
+        rate = warm * 0.5 * (1 + math.cos(math.pi * self.progress))
+        for optimizer, full in ((self.optimizer, self.schedule.rate), (self.judge, self.schedule.discriminator_rate)):
+            for group in optimizer.param_groups:
+                group["lr"] = full * rate
+        regressions = self._regress(batch)
+        losses = keypoint_losses(regressions[-1], batch, self.body, self.weights)
+        if self.weights.adversarial:
+            losses["adversarial"] = self.weights.adversarial * self._adversarial(regressions)
+        total = torch.stack(list(losses.values())).sum()
+        self.optimizer.zero_grad()
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.hmr.parameters(), self.schedule.clip)
+        if norm.isfinite():  # one bad batch should not end a run of hours
+            self.optimizer.step()
+        if self.weights.adversarial:
+            losses["discriminator"] = self._judge(batch, regressions)
+        self._follow()
+        self.step += 1
+        return {name: loss.item() for name, loss in losses.items()} | {"gradient": norm.item()}
+
+    def _regress(self, batch: Batch) -> list[Regression]:
+        with torch.autocast(batch.points.device.type, torch.bfloat16, enabled=self.schedule.half):
+            return self.hmr(batch.points, self.stream.body.names, batch.view)
+
+    def _adversarial(self, regressions: list[Regression]) -> Tensor:
+        n = self.schedule.judged
+        self.discriminator.requires_grad_(False)
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.half):
+            fakes = [regression.params[:n] for regression in regressions]
+            scores = torch.cat([self.discriminator(fake.body_pose, fake.betas) for fake in fakes])
+        self.discriminator.requires_grad_(True)
+        return adversarial_encoder(scores.float())
+
+    def _judge(self, batch: Batch, regressions: list[Regression]) -> Tensor:
+        """A step of the discriminators: the fakes of every iteration, as many real people who are not their truth."""
+        n = self.schedule.judged
+        fakes = [regression[:n].map(Tensor.detach) for regression in regressions]
+        real = batch.params[-n * len(fakes) :]
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.half):
+            loss = discriminator_loss(self.discriminator, real, fakes)
+        self.judge.zero_grad()
+        loss.backward()
+        self.judge.step()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """θ̄ follows, quickly at first."""
+        keep = min(self.schedule.average, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.hmr.parameters()), 1 - keep)
+
+    def run(self, every: int = 100, report: Callable[["Trainer", dict[str, float]], Any] | None = None) -> None:
+        """Steps until the run is done; after every so many, `report` gets the losses' means since the last time."""
+        for losses in self.steps(every):
+            if report is not None:
+                report(self, losses)
+
+    def steps(self, every: int) -> Iterator[dict[str, float]]:
+        """The losses' means of every so many steps."""
+        while self.progress < 1:
+            total: dict[str, float] = {}
+            count = 0
+            while count < every and self.progress < 1:
+                for name, value in self.train_step().items():
+                    total[name] = total.get(name, 0.0) + value
+                count += 1
+            yield {name: value / count for name, value in total.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next step depends on."""
+        return {
+            "hmr": self.hmr.state_dict(),
+            "average": self.average.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "judge": self.judge.state_dict(),
+            "data": self.stream.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "step": self.step,
+            "seconds": self.elapsed,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take a run up where `state_dict` left it."""
+        for name in ("hmr", "average", "discriminator", "optimizer", "judge"):
+            getattr(self, name).load_state_dict(state[name])
+        self.stream.generator.set_state(state["data"])
+        torch.set_rng_state(state["random"])
+        self.step, self.seconds, self._since = state["step"], state["seconds"], time.monotonic()
+
+    def save(self, path: str | Path) -> None:
+        """The state into a file; a crash on the way leaves the file that was there."""
+        with atomic_write(path) as temporary:
+            torch.save(self.state_dict(), temporary)
+
+    def load(self, path: str | Path) -> None:
+        """The state from a file that `save` made. Nothing in the file is run."""
+        self.load_state_dict(torch.load(path, weights_only=True))
+
+
+def _groups(network: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases, norms and the mean Θ do not."""
+    matrices = [p for p in network.parameters() if p.ndim >= 2]
+    others = [p for p in network.parameters() if p.ndim < 2]
+    return [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
