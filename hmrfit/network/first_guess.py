@@ -1,0 +1,86 @@
+"""The shipped first guess: keypoints of any named set and a camera -> a body before that camera, Θ₀ of the fit.
+
+    Θ₀ = ½ [hmr(x) + mirror hmr(mirror x)]        the mean of what is said of the person and of the mirror image
+
+The mean is taken of the 6D columns, which Gram-Schmidt makes a rotation again; it costs nothing but a second row in the
+batch. People go through the network in groups of `GROUP` rows, filled up with zeros, so that every product has the same
+shape and the answer for a person has the same bits whoever else is asked about.
+"""
+
+from os import PathLike
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hmrfit.camera import Camera
+from hmrfit.keypoints import SMPL24, flip_permutation
+from hmrfit.network.checkpoints import load_hmr
+from hmrfit.network.encoders import KeypointEncoder, normalise_keypoints, view_of_box
+from hmrfit.network.hmr import HMR, in_full_image
+from hmrfit.ops.rotation import mirror
+from hmrfit.types import Keypoints, Regression
+
+GROUP = 8
+"""Rows a pass. More cost little more, until the weights stop being what the time goes into."""
+
+
+class KeypointHmr:
+    """A trained keypoint HMR, ready to be asked. It never changes."""
+
+    def __init__(self, hmr: HMR, both_sides: bool = True) -> None:
+        """
+        Args:
+            both_sides: ask about the mirror image too, and take the mean.
+        Raises:
+            ValueError: the HMR's encoder takes images, or its joints are not SMPL's.
+        """
+        if not isinstance(hmr.encoder, KeypointEncoder):
+            raise ValueError("The first guess needs an HMR that sees keypoints; this one's encoder takes images.")
+        if hmr.regressor.layout.joints != len(SMPL24):
+            raise ValueError(f"The first guess needs SMPL's 24 joints, not {hmr.regressor.layout.joints}.")
+        self.hmr, self.both_sides = hmr.eval().requires_grad_(False), both_sides
+        self._mates = torch.tensor(flip_permutation(SMPL24))
+
+    @classmethod
+    def from_file(cls, path: str | PathLike, both_sides: bool = True) -> "KeypointHmr":
+        """From an npz that `save_network` wrote; errors are those of `load_hmr`."""
+        return cls(load_hmr(path), both_sides)
+
+    @torch.no_grad()
+    def predict(self, keypoints: Keypoints, camera: Camera) -> Regression:
+        """What is likely of each person.
+
+        Args:
+            keypoints: pixels of the full image, any named set that shares a name with the network's. Without a single
+                visible keypoint the answer is the mean person about where the camera looks.
+            camera: of the full image; a focal length that was told is used, as the default one is.
+        Returns:
+            The body with its translation before the full image's camera (metres), and the weak camera of the person's
+            box; in the precision of the keypoints.
+        """
+        points, center, side = normalise_keypoints(keypoints)
+        view = view_of_box(center, side, camera)
+        answer = self._ask(points, view, keypoints.names)
+        if self.both_sides:
+            flip = points.new_tensor([-1.0, 1.0, 1.0])
+            mirrored = self._ask(points[:, flip_permutation(keypoints.names)] * flip, view * flip, keypoints.names)
+            answer = 0.5 * (self._orthonormal(answer) + self._orthonormal(mirrored, mirrored=True))
+        regression = self.hmr.regressor.layout.regression(answer.to(keypoints.xy))
+        return Regression(in_full_image(regression, center, side, camera), regression.weak_camera)
+
+    def _ask(self, points: Tensor, view: Tensor, names: tuple[str, ...]) -> Tensor:
+        """Θ (B, size) of the last iteration, group by group."""
+        B = len(points)
+        points, view = (F.pad(x, (0, 0) * (x.ndim - 1) + (0, -B % GROUP)).to(self.hmr.dtype) for x in (points, view))
+        groups = zip(points.split(GROUP), view.split(GROUP), strict=True)
+        return torch.cat([self.hmr.thetas(group, names, seen)[-1] for group, seen in groups])[:B]
+
+    def _orthonormal(self, theta: Tensor, mirrored: bool = False) -> Tensor:
+        """Θ with true rotations in it; with `mirrored`, Θ of a mirror image -> Θ of the person (betas have no side)."""
+        layout = self.hmr.regressor.layout
+        camera, _, betas = layout.split(theta)
+        rotations = layout.regression(theta).params.rotations
+        if mirrored:
+            rotations, camera = mirror(rotations[:, self._mates]), camera * camera.new_tensor([1.0, -1.0, 1.0])
+        return layout.pack(rotations, betas, camera)
