@@ -71,7 +71,7 @@ def test_only_the_seen_joints_turn_anything(name):
     assert (turning.abs().amax((0, 1, 2, 4)) > 1e-9).nonzero()[:, 0].tolist() == seen.tolist()
     posed = points.pose(params)
     axes = torch.eye(3, dtype=torch.float64).expand(*posed.points.shape[:2], 3, 3)
-    few = points.rows(posed, axes, seen)
+    few = points.rows(posed, axes, tuple(seen.tolist()))
     expected = torch.cat([rows[..., :3], turning[..., seen, :].flatten(-2), rows[..., 75:]], -1)
     torch.testing.assert_close(few, expected, rtol=0, atol=1e-13)
 
