@@ -1,0 +1,107 @@
+"""The whole network: three regressions, either encoder, pixels to a body before the camera."""
+
+import pytest
+import torch
+
+from hmrfit.camera import Camera, weak_project
+from hmrfit.keypoints import resolve_set
+from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, normalise_keypoints
+from hmrfit.network.hmr import HMR, evaluating, in_full_image, regress_keypoints
+from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.network.theta import FORMS, ThetaLayout
+from hmrfit.types import Keypoints, Regression
+
+COCO = resolve_set("coco17")
+
+
+def keypoint_hmr(form: str = "6d") -> HMR:
+    hmr = HMR(KeypointEncoder(32, 1), IterativeRegressor(32, ThetaLayout(form), hidden=48))
+    torch.nn.init.normal_(hmr.regressor.fc3.weight, std=0.05)
+    return hmr
+
+
+def detections(count: int = 4) -> Keypoints:
+    xy = 300 * torch.rand(count, 17, 2, dtype=torch.float64) + 100
+    return Keypoints(xy, 0.2 + 0.8 * torch.rand(count, 17).double(), COCO)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_three_regressions_of_a_batch(form: str):
+    hmr = keypoint_hmr(form).eval()
+    regressions = hmr(torch.rand(4, 17, 3), COCO)
+    assert len(regressions) == 3
+    for regression in regressions:
+        assert isinstance(regression, Regression) and len(regression) == 4
+        R = regression.params.rotations
+        assert R.shape == (4, 24, 3, 3)
+        torch.testing.assert_close(R @ R.mT, torch.eye(3).expand_as(R), rtol=0, atol=1e-5)
+        assert regression.theta().shape == (4, 85)
+    assert (regressions[2].params.betas - regressions[0].params.betas).abs().max() > 1e-3
+
+
+def test_an_image_encoder_drives_the_same_regressor():
+    encoder = ImageEncoder("resnet18")
+    regressions = HMR(encoder, IterativeRegressor(encoder.features, hidden=32)).eval()(torch.rand(2, 3, 64, 64))
+    assert regressions[-1].params.body_pose.shape == (2, 23, 3, 3)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_reach_every_parameter(form: str):
+    hmr = keypoint_hmr(form)
+    regressions = hmr(torch.rand(4, 17, 3), COCO, torch.rand(4, 3))
+    loss = sum((r.theta() * torch.arange(85)).sum() for r in regressions)
+    loss.backward()
+    for name, parameter in hmr.named_parameters():
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_encoder_and_regressor_must_fit():
+    with pytest.raises(ValueError, match=r"features=32"):
+        HMR(KeypointEncoder(32, 1), IterativeRegressor(16))
+    assert HMR(KeypointEncoder(32, 1)).regressor.layout.form == "6d"
+
+
+def test_pixels_in_a_body_before_the_camera_out():
+    hmr, keypoints, camera = keypoint_hmr().train(), detections(), Camera.from_size(800, 600, count=4)
+    regression, placed = regress_keypoints(hmr, keypoints, camera)
+    again, _ = regress_keypoints(hmr, keypoints, camera)
+    assert torch.equal(regression.theta(), again.theta()), "dropout was on"
+    assert hmr.training and hmr.encoder.training, "it should be left in the mode it was in"
+    assert placed.transl.dtype == torch.float64 and not placed.transl.requires_grad
+    _, center, side = normalise_keypoints(keypoints)
+    torch.testing.assert_close(placed.transl, in_full_image(regression, center, side, camera).transl)
+    # a point at the body's origin lands where the weak camera says, at any lens: it lies at the very depth tz
+    pixel = camera.project(placed.transl[:, None])[:, 0]
+    in_crop = weak_project(torch.zeros(4, 1, 3).double(), regression.weak_camera)[:, 0]
+    torch.testing.assert_close(pixel, center + in_crop * side[:, None] / 2)
+
+
+def test_people_do_not_depend_on_their_mates_nor_on_the_size_of_the_picture():
+    hmr, keypoints = keypoint_hmr().eval(), detections()
+    camera = Camera.from_size(800, 600, count=4)
+    together, placed = regress_keypoints(hmr, keypoints, camera)
+    for i in range(4):
+        alone, _ = regress_keypoints(hmr, keypoints[i], camera[i])
+        # float32 products of other batch sizes round differently
+        torch.testing.assert_close(alone.theta()[0], together.theta()[i], rtol=0, atol=1e-5)
+    larger = Keypoints(2 * keypoints.xy, keypoints.confidence, keypoints.names)
+    _, same = regress_keypoints(hmr, larger, camera.resize(2 * camera.size))
+    torch.testing.assert_close(same.transl, placed.transl, rtol=1e-5, atol=1e-5)
+
+
+def test_rotations_keep_full_precision_under_autocast():
+    hmr = keypoint_hmr().eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        R = hmr(torch.rand(2, 17, 3), COCO)[-1].params.rotations
+    assert R.dtype == torch.float32
+    torch.testing.assert_close(R @ R.mT, torch.eye(3).expand_as(R), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_evaluating_puts_back_the_mode_even_after_an_error(training: bool):
+    module = torch.nn.Dropout().train(training)
+    with pytest.raises(RuntimeError), evaluating(module):
+        assert not module.training
+        raise RuntimeError
+    assert module.training is training
