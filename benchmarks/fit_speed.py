@@ -25,7 +25,7 @@ from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
 from hmrfit.config import load_config
 from hmrfit.data.people import Views, make_people
-from hmrfit.fitting.fitter import FINAL, Fitter, default_terms
+from hmrfit.fitting.fitter import FINAL, WIDE, Fitter, default_terms
 from hmrfit.fitting.problem import Stage, StageProblem
 from hmrfit.fitting.solver import Options, solve
 from hmrfit.fitting.start import starts
@@ -34,15 +34,15 @@ from hmrfit.fitting.terms import terms_by_name
 from hmrfit.keypoints import COCO17
 from hmrfit.types import BodyParams
 
-FIRST = Stage(FINAL.weights, ("transl", "global_orient"), Options(max_steps=20))
+FIRST = Stage(FINAL.weights, ("transl", "global_orient"), Options(max_steps=10, ftol=1e-3))
 PARAMETERS = ("global_orient", "body_pose", "betas", "transl")
-SECOND = Stage(FINAL.weights, options=Options(max_steps=30))
+SECOND = FINAL
 
 
 def ours(fitter: Fitter, start: State, observation: Observation) -> State:
-    """Two stages of Levenberg-Marquardt."""
+    """Levenberg-Marquardt; the second stage begins with a few steps under the wide robust scale, as every fit does."""
     body = fitter.point_body(observation.keypoints.names)
-    for stage in (FIRST, SECOND):
+    for stage in (FIRST, WIDE, SECOND):
         problem = StageProblem(body, observation, fitter.terms, stage)
         start = problem.fill(solve(problem, start, stage.options).x)
     return start

@@ -38,6 +38,17 @@ class TensorRecord:
             index = slice(index, index + 1 or None)
         return self.map(lambda t: t[index])
 
+    def with_rows(self, index: Tensor, source: Self) -> Self:
+        """The same record with the people at `index` taken from `source`; an optional part that one lacks goes."""
+        changed: dict[str, Any] = {}
+        for field in fields(self):
+            mine, other = getattr(self, field.name), getattr(source, field.name)
+            if isinstance(mine, TensorRecord):
+                changed[field.name] = mine.with_rows(index, other)
+            elif isinstance(mine, Tensor):
+                changed[field.name] = None if other is None else mine.index_copy(0, index, other[index])
+        return replace(self, **changed)
+
     @classmethod
     def cat(cls, records: Sequence[Self]) -> Self:
         """Several batches as one. An optional tensor that one of them lacks is left out."""

@@ -69,3 +69,12 @@ def test_where_nobody_is_seen_the_box_is_nothing_and_no_nan():
     low, high = points.bounds()
     assert low.tolist() == high.tolist() == [[0, 0]]
     assert points.box_size().tolist() == [0]
+
+
+def test_with_rows_takes_those_people_from_the_other_and_leaves_both_as_they_were():
+    a = Keypoints(torch.zeros(3, 2, 2), torch.zeros(3, 2), ("nose", "neck"))
+    b = Keypoints(torch.ones(3, 2, 2), torch.ones(3, 2), ("nose", "neck"))
+    mixed = a.with_rows(torch.tensor([1]), b)
+    assert mixed.confidence[:, 0].tolist() == [0, 1, 0]
+    assert mixed.xy[:, 1, 0].tolist() == [0, 1, 0]
+    assert not a.xy.any() and b.xy.all()

@@ -48,7 +48,7 @@ class Linear:
 
 
 class Problem(Protocol):
-    """What the solver asks of a problem; a point x can be anything that has a length and can be indexed."""
+    """What the solver asks of a problem; a point x is a `TensorRecord` of its own kind."""
 
     def linearize(self, x: Any) -> Linear: ...
 
@@ -148,11 +148,5 @@ def _step(problem: Problem, x: Any, linear: Linear, damping: Tensor, nu: Tensor,
     new.keep(linear, rejected)
     status[accept & (scaled_gradient(new) < options.gtol)] = 2
     if len(rejected):
-        trial = choose(accept, trial, x)
+        trial = trial.with_rows(rejected, x)
     return trial, new, damping, nu, status
-
-
-def choose(mask: Tensor, a: Any, b: Any) -> Any:
-    """Per sample, a where the mask is true and b elsewhere."""
-    rows = torch.where(mask, 0, len(mask)) + torch.arange(len(mask), device=mask.device)
-    return type(a).cat([a, b])[rows]

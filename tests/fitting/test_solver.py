@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from hmrfit.fitting.solver import STATUS, Linear, Options, Solution, choose, damped_step, solve
+from hmrfit.fitting.solver import STATUS, Linear, Options, Solution, damped_step, solve
 from hmrfit.types import TensorRecord
 
 THOROUGH = Options(max_steps=300, ftol=1e-14, gtol=1e-12)
@@ -197,11 +197,6 @@ def test_the_predicted_fall_is_the_models():
     delta, predicted = damped_step(at, torch.full((4,), 1e-12).double())
     fall = at.cost - problem.linearize(Point(x + delta)).cost
     torch.testing.assert_close(predicted, fall, rtol=1e-6, atol=0)  # the floor under the diagonal is 1e-9 of it
-
-
-def test_choose_takes_each_samples_own():
-    a, b = Point(torch.zeros(3, 2)), Point(torch.ones(3, 2))
-    assert choose(torch.tensor([True, False, True]), a, b).x[:, 0].tolist() == [0, 1, 0]
 
 
 def test_the_start_is_not_changed():
