@@ -1,6 +1,5 @@
 """What every test may rely on: fixed seeds, one thread, hypothesis without chance or clock, the shared material."""
 
-import os
 import random
 from pathlib import Path
 
