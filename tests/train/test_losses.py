@@ -1,0 +1,243 @@
+"""The losses by slow twins, their floors, what unknown targets do, and what the gradients reach."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hmrfit.keypoints import COMMON14, LSP14, resolve_set
+from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.train.losses import (
+    LossWeights,
+    Targets,
+    adversarial_discriminator,
+    adversarial_encoder,
+    discriminator_loss,
+    encoder_losses,
+    every_iteration,
+    hips_of,
+    l1_reprojection,
+    positive_scale,
+    source_weights,
+    squared_betas,
+    squared_joints_3d,
+    squared_rotations,
+    squared_smpl,
+)
+from hmrfit.types import BodyParams, Regression
+
+NAN = float("nan")
+
+
+def params(count: int, spread: float = 1.0) -> BodyParams:
+    rotations = rotvec_to_matrix(spread * torch.randn(count, 24, 3).double())
+    return BodyParams(rotations[:, 0], rotations[:, 1:], torch.randn(count, 10).double(), torch.zeros(count, 3).double())  # fmt: skip  # noqa: E501
+
+
+def regressions(count: int) -> list[Regression]:
+    """Three iterations that carry gradients."""
+    return [
+        Regression(params(count).map(lambda t: t.requires_grad_()), torch.rand(count, 3).double().requires_grad_())
+        for _ in range(3)
+    ]
+
+
+def targets(count: int) -> Targets:
+    return Targets(
+        torch.randn(count, 17, 2).double(), torch.rand(count, 17).double(), torch.randn(count, 14, 3).double(),
+        torch.ones(count, 14).double(), params(count), torch.ones(count, dtype=torch.bool),
+    )  # fmt: skip
+
+
+@given(st.integers(0, 2**31))
+@settings(max_examples=20)
+def test_reprojection_is_the_weighted_sum_over_visible_coordinates(seed: int):
+    torch.manual_seed(seed)
+    projected, keypoints = torch.randn(3, 5, 2), torch.randn(3, 5, 2)
+    confidence = torch.rand(3, 5) * (torch.rand(3, 5) < 0.6)
+    total, visible = 0.0, 0
+    for b in range(3):
+        for k in range(5):
+            if confidence[b, k] > 0:
+                visible += 2
+                total += (confidence[b, k] * (projected[b, k] - keypoints[b, k]).abs().sum()).item()
+    expected = total / visible if visible else 0.0
+    assert l1_reprojection(projected, keypoints, confidence).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_sources_are_mixed_by_their_weights():
+    """The OpenPose half of spin49 at weight 0 neither adds nor dilutes."""
+    projected, keypoints, confidence = torch.randn(2, 49, 2), torch.randn(2, 49, 2), torch.rand(2, 49) + 0.1
+    mixed = l1_reprojection(projected, keypoints, confidence * source_weights())
+    alone = l1_reprojection(projected[:, 25:], keypoints[:, 25:], confidence[:, 25:])
+    torch.testing.assert_close(mixed, alone)
+    weights = source_weights(openpose_weight=0.5, gt_weight=2.0)
+    assert weights.tolist() == [0.5] * 25 + [2.0] * 24 and len(resolve_set("spin49")) == len(weights)
+
+
+def slow_joints_3d(predicted, joints, confidence, hips) -> float:
+    total, known = 0.0, 0
+    for X, Y, c in zip(predicted, joints, confidence, strict=True):
+        if min(c[h] for h in hips) <= 0:
+            continue
+        X, Y = (Z - (Z[hips[0]] + Z[hips[1]]) / 2 for Z in (X, Y))
+        for k in range(len(c)):
+            if c[k] > 0:
+                known += 3
+                total += (c[k] * ((X[k] - Y[k]) ** 2).sum()).item()
+    return 0.5 * total / known if known else 0.0
+
+
+@pytest.mark.parametrize("names", ["lsp14", COMMON14, "smpl24", "h36m17"])
+def test_joints_are_compared_about_the_middle_of_the_hips(names):
+    names = resolve_set(names)
+    predicted, joints = torch.randn(4, len(names), 3).double(), torch.randn(4, len(names), 3).double()
+    confidence = (torch.rand(4, len(names)) < 0.8).double()
+    hips = hips_of(names)
+    confidence[:3, hips] = 1
+    confidence[3, hips[0]] = 0
+    found = squared_joints_3d(predicted, joints, confidence, names)
+    assert found.item() == pytest.approx(slow_joints_3d(predicted, joints, confidence, hips), rel=1e-12)
+    shifted = squared_joints_3d(predicted + 3.0, joints - 5.0, confidence, names)
+    torch.testing.assert_close(shifted, found)
+
+
+def test_the_hips_are_found_by_name():
+    assert [LSP14[i] for i in hips_of(LSP14)] == ["left_hip_lsp", "right_hip_lsp"]
+    assert [COMMON14[i] for i in hips_of(COMMON14)] == ["left_hip", "right_hip"]
+    with pytest.raises(ValueError, match="lsp14"):
+        hips_of(("nose", "left_hip"))
+
+
+def test_parameters_are_226_numbers():
+    one, other, known = params(4), params(4), torch.tensor([1, 0, 1, 0])
+    total = 0.0
+    for b in (0, 2):
+        vectors = [torch.cat([p.global_orient[b].flatten(), p.body_pose[b].flatten(), p.betas[b]]) for p in (one, other)]  # fmt: skip  # noqa: E501
+        assert len(vectors[0]) == 226
+        total += (vectors[0] - vectors[1]).square().sum().item()
+    assert squared_smpl(one, other, known).item() == pytest.approx(0.5 * total / (2 * 226), rel=1e-12)
+    betas = (one.betas - other.betas)[[0, 2]].square().mean()
+    torch.testing.assert_close(squared_betas(one, other, known), betas)
+    rotations = (one.rotations - other.rotations)[[0, 2]].square().mean()
+    torch.testing.assert_close(squared_rotations(one, other, known), rotations)
+
+
+def test_adversarial_losses_are_least_squares_summed_over_25():
+    real, fake = torch.randn(6, 25), torch.randn(4, 25)
+    expected = sum(sum((v - 1) ** 2 for v in row) for row in real.tolist()) / 6
+    assert adversarial_encoder(real).item() == pytest.approx(expected, rel=1e-5)
+    expected += sum(sum(v**2 for v in row) for row in fake.tolist()) / 4
+    assert adversarial_discriminator(real, fake).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_floors():
+    """0 where everything is right; discriminators that say 1/2 of everyone are where the game ends."""
+    X, people = torch.randn(2, 14, 3), params(2)
+    assert l1_reprojection(X[..., :2], X[..., :2], torch.ones(2, 14)) == 0
+    assert squared_joints_3d(X, X + 1, torch.ones(2, 14)).item() == pytest.approx(0, abs=1e-12)
+    assert squared_smpl(people, people, torch.ones(2)) == 0
+    assert adversarial_encoder(torch.ones(2, 25)) == 0
+    assert adversarial_discriminator(torch.ones(2, 25), torch.zeros(2, 25)) == 0
+    half = torch.full((2, 25), 0.5)
+    assert adversarial_discriminator(half, half).item() == pytest.approx(12.5)
+
+
+def test_a_scale_below_zero_meets_a_wall():
+    weak = torch.tensor([[0.9, 5.0, 5.0], [-0.1, 0.0, 0.0]])
+    expected = (math.exp(-9) ** 2 + math.exp(1) ** 2) / 2
+    assert positive_scale(weak).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_unknown_targets_may_hold_anything_and_give_no_gradient():
+    projected = torch.randn(2, 5, 2, requires_grad=True)
+    keypoints, confidence = torch.randn(2, 5, 2), torch.ones(2, 5)
+    keypoints[0, 3], confidence[0, 3] = NAN, 0
+    l1_reprojection(projected, keypoints, confidence).backward()
+    assert torch.isfinite(projected.grad).all() and not projected.grad[0, 3].any() and projected.grad[1].all()
+
+    predicted = torch.randn(2, 14, 3, requires_grad=True)
+    joints, confidence = torch.full((2, 14, 3), NAN), torch.zeros(2, 14)
+    joints[0], confidence[0] = 1.0, 1.0
+    squared_joints_3d(predicted, joints, confidence).backward()
+    assert torch.isfinite(predicted.grad).all() and not predicted.grad[1].any() and predicted.grad[0].any()
+
+    people = params(2).map(lambda t: t.requires_grad_())
+    squared_smpl(people, params(2).map(lambda t: torch.full_like(t, NAN)), torch.zeros(2)).backward()
+    assert torch.isfinite(people.betas.grad).all() and not people.body_pose.grad.any()
+
+
+def test_the_mean_of_nothing_is_nothing():
+    assert l1_reprojection(torch.ones(2, 5, 2), torch.zeros(2, 5, 2), torch.zeros(2, 5)) == 0
+    assert squared_joints_3d(torch.ones(2, 14, 3), torch.zeros(2, 14, 3), torch.zeros(2, 14)) == 0
+    assert squared_smpl(params(2), params(2), torch.zeros(2)) == 0
+
+
+def test_paired_and_unpaired_by_one_switch():
+    found, known = regressions(2), targets(2)
+    points, joints = torch.randn(2, 17, 3).double(), torch.randn(2, 14, 3).double()
+    paired = encoder_losses(found, points, joints, known, discriminator=FactorizedDiscriminator().double())
+    assert list(paired) == ["reprojection", "joints_3d", "smpl", "adversarial"]
+    unpaired = encoder_losses(found, points, joints, known, weights=LossWeights(paired=False, positive_scale=60.0))
+    assert list(unpaired) == ["reprojection", "positive_scale"]
+    assert unpaired["reprojection"] == paired["reprojection"]
+    squared = squared_joints_3d(joints, known.joints, known.joint_confidence, "lsp14")
+    torch.testing.assert_close(paired["joints_3d"], 60 * squared)
+
+
+def test_data_terms_look_at_the_last_iteration_adversarial_ones_at_all():
+    found, known = regressions(2), targets(2)
+    points, joints = torch.randn(2, 17, 3).double(), torch.randn(2, 14, 3).double()
+    data = encoder_losses(found, points, joints, known)
+    sum(data.values()).backward()
+    assert [r.weak_camera.grad is not None for r in found] == [False, False, True]
+    assert [r.params.betas.grad is not None for r in found] == [False, False, True]
+    found = regressions(2)
+    discriminator = FactorizedDiscriminator().double()
+    encoder_losses(found, points, joints, known, discriminator=discriminator)["adversarial"].backward()
+    assert all(r.params.body_pose.grad.any() and r.params.betas.grad.any() for r in found)
+    assert all(r.params.global_orient.grad is None or not r.params.global_orient.grad.any() for r in found)
+
+
+def test_the_reprojection_is_in_the_crop_as_released():
+    """s (X_xy + t), the translation before the scale."""
+    found, known = regressions(1)[-1], targets(1)
+    points = torch.randn(1, 17, 3).double()
+    s, tx, ty = found.weak_camera[0].tolist()
+    x = torch.stack([s * (points[..., 0] + tx), s * (points[..., 1] + ty)], -1)
+    losses = encoder_losses([found], points, torch.zeros(1, 14, 3).double(), known, weights=LossWeights(paired=False))
+    expected = 60 * (known.confidence[..., None] * (x - known.keypoints).abs()).mean()
+    torch.testing.assert_close(losses["reprojection"].detach(), expected)
+
+
+def test_the_discriminators_learn_from_both_and_the_encoder_from_neither():
+    found, discriminator = regressions(2), FactorizedDiscriminator().double()
+    real = params(6)
+    loss = discriminator_loss(discriminator, real, found)
+    fake = every_iteration(found)
+    assert len(fake) == 6 and torch.equal(fake.betas[2:4], found[1].params.betas)
+    expected = adversarial_discriminator(
+        discriminator(real.body_pose, real.betas), discriminator(fake.body_pose, fake.betas)
+    )
+    torch.testing.assert_close(loss, expected)
+    loss.backward()
+    assert all(r.params.body_pose.grad is None for r in found)
+    assert all(p.grad.any() for p in discriminator.parameters())
+    with pytest.raises(ValueError, match=r"6 \(3 iterations of 2 people\), but 2 came"):
+        discriminator_loss(discriminator, real[:2], found)
+
+
+def test_gradients_equal_finite_differences():
+    known, betas = targets(2), torch.randn(2, 10).double()
+    body_pose = params(2).body_pose
+
+    def total(points, joints, weak):
+        people = BodyParams(body_pose[:, 0], body_pose, betas, torch.zeros(2, 3).double())
+        weights = LossWeights(positive_scale=1.0)
+        return sum(encoder_losses([Regression(people, weak)], points, joints, known, weights=weights).values())
+
+    inputs = (torch.randn(2, 17, 3), torch.randn(2, 14, 3), torch.rand(2, 3) + 0.3)
+    assert torch.autograd.gradcheck(total, tuple(x.double().requires_grad_() for x in inputs))
