@@ -25,8 +25,8 @@ from hmrfit.types import Keypoints
 ImageLike = str | os.PathLike | ArrayLike | None
 KeypointsLike = str | os.PathLike | ArrayLike | Sequence[PersonKeypoints] | Keypoints | None
 
-LEAST_BOX = 4.0
-"""Pixels. Several keypoints within less are no pixels of a photograph, but normalised coordinates."""
+NORMALISED = 2.0
+"""Several keypoints with no coordinate beyond this are no pixels of a photograph."""
 
 NO_KEYPOINTS = """\
 hmrfit needs 2D keypoints, and finds none itself. Two free detectors (both Apache-2.0) that write what it reads:
@@ -203,8 +203,8 @@ def _checked(person: PersonKeypoints, index: int, size: tuple[int, int]) -> list
     if not inside.any():
         reason = warnings[0] if warnings else f"({xy[0, 0]:.0f}, {xy[0, 1]:.0f}) is outside of {size[0]} × {size[1]}."
         raise ValueError(f"Person {index}: no keypoint lies inside the image. {reason}")
-    if len(xy) > 1 and np.ptp(xy, axis=0).max() < LEAST_BOX:
-        raise ValueError(f"Person {index}: {(warnings or ['all keypoints lie within a few pixels.'])[0]}")
+    if len(xy) > 1 and np.abs(xy).max() <= NORMALISED:
+        raise ValueError(f"Person {index}: {warnings[0]}")
     return warnings
 
 

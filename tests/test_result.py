@@ -1,0 +1,224 @@
+"""FitResult: what is saved comes back, in a file that AMASS's readers and numpy alone understand; pictures show it."""
+
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+import hmrfit
+from hmrfit.build import build
+from hmrfit.cli.demo import make_truth
+from hmrfit.data import result_file
+from hmrfit.data.motion.amass import motion_from_amass
+from hmrfit.image import write_image
+from hmrfit.ops.rotation import geodesic_angle, rotvec_to_matrix
+
+SIZE = (320, 240)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.full((SIZE[1], SIZE[0], 3), (40, 90, 60), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "ein bild.png"
+    write_image(path, image)
+    return path
+
+
+@pytest.fixture(scope="module")
+def result(photo: Path) -> hmrfit.FitResult:
+    """Two people in one photograph, the second with a keypoint far off."""
+    truth = make_truth(build().fitter.body, SIZE[1])
+    one = np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    other = one * [0.6, 0.6, 1]
+    other[0] = [SIZE[0], 0, 0.9]
+    return hmrfit.fit(photo, np.stack([one, other]), keypoint_set="coco17")
+
+
+@pytest.fixture
+def saved(result: hmrfit.FitResult, tmp_path: Path) -> Path:
+    result.save(tmp_path / "result.npz")
+    return tmp_path / "result.npz"
+
+
+def test_what_is_saved_comes_back(result: hmrfit.FitResult, saved: Path, photo: Path) -> None:
+    loaded = hmrfit.FitResult.load(saved)
+    # rotations are written as rotation vectors in float64: back to within rounding
+    np.testing.assert_allclose(loaded.vertices, result.vertices, atol=1e-12)
+    for name in ("betas", "trans", "cost", "steps", "status_code", "hypothesis_cost"):
+        assert np.array_equal(getattr(loaded, name), getattr(result, name)), name
+    for name in ("warnings", "person_ids", "versions", "focal_source", "body", "image_size", "status"):
+        assert getattr(loaded, name) == getattr(result, name), name
+    assert loaded.image_path == photo and loaded.keypoints.names == result.keypoints.names
+    assert torch.equal(loaded.keypoints.xy, result.keypoints.xy)
+    assert {k: v.tolist() for k, v in loaded.term_cost.items()} == {k: v.tolist() for k, v in result.term_cost.items()}
+    assert len(loaded.hypotheses) == len(result.hypotheses)
+    angle = geodesic_angle(loaded.hypotheses[-1].body_pose, result.hypotheses[-1].body_pose)
+    assert angle.max() < 1e-6  # an angle from a cosine near 1 has half the digits
+    assert np.array_equal(loaded.overlay(sides=False), result.overlay(sides=False))
+
+
+def test_saving_twice_gives_the_same_numbers(saved: Path, tmp_path: Path) -> None:
+    hmrfit.FitResult.load(saved).save(tmp_path / "again.npz")
+    with np.load(saved) as first, np.load(tmp_path / "again.npz") as second:
+        assert first.files == second.files
+        for key in first.files:
+            if first[key].dtype.kind == "f":
+                np.testing.assert_allclose(first[key], second[key], atol=1e-12, err_msg=key)
+            else:
+                assert np.array_equal(first[key], second[key]), key
+
+
+def test_amass_readers_read_it(result: hmrfit.FitResult, saved: Path) -> None:
+    motion = motion_from_amass(saved.read_bytes())
+    assert motion.poses.shape == (2, 24, 3)
+    assert np.array_equal(motion.poses.reshape(2, 72), result.poses)
+    with np.load(saved, allow_pickle=False) as data:
+        assert str(data["gender"]) == "neutral" and data["betas"].shape == (2, 10) and data["mocap_framerate"] == 1
+        turned = rotvec_to_matrix(torch.tensor(data["poses"][:, :3]))
+    np.testing.assert_allclose(turned, result.params.global_orient, atol=1e-12)
+
+
+def test_the_file_explains_itself_to_numpy(result: hmrfit.FitResult, saved: Path) -> None:
+    with np.load(saved, allow_pickle=False) as data:
+        assert data["image_size"].tolist() == list(SIZE)
+        assert data["keypoints"].shape == (2, 17, 3) and data["keypoint_names"][0] == "nose"
+        np.testing.assert_allclose(data["term_cost"].sum(1), data["cost"], rtol=1e-9)  # sums in another order
+        assert dict(zip(data["term_names"], data["term_cost"][0], strict=True))["shape"] >= 0
+        assert data["image"] == "ein bild.png"
+
+
+def test_projection_is_where_the_mesh_is(result: hmrfit.FitResult) -> None:
+    wrist = result.joint_names.index("left_wrist")
+    place = result.keypoints.names.index("left_wrist")
+    focal, center = result.camera.focal[0].numpy(), result.camera.center[0].numpy()
+    joint = result.joints[0, wrist]
+    np.testing.assert_allclose(result.projected.xy[0, place], focal * joint[:2] / joint[2] + center, atol=1e-6)
+
+
+def test_pictures(result: hmrfit.FitResult, image: np.ndarray) -> None:
+    plain = result.overlay(sides=False, keypoints=False)
+    assert plain.shape == image.shape and plain.dtype == np.uint8
+    covered = (plain != image).any(-1)
+    assert 0.02 < covered.mean() < 0.4
+    middle = result.projected.xy[0, 11:13].mean(0).int().tolist()  # between the hips
+    assert covered[middle[1], middle[0]]
+    assert result.overlay().shape[1] > image.shape[1]  # with views beside it
+    views = result.turntable(4, (60, 80))
+    assert [v.shape for v in views] == [(80, 60, 3)] * 4
+
+
+def test_drawing_on_another_picture_and_on_none(result: hmrfit.FitResult, saved: Path, tmp_path: Path) -> None:
+    loaded = hmrfit.FitResult.load(saved)
+    loaded.image_path = None
+    with pytest.raises(ValueError, match=r"no photograph.*overlay\(image\)"):
+        loaded.overlay()
+    assert loaded.overlay(np.zeros((SIZE[1], SIZE[0], 3), np.uint8), sides=False).shape == (SIZE[1], SIZE[0], 3)
+    write_image(tmp_path / "small.png", np.zeros((20, 30, 3), np.uint8))
+    loaded.image_path = tmp_path / "small.png"
+    with pytest.raises(ValueError, match="has 30 × 20 pixels, but the fit was made on 320 × 240"):
+        loaded.overlay()
+
+
+@pytest.mark.parametrize("suffix", ["obj", "ply", "glb"])
+def test_meshes(result: hmrfit.FitResult, tmp_path: Path, suffix: str) -> None:
+    result.mesh(tmp_path / f"body.{suffix}")
+    mesh = trimesh.load(tmp_path / f"body.{suffix}", process=False, force="mesh")
+    flip = np.array([1, -1, -1])  # the file has y up and looks along -z
+    expected = (result.vertices * flip).reshape(-1, 3)
+    # obj and glb keep six to eight digits: hundredths of a millimetre at some metres
+    np.testing.assert_allclose(np.sort(mesh.vertices, 0), np.sort(expected, 0), atol=1e-4)
+
+
+def test_the_page_is_one_file(result: hmrfit.FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = result.turntable(2, (20, 30))
+    monkeypatch.setattr(hmrfit.FitResult, "turntable", lambda self: small)
+    result.page(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("data:image/jpeg;base64,") == 3 and "src='http" not in text
+    assert "ein bild.png" in text and "% of the box" in text
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html"]
+
+
+def test_a_far_off_keypoint_is_spoken_of_only_when_the_fit_is_poor(result: hmrfit.FitResult) -> None:
+    assert result.reprojection_error[1] > result.reprojection_error[0]
+    assert any("away from its keypoints" in w for w in result.warnings[1]) == (result.reprojection_error[1] > 0.06)
+    assert "2 people" in repr(result)
+
+
+def test_other_suffixes_are_refused(result: hmrfit.FitResult, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"saved as \.npz"):
+        result.save(tmp_path / "result.json")
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_cut_off_anywhere(saved: Path) -> None:
+    whole = saved.read_bytes()
+    for share in np.linspace(0, 0.999, 15):
+        saved.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(ValueError, match=r"result\.npz"):
+            hmrfit.FitResult.load(saved)
+
+
+def test_flipped_bytes_are_noticed_or_harmless(saved: Path) -> None:
+    whole = saved.read_bytes()
+    for at in np.random.default_rng(0).integers(0, len(whole), 25):
+        broken = bytearray(whole)
+        broken[at] ^= 0xFF
+        saved.write_bytes(bytes(broken))
+        try:
+            hmrfit.FitResult.load(saved)
+        except ValueError as error:
+            assert "result.npz" in str(error)
+
+
+def test_what_is_no_result(tmp_path: Path, saved: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="There is no result"):
+        hmrfit.FitResult.load(tmp_path / "none.npz")
+    np.savez(tmp_path / "other.npz", poses=np.zeros((3, 72)))
+    with pytest.raises(ValueError, match=r"is no result of hmrfit.*It holds poses"):
+        hmrfit.FitResult.load(tmp_path / "other.npz")
+    with np.load(saved) as data:
+        arrays = {k: data[k] for k in data.files}
+    np.savez(tmp_path / "less.npz", **{k: v for k, v in arrays.items() if k != "betas"})
+    with pytest.raises(ValueError, match="damaged result: it lacks 'betas'"):
+        hmrfit.FitResult.load(tmp_path / "less.npz")
+    np.savez(tmp_path / "nan.npz", **arrays | {"trans": np.full((2, 3), np.nan)})
+    with pytest.raises(ValueError, match="trans holds 6 NaN"):
+        hmrfit.FitResult.load(tmp_path / "nan.npz")
+    np.savez(tmp_path / "shape.npz", **arrays | {"poses": np.zeros((2, 72, 1))})
+    with pytest.raises(ValueError, match="poses should have the shape"):
+        hmrfit.FitResult.load(tmp_path / "shape.npz")
+
+
+def test_python_objects_are_refused_and_nothing_runs(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    np.savez(tmp_path / "evil.npz", format=np.array(result_file.FORMAT), poses=np.array([Evil()], dtype=object))
+    with pytest.raises(ValueError, match="Python objects"):
+        hmrfit.FitResult.load(tmp_path / "evil.npz")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_disk_full_in_the_middle_keeps_the_old_result(
+    result: hmrfit.FitResult, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, write = saved.read_bytes(), Path.write_bytes
+
+    def half(path: Path, data: bytes) -> int:
+        write(path, data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match=r"result\.npz.*disk is full"):
+        result.save(saved)
+    assert saved.read_bytes() == before and len(list(saved.parent.iterdir())) == 1
