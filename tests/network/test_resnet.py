@@ -79,7 +79,7 @@ def slow_v2(p: dict[str, torch.Tensor], x: torch.Tensor, units: tuple[int, ...])
 
 
 @pytest.mark.parametrize(("variant", "slow"), [("resnet50", slow_v1), ("resnet50_v2", slow_v2)])
-@pytest.mark.parametrize("size", [(64, 64), (97, 70)])
+@pytest.mark.parametrize("size", [(64, 64), (37, 50)])
 def test_features_equal_the_slow_twin(variant: str, slow, size: tuple[int, int]):
     encoder = stir(ImageEncoder(variant)).double()
     images = torch.rand(2, 3, *size, dtype=torch.float64)
