@@ -1,0 +1,89 @@
+"""The fit on real photographs: COCO people with masks, and one person at three instants seen by four calibrated cameras.
+
+    python benchmarks/photos.py [--photos ../shared/photos]
+
+Every person is fitted from its keypoint file alone, with the default settings; the four-camera people with their known
+intrinsics.
+
+    reproj.    mean distance to the keypoints that were seen, % of the box of the visible keypoints
+    IoU        of the body's silhouette with the labelled mask. The body wears no clothes, and where something stands in
+               front of the person the mask stops and the body does not: it is reported, not aimed at
+    PA-MPJPE   mm, to the joints triangulated from four views (good to 2-3 cm themselves) over shoulders, elbows,
+               wrists, hips, knees, ankles as COCO defines them, after a similarity alignment
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from _common import ROOT, finish, threads
+
+import hmrfit
+from hmrfit.evaluate.metrics import pa_mpjpe
+from hmrfit.opencv import cv2
+from hmrfit.render.base import BuiltinRenderer
+from hmrfit.result import FitResult
+
+LIMBS = ("shoulder", "elbow", "wrist", "hip_coco", "knee", "ankle")
+JOINTS = tuple(f"{side}_{part}" for side in ("left", "right") for part in LIMBS)
+
+
+def mask_overlap(result: FitResult, mask: np.ndarray) -> float:
+    """Intersection over union of the body's silhouette and the mask."""
+    vertices = torch.as_tensor(result.vertices).float()
+    body = BuiltinRenderer().silhouette(vertices, torch.as_tensor(result.faces), result.camera.to(torch.float32))
+    found = body[0].numpy()
+    return float((found & mask).sum() / (found | mask).sum())
+
+
+def joint_error(result: FitResult, truth_mm: Sequence[Sequence[float]]) -> float:
+    """PA-MPJPE in mm against the triangulated keypoints of the same set."""
+    names = result.keypoints.names
+    index = [names.index(joint) for joint in JOINTS]
+    found = result.body_model.points(names).pose(result.params).points
+    return 1e3 * pa_mpjpe(found[:, index], torch.as_tensor(truth_mm).double()[None, index] / 1e3).item()
+
+
+def measure(file: Path) -> dict[str, float]:
+    """Fit one person; the measures that its file allows."""
+    about = json.loads(file.read_text())
+    result = hmrfit.fit(file.parent / about["image"], file)
+    row = {"reproj.": 100 * float(result.reprojection_error[0])}
+    if about.get("mask"):
+        row["IoU"] = mask_overlap(result, cv2.imread(str(file.parent / about["mask"]), cv2.IMREAD_GRAYSCALE) > 0)
+    if "keypoints3d" in about:
+        row["PA-MPJPE"] = joint_error(result, about["keypoints3d"])
+    return row
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit everybody and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "photos")
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args(arguments)
+    threads(options.threads)
+    files = sorted(options.photos.glob("*.json"))
+    if not files:
+        raise SystemExit(f"There are no keypoint files (*.json) in {options.photos}. Name their folder with --photos.")
+    rows: dict[str, list[float]] = {"reproj.": [], "IoU": [], "PA-MPJPE": []}
+    for file in files:
+        row = measure(file)
+        for key, value in row.items():
+            rows[key].append(value)
+        print(f"{file.stem:36s}" + "   ".join(f"{key} {value:6.2f}" for key, value in row.items()), flush=True)
+    print()
+    finish(
+        benchmark="photos",
+        people=len(files),
+        reprojection_percent_of_box_median=float(np.median(rows["reproj."])),
+        mask_iou_median=float(np.median(rows["IoU"])) if rows["IoU"] else None,
+        pa_mpjpe_mm=float(np.mean(rows["PA-MPJPE"])) if rows["PA-MPJPE"] else None,
+    )
+
+
+if __name__ == "__main__":
+    main()
