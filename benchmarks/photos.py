@@ -1,4 +1,4 @@
-"""The fit on real photographs: COCO people with masks, and one person at three instants seen by four calibrated cameras.
+"""The fit on real photographs: COCO people with masks, and one person, three instants, seen by four calibrated cameras.
 
     python benchmarks/photos.py [--photos ../shared/photos]
 
