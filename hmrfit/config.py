@@ -36,10 +36,27 @@ _C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
 _C.RENDER = CfgNode()
 _C.RENDER.BACKEND = "builtin"
 
+_C.TRAIN = CfgNode()
+_C.TRAIN.ENCODER = "keypoints"  # what the network sees
+_C.TRAIN.MOTION = ""  # a folder of motion files; `hmrfit train` needs one
+_C.TRAIN.WIDTH = 640  # features of the encoder
+_C.TRAIN.BLOCKS = 3
+_C.TRAIN.HIDDEN = 768  # of the regressor
+_C.TRAIN.STEPS = 0  # 0: as many as the minutes allow; only a number of steps gives the same bits on every machine
+_C.TRAIN.MINUTES = 20.0
+_C.TRAIN.BATCH = 256
+_C.TRAIN.RATE = 1e-3  # of Adam, at its height
+_C.TRAIN.ADVERSARIAL = 0.01  # weight of what the discriminators say; 0: train without them
+_C.TRAIN.PAIRED = True  # False: no 3D truth at all, only keypoints and discriminators
+_C.TRAIN.HALF = False  # products in bfloat16: faster where the machine has it
+_C.TRAIN.REPORT_EVERY = 100  # steps
+_C.TRAIN.SAVE_EVERY = 1000  # steps
+_C.TRAIN.SCORED = 1000  # people of the set-aside motion the averaged weights are measured on
+
 _C.SEED = 0
 _C.THREADS = 0  # 0: as many as torch finds
 
-CHOICES = {"BODY.KIND": ("smpl", "smplx"), "RENDER.BACKEND": ("builtin", "pytorch3d")}
+CHOICES = {"BODY.KIND": ("smpl", "smplx"), "RENDER.BACKEND": ("builtin", "pytorch3d"), "TRAIN.ENCODER": ("keypoints",)}
 
 
 class ConfigError(ValueError):

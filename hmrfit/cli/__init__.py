@@ -1,4 +1,4 @@
-"""The command line: parse, build, call.   hmrfit fit | demo | render | convert
+"""The command line: parse, build, call.   hmrfit fit | demo | render | train | convert
 
 Flags that are not given are not passed on, so every default has its home in the function that is called. What a user
 did wrong is answered with one letter on stderr, without a traceback; --debug shows it.
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"hmrfit {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_fit, _demo, _render, _convert):
+    for add in (_fit, _demo, _render, _train, _convert):
         add(commands).add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
 
@@ -89,6 +89,16 @@ def _render(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return command
 
 
+def _train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    text = "Trains the network that makes the first guess. A run that was stopped goes on."
+    command = commands.add_parser("train", help="train the first guess", description=text)
+    command.add_argument("-o", "--out", required=True, metavar="FOLDER", help="of the run: state, weights, losses")
+    command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
+    command.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="single settings, such as TRAIN.STEPS 4000")
+    command.set_defaults(run=_run_train)
+    return command
+
+
 def _convert(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     text = "Converts an SMPL-format body (.pkl with chumpy inside, or .npz) into a clean .npz; nothing in it is run."
     command = commands.add_parser("convert", help="an SMPL .pkl into a clean .npz", description=text)
@@ -117,6 +127,12 @@ def _run_render(**arguments: object) -> int:
     from hmrfit.cli.tools import render_command
 
     return render_command(**arguments)
+
+
+def _run_train(**arguments: object) -> int:
+    from hmrfit.cli.train import train_command
+
+    return train_command(**arguments)
 
 
 def _run_convert(**arguments: object) -> int:

@@ -43,6 +43,11 @@ class KeypointLossWeights:
     scale: float = 1.0
     adversarial: float = 0.01
 
+    @classmethod
+    def unpaired(cls, adversarial: float = 0.1) -> "KeypointLossWeights":
+        """What is left without any 3D truth: the projection, and the discriminators."""
+        return cls(joints=0.0, canonical=0.0, rotations=0.0, betas=0.0, scale=0.0, adversarial=adversarial)
+
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
     """‖a − b‖ over the last dimension, with a derivative at 0."""
