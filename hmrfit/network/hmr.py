@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hmrfit.camera import Camera, weak_to_translation
+from hmrfit.camera import Camera, pixels_to_crop, weak_to_translation
 from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, normalise_keypoints, view_of_box
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.types import BodyParams, Keypoints, Regression
@@ -92,3 +92,20 @@ def in_full_image(regression: Regression, box_center: Tensor, box_side: Tensor, 
     params = regression.params
     transl = weak_to_translation(weak, box_center, box_side, camera)
     return BodyParams(params.global_orient, params.body_pose, params.betas, transl)
+
+
+def project_in_crop(points: Tensor, weak_camera: Tensor, view: Tensor) -> Tensor:
+    """Perspective instead of x̂ = s (X + t): what the full image's camera sees, in the crop's [-1, 1].
+
+    The weak camera becomes a translation as in `in_full_image`; from there the pinhole projects. For a far camera it is
+    `weak_project`. A lens of 20 to 50 mm is not: trained by the weak projection, the body bends to explain perspective.
+
+    Args:
+        points: (B, K, 3) metres, the body without translation. weak_camera: (B, 3). view: (B, 3) from `view_of_box`,
+            which is all of box and camera that matters.
+    """
+    center, side = view[:, :2], view[:, 2]
+    unit = Camera(torch.ones_like(center), torch.zeros_like(center), torch.ones_like(center))
+    weak = torch.cat([weak_camera[:, :1].clamp_min(MIN_SCALE), weak_camera[:, 1:]], -1)
+    transl = weak_to_translation(weak, center, side, unit)
+    return pixels_to_crop(unit.project(points + transl[:, None]), center, side)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from hmrfit.camera import Camera, weak_project
+from hmrfit.camera import Camera, pixels_to_crop, weak_project
 from hmrfit.keypoints import resolve_set
-from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, normalise_keypoints
-from hmrfit.network.hmr import HMR, evaluating, in_full_image, regress_keypoints
+from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, normalise_keypoints, view_of_box
+from hmrfit.network.hmr import HMR, evaluating, in_full_image, project_in_crop, regress_keypoints
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.theta import FORMS, ThetaLayout
 from hmrfit.types import Keypoints, Regression
@@ -105,3 +105,37 @@ def test_evaluating_puts_back_the_mode_even_after_an_error(training: bool):
         assert not module.training
         raise RuntimeError
     assert module.training is training
+
+
+def some_view() -> tuple[torch.Tensor, torch.Tensor, Camera]:
+    """Boxes off the axis, before a camera of 500 to 1500 pixels."""
+    size = torch.tensor([[800.0, 600.0]]).double().expand(3, 2)
+    camera = Camera((500 + 1000 * torch.rand(3, 1).double()).expand(3, 2), size / 2, size)
+    return size * torch.rand(3, 2).double(), 100 + 200 * torch.rand(3).double(), camera
+
+
+def test_perspective_in_the_crop_is_the_full_images_camera():
+    center, side, camera = some_view()
+    points, weak = 0.4 * torch.randn(3, 9, 3).double(), torch.tensor([[0.9, 0.1, -0.2]]).double().expand(3, 3)
+    params = keypoint_hmr()(torch.rand(3, 17, 3), COCO)[-1].params.to(torch.float64)
+    placed = in_full_image(Regression(params, weak), center, side, camera)
+    expected = pixels_to_crop(camera.project(points + placed.transl[:, None]), center, side)
+    found = project_in_crop(points, weak, view_of_box(center, side, camera))
+    torch.testing.assert_close(found, expected)
+
+
+def test_perspective_from_afar_is_the_weak_projection():
+    """The difference shrinks with the box's angle: a hundred times as far, a hundred times less."""
+    points, weak = 0.4 * torch.randn(3, 9, 3).double(), 0.5 + torch.rand(3, 3).double()
+    near, far = (
+        (project_in_crop(points, weak, angle * torch.ones(3, 3).double()) - weak_project(points, weak)).abs().max()
+        for angle in (1e-3, 1e-5)
+    )
+    assert 0 < far < 0.011 * near < 1e-4
+
+
+def test_gradients_of_the_perspective_equal_finite_differences():
+    points, weak = 0.4 * torch.randn(2, 3, 3).double(), 0.5 + torch.rand(2, 3).double()
+    view = torch.tensor([[0.1, -0.2, 0.3], [0.0, 0.1, 0.5]]).double()
+    inputs = (points.requires_grad_(), weak.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x, w: project_in_crop(x, w, view), inputs)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hmrfit.keypoints import COMMON14, LSP14, resolve_set
 from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.network.hmr import project_in_crop
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.train.losses import (
     LossWeights,
@@ -211,6 +212,15 @@ def test_the_reprojection_is_in_the_crop_as_released():
     losses = encoder_losses([found], points, torch.zeros(1, 14, 3).double(), known, weights=LossWeights(paired=False))
     expected = 60 * (known.confidence[..., None] * (x - known.keypoints).abs()).mean()
     torch.testing.assert_close(losses["reprojection"].detach(), expected)
+
+
+def test_with_a_view_the_keypoints_are_seen_in_perspective():
+    found, known, view = regressions(2), targets(2), torch.tensor([[0.1, 0.2, 0.3]] * 2).double()
+    points, joints = 0.3 * torch.randn(2, 17, 3).double(), torch.zeros(2, 14, 3).double()
+    losses = encoder_losses(found, points, joints, known, view=view)
+    seen = project_in_crop(points, found[-1].weak_camera, view)
+    expected = 60 * l1_reprojection(seen, known.keypoints, known.confidence)
+    torch.testing.assert_close(losses["reprojection"], expected)
 
 
 def test_the_discriminators_learn_from_both_and_the_encoder_from_neither():
