@@ -1,6 +1,7 @@
 """The demo: its scene shows what its truth says, its fit is near the truth, its files are all there."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,26 @@ def test_keypoints_are_written_as_they_are_read(tmp_path: Path) -> None:
     fitted = hmrfit.FitResult.load(tmp_path / "result.npz").keypoints
     np.testing.assert_array_equal(person.xy, fitted.xy[0])
     assert json.loads((tmp_path / "keypoints.json").read_text())["format"] == "coco17"
+
+
+def test_the_readmes_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Every block marked python, as it stands, after the demo, in one folder."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--height", "160"]) == 0
+    readme = (Path(hmrfit.__file__).resolve().parents[1] / "README.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    assert blocks and len(blocks[0].splitlines()) <= 11
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})  # our own text
+    assert {"overlay.png", "body.glb", "result.npz"} < {p.name for p in (tmp_path / "out").iterdir()}
+    assert "FitResult(1 people" in capsys.readouterr().out
+
+
+def test_the_readme_links_what_is_there_and_names_every_command() -> None:
+    root = Path(hmrfit.__file__).resolve().parents[1]
+    readme = (root / "README.md").read_text()
+    for link in re.findall(r"\]\((?!http)([^)]+)\)", readme):
+        assert (root / link).exists(), link
+    assert all(f"hmrfit {command}" in readme for command in ("fit", "demo", "render", "convert"))

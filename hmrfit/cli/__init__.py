@@ -72,7 +72,7 @@ def _demo(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     text = "Renders a scene whose truth is known, fits it from noisy keypoints, and compares."
     command = commands.add_parser("demo", help="a rendered scene, fitted and compared with its truth", description=text)
     command.add_argument("-o", "--out", metavar="FOLDER", help="where everything goes (default: out/demo)")
-    command.add_argument("--seed", type=int, help="another scene: clothes, light, floor, noise (default: 4)")
+    command.add_argument("--seed", type=int, help="another scene: clothes, light, floor, noise (default: 53)")
     command.add_argument("--height", type=int, metavar="PX", help="of the photograph (default: 1080)")
     command.set_defaults(run=_run_demo)
     return command

@@ -58,15 +58,15 @@ class Truth:
     clean: Keypoints
 
 
-def demo_command(out: str = "out/demo", seed: int = 4, height: int = 1080) -> int:
+def demo_command(out: str = "out/demo", seed: int = 53, height: int = 1080) -> int:
     """Renders, fits, compares, writes; prints what it found and where it lies."""
     began = time.perf_counter()
     folder, body = Path(out), load_body("free_body")
-    generator = torch.Generator().manual_seed(seed)
     truth = make_truth(body, height)
-    scene = render_scene(truth.params, body, truth.camera, generator, up=truth.up)
+    scene = render_scene(truth.params, body, truth.camera, torch.Generator().manual_seed(seed), up=truth.up)
     write_image(folder / "photo.png", scene.image)
-    write_keypoints(folder / "keypoints.json", corrupt(truth.clean, Corruption(noise=NOISE, missing=0.0), generator))
+    noisy = corrupt(truth.clean, Corruption(noise=NOISE, missing=0.0), torch.Generator().manual_seed(seed))
+    write_keypoints(folder / "keypoints.json", noisy)
     result = fit(folder / "photo.png", folder / "keypoints.json")
     text = compared(result, truth, body)
     write_all(result, scene, folder, text)

@@ -31,7 +31,7 @@ NORMALISED = 2.0
 NO_KEYPOINTS = """\
 hmrfit needs 2D keypoints, and finds none itself. Two free detectors (both Apache-2.0) that write what it reads:
   MMPose, RTMPose:  pip install rtmlib onnxruntime, then the ten lines of README.md, "Keypoints from a photograph",
-                    or in an MMPose installation:  python demo/inferencer_demo.py {image} --pose2d rtmpose-m \
+                    or in an MMPose installation:  python demo/inferencer_demo.py {image} --pose2d human \
 --pred-out-dir keypoints
                     ->  hmrfit.fit({image!r}, "keypoints/{stem}.json", keypoint_set="coco17")
   MediaPipe Pose:   pip install mediapipe; save its 33 landmarks, x and y times the image's width and height, with their
