@@ -116,7 +116,7 @@ def test_nothing_to_be_had_is_exit_code_1(material: Path, tmp_path: Path, capsys
         (["nowhere.jpg", "-k", "{m}/keypoints", "-o", "{o}"], "There is no photograph or folder 'nowhere.jpg'"),
         (["{m}/keypoints", "-k", "{m}/keypoints", "-o", "{o}"], "holds no photographs"),
         (["{m}/images", "-k", "{m}/none", "-o", "{o}"], "There is no keypoint file or folder"),
-        (["{m}/images", "-o", "{o}"], "needs 2D keypoints"),
+        (["{m}/images", "-o", "{o}"], "Keypoints are missing"),
         (["{m}/images", "-k", "{m}/keypoints", "-o", "{o}", "--set", "FIT.SIGMAS=3"], "Did you mean 'FIT.SIGMA'"),
         (["{m}/images", "-k", "{m}/keypoints", "-o", "{o}", "--config", "fits"], "Did you mean 'fit'"),
         (["{m}/images", "-k", "{m}/keypoints", "-o", "{m}/images/a.png/out"], "a.png"),
@@ -166,7 +166,7 @@ def test_help_lists_what_is_there(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     said = capsys.readouterr().out
-    assert all(f"\n    {name} " in said for name in ("fit", "demo", "render", "convert")) and "train" not in said
+    assert all(f"\n    {name} " in said for name in ("fit", "demo", "render", "convert")) and "evaluate" not in said
 
 
 def test_output_names_never_meet() -> None:

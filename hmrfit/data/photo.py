@@ -29,7 +29,8 @@ NORMALISED = 2.0
 """Several keypoints with no coordinate beyond this are no pixels of a photograph."""
 
 NO_KEYPOINTS = """\
-hmrfit needs 2D keypoints, and finds none itself. Two free detectors (both Apache-2.0) that write what it reads:
+Keypoints are missing: a fit needs 2D keypoints, and hmrfit finds none itself. Two free detectors (both
+Apache-2.0) that write what it reads:
   MMPose, RTMPose:  pip install rtmlib onnxruntime, then the ten lines of README.md, "Keypoints from a photograph",
                     or in an MMPose installation:  python demo/inferencer_demo.py {image} --pose2d human \
 --pred-out-dir keypoints
