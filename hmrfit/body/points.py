@@ -120,18 +120,32 @@ class PointBody:
         points = self.gather @ pairs + self.missing_weight * params.transl[:, None]
         return PosedPoints(points, joints, world, pairs, rotations)
 
-    def rows(self, posed: PosedPoints, a: Tensor, joints: tuple[int, ...] | None = None) -> Tensor:
+    def rows(
+        self,
+        posed: PosedPoints,
+        a: Tensor,
+        joints: tuple[int, ...] | None = None,
+        transl: bool = True,
+        betas: bool = True,
+    ) -> Tensor:
         """Covectors a (B, K, R, 3) on the points -> their pull-back (B, K, R, P) on transl, rotations and betas.
 
-        joints: those, ascending, whose rotations are wanted; all by default.
+        joints: those, ascending, whose rotations are wanted; all by default. transl, betas: whether theirs are.
         """
-        B, K, R, _ = a.shape
         part = self._part(tuple(range(len(self.parents))) if joints is None else joints)
-        d = (posed.pairs.mT @ part.spread.T).mT.unflatten(1, (K, len(part.joints)))
+        columns = [a] if transl else []
+        columns.append(self._turning(posed, a, part).flatten(3))
+        if betas:
+            columns.append(a @ self._shape_derivative(posed))
+        return torch.cat(columns, -1)
+
+    def _turning(self, posed: PosedPoints, a: Tensor, part: "_Part") -> Tensor:
+        """The rotations' columns (B, K, R, j, 3): d_kj x a, and the correctives'."""
+        d = (posed.pairs.mT @ part.spread.T).mT.unflatten(1, (a.shape[1], len(part.joints)))
         d = d - part.hold * posed.joints[:, None, part.joints]
-        turning = torch.linalg.cross(d[:, :, None], a[:, :, :, None], dim=-1)  # (B, K, R, j, 3)
+        turning = torch.linalg.cross(d[:, :, None], a[:, :, :, None], dim=-1)
         self._add_correctives(turning, posed, a, part)
-        return torch.cat([a, turning.reshape(B, K, R, 3 * len(part.joints)), a @ self._shape_derivative(posed)], -1)
+        return turning
 
     def _part(self, joints: tuple[int, ...]) -> "_Part":
         """The constants of `rows` for some joints; made once."""

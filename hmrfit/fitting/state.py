@@ -65,6 +65,10 @@ class Layout:
         """The columns of one group, empty where it does not move."""
         return self.slices[group]
 
+    def moves(self, group: str) -> bool:
+        """Has this group columns?"""
+        return self.slices[group].stop > self.slices[group].start
+
 
 @dataclass(frozen=True)
 class State(TensorRecord):
@@ -81,8 +85,8 @@ class State(TensorRecord):
         """The state moved by delta (B, P), or by one (P,) shared by all, on a body with these parents."""
         p, rotations = self.params, self.params.rotations
         part = {group: delta[..., columns] for group, columns in layout.slices.items()}
-        transl = p.transl + part["transl"] if part["transl"].shape[-1] else p.transl
-        betas = p.betas + part["betas"] if part["betas"].shape[-1] else p.betas
+        transl = p.transl + part["transl"] if layout.moves("transl") else p.transl
+        betas = p.betas + part["betas"] if layout.moves("betas") else p.betas
         world = self.world
         if layout.turning:
             index = layout.turning_index
@@ -145,13 +149,5 @@ class Evaluation:
 
     def point_rows(self, covectors: Tensor) -> Tensor:
         """Covectors (B, K, R, 3) on the keypoints pulled back to the layout's columns (B, K R, P)."""
-        rows = self.body.rows(self.posed, covectors, self.layout.turning).flatten(1, 2)
-        turning = 3 * len(self.layout.turning)
-        parts = []
-        if self.layout.slice("transl").stop:
-            parts.append(slice(0, 3))
-        parts.append(slice(3, 3 + turning))
-        betas = self.layout.slice("betas")
-        if betas.stop > betas.start:
-            parts.append(slice(3 + turning, None))
-        return rows if len(parts) == 3 else torch.cat([rows[..., part] for part in parts], -1)
+        wanted = [self.layout.moves(group) for group in ("transl", "betas")]
+        return self.body.rows(self.posed, covectors, self.layout.turning, *wanted).flatten(1, 2)

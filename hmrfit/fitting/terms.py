@@ -48,7 +48,7 @@ class NormalEquations:
         """A separable cost of one group of columns: gradient and curvature (B, n)."""
         columns = self.layout.slice(group)
         self.cost += weight * cost
-        if columns.stop > columns.start:
+        if self.layout.moves(group):
             self.gradient[:, columns] += weight * gradient
             self.diagonals.append((columns, weight * curvature))
 
