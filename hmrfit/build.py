@@ -22,6 +22,7 @@ from hmrfit.fitting.fitter import Fitter, Schedule, default_terms
 from hmrfit.fitting.problem import Stage
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
+from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.ops.check import did_you_mean
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -58,12 +59,13 @@ def build(config: CfgNode | str | PathLike | None = None) -> Engine:
 
 
 def build_fitter(config: CfgNode) -> Fitter:
-    """Body, terms, starting poses and schedule, put together."""
+    """Body, terms, starting poses, schedule and first guess, put together."""
     gmm = PoseGmm.from_file(locate(config.PRIORS.GMM))
     body = load_body(config.BODY.PATH)
     _check_prior(gmm, body, config)
     poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED)
-    return Fitter(body, build_terms(config, gmm), poses, build_schedule(config))
+    guess = KeypointHmr.from_file(locate(config.PRIORS.FIRST_GUESS)) if config.PRIORS.FIRST_GUESS else None
+    return Fitter(body, build_terms(config, gmm), poses, build_schedule(config), first_guess=guess)
 
 
 @cache

@@ -25,6 +25,7 @@ _C.BODY.KIND = "smpl"  # "smpl": our own skinning; "smplx": the smplx package (n
 _C.PRIORS = CfgNode()
 _C.PRIORS.GMM = "pose_gmm"
 _C.PRIORS.LIMITS = "joint_limits"
+_C.PRIORS.FIRST_GUESS = ""  # the network whose answer the fit also starts from: "keypoint_hmr"; "": none
 
 _C.FIT = CfgNode()
 _C.FIT.HYPOTHESES = 0  # starts per person; 0: as many as the schedule of hmrfit.fitting has
@@ -48,6 +49,7 @@ _C.TRAIN.BATCH = 256
 _C.TRAIN.RATE = 1e-3  # of Adam, at its height
 _C.TRAIN.ADVERSARIAL = 0.01  # weight of what the discriminators say; 0: train without them
 _C.TRAIN.PAIRED = True  # False: no 3D truth at all, only keypoints and discriminators
+_C.TRAIN.DEVICE = "auto"  # a GPU where there is one; "cpu", "cuda"
 _C.TRAIN.HALF = False  # products in bfloat16: faster where the machine has it
 _C.TRAIN.REPORT_EVERY = 100  # steps
 _C.TRAIN.SAVE_EVERY = 1000  # steps
@@ -56,7 +58,12 @@ _C.TRAIN.SCORED = 1000  # people of the set-aside motion the averaged weights ar
 _C.SEED = 0
 _C.THREADS = 0  # 0: as many as torch finds
 
-CHOICES = {"BODY.KIND": ("smpl", "smplx"), "RENDER.BACKEND": ("builtin", "pytorch3d"), "TRAIN.ENCODER": ("keypoints",)}
+CHOICES = {
+    "BODY.KIND": ("smpl", "smplx"),
+    "RENDER.BACKEND": ("builtin", "pytorch3d"),
+    "TRAIN.ENCODER": ("keypoints",),
+    "TRAIN.DEVICE": ("auto", "cpu", "cuda"),
+}
 
 
 class ConfigError(ValueError):

@@ -28,6 +28,7 @@ from hmrfit.fitting.terms import (
     Upright,
     terms_by_name,
 )
+from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.types import BodyParams, Keypoints
@@ -78,6 +79,8 @@ class Fitter:
         terms: the energy's terms; plain functions (state, output, observation) -> (B, M) are welcome.
         library_poses: (N, 3 (J-1)) rotation vectors to start from.
         schedule: hypotheses, stages, weights.
+        headings: from how many sides each library pose is tried.
+        first_guess: a network that answers for keypoints; its answer is then the first of the hypotheses.
     """
 
     def __init__(
@@ -87,12 +90,13 @@ class Fitter:
         library_poses: Tensor,
         schedule: Schedule | None = None,
         headings: int = 16,
+        first_guess: KeypointHmr | None = None,
     ) -> None:
         self.body = body
         self.terms = terms_by_name(terms)
         self.library_poses = library_poses
         self.schedule = schedule or Schedule()
-        self.headings = headings
+        self.headings, self.first_guess = headings, first_guess
         self._points: dict[tuple[str, ...], PointBody] = {}
         self._libraries: dict[tuple[str, ...], PoseLibrary] = {}
 
@@ -116,14 +120,25 @@ class Fitter:
             camera: one per person.
             init: (B,) parameters to start from instead of the library.
         """
-        body = self.point_body(keypoints.names)
         observation = Observation.of(keypoints)
-        if init is None:
-            count = self.schedule.hypotheses
-            state = starts(body, self.library(keypoints.names), observation, camera, count)
-        else:
-            count, state = 1, State(init, camera)
-        return self.refine(state, observation, count)
+        if init is not None:
+            return self.refine(State(init, camera), observation, 1)
+        return self.refine(self.starts(keypoints, camera), observation, self.schedule.hypotheses)
+
+    def starts(self, keypoints: Keypoints, camera: Camera) -> State:
+        """The hypotheses to begin from, `schedule.hypotheses` adjacent ones for each person."""
+        count = self.schedule.hypotheses - (self.first_guess is not None)
+        body, library = self.point_body(keypoints.names), self.library(keypoints.names)
+        observation = Observation.of(keypoints)
+        if self.first_guess is None:
+            return starts(body, library, observation, camera, count)
+        guess = State(self.first_guess.predict(keypoints, camera).params, camera)
+        if not count:
+            return guess
+        others = starts(body, library, observation, camera, count)
+        people = torch.arange(len(guess))[:, None]
+        rows = torch.cat([people, len(guess) + people * count + torch.arange(count)], 1).flatten()
+        return State.cat([guess, others])[rows]
 
     def refine(self, state: State, observation: Observation, count: int) -> Fit:
         """Run the rounds from `count` adjacent hypotheses per person."""
