@@ -60,6 +60,14 @@ def build_trainer(settings, body: SmplBody, frames: dict) -> Trainer:
     regressor = IterativeRegressor(how.WIDTH, hidden=how.HIDDEN, dropout=0.0, learn_mean=True)
     hmr = HMR(KeypointEncoder(how.WIDTH, how.BLOCKS), regressor)
     weights = KeypointLossWeights if how.PAIRED else KeypointLossWeights.unpaired
-    schedule = Schedule(how.BATCH, how.STEPS, how.MINUTES, how.RATE, half=how.HALF, judged=max(1, how.BATCH // 4))
+    schedule = Schedule(how.BATCH, how.STEPS, how.MINUTES, how.RATE, half=how.HALF, judged=max(1, how.BATCH // 8))
     judges = FactorizedDiscriminator(hidden=512)
-    return Trainer(hmr, judges, stream, single.points(LANDMARKS), schedule, weights(adversarial=how.ADVERSARIAL))
+    loss = weights(adversarial=how.ADVERSARIAL)
+    return Trainer(hmr, judges, stream, single.points(LANDMARKS), schedule, loss, _device(how.DEVICE))
+
+
+def _device(name: str) -> str:
+    """The settings' device, "auto" for a GPU where there is one."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("TRAIN.DEVICE is cuda, but torch finds no GPU here. Use auto or cpu.")
+    return "cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu"

@@ -9,7 +9,7 @@ What a source does not drive is no fact about the pose. Half of the frames keep 
 half it is drawn from the pose prior given the rest, so that the network knows both.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -134,10 +134,32 @@ class Batch(TensorRecord):
     joints: Tensor  # (B, 24, 3) camera frame, metres
 
 
-TRAINING_VIEWS = Views(elevation=(-20.0, 45.0), roll=8.0, fill=(0.25, 1.15), tilted=0.1, tumbled=0.04, beyond=0.15)
-TRAINING_CORRUPTION = Corruption(
-    noise=(0.003, 0.03), missing=(0.0, 0.4), occluder=0.2, truncated=True, swapped=0.03, unsure=0.4
+@dataclass(frozen=True)
+class Sampling:
+    """How people are drawn. known_focal: the share of them whose true focal length the network is told."""
+
+    mixture: Mixture
+    views: Views
+    corruption: Corruption
+    known_focal: float = 0.25
+
+
+WIDE = Sampling(
+    Mixture(),
+    Views(elevation=(-20.0, 45.0), roll=8.0, fill=(0.25, 1.15), tilted=0.1, tumbled=0.04, beyond=0.15),
+    Corruption(noise=(0.003, 0.03), missing=(0.0, 0.4), occluder=0.2, truncated=True, swapped=0.03, unsure=0.4),
 )
+"""How a run begins: everything, far poses and bad keypoints often."""
+
+NEARER = Sampling(
+    Mixture(other_legs=0.2, other_arm=0.12, jitter=0.04, from_prior=0.06, filled=0.35),
+    Views(elevation=(-20.0, 45.0), roll=8.0, fill=(0.25, 1.1), tilted=0.08, tumbled=0.03, beyond=0.12),
+    Corruption(noise=(0.003, 0.02), missing=(0.0, 0.3), occluder=0.15, truncated=True, swapped=0.02, unsure=0.3),
+)
+"""How it goes on: the same, nearer to what is met most. In hard samples little can be known, and they cost as much."""
+
+CHANGE = 0.46
+"""The share of a run after which `NEARER` takes the place of `WIDE`."""
 
 
 @dataclass
@@ -147,22 +169,21 @@ class PeopleStream:
     body: PointBody  # of the names that the network has slots for
     pool: PosePool
     generator: torch.Generator
-    mixture: Mixture = field(default_factory=Mixture)
-    views: Views = TRAINING_VIEWS
-    corruption: Corruption = TRAINING_CORRUPTION
-    known_focal: float = 0.25  # the share of people whose true focal length the network is told
+    early: Sampling = WIDE
+    late: Sampling = NEARER
 
     def __post_init__(self) -> None:
         sets = [(names, SET_WEIGHTS.get(key, 1.0)) for key, names in keypoint_sets().items()]
         self._member = torch.tensor([[name in names for name in self.body.names] for names, _ in sets])
         self._weight = torch.tensor([weight for _, weight in sets])
 
-    def batch(self, count: int) -> Batch:
-        """The next `count` people."""
-        poses = self.pool.sample(count, self.generator, self.mixture)
+    def batch(self, count: int, progress: float = 0.0) -> Batch:
+        """The next `count` people, `progress` (0 to 1) into a run."""
+        how = self.early if progress < CHANGE else self.late
+        poses = self.pool.sample(count, self.generator, how.mixture)
         seen = self._member[torch.multinomial(self._weight, count, True, generator=self.generator)]
-        people = people_from_points(self.body, poses, self.generator, self.views, self.corruption, seen)
-        told = uniform(0, 1, count, self.generator) < self.known_focal
+        people = people_from_points(self.body, poses, self.generator, how.views, how.corruption, seen)
+        told = uniform(0, 1, count, self.generator) < how.known_focal
         return as_batch(people, told)
 
 

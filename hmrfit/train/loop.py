@@ -40,7 +40,7 @@ class Schedule:
     weight_decay: float = 0.01
     clip: float = 10.0
     discriminator_rate: float = 1e-4
-    judged: int = 64  # people a step whose three bodies the discriminators look at
+    judged: int = 32  # people a step whose three bodies the discriminators look at
     average: float = 0.999
     half: bool = True  # products in bfloat16
 
@@ -55,9 +55,12 @@ class Trainer:
     body: PointBody  # with the points of the loss
     schedule: Schedule = field(default_factory=Schedule)
     weights: KeypointLossWeights = field(default_factory=KeypointLossWeights)
+    device: torch.device | str = "cpu"  # of the network; people are made on the CPU
 
     def __post_init__(self) -> None:
-        how = self.schedule
+        how, self.device = self.schedule, torch.device(self.device)
+        self.body = self.body.to(device=self.device)
+        self.hmr, self.discriminator = self.hmr.to(self.device), self.discriminator.to(self.device)
         self.average = deepcopy(self.hmr)
         self.optimizer = torch.optim.AdamW(_groups(self.hmr, how.weight_decay), how.rate, betas=(0.9, 0.98), fused=True)
         self.judge = torch.optim.AdamW(self.discriminator.parameters(), how.discriminator_rate, fused=True)
@@ -77,7 +80,7 @@ class Trainer:
 
     def train_step(self) -> dict[str, float]:
         """One batch: encoder and regressor, then the discriminators; every loss."""
-        batch = self.stream.batch(self.schedule.batch)
+        batch = self.stream.batch(self.schedule.batch, self.progress).to(self.device)
         warm = min(1.0, (self.step + 1) / self.schedule.warm_up)
         rate = warm * 0.5 * (1 + math.cos(math.pi * self.progress))
         for optimizer, full in ((self.optimizer, self.schedule.rate), (self.judge, self.schedule.discriminator_rate)):
@@ -100,13 +103,13 @@ class Trainer:
         return {name: loss.item() for name, loss in losses.items()} | {"gradient": norm.item()}
 
     def _regress(self, batch: Batch) -> list[Regression]:
-        with torch.autocast(batch.points.device.type, torch.bfloat16, enabled=self.schedule.half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.half):
             return self.hmr(batch.points, self.stream.body.names, batch.view)
 
     def _adversarial(self, regressions: list[Regression]) -> Tensor:
         n = self.schedule.judged
         self.discriminator.requires_grad_(False)
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.half):
             fakes = [regression.params[:n] for regression in regressions]
             scores = torch.cat([self.discriminator(fake.body_pose, fake.betas) for fake in fakes])
         self.discriminator.requires_grad_(True)
@@ -117,7 +120,7 @@ class Trainer:
         n = self.schedule.judged
         fakes = [regression[:n].map(Tensor.detach) for regression in regressions]
         real = batch.params[-n * len(fakes) :]
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.half):
             loss = discriminator_loss(self.discriminator, real, fakes)
         self.judge.zero_grad()
         loss.backward()
@@ -129,6 +132,10 @@ class Trainer:
         """θ̄ follows, quickly at first."""
         keep = min(self.schedule.average, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.hmr.parameters()), 1 - keep)
+
+    def averaged(self) -> HMR:
+        """The averaged network on the CPU, to be measured or saved."""
+        return self.average if self.device.type == "cpu" else deepcopy(self.average).cpu()
 
     def run(self, every: int = 100, report: Callable[["Trainer", dict[str, float]], Any] | None = None) -> None:
         """Steps until the run is done; after every so many, `report` gets the losses' means since the last time."""
@@ -176,7 +183,7 @@ class Trainer:
 
     def load(self, path: str | Path) -> None:
         """The state from a file that `save` made. Nothing in the file is run."""
-        self.load_state_dict(torch.load(path, weights_only=True))
+        self.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def _groups(network: torch.nn.Module, decay: float) -> list[dict[str, Any]]:

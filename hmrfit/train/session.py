@@ -47,7 +47,7 @@ def train(
         for losses in trainer.steps(every):
             line = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), **losses}
             if trainer.step - saved >= save_every or trainer.progress >= 1:
-                line |= dict(score(trainer.average)) if score else {}
+                line |= dict(score(trainer.averaged())) if score else {}
                 keep(trainer, folder)
                 saved = trainer.step
             _note(folder, line)
@@ -61,7 +61,7 @@ def train(
 def keep(trainer: Trainer, folder: Path) -> None:
     """The state and the averaged weights; each file is the old one or the new one, never a half."""
     trainer.save(folder / LAST)
-    save_network(folder / WEIGHTS, trainer.average, half=True, step=trainer.step)
+    save_network(folder / WEIGHTS, trainer.averaged(), half=True, step=trainer.step)
 
 
 def _note(folder: Path, line: Mapping[str, float]) -> None:

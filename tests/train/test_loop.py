@@ -76,7 +76,7 @@ def test_one_batch_over_and_over_is_learned():
     """Four people by heart: every term goes towards nothing."""
     run = trainer(KeypointLossWeights(adversarial=0.0), steps=300, rate=5e-3, warm_up=5)
     batch = run.stream.batch(4)
-    run.stream.batch = lambda count: batch
+    run.stream.batch = lambda count, progress: batch
     first = run.train_step()
     while run.progress < 1:
         last = run.train_step()
@@ -128,7 +128,7 @@ def test_a_batch_without_a_gradient_changes_nothing():
     batch = run.stream.batch(16)
     batch.points[0, :, 0] = torch.nan
     batch.points[0, :, 2] = 1.0
-    run.stream.batch = lambda count: batch
+    run.stream.batch = lambda count, progress: batch
     before = [p.clone() for p in run.hmr.parameters()]
     losses = run.train_step()
     assert not math.isfinite(losses["gradient"])

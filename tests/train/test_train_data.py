@@ -1,5 +1,7 @@
 """What the keypoint HMR is trained on: poses made of motion, people as they were posed, batches as the network sees."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.bodies import free_body
@@ -10,7 +12,7 @@ from hmrfit.data.motion import mirror_poses
 from hmrfit.data.people import Corruption
 from hmrfit.keypoints import COCO17, keypoint_sets
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.train.data import LEFT_ARM, LEGS, RIGHT_ARM, Mixture, fill_undriven
+from hmrfit.train.data import CHANGE, LEFT_ARM, LEGS, NEARER, RIGHT_ARM, WIDE, Mixture, fill_undriven
 from hmrfit.train.keypoint_loss import in_box
 
 PLAIN = Mixture(other_legs=0, other_arm=0, jitter=0, from_prior=0, filled=0)
@@ -82,7 +84,7 @@ def test_a_sample_of_the_prior_keeps_the_limits():
 
 
 def test_a_batch_shows_its_own_truth():
-    people = stream(corruption=QUIET)
+    people = stream(early=replace(WIDE, corruption=QUIET))
     batch = people.batch(40)
     posed = people.body.pose(batch.params)
     torch.testing.assert_close(in_box(posed.points, batch), batch.clean, rtol=0, atol=1e-4)  # float32, near lenses
@@ -94,13 +96,20 @@ def test_a_batch_shows_its_own_truth():
 
 
 def test_everybody_has_one_of_the_sets():
-    people = stream(corruption=QUIET)
+    people = stream(early=replace(WIDE, corruption=QUIET))
     seen = people.batch(300).points[..., 2] > 0
     sets = torch.tensor([[name in names for name in people.body.names] for names in keypoint_sets().values()])
     which = (seen[:, None] == sets).all(-1)
     assert which.any(1).all()
     coco = torch.tensor([name in COCO17 for name in people.body.names])
     assert (seen == coco).all(1).double().mean() > 0.15  # drawn more often than the others
+
+
+def test_a_run_changes_its_people_once():
+    a, b, c = (stream(1).batch(20, progress) for progress in (0.0, CHANGE - 0.01, CHANGE))
+    d = stream(1, early=NEARER).batch(20)
+    assert torch.equal(a.points, b.points) and torch.equal(c.points, d.points)
+    assert not torch.equal(a.points, c.points)
 
 
 def test_streams_depend_on_their_seed_alone():
@@ -120,7 +129,7 @@ def test_nothing_in_a_batch_is_missing_or_endless():
 
 
 def test_who_is_told_the_focal_length_sees_it_in_the_view():
-    told, untold = stream(known_focal=1.0).batch(100), stream(known_focal=0.0).batch(100)
+    told, untold = (stream(early=replace(WIDE, known_focal=share)).batch(100) for share in (1.0, 0.0))
     size = told.box_side / told.camera.focal[:, 0]
     torch.testing.assert_close(told.view[:, 2], size)
     diagonal = untold.camera.size.norm(dim=1)
