@@ -105,6 +105,15 @@ def test_the_table(material: Path, fitted: Path, capsys: pytest.CaptureFixture) 
     assert "3 of 5 photographs have a result" in said
 
 
+def test_a_folder_of_photographs_and_their_keypoints_needs_no_more(material: Path, tmp_path: Path) -> None:
+    shutil.copytree(material / "images", tmp_path / "all" / "images")
+    for file in (material / "keypoints").iterdir():
+        shutil.copy(file, tmp_path / "all")
+    flags = ["-o", str(tmp_path / "out"), "--keypoint-set", "coco17", "--no-pictures"]
+    assert main(["fit", str(tmp_path / "all"), *flags]) == 0
+    assert {p.stem for p in (tmp_path / "out").glob("*.npz")} == {"a", "b b", "c"}
+
+
 def test_nothing_to_be_had_is_exit_code_1(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run(material, tmp_path, images="images/lonely.png") == 1
     assert "0 of 1 photographs" in capsys.readouterr().out
@@ -114,7 +123,7 @@ def test_nothing_to_be_had_is_exit_code_1(material: Path, tmp_path: Path, capsys
     ("flags", "letter"),
     [
         (["nowhere.jpg", "-k", "{m}/keypoints", "-o", "{o}"], "There is no photograph or folder 'nowhere.jpg'"),
-        (["{m}/keypoints", "-k", "{m}/keypoints", "-o", "{o}"], "holds no photographs"),
+        (["{m}/keypoints", "-k", "{m}/keypoints", "-o", "{o}"], "holds photographs"),
         (["{m}/images", "-k", "{m}/none", "-o", "{o}"], "There is no keypoint file or folder"),
         (["{m}/images", "-o", "{o}"], "Keypoints are missing"),
         (["{m}/images", "-k", "{m}/keypoints", "-o", "{o}", "--set", "FIT.SIGMAS=3"], "Did you mean 'FIT.SIGMA'"),

@@ -18,6 +18,7 @@ from hmrfit.api import fit_photos
 from hmrfit.build import Engine, build
 from hmrfit.cli.report import Line, print_table, write_index
 from hmrfit.config import load_config
+from hmrfit.data.keypoint_files import find_keypoint_file
 from hmrfit.data.photo import Photo, find_people, no_keypoints_letter, read_photo
 from hmrfit.data.result_file import read_stamp
 from hmrfit.image import write_image
@@ -57,6 +58,7 @@ def fit_command(
 ) -> int:
     """Fits every photograph; 0 if there is a result for at least one, else 1."""
     paths = list(photographs(images))
+    keypoints = keypoints or beside(images, paths[0])
     if keypoints is None:
         raise ValueError(no_keypoints_letter(paths[0]))
     if not Path(keypoints).exists():
@@ -83,11 +85,23 @@ def photographs(images: Sequence[str]) -> Iterator[Path]:
         path = Path(name)
         if not path.exists():
             raise FileNotFoundError(f"There is no photograph or folder '{name}'.")
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        found = (_inside(path) or _inside(path / "images")) if path.is_dir() else [path]
         if not found:
-            raise ValueError(f"The folder '{name}' holds no photographs ({', '.join(SUFFIXES)}).")
+            raise ValueError(f"Neither '{name}' nor its folder 'images' holds photographs ({', '.join(SUFFIXES)}).")
         yield from (p for p in found if p not in seen)
         seen |= set(found)
+
+
+def _inside(folder: Path) -> list[Path]:
+    """The photographs of a folder, in alphabetical order; none where there is no such folder."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+
+
+def beside(images: Sequence[str], first: Path) -> str | None:
+    """The one folder named, where keypoints lie beside its photographs and nobody said where they are."""
+    if len(images) == 1 and Path(images[0]).is_dir() and find_keypoint_file(first, images[0]):
+        return images[0]
+    return None
 
 
 def fit_all(paths: Sequence[Path], engine: Engine, options: Options) -> Iterator[Line]:
