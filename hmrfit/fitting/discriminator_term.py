@@ -1,0 +1,62 @@
+"""The discriminators as a term of the energy: `hmrfit.priors.discriminator` brought to the fit's columns.
+
+A joint turns about the camera's axes, R <- R exp(G^T ω), so a covector C = ∂D/∂R becomes
+
+    dD = <C, R [G^T ω]x> = (G v)·ω,      v = axis(R^T C),   axis(M) = (M_32 − M_23, M_13 − M_31, M_21 − M_12)
+
+The orientation, the translation and the camera do not enter.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from hmrfit.fitting.state import Evaluation, Layout
+from hmrfit.fitting.terms import NormalEquations, Term
+from hmrfit.priors.discriminator import DiscriminatorPrior
+
+
+@dataclass
+class DiscriminatorTerm(Term):
+    """r_i = D_i(Θ) − 1, (B, J+1): 23 joints, all joints, the shape. It looks at every joint, seen or not."""
+
+    prior: DiscriminatorPrior
+    name: str = "discriminators"
+
+    def residuals(self, e: Evaluation) -> Tensor:
+        return self.prior.residuals(e.state.params.body_pose, e.state.params.betas)
+
+    def jacobian(self, e: Evaluation) -> Tensor:
+        return self._residuals_and_jacobian(e)[1]
+
+    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+        sums.add_rows(*self._residuals_and_jacobian(e), weight)
+
+    def _residuals_and_jacobian(self, e: Evaluation) -> tuple[Tensor, Tensor]:
+        params = e.state.params
+        residuals, of_joints, of_all, of_betas = self.prior.derivatives(params.body_pose, params.betas)
+        jacobian = residuals.new_zeros(*residuals.shape, e.layout.columns)
+        moving = e.layout.body_index - 1
+        if len(moving):
+            covectors = torch.stack([of_joints, of_all])[:, :, moving]
+            turned = axis(params.body_pose[:, moving].mT @ covectors)
+            rows = (e.posed.world[:, e.layout.body_index] @ turned[..., None]).squeeze(-1)  # (2, B, j, 3)
+            columns = _columns(e.layout)
+            jacobian[:, moving[:, None], columns] = rows[0]
+            jacobian[:, -2, e.layout.slice("body_pose")] = rows[1].flatten(1)
+        if e.layout.slice("betas").stop > e.layout.slice("betas").start:
+            jacobian[:, -1, e.layout.slice("betas")] = of_betas
+        return residuals, jacobian
+
+
+def _columns(layout: Layout) -> Tensor:
+    """(j, 3) each moving body joint's columns."""
+    first = layout.slice("body_pose").start + 3 * torch.arange(len(layout.body_joints))
+    return first[:, None] + torch.arange(3)
+
+
+def axis(matrix: Tensor) -> Tensor:
+    """The vector v (..., 3) with <M, [u]x> = v·u for every u; M (..., 3, 3)."""
+    skew = matrix - matrix.mT
+    return torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], -1)
