@@ -19,6 +19,7 @@ import torch
 from _common import finish, motion_argument, threads, world_poses
 from torch import Tensor
 
+from hmrfit.api import one_thread_for_few
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build_fitter
@@ -169,7 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     in_batches(run, start[:64], observation[:64], 64)  # warm-up
     found, seconds = timed(lambda: in_batches(run, start, observation, options.batch))
     few = slice(0, options.singles)
-    _, single = timed(lambda: in_batches(run, start[few], observation[few], 1))
+    with one_thread_for_few(1):  # as hmrfit.fit does
+        _, single = timed(lambda: in_batches(run, start[few], observation[few], 1))
     chunks = [slice(i, i + options.batch) for i in range(0, options.people, options.batch)]
     begin = time.perf_counter()
     for part in chunks:

@@ -20,6 +20,7 @@ from hmrfit.train.keypoint_loss import LANDMARKS, KeypointLossWeights
 from hmrfit.train.loop import Schedule, Trainer
 from hmrfit.train.score import validation_score
 from hmrfit.train.session import train
+from hmrfit.train.sheet import validation_sheet
 
 
 def train_command(out: str, config: str | None = None, overrides: Sequence[str] = ()) -> int:
@@ -34,8 +35,9 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
     pool = read_pool(how.MOTION, cache=folder / "motion.npz")
     body = SmplBody.from_file(locate(settings.BODY.PATH))
     trainer = build_trainer(settings, body, load_frames(pool, "train"))
-    score = validation_score(body, load_frames(pool, "validation"), how.SCORED)
-    weights = train(trainer, folder, score, how.REPORT_EVERY, how.SAVE_EVERY)
+    aside = load_frames(pool, "validation")
+    score, picture = validation_score(body, aside, how.SCORED), validation_sheet(body, aside, how.DRAWN)
+    weights = train(trainer, folder, score, picture, how.REPORT_EVERY, how.SAVE_EVERY, how.BOARD)
     print(f"{weights}: {trainer.step} steps, {trainer.elapsed / 60:.1f} minutes. The losses are in {folder}/log.jsonl.")
     return 0
 
