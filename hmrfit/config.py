@@ -53,6 +53,8 @@ _C.TRAIN.DEVICE = "auto"  # a GPU where there is one; "cpu", "cuda"
 _C.TRAIN.HALF = False  # products in bfloat16: faster where the machine has it
 _C.TRAIN.REPORT_EVERY = 100  # steps
 _C.TRAIN.SAVE_EVERY = 1000  # steps
+_C.TRAIN.BOARD = False  # also write for TensorBoard
+_C.TRAIN.DRAWN = 12  # people on the sheet that is drawn whenever the run is saved; 0: no sheet
 _C.TRAIN.SCORED = 1000  # people of the set-aside motion the averaged weights are measured on
 
 _C.SEED = 0

@@ -3,6 +3,8 @@
 Each person: the guess over the keypoints it was made from, the guess from the side, the truth from the side.
 """
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from torch import Tensor
 
@@ -10,8 +12,9 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.data.people import People
 from hmrfit.image import Image
+from hmrfit.network.hmr import HMR, regress_keypoints
 from hmrfit.render.overlay import close_up, side_by_side, views
-from hmrfit.train.score import Predict
+from hmrfit.train.score import Predict, people_of
 from hmrfit.types import BodyParams
 
 PANEL = (240, 320)
@@ -31,6 +34,20 @@ def draw_sheet(body: SmplBody, people: People, predict: Predict, across: int = 3
     panels += [empty] * (-len(panels) % across)
     rows = [side_by_side(panels[i : i + across]) for i in range(0, len(panels), across)]
     return np.concatenate(rows)
+
+
+def validation_sheet(
+    body: SmplBody, frames: Mapping[str, np.ndarray], count: int = 12
+) -> Callable[[HMR], Image] | None:
+    """The function that draws `count` people as a network sees them, always the same; None for nobody.
+
+    Args:
+        body: in float64. frames: of `load_frames`, of a split that is not trained on.
+    """
+    if not count:
+        return None
+    people = people_of(body, frames, count, seed=1)
+    return lambda hmr: draw_sheet(body, people, lambda seen, camera: regress_keypoints(hmr, seen, camera)[1])
 
 
 def _person(body: SmplBody, person: People, guessed: BodyParams, blank: Image) -> Image:

@@ -2,15 +2,18 @@
 
 import json
 import math
+import sys
 
+import numpy as np
 import pytest
 import torch
 from helpers.training import network, stream, trainer
 
 import hmrfit.train.loop as loop
+from hmrfit.image import read_image
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.train.keypoint_loss import KeypointLossWeights
-from hmrfit.train.session import LAST, LOG, train
+from hmrfit.train.session import LAST, LOG, SHEET, train
 
 
 def flat(state, prefix="") -> dict[str, object]:
@@ -138,7 +141,10 @@ def test_a_batch_without_a_gradient_changes_nothing():
 def test_a_session_keeps_what_it_made_and_goes_on(tmp_path):
     whole = tmp_path / "whole"
     scored = []
-    file = train(trainer(), whole, lambda hmr: scored.append(1) or {"error": 1.0}, every=2, save_every=2, quiet=True)
+    score = lambda hmr: scored.append(1) or {"error": 1.0}  # noqa: E731
+    picture = lambda hmr: np.full((4, 6, 3), len(scored), np.uint8)  # noqa: E731
+    file = train(trainer(), whole, score, picture, every=2, save_every=2, quiet=True)
+    assert (read_image(whole / SHEET) == 2).all()  # drawn before the third score
     assert len(scored) == 3
     lines = [json.loads(line) for line in (whole / LOG).read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6] and "joints" in lines[0] and lines[0]["error"] == 1.0
@@ -162,3 +168,11 @@ def test_half_precision_is_close():
     a, b = trainer(half=False).train_step(), trainer(half=True).train_step()
     assert a["joints"] == pytest.approx(b["joints"], rel=0.02)  # bfloat16 has 8 bits
     assert network().dtype == torch.float32
+
+
+def test_a_board_that_is_not_installed_is_answered_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    run = trainer()
+    with pytest.raises(ImportError, match="pip install"):
+        train(run, tmp_path, board=True, quiet=True)
+    assert run.step == 0

@@ -8,10 +8,10 @@ from helpers.training import frames
 from hmrfit import cli
 from hmrfit.cli import train as command
 from hmrfit.config import ConfigError, load_config
-from hmrfit.train.session import LAST, LOG
+from hmrfit.train.session import LAST, LOG, SHEET
 
 SMALL = ["TRAIN.WIDTH", "32", "TRAIN.HIDDEN=32", "TRAIN.BATCH", "8", "TRAIN.STEPS", "4", "TRAIN.BLOCKS=1"]
-OFTEN = ["TRAIN.REPORT_EVERY=2", "TRAIN.SAVE_EVERY=2", "TRAIN.SCORED", "10"]
+OFTEN = ["TRAIN.REPORT_EVERY=2", "TRAIN.SAVE_EVERY=2", "TRAIN.SCORED", "10", "TRAIN.DRAWN", "1"]
 
 
 def test_training_without_motion_is_refused(tmp_path, capsys):
@@ -36,6 +36,7 @@ def test_a_command_trains_and_goes_on(tmp_path, capsys, monkeypatch):
     assert cli.main(arguments) == 0
     assert "4 steps" in capsys.readouterr().out
     assert (tmp_path / LOG).read_text().count("pa_mpjpe_mm") == 2
+    assert (tmp_path / SHEET).is_file()
     before = torch.load(tmp_path / LAST, weights_only=True)["hmr"]
     assert cli.main(arguments) == 0  # done already: nothing more is trained
     after = torch.load(tmp_path / LAST, weights_only=True)["hmr"]
