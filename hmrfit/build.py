@@ -102,7 +102,7 @@ def build_schedule(config: CfgNode) -> Schedule:
     """The fitting package's own schedule, with what the settings change."""
     schedule = Schedule()
     if config.FIT.HYPOTHESES > 0:
-        schedule = replace(schedule, hypotheses=config.FIT.HYPOTHESES)
+        schedule = replace(schedule, hypotheses=config.FIT.HYPOTHESES, with_guess=config.FIT.HYPOTHESES)
     if config.FIT.STAGES:
         schedule = replace(schedule, rounds=tuple(_round(stage) for stage in config.FIT.STAGES))
     return schedule
