@@ -15,6 +15,7 @@ from hmrfit.network.hmr import HMR
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
+from hmrfit.train import ranks
 from hmrfit.train.data import PeopleStream, PosePool
 from hmrfit.train.keypoint_loss import LANDMARKS, KeypointLossWeights
 from hmrfit.train.loop import Schedule, Trainer
@@ -22,15 +23,22 @@ from hmrfit.train.score import validation_score
 from hmrfit.train.session import train
 from hmrfit.train.sheet import validation_sheet
 
+SEEDS_APART = 1000
+"""Between the people of one process and the next."""
+
 
 def train_command(out: str, config: str | None = None, overrides: Sequence[str] = ()) -> int:
-    """Trains to the end of the schedule, or goes on with the run that is in `out`."""
+    """Trains to the end of the schedule, or goes on with the run that is in `out`.
+
+    On several GPUs: torchrun --nproc-per-node 4 -m hmrfit train --out OUT TRAIN.STEPS 20000 ...
+    """
     settings = load_config(config, _written_with_equals(overrides))
     how = settings.TRAIN
     if not how.MOTION:
         raise ConfigError("Training needs motion: add TRAIN.MOTION=FOLDER, a folder of BVH, AMASS or CMU files.")
     if settings.THREADS > 0:
         torch.set_num_threads(settings.THREADS)
+    ranks.join("nccl" if _device(how.DEVICE) == "cuda" else "gloo")
     folder = Path(out)
     pool = read_pool(how.MOTION, cache=folder / "motion.npz")
     body = SmplBody.from_file(locate(settings.BODY.PATH))
@@ -38,6 +46,7 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
     aside = load_frames(pool, "validation")
     score, picture = validation_score(body, aside, how.SCORED), validation_sheet(body, aside, how.DRAWN)
     weights = train(trainer, folder, score, picture, how.REPORT_EVERY, how.SAVE_EVERY, how.BOARD)
+    ranks.leave()
     print(f"{weights}: {trainer.step} steps, {trainer.elapsed / 60:.1f} minutes. The losses are in {folder}/log.jsonl.")
     return 0
 
@@ -57,7 +66,7 @@ def build_trainer(settings, body: SmplBody, frames: dict) -> Trainer:
     gmm = PoseGmm.from_file(locate(settings.PRIORS.GMM))
     limits = JointLimits.from_file(locate(settings.PRIORS.LIMITS))
     single = body.to(dtype=torch.float32)
-    generator = torch.Generator().manual_seed(settings.SEED + 1)
+    generator = torch.Generator().manual_seed(settings.SEED + 1 + SEEDS_APART * ranks.rank())
     stream = PeopleStream(single.points(KEYPOINT_NAMES), PosePool.build(frames, gmm, limits, settings.SEED), generator)
     regressor = IterativeRegressor(how.WIDTH, hidden=how.HIDDEN, dropout=0.0, learn_mean=True)
     hmr = HMR(KeypointEncoder(how.WIDTH, how.BLOCKS), regressor)
@@ -65,7 +74,8 @@ def build_trainer(settings, body: SmplBody, frames: dict) -> Trainer:
     schedule = Schedule(how.BATCH, how.STEPS, how.MINUTES, how.RATE, half=how.HALF, judged=max(1, how.BATCH // 8))
     judges = FactorizedDiscriminator(hidden=512)
     loss = weights(adversarial=how.ADVERSARIAL)
-    return Trainer(hmr, judges, stream, single.points(LANDMARKS), schedule, loss, _device(how.DEVICE))
+    device = torch.device(_device(how.DEVICE), ranks.local_rank() if _device(how.DEVICE) == "cuda" else None)
+    return Trainer(hmr, judges, stream, single.points(LANDMARKS), schedule, loss, device)
 
 
 def _device(name: str) -> str:

@@ -22,6 +22,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.files import atomic_write
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.hmr import HMR
+from hmrfit.train import ranks
 from hmrfit.train.data import Batch, PeopleStream
 from hmrfit.train.keypoint_loss import KeypointLossWeights, keypoint_losses
 from hmrfit.train.losses import adversarial_encoder, discriminator_loss
@@ -32,7 +33,7 @@ from hmrfit.types import Regression
 class Schedule:
     """How long, how fast. steps: 0 for as many as `minutes` allow."""
 
-    batch: int = 256
+    batch: int = 256  # of all processes together
     steps: int = 0
     minutes: float = 20.0
     rate: float = 1e-3
@@ -61,10 +62,12 @@ class Trainer:
         how, self.device = self.schedule, torch.device(self.device)
         self.body = self.body.to(device=self.device)
         self.hmr, self.discriminator = self.hmr.to(self.device), self.discriminator.to(self.device)
-        self.average = deepcopy(self.hmr)
+        self.average, self.network = deepcopy(self.hmr), ranks.shared(self.hmr, self.device)
         self.optimizer = torch.optim.AdamW(_groups(self.hmr, how.weight_decay), how.rate, betas=(0.9, 0.98), fused=True)
         self.judge = torch.optim.AdamW(self.discriminator.parameters(), how.discriminator_rate, fused=True)
         self.step, self.seconds, self._since = 0, 0.0, time.monotonic()
+        if ranks.together() and not how.steps:
+            raise ValueError("Several processes end together only after a number of steps: set TRAIN.STEPS.")
 
     @property
     def progress(self) -> float:
@@ -80,7 +83,7 @@ class Trainer:
 
     def train_step(self) -> dict[str, float]:
         """One batch: encoder and regressor, then the discriminators; every loss."""
-        batch = self.stream.batch(self.schedule.batch, self.progress).to(self.device)
+        batch = self.stream.batch(self.schedule.batch // ranks.world(), self.progress).to(self.device)
         warm = min(1.0, (self.step + 1) / self.schedule.warm_up)
         rate = warm * 0.5 * (1 + math.cos(math.pi * self.progress))
         for optimizer, full in ((self.optimizer, self.schedule.rate), (self.judge, self.schedule.discriminator_rate)):
@@ -104,10 +107,10 @@ class Trainer:
 
     def _regress(self, batch: Batch) -> list[Regression]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.half):
-            return self.hmr(batch.points, self.stream.body.names, batch.view)
+            return self.network(batch.points, self.stream.body.names, batch.view)
 
     def _adversarial(self, regressions: list[Regression]) -> Tensor:
-        n = self.schedule.judged
+        n = self._judged()
         self.discriminator.requires_grad_(False)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.half):
             fakes = [regression.params[:n] for regression in regressions]
@@ -115,15 +118,20 @@ class Trainer:
         self.discriminator.requires_grad_(True)
         return adversarial_encoder(scores.float())
 
+    def _judged(self) -> int:
+        """People a step whose bodies are judged: their three fakes and as many others' truths fit into a batch."""
+        return min(self.schedule.judged, self.schedule.batch // ranks.world() // 4)
+
     def _judge(self, batch: Batch, regressions: list[Regression]) -> Tensor:
         """A step of the discriminators: the fakes of every iteration, as many real people who are not their truth."""
-        n = self.schedule.judged
+        n = self._judged()
         fakes = [regression[:n].map(Tensor.detach) for regression in regressions]
         real = batch.params[-n * len(fakes) :]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.half):
             loss = discriminator_loss(self.discriminator, real, fakes)
         self.judge.zero_grad()
         loss.backward()
+        ranks.average_gradients(self.discriminator.parameters())
         self.judge.step()
         return loss.detach()
 
@@ -155,31 +163,42 @@ class Trainer:
             yield {name: value / count for name, value in total.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next step depends on."""
+        """Everything the next step depends on. Of several processes, all have to ask."""
         return {
             "hmr": self.hmr.state_dict(),
             "average": self.average.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "judge": self.judge.state_dict(),
-            "data": self.stream.generator.get_state(),
-            "random": torch.get_rng_state(),
+            "data": ranks.from_everyone(self.stream.generator.get_state()),
+            "random": ranks.from_everyone(torch.get_rng_state()),
             "step": self.step,
             "seconds": self.elapsed,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take a run up where `state_dict` left it."""
+        """Take a run up where `state_dict` left it.
+
+        Raises:
+            ValueError: it was left by another number of processes.
+        """
+        if len(state["data"]) != ranks.world():
+            raise ValueError(
+                f"This run was left by {len(state['data'])} processes, and cannot go on exactly with {ranks.world()}. "
+                "Start as many as before, or begin in another folder."
+            )
         for name in ("hmr", "average", "discriminator", "optimizer", "judge"):
             getattr(self, name).load_state_dict(state[name])
-        self.stream.generator.set_state(state["data"])
-        torch.set_rng_state(state["random"])
+        self.stream.generator.set_state(state["data"][ranks.rank()])
+        torch.set_rng_state(state["random"][ranks.rank()])
         self.step, self.seconds, self._since = state["step"], state["seconds"], time.monotonic()
 
     def save(self, path: str | Path) -> None:
         """The state into a file; a crash on the way leaves the file that was there."""
-        with atomic_write(path) as temporary:
-            torch.save(self.state_dict(), temporary)
+        state = self.state_dict()
+        if ranks.rank() == 0:
+            with atomic_write(path) as temporary:
+                torch.save(state, temporary)
 
     def load(self, path: str | Path) -> None:
         """The state from a file that `save` made. Nothing in the file is run."""

@@ -18,6 +18,7 @@ from tqdm import tqdm
 from hmrfit.image import Image, write_image
 from hmrfit.network.checkpoints import save_network
 from hmrfit.network.hmr import HMR
+from hmrfit.train import ranks
 from hmrfit.train.loop import Trainer
 
 LAST, WEIGHTS, LOG, SHEET, BOARD = "last.pt", "hmr.npz", "log.jsonl", "sheet.png", "board"
@@ -48,15 +49,16 @@ def train(
     folder = Path(folder)
     if (folder / LAST).is_file():
         trainer.load(folder / LAST)
-    saved = trainer.step
-    with _writer(folder) if board else nullcontext() as writer, _bar(quiet) as bar:
+    saved, first = trainer.step, ranks.rank() == 0
+    with _writer(folder) if board and first else nullcontext() as writer, _bar(quiet or not first) as bar:
         for losses in trainer.steps(every):
             line = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), **losses}
             if trainer.step - saved >= save_every or trainer.progress >= 1:
                 keep(trainer, folder)
-                line |= _looked_at(trainer.averaged(), folder, score, picture)
+                line |= _looked_at(trainer.averaged(), folder, score, picture) if first else {}
                 saved = trainer.step
-            _note(folder, line, writer)
+            if first:
+                _note(folder, line, writer)
             bar.set_postfix_str(_short(line), refresh=False)
             bar.n = round(100 * trainer.progress, 1)
             bar.refresh()
@@ -67,7 +69,8 @@ def train(
 def keep(trainer: Trainer, folder: Path) -> None:
     """The state and the averaged weights; each file is the old one or the new one, never a half."""
     trainer.save(folder / LAST)
-    save_network(folder / WEIGHTS, trainer.averaged(), half=True, step=trainer.step)
+    if ranks.rank() == 0:
+        save_network(folder / WEIGHTS, trainer.averaged(), half=True, step=trainer.step)
 
 
 def _looked_at(
