@@ -159,25 +159,25 @@ class Fitter:
         B = len(observation.box_size)
         steps = torch.zeros(B * count, dtype=torch.int64)
         for stage, keep in self.schedule.rounds:
-            many = torch.arange(B).repeat_interleave(count)
-            problem = StageProblem(body, observation[many], self.terms, stage)
+            problem = StageProblem(body, observation[_each(B, count)], self.terms, stage)
             solution = solve(problem, state, stage.options)
-            order = solution.cost.nan_to_num(torch.inf).reshape(B, count).argsort(dim=1, stable=True)
+            rows = _cheapest(solution.cost, count, keep)
             count = min(keep, count)
-            rows = (order[:, :count] + torch.arange(B)[:, None] * order.shape[1]).flatten()
-            state, cost, status = problem.fill(solution.x)[rows], solution.cost[rows], solution.status[rows]
+            state, status = problem.fill(solution.x)[rows], solution.status[rows]
             steps = (steps + solution.steps)[rows]
-        best = torch.arange(B) * count
-        problem = StageProblem(body, observation, self.terms, self.schedule.rounds[-1][0])
-        term_cost = problem.term_costs(state[best])
+        # once more with the joints filled in, which the solver's own costs have at their start
+        term_cost = problem.select(rows).term_costs(state)
+        cost = sum(term_cost.values())
+        rows = _cheapest(cost, count, count)
+        best = rows[::count]
         return Fit(
             state[best],
-            sum(term_cost.values()),
-            term_cost,
+            cost[best],
+            {name: value[best] for name, value in term_cost.items()},
             status[best],
             steps[best],
-            [state[best + h] for h in range(count)],
-            cost.reshape(B, count),
+            [state[rows[h::count]] for h in range(count)],
+            cost[rows].reshape(B, count),
         )
 
     def with_schedule(self, schedule: Schedule) -> "Fitter":
@@ -185,6 +185,17 @@ class Fitter:
         other = object.__new__(Fitter)
         other.__dict__ = self.__dict__ | {"schedule": schedule}
         return other
+
+
+def _each(people: int, count: int) -> Tensor:
+    """Whose each of `count` adjacent hypotheses is: (people · count,)."""
+    return torch.arange(people).repeat_interleave(count)
+
+
+def _cheapest(cost: Tensor, count: int, keep: int) -> Tensor:
+    """Rows of the `keep` cheapest of every person's `count` adjacent hypotheses, the cheapest first; NaN comes last."""
+    order = cost.nan_to_num(torch.inf).reshape(-1, count).argsort(dim=1, stable=True)[:, :keep]
+    return (order + torch.arange(len(order))[:, None] * count).flatten()
 
 
 def reweighted(schedule: Schedule, **weights: float) -> Schedule:
