@@ -39,12 +39,23 @@ def numpy_generator(generator: torch.Generator) -> np.random.Generator:
     return np.random.default_rng(int(torch.randint(2**62, (1,), generator=generator)))
 
 
-def draw_person(vertices: Tensor, body: SmplBody, tailor: Tailor, camera: Camera, generator: torch.Generator) -> Drawn:
-    """One person (V, 3) in the camera frame, in random clothes, light and surroundings; the camera's size is the
-    picture's."""
+def draw_person(
+    vertices: Tensor,
+    body: SmplBody,
+    tailor: Tailor,
+    camera: Camera,
+    generator: torch.Generator,
+    photo: Image | None = None,
+) -> Drawn:
+    """One person in random clothes, light and surroundings.
+
+    Args:
+        vertices: (V, 3) camera frame, metres. camera: one; its size is the picture's.
+        photo: to stand before a random part of it, instead of a made-up backdrop.
+    """
     rng = numpy_generator(generator)
     width, height = picture_size(camera)
-    picture = backdrop(width, height, rng)
+    picture = backdrop(width, height, rng) if photo is None else _part_of(photo, width, height, rng)
     screen = to_screen(vertices[None], camera)
     seen = rasterize(screen, body.faces, (width, height), MIN_DEPTH)
     where, weights = barycentric(seen, screen, body.faces)
@@ -77,36 +88,43 @@ def _lit(albedo: Tensor, gloss: Tensor, points: Tensor, normals: Tensor, rng: np
 # ---- what is around
 
 
-def backdrop(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def backdrop(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """(H, W, 3) linear light: a wall and a floor, things before them, out of focus or not."""
     picture = _surface(width, height, rng)
     horizon = int(height * rng.uniform(0.3, 1.1))
     picture[horizon:] = _surface(width, height, rng)[horizon:]
     for _ in range(rng.integers(0, SHAPES)):
-        picture = _with_thing(picture, rng)
+        rows, columns = _shape(width, height, rng).nonzero()
+        picture[rows, columns] = _stripes(rows, columns, rng)
     blur = rng.uniform(0, 0.02) * width
     return cv2.GaussianBlur(picture, (0, 0), blur) if blur > 0.5 else picture
 
 
-def _surface(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _part_of(photo: Image, width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(H, W, 3) linear light of a random part of a photograph, half of its shorter side or more."""
+    rows, columns = photo.shape[:2]
+    side = max(1, int(min(rows, columns) * rng.uniform(0.5, 1)))
+    top, left = rng.integers(0, rows - side + 1), rng.integers(0, columns - side + 1)
+    part = cv2.resize(photo[top : top + side, left : left + side], (width, height), interpolation=cv2.INTER_AREA)
+    return to_linear(torch.from_numpy(part).float() / 255).numpy()
+
+
+def _surface(width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """One colour, unevenly lit, with noise of several sizes."""
     color = rng.uniform(0.03, 0.9, 3) * 0.5 + 0.5 * rng.uniform(0.05, 0.9)
-    uneven = np.zeros((height, width))
+    uneven = np.ones((height, width), np.float32)
     for cells in (2, 6, 24):
-        coarse = rng.normal(0, rng.uniform(0, 0.25), (cells, cells))
+        coarse = rng.normal(0, rng.uniform(0, 0.25), (cells, cells)).astype(np.float32)
         uneven += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
-    return color * np.clip(1 + uneven, 0.1, 2)[..., None]
+    return color.astype(np.float32) * np.clip(uneven, 0.1, 2)[..., None]
 
 
-def _with_thing(picture: NDArray, rng: np.random.Generator) -> NDArray:
-    """A convex shape, filled with stripes of two colours or with one."""
-    height, width = picture.shape[:2]
-    mask = _shape(width, height, rng)
-    colors = rng.uniform(0.02, 0.9, (2, 3))
-    y, x = np.mgrid[:height, :width]
-    angle, length = rng.uniform(0, np.pi), rng.uniform(4, 60)
-    stripes = np.sin((x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / length) > rng.uniform(-1, 2)
-    return np.where(mask[..., None], colors[stripes.astype(int)], picture)
+def _stripes(rows: NDArray, columns: NDArray, rng: np.random.Generator) -> NDArray[np.float32]:
+    """(M, 3) stripes of two colours at these pixels, or one colour alone."""
+    colors = rng.uniform(0.02, 0.9, (2, 3)).astype(np.float32)
+    angle, length, share = rng.uniform(0, np.pi), rng.uniform(4, 60), rng.uniform(-0.5, 1)
+    along = (columns * np.float32(np.cos(angle)) + rows * np.float32(np.sin(angle))) / np.float32(length)
+    return colors[(along % 1 < share).astype(np.int64)]
 
 
 def _shape(width: int, height: int, rng: np.random.Generator) -> NDArray[np.bool_]:
@@ -135,8 +153,10 @@ def occlude(drawn: Drawn, rng: np.random.Generator, most: float = 0.6) -> Drawn:
 
 def develop(light: NDArray, rng: np.random.Generator) -> Image:
     """Linear light -> a picture, by some camera: exposure, white balance, sharpness, noise, JPEG."""
-    light = light * (2 ** rng.normal(0, 0.35) * rng.uniform(0.9, 1.1, 3))
-    light = light + rng.normal(0, 1, light.shape) * np.sqrt(np.maximum(light, 0) * rng.uniform(0, 0.002) + 1e-6)
+    light = light * (2 ** rng.normal(0, 0.35) * rng.uniform(0.9, 1.1, 3)).astype(np.float32)
+    light = light + rng.standard_normal(light.shape, np.float32) * np.sqrt(
+        np.maximum(light, 0) * np.float32(rng.uniform(0, 0.002)) + np.float32(1e-6)
+    )
     if (blur := rng.uniform(0, 1.1)) > 0.4:
         light = cv2.GaussianBlur(light, (0, 0), blur)
     picture = (255 * to_srgb(np.clip(light, 0, 1)) + 0.5).astype(np.uint8)

@@ -9,6 +9,7 @@ Only the person's square box is rendered, by the camera that the full image's ca
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from hmrfit.data.people import Corruption, People, Views, people_from_points, un
 from hmrfit.data.quick_scene import Drawn, draw_person, numpy_generator, occlude
 from hmrfit.data.scene import render_scene
 from hmrfit.data.wardrobe import Tailor
+from hmrfit.image import Image, read_image
 from hmrfit.keypoints import SPIN24, resolve_set
 from hmrfit.network.encoders import BOX_SCALE, view_of_box
 from hmrfit.ops.check import check_shape
@@ -75,11 +77,13 @@ class SceneDataset(Dataset):
         names: str | Sequence[str] = SPIN24,
         style: SceneStyle | None = None,
         seed: int = 0,
+        photos: Sequence[str | Path] = (),
     ) -> None:
         """
         Args:
             body: SMPL-format, float64, in a T-pose at rest.
             names: of `keypoints` and `joints`, or a set's name.
+            photos: of places without people, to put people before; made-up backdrops where there are none.
         Raises:
             ValueError: poses of another shape; a name that the body does not define.
         """
@@ -87,7 +91,7 @@ class SceneDataset(Dataset):
         if isinstance(poses, Tensor):
             check_shape(poses, f"N {len(body.parents)} 3", "poses", hint="Rotation vectors, the first to a y-up world.")
         self.body, self.poses, self.count, self.resolution = body, poses, count, resolution
-        self.style, self.seed = style or SceneStyle(), seed
+        self.style, self.seed, self.photos = style or SceneStyle(), seed, tuple(photos)
         self.points, self.tailor = body.points(self.names), Tailor(body)
 
     def __len__(self) -> int:
@@ -126,8 +130,14 @@ class SceneDataset(Dataset):
             scene = render_scene(people.params, self.body, camera, generator, up=world[:, 1])
             drawn = Drawn(scene.image, scene.masks[0].numpy())
         else:
-            drawn = draw_person(self.body(people.params).vertices[0], self.body, self.tailor, camera, generator)
+            vertices = self.body(people.params).vertices[0]
+            drawn = draw_person(vertices, self.body, self.tailor, camera, generator, self._photo(generator))
         return occlude(drawn, numpy_generator(generator)) if hidden else drawn
+
+    def _photo(self, generator: torch.Generator) -> Image | None:
+        if not self.photos:
+            return None
+        return read_image(self.photos[int(torch.randint(len(self.photos), (1,), generator=generator))])
 
 
 def scene_generator(seed: int, index: int) -> torch.Generator:
