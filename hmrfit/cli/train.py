@@ -46,8 +46,9 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
     aside = load_frames(pool, "validation")
     score, picture = validation_score(body, aside, how.SCORED), validation_sheet(body, aside, how.DRAWN)
     weights = train(trainer, folder, score, picture, how.REPORT_EVERY, how.SAVE_EVERY, how.BOARD)
+    if ranks.rank() == 0:
+        print(f"{weights}: {trainer.step} steps, {trainer.elapsed / 60:.1f} minutes. Losses: {folder}/log.jsonl.")
     ranks.leave()
-    print(f"{weights}: {trainer.step} steps, {trainer.elapsed / 60:.1f} minutes. The losses are in {folder}/log.jsonl.")
     return 0
 
 
