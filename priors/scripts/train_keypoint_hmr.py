@@ -95,7 +95,7 @@ betas of the free body, weak camera). {facts["parameters"] / 1e6:.1f} million pa
   frame, small noise on every joint, one in ten a sample of the pose prior; joints that a source does not drive come
   from the prior in half of them; random betas; cameras all around, tilted and tumbled at times, 20-110 mm, one in four
   with its focal length told; a keypoint set drawn for each person, 0.3-3 % noise, up to 40 % missing, occluders,
-  truncation, exchanged sides, low confidences (`hmrfit/train/data.py`).
+  truncation, exchanged sides, low confidences; all of it milder after 46 % of the run (`hmrfit/train/data.py`).
 * **Loss**: `hmrfit/train/keypoint_loss.py`, with the 25 discriminators at a small weight.
 
 {facts["people"]} people each, 14 SMPL joints, focal length not told, the person and the mirror image averaged.
