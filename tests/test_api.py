@@ -180,7 +180,9 @@ def test_the_second_call_builds_nothing_again() -> None:
 
 def test_stages_from_the_settings(tmp_path: Path, points: np.ndarray) -> None:
     stage = "{weights: {reprojection: 24, gmm: 1, shape: 1}, free: [transl, global_orient], max_steps: 3}"
-    (tmp_path / "mine.yaml").write_text(f"FIT:\n  HYPOTHESES: 1\n  STAGES: [{stage}]\n")
+    # without a first guess the shape starts, and here stays, at the mean
+    settings = f"PRIORS:\n  FIRST_GUESS: ''\nFIT:\n  HYPOTHESES: 1\n  STAGES: [{stage}]\n"
+    (tmp_path / "mine.yaml").write_text(settings)
     quick = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, config=tmp_path / "mine.yaml")
     assert quick.steps[0] <= 3 and not quick.betas.any()
     (tmp_path / "mine.yaml").write_text("FIT:\n  STAGES: [{weights: {gmm: 1}, max_step: 3}]\n")

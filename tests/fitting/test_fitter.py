@@ -18,7 +18,7 @@ from hmrfit.evaluate.metrics import facing_wrong, pa_mpjpe, reprojection_error
 from hmrfit.fitting.fitter import Fit, Fitter, reweighted
 from hmrfit.fitting.solver import STATUS
 from hmrfit.keypoints import COCO17, SMPL24
-from hmrfit.types import Keypoints
+from hmrfit.types import Keypoints, Regression
 
 FIELDS = ("global_orient", "body_pose", "betas", "transl")
 
@@ -70,6 +70,32 @@ def test_the_answer_is_a_body_in_front_of_the_camera(noisy_fit):
     assert (joints_of(fit)[..., 2] > 0).all()
     assert fit.state.params.betas.abs().max() < 5
     assert set(fit.status.tolist()) <= set(STATUS) and (fit.steps > 0).all()
+
+
+class Oracle:
+    """A first guess that knows the truth."""
+
+    def __init__(self, truth: People) -> None:
+        self.truth = truth
+
+    def predict(self, keypoints: Keypoints, camera: Camera) -> Regression:
+        return Regression(self.truth.params, torch.ones(len(keypoints), 3).double())
+
+
+def test_a_first_guess_is_the_first_of_the_hypotheses():
+    truth = people(12, "coco17")
+    told = Fitter(free_body(), fitter().terms.values(), fitter().library_poses, first_guess=Oracle(truth))
+    begun = told.starts(truth.clean, truth.camera)
+    assert len(begun) == 12 * told.hypotheses
+    for field in FIELDS:
+        assert torch.equal(getattr(begun.params, field)[:: told.hypotheses], getattr(truth.params, field))
+    alone = fitter().fit(truth.clean, truth.camera)
+    helped = told.fit(truth.clean, truth.camera)
+    assert helped.cost.mean() <= alone.cost.mean() + 1e-6
+    # the truth is in the valley of the best answer, or near it: 14 and more millimetres are what the noise model allows
+    assert (
+        pa_mpjpe(joints_of(helped), truth.joints).median() < pa_mpjpe(joints_of(alone), truth.joints).median() + 0.002
+    )
 
 
 def test_costs_add_up_and_the_best_hypothesis_comes_first(noisy_fit):
