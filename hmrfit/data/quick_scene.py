@@ -62,11 +62,11 @@ def draw_person(
     if len(where):
         surface = torch.cat([vertices, vertex_normals(vertices[None], body.faces)[0], body.v_template.to(vertices)], 1)
         corners = surface[body.faces[seen.face[tuple(where.T)].long()]]  # (M, 3, 9)
-        points, normals, rest = (weights[:, None] @ corners)[:, 0].split(3, -1)
+        points, normals, rest = (weights[:, None].to(corners) @ corners)[:, 0].split(3, -1)
         outfit = Outfit.random(generator)
-        noise = torch.rand(256, 256, generator=generator, dtype=torch.float64)
+        noise = torch.rand(256, 256, generator=generator)
         albedo, gloss, _ = tailor.paint(rest, outfit, noise)
-        tint = torch.as_tensor(rng.uniform(0.75, 1.25, 3))  # colours beyond the wardrobe's
+        tint = albedo.new_tensor(rng.uniform(0.75, 1.25, 3))  # colours beyond the wardrobe's
         light = _lit(to_linear((albedo * tint).clamp(0, 1)), gloss, points, normals, rng)
         picture[where[:, 1].numpy(), where[:, 2].numpy()] = light.numpy()
     return Drawn(develop(picture, rng), seen.mask[0].numpy())
@@ -75,9 +75,9 @@ def draw_person(
 def _lit(albedo: Tensor, gloss: Tensor, points: Tensor, normals: Tensor, rng: np.random.Generator) -> Tensor:
     """(M, 3) linear light of a lamp from anywhere above or beside, and a sky."""
     x, y, z = rng.normal(size=3)
-    to_lamp = normalize(torch.tensor([[x, -abs(y), z - 0.5]], dtype=torch.float64), dim=1)  # mostly our side
+    to_lamp = normalize(points.new_tensor([[x, -abs(y), z - 0.5]]), dim=1)  # mostly our side
     normals = normalize(normals, dim=1)
-    lamp, sky = (torch.as_tensor(strength * rng.uniform(0.8, 1.2, 3)) for strength in (rng.uniform(0.3, 1.2), 0.45))
+    lamp, sky = (points.new_tensor(strength * rng.uniform(0.8, 1.2, 3)) for strength in (rng.uniform(0.3, 1.2), 0.45))
     facing = (normals @ to_lamp.T).clamp_min(0)
     above = 0.6 - 0.4 * normals[:, 1:2]
     half = normalize(to_lamp - normalize(points, dim=1), dim=1)

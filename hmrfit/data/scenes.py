@@ -93,6 +93,7 @@ class SceneDataset(Dataset):
         self.body, self.poses, self.count, self.resolution = body, poses, count, resolution
         self.style, self.seed, self.photos = style or SceneStyle(), seed, tuple(photos)
         self.points, self.tailor = body.points(self.names), Tailor(body)
+        self.light_body = body.to(dtype=torch.float32)  # precise enough to draw, and quicker
 
     def __len__(self) -> int:
         return self.count
@@ -130,8 +131,8 @@ class SceneDataset(Dataset):
             scene = render_scene(people.params, self.body, camera, generator, up=world[:, 1])
             drawn = Drawn(scene.image, scene.masks[0].numpy())
         else:
-            vertices = self.body(people.params).vertices[0]
-            drawn = draw_person(vertices, self.body, self.tailor, camera, generator, self._photo(generator))
+            vertices = self.light_body(people.params.to(torch.float32)).vertices[0]
+            drawn = draw_person(vertices, self.light_body, self.tailor, camera, generator, self._photo(generator))
         return occlude(drawn, numpy_generator(generator)) if hidden else drawn
 
     def _photo(self, generator: torch.Generator) -> Image | None:
