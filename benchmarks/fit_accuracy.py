@@ -9,11 +9,13 @@ averaged over people; joints are SMPL's: ankles, knees, hips, wrists, elbows, sh
     PA-MPJPE   after a similarity alignment of each body, mm        MPJPE   after moving the pelvises together, mm
     reproj.    distance to the keypoints given, % of the box        true    distance to the true, undisturbed keypoints
     facing     share of people whose torso came out front to back
+
+For the first setting also: the first guess alone, before any fit, and the fit from scratch, with no first guess.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from _common import finish, motion_argument, threads, world_poses
@@ -26,6 +28,7 @@ from hmrfit.config import load_config
 from hmrfit.data.people import Corruption, People, Views, make_people
 from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe, reprojection_error
 from hmrfit.fitting.fitter import Fit, Fitter
+from hmrfit.fitting.state import State
 from hmrfit.keypoints import COMMON14, SMPL24, resolve_set
 
 CHUNK = 256
@@ -51,6 +54,14 @@ def fit_people(fitter: Fitter, people: People, known_focal: bool = False) -> Fit
     return Fit(state, torch.cat([f.cost for f in fits]), {}, torch.cat([f.status for f in fits]), first.steps)
 
 
+def guess_alone(fitter: Fitter, people: People) -> Fit:
+    """What the first guess says, unfitted."""
+    camera = Camera.from_size(*Views().size, count=len(people.camera))
+    state = State(fitter.first_guess.predict(people.keypoints, camera).params, camera)
+    nothing = torch.zeros(len(camera))
+    return Fit(state, nothing, {}, nothing, nothing)
+
+
 def score(body: SmplBody, fit: Fit, people: People) -> dict[str, Tensor]:
     """Name -> (B,) of every measure."""
     joints = body.points(SMPL24).pose(fit.state.params).joints
@@ -68,17 +79,31 @@ def score(body: SmplBody, fit: Fit, people: People) -> dict[str, Tensor]:
     }
 
 
-def describe(name: str, how: Corruption, known_focal: bool) -> str:
-    """One setting in words."""
-    extra = ", half hidden" if how.occluder else ""
-    return f"{name}, {100 * how.noise:.0f} % noise, a tenth missing{extra}{', focal known' if known_focal else ''}"
+def run(
+    body: SmplBody,
+    poses: Tensor,
+    name: str,
+    how: Corruption,
+    fit: Callable[[People], Fit],
+    seed: int,
+    way: str = "",
+) -> dict[str, Tensor]:
+    """One setting: make the people, fit them, print the row; its scores."""
+    people = make_people(body, poses, resolve_set(name), torch.Generator().manual_seed(seed), corruption=how)
+    begin = time.perf_counter()
+    fitted = fit(people)
+    seconds = time.perf_counter() - begin
+    scores = score(body, fitted, people)
+    hidden = ", half hidden" if how.occluder else ""
+    print_row(f"{name}, {100 * how.noise:.0f} % noise, a tenth missing{hidden}{way}", scores, seconds)
+    return scores
 
 
 def print_row(label: str, scores: dict[str, Tensor], seconds: float) -> None:
     """One line of the table."""
     count = len(scores["PA-MPJPE"])
     means = "  ".join(f"{scores[k].mean():8.2f}" for k in scores)
-    print(f"{label:52s}{means}  {scores['PA-MPJPE'].median():8.2f}  {1e3 * seconds / count:8.2f}", flush=True)
+    print(f"{label:62s}{means}  {scores['PA-MPJPE'].median():8.2f}  {1e3 * seconds / count:8.2f}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -95,17 +120,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitter = build_fitter(load_config())
     print(f"{options.people} people posed by {origin}\n")
     columns = ("PA-MPJPE", "MPJPE", "reproj.", "true", "facing", "PA med.", "ms each")
-    print(" " * 52 + "  ".join(f"{column:>8}" for column in columns))
-    headline: dict[str, Tensor] = {}
-    runs = [(name, how, False) for name, how in SETTINGS[: options.settings]] + [(*SETTINGS[0], True)]
-    for name, how, known_focal in runs:
-        generator = torch.Generator().manual_seed(options.seed)
-        people = make_people(fitter.body, poses, resolve_set(name), generator, corruption=how)
-        begin = time.perf_counter()
-        fit = fit_people(fitter, people, known_focal)
-        scores = score(fitter.body, fit, people)
-        headline = headline or scores
-        print_row(describe(name, how, known_focal), scores, time.perf_counter() - begin)
+    print(" " * 62 + "  ".join(f"{column:>8}" for column in columns))
+    name, how = SETTINGS[0]
+    scratch = build_fitter(load_config(overrides=["PRIORS.FIRST_GUESS="]))
+    ways = {"": lambda p: fit_people(fitter, p), " (from scratch)": lambda p: fit_people(scratch, p)}
+    if fitter.first_guess is not None:
+        ways[" (first guess alone)"] = lambda p: guess_alone(fitter, p)
+    ways[", focal known"] = lambda p: fit_people(fitter, p, known_focal=True)
+    headline = {way: run(fitter.body, poses, name, how, fit, options.seed, way) for way, fit in ways.items()}
+    for name, how in SETTINGS[1 : options.settings]:
+        run(fitter.body, poses, name, how, ways[""], options.seed)
     print()
     finish(
         benchmark="fit_accuracy",
@@ -113,11 +137,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         motion=origin,
         keypoint_set="coco17",
         joints=len(COMMON14),
-        pa_mpjpe_mm=headline["PA-MPJPE"].mean().item(),
-        pa_mpjpe_median_mm=headline["PA-MPJPE"].median().item(),
-        mpjpe_mm=headline["MPJPE"].mean().item(),
-        reprojection_percent_of_box=headline["reproj."].mean().item(),
-        facing_wrong_percent=headline["facing"].mean().item(),
+        pa_mpjpe_mm=headline[""]["PA-MPJPE"].mean().item(),
+        pa_mpjpe_median_mm=headline[""]["PA-MPJPE"].median().item(),
+        mpjpe_mm=headline[""]["MPJPE"].mean().item(),
+        reprojection_percent_of_box=headline[""]["reproj."].mean().item(),
+        facing_wrong_percent=headline[""]["facing"].mean().item(),
+        pa_mpjpe_scratch_mm=headline[" (from scratch)"]["PA-MPJPE"].mean().item(),
+        pa_mpjpe_first_guess_mm=headline[" (first guess alone)"]["PA-MPJPE"].mean().item() if len(ways) == 4 else None,
     )
 
 
