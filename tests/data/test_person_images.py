@@ -60,6 +60,19 @@ def test_the_spot_is_at_its_keypoint(people, tmp_path, how):
             assert (spot(sample) - said).abs().max() < 0.003  # half a pixel of the image is 0.01; 8 bits cut the tails
 
 
+def test_a_mirror_changes_what_is_known_and_where_the_box_lies(people, tmp_path):
+    part = people.part.copy()
+    part[:, SPIN24.index("left_ankle"), 2] = 0
+    data = PersonImages(replace(people, part=part), tmp_path, replace(HARD, flipped=1.0, rotated=1.0), 32)
+    sample, change = data[0], data.change(0)
+    known = dict(zip(SPIN24, sample.confidence[0, 25:].tolist(), strict=True))
+    assert known["left_ankle"] == 1 and known["right_ankle"] == 0
+    away = torch.tensor(change.box(people.crop(0)).center).double() - torch.tensor(SIZE) / 2
+    focal = (SIZE[0] ** 2 + SIZE[1] ** 2) ** 0.5
+    torch.testing.assert_close(sample.view[0, :2], (change.matrix() @ away / focal).float())
+    torch.testing.assert_close(sample.view[0, 2].item(), change.scale * 100 / focal)
+
+
 def test_unknown_stays_unknown(people, tmp_path):
     sample = PersonSample.collate([PersonImages(people, tmp_path)[i] for i in range(3)])
     assert sample.has_params.tolist() == [True, False, True]

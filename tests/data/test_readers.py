@@ -173,7 +173,7 @@ def make_3dhp_test(root: Path) -> tuple[np.ndarray, np.ndarray]:
         for path in (root / sequence / "imageSequence").iterdir():
             path.write_bytes(image)
         with h5py.File(root / sequence / "annot_data.mat", "w") as file:
-            file["annot2"], file["univ_annot3"], file["annot3"] = xy, S, S + 5
+            file["annot2"], file["univ_annot3"], file["annot3"] = xy, S, 1.1 * S
             file["valid_frame"] = np.array([[1.0], [0.0], [1.0], [1.0]])
     return xy, S
 
@@ -281,6 +281,14 @@ def test_slots_are_spins_tables():
         filled = spin_slots(np.arange(1.0, len(names) + 1)[None, :, None], names)[0]
         assert [int(filled[i, 0]) - 1 for i in table] == list(range(len(names)))
         assert filled[:, 1].sum() == len(names)
+
+
+def test_joints_are_picked_by_spins_tables():
+    """From the reference page, sections 3.3 and 3.4; the root comes first."""
+    assert list(human36m.JOINTS.values()) == [11, 6, 7, 8, 1, 2, 3, 12, 24, 14, 15, 17, 18, 19, 25, 26, 27]
+    assert list(mpi_inf_3dhp.TEST_JOINTS) == [14, 11, 12, 13, 8, 9, 10, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4]
+    assert list(mpi_inf_3dhp.TRAIN_JOINTS) == [4, 18, 19, 20, 23, 24, 25, 3, 5, 6, 7, 9, 10, 11, 14, 15, 16]
+    assert mpi_inf_3dhp.VIDEOS == (0, 1, 2, 4, 5, 6, 7, 8)
 
 
 def test_lsp(tmp_path):

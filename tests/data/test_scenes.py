@@ -83,9 +83,8 @@ def test_the_person_is_seen_where_the_mask_is(tmp_path):
         write_image(tmp_path / f"{value}.png", np.full((120, 150, 3), value, np.uint8))
     first, second = (dataset(photos=[tmp_path / f"{value}.png"], resolution=192)[3] for value in (40, 200))
     change = (first.images.float() - second.images.float()).abs().mean(1)
-    outside, inside = (
-        -max_pool2d(-m.float(), 9, 1, 4) > 0 for m in (~first.masks, first.masks)
-    )  # blur and JPEG reach 4
+    # blur and JPEG reach four pixels
+    outside, inside = (-max_pool2d(-m.float(), 9, 1, 4) > 0 for m in (~first.masks, first.masks))
     assert inside.sum() > 300 and change[outside].mean() > 100 and change[inside].mean() < 2
 
 
@@ -153,6 +152,20 @@ def test_rooms_show_the_same_truth():
     assert torch.equal(room.masks, quick.masks) and not torch.equal(room.images, quick.images)
     inside = room.images[0].float().std((1, 2))
     assert (inside > 5).all()  # a picture, not a flat field
+
+
+def test_rooms_stand_upright_in_the_world(monkeypatch):
+    """A camera that looks down by 30° sees the world's up as (0, −cos, −sin), however the person is turned."""
+    asked = []
+    monkeypatch.setattr("hmrfit.data.scenes.render_scene", lambda *_, up: asked.append(up) or _Nothing)
+    views = Views(elevation=(30.0, 30.0), roll=0.0)
+    dataset(style=SceneStyle(rooms=1.0, occluded=0.0, views=views))[1]
+    expected = torch.tensor([0.0, -(3**0.5) / 2, -0.5], dtype=torch.float64)
+    torch.testing.assert_close(asked[0], expected)
+
+
+class _Nothing:
+    image, masks = np.zeros((RESOLUTION, RESOLUTION, 3), np.uint8), torch.zeros(1, RESOLUTION, RESOLUTION).bool()
 
 
 def test_backdrops_are_light_within_reason():
