@@ -11,8 +11,9 @@ is asked about one person, from pixels to a body before the camera.
 
 Without --weights the image HMR is random: batch norms have the statistics of the images, the last scale of each
 residual branch is small, and the regressor's last layer is so large that people differ by about 150 mm. Speed does not
-depend on that. The difference of the joints does: random layers magnify rounding as trained ones do not, and nothing
-but trained weights can say what it is for them.
+depend on that. The difference of the joints does: random layers magnify rounding as trained ones do not. A ResNet-18
+at 96 pixels, trained for some minutes on stick figures, gave joints 0.5 mm apart where this one's are 6 to 10; for a
+trained image HMR only its own weights can say.
 """
 
 import argparse

@@ -5,6 +5,12 @@ A joint turns about the camera's axes, R <- R exp(G^T ω), so a covector C = ∂
     dD = <C, R [G^T ω]x> = (G v)·ω,      v = axis(R^T C),   axis(M) = (M_32 − M_23, M_13 − M_31, M_21 − M_12)
 
 The orientation, the translation and the camera do not enter.
+
+What the discriminators were trained against decides. Trained with the keypoint HMR alone, they know little of the poses
+a fit passes through and never helped. Trained for two minutes against perturbed poses and unfinished fits (labels 0),
+beside half the mixture's weight and from the first guess, the fit came to 47.9 mm PA-MPJPE where the mixture alone came
+to 50.8 (200 people of validation motion) and to 52.6 ± 0.7 against 53.8 (300 of test motion), at five times the time.
+Alone they lose to the mixture.
 """
 
 from dataclasses import dataclass
