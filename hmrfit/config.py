@@ -25,7 +25,7 @@ _C.BODY.KIND = "smpl"  # "smpl": our own skinning; "smplx": the smplx package (n
 _C.PRIORS = CfgNode()
 _C.PRIORS.GMM = "pose_gmm"
 _C.PRIORS.LIMITS = "joint_limits"
-_C.PRIORS.FIRST_GUESS = ""  # the network whose answer the fit also starts from: "keypoint_hmr"; "": none
+_C.PRIORS.FIRST_GUESS = "keypoint_hmr"  # the network whose answer the fit starts from; "": poses of a library only
 
 _C.FIT = CfgNode()
 _C.FIT.HYPOTHESES = 0  # starts per person; 0: as many as the schedule of hmrfit.fitting has
