@@ -79,7 +79,10 @@ def test_a_fit_with_it_lowers_it():
     someone, prior, plain = people(6), term(), fitter()
     both = Fitter(plain.body, [*plain.terms.values(), prior], plain.library_poses)
     stages = [Stage({**FINAL.weights, prior.name: weight}, options=Options(max_steps=10)) for weight in (0.0, 20.0)]
-    fits = [both.with_schedule(Schedule(hypotheses=2, rounds=((s, 1),))).fit(someone.keypoints, photograph(6)) for s in stages]
+    fits = [
+        both.with_schedule(Schedule(hypotheses=2, rounds=((s, 1),))).fit(someone.keypoints, photograph(6))
+        for s in stages
+    ]
     body, observation = both.point_body(someone.keypoints.names), Observation.of(someone.keypoints)
     problem = StageProblem(body, observation, both.terms, stages[1])
     without, found = (problem.term_costs(fit.state)[prior.name] for fit in fits)
