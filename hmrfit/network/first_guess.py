@@ -18,11 +18,14 @@ from hmrfit.keypoints import SMPL24, flip_permutation
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.network.encoders import KeypointEncoder, normalise_keypoints, view_of_box
 from hmrfit.network.hmr import HMR, in_full_image
-from hmrfit.ops.rotation import mirror
-from hmrfit.types import Keypoints, Regression
+from hmrfit.ops.rotation import mirror, rotation_6d_to_matrix
+from hmrfit.types import BodyParams, Keypoints, Regression
 
 GROUP = 4
 """From this many rows on, the matrix products of MKL (x86) give a row the same bits in a batch of any size."""
+
+FLIP = (-1.0, 1.0, 1.0)
+"""Of x, y, confidence, and of x, y, size."""
 
 
 class KeypointHmr:
@@ -61,30 +64,29 @@ class KeypointHmr:
         """
         points, center, side = normalise_keypoints(keypoints)
         view = view_of_box(center, side, camera)
-        answer = self._ask(points, view, keypoints.names)
-        regression = self.hmr.regressor.layout.regression(answer.to(keypoints.xy))
+        regression = self._ask(points, view, keypoints.names, keypoints.xy.dtype)
         return Regression(in_full_image(regression, center, side, camera), regression.weak_camera)
 
-    def _ask(self, points: Tensor, view: Tensor, names: tuple[str, ...]) -> Tensor:
-        """Θ (B, size) of the last iteration; points (B, K, 3) and view (B, 3) as the encoder takes them."""
+    def _ask(self, points: Tensor, view: Tensor, names: tuple[str, ...], dtype: torch.dtype) -> Regression:
+        """The last iteration in `dtype`; points (B, K, 3) and view (B, 3) as the encoder takes them."""
         B = len(points)
         if self.both_sides:
-            flip = points.new_tensor([-1.0, 1.0, 1.0])
+            flip = points.new_tensor(FLIP)
             points = torch.cat([points, points[:, flip_permutation(names)] * flip])
             view = torch.cat([view, view * flip])
         points, view = (
             F.pad(x, (0, 0) * (x.ndim - 1) + (0, -len(x) % GROUP)).to(self.hmr.dtype) for x in (points, view)
         )
-        thetas = self.hmr.thetas(points, names, view)[-1]
+        theta = self.hmr.thetas(points, names, view)[-1].to(dtype)
         if not self.both_sides:
-            return thetas[:B]
-        return 0.5 * (self._orthonormal(thetas[:B]) + self._orthonormal(thetas[B : 2 * B], mirrored=True))
+            return self.hmr.regressor.layout.regression(theta[:B])
+        regression = self.hmr.regressor.layout.regression(theta[: 2 * B])
+        return self._mean(regression[:B], regression[B:])
 
-    def _orthonormal(self, theta: Tensor, mirrored: bool = False) -> Tensor:
-        """Θ with true rotations in it; with `mirrored`, Θ of a mirror image -> Θ of the person (betas have no side)."""
-        layout = self.hmr.regressor.layout
-        camera, _, betas = layout.split(theta)
-        rotations = layout.regression(theta).params.rotations
-        if mirrored:
-            rotations, camera = mirror(rotations[:, self._mates]), camera * camera.new_tensor([1.0, -1.0, 1.0])
-        return layout.pack(rotations, betas, camera)
+    def _mean(self, person: Regression, image: Regression) -> Regression:
+        """What is said of the person and of the mirror image, as one. Betas have no side."""
+        mirrored = mirror(image.params.rotations[:, self._mates])
+        rotations = rotation_6d_to_matrix(0.5 * (person.params.rotations + mirrored)[..., :2])
+        betas = 0.5 * (person.params.betas + image.params.betas)
+        weak = 0.5 * (person.weak_camera + image.weak_camera * image.weak_camera.new_tensor((1.0, -1.0, 1.0)))
+        return Regression(BodyParams(rotations[:, 0], rotations[:, 1:], betas, person.params.transl), weak)
