@@ -54,8 +54,8 @@ class Schedule:
     """
 
     hypotheses: int = 6
-    with_guess: int = 3
     rounds: tuple[tuple[Stage, int], ...] = ((WIDE, 2), (FINAL, 2))
+    with_guess: int = 3
 
 
 def default_terms(gmm: PoseGmm, limits: JointLimits, sigma: float = 0.06) -> list[Term]:
