@@ -28,6 +28,8 @@ def world_poses(motion: str | None, cache: str | None, count: int, seed: int, pa
     """
     folder = Path(motion) if motion else SHARED_MOTION
     rng = np.random.default_rng(seed)
+    if motion and not folder.is_dir():
+        raise SystemExit(f"There is no folder of motion '{motion}'. Leave --motion out to use what is at hand.")
     if not folder.is_dir():
         with np.load(locate("poses"), allow_pickle=False) as data:
             body_pose = data["poses"].astype(np.float64).reshape(len(data["poses"]), -1, 3)
