@@ -2,16 +2,19 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hmrfit.assets import locate
-from hmrfit.data.motion import load_frames, read_pool
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # a benchmark measures the checkout it lies in, installed or not
+
+from hmrfit.assets import locate  # noqa: E402
+from hmrfit.data.motion import load_frames, read_pool  # noqa: E402
+
 SHARED_MOTION = ROOT.parent / "shared" / "mocap"
 
 
