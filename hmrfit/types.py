@@ -130,11 +130,12 @@ class Keypoints(TensorRecord):
 class Regression(TensorRecord):
     """Θ₀, what a network says of a person in a square crop.
 
-    x̂ = s (X_xy + (tx, ty)) in the crop's [-1, 1], X the body posed with the translation 0 that `params` holds;
-    `camera.weak_to_translation` turns the weak camera into a translation before the full image's camera.
+    x̂ = s (X_xy + (tx, ty)) in the crop's [-1, 1], X the body posed with translation 0, which a network's `params` hold.
+    `camera.weak_to_translation` turns the weak camera into a translation before the full image's camera; what knows that
+    camera (`KeypointHmr.predict`) has put it there.
     """
 
-    params: BodyParams  # transl is 0
+    params: BodyParams
     weak_camera: Tensor  # (B, 3) s, tx, ty
 
     def __len__(self) -> int:

@@ -32,13 +32,22 @@ class PoseGmm:
 
     @classmethod
     def from_file(cls, path: str | Path) -> "PoseGmm":
-        """From an npz with means, covariances and weights."""
+        """From an npz with means (K, D), covariances (K, D, D) and weights (K,).
+
+        Raises:
+            ValueError: another shape, NaN, weights that are not positive, covariances that are not positive definite.
+        """
         with np.load(path, allow_pickle=False) as data:
             arrays = {name: torch.as_tensor(data[name]).double() for name in ("means", "covariances", "weights")}
         check_shape(arrays["means"].numpy(), "K D", "means")
         check_shape(arrays["covariances"].numpy(), "K D D", "covariances")
         for name, value in arrays.items():
             check_finite(value.numpy(), name)
+        if not (arrays["weights"] > 0).all():
+            raise ValueError(f"{path}: expected positive weights of the mixture, got {arrays['weights'].tolist()}.")
+        bad = torch.linalg.cholesky_ex(arrays["covariances"])[1].nonzero()[:, 0].tolist()
+        if bad:
+            raise ValueError(f"{path}: the covariances of components {bad} are not positive definite. Fit it again.")
         return cls(**arrays)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "PoseGmm":
@@ -81,7 +90,7 @@ class PoseGmm:
 
     def marginal(self, columns: Tensor) -> "PoseGmm":
         """The mixture over some coordinates, with the constants of the full one, so that its E is the full E at the
-        likeliest values of the others."""
+        likeliest values of the others. Made for energies: its `log_density` is not the marginal's."""
         other = PoseGmm(self.means[:, columns], self.covariances[:, columns][:, :, columns], self.weights)
         other.constants, other.least = self.constants, self.least
         return other

@@ -153,3 +153,20 @@ def test_the_shipped_mixture():
     assert gmm.weights.sum().item() == pytest.approx(1, abs=1e-12) and (gmm.weights > 0.01).all()
     far = torch.linspace(-3, 3, 69, dtype=torch.float64).expand(1, -1)
     assert gmm.log_density(gmm.means).min() > gmm.log_density(gmm.sample(200)).mean() > gmm.log_density(far)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "letter"),
+    [
+        ("weights", lambda w: w * [0, *[1] * (len(w) - 1)], "positive weights"),
+        ("covariances", lambda c: c - 2 * c[2] * (np.arange(len(c)) == 2)[:, None, None], r"components \[2\]"),
+        ("means", lambda m: m * np.nan, "means"),
+        ("covariances", lambda c: c[:, :5], "covariances"),
+    ],
+)
+def test_a_bad_file_gets_a_letter(tmp_path, name, change, letter):
+    with np.load(PRIORS / "pose_gmm.npz") as data:
+        arrays = {key: data[key] for key in ("means", "covariances", "weights")}
+    np.savez(tmp_path / "bad.npz", **arrays | {name: change(arrays[name])})
+    with pytest.raises(ValueError, match=letter):
+        PoseGmm.from_file(tmp_path / "bad.npz")
