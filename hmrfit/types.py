@@ -131,8 +131,8 @@ class Regression(TensorRecord):
     """Θ₀, what a network says of a person in a square crop.
 
     x̂ = s (X_xy + (tx, ty)) in the crop's [-1, 1], X the body posed with translation 0, which a network's `params` hold.
-    `camera.weak_to_translation` turns the weak camera into a translation before the full image's camera; what knows that
-    camera (`KeypointHmr.predict`) has put it there.
+    `camera.weak_to_translation` turns the weak camera into a translation before the full image's camera; what knows
+    that camera (`KeypointHmr.predict`) has put it there.
     """
 
     params: BodyParams
