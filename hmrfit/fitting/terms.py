@@ -34,6 +34,7 @@ class NormalEquations:
         self.gradient = like.new_zeros(len(like), e.layout.columns)
         self.rows: list[Tensor] = []
         self.diagonals: list[tuple[slice, Tensor]] = []
+        self.blocks: list[tuple[slice, Tensor]] = []
         self.pose_gradient: Tensor | None = None
         self.pose_hessian: Tensor | None = None
         self.pose_diagonal: Tensor | None = None
@@ -51,6 +52,14 @@ class NormalEquations:
         if self.layout.moves(group):
             self.gradient[:, columns] += weight * gradient
             self.diagonals.append((columns, weight * curvature))
+
+    def add_block(self, group: str, residuals: Tensor, jacobian: Tensor, weight: float) -> None:
+        """Residuals (B, M) that only one group moves, and their Jacobian (B, M, n) in its columns."""
+        self.cost += 0.5 * weight * residuals.square().sum(-1)
+        if self.layout.moves(group):
+            columns = self.layout.slice(group)
+            self.gradient[:, columns] += weight * (residuals[:, None] @ jacobian).squeeze(1)
+            self.blocks.append((columns, weight * (jacobian.mT @ jacobian)))
 
     def add_pose(self, cost: Tensor, gradient: Tensor, hessian: Tensor, weight: float) -> None:
         """A cost of the moving joints' theta: gradient (B, D), Hessian (B, D, D), or (B, D) when it is diagonal."""
@@ -74,6 +83,8 @@ class NormalEquations:
         diagonal = hessian.diagonal(dim1=1, dim2=2)
         for columns, curvature in self.diagonals:
             diagonal[:, columns] += curvature
+        for columns, block in self.blocks:
+            hessian[:, columns, columns] += block
         if self.pose_gradient is not None:
             self._map_pose(e, hessian)
         return self.cost, self.gradient, hessian
@@ -244,22 +255,30 @@ class Upright(Term):
     name: str = "upright"
     points_only: ClassVar[bool] = True
 
+    def _parts(self, e: Evaluation) -> tuple[Tensor, Tensor]:
+        up = e.state.params.global_orient[..., 1]
+        error = (up + up.new_tensor([0.0, 1.0, 0.0])) / self.scale
+        return error, (1 + error.square().sum(-1, keepdim=True)).rsqrt()
+
     def residuals(self, e: Evaluation) -> Tensor:
-        error = e.state.params.global_orient[..., 1] / self.scale
-        error = error + error.new_tensor([0.0, 1.0 / self.scale, 0.0])
-        return error * (1 + error.square().sum(-1, keepdim=True)).rsqrt()
+        error, damp = self._parts(e)
+        return error * damp
+
+    def _turning(self, e: Evaluation, error: Tensor, damp: Tensor) -> Tensor:
+        """(B, 3, 3): u turns by omega x u."""
+        unit = (error * damp)[..., None]
+        turn = -hat(e.state.params.global_orient[..., 1]) * (damp[..., None] / self.scale)
+        return turn - unit @ (unit.mT @ turn)
 
     def jacobian(self, e: Evaluation) -> Tensor:
-        R = e.state.params.global_orient
-        error = (R[..., 1] + R.new_tensor([0.0, 1.0, 0.0])) / self.scale
-        damp = (1 + error.square().sum(-1, keepdim=True)).rsqrt()
-        robust = damp[..., None] * (torch.eye(3).to(R) - (error * damp)[..., None] * (error * damp)[:, None])
-        turn = -hat(R[..., 1]) / self.scale  # u turns by omega x u
-        jacobian = R.new_zeros(len(R), 3, e.layout.columns)
-        columns = e.layout.slice("global_orient")
-        if columns.stop > columns.start:
-            jacobian[:, :, columns] = robust @ turn
+        jacobian = e.state.params.transl.new_zeros(len(e.state), 3, e.layout.columns)
+        if e.layout.moves("global_orient"):
+            jacobian[:, :, e.layout.slice("global_orient")] = self._turning(e, *self._parts(e))
         return jacobian
+
+    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+        error, damp = self._parts(e)
+        sums.add_block("global_orient", error * damp, self._turning(e, error, damp), weight)
 
 
 def as_term(term: Term | ResidualFunction) -> Term:
