@@ -88,10 +88,14 @@ def regress_keypoints(hmr: HMR, keypoints: Keypoints, camera: Camera) -> tuple[R
 
 def in_full_image(regression: Regression, box_center: Tensor, box_side: Tensor, camera: Camera) -> BodyParams:
     """The regression's body with its translation (B, 3) before the full image's camera, metres."""
-    weak = torch.cat([regression.weak_camera[:, :1].clamp_min(MIN_SCALE), regression.weak_camera[:, 1:]], -1)
     params = regression.params
-    transl = weak_to_translation(weak, box_center, box_side, camera)
+    transl = weak_to_translation(_in_front(regression.weak_camera), box_center, box_side, camera)
     return BodyParams(params.global_orient, params.body_pose, params.betas, transl)
+
+
+def _in_front(weak_camera: Tensor) -> Tensor:
+    """The weak camera with a scale that still means a depth before the camera."""
+    return torch.cat([weak_camera[:, :1].clamp_min(MIN_SCALE), weak_camera[:, 1:]], -1)
 
 
 def project_in_crop(points: Tensor, weak_camera: Tensor, view: Tensor) -> Tensor:
@@ -106,6 +110,5 @@ def project_in_crop(points: Tensor, weak_camera: Tensor, view: Tensor) -> Tensor
     """
     center, side = view[:, :2], view[:, 2]
     unit = Camera(torch.ones_like(center), torch.zeros_like(center), torch.ones_like(center))
-    weak = torch.cat([weak_camera[:, :1].clamp_min(MIN_SCALE), weak_camera[:, 1:]], -1)
-    transl = weak_to_translation(weak, center, side, unit)
+    transl = weak_to_translation(_in_front(weak_camera), center, side, unit)
     return pixels_to_crop(unit.project(points + transl[:, None]), center, side)
