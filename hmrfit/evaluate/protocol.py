@@ -1,0 +1,248 @@
+"""What an evaluation protocol is: named numbers from predictions and truth, and everything that must be said with them.
+
+    protocol = make_protocol("h36m-p2-spin", body=body)
+    data = protocol.load(root)                                              # people and their truth
+    for rows in chunks:
+        protocol.update(protocol.prediction(predictions[rows], data[rows]), protocol.target(data[rows]))
+    protocol.summary()                                                      # -> Summary, JSON or a table
+
+Adding one is one class in one file of this folder, under `@register`. No two quantities share a name: Human3.6M's
+"protocol 2" of HMR and of SPIN differ in joints, alignment and mean, so they are `h36m-p2-hmr` and `h36m-p2-spin`.
+"""
+
+import importlib
+import json
+import math
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmrfit.body.smpl import SmplBody
+from hmrfit.data.spin_npz import SpinDataset
+from hmrfit.evaluate.predictions import Predictions
+from hmrfit.files import atomic_write
+from hmrfit.ops.check import did_you_mean
+from hmrfit.render.base import BuiltinRenderer, Renderer
+from hmrfit.version import __version__
+
+MILLIMETRES = 1000.0
+"""Of a metre: lengths are metres inside and millimetres in a summary."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number with its unit, which way is better, and what the truth itself would score."""
+
+    name: str  # "MPJPE"
+    value: float  # NaN where there was nothing to measure
+    unit: str  # "mm", "%", "of 1"
+    better: Literal["lower", "higher"]
+    best: float  # 0 mm; 100 %; 30/31 of 100 % for the AUC over 31 thresholds
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The numbers of one run of one protocol, with what a reader needs to compare them to anybody else's."""
+
+    protocol: str  # the registered name
+    measures: tuple[Measure, ...]
+    joint_set: str  # which joints, how many, or which classes
+    regressor: str  # where the joints come from on the predicted body
+    alignment: str  # what was taken out before measuring
+    box_source: str  # where the box came from that the prediction was given
+    samples: int  # scored
+    missing: int = 0  # people without a usable prediction or truth; they are in no mean
+    groups: Mapping[str, tuple[Measure, ...]] = field(default_factory=dict)  # by action, activity, sequence
+    run: Mapping[str, Any] = field(default_factory=dict)  # who predicted, with which settings
+    version: str = __version__
+
+    def __getitem__(self, name: str) -> float:
+        """A measure's value by name."""
+        values = {measure.name: measure.value for measure in self.measures}
+        if name not in values:
+            raise KeyError(f"{self.protocol} has no measure '{name}'.{did_you_mean(name, values)}")
+        return values[name]
+
+    def to_json(self) -> str:
+        """Strict JSON: a NaN is null."""
+        return json.dumps(_plain(asdict(self)), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def to_table(self) -> str:
+        """Markdown: a line per group, the total last; below, what the numbers are of."""
+        head = ["", *(_heading(m) for m in self.measures)]
+        rows = [[name, *map(_written, measures)] for name, measures in self.groups.items()]
+        rows.append(["all" if self.groups else self.protocol, *map(_written, self.measures)])
+        lines = [head, ["---"] * len(head), *rows]
+        said = [
+            f"{self.protocol}: {self.samples} scored, {self.missing} missing. Joints: {self.joint_set}, from "
+            f"{self.regressor}. Alignment: {self.alignment}. Box: {self.box_source}. hmrfit {self.version}."
+        ]
+        return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [""] + said)
+
+    def save(self, folder: str | PathLike, stem: str | None = None) -> tuple[Path, Path]:
+        """Writes `<stem>.json` and `<stem>.md` into a folder, by default named after the protocol; returns both."""
+        paths = tuple(Path(folder) / f"{stem or self.protocol}{suffix}" for suffix in (".json", ".md"))
+        for path, text in zip(paths, (self.to_json(), self.to_table()), strict=True):
+            with atomic_write(path) as temporary:
+                temporary.write_text(text + "\n", encoding="utf-8")
+        return paths
+
+
+@dataclass(frozen=True)
+class Details:
+    """What lies below the means, for histograms and for finding the worst. N samples in the order of the updates."""
+
+    samples: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # measure -> (N,), in its unit
+    joints: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)  # measure -> (N, K)
+    joint_names: tuple[str, ...] = ()
+    groups: NDArray[np.str_] | None = None  # (N,)
+    confusion: NDArray[np.int64] | None = None  # (C, C) pixels: truth's class in rows, prediction's in columns
+    class_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationData:
+    """The people of one data set that a protocol scores, in their order, and the folder their files lie in."""
+
+    root: Path
+    people: SpinDataset
+    masks_root: Path | None = None  # of maskname and partname, where that is another folder
+    camera: NDArray[np.float64] | None = None  # (N, 4) focal x, y, principal point x, y; None: unknown
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def __getitem__(self, rows: Any) -> "EvaluationData":
+        """The people chosen by a slice, indices or a mask."""
+        rows = [rows] if isinstance(rows, int) else rows
+        return replace(self, people=self.people[rows], camera=None if self.camera is None else self.camera[rows])
+
+    def image_path(self, row: int) -> Path:
+        """Of one person."""
+        return self.root / str(self.people.imgname[row])
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a protocol scores with. Everything has a default but the body.
+
+    regressors: "h36m" and "extra" -> the path of J_regressor_h36m.npy (17, V) or J_regressor_extra.npy (9, V); without
+        them the body's own named points stand in, and the summary says so.
+    """
+
+    body: SmplBody  # of the predictions; float64
+    gendered: Mapping[str, SmplBody] = field(default_factory=dict)  # "m", "f": 3DPW's truth; else `body`
+    regressors: Mapping[str, str | PathLike] = field(default_factory=dict)
+    renderer: Renderer = field(default_factory=BuiltinRenderer)
+    part_labels: NDArray[np.int64] | None = None  # (V,) 1..6; else the body's own, else by its skinning weights
+    masks_root: Path | None = None  # UPi-S1h, where it is not the data's own folder
+
+
+class Protocol(ABC):
+    """One way of measuring. `load`, `prediction` and `target` bring data into the form that `update` compares.
+
+    An instance counts up; a new evaluation needs a new one. Order and size of the updates change nothing in the summary
+    (beyond the last digit).
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]  # one line, for listings
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+
+    @abstractmethod
+    def load(self, root: Path) -> EvaluationData:
+        """The people to predict, with their truth, below `root`: a download's folder, or that of a SPIN-format npz.
+
+        Raises:
+            FileNotFoundError, ValueError: missing or damaged, with the expected tree.
+        """
+
+    @abstractmethod
+    def prediction(self, predictions: Predictions, data: EvaluationData) -> Any:
+        """What `update` compares, of B predictions for these B people."""
+
+    @abstractmethod
+    def target(self, data: EvaluationData) -> Any:
+        """The same of the truth."""
+
+    @abstractmethod
+    def update(self, prediction: Any, target: Any) -> None:
+        """Counts B people in. NaN in one of them leaves out that one, as missing."""
+
+    @abstractmethod
+    def summary(self) -> Summary:
+        """The numbers so far.
+
+        Raises:
+            ValueError: nobody was scored.
+        """
+
+    def details(self) -> Details:
+        """Errors of single people and joints, or a confusion matrix, where the protocol keeps them."""
+        return Details()
+
+
+_PROTOCOLS: dict[str, type[Protocol]] = {}
+
+
+def register(protocol: type[Protocol]) -> type[Protocol]:
+    """Class decorator: the protocol can be asked for by its name.
+
+    Raises:
+        ValueError: the name is another protocol's.
+    """
+    if _PROTOCOLS.get(protocol.name, protocol).__qualname__ != protocol.__qualname__:
+        raise ValueError(f"There is a protocol '{protocol.name}' already. Two quantities never share a name.")
+    _PROTOCOLS[protocol.name] = protocol
+    return protocol
+
+
+def protocols() -> dict[str, type[Protocol]]:
+    """Every protocol by name: those of this folder, and those that were registered elsewhere."""
+    package = importlib.import_module("hmrfit.evaluate")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"hmrfit.evaluate.{module.name}")
+    return dict(sorted(_PROTOCOLS.items()))
+
+
+def make_protocol(name: str, body: SmplBody, **setting: Any) -> Protocol:
+    """A protocol, ready to be updated. `setting` as the fields of `Setting`.
+
+    Raises:
+        ValueError: there is no such protocol.
+    """
+    known = protocols()
+    if name not in known:
+        raise ValueError(f"There is no protocol '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+    return known[name](Setting(body, **setting))
+
+
+def nobody_letter(protocol: Protocol, missing: int) -> ValueError:
+    """What `summary` raises where there is nothing to be the mean of."""
+    lost = f"; {missing} people lack a usable prediction or truth" if missing else ""
+    return ValueError(f"{protocol.name} has scored nobody{lost}. Is the split empty, or did every prediction fail?")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _heading(measure: Measure) -> str:
+    return f"{measure.name} ({measure.unit})"
+
+
+def _written(measure: Measure) -> str:
+    return f"{measure.value:.4f}" if measure.unit == "of 1" else f"{measure.value:.2f}"

@@ -1,0 +1,108 @@
+"""Segmentation by pixels, pooled over all images and then divided, as SPIN counts it.
+
+    foreground   accuracy = #[g = p] / #pixels
+                 F1_c = 2 tp_c / (2 tp_c + fp_c + fn_c),   F1 = mean of F1_0 and F1_1
+    parts        tp_c = M_cc,   fp_c = Σ_{g ≠ c, 255} M_gc,   fn_c = Σ_{p ≠ c} M_cp,   c = 0..6
+                 F1 = mean of all seven,   accuracy = (Σ_c M_cc + M_255,0) / #pixels
+
+with M the confusion matrix, M_gp pixels whose true class is g and predicted class p. 255 in the truth means "ignore":
+such a pixel adds to no tp, fp or fn, and yet in SPIN's accuracy it counts as background. That quirk is kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmrfit.ops.check import check_shape
+
+PART_CLASSES = ("background", "head", "torso", "right_arm", "left_arm", "right_leg", "left_leg")
+"""Labels 0 to 6; right and left are the person's."""
+
+IGNORE = 255
+
+
+@dataclass(frozen=True)
+class Masks:
+    """One picture's segmentation, at the size of its image."""
+
+    foreground: NDArray[np.bool_]  # (H, W)
+    parts: NDArray[np.uint8] | None = None  # (H, W) 0..6, and 255 for what is not counted
+
+
+class PixelCounts:
+    """The confusion matrix of everything counted so far, and SPIN's numbers from it.
+
+    matrix: (C + 1, C + 1) pixels, the truth's class in rows, the prediction's in columns, 255 the last of both.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+        self.matrix = np.zeros((classes + 1, classes + 1), np.int64)
+
+    def add(self, prediction: NDArray, target: NDArray) -> NDArray[np.int64]:
+        """Counts two label images (H, W) in; returns this image's own matrix.
+
+        Raises:
+            ValueError: of different sizes, or labels that are no class.
+        """
+        check_shape(target, "H W", "The true mask")
+        check_shape(prediction, "H W", "The predicted mask", dict(zip("HW", target.shape, strict=True)))
+        size = self.classes + 1
+        truth, guess = self._classes_of(target, "The true mask"), self._classes_of(prediction, "The predicted mask")
+        one = np.bincount((truth * size + guess).ravel(), minlength=size * size).reshape(size, size)
+        self.matrix += one
+        return one
+
+    def _classes_of(self, labels: NDArray, name: str) -> NDArray[np.int64]:
+        """Labels, with 255 as the class after the last."""
+        known = np.full(256, -1)
+        known[: self.classes], known[IGNORE] = np.arange(self.classes), self.classes
+        classes = known[labels.astype(np.uint8)]
+        if classes.min(initial=0) < 0:
+            raise ValueError(
+                f"{name} should hold the labels 0 to {self.classes - 1} and {IGNORE}, but has "
+                f"{np.unique(labels).tolist()[:20]}."
+            )
+        return classes
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """(classes,) F1 of each; NaN for a class that is in neither truth nor prediction."""
+        return f1_scores(self.matrix)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of pixels that agree, ignored ones as if they were background."""
+        return accuracy(self.matrix)
+
+
+def f1_scores(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Confusion (C + 1, C + 1), ignored pixels last -> (C,) F1 of each class; NaN where there is none of it at all."""
+    counted = matrix[:-1]
+    tp = counted.diagonal()
+    fp, fn = counted.sum(0)[:-1] - tp, counted.sum(1) - tp
+    with np.errstate(invalid="ignore"):
+        return 2 * tp / (2 * tp + fp + fn)
+
+
+def accuracy(matrix: NDArray[np.int64]) -> float:
+    """Confusion (C + 1, C + 1) -> share of the pixels that agree, 255 taken for background; NaN without pixels."""
+    agree = matrix.diagonal().sum() + matrix[-1, 0] + matrix[0, -1]
+    with np.errstate(invalid="ignore"):
+        return float(agree / np.float64(matrix.sum()))
+
+
+class SegmentationCounts:
+    """Foreground and parts of many pictures: what every segmentation protocol's `update` does."""
+
+    def __init__(self) -> None:
+        self.foreground, self.parts = PixelCounts(2), PixelCounts(len(PART_CLASSES))
+
+    def update(self, prediction: Sequence[Masks], target: Sequence[Masks]) -> None:
+        """Counts pictures in, each pair of one size. Errors: those of `PixelCounts.add`."""
+        for guess, truth in zip(prediction, target, strict=True):
+            self.foreground.add(guess.foreground, truth.foreground)
+            if guess.parts is not None and truth.parts is not None:
+                self.parts.add(guess.parts, truth.parts)
