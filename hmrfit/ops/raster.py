@@ -22,12 +22,12 @@ Not differentiable. Shapes: B images, V vertices, F faces, H×W pixels, T triang
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from hmrfit.ops.check import check_shape
+from hmrfit.ops.ragged import chunks, flat_steps
 
 TOUCH = 1e-9
 """Pixels. A centre this near an edge is on it: rounding of coordinates up to 10,000 px is a thousand times less."""
@@ -198,8 +198,8 @@ def _in_order(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def _spans(triangles: _Triangles, size: tuple[int, int]) -> Iterator[_Spans]:
     """Every triangle's runs of pixels, row by row."""
     edges = _edges(triangles.corners)
-    for chunk in _chunks(triangles.rows):
-        triangle, step = _repeat(triangles.rows[chunk])
+    for chunk in chunks(triangles.rows, CHUNK):
+        triangle, step = flat_steps(triangles.rows[chunk])
         triangle = triangle + chunk.start
         row = triangles.first_row[triangle] + step
         first, last = _columns(edges[triangle], row + 0.5, size[0])
@@ -252,32 +252,12 @@ def _draw(nearest: Tensor, spans: _Spans, face: Tensor, slopes: Tensor, level: T
     pixel = spans.row * width + spans.first
     low_bits = LAST_FACE - face[of]
     lengths = spans.last - spans.first + 1
-    for chunk in _chunks(lengths):
-        span, step = _repeat(lengths[chunk])
+    for chunk in chunks(lengths, CHUNK):
+        span, step = flat_steps(lengths[chunk])
         span = span + chunk.start
         inverse = (start[span] + slope_x[span] * step).float().clamp_min(torch.finfo(torch.float32).tiny)
         key = (inverse.view(torch.int32).long() << 31) | low_bits[span]
         nearest.scatter_reduce_(0, pixel[span] + step, key, "amax")
-
-
-def _repeat(counts: Tensor) -> tuple[Tensor, Tensor]:
-    """For counts (2, 3): which item (0 0 1 1 1) and how far into it (0 1 0 1 2)."""
-    ends = counts.cumsum(0)
-    total = int(ends[-1]) if len(ends) else 0
-    item = torch.repeat_interleave(counts, output_size=total)
-    step = torch.arange(total, device=counts.device) - (ends - counts)[item]
-    return item, step
-
-
-def _chunks(counts: Tensor) -> Iterator[slice]:
-    """Slices of consecutive items that hold about CHUNK in all (one item more at most)."""
-    ends = counts.cumsum(0)
-    total = int(ends[-1]) if len(ends) else 0
-    limits = torch.arange(0, total, CHUNK, device=counts.device)
-    bounds = [*torch.searchsorted(ends, limits, right=True).tolist(), len(counts)]
-    for start, stop in pairwise(bounds):
-        if start < stop:
-            yield slice(start, stop)
 
 
 def _check(points: Tensor, faces: Tensor) -> None:

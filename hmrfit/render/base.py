@@ -1,4 +1,4 @@
-"""What every renderer does: silhouettes, part maps and depth of meshes in the camera frame. And the built-in one.
+"""What every renderer does: silhouettes, part maps, depth and soft silhouettes of meshes. And the built-in one.
 
 Vertices (B, V, 3) are metres in the camera frame, one camera per image (or one for all), every image of one size; a
 picture is (B, H, W). Pixel rules, near plane and ties are those of `hmrfit.ops.raster`. In a part map 0 is the
@@ -13,6 +13,7 @@ from torch import Tensor
 from hmrfit.camera import MIN_DEPTH, Camera
 from hmrfit.ops import raster
 from hmrfit.ops.check import check_shape
+from hmrfit.ops.soft_raster import soft_silhouette
 
 
 class Renderer(Protocol):
@@ -26,6 +27,12 @@ class Renderer(Protocol):
 
     def depth(self, vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
         """-> (B, H, W) float32, metres along z to the nearest face, inf where there is none."""
+
+    def soft_silhouette(self, vertices: Tensor, faces: Tensor, camera: Camera, softness: float = 1.0) -> Tensor:
+        """-> (B, H, W) coverage in [0, 1] of faces whose edges are `softness` pixels soft (`hmrfit.ops.soft_raster`).
+
+        Differentiable by the vertices and the camera, in their precision.
+        """
 
 
 class BuiltinRenderer:
@@ -43,18 +50,28 @@ class BuiltinRenderer:
         """See `Renderer`."""
         return self.fragments(vertices, faces, camera).depth
 
+    def soft_silhouette(self, vertices: Tensor, faces: Tensor, camera: Camera, softness: float = 1.0) -> Tensor:
+        """See `Renderer`."""
+        points = project(vertices, camera)
+        xy, depth = points[..., :2], points[..., 2]
+        return soft_silhouette(xy, depth, faces, picture_size(camera), softness, near=MIN_DEPTH)
+
     def fragments(self, vertices: Tensor, faces: Tensor, camera: Camera) -> raster.Fragments:
         """Nearest face and depth at every pixel."""
         return raster.rasterize(to_screen(vertices, camera), faces, picture_size(camera), near=MIN_DEPTH)
 
 
 def to_screen(vertices: Tensor, camera: Camera) -> Tensor:
-    """Camera-frame vertices (B, V, 3) -> (B, V, 3) pixels x, pixels y, depth in metres; float64."""
+    """Camera-frame vertices (B, V, 3) -> (B, V, 3) pixels x, pixels y, depth in metres; float64, without gradients."""
+    return project(vertices.detach().double(), camera.map(Tensor.detach))
+
+
+def project(vertices: Tensor, camera: Camera) -> Tensor:
+    """`to_screen` with gradients, in the precision of the vertices."""
     check_shape(vertices, "B V 3", "vertices", hint="Camera frame, metres.")
     if len(camera) not in (1, len(vertices)):
         raise ValueError(f"Expected one camera for all or one per body ({len(vertices)}), got {len(camera)}.")
-    vertices = vertices.detach().double()
-    camera = camera.to(device=vertices.device, dtype=torch.float64)
+    camera = camera.to(device=vertices.device, dtype=vertices.dtype)
     return torch.cat([camera.project(vertices), vertices[..., 2:]], -1)
 
 

@@ -3,18 +3,25 @@
 Screen pixels become its normalised coordinates, x left and y up, the shorter side of the picture [-1, 1]:
 
     x = (W − 2 x_px) / min(W, H),    y = (H − 2 y_px) / min(W, H)
+
+Its soft silhouettes blend the FACES_PER_PIXEL nearest faces, where the built-in ones blend all that are within reach.
 """
 
 from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from hmrfit.camera import MIN_DEPTH, Camera
-from hmrfit.render.base import check_labels, paint_labels, picture_size, to_screen
+from hmrfit.ops.soft_raster import REACH
+from hmrfit.render.base import check_labels, paint_labels, picture_size, project, to_screen
 
 BLUR_RADIUS = 1e-12
 """Squared distance in normalised coordinates. With 0 shared edges have holes (13 of 10,000 pixels of a square)."""
+
+FACES_PER_PIXEL = 150
+"""Of soft silhouettes: more than are within reach of a pixel on a body, so that none is left out."""
 
 INSTALL = "https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md"
 
@@ -22,6 +29,7 @@ INSTALL = "https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md"
 def _pytorch3d() -> ModuleType:
     try:
         import pytorch3d.renderer
+        import pytorch3d.renderer.blending
         import pytorch3d.structures
     except ImportError as error:
         raise ImportError(
@@ -32,7 +40,7 @@ def _pytorch3d() -> ModuleType:
 
 
 class Pytorch3dRenderer:
-    """Hard silhouettes, part maps and depth by `pytorch3d.renderer.mesh.rasterize_meshes`.
+    """Silhouettes, part maps and depth by `pytorch3d.renderer.mesh.rasterize_meshes`, soft ones by its alpha blending.
 
     Raises:
         ImportError: when it is made and pytorch3d is not there.
@@ -54,18 +62,37 @@ class Pytorch3dRenderer:
         face, depth = self._rasterize(vertices, faces, camera)
         return torch.where(face >= 0, depth, torch.inf)
 
+    def soft_silhouette(self, vertices: Tensor, faces: Tensor, camera: Camera, softness: float = 1.0) -> Tensor:
+        """See `Renderer`; what is computed in float32 comes back in the vertices' precision."""
+        size = picture_size(camera)
+        sigma = (2 * softness / min(size)) ** 2
+        points = normalised(project(vertices, camera), size).float()
+        meshes, _ = self._meshes(points, faces)
+        found = self._pytorch3d.renderer.mesh.rasterize_meshes(
+            meshes, size[::-1], blur_radius=sigma * REACH**2, faces_per_pixel=FACES_PER_PIXEL, bin_size=0
+        )
+        fragments = self._pytorch3d.renderer.mesh.rasterizer.Fragments(*found)
+        blend = self._pytorch3d.renderer.blending
+        white = torch.ones(1, device=points.device).expand(*fragments.pix_to_face.shape, 3)
+        picture = blend.sigmoid_alpha_blend(white, fragments, blend.BlendParams(sigma=sigma))
+        return picture[..., 3].to(vertices)
+
     @torch.no_grad()
     def _rasterize(self, vertices: Tensor, faces: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
         """Nearest face of each picture's own (B, H, W), -1 where there is none, and its depth."""
         size = picture_size(camera)
-        points = normalised(to_screen(vertices, camera), size).float()
-        kept = [_drawn(faces, p) for p in points]
-        meshes = self._pytorch3d.structures.Meshes(list(points), [faces[k] for k in kept])
+        meshes, rows = self._meshes(normalised(to_screen(vertices, camera), size).float(), faces)
         face, depth, _, _ = self._pytorch3d.renderer.mesh.rasterize_meshes(
             meshes, size[::-1], blur_radius=BLUR_RADIUS, faces_per_pixel=1, perspective_correct=True, bin_size=0
         )
-        rows = torch.cat([*kept, faces.new_tensor([-1])])  # its face numbers run on through the batch
         return rows[face[..., 0]], depth[..., 0]
+
+    def _meshes(self, points: Tensor, faces: Tensor) -> tuple[Any, Tensor]:
+        """pytorch3d's meshes of normalised points (B, V, 3), and the row of `faces` for each of its face numbers, which
+        run on through the batch; the last, for its -1, is -1."""
+        kept = [_drawn(faces, p) for p in points.detach()]
+        rows = torch.cat([*kept, faces.new_tensor([-1])])
+        return self._pytorch3d.structures.Meshes(list(points), [faces[k] for k in kept]), rows
 
 
 def normalised(points: Tensor, size: tuple[int, int]) -> Tensor:

@@ -75,13 +75,28 @@ def test_parts_equal_pytorch3d_as_stored(stored):
 
 @pytest.mark.pytorch3d
 def test_pytorch3d_draws_the_same_now(stored):
+    """200 bodies and cameras in small pictures, which take pytorch3d half a minute."""
+    pytest.importorskip("pytorch3d", reason="needs pytorch3d, which is not on PyPI")
+    scenes, _, _ = stored
+    theirs, labels, different, pixels = Pytorch3dRenderer(), scenes.face_labels, 0, 0
+    for chosen in (slice(i, i + 20) for i in range(0, 200, 20)):
+        small = scenes.camera[chosen].resize(torch.tensor([[56.0, 48.0]]))
+        scene = scenes.vertices(chosen), scenes.faces, small
+        ours, drawn, screen = BUILTIN.parts(*scene, labels), theirs.parts(*scene, labels), to_screen(scene[0], small)
+        different += count_different(ours, drawn, screen, scenes.faces)
+        different += count_different(BUILTIN.silhouette(*scene), drawn > 0, screen, scenes.faces)
+        pixels += 2 * drawn.numel()
+        assert torch.equal(theirs.silhouette(*scene), drawn > 0)
+    assert different < 1e-4 * pixels  # 99.99 %
+
+
+@pytest.mark.pytorch3d
+def test_pytorch3d_finds_the_same_depth(stored):
     pytest.importorskip("pytorch3d", reason="needs pytorch3d, which is not on PyPI")
     scenes, _, _ = stored
     theirs, chosen = Pytorch3dRenderer(), slice(0, None, 60)
     small = scenes.camera[chosen].resize(torch.tensor([[56.0, 48.0]]))
     scene = scenes.vertices(chosen), scenes.faces, small
-    ours, labels = BUILTIN.parts(*scene, scenes.face_labels), scenes.face_labels
-    count_different(ours, theirs.parts(*scene, labels), to_screen(scene[0], small), scenes.faces)
     depth, their_depth = BUILTIN.depth(*scene), theirs.depth(*scene)
     seen = depth.isfinite() & their_depth.isfinite()
     torch.testing.assert_close(depth[seen], their_depth[seen], atol=1e-4, rtol=0)  # float32 barycentrics
