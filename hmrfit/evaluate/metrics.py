@@ -2,6 +2,8 @@
 
 MPJPE     mean_k |x_k - y_k| after the roots are brought together
 PA-MPJPE  the same after a similarity alignment of each body (Procrustes)
+PCK@t     share of the joints nearer than t (strictly), in %
+AUC       mean of PCK@t over 31 thresholds t = 0 .. T; as nothing is nearer than 0, at most 30/31 of 100 %
 """
 
 import torch
@@ -19,7 +21,28 @@ def mpjpe(predicted: Tensor, target: Tensor, root: Tensor | None = None, target_
 
 def pa_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
     """(B,) mean distance of joints (B, K, 3) after the best similarity of each body."""
-    return (similarity_align(predicted, target) - target).norm(dim=-1).mean(-1)
+    return aligned_distances(predicted, target).mean(-1)
+
+
+def aligned_distances(predicted: Tensor, target: Tensor) -> Tensor:
+    """(B, K) distances after the best similarity of each body; exactly 0 between a body and itself."""
+    same = (predicted == target).all(-1).all(-1)[..., None]  # there the similarity is known without rounding
+    return torch.where(same, 0.0, (similarity_align(predicted, target) - target).norm(dim=-1))
+
+
+AUC_THRESHOLDS = 31
+AUC_BEST = 100.0 * (AUC_THRESHOLDS - 1) / AUC_THRESHOLDS
+
+
+def pck(distances: Tensor, threshold: float) -> Tensor:
+    """(B,) % of each body's distances (B, K) below the threshold."""
+    return 100.0 * (distances < threshold).to(distances).mean(-1)
+
+
+def auc(distances: Tensor, farthest: float) -> Tensor:
+    """(B,) % of each body: mean PCK of distances (B, K) over 31 thresholds from 0 to `farthest`, both counted."""
+    thresholds = torch.linspace(0, farthest, AUC_THRESHOLDS).to(distances)
+    return 100.0 * (distances[..., None] < thresholds).to(distances).mean((-2, -1))
 
 
 def reprojection_error(projected: Tensor, keypoints: Tensor, confidence: Tensor, box_size: Tensor) -> Tensor:

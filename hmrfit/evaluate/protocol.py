@@ -28,6 +28,7 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.data.spin_npz import SpinDataset
 from hmrfit.evaluate.predictions import Predictions
 from hmrfit.files import atomic_write
+from hmrfit.keypoints import SPIN24
 from hmrfit.ops.check import did_you_mean
 from hmrfit.render.base import BuiltinRenderer, Renderer
 from hmrfit.version import __version__
@@ -60,6 +61,7 @@ class Summary:
     samples: int  # scored
     missing: int = 0  # people without a usable prediction or truth; they are in no mean
     groups: Mapping[str, tuple[Measure, ...]] = field(default_factory=dict)  # by action, activity, sequence
+    mean: str = "over people"  # what is averaged before what
     run: Mapping[str, Any] = field(default_factory=dict)  # who predicted, with which settings
     version: str = __version__
 
@@ -82,7 +84,8 @@ class Summary:
         lines = [head, ["---"] * len(head), *rows]
         said = [
             f"{self.protocol}: {self.samples} scored, {self.missing} missing. Joints: {self.joint_set}, from "
-            f"{self.regressor}. Alignment: {self.alignment}. Box: {self.box_source}. hmrfit {self.version}."
+            f"{self.regressor}. Alignment: {self.alignment}. Mean: {self.mean}. Box: {self.box_source}. "
+            f"hmrfit {self.version}."
         ]
         return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [""] + said)
 
@@ -114,7 +117,9 @@ class EvaluationData:
     root: Path
     people: SpinDataset
     masks_root: Path | None = None  # of maskname and partname, where that is another folder
-    camera: NDArray[np.float64] | None = None  # (N, 4) focal x, y, principal point x, y; None: unknown
+    slot_names: tuple[str, ...] = SPIN24  # what `part` holds: some data sets file other definitions in SPIN's slots
+    groups: NDArray[np.str_] | None = None  # (N,) action, activity or sequence, for tables
+    sequences: NDArray[np.str_] | None = None  # (N,) for means that are taken of sequences first
 
     def __len__(self) -> int:
         return len(self.people)
@@ -122,7 +127,9 @@ class EvaluationData:
     def __getitem__(self, rows: Any) -> "EvaluationData":
         """The people chosen by a slice, indices or a mask."""
         rows = [rows] if isinstance(rows, int) else rows
-        return replace(self, people=self.people[rows], camera=None if self.camera is None else self.camera[rows])
+        texts = {name: getattr(self, name) for name in ("groups", "sequences")}
+        chosen = {name: None if value is None else value[rows] for name, value in texts.items()}
+        return replace(self, people=self.people[rows], **chosen)
 
     def image_path(self, row: int) -> Path:
         """Of one person."""

@@ -19,7 +19,7 @@ from hmrfit.data.readers.lsp_extended import read_lsp_extended
 from hmrfit.data.readers.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from hmrfit.data.readers.mpii import read_mpii
 from hmrfit.data.readers.threedpw import read_3dpw
-from hmrfit.data.spin_npz import SpinDataset, write_spin_npz
+from hmrfit.data.spin_npz import SpinDataset, read_spin_npz, write_spin_npz
 from hmrfit.ops.check import did_you_mean
 
 
@@ -56,6 +56,18 @@ def read_dataset(name: str, root: str | os.PathLike) -> SpinDataset:
             shows the tree that is expected. ImportError: h5py or cdflib is needed.
     """
     return _reader(name).read(Path(root))
+
+
+def open_dataset(name: str, root: str | os.PathLike) -> SpinDataset:
+    """A dataset as SPIN's npz, where ROOT or ROOT/dataset_extras holds it (or ROOT is it); else from its download.
+
+    Errors: those of `read_spin_npz` and `read_dataset`.
+    """
+    root, file = Path(root), _reader(name).file
+    for path in (root, root / file, root / "dataset_extras" / file):
+        if path.is_file():
+            return read_spin_npz(path)
+    return read_dataset(name, root)
 
 
 def convert_dataset(name: str, root: str | os.PathLike, folder: str | os.PathLike) -> Path:

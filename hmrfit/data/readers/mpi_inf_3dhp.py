@@ -39,6 +39,9 @@ TRAIN_JOINTS = (4, 18, 19, 20, 23, 24, 25, 3, 5, 6, 7, 9, 10, 11, 14, 15, 16)
 TEST_JOINTS = (14, 11, 12, 13, 8, 9, 10, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
 """Where they stand among the training set's 28 and the test set's 17."""
 
+ACTIVITIES = ("Stand/Walk", "Exercise", "Sit on chair", "Crouch/Reach", "On the floor", "Sports", "Misc.")
+"""1 to 7 in the test set's activity_annotation."""
+
 VIDEOS = (0, 1, 2, 4, 5, 6, 7, 8)
 """The cameras at chest height, as SPIN takes them."""
 
@@ -88,15 +91,18 @@ def _train_parts(root: Path, sequence: str) -> Iterator[tuple[NDArray, NDArray, 
         yield np.array([f"{folder}/{name}" for name in images]), xy[rows], S[rows]
 
 
-def read_3dhp_test(root: Path) -> SpinDataset:
-    """The valid frames of all six sequences."""
+def read_3dhp_test(root: Path, inside_only: bool = True) -> SpinDataset:
+    """The valid frames of all six sequences.
+
+    inside_only: leave out frames with a joint outside of the image, as SPIN does; the official script keeps them.
+    """
     require(root, TEST_TREE, [f"{s}/annot_data.mat" for s in TEST_SEQUENCES])
-    parts = [_test_part(root, sequence) for sequence in TEST_SEQUENCES]
+    parts = [_test_part(root, sequence, inside_only) for sequence in TEST_SEQUENCES]
     return _dataset(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
-def _test_part(root: Path, sequence: str) -> tuple[NDArray, NDArray, NDArray]:
-    """Images (n,), joints (n, 17, 2) pixels, (n, 17, 3) millimetres of the valid frames with all joints inside."""
+def _test_part(root: Path, sequence: str, inside_only: bool) -> tuple[NDArray, NDArray, NDArray]:
+    """Images (n,), joints (n, 17, 2) pixels, (n, 17, 3) millimetres of the valid frames."""
     path = root / sequence / "annot_data.mat"
     with open_h5(path) as file:
         xy = np.asarray(file["annot2"], np.float64).reshape(-1, 17, 2)[:, TEST_JOINTS]
@@ -106,9 +112,26 @@ def _test_part(root: Path, sequence: str) -> tuple[NDArray, NDArray, NDArray]:
     require(root, TEST_TREE, images)
     if not len(rows):
         raise DamagedDownload(path, "no frame of it is valid")
+    if not inside_only:
+        return images, xy[rows], S[rows]
     height, width = read_image(root / images[0]).shape[:2]  # one camera: one size for all of a sequence
     inside = all_inside(xy[rows], (width, height))
     return images[inside], xy[rows][inside], S[rows][inside]
+
+
+def read_3dhp_activities(root: Path, people: SpinDataset) -> NDArray[np.str_]:
+    """(N,) what each person of the test set does, one of `ACTIVITIES`; "" where a download does not say."""
+    found = np.full(len(people), "", f"<U{max(map(len, ACTIVITIES))}")
+    for sequence in TEST_SEQUENCES:
+        rows = [i for i, name in enumerate(people.imgname) if str(name).startswith(f"{sequence}/")]
+        frames = [int(Path(str(people.imgname[i])).stem.removeprefix("img_")) - 1 for i in rows]
+        path = root / sequence / "annot_data.mat"
+        with open_h5(path) as file:
+            if "activity_annotation" not in file:
+                continue
+            numbers = np.asarray(file["activity_annotation"]).ravel().astype(int)
+            found[rows] = np.array(ACTIVITIES)[numbers[frames] - 1]
+    return found
 
 
 def _dataset(images: NDArray, xy: NDArray, millimetres: NDArray) -> SpinDataset:

@@ -7,7 +7,8 @@
     global_orient = R_cam R_world;   the box is around the 2D keypoints with confidence, 1.2 times as large
 
 The pose is that of the person's own gendered SMPL. Frames in which the camera was lost, or none of the keypoints was
-seen, are left out. There are no `part` and no `S`: the truth's joints are those of the gendered body.
+seen, are left out. There are no `part` and no `S`: the truth's joints are those of the gendered body. The 2D keypoints
+are detections of OpenPose's older model; they fill what they can of `openpose`, which SPIN's file lacks.
 """
 
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from hmrfit.data.readers.download import DamagedDownload, boxes, reading, require
 from hmrfit.data.spin_npz import SpinDataset
+from hmrfit.keypoints import OPENPOSE18, OPENPOSE25
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 from hmrfit.pickle_values import read_pickle
 
@@ -26,7 +28,7 @@ TREE = """\
   ROOT/sequenceFiles/{split}/<sequence>.pkl ...    (sequenceFiles.zip)
   ROOT/imageFiles/<sequence>/image_00000.jpg ...   (imageFiles.zip)"""
 
-COLUMNS = ("imgname", "center", "scale", "pose", "shape", "gender")
+COLUMNS = ("imgname", "center", "scale", "openpose", "pose", "shape", "gender")
 
 
 def read_3dpw(root: Path, split: str = "test") -> SpinDataset:
@@ -54,6 +56,8 @@ def _person(data: dict[str, Any], person: int) -> dict[str, NDArray]:
     seen = points[:, 2] > 0
     frames = ((np.asarray(data["campose_valid"][person]) > 0) & (seen.sum(1) > 1)).nonzero()[0]
     center, scale = boxes(points[frames, :2].transpose(0, 2, 1), seen[frames])
+    openpose = np.zeros((len(frames), len(OPENPOSE25), 3))
+    openpose[:, [OPENPOSE25.index(name) for name in OPENPOSE18]] = points[frames].transpose(0, 2, 1)
     turned = pose[frames]  # a copy
     turned[:, :3] = _before_camera(turned[:, :3], np.asarray(data["cam_poses"], np.float64)[frames, :3, :3])
     betas = np.asarray(data["betas"][person], np.float64)[:10]
@@ -61,6 +65,7 @@ def _person(data: dict[str, Any], person: int) -> dict[str, NDArray]:
         "imgname": np.array([f"imageFiles/{data['sequence']}/image_{f:05d}.jpg" for f in frames], np.str_),
         "center": center,
         "scale": scale,
+        "openpose": openpose,
         "pose": turned,
         "shape": np.tile(betas, (len(frames), 1)),
         "gender": np.full(len(frames), str(data["genders"][person])),
