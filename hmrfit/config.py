@@ -38,7 +38,7 @@ _C.RENDER = CfgNode()
 _C.RENDER.BACKEND = "builtin"
 
 _C.TRAIN = CfgNode()
-_C.TRAIN.ENCODER = "keypoints"  # what the network sees
+_C.TRAIN.ENCODER = "keypoints"  # what the network sees; "image": the settings of TRAIN.IMAGE are for it
 _C.TRAIN.MOTION = ""  # a folder of motion files; `hmrfit train` needs one
 _C.TRAIN.WIDTH = 640  # features of the encoder
 _C.TRAIN.BLOCKS = 3
@@ -57,13 +57,36 @@ _C.TRAIN.BOARD = False  # also write for TensorBoard
 _C.TRAIN.DRAWN = 12  # people on the sheet that is drawn whenever the run is saved; 0: no sheet
 _C.TRAIN.SCORED = 1000  # people of the set-aside motion the averaged weights are measured on
 
+_C.TRAIN.IMAGE = CfgNode()
+_C.TRAIN.IMAGE.VARIANT = "resnet50"  # a name of hmrfit.network.encoders.RESNETS
+_C.TRAIN.IMAGE.RESOLUTION = 224  # pixels of a crop
+_C.TRAIN.IMAGE.BEGIN = ""  # weights to begin with: an HMR's, or an encoder's alone (torchvision's ResNet); "": random
+_C.TRAIN.IMAGE.DATASETS = []  # {FILE: people in SPIN's npz format, ROOT: the folder of its images, SHARE: 0.5} each
+_C.TRAIN.IMAGE.SCENES = 1.0  # share of synthetic people, beside the datasets' shares; 0: none
+_C.TRAIN.IMAGE.SCENE_COUNT = 100_000  # how many different scenes there are
+_C.TRAIN.IMAGE.REMEMBER = False  # keep scenes in memory and show them again, changed: 3 RESOLUTION² bytes each
+_C.TRAIN.IMAGE.OPENPOSE_WEIGHT = 0.0  # of detected keypoints in the reprojection loss
+_C.TRAIN.IMAGE.GT_WEIGHT = 1.0  # of annotated ones
+_C.TRAIN.IMAGE.REPROJECTION = 60.0  # weights of the losses, HMR's (hmrfit.train.losses)
+_C.TRAIN.IMAGE.JOINTS_3D = 60.0
+_C.TRAIN.IMAGE.SMPL = 60.0
+_C.TRAIN.IMAGE.DROPOUT = 0.5
+_C.TRAIN.IMAGE.WORKERS = 0  # processes that read and draw, beside the one that trains
+_C.TRAIN.IMAGE.SCALE = 0.25  # augmentation, see hmrfit.data.augment
+_C.TRAIN.IMAGE.TRANSLATION = 0.09
+_C.TRAIN.IMAGE.ROTATION = 30.0  # degrees
+_C.TRAIN.IMAGE.ROTATED = 0.4  # the share of people that are turned
+_C.TRAIN.IMAGE.FLIPPED = 0.5
+_C.TRAIN.IMAGE.COLOUR = 0.4
+_C.TRAIN.IMAGE.OCCLUDED = 0.2
+
 _C.SEED = 0
 _C.THREADS = 0  # 0: as many as torch finds
 
 CHOICES = {
     "BODY.KIND": ("smpl", "smplx"),
     "RENDER.BACKEND": ("builtin", "pytorch3d"),
-    "TRAIN.ENCODER": ("keypoints",),
+    "TRAIN.ENCODER": ("keypoints", "image"),
     "TRAIN.DEVICE": ("auto", "cpu", "cuda"),
 }
 

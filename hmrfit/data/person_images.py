@@ -2,15 +2,15 @@
 
     real = PersonImages(read_spin_npz("coco_2014_train.npz"), root="/data/coco", how=Augmentation())
     made = ScenePeople(SceneDataset(body, poses, names="spin49"))
-    both = ConcatDataset([real, made])
-    DataLoader(both, sampler=WeightedRandomSampler(mixture_weights([real, made], [0.7, 0.3]), 50_000), ...)
+    MixedPeople([real, made], shares=[0.7, 0.3])                    # hmrfit.data.mixed: endless, resumed by a number
+    DataLoader(ConcatDataset([real, made]), collate_fn=PersonSample.collate, ...)                 # or torch's own
 
 The k-th person of an epoch is the same whatever the order and the workers: its chance comes of (seed, epoch, k).
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -31,9 +31,9 @@ from hmrfit.data.augment import (
     points_in_crop,
     turn,
 )
-from hmrfit.data.scenes import SceneDataset, scene_generator
+from hmrfit.data.scenes import SceneDataset, SceneSample, scene_generator
 from hmrfit.data.spin_npz import SpinDataset
-from hmrfit.image import read_image
+from hmrfit.image import Crop, read_image
 from hmrfit.keypoints import OPENPOSE25, SPIN24
 from hmrfit.network.encoders import view_of_box
 from hmrfit.types import BodyParams, TensorRecord
@@ -106,7 +106,16 @@ class PersonImages(Dataset):
 
     def __getitem__(self, index: int) -> PersonSample:
         """Person `index`, as a batch of one."""
-        image, crop, change = read_image(self.path(index)), self.people.crop(index, self.resolution), self.change(index)
+        return self._changed(index, self.change(index))
+
+    def take(self, index: int, chance: int) -> PersonSample:
+        """Person `index`, as a batch of one, changed as the number `chance` decides."""
+        return self._changed(
+            index, Change() if self.how is None else draw(self.how, scene_generator(self.seed, chance))
+        )
+
+    def _changed(self, index: int, change: Change) -> PersonSample:
+        image, crop = read_image(self.path(index)), self.people.crop(index, self.resolution)
         box = change.box(crop)
         center, side = (torch.tensor([value], dtype=torch.float64) for value in (box.center, box.side))
         view = turn(view_of_box(center, side, Camera.from_size(*image.shape[1::-1])), change)
@@ -129,10 +138,20 @@ class PersonImages(Dataset):
 
 
 class ScenePeople(Dataset):
-    """Synthetic scenes in the same form: annotated (`spin24`) and detected (`openpose25`) keypoints, all true."""
+    """Synthetic scenes in the same form: annotated (`spin24`) and detected (`openpose25`) keypoints, all true.
 
-    def __init__(self, scenes: SceneDataset) -> None:
+    A scene takes longer to make than to learn from: `remembered` ones are made once and shown again, each time changed
+    in another way.
+    """
+
+    def __init__(
+        self, scenes: SceneDataset, how: Augmentation | None = None, remembered: bool = False, resolution: int = 0
+    ) -> None:
         """
+        Args:
+            how: what `take` changes; None leaves scenes as they were made. remembered: keep them in memory, 3 R² bytes
+                each (and in that of every worker).
+            resolution: of the crops; 0 for that of the scenes.
         Raises:
             ValueError: the scenes have other names than spin49.
         """
@@ -140,43 +159,61 @@ class ScenePeople(Dataset):
             raise ValueError(
                 'To be mixed with datasets, scenes need their keypoints: SceneDataset(..., names="spin49").'
             )
-        self.scenes = scenes
+        self.scenes, self.how, self.resolution = scenes, how, resolution or scenes.resolution
+        self._kept: dict[int, PersonSample] | None = {} if remembered else None
 
     def __len__(self) -> int:
         return len(self.scenes)
 
     def __getitem__(self, index: int) -> PersonSample:
-        """Scene `index`, as a batch of one. Its augmentation is in its making."""
-        scene = self.scenes[index]
-        joints = scene.joints[:, len(OPENPOSE25) :]
-        params = BodyParams(
-            scene.params.global_orient,
-            scene.params.body_pose,
-            scene.params.betas,
-            torch.zeros_like(scene.params.transl),
-        )
-        return PersonSample(
-            images=scene.images,
-            view=scene.view,
-            keypoints=scene.keypoints,
-            confidence=scene.confidence,
-            joints=joints,
-            joint_confidence=torch.ones_like(joints[..., 0]),
-            params=params,
-            has_params=torch.ones(1, dtype=torch.bool),
-        )
+        """Scene `index`, as a batch of one."""
+        if self._kept is not None and index in self._kept:
+            return self._kept[index]
+        sample = person_of_scene(self.scenes[index])
+        if self._kept is not None:
+            self._kept[index] = sample
+        return sample
+
+    def take(self, index: int, chance: int) -> PersonSample:
+        """Scene `index`, as a batch of one, changed as the number `chance` decides."""
+        change = Change() if self.how is None else draw(self.how, scene_generator(self.scenes.seed, chance))
+        return change_sample(self[index], change, self.resolution)
 
 
-def mixture_weights(datasets: Sequence[Dataset], shares: Sequence[float]) -> Tensor:
-    """Weights (ΣN,) for torch's WeightedRandomSampler over their ConcatDataset: each dataset gets its share of draws.
+def person_of_scene(scene: SceneSample) -> PersonSample:
+    """What is known of a scene's people, in the form of datasets."""
+    joints = scene.joints[:, len(OPENPOSE25) :]
+    at_origin = replace(scene.params, transl=torch.zeros_like(scene.params.transl))
+    return PersonSample(
+        images=scene.images,
+        view=scene.view,
+        keypoints=scene.keypoints,
+        confidence=scene.confidence,
+        joints=joints,
+        joint_confidence=torch.ones_like(joints[..., 0]),
+        params=at_origin,
+        has_params=torch.ones(len(joints), dtype=torch.bool),
+    )
 
-    Raises:
-        ValueError: not one share for each, a negative one, or a share for an empty dataset.
-    """
-    sizes = [len(dataset) for dataset in datasets]
-    wrong = len(shares) != len(sizes) or any(s < 0 or (s > 0 and not n) for s, n in zip(shares, sizes, strict=False))
-    if wrong or sum(shares) <= 0:
-        raise ValueError(
-            f"Expected a share ≥ 0 for each of {len(sizes)} datasets of {sizes} people, got {list(shares)}."
-        )
-    return torch.cat([torch.full((n,), s / max(n, 1), dtype=torch.float64) for n, s in zip(sizes, shares, strict=True)])
+
+def change_sample(sample: PersonSample, change: Change, resolution: int) -> PersonSample:
+    """A person cut out already, changed: the crop (a batch of one) takes the place of the full image."""
+    if change == Change() and sample.images.shape[-1] == resolution:
+        return sample
+    picture = sample.images[0].permute(1, 2, 0).numpy()
+    side = picture.shape[0]
+    crop = Crop((side / 2, side / 2), side, resolution)
+    shift = sample.view.new_tensor([change.shift])
+    view = torch.cat([sample.view[:, :2] + shift * sample.view[:, 2:], change.scale * sample.view[:, 2:]], 1)
+    pixels = side * (sample.keypoints + 1) / 2
+    changed = change_image(picture, crop, change).transpose(2, 0, 1)
+    return PersonSample(
+        images=torch.from_numpy(np.ascontiguousarray(changed))[None],
+        view=turn(view, change),
+        keypoints=points_in_crop(pixels, SPIN49, crop, change),
+        confidence=change_names(sample.confidence, SPIN49, change),
+        joints=change_points(sample.joints, SPIN24, change),
+        joint_confidence=change_names(sample.joint_confidence, SPIN24, change),
+        params=change_params(sample.params, torch.zeros_like(sample.params.transl), change),
+        has_params=sample.has_params,
+    )

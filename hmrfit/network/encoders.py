@@ -27,6 +27,7 @@ SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """Mean and deviation of RGB in [0, 1]: torchvision's and SPIN's; and TF-slim's, whose inputs are in [-1, 1]."""
 
 RESNETS = {
+    "resnet10": (lambda: ResNet(BasicBlock, (1, 1, 1, 1)), IMAGENET),
     "resnet18": (lambda: ResNet(BasicBlock, (2, 2, 2, 2)), IMAGENET),
     "resnet34": (lambda: ResNet(BasicBlock, (3, 4, 6, 3)), IMAGENET),
     "resnet50": (lambda: ResNet(Bottleneck, (3, 4, 6, 3)), IMAGENET),

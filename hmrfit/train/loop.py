@@ -1,4 +1,4 @@
-"""Training the keypoint HMR: a step, its schedule, averaged weights, and a state that can be saved and taken up again.
+"""Training an HMR: a step, its schedule, averaged weights, and a state that can be saved and taken up again.
 
     θ ← AdamW(θ, ∇L, η_t),   η_t = η min(1, t/warm-up) ½ (1 + cos π p),   p = the share of the run that is done
     θ̄ ← θ̄ + (1 − d)(θ − θ̄)                                       what is measured and kept: an average over steps
@@ -18,15 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmrfit.body.points import PointBody
 from hmrfit.files import atomic_write
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.hmr import HMR
 from hmrfit.train import ranks
-from hmrfit.train.data import Batch, PeopleStream
-from hmrfit.train.keypoint_loss import KeypointLossWeights, keypoint_losses
+from hmrfit.train.lesson import Lesson
 from hmrfit.train.losses import adversarial_encoder, discriminator_loss
-from hmrfit.types import Regression
+from hmrfit.types import Regression, TensorRecord
 
 
 @dataclass(frozen=True)
@@ -48,19 +46,17 @@ class Schedule:
 
 @dataclass
 class Trainer:
-    """The keypoint HMR, its discriminators, both optimisers and the data, one step at a time."""
+    """An HMR, its discriminators, both optimisers and the lesson, one step at a time."""
 
     hmr: HMR
     discriminator: FactorizedDiscriminator
-    stream: PeopleStream
-    body: PointBody  # with the points of the loss
+    lesson: Lesson
     schedule: Schedule = field(default_factory=Schedule)
-    weights: KeypointLossWeights = field(default_factory=KeypointLossWeights)
     device: torch.device | str = "cpu"  # of the network; people are made on the CPU
 
     def __post_init__(self) -> None:
         how, self.device = self.schedule, torch.device(self.device)
-        self.body = self.body.to(device=self.device)
+        self.lesson = self.lesson.to(self.device)
         self.hmr, self.discriminator = self.hmr.to(self.device), self.discriminator.to(self.device)
         self.average, self.network = deepcopy(self.hmr), ranks.shared(self.hmr, self.device)
         self.optimizer = torch.optim.AdamW(_groups(self.hmr, how.weight_decay), how.rate, betas=(0.9, 0.98), fused=True)
@@ -83,31 +79,31 @@ class Trainer:
 
     def train_step(self) -> dict[str, float]:
         """One batch: encoder and regressor, then the discriminators; every loss."""
-        batch = self.stream.batch(self.schedule.batch // ranks.world(), self.progress).to(self.device)
+        batch = self.lesson.batch(self.schedule.batch // ranks.world(), self.progress).to(self.device)
         warm = min(1.0, (self.step + 1) / self.schedule.warm_up)
         rate = warm * 0.5 * (1 + math.cos(math.pi * self.progress))
         for optimizer, full in ((self.optimizer, self.schedule.rate), (self.judge, self.schedule.discriminator_rate)):
             for group in optimizer.param_groups:
                 group["lr"] = full * rate
         regressions = self._regress(batch)
-        losses = keypoint_losses(regressions[-1], batch, self.body, self.weights)
-        if self.weights.adversarial:
-            losses["adversarial"] = self.weights.adversarial * self._adversarial(regressions)
+        losses = self.lesson.losses(regressions, batch)
+        if self.lesson.adversarial:
+            losses["adversarial"] = self.lesson.adversarial * self._adversarial(regressions)
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad()
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.hmr.parameters(), self.schedule.clip)
         if norm.isfinite():  # one bad batch should not end a run of hours
             self.optimizer.step()
-        if self.weights.adversarial:
+        if self.lesson.adversarial:
             losses["discriminator"] = self._judge(batch, regressions)
         self._follow()
         self.step += 1
         return {name: loss.item() for name, loss in losses.items()} | {"gradient": norm.item()}
 
-    def _regress(self, batch: Batch) -> list[Regression]:
+    def _regress(self, batch: TensorRecord) -> list[Regression]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.half):
-            return self.network(batch.points, self.stream.body.names, batch.view)
+            return self.network(*self.lesson.seen(batch))
 
     def _adversarial(self, regressions: list[Regression]) -> Tensor:
         n = self._judged()
@@ -122,11 +118,11 @@ class Trainer:
         """People a step whose bodies are judged: their three fakes and as many others' truths fit into a batch."""
         return min(self.schedule.judged, self.schedule.batch // ranks.world() // 4)
 
-    def _judge(self, batch: Batch, regressions: list[Regression]) -> Tensor:
+    def _judge(self, batch: TensorRecord, regressions: list[Regression]) -> Tensor:
         """A step of the discriminators: the fakes of every iteration, as many real people who are not their truth."""
         n = self._judged()
         fakes = [regression[:n].map(Tensor.detach) for regression in regressions]
-        real = batch.params[-n * len(fakes) :]
+        real = self.lesson.real(batch, n * len(fakes))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.half):
             loss = discriminator_loss(self.discriminator, real, fakes)
         self.judge.zero_grad()
@@ -140,6 +136,8 @@ class Trainer:
         """θ̄ follows, quickly at first."""
         keep = min(self.schedule.average, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.hmr.parameters()), 1 - keep)
+        for mean, new in zip(self.average.buffers(), self.hmr.buffers(), strict=True):  # of batch norm
+            mean.lerp_(new, 1 - keep) if mean.is_floating_point() else mean.copy_(new)
 
     def averaged(self) -> HMR:
         """The averaged network on the CPU, to be measured or saved."""
@@ -170,7 +168,7 @@ class Trainer:
             "discriminator": self.discriminator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "judge": self.judge.state_dict(),
-            "data": ranks.from_everyone(self.stream.generator.get_state()),
+            "data": ranks.from_everyone(self.lesson.state()),
             "random": ranks.from_everyone(torch.get_rng_state()),
             "step": self.step,
             "seconds": self.elapsed,
@@ -189,7 +187,7 @@ class Trainer:
             )
         for name in ("hmr", "average", "discriminator", "optimizer", "judge"):
             getattr(self, name).load_state_dict(state[name])
-        self.stream.generator.set_state(state["data"][ranks.rank()])
+        self.lesson.resume(state["data"][ranks.rank()])
         torch.set_rng_state(state["random"][ranks.rank()])
         self.step, self.seconds, self._since = state["step"], state["seconds"], time.monotonic()
 

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.bodies import free_body
-from torch.utils.data import ConcatDataset, DataLoader, WeightedRandomSampler
+from torch.utils.data import ConcatDataset, DataLoader
 
 from hmrfit.data.augment import Augmentation
-from hmrfit.data.person_images import SPIN49, PersonImages, PersonSample, ScenePeople, mixture_weights
+from hmrfit.data.mixed import MixedPeople
+from hmrfit.data.person_images import SPIN49, PersonImages, PersonSample, ScenePeople
 from hmrfit.data.scenes import SceneDataset
 from hmrfit.data.spin_npz import SpinDataset
 from hmrfit.image import write_image
@@ -99,15 +100,38 @@ def scenes() -> SceneDataset:
 
 def test_real_and_made_people_mix(people, tmp_path):
     real, made = PersonImages(people, tmp_path, HARD, 64), ScenePeople(scenes())
-    weights = mixture_weights([real, made], [0.75, 0.25])
-    sampler = WeightedRandomSampler(weights.tolist(), 16, generator=torch.Generator().manual_seed(0))
-    loader = DataLoader(ConcatDataset([real, made]), 8, sampler=sampler, collate_fn=PersonSample.collate)
-    batches = list(loader)
-    assert [len(batch) for batch in batches] == [8, 8]
+    batches = list(DataLoader(ConcatDataset([real, made]), 4, collate_fn=PersonSample.collate))
+    assert [len(batch) for batch in batches] == [4, 4]
+    mixed = MixedPeople([real, made], [0.75, 0.25]).batch(8)
     for field in fields(PersonSample):
-        value = getattr(batches[0], field.name)
+        value = getattr(mixed, field.name)
         assert isinstance(value, TensorRecord) or len(value) == 8
-    assert weights[:3].sum() == 0.75 and weights[3:].sum() == 0.25
+
+
+def test_a_changed_scene_stays_true():
+    """Its keypoints are where the box's direction sees its joints, and its joints are those of its parameters."""
+    made = scenes()
+    data = ScenePeople(made, replace(HARD, rotated=1.0), remembered=True, resolution=48)
+    seen = set()
+    for chance in range(6):
+        sample = data.take(1, chance)
+        seen.add(sample.images.numpy().tobytes())
+        assert sample.images.shape == (1, 3, 48, 48)
+        rays = sample.joints[..., :2] / sample.joints[..., 2:]
+        expected = 2 * (rays - sample.view[:, None, :2]) / sample.view[:, None, 2:]
+        torch.testing.assert_close(sample.keypoints[:, 25:], expected, rtol=0, atol=1e-4)
+        posed = free_body().points(SPIN24).pose(sample.params.to(torch.float64)).points.float()
+        middle = lambda x: x - x.mean(1, keepdim=True)  # noqa: E731
+        torch.testing.assert_close(middle(posed), middle(sample.joints), rtol=0, atol=1e-4)
+    assert len(seen) == 6 and torch.equal(data.take(1, 3).images, data.take(1, 3).images)
+    plain = ScenePeople(made, remembered=True)
+    assert torch.equal(plain.take(2, 0).images, made[2].images) and plain[2] is plain[2]
+
+
+def test_the_same_chance_changes_a_real_person_in_the_same_way(people, tmp_path):
+    data = PersonImages(people, tmp_path, HARD, 32)
+    a, b, c = data.take(0, 5), data.take(0, 5), data.take(0, 6)
+    assert torch.equal(a.images, b.images) and not torch.equal(a.images, c.images)
 
 
 def test_a_made_person_is_all_true():
@@ -128,6 +152,3 @@ def test_letters(people, tmp_path):
         data[1]
     with pytest.raises(ValueError, match="spin49"):
         ScenePeople(SceneDataset(free_body(), torch.zeros(1, 24, 3)))
-    for shares in ([1.0], [0.5, -0.5], [0, 0]):
-        with pytest.raises(ValueError, match="share"):
-            mixture_weights([data, data], shares)

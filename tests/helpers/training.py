@@ -1,21 +1,33 @@
 """A training run small enough for a test: made-up motion, a narrow network, batches of a few people."""
 
 from functools import cache
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 from helpers.bodies import PRIORS, free_body
 
 from hmrfit.body.points import PointBody
+from hmrfit.camera import PIXEL_CENTER
+from hmrfit.data.augment import Augmentation
+from hmrfit.data.mixed import MixedPeople
+from hmrfit.data.person_images import SPIN49, PersonSample, ScenePeople
+from hmrfit.data.scenes import SceneDataset
+from hmrfit.data.spin_npz import BOX_UNIT, SpinDataset, write_spin_npz
+from hmrfit.image import write_image
 from hmrfit.network.discriminator import FactorizedDiscriminator
-from hmrfit.network.encoders import KEYPOINT_NAMES, KeypointEncoder
+from hmrfit.network.encoders import KEYPOINT_NAMES, ImageEncoder, KeypointEncoder
 from hmrfit.network.hmr import HMR
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.train.data import PeopleStream, PosePool
+from hmrfit.train.image_lesson import ImageLesson, MotionPeople
 from hmrfit.train.keypoint_loss import LANDMARKS, KeypointLossWeights
+from hmrfit.train.lesson import KeypointLesson
 from hmrfit.train.loop import Schedule, Trainer
+from hmrfit.train.losses import LossWeights, source_weights
 
 UNDRIVEN = (13, 14, 22, 23)
 """Collars and hands, as in most motion."""
@@ -59,4 +71,73 @@ def trainer(weights: KeypointLossWeights | None = None, **schedule) -> Trainer:
     schedule = Schedule(**{"batch": 16, "steps": 6, "judged": 4, "half": False, "warm_up": 2, **schedule})
     hmr = network()  # it seeds what follows
     judges = FactorizedDiscriminator(width=8, hidden=16)
-    return Trainer(hmr, judges, stream(), points(LANDMARKS), schedule, weights or KeypointLossWeights())
+    return Trainer(hmr, judges, KeypointLesson(stream(), points(LANDMARKS), weights), schedule)
+
+
+def flat(state, prefix="") -> dict[str, object]:
+    """A nested state as one dictionary."""
+    if isinstance(state, dict | list):
+        items = state.items() if isinstance(state, dict) else enumerate(state)
+        return {name: value for key, inner in items for name, value in flat(inner, f"{prefix}{key}.").items()}
+    return {prefix: state}
+
+
+def same(a, b) -> list[str]:
+    """Where two states differ, the time they took left out."""
+    a, b = flat(a), flat(b)
+    assert a.keys() == b.keys()
+    unlike = lambda x, y: not torch.equal(x, y) if isinstance(x, torch.Tensor) else x != y  # noqa: E731
+    return [name for name in a if name != "seconds." and unlike(a[name], b[name])]
+
+
+# ---- images
+
+
+def poses() -> torch.Tensor:
+    return torch.as_tensor(frames()["poses"])
+
+
+@cache
+def scenes(count: int = 6, resolution: int = 40) -> SceneDataset:
+    return SceneDataset(free_body(), poses(), count, resolution, "spin49")
+
+
+def write_scenes(folder: Path, count: int = 4, resolution: int = 48) -> Path:
+    """Scenes as a dataset of images and their npz in SPIN's format, as the readers write real ones.
+
+    The crop is the whole image; pixel centres are at integers, as annotators click.
+    """
+    sample = ScenePeople(scenes(count, resolution))
+    people = PersonSample.collate([sample[i] for i in range(count)])
+    names = [f"images/{i}.png" for i in range(count)]
+    for name, picture in zip(names, people.images, strict=True):
+        write_image(folder / name, picture.permute(1, 2, 0).numpy())
+    pixels = (people.keypoints + 1) / 2 * resolution - PIXEL_CENTER
+    points = torch.cat([pixels, people.confidence[..., None]], -1).numpy()
+    joints = torch.cat([people.joints, torch.ones_like(people.joints[..., :1])], -1).numpy()
+    orient, pose = people.params.to_rotvecs()
+    dataset = SpinDataset(
+        np.array(names), np.full((count, 2), resolution / 2), np.full(count, resolution / BOX_UNIT), points[:, 25:],
+        points[:, :25], joints, torch.cat([orient, pose], 1).numpy(), people.params.betas.numpy(),
+        np.arange(count) % 2,
+    )  # fmt: skip
+    write_spin_npz(folder / "people.npz", dataset)
+    return folder / "people.npz"
+
+
+def image_trainer(people: MixedPeople, weights: LossWeights | None = None, **schedule) -> Trainer:
+    """A narrow regressor behind the smallest encoder, its stages narrower still."""
+    torch.manual_seed(0)
+    with mock.patch("hmrfit.network.resnet.STAGE_WIDTHS", (8, 8, 16, 32)):
+        encoder = ImageEncoder("resnet10")
+    hmr = HMR(encoder, IterativeRegressor(encoder.features, hidden=32))
+    schedule = Schedule(**{"batch": 6, "steps": 4, "judged": 1, "half": False, "warm_up": 2, **schedule})
+    real = MotionPeople(pool(), 10, torch.Generator().manual_seed(3))
+    lesson = ImageLesson(people, real, points(SPIN49), weights, source_weights(0.5, 1.0))
+    return Trainer(hmr, FactorizedDiscriminator(width=8, hidden=16), lesson, schedule)
+
+
+def made(seed: int = 0) -> MixedPeople:
+    """Scenes alone, changed."""
+    how = Augmentation(translation=0.05, occluded=0.3)
+    return MixedPeople([ScenePeople(scenes(), how, remembered=True)], [1.0], seed)

@@ -7,29 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers.training import network, stream, trainer
+from helpers.training import network, same, stream, trainer
 
 import hmrfit.train.loop as loop
 from hmrfit.image import read_image
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.train.keypoint_loss import KeypointLossWeights
 from hmrfit.train.session import LAST, LOG, SHEET, train
-
-
-def flat(state, prefix="") -> dict[str, object]:
-    """A nested state as one dictionary."""
-    if isinstance(state, dict | list):
-        items = state.items() if isinstance(state, dict) else enumerate(state)
-        return {name: value for key, inner in items for name, value in flat(inner, f"{prefix}{key}.").items()}
-    return {prefix: state}
-
-
-def same(a, b) -> list[str]:
-    """Where two states differ, the time they took left out."""
-    a, b = flat(a), flat(b)
-    assert a.keys() == b.keys()
-    unlike = lambda x, y: not torch.equal(x, y) if isinstance(x, torch.Tensor) else x != y  # noqa: E731
-    return [name for name in a if name != "seconds." and unlike(a[name], b[name])]
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -51,7 +35,7 @@ def test_stopped_and_taken_up_again_gives_the_same_bits(tmp_path, half):
 
 def test_runs_of_the_same_seeds_are_the_same_and_of_another_differ():
     a, b, c = trainer(), trainer(), trainer()
-    c.stream.generator.manual_seed(1)
+    c.lesson.stream.generator.manual_seed(1)
     for t in (a, b, c):
         t.train_step()
     assert same(a.state_dict(), b.state_dict()) == []
@@ -78,8 +62,8 @@ def test_a_crash_in_a_save_leaves_the_last_good_state(tmp_path, monkeypatch):
 def test_one_batch_over_and_over_is_learned():
     """Four people by heart: every term goes towards nothing."""
     run = trainer(KeypointLossWeights(adversarial=0.0), steps=300, rate=5e-3, warm_up=5)
-    batch = run.stream.batch(4)
-    run.stream.batch = lambda count, progress: batch
+    batch = run.lesson.stream.batch(4)
+    run.lesson.stream.batch = lambda count, progress: batch
     first = run.train_step()
     while run.progress < 1:
         last = run.train_step()
@@ -128,10 +112,10 @@ def test_discriminators_learn_from_their_own_step_alone():
 
 def test_a_batch_without_a_gradient_changes_nothing():
     run = trainer(KeypointLossWeights(adversarial=0.0))
-    batch = run.stream.batch(16)
+    batch = run.lesson.stream.batch(16)
     batch.points[0, :, 0] = torch.nan
     batch.points[0, :, 2] = 1.0
-    run.stream.batch = lambda count, progress: batch
+    run.lesson.stream.batch = lambda count, progress: batch
     before = [p.clone() for p in run.hmr.parameters()]
     losses = run.train_step()
     assert not math.isfinite(losses["gradient"])

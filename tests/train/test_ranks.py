@@ -4,7 +4,7 @@ import os
 import socket
 
 import torch
-from helpers.training import trainer
+from helpers.training import image_trainer, made, trainer
 from torch import distributed, multiprocessing
 
 from hmrfit.train import ranks
@@ -36,7 +36,7 @@ def _process(rank: int, port: int, folder: str) -> None:
     for _ in range(2 * STEPS):
         whole.train_step()
     assert ranks.same_everywhere([*whole.hmr.parameters(), *whole.discriminator.parameters()])
-    assert not ranks.same_everywhere([whole.stream.generator.get_state()])
+    assert not ranks.same_everywhere([whole.lesson.stream.generator.get_state()])
 
     half = _own(rank)
     for _ in range(STEPS):
@@ -48,6 +48,10 @@ def _process(rank: int, port: int, folder: str) -> None:
     for _ in range(STEPS):
         taken_up.train_step()
     assert all(torch.equal(a, b) for a, b in zip(whole.hmr.parameters(), taken_up.hmr.parameters(), strict=True))
+
+    image = image_trainer(made(rank), batch=8)
+    image.train_step()
+    assert ranks.same_everywhere([*image.hmr.parameters(), *image.discriminator.parameters()])
     distributed.destroy_process_group()
     try:
         trainer().load(f"{folder}/last.pt")
@@ -59,5 +63,5 @@ def _process(rank: int, port: int, folder: str) -> None:
 def _own(rank: int):
     """A run with this process's own people."""
     run = trainer(steps=2 * STEPS)
-    run.stream.generator.manual_seed(rank)
+    run.lesson.stream.generator.manual_seed(rank)
     return run

@@ -7,6 +7,7 @@ from helpers.training import frames
 
 from hmrfit import cli
 from hmrfit.cli import train as command
+from hmrfit.cli import trainers
 from hmrfit.config import ConfigError, load_config
 from hmrfit.train.session import LAST, LOG, SHEET
 
@@ -21,8 +22,8 @@ def test_training_without_motion_is_refused(tmp_path, capsys):
 
 
 def test_an_encoder_that_is_not_there_is_refused():
-    with pytest.raises(ConfigError, match=r"TRAIN\.ENCODER is one of keypoints"):
-        load_config(None, ["TRAIN.ENCODER=image"])
+    with pytest.raises(ConfigError, match=r"TRAIN\.ENCODER is one of keypoints, image"):
+        load_config(None, ["TRAIN.ENCODER=sound"])
 
 
 def test_settings_may_be_written_in_two_words():
@@ -45,7 +46,7 @@ def test_a_command_trains_and_goes_on(tmp_path, capsys, monkeypatch):
 
 def test_the_seed_decides_the_network():
     a, b, c = (
-        command.build_trainer(load_config(None, [f"SEED={seed}", "TRAIN.WIDTH=16"]), free_body(), frames())
+        trainers.build_trainer(load_config(None, [f"SEED={seed}", "TRAIN.WIDTH=16"]), free_body(), frames())
         for seed in (0, 0, 1)
     )
     weight = [t.hmr.encoder.inputs.weight for t in (a, b, c)]
@@ -54,6 +55,6 @@ def test_the_seed_decides_the_network():
 
 def test_unpaired_training_has_no_term_with_truth_in_3d():
     config = load_config(None, ["TRAIN.PAIRED=False", "TRAIN.WIDTH=16", "TRAIN.BATCH=8"])
-    losses = command.build_trainer(config, free_body(), frames()).train_step()
+    losses = trainers.build_trainer(config, free_body(), frames()).train_step()
     assert losses["reprojection"] > 0 and losses["adversarial"] > 0
     assert all(losses[name] == 0 for name in ("joints", "canonical", "rotations", "betas", "scale"))
