@@ -18,10 +18,11 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.config import ConfigError, load_config
-from hmrfit.fitting.fitter import Fitter, Schedule, default_terms
+from hmrfit.fitting.fitter import Fitter, Schedule, default_terms, restaged
 from hmrfit.fitting.problem import Stage
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
+from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.ops.check import did_you_mean
 from hmrfit.priors.gmm import PoseGmm
@@ -65,7 +66,8 @@ def build_fitter(config: CfgNode) -> Fitter:
     _check_prior(gmm, body, config)
     poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED)
     guess = KeypointHmr.from_file(locate(config.PRIORS.FIRST_GUESS)) if config.PRIORS.FIRST_GUESS else None
-    return Fitter(body, build_terms(config, gmm), poses, build_schedule(config), first_guess=guess)
+    errors = load_error_model(locate(config.PRIORS.ERROR_MODEL)) if guess and config.PRIORS.ERROR_MODEL else None
+    return Fitter(body, build_terms(config, gmm), poses, build_schedule(config), first_guess=guess, error_model=errors)
 
 
 @cache
@@ -104,7 +106,7 @@ def build_schedule(config: CfgNode) -> Schedule:
     if config.FIT.HYPOTHESES > 0:
         schedule = replace(schedule, hypotheses=config.FIT.HYPOTHESES, with_guess=config.FIT.HYPOTHESES)
     if config.FIT.STAGES:
-        schedule = replace(schedule, rounds=tuple(_round(stage) for stage in config.FIT.STAGES))
+        schedule = replace(schedule, rounds=tuple(_round(stage) for stage in config.FIT.STAGES), anchored=())
     return schedule
 
 
@@ -139,8 +141,8 @@ def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: 
                 f"weights: there is no term '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}."
             )
     schedule = engine.fitter.schedule
-    rounds = tuple((replace(s, weights=_mixed(s.weights, added, weights)), keep) for s, keep in schedule.rounds)
-    other = engine.fitter.with_schedule(replace(schedule, rounds=rounds))
+    changed = restaged(schedule, lambda stage: replace(stage, weights=_mixed(stage.weights, added, weights)))
+    other = engine.fitter.with_schedule(changed)
     other.terms = known
     return replace(engine, fitter=other)
 

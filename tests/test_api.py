@@ -151,8 +151,8 @@ def test_exif_says_the_focal_length(points: np.ndarray, tmp_path: Path) -> None:
 
 def test_a_former_result_is_a_start(points: np.ndarray, result: hmrfit.FitResult) -> None:
     again = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, init=result)
-    # the first, wide round leaves the start and the last returns to it, until a step gains less than 1e-4 of the cost
-    assert again.cost[0] == pytest.approx(result.cost[0], rel=1e-3)
+    # anchored at the start, which fits the keypoints already
+    assert np.abs(again.joints - result.joints).max() < 0.03  # metres
     with pytest.raises(ValueError, match="init holds 1 people, but there are 2"):
         hmrfit.fit(None, np.stack([points] * 2), keypoint_set="coco17", image_size=SIZE, init=result)
     with pytest.raises(TypeError, match="FitResult or BodyParams, not dict"):

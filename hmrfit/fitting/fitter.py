@@ -5,7 +5,7 @@
 All hypotheses of all people run side by side in one batch of the solver.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,21 +13,26 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
-from hmrfit.camera import Camera
-from hmrfit.fitting.problem import Stage, StageProblem
-from hmrfit.fitting.solver import Options, solve
+from hmrfit.camera import Camera, default_focal
+from hmrfit.fitting.anchor import Anchor
+from hmrfit.fitting.anchor_term import AnchorPrior
+from hmrfit.fitting.hypotheses import flips
+from hmrfit.fitting.problem import Stage, StageProblem, term_costs
+from hmrfit.fitting.solver import Options, Solution, solve
 from hmrfit.fitting.start import PoseLibrary, starts
-from hmrfit.fitting.state import Observation, State
+from hmrfit.fitting.state import Evaluation, Observation, State
 from hmrfit.fitting.terms import (
     JointLimitPrior,
     PosePrior,
     Reprojection,
     ResidualFunction,
     ShapePrior,
+    StudentReprojection,
     Term,
     Upright,
     terms_by_name,
 )
+from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -44,6 +49,19 @@ FINAL = Stage({**PRIOR_WEIGHTS, "reprojection": 24.0}, options=Options(max_steps
 cost more than 12."""
 
 
+ANCHOR_WEIGHTS = {"anchor": 1.0, "joint_limits": 1.0}
+
+PULLED = Stage({**ANCHOR_WEIGHTS, "keypoints_gaussian": 1.0}, options=Options(max_steps=2, ftol=0.0))
+"""From a start whose error is known, first two steps without outliers: what is far off must pull. With outliers from
+the first step on, a tenth of the people took twenty steps to the same end."""
+
+ANCHORED = Stage({**ANCHOR_WEIGHTS, "keypoints": 1.0}, options=Options(max_steps=12, ftol=1e-4))
+"""Then the energy itself: the start's own prior, keypoints with their own noise, and what no joint can do."""
+
+
+Rounds = tuple[tuple[Stage, int], ...]
+
+
 @dataclass(frozen=True)
 class Schedule:
     """What to do with the hypotheses. Each round: (stage, how many hypotheses a person keeps after it).
@@ -51,17 +69,25 @@ class Schedule:
     hypotheses: starts a person, all from the library. with_guess: as many where a first guess is one of them; more gain
     nothing then (validation motion, PA-MPJPE in mm: 51.7 from the guess alone, 51.9 with one to three beside it; the
     second best heading stays as an insurance). Without a guess: 57.2 with four, 53.8 with six, 53.2 with eight.
+
+    anchored: the stages for a start whose error is known, in place of all of the above; empty: there are none.
+    flips, window: so many flips of its answer (see `hypotheses`) are fitted too, those that cost at most so many nats
+    more than the answer itself.
     """
 
     hypotheses: int = 6
-    rounds: tuple[tuple[Stage, int], ...] = ((WIDE, 2), (FINAL, 2))
+    rounds: Rounds = ((WIDE, 2), (FINAL, 2))
     with_guess: int = 3
+    anchored: tuple[Stage, ...] = (PULLED, ANCHORED)
+    flips: int = 3
+    window: float = 8.0
 
 
 def default_terms(gmm: PoseGmm, limits: JointLimits, sigma: float = 0.06) -> list[Term]:
     """The terms that the default schedule weighs. sigma: the robust scale at the end, as a share of the box."""
     wide, final = Reprojection(0.3, "reprojection_wide"), Reprojection(sigma)
-    return [wide, final, PosePrior(gmm), JointLimitPrior(limits), ShapePrior(), Upright()]
+    own = [AnchorPrior(), StudentReprojection(), StudentReprojection(nu=torch.inf, name="keypoints_gaussian")]
+    return [*own, wide, final, PosePrior(gmm), JointLimitPrior(limits), ShapePrior(), Upright()]
 
 
 @dataclass
@@ -75,6 +101,8 @@ class Fit:
     steps: Tensor  # (B,) solver steps of the winner, all rounds
     hypotheses: list[State] = field(default_factory=list)  # kept entries of (B,), by rising cost
     hypothesis_cost: Tensor | None = None  # (B, kept)
+    start: State | None = None  # (B,) the first guess or the given start, where there was one
+    observation: Observation | None = None  # what was fitted, the start's anchor in it
 
 
 class Fitter:
@@ -87,6 +115,7 @@ class Fitter:
         schedule: hypotheses, stages, weights.
         headings: from how many sides each library pose is tried.
         first_guess: a network that answers for keypoints; its answer is then the first of the hypotheses.
+        error_model: says how wrong that answer is; the fit is then anchored at it, by the schedule's stages `anchored`.
     """
 
     def __init__(
@@ -97,12 +126,13 @@ class Fitter:
         schedule: Schedule | None = None,
         headings: int = 16,
         first_guess: KeypointHmr | None = None,
+        error_model: ErrorModel | None = None,
     ) -> None:
         self.body = body
         self.terms = terms_by_name(terms)
         self.library_poses = library_poses
         self.schedule = schedule or Schedule()
-        self.headings, self.first_guess = headings, first_guess
+        self.headings, self.first_guess, self.error_model = headings, first_guess, error_model
         self._points: dict[tuple[str, ...], PointBody] = {}
         self._libraries: dict[tuple[str, ...], PoseLibrary] = {}
 
@@ -118,18 +148,70 @@ class Fitter:
             self._libraries[names] = PoseLibrary.build(self.point_body(names), self.library_poses, self.headings)
         return self._libraries[names]
 
-    def fit(self, keypoints: Keypoints, camera: Camera, init: BodyParams | None = None) -> Fit:
+    def fit(
+        self,
+        keypoints: Keypoints,
+        camera: Camera,
+        init: BodyParams | None = None,
+        init_std: float | Tensor | None = None,
+    ) -> Fit:
         """Fit B people.
 
         Args:
             keypoints: float64 pixels of the full image, in a set that the body defines.
             camera: one per person.
-            init: (B,) parameters to start from instead of the library.
+            init: (B,) parameters to start from instead of the first guess or the library.
+            init_std: degrees, how wrong init is, per joint and axis: one number, (J,) or (B, J).
         """
         observation = Observation.of(keypoints)
         if init is not None:
-            return self.refine(State(init, camera), observation, 1)
+            start = State(init, camera)
+            spread = {} if init_std is None else {"degrees": init_std}
+            observation = replace(observation, anchor=Anchor.around(init, self.body.parents, **spread))
+            return self.from_start(start, observation, others=False)
+        if self.first_guess is not None and self.error_model is not None and self.schedule.anchored:
+            return self.from_start(*self.guess(observation, camera))
         return self.refine(self.starts(keypoints, camera), observation, self.hypotheses)
+
+    def guess(self, observation: Observation, camera: Camera) -> tuple[State, Observation]:
+        """The first guess, and the observation with its anchor and the keypoints' noise."""
+        keypoints = observation.keypoints
+        answer, seen = self.first_guess.look(keypoints, camera)
+        projected = camera.project(self.point_body(keypoints.names).pose(answer.params).points)
+        misses = (keypoints.xy - projected) / observation.box_size[:, None, None]
+        told = (camera.focal.mean(-1) / default_focal(*camera.size.T) - 1).abs() > 1e-6
+        spread = self.error_model.judge(seen, answer, misses, told)
+        anchor = Anchor.at(answer.params, self.body.parents, spread.scale, spread.factors)
+        noise = self.error_model.noise_of(spread, keypoints.names)
+        return State(answer.params, camera), replace(observation, anchor=anchor, noise=noise)
+
+    def from_start(self, start: State, observation: Observation, others: bool = True) -> Fit:
+        """Fit from one start a person, anchored at it where the schedule has a stage for that; then its flips."""
+        stages = self.schedule.anchored
+        rounds = tuple((stage, 1) for stage in stages) or self.schedule.rounds
+        fit = replace(self.refine(start, observation, 1, rounds), start=start, observation=observation)
+        return self._with_flips(fit, stages[-1]) if others and stages and self.schedule.flips else fit
+
+    def _with_flips(self, fit: Fit, stage: Stage) -> Fit:
+        """The same beside what its flips lead to, and the best of all in its place."""
+        body, observation, keep = self.point_body(fit.observation.keypoints.names), fit.observation, self.schedule.flips
+        flipped = [State(p, fit.state.camera) for p in flips(fit.state.params, body.pose(fit.state.params).joints, body.parents)]  # fmt: skip  # noqa: E501
+        count, B = len(flipped), len(fit.cost)
+        people = torch.arange(B).repeat(count)
+        state = State.cat(flipped)
+        begin = sum(term_costs(Evaluation(body, state, observation[people]), self.terms, stage).values())
+        begin, order = begin.view(count, B).nan_to_num(torch.inf).sort(dim=0, stable=True)
+        alive = begin[:keep] < fit.cost + self.schedule.window
+        places, people = alive.nonzero().unbind(1)
+        if not len(people):
+            return fit
+        problem = StageProblem(body, observation[people], self.terms, stage)
+        solution = solve(problem, state[order[places, people] * B + people], stage.options)
+        found = problem.fill(solution.x)
+        cost = sum(problem.term_costs(found).values())
+        merged = _merged(fit, body, replace(solution, x=found, cost=cost), places + 1, people, keep)
+        term_cost = term_costs(Evaluation(body, merged.state, observation), self.terms, stage)
+        return replace(merged, cost=sum(term_cost.values()), term_cost=term_cost)
 
     @property
     def hypotheses(self) -> int:
@@ -153,12 +235,12 @@ class Fitter:
         body, library = self.point_body(keypoints.names), self.library(keypoints.names)
         return starts(body, library, Observation.of(keypoints), camera, count)
 
-    def refine(self, state: State, observation: Observation, count: int) -> Fit:
-        """Run the rounds from `count` adjacent hypotheses per person."""
+    def refine(self, state: State, observation: Observation, count: int, rounds: Rounds | None = None) -> Fit:
+        """Run the rounds, the schedule's own by default, from `count` adjacent hypotheses per person."""
         body = self.point_body(observation.keypoints.names)
         B = len(observation.box_size)
         steps = torch.zeros(B * count, dtype=torch.int64)
-        for stage, keep in self.schedule.rounds:
+        for stage, keep in rounds or self.schedule.rounds:
             problem = StageProblem(body, observation[_each(B, count)], self.terms, stage)
             solution = solve(problem, state, stage.options)
             rows = _cheapest(solution.cost, count, keep)
@@ -200,5 +282,46 @@ def _cheapest(cost: Tensor, count: int, keep: int) -> Tensor:
 
 def reweighted(schedule: Schedule, **weights: float) -> Schedule:
     """The schedule with some weights of every stage changed."""
-    rounds = tuple((replace(stage, weights={**stage.weights, **weights}), keep) for stage, keep in schedule.rounds)
-    return replace(schedule, rounds=rounds)
+    return restaged(schedule, lambda stage: replace(stage, weights={**stage.weights, **weights}))
+
+
+def restaged(schedule: Schedule, change: Callable[[Stage], Stage]) -> Schedule:
+    """The schedule with every stage changed."""
+    rounds = tuple((change(stage), keep) for stage, keep in schedule.rounds)
+    return replace(schedule, rounds=rounds, anchored=tuple(map(change, schedule.anchored)))
+
+
+SAME = 0.03
+"""Metres. Answers none of whose joints are farther apart, the pelvises together, are one."""
+
+
+def _merged(fit: Fit, body: PointBody, more: Solution, place: Tensor, people: Tensor, keep: int) -> Fit:
+    """The fit with more hypotheses, those of `people`, to stand in their `place` (1 .. keep). Answers that are the same
+    are kept once; whoever has fewer has copies of the best, at an infinite cost."""
+    B, one = len(fit.cost), torch.arange(len(fit.cost))
+    rows = one.repeat(keep + 1, 1)  # (H, B) of everyone: the best, then `more`
+    rows[place, people] = B + torch.arange(len(people))
+    costs = torch.full((B, keep + 1), torch.inf).to(fit.cost)
+    costs[:, 0] = fit.cost
+    costs[people, place] = more.cost.nan_to_num(torch.inf)
+    everyone = State.cat([fit.state, more.x])
+    joints = body.pose(everyone.params).joints
+    joints = (joints - joints[:, :1])[rows]  # (H, B, J, 3)
+    order = costs.argsort(dim=1, stable=True)
+    for i in range(1, keep + 1):
+        for j in range(i):
+            again = (joints[order[:, i], one] - joints[order[:, j], one]).norm(dim=-1).amax(-1) < SAME
+            costs[one[again], order[again, i]] = torch.inf
+    order = costs.argsort(dim=1, stable=True)
+    costs = costs.gather(1, order)
+    rows = rows.T.gather(1, order)
+    rows = torch.where(costs.isfinite(), rows, rows[:, :1]).T
+    steps, status = torch.cat([fit.steps, more.steps]), torch.cat([fit.status, more.status])
+    return replace(
+        fit,
+        state=everyone[rows[0]],
+        status=status[rows[0]],
+        steps=steps[rows[0]],
+        hypotheses=[everyone[row] for row in rows],
+        hypothesis_cost=costs,
+    )

@@ -1,16 +1,15 @@
 """A stage of the fit as a problem for the solver: which groups move, which terms count, and how much."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.solver import Linear, Options
 from hmrfit.fitting.state import GROUPS, Evaluation, Layout, Observation, State
-from hmrfit.fitting.terms import NormalEquations, PosePrior, Term
+from hmrfit.fitting.terms import NormalEquations, Term
 from hmrfit.ops.check import did_you_mean
-from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 
 
 @dataclass(frozen=True)
@@ -34,37 +33,30 @@ class StageProblem:
         few = all(terms[name].points_only for name, weight in stage.weights.items() if weight)
         joints = [j for j in body.seen_joints().tolist() if j > 0] if few else None
         self.layout = Layout(stage.free, len(body.parents), body.joint_shapes.shape[-1], joints)
+        for name, weight in stage.weights.items():
+            if weight:
+                self.observation = terms[name].prepare(self.observation, self.layout)
 
     def linearize(self, state: State) -> Linear:
         """Cost, gradient and Hessian of the free columns."""
         e = Evaluation(self.body, state, self.observation, self.layout)
         sums = NormalEquations(e)
-        for name, weight in self.stage.weights.items():
-            if weight:
-                self.terms[name].add(e, sums, weight)
+        add_terms(e, self.terms, self.stage, sums)
         return Linear(*sums.finish(e))
 
     def fill(self, state: State) -> State:
-        """The joints that the stage left out, at their likeliest values given the others."""
-        prior = next(
-            (t for name, t in self.terms.items() if isinstance(t, PosePrior) and self.stage.weights.get(name)), None
-        )
-        if prior is None or len(self.layout.body_joints) in (0, self.layout.joint_count - 1):
+        """The joints that the stage left out, at their likeliest values given the others: by the anchor where there is
+        one, else by the pose prior."""
+        if len(self.layout.body_joints) in (0, self.layout.joint_count - 1):
             return state
-        theta = matrix_to_rotvec(state.params.body_pose).flatten(1)
-        theta = prior.gmm.fill(theta, self.layout.theta_columns)
-        pose = state.params.body_pose.clone()
-        left = [j - 1 for j in range(1, self.layout.joint_count) if j not in self.layout.body_joints]
-        pose[:, left] = rotvec_to_matrix(theta.unflatten(1, (-1, 3))[:, left])
-        return State(replace(state.params, body_pose=pose), state.camera)
+        for name, weight in self.stage.weights.items():
+            if weight and (filled := self.terms[name].fill(state, self.observation, self.layout)) is not state:
+                return filled
+        return state
 
     def term_costs(self, state: State) -> dict[str, Tensor]:
         """name -> weighted cost (B,) of every term of the stage."""
-        e = Evaluation(self.body, state, self.observation)
-        return {
-            name: 0.5 * weight * self.terms[name].residuals(e).square().sum(-1)
-            for name, weight in self.stage.weights.items()
-        }
+        return term_costs(Evaluation(self.body, state, self.observation), self.terms, self.stage)
 
     def retract(self, state: State, delta: Tensor) -> State:
         """Move the free columns."""
@@ -75,3 +67,15 @@ class StageProblem:
         other = object.__new__(StageProblem)
         other.__dict__ = self.__dict__ | {"observation": self.observation[index]}
         return other
+
+
+def term_costs(e: Evaluation, terms: Mapping[str, Term], stage: Stage) -> dict[str, Tensor]:
+    """name -> weighted cost (B,) of every term of a stage."""
+    return {name: weight * terms[name].cost(e) for name, weight in stage.weights.items()}
+
+
+def add_terms(e: Evaluation, terms: Mapping[str, Term], stage: Stage, sums: NormalEquations) -> None:
+    """Every term of a stage, added to the sums."""
+    for name, weight in stage.weights.items():
+        if weight:
+            terms[name].add(e, sums, weight)

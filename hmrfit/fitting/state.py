@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.camera import Camera
+from hmrfit.fitting.anchor import Anchor
 from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.rotation import matrix_to_rotvec, right_jacobian_inverse, rotvec_to_matrix
 from hmrfit.ops.skinning import world_rotations
@@ -40,7 +41,7 @@ class Layout:
         for group in free:
             if group not in GROUPS:
                 raise ValueError(f"Unknown group of parameters '{group}'.{did_you_mean(group, GROUPS)}")
-        self.joint_count = joint_count
+        self.joint_count, self.shape_count = joint_count, shape_count
         self.body_joints = tuple(range(1, joint_count) if joints is None else joints) if "body_pose" in free else ()
         sizes = {"transl": 3, "global_orient": 3, "body_pose": 3 * len(self.body_joints), "betas": shape_count}
         self.slices: dict[str, slice] = {}
@@ -53,6 +54,9 @@ class Layout:
         self.turning = (*root, *self.body_joints)  # joints whose rotations move
         self.turning_index = torch.tensor(self.turning, dtype=torch.int64)
         self.body_index = torch.tensor(self.body_joints, dtype=torch.int64)
+        # where what turns, and the shape, are in the chart of `anchor`
+        shapes = 3 * joint_count + torch.arange(shape_count if "betas" in free else 0)
+        self.chart = torch.cat([(3 * self.turning_index[:, None] + torch.arange(3)).flatten(), shapes])
         # where the moving body joints' coordinates are in theta (B, 3 (J-1))
         self.theta_columns = (3 * (self.body_index - 1)[:, None] + torch.arange(3)).flatten()
 
@@ -104,6 +108,8 @@ class Observation(TensorRecord):
 
     keypoints: Keypoints
     box_size: Tensor  # (B,) pixels, the longest side of the box of the visible keypoints
+    noise: Tensor | None = None  # (B, K) standard deviation of each keypoint per coordinate, a share of the box
+    anchor: Anchor | None = None  # a start and how wrong it may be (hmrfit.fitting.anchor)
 
     @classmethod
     def of(cls, keypoints: Keypoints) -> "Observation":

@@ -8,14 +8,14 @@ with `FunctionTerm(fn)`, or by just being put into `Fitter(terms=[fn])`; its nam
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from hmrfit.fitting.state import Evaluation, Layout, Observation, State
-from hmrfit.ops.rotation import hat
+from hmrfit.ops.rotation import hat, matrix_to_rotvec, rotvec_to_matrix
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.types import BodyOutput
@@ -61,6 +61,23 @@ class NormalEquations:
             self.gradient[:, columns] += weight * (residuals[:, None] @ jacobian).squeeze(1)
             self.blocks.append((columns, weight * (jacobian.mT @ jacobian)))
 
+    def add_turned(self, cost: Tensor, gradient: Tensor, hessian: Tensor, turns: Tensor, weight: float) -> None:
+        """A cost of coordinates that the turning joints' columns move by 3×3 blocks, the betas' as they are.
+
+        Args:
+            gradient, hessian: (B, d), (B, d, d) in those coordinates, three for each of n joints, then the betas'.
+            turns: (B, n, 3, 3) T_j, their derivative along joint j's columns.
+        """
+        self.cost += weight * cost
+        n = turns.shape[1]
+        first = self.layout.slice("global_orient").start
+        last = first + gradient.shape[1]
+        own = gradient.clone()
+        own[:, : 3 * n] = (gradient[:, : 3 * n].unflatten(1, (n, 1, 3)) @ turns).flatten(1)
+        self.gradient[:, first:last] += weight * own
+        both = turned_both_sides(hessian, turns)
+        self.blocks.append((slice(first, last), weight * both if weight != 1.0 else both))
+
     def add_pose(self, cost: Tensor, gradient: Tensor, hessian: Tensor, weight: float) -> None:
         """A cost of the moving joints' theta: gradient (B, D), Hessian (B, D, D), or (B, D) when it is diagonal."""
         self.cost += weight * cost
@@ -96,11 +113,30 @@ class NormalEquations:
         columns = self.layout.slice("body_pose")
         self.gradient[:, columns] += (self.pose_gradient.unflatten(1, (n, 1, 3)) @ T).reshape(B, -1)
         if self.pose_hessian is None:
-            self.pose_hessian = torch.diag_embed(self.pose_diagonal)
-        elif self.pose_diagonal is not None:
+            _add_blocks(hessian, columns.start, T.mT @ (self.pose_diagonal.unflatten(1, (n, 3, 1)) * T))
+            return
+        if self.pose_diagonal is not None:
             self.pose_hessian.diagonal(dim1=1, dim2=2).add_(self.pose_diagonal)
         half = (T.mT @ self.pose_hessian.view(B, n, 3, 3 * n)).view(B, 3 * n, 3 * n)
         hessian[:, columns, columns] += (T.mT @ half.mT.reshape(B, n, 3, 3 * n)).view(B, 3 * n, 3 * n)
+
+
+def _add_blocks(hessian: Tensor, first: int, blocks: Tensor) -> None:
+    """Blocks (B, n, 3, 3) onto the diagonal of the Hessian (B, P, P), from column `first` on."""
+    n, axis = blocks.shape[1], torch.arange(3, device=blocks.device)
+    at = first + 3 * torch.arange(n, device=blocks.device)[:, None, None]
+    hessian[:, at + axis[:, None], at + axis] += blocks
+
+
+def turned_both_sides(hessian: Tensor, turns: Tensor) -> Tensor:
+    """Tᵀ H T with T block-diagonal: 3×3 blocks (B, n, 3, 3) first, then ones. H (B, d, d) symmetric.
+
+    H is symmetric, so turning its rows, transposing and turning again turns both sides."""
+    n = turns.shape[1]
+    for _ in range(2):
+        rows = (turns.mT @ hessian[:, : 3 * n].unflatten(1, (n, 3))).flatten(1, 2)
+        hessian = torch.cat([rows, hessian[:, 3 * n :]], 1).mT
+    return hessian
 
 
 def _sum(total: Tensor | None, part: Tensor) -> Tensor:
@@ -116,9 +152,21 @@ class Term:
     """True for a term that needs only those joints whose rotation moves a keypoint: the fit may then leave the others
     out and let the pose prior fill them in."""
 
+    def prepare(self, observation: Observation, layout: Layout) -> Observation:
+        """What does not change during a stage, put beside the observation once."""
+        return observation
+
+    def fill(self, state: State, observation: Observation, layout: Layout) -> State:
+        """The state with the joints that the stage left out where this term would have them; most terms cannot say."""
+        return state
+
     def residuals(self, e: Evaluation) -> Tensor:
         """(B, M)."""
         raise NotImplementedError(f"{type(self).__name__} must define residuals(e) -> (B, M).")
+
+    def cost(self, e: Evaluation) -> Tensor:
+        """(B,) half the residuals' sum of squares."""
+        return 0.5 * self.residuals(e).square().sum(-1)
 
     def jacobian(self, e: Evaluation) -> Tensor:
         """(B, M, P), by forward-mode autodiff: one step shared by the whole batch keeps the cost at P passes."""
@@ -184,6 +232,53 @@ class Reprojection(Term):
 
 
 @dataclass
+class StudentReprojection(Term):
+    """Keypoints against the image, each with a noise of its own; Student's t in place of a Gaussian.
+
+    e_k = Pi(X_k) - x_k,  z = c |e|²/(sigma_k box)²;   cost 1/2 rho,  rho = nu log(1 + z/nu)
+    as residuals r = sqrt(rho) u, u = e/|e|,    dr = sqrt(c)/(sigma_k box) (g (I - u u^T) + (rho'/g) u u^T) de,
+    g = sqrt(rho/z),  rho' = 1/(1 + z/nu).  nu = inf is the Gaussian; without `observation.noise`, sigma_k is `sigma`.
+    """
+
+    sigma: float = 0.012
+    nu: float = 8.0
+    name: str = "keypoints"
+    points_only: ClassVar[bool] = True
+
+    def _parts(self, e: Evaluation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Whitened errors (B, K, 2), their unit (B, K, 1), g and rho' (B, K, 1)."""
+        seen, box = e.observation.keypoints, e.observation.box_size[:, None]
+        sigma = self.sigma if e.observation.noise is None else e.observation.noise
+        unit = (seen.confidence.sqrt() / (sigma * box))[..., None]
+        white = (e.projected - seen.xy) * unit
+        if self.nu == torch.inf:
+            one = torch.ones_like(white[..., :1])
+            return white, unit, one, one
+        z = white.square().sum(-1, keepdim=True) / self.nu
+        small = z < 1e-8
+        g = torch.where(small, 1 - 0.25 * z, (torch.log1p(z) / torch.where(small, 1.0, z)).sqrt())
+        return white, unit, g, 1 / (1 + z)
+
+    def residuals(self, e: Evaluation) -> Tensor:
+        white, _, g, _ = self._parts(e)
+        return (g * white).flatten(1)
+
+    def jacobian(self, e: Evaluation) -> Tensor:
+        return self._rows(e, *self._parts(e))
+
+    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+        white, unit, g, slope = self._parts(e)
+        sums.add_rows((g * white).flatten(1), self._rows(e, white, unit, g, slope), weight)
+
+    def _rows(self, e: Evaluation, white: Tensor, unit: Tensor, g: Tensor, slope: Tensor) -> Tensor:
+        projection = e.state.camera.project_jacobian(e.posed.points)
+        along = white[..., None] * (white[..., None, :] @ projection)  # |white|² u u^T dPi
+        square = white.square().sum(-1, keepdim=True).clamp_min(1e-12)
+        radial = (slope / g - g) / square
+        return e.point_rows(unit[..., None] * (g[..., None] * projection + radial[..., None] * along))
+
+
+@dataclass
 class PosePrior(Term):
     """The pose GMM of `hmrfit.priors.gmm`."""
 
@@ -201,6 +296,14 @@ class PosePrior(Term):
             sums.add_pose(*self.marginal(e.layout).quadratic(e.theta[:, columns]), weight)
         else:
             sums.cost += weight * self.gmm.energy(e.theta)
+
+    def fill(self, state: State, observation: Observation, layout: Layout) -> State:
+        theta = matrix_to_rotvec(state.params.body_pose).flatten(1)
+        theta = self.gmm.fill(theta, layout.theta_columns)
+        pose = state.params.body_pose.clone()
+        left = [j - 1 for j in range(1, layout.joint_count) if j not in layout.body_joints]
+        pose[:, left] = rotvec_to_matrix(theta.unflatten(1, (-1, 3))[:, left])
+        return State(replace(state.params, body_pose=pose), state.camera)
 
     def marginal(self, layout: Layout) -> PoseGmm:
         """The mixture over the moving joints only; made once per layout. Its energy is the full one, least over the
@@ -226,7 +329,8 @@ class JointLimitPrior(Term):
     def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
         columns = e.layout.theta_columns
         cost, gradient, curvature = self.limits.quadratic(e.theta)
-        sums.add_pose(cost, gradient[:, columns], curvature[:, columns], weight)
+        if curvature.any():  # mostly nobody is outside, and nothing has to be brought to the columns
+            sums.add_pose(cost, gradient[:, columns], curvature[:, columns], weight)
 
 
 @dataclass

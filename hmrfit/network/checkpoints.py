@@ -19,12 +19,13 @@ from torch import Tensor
 from hmrfit.files import atomic_write
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import ENCODERS, ImageEncoder, KeypointEncoder
+from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hmr import HMR
 from hmrfit.network.published import read_published
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.strict import Origin, as_tensors, load_from, read_arrays
 
-Network = HMR | ImageEncoder | KeypointEncoder | FactorizedDiscriminator
+Network = HMR | ImageEncoder | KeypointEncoder | FactorizedDiscriminator | ErrorModel
 
 SETTINGS = "settings"
 
@@ -63,7 +64,7 @@ def _settings(network: Network) -> dict[str, Any]:
         return {"kind": "hmr", "encoder": _settings(network.encoder), "regressor": network.regressor.settings()}
     if isinstance(network, FactorizedDiscriminator):
         return {"kind": "discriminator", **network.settings()}
-    if isinstance(network, tuple(ENCODERS.values())):
+    if isinstance(network, (*ENCODERS.values(), ErrorModel)):
         return {"kind": network.kind, **network.settings()}
     raise TypeError(f"Expected an HMR, an encoder or discriminators to save, not {type(network).__name__}.")
 
@@ -74,6 +75,8 @@ def _build(kind: str, notes: Any = None, **settings: Any) -> Network:
         return HMR(_build(**settings["encoder"]), IterativeRegressor.from_settings(**settings["regressor"]))
     if kind == "discriminator":
         return FactorizedDiscriminator(**settings)
+    if kind == ErrorModel.kind:
+        return ErrorModel(**settings)
     return ENCODERS[kind](**settings)
 
 
@@ -111,6 +114,18 @@ def load_hmr(path: str | PathLike, mean_params: str | PathLike | None = None) ->
             "HMR(load_network(path)), its regressor still untrained."
         )
     return network
+
+
+def load_error_model(path: str | PathLike) -> ErrorModel:
+    """As `load_network`, for a file that holds the error model of a first guess; its weights are fixed.
+
+    Raises:
+        ValueError: it holds another network.
+    """
+    network = load_network(path)
+    if not isinstance(network, ErrorModel):
+        raise ValueError(f"'{path}' holds a {type(network).__name__}, not an error model of a first guess.")
+    return network.requires_grad_(False)
 
 
 def convert_checkpoint(

@@ -9,6 +9,7 @@ The columns that multiply a slot's `seen` are the name's learned embedding.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,7 @@ from hmrfit.camera import Camera, pixels_to_crop
 from hmrfit.keypoints import keypoint_sets, resolve_set
 from hmrfit.network.resnet import BasicBlock, Bottleneck, PreactResNet, ResNet
 from hmrfit.ops.check import check_shape, did_you_mean
-from hmrfit.types import Keypoints
+from hmrfit.types import Keypoints, TensorRecord
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -186,6 +187,25 @@ def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple
     xy = pixels_to_crop(keypoints.xy, center, side)
     seen = keypoints.confidence[..., None] > 0
     return torch.cat([torch.where(seen, xy, 0.0), keypoints.confidence[..., None]], -1), center, side
+
+
+GROUP = 4
+"""From this many rows on, the matrix products of MKL (x86) give a row the same bits in a batch of any size."""
+
+
+def in_groups(x: Tensor) -> Tensor:
+    """Rows filled up with zeros to whole groups of `GROUP`: so a row keeps its bits whoever else is asked about."""
+    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, -len(x) % GROUP))
+
+
+@dataclass(frozen=True)
+class Seen(TensorRecord):
+    """What a keypoint encoder was shown of B people, and what it made of it."""
+
+    points: Tensor  # (B, K, 3) as `normalise_keypoints` makes them
+    view: Tensor  # (B, 3)
+    phi: Tensor  # (B, features)
+    names: tuple[str, ...]
 
 
 def view_of_box(box_center: Tensor, box_side: Tensor, camera: Camera) -> Tensor:

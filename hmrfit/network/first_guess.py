@@ -11,18 +11,14 @@ from os import PathLike
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from hmrfit.camera import Camera
 from hmrfit.keypoints import SMPL24, flip_permutation
 from hmrfit.network.checkpoints import load_hmr
-from hmrfit.network.encoders import KeypointEncoder, normalise_keypoints, view_of_box
+from hmrfit.network.encoders import KeypointEncoder, Seen, in_groups, normalise_keypoints, view_of_box
 from hmrfit.network.hmr import HMR, in_full_image
 from hmrfit.ops.rotation import mirror, rotation_6d_to_matrix
 from hmrfit.types import BodyParams, Keypoints, Regression
-
-GROUP = 4
-"""From this many rows on, the matrix products of MKL (x86) give a row the same bits in a batch of any size."""
 
 FLIP = (-1.0, 1.0, 1.0)
 """Of x, y, confidence, and of x, y, size."""
@@ -62,26 +58,31 @@ class KeypointHmr:
             The body with its translation before the full image's camera (metres), and the weak camera of the person's
             box; in the precision of the keypoints.
         """
+        return self.look(keypoints, camera)[0]
+
+    @torch.no_grad()
+    def look(self, keypoints: Keypoints, camera: Camera) -> tuple[Regression, Seen]:
+        """`predict`, and what the encoder was shown and made of the person (not of the mirror image)."""
         points, center, side = normalise_keypoints(keypoints)
         view = view_of_box(center, side, camera)
-        regression = self._ask(points, view, keypoints.names, keypoints.xy.dtype)
-        return Regression(in_full_image(regression, center, side, camera), regression.weak_camera)
+        regression, phi = self._ask(points, view, keypoints.names, keypoints.xy.dtype)
+        body = in_full_image(regression, center, side, camera)
+        return Regression(body, regression.weak_camera), Seen(points, view, phi, keypoints.names)
 
-    def _ask(self, points: Tensor, view: Tensor, names: tuple[str, ...], dtype: torch.dtype) -> Regression:
-        """The last iteration in `dtype`; points (B, K, 3) and view (B, 3) as the encoder takes them."""
+    def _ask(self, points: Tensor, view: Tensor, names: tuple[str, ...], dtype: torch.dtype) -> tuple:
+        """(the last iteration in `dtype`, φ); points (B, K, 3) and view (B, 3) as the encoder takes them."""
         B = len(points)
         if self.both_sides:
             flip = points.new_tensor(FLIP)
             points = torch.cat([points, points[:, flip_permutation(names)] * flip])
             view = torch.cat([view, view * flip])
-        points, view = (
-            F.pad(x, (0, 0) * (x.ndim - 1) + (0, -len(x) % GROUP)).to(self.hmr.dtype) for x in (points, view)
-        )
-        theta = self.hmr.thetas(points, names, view)[-1].to(dtype)
+        points, view = (in_groups(x).to(self.hmr.dtype) for x in (points, view))
+        phi = self.hmr.encoder(points, names, view)
+        theta = self.hmr.regressor(phi)[-1].to(dtype)
         if not self.both_sides:
-            return self.hmr.regressor.layout.regression(theta[:B])
+            return self.hmr.regressor.layout.regression(theta[:B]), phi[:B]
         regression = self.hmr.regressor.layout.regression(theta[: 2 * B])
-        return self._mean(regression[:B], regression[B:])
+        return self._mean(regression[:B], regression[B:]), phi[:B]
 
     def _mean(self, person: Regression, image: Regression) -> Regression:
         """What is said of the person and of the mirror image, as one. Betas have no side."""

@@ -1,0 +1,127 @@
+"""A prior anchored at a start Θ₀ whose error is known: how far, by joint and by direction, it may be off.
+
+    e_j = G⁰_j log(R⁰_jᵀ R_j)  for every joint j, the root first;     e_β = β − β⁰            (D = 3 J + S numbers)
+    E = ½ eᵀ Σ⁻¹ e + ½ |(t − t⁰)/σ_t|²,      Σ = diag(s) (I + U Uᵀ) diag(s),      s (B, D),  U (B, D, r)
+
+G⁰_j is the world rotation of joint j at the start, so e_j is a turn about the camera's axes, and what a photograph says
+little of (turns out of the image plane) is a direction of its own. U says which errors go together: a pelvis that
+leans and the thighs that make up for it. As residuals r = Lᵀ e with L Lᵀ = Σ⁻¹.
+
+Of joints that no keypoint shows, only what the others imply is known: leaving them out is Σ without their rows, and
+their likeliest values given the others are e_u = s_u U_u (I + U_oᵀ U_o)⁻¹ U_oᵀ (e_o / s_o).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
+from hmrfit.ops.skinning import world_rotations
+from hmrfit.types import BodyParams, TensorRecord
+
+LATERAL, DEPTH = 0.15, 0.5
+"""Standard deviations of the start's translation as shares of its depth: wide, the keypoints say it far better."""
+
+INIT_STD_DEGREES, INIT_STD_BETAS = 7.0, 0.7
+"""What is assumed of a start that its owner says nothing about: degrees per joint and axis, and units of a beta."""
+
+
+@dataclass(frozen=True)
+class Anchor(TensorRecord):
+    """Θ₀ of B people and the covariance of its error."""
+
+    rotations: Tensor  # (B, J, 3, 3) R⁰
+    world: Tensor  # (B, J, 3, 3) G⁰
+    betas: Tensor  # (B, S)
+    transl: Tensor  # (B, 3)
+    scale: Tensor  # (B, D) s: radians, and units of a beta
+    factors: Tensor  # (B, D, r) U
+    transl_std: Tensor  # (B, 3) metres
+    precision: Tensor | None = None  # (B, d, d) Σ⁻¹ over a stage's own coordinates
+    factor: Tensor | None = None  # (B, d, d) its lower Cholesky factor L
+    coordinates: tuple[int, ...] = ()  # those that `precision` is over
+
+    @classmethod
+    def at(cls, params: BodyParams, parents: Sequence[int], scale: Tensor, factors: Tensor) -> "Anchor":
+        """Around a start, its translation as uncertain as LATERAL and DEPTH say."""
+        rotations, depth = params.rotations, params.transl[:, 2:].abs().clamp_min(0.1)
+        std = torch.cat([LATERAL * depth, LATERAL * depth, DEPTH * depth], -1)
+        world = world_rotations(rotations, parents)
+        return cls(rotations, world, params.betas, params.transl, scale, factors, std)
+
+    @classmethod
+    def around(
+        cls,
+        params: BodyParams,
+        parents: Sequence[int],
+        degrees: float | Tensor = INIT_STD_DEGREES,
+        betas: float = INIT_STD_BETAS,
+    ) -> "Anchor":
+        """Around a user's start with independent errors.
+
+        Args:
+            degrees: standard deviation of each joint's rotation about each axis; one number, or (J,), (B, J) of them.
+            betas: of each shape component.
+        """
+        B, J, S = len(params), params.rotations.shape[1], params.betas.shape[1]
+        spread = torch.deg2rad(torch.as_tensor(degrees).to(params.transl)).expand(B, J)
+        scale = torch.cat([spread.repeat_interleave(3, 1), params.betas.new_full((B, S), betas)], 1)
+        return cls.at(params, parents, scale, scale.new_zeros(B, scale.shape[1], 1))
+
+    def covariance(self, index: Tensor) -> Tensor:
+        """Σ over some coordinates (B, d, d)."""
+        s, U = self.scale[:, index], self.factors[:, index]
+        return s[:, :, None] * (torch.eye(len(index)).to(s) + U @ U.mT) * s[:, None]
+
+    def prepared(self, index: Tensor, factor: bool = False) -> "Anchor":
+        """The same with Σ⁻¹ over the coordinates `index`, by Woodbury: D⁻¹ (I − U (I + UᵀU)⁻¹ Uᵀ) D⁻¹."""
+        coordinates = tuple(index.tolist())
+        if coordinates == self.coordinates and not factor:
+            return self
+        s, V = self.scale[:, index], self._shared(index)
+        middle = torch.eye(len(index)).to(s) - V.mT @ V
+        precision = middle / (s[:, :, None] * s[:, None])
+        lower = torch.linalg.cholesky(precision) if factor else None
+        return replace(self, precision=precision, factor=lower, coordinates=coordinates)
+
+    def _shared(self, index: Tensor) -> Tensor:
+        """V (B, r, d) with VᵀV = U (I + UᵀU)⁻¹ Uᵀ over some coordinates."""
+        U = self.factors[:, index]
+        inner = torch.linalg.cholesky(torch.eye(U.shape[-1]).to(U) + U.mT @ U)
+        return torch.linalg.solve_triangular(inner, U.mT, upper=False)
+
+    def energy(self, params: BodyParams) -> Tensor:
+        """E (B,) of some parameters, nats: ½ (|e/s|² − |V e/s|²) and the translation's."""
+        white = self.error(params)[0] / self.scale
+        shared = self._shared(torch.arange(white.shape[1])) @ white[..., None]
+        away = (params.transl - self.transl) / self.transl_std
+        return 0.5 * (white.square().sum(-1) - shared.square().sum((-2, -1)) + away.square().sum(-1))
+
+    def error(self, params: BodyParams) -> tuple[Tensor, Tensor]:
+        """(e (B, D), φ (B, J, 3)) of some parameters."""
+        phi = matrix_to_rotvec(self.rotations.mT @ params.rotations)
+        turned = (self.world @ phi[..., None]).squeeze(-1).flatten(1)
+        return torch.cat([turned, params.betas - self.betas], -1), phi
+
+    def moved(self, e: Tensor, transl: Tensor) -> BodyParams:
+        """The parameters at chart coordinates e (B, D): the inverse of `error`."""
+        turn = e[:, : e.shape[1] - self.betas.shape[1]].unflatten(1, (-1, 3, 1))
+        rotations = self.rotations @ rotvec_to_matrix((self.world.mT @ turn).squeeze(-1))
+        return BodyParams(rotations[:, 0], rotations[:, 1:], self.betas + e[:, turn.shape[1] * 3 :], transl)
+
+    def fill(self, params: BodyParams, known: Tensor) -> BodyParams:
+        """The parameters with all coordinates but `known` at their likeliest values given those."""
+        e, _ = self.error(params)
+        rest = torch.ones(e.shape[1], dtype=torch.bool)
+        rest[known] = False
+        rest = rest.nonzero()[:, 0]
+        if not len(rest):
+            return params
+        U = self.factors[:, known]
+        inner = torch.eye(U.shape[-1]).to(U) + U.mT @ U
+        weights = torch.linalg.solve(inner, (U.mT @ (e / self.scale)[:, known, None]))
+        filled = e.clone()
+        filled[:, rest] = self.scale[:, rest] * (self.factors[:, rest] @ weights).squeeze(-1)
+        return self.moved(filled, params.transl)

@@ -1,0 +1,116 @@
+"""How sure a fit is: Laplace's approximation about every hypothesis, mixed.
+
+    p(Θ | x) ≈ Σ_h p_h t_ν(Θ_h, C_h),     C_h = κ² H_h⁻¹,     p_h ∝ exp(−E_h / T) |H_h|^(−1/2)
+
+H_h is the Gauss-Newton Hessian of the energy in all columns of the fit (`state`), E_h the energy at its end. Errors
+have heavier tails than a Gaussian, so each component is a multivariate t with the scale matrix C; κ, ν and T are
+measured on motion that nothing was fitted on. A joint's position, relative to the pelvis and in the camera's axes, has
+the scale matrix A C Aᵀ with A its Jacobian.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmrfit.body.points import PointBody
+from hmrfit.fitting.problem import Stage, add_terms
+from hmrfit.fitting.state import Evaluation, Layout, Observation, State
+from hmrfit.fitting.terms import NormalEquations, Term
+from hmrfit.types import BodyParams, TensorRecord
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured. The defaults take the energy at its word."""
+
+    scale: float = 1.0  # κ
+    nu: float = 1e6  # degrees of freedom
+    temperature: float = 1.0  # T
+
+
+@dataclass(frozen=True)
+class Posterior(TensorRecord):
+    """B people with H hypotheses each, the best first."""
+
+    probability: Tensor  # (B, H), 0 for hypotheses that are not there
+    covariance: Tensor  # (B, H, P, P) of the columns [transl 3 | joints 3 J | betas S], turns about the camera's axes
+    nu: float = 1e6
+
+
+def hessian(body: PointBody, terms: Mapping[str, Term], stage: Stage, state: State, observation: Observation) -> Tensor:
+    """The Gauss-Newton Hessian (B, P, P) in all columns, those of joints that no keypoint shows too."""
+    e = Evaluation(body, state, observation, Layout.everything(body))
+    sums = NormalEquations(e)
+    add_terms(e, terms, stage, sums)
+    return sums.finish(e)[2]
+
+
+def posterior(
+    body: PointBody,
+    terms: Mapping[str, Term],
+    stage: Stage,
+    states: list[State],
+    costs: Tensor,
+    observation: Observation,
+    how: Calibration,
+    chunk: int = 256,
+) -> Posterior:
+    """Of the hypotheses that a fit kept.
+
+    Args:
+        states: H entries of (B,) people. costs: (B, H), infinite where there is none. chunk: people at a time.
+    """
+    covariances, log_weights = [], []
+    for state, cost in zip(states, costs.T, strict=True):
+        parts = [slice(i, i + chunk) for i in range(0, len(cost), chunk)]
+        H = torch.cat([hessian(body, terms, stage, state[p], observation[p]) for p in parts])
+        factor = torch.linalg.cholesky(_regular(H))
+        covariances.append(how.scale**2 * torch.cholesky_inverse(factor))
+        log_weights.append(-cost / how.temperature - factor.diagonal(dim1=1, dim2=2).log().sum(-1))
+    probability = torch.stack(log_weights, 1).softmax(1).nan_to_num(0)
+    return Posterior(probability, torch.stack(covariances, 1), how.nu)
+
+
+FLOOR = 1e-9
+"""Of the largest diagonal entry, added where a Hessian would be singular: a column nothing speaks of."""
+
+
+def _regular(H: Tensor) -> Tensor:
+    """H with what is needed to invert it, NaN replaced by certainty of nothing."""
+    H = H.nan_to_num(0)
+    H = 0.5 * (H + H.mT)
+    floor = FLOOR * H.diagonal(dim1=1, dim2=2).amax(-1).clamp_min(1e-6)
+    return H + torch.diag_embed(floor[:, None].expand(-1, H.shape[-1]))
+
+
+def joint_rows(body: PointBody, params: BodyParams) -> Tensor:
+    """A (B, K, 3, P): the derivative of the body's points, relative to its root joint, along all columns.
+
+    Args:
+        body: with SMPL's joints as its points, the root first.
+    """
+    posed = body.pose(params)
+    eye = body.eye.expand(len(params), len(body.names), 3, 3)
+    rows = body.rows(posed, eye)
+    return rows - rows[:, :1]
+
+
+def joint_covariance(body: PointBody, params: BodyParams, covariance: Tensor) -> Tensor:
+    """(B, K, 3, 3) of the points relative to the root, metres², from a covariance (B, P, P) of the columns."""
+    A = joint_rows(body, params)
+    return A @ covariance[:, None] @ A.mT
+
+
+def sample_steps(spread: Posterior, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """(which hypothesis (count, B), steps (count, B, P) from it) drawn from the mixture of t distributions."""
+    B, P = spread.covariance.shape[0], spread.covariance.shape[-1]
+    edges = spread.probability.cumsum(1).numpy()
+    which = torch.as_tensor((rng.random((count, B, 1)) > edges[None, :, :-1]).sum(-1))
+    factor = torch.linalg.cholesky(spread.covariance)
+    normal = torch.as_tensor(rng.standard_normal((count, B, P, 1)))
+    steps = (factor[torch.arange(B), which] @ normal).squeeze(-1)
+    heavy = torch.as_tensor(spread.nu / rng.chisquare(spread.nu, (count, B, 1))).sqrt()
+    return which, steps * heavy

@@ -1,0 +1,155 @@
+"""How wrong a first guess is, from what was seen and what was answered: its error's covariance, its keypoints' noise.
+
+    e ~ N(0, Σ),   Σ = diag(s) (I + U Uᵀ) diag(s)       e in the chart of `hmrfit.fitting.anchor`, D = 3 J + S numbers
+    x_k ~ Π(X_k) + σ_k · box · noise                       σ_k a share of the person's box, per coordinate
+    (s, U, σ) = MLP(φ, Θ₀, view, and for every keypoint name: x, y, confidence, seen, how far Θ₀ misses it)
+
+It is trained so that one exact Bayesian update of N(Θ₀, Σ) by the keypoints gives the true joints the highest
+likelihood (`hmrfit.train.error_model`): Σ is what the fit needs, not how often the guess alone is right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hmrfit.network.encoders import KEYPOINT_NAMES, ResidualBlock, Seen, in_groups
+from hmrfit.types import Regression, TensorRecord
+
+MISS_UNIT, MISS_MOST = 0.05, 4.0
+"""A miss of 5 % of the box is one unit of the network's input, and none counts for more than four."""
+
+SCALE_RANGE, NOISE_RANGE = (-6.0, 2.0), (-7.5, 0.0)
+"""Bounds of log s (radians, units of a beta) and of log σ (shares of the box): beyond them nothing is learned."""
+
+FIRST_SCALE, FIRST_NOISE, FACTOR_UNIT = 0.15, 0.012, 0.3
+"""What an untrained network says: s of every turn, σ of every keypoint; and the unit of U."""
+
+
+@dataclass(frozen=True)
+class Spread(TensorRecord):
+    """Σ and σ of B people."""
+
+    scale: Tensor  # (B, D) s
+    factors: Tensor  # (B, D, r) U
+    noise: Tensor  # (B, N) σ of every keypoint name the network has a slot for
+
+
+class ErrorModel(nn.Module):
+    """The MLP. No batch statistics: mates do not mix."""
+
+    kind = "error_model"
+    middle: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        features: int,
+        joints: int = 24,
+        betas: int = 10,
+        rank: int = 16,
+        width: int = 512,
+        blocks: int = 2,
+        names: Sequence[str] = KEYPOINT_NAMES,
+    ) -> None:
+        """
+        Args:
+            features: of the first guess's encoder. names: the keypoint names that have slots.
+        """
+        super().__init__()
+        self.features, self.joints, self.betas = features, joints, betas
+        self.rank, self.width, self.names = rank, width, tuple(names)
+        inputs = features + 3 + 6 * joints + betas + 3 + 6 * len(self.names) + 3
+        self.D = 3 * joints + betas
+        self.inputs = nn.Linear(inputs, width)
+        self.blocks = nn.Sequential(*(ResidualBlock(width, 0.0) for _ in range(blocks)))
+        self.norm = nn.LayerNorm(width)
+        self.scale, self.factors = nn.Linear(width, self.D), nn.Linear(width, self.D * rank)
+        self.noise = nn.Linear(width, len(self.names))
+        self.register_buffer("middle", torch.zeros(inputs))
+        self.register_buffer("spread", torch.ones(inputs))
+        self.log_nu = nn.Parameter(torch.tensor(6.0).log())
+        self._begin()
+
+    def _begin(self) -> None:
+        """Small last layers about `FIRST_SCALE` and `FIRST_NOISE`."""
+        for layer, gain in ((self.scale, 0.1), (self.factors, 0.3), (self.noise, 0.1)):
+            layer.weight.data *= gain
+            layer.bias.data.zero_()
+        self.scale.bias.data[: 3 * self.joints] = torch.tensor(FIRST_SCALE).log()
+        self.noise.bias.data.fill_(torch.tensor(FIRST_NOISE).log())
+
+    @property
+    def nu(self) -> Tensor:
+        """Degrees of freedom of the joints' errors, learned beside Σ; more than 2.5."""
+        return 2.5 + self.log_nu.exp()
+
+    def settings(self) -> dict[str, Any]:
+        """What the constructor takes."""
+        return {
+            "features": self.features,
+            "joints": self.joints,
+            "betas": self.betas,
+            "rank": self.rank,
+            "width": self.width,
+            "blocks": len(self.blocks),
+            "names": list(self.names),
+        }
+
+    def forward(self, described: Tensor) -> Spread:
+        """What `describe` makes -> Σ and σ, in float32 or better whatever the products were in."""
+        h = self.inputs(((described - self.middle) / self.spread).clamp(-6, 6))
+        h = self.norm(self.blocks(h))
+        scale = self.scale(h).float().clamp(*SCALE_RANGE).exp()
+        factors = FACTOR_UNIT * self.factors(h).float().unflatten(1, (self.D, self.rank))
+        return Spread(scale, factors, self.noise(h).float().clamp(*NOISE_RANGE).exp())
+
+    def slots_of(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+        """Which of `names` have a slot, and which: a name that stands twice counts where it stands last."""
+        place = {name: k for k, name in enumerate(names) if name in self.names}
+        return torch.tensor(list(place.values()), dtype=torch.int64), torch.tensor(
+            [self.names.index(name) for name in place], dtype=torch.int64
+        )
+
+    def describe(self, seen: Seen, answer: Regression, misses: Tensor, told_focal: Tensor) -> Tensor:
+        """The network's input (B, n).
+
+        Args:
+            misses: (B, K, 2) keypoint − its projection by the answer, shares of the person's box.
+            told_focal: (B,) bool, whether the focal length is known rather than assumed.
+        """
+        visible = seen.points[..., 2] > 0
+        misses = torch.where(visible[..., None], misses, 0.0).to(seen.points)
+        count = visible.sum(-1, keepdim=True)
+        size = misses.square().sum((-2, -1))[:, None] / count.clamp_min(1)
+        each = torch.cat(
+            [
+                seen.points[..., :2] * visible[..., None],
+                seen.points[..., 2:],
+                visible[..., None].to(misses),
+                (misses / MISS_UNIT).clamp(-MISS_MOST, MISS_MOST),
+            ],
+            -1,
+        )
+        where, slot = self.slots_of(seen.names)
+        slots = each.new_zeros(len(each), len(self.names), 6).index_copy(1, slot, each[:, where])
+        body = answer.params
+        parts = [seen.phi, answer.weak_camera, body.rotations[..., :2].flatten(1), body.betas, seen.view]
+        rest = [slots.flatten(1), told_focal[:, None], 0.5 * (size + 1e-6).log(), count / 10.0]
+        return torch.cat([part.to(misses) for part in (*parts, *rest)], -1)
+
+    def noise_of(self, spread: Spread, names: tuple[str, ...]) -> Tensor:
+        """σ (B, K) of a set's keypoints; `FIRST_NOISE` where the network has no slot for a name."""
+        noise = spread.noise.new_full((len(spread.noise), len(names)), FIRST_NOISE)
+        for k, name in enumerate(names):
+            if name in self.names:
+                noise[:, k] = spread.noise[:, self.names.index(name)]
+        return noise
+
+    @torch.no_grad()
+    def judge(self, seen: Seen, answer: Regression, misses: Tensor, told_focal: Tensor) -> Spread:
+        """`forward` for inference: the same bits for a person in a batch of any size, in the answer's precision."""
+        described = self.describe(seen, answer, misses, told_focal).to(self.middle)
+        return self(in_groups(described))[: len(described)].to(answer.params.betas.dtype)
