@@ -14,6 +14,7 @@ from hmrfit.version import __version__
 _HOMES = {
     "fit": "hmrfit.api",
     "FitResult": "hmrfit.result",
+    "Floor": "hmrfit.evidence",
     "Fitter": "hmrfit.fitting.fitter",
     "check_term": "hmrfit.fitting.check",
     "Camera": "hmrfit.camera",

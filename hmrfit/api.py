@@ -6,10 +6,13 @@ from itertools import groupby
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 
 from hmrfit.build import Engine, build, extended
 from hmrfit.camera import Camera
 from hmrfit.data.photo import ImageLike, KeypointsLike, Photo, read_photo
+from hmrfit.evidence import Floor, MaskLike, with_evidence
+from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.terms import ResidualFunction, Term
 from hmrfit.result import FitResult, result_of
 from hmrfit.types import BodyParams, Keypoints
@@ -28,6 +31,13 @@ def fit(
     camera: Camera | None = None,
     image_size: tuple[int, int] | None = None,
     init: BodyParams | FitResult | None = None,
+    mask: MaskLike = None,
+    keypoints_3d: ArrayLike | None = None,
+    keypoint_set_3d: str | Sequence[str] | None = None,
+    relative_3d: bool = False,
+    height: float | Sequence[float] | None = None,
+    shape: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
+    ground: Floor | None = None,
     terms: Sequence[Term | ResidualFunction] = (),
     weights: Mapping[str, float] | None = None,
     config: Any = None,
@@ -42,6 +52,14 @@ def fit(
         focal: pixels, one number or (fx, fy). Unknown: the file's K, EXIF, else the image's diagonal.
         focal_35mm: instead, millimetres in 35 mm equivalent. camera: instead, the whole camera.
         init: where to start, N people in the camera frame: a former result or parameters. Only one start then.
+        mask: of the person, a path or an array (H, W), set where > 0; a list, one for each person, None where there is
+            none. The body stays inside of it and reaches its outline as far as clothes allow.
+        keypoints_3d: (K, 4) or (N, K, 4) x, y, z in metres of the camera frame and confidence, or (…, 3) with NaN where
+            unseen. keypoint_set_3d: theirs, where it is not that of `keypoints`. relative_3d: only where they are
+            relative to each other counts, not where they are.
+        height: metres, from the sole to the top of the head, upright and barefoot; one number or one a person.
+        shape: betas known from elsewhere, or (betas, their standard deviation).
+        ground: the floor and what touches it, a `Floor`.
         terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M).
         weights: of terms by name, in the stages that use them.
         config: settings from `load_config`, a YAML file, or the name of a shipped one.
@@ -50,12 +68,22 @@ def fit(
         ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work.
     """
     photo = read_photo(image, keypoints, keypoint_set, focal, focal_35mm, camera, image_size)
-    engine = extended(build(config), terms, weights or {})
-    return fit_photos([photo], engine, init)[0]
+    known = with_evidence(build(config), photo, mask, keypoints_3d, keypoint_set_3d, relative_3d, height, shape, ground)
+    engine = extended(known[0], terms, weights or {})
+    return fit_photos([photo], engine, init, known[1])[0]
 
 
-def fit_photos(photos: Sequence[Photo], engine: Engine, init: BodyParams | FitResult | None = None) -> list[FitResult]:
-    """The people of many photographs, side by side in one batch per keypoint set. One result per photo, in order."""
+def fit_photos(
+    photos: Sequence[Photo],
+    engine: Engine,
+    init: BodyParams | FitResult | None = None,
+    evidence: Evidence | None = None,
+) -> list[FitResult]:
+    """The people of many photographs, side by side in one batch per keypoint set. One result per photo, in order.
+
+    Args:
+        evidence: what else is known about the people of one photograph; for several, fit them one by one.
+    """
     results: dict[int, FitResult] = {}
     order = sorted(range(len(photos)), key=lambda i: photos[i].people[0].names)
     for _, group in groupby(order, key=lambda i: photos[i].people[0].names):
@@ -64,7 +92,7 @@ def fit_photos(photos: Sequence[Photo], engine: Engine, init: BodyParams | FitRe
         keypoints = Keypoints.cat([photo.keypoints for photo in together])
         camera = Camera.cat([photo.camera for photo in together])
         with one_thread_for_few(len(keypoints)):
-            outcome = engine.fitter.fit(keypoints, camera, _start(init, len(keypoints)))
+            outcome = engine.fitter.fit(keypoints, camera, _start(init, len(keypoints)), evidence)
         rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
         results |= {i: result_of(outcome, photos[i], row, engine) for i, row in zip(chosen, rows, strict=True)}
     return [results[i] for i in range(len(photos))]

@@ -16,6 +16,7 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera, default_focal
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.anchor_term import AnchorPrior
+from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.hypotheses import flips
 from hmrfit.fitting.problem import Stage, StageProblem, term_costs
 from hmrfit.fitting.solver import Options, Solution, solve
@@ -154,6 +155,7 @@ class Fitter:
         camera: Camera,
         init: BodyParams | None = None,
         init_std: float | Tensor | None = None,
+        evidence: Evidence | None = None,
     ) -> Fit:
         """Fit B people.
 
@@ -162,8 +164,9 @@ class Fitter:
             camera: one per person.
             init: (B,) parameters to start from instead of the first guess or the library.
             init_std: degrees, how wrong init is, per joint and axis: one number, (J,) or (B, J).
+            evidence: what else is known about the B people, for the terms that look at it.
         """
-        observation = Observation.of(keypoints)
+        observation = Observation.of(keypoints, evidence)
         if init is not None:
             start = State(init, camera)
             spread = {} if init_std is None else {"degrees": init_std}

@@ -18,6 +18,7 @@ from torch import Tensor
 from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.camera import Camera
 from hmrfit.fitting.anchor import Anchor
+from hmrfit.fitting.evidence import Evidence
 from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.rotation import matrix_to_rotvec, right_jacobian_inverse, rotvec_to_matrix
 from hmrfit.ops.skinning import world_rotations
@@ -110,14 +111,15 @@ class Observation(TensorRecord):
     box_size: Tensor  # (B,) pixels, the longest side of the box of the visible keypoints
     noise: Tensor | None = None  # (B, K) standard deviation of each keypoint per coordinate, a share of the box
     anchor: Anchor | None = None  # a start and how wrong it may be (hmrfit.fitting.anchor)
+    evidence: Evidence | None = None  # what else is known
 
     @classmethod
-    def of(cls, keypoints: Keypoints) -> "Observation":
+    def of(cls, keypoints: Keypoints, evidence: Evidence | None = None) -> "Observation":
         """From keypoints, unseen ones moved to the box's low corner so that no stray number enters."""
         seen = (keypoints.confidence > 0)[..., None]
         low, _ = keypoints.bounds()
         clean = Keypoints(torch.where(seen, keypoints.xy, low[:, None]), keypoints.confidence, keypoints.names)
-        return cls(clean, keypoints.box_size().clamp_min(1.0))
+        return cls(clean, keypoints.box_size().clamp_min(1.0), evidence)
 
 
 class Evaluation:

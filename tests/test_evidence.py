@@ -1,0 +1,122 @@
+"""fit() with more than keypoints: what is given arrives, and what is wrong with it is said before any work."""
+
+import numpy as np
+import pytest
+import torch
+
+import hmrfit
+from hmrfit.build import build
+from hmrfit.cli.demo import Truth, make_truth
+from hmrfit.fitting.evidence_terms import KnownHeight
+from hmrfit.image import write_image
+from hmrfit.keypoints import SMPL24
+from hmrfit.render.base import BuiltinRenderer
+
+SIZE = (480, 360)
+
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    return make_truth(build().fitter.body, SIZE[1])
+
+
+def fitted(truth: Truth, **more) -> hmrfit.FitResult:
+    points = np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    return hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, **more)
+
+
+def true_joints(truth: Truth) -> np.ndarray:
+    """(24, 3) metres."""
+    return build().fitter.body.points(SMPL24).pose(truth.params).joints[0].numpy()
+
+
+def joint_error(result: hmrfit.FitResult, truth: Truth) -> float:
+    """Metres, where they are."""
+    return float(np.linalg.norm(result.joints[0] - true_joints(truth), axis=-1).mean())
+
+
+@pytest.fixture(scope="module")
+def mask(truth: Truth) -> np.ndarray:
+    body = build().fitter.body
+    return BuiltinRenderer().silhouette(body(truth.params).vertices, body.faces, truth.camera)[0].numpy()
+
+
+def test_points_in_3d_and_height(truth: Truth) -> None:
+    without = joint_error(fitted(truth), truth)
+    points = np.concatenate([true_joints(truth), np.ones((24, 1))], -1)
+    with_points = fitted(truth, keypoints_3d=points, keypoint_set_3d="smpl24")
+    assert joint_error(with_points, truth) < 0.03 < without
+    assert "keypoints_3d" in with_points.term_cost
+    height = KnownHeight(build().fitter.body)
+    metres = height.of(truth.params.betas).item()
+    found = height.of(fitted(truth, height=metres).params.betas).item()
+    assert abs(found - metres) < 0.02
+
+
+def test_unseen_points_are_nan(truth: Truth) -> None:
+    points = true_joints(truth)
+    points[15] = np.nan
+    assert joint_error(fitted(truth, keypoints_3d=points, keypoint_set_3d=SMPL24), truth) < 0.05
+
+
+def test_a_mask_as_array_path_and_list(truth: Truth, mask: np.ndarray, tmp_path) -> None:
+    write_image(tmp_path / "mask.png", np.repeat(mask[..., None], 3, 2).astype(np.uint8) * 255)
+    first, *others = (fitted(truth, mask=m) for m in (mask, tmp_path / "mask.png", [mask * 1.0]))
+    assert all(np.array_equal(first.poses, r.poses) for r in others)
+    nothing = fitted(truth, mask=[None])
+    # without the term, joints that no keypoint moves are left out and filled in: only the solver stops elsewhere
+    np.testing.assert_allclose(nothing.poses, fitted(truth).poses, atol=1e-2)
+    weightless = fitted(truth, mask=mask, weights={"mask": 0.0})
+    np.testing.assert_allclose(weightless.poses, nothing.poses, atol=1e-2)
+
+
+def test_a_known_shape_is_kept(truth: Truth) -> None:
+    betas = truth.params.betas[0].numpy()
+    assert np.abs(fitted(truth, shape=(betas, 0.01)).betas[0] - betas).max() < 0.02
+    some = fitted(truth, shape=(betas[:3], 0.01)).betas[0]
+    assert np.abs(some[:3] - betas[:3]).max() < 0.02
+
+
+def test_nobody_sinks_into_the_floor(truth: Truth) -> None:
+    """The floor 30 cm above where the feet would be, for a heel that touches it."""
+    names = ("left_heel", "right_heel")
+    soles = build().fitter.body.points(names)
+    lowest = soles.pose(fitted(truth).params).points[0, :, 1].max().item()
+    floor = hmrfit.Floor((0, -1, 0), -(lowest - 0.3), ("left_heel",))
+    found = soles.pose(fitted(truth, ground=floor).params).points[0, :, 1]
+    assert abs(found[0].item() - (lowest - 0.3)) < 0.05 and found[1].item() < lowest - 0.25
+
+
+WRONG = {
+    "mask": [
+        (np.ones((10, 10), bool), "of the image's size"), (np.zeros((360, 480)), "is empty"), ([], "one for each"),
+        (np.full((360, 480), "a"), "booleans or numbers"),
+    ],
+    "keypoints_3d": [
+        (np.ones((2, 17, 4)), "shape"), (np.ones((5, 4)), "5 keypoints"), (np.full((17, 4), 3000.0), "millimetres"),
+        (np.full((17, 4), np.inf), "NaN or infinite"), ("x", "metres"),
+    ],
+    "height": [(182, "metres"), (np.nan, "NaN"), ([1.7, 1.8], "shape"), ("tall", "metres")],
+    "shape": [(np.ones(11), "betas"), ((np.ones(3), 0), "above 0"), (np.ones((4, 10)), "people")],
+    "ground": [
+        ((0, 1, 0), "Floor"), (hmrfit.Floor((0, 0, 0), 1), "no length"), (hmrfit.Floor((0, 1), 1), "shape"),
+        (hmrfit.Floor((0, 1, 0), 1, ("left_heal",)), "left_heel"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value", "said"), [(k, v, s) for k, many in WRONG.items() for v, s in many])
+def test_letters(truth: Truth, name: str, value, said: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=said):
+        fitted(truth, **{name: value})
+
+
+def test_inputs_are_not_changed(truth: Truth, mask: np.ndarray) -> None:
+    points = np.concatenate([true_joints(truth), np.ones((24, 1))], -1)
+    before = mask.copy(), points.copy()
+    fitted(truth, mask=mask, keypoints_3d=points, keypoint_set_3d="smpl24")
+    assert np.array_equal(before[0], mask) and np.array_equal(before[1], points)
+
+
+def test_torch_arrays_do_as_well(truth: Truth, mask: np.ndarray) -> None:
+    assert np.array_equal(fitted(truth, mask=torch.from_numpy(mask)).poses, fitted(truth, mask=mask).poses)
