@@ -92,7 +92,7 @@ def fit_photos(
         keypoints = Keypoints.cat([photo.keypoints for photo in together])
         camera = Camera.cat([photo.camera for photo in together])
         with one_thread_for_few(len(keypoints)):
-            outcome = engine.fitter.fit(keypoints, camera, _start(init, len(keypoints)), evidence)
+            outcome = engine.fitter.fit(keypoints, camera, _start(init, len(keypoints)), evidence=evidence)
         rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
         results |= {i: result_of(outcome, photos[i], row, engine) for i, row in zip(chosen, rows, strict=True)}
     return [results[i] for i in range(len(photos))]

@@ -119,7 +119,7 @@ class Observation(TensorRecord):
         seen = (keypoints.confidence > 0)[..., None]
         low, _ = keypoints.bounds()
         clean = Keypoints(torch.where(seen, keypoints.xy, low[:, None]), keypoints.confidence, keypoints.names)
-        return cls(clean, keypoints.box_size().clamp_min(1.0), evidence)
+        return cls(clean, keypoints.box_size().clamp_min(1.0), evidence=evidence)
 
 
 class Evaluation:
