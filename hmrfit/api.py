@@ -31,6 +31,7 @@ def fit(
     camera: Camera | None = None,
     image_size: tuple[int, int] | None = None,
     init: BodyParams | FitResult | None = None,
+    init_std: float | Sequence[float] | None = None,
     mask: MaskLike = None,
     keypoints_3d: ArrayLike | None = None,
     keypoint_set_3d: str | Sequence[str] | None = None,
@@ -51,7 +52,8 @@ def fit(
         keypoint_set: its name ("coco17", see `keypoint_sets`), or the K names. Files often say it themselves.
         focal: pixels, one number or (fx, fy). Unknown: the file's K, EXIF, else the image's diagonal.
         focal_35mm: instead, millimetres in 35 mm equivalent. camera: instead, the whole camera.
-        init: where to start, N people in the camera frame: a former result or parameters. Only one start then.
+        init: where to start, N people in the camera frame: a former result or parameters. Only one start then, and the
+            fit stays near it. init_std: degrees, how wrong it is per joint and axis: one number, or one a joint.
         mask: of the person, a path or an array (H, W), set where > 0; a list, one for each person, None where there is
             none. The body stays inside of it and reaches its outline as far as clothes allow.
         keypoints_3d: (K, 4) or (N, K, 4) x, y, z in metres of the camera frame and confidence, or (…, 3) with NaN where
@@ -70,13 +72,14 @@ def fit(
     photo = read_photo(image, keypoints, keypoint_set, focal, focal_35mm, camera, image_size)
     known = with_evidence(build(config), photo, mask, keypoints_3d, keypoint_set_3d, relative_3d, height, shape, ground)
     engine = extended(known[0], terms, weights or {})
-    return fit_photos([photo], engine, init, known[1])[0]
+    return fit_photos([photo], engine, init, init_std, known[1])[0]
 
 
 def fit_photos(
     photos: Sequence[Photo],
     engine: Engine,
     init: BodyParams | FitResult | None = None,
+    init_std: float | Sequence[float] | None = None,
     evidence: Evidence | None = None,
 ) -> list[FitResult]:
     """The people of many photographs, side by side in one batch per keypoint set. One result per photo, in order.
@@ -92,7 +95,8 @@ def fit_photos(
         keypoints = Keypoints.cat([photo.keypoints for photo in together])
         camera = Camera.cat([photo.camera for photo in together])
         with one_thread_for_few(len(keypoints)):
-            outcome = engine.fitter.fit(keypoints, camera, _start(init, len(keypoints)), evidence=evidence)
+            start = _start(init, len(keypoints))
+            outcome = engine.fitter.fit(keypoints, camera, start, _spread(init_std), evidence=evidence)
         rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
         results |= {i: result_of(outcome, photos[i], row, engine) for i, row in zip(chosen, rows, strict=True)}
     return [results[i] for i in range(len(photos))]
@@ -119,3 +123,13 @@ def _start(init: BodyParams | FitResult | None, count: int) -> BodyParams | None
     if len(params) != count:
         raise ValueError(f"init holds {len(params)} people, but there are {count} in the keypoints. Give one each.")
     return params.to("cpu", torch.float64)
+
+
+def _spread(init_std: float | Sequence[float] | None) -> float | torch.Tensor | None:
+    """Degrees, as the fitter takes them."""
+    if init_std is None:
+        return None
+    std = torch.as_tensor(init_std, dtype=torch.float64)
+    if not (std.isfinite() & (std > 0)).all() or std.ndim > 1:
+        raise ValueError(f"init_std is degrees, positive, one number or one for each joint; not {init_std}.")
+    return std

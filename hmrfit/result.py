@@ -23,13 +23,20 @@ from hmrfit.data.photo import Photo
 from hmrfit.data.result_file import read_result, write_result
 from hmrfit.evaluate.metrics import reprojection_error
 from hmrfit.fitting.fitter import Fit
+from hmrfit.fitting.guard import REASONS
 from hmrfit.fitting.solver import STATUS
+from hmrfit.fitting.state import Layout, State
+from hmrfit.fitting.uncertainty import Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.image import Image, read_image
+from hmrfit.ops.rotation import geodesic_angle
 from hmrfit.render.meshes import write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
 from hmrfit.render.page import Entry, write_page
 from hmrfit.types import BodyOutput, BodyParams, Keypoints
 from hmrfit.version import __version__
+
+FEW_KEYPOINTS = 6
+"""Fewer say too little: five points are ten numbers, a pose alone has 69."""
 
 POOR = 0.06
 """Mean distance of body and keypoints, a share of the box, from which the fit is called into question. Good fits of
@@ -48,7 +55,11 @@ class FitResult:
     status_code: NDArray[np.int64]  # (N,)
     steps: NDArray[np.int64]  # (N,) of the solver
     hypotheses: list[BodyParams]  # kept ones, (N,) each, by rising cost; the first is `params`
-    hypothesis_cost: NDArray[np.float64]  # (N, H)
+    hypothesis_cost: NDArray[np.float64]  # (N, H), infinite where a person has fewer
+    start: BodyParams | None = None  # (N,) the first guess, or the start that was given
+    reason: NDArray[np.int64] | None = None  # (N,) why the fit was accepted or not, see `verdict`
+    start_term_cost: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # name -> (N,), at the start
+    spread: Posterior | None = None  # how sure the hypotheses are, and how likely
     focal_source: str = "unknown"
     warnings: list[list[str]] = field(default_factory=list)  # a list for each person
     person_ids: list[str] = field(default_factory=list)
@@ -76,6 +87,71 @@ class FitResult:
     def status(self) -> list[str]:
         """How each person's fit ended, a sentence."""
         return [STATUS[int(code)] for code in self.status_code]
+
+    @property
+    def accepted(self) -> NDArray[np.bool_]:
+        """(N,) False where the fit was no better than its start and the start was returned."""
+        return np.ones(len(self), bool) if self.reason is None else self.reason == 0
+
+    @property
+    def verdict(self) -> list[str]:
+        """Why, a sentence for each person."""
+        return [REASONS[int(code)] for code in (np.zeros(len(self)) if self.reason is None else self.reason)]
+
+    @property
+    def probability(self) -> NDArray[np.float64]:
+        """(N, H) of the hypotheses; they add up to 1."""
+        return self._known_spread().probability.numpy()
+
+    @cached_property
+    def joint_covariance(self) -> NDArray[np.float64]:
+        """(N, J, 3, 3) metres², camera axes: how wrong the joints' positions relative to the pelvis may be."""
+        spread, body = self._known_spread(), load_points(self.body, self.joint_names)
+        return mixed_joint_covariance(body, self.hypotheses, spread).numpy()
+
+    @property
+    def joint_std(self) -> NDArray[np.float64]:
+        """(N, J) metres: the distance a joint is expected to be off (root mean square), relative to the pelvis."""
+        return np.sqrt(np.trace(self.joint_covariance, axis1=2, axis2=3))
+
+    @property
+    def landmark_std(self) -> NDArray[np.float64]:
+        """(N, K) metres: the same for the body's own keypoints, those of the set that was fitted."""
+        names = ("pelvis", *self.keypoints.names)
+        body = load_points(self.body, names)
+        covariance = mixed_joint_covariance(body, self.hypotheses, self._known_spread()).numpy()[:, 1:]
+        return np.sqrt(np.trace(covariance, axis1=2, axis2=3))
+
+    def sample(self, count: int, seed: int = 0) -> list[BodyParams]:
+        """`count` bodies (N,) each, drawn from what is likely given the picture; the same for the same seed."""
+        spread, points = self._known_spread(), load_points(self.body, self.joint_names)
+        which, steps = sample_steps(spread, count, np.random.default_rng(seed))
+        everyone, layout = BodyParams.cat(self.hypotheses), Layout.everything(points)
+        drawn = []
+        for hypothesis, step in zip(which, steps, strict=True):
+            rows = hypothesis * len(self) + torch.arange(len(self))
+            state = State(everyone[rows], self.camera).retract(step, points.parents, layout)
+            drawn.append(state.params)
+        return drawn
+
+    def _known_spread(self) -> Posterior:
+        if self.spread is None:
+            raise ValueError(
+                "This result says nothing of how sure it is: it was saved by an earlier version. Fit again."
+            )
+        return self.spread
+
+    @property
+    def change_degrees(self) -> NDArray[np.float64]:
+        """(N, J) by how much the fit turned each joint from its start, the root first."""
+        if self.start is None:
+            raise ValueError("This fit began at several poses of a library, not at one start: nothing to compare with.")
+        return np.rad2deg(geodesic_angle(self.start.rotations, self.params.rotations).numpy())
+
+    @property
+    def start_reprojection_error(self) -> NDArray[np.float64]:
+        """(N,) `reprojection_error` of the start; NaN where there was none."""
+        return np.full(len(self), np.nan) if self.start is None else self._reprojection_error(self.start)
 
     @cached_property
     def body_model(self) -> SmplBody:
@@ -125,14 +201,19 @@ class FitResult:
     @cached_property
     def projected(self) -> Keypoints:
         """The body's own keypoints in the image, beside `keypoints`."""
-        points = load_points(self.body, self.keypoints.names).pose(self.params).points
-        return Keypoints(self.camera.project(points), self.keypoints.confidence, self.keypoints.names)
+        return Keypoints(self._projected(self.params), self.keypoints.confidence, self.keypoints.names)
+
+    def _projected(self, params: BodyParams) -> Tensor:
+        return self.camera.project(load_points(self.body, self.keypoints.names).pose(params).points)
 
     @property
     def reprojection_error(self) -> NDArray[np.float64]:
         """(N,) mean distance over the seen keypoints, a share of the person's box (at least a pixel)."""
+        return self._reprojection_error(self.params)
+
+    def _reprojection_error(self, params: BodyParams) -> NDArray[np.float64]:
         seen, box = self.keypoints, self.keypoints.box_size().clamp_min(1.0)
-        return reprojection_error(self.projected.xy, seen.xy, seen.confidence, box).numpy()
+        return reprojection_error(self._projected(params), seen.xy, seen.confidence, box).numpy()
 
     def save(self, path: str | PathLike) -> None:
         """Writes everything but the pixels as .npz, whole or not at all; `hmrfit.data.result_file` lists the keys."""
@@ -192,7 +273,8 @@ class FitResult:
         people = [
             {
                 "person": name,
-                "reprojection": f"{100 * error:.1f} % of the box",
+                "reprojection": f"{100 * error:.1f} % of the box" + self._before(i),
+                **self._how_sure(i),
                 "cost": ", ".join(f"{term} {value[i]:.1f}" for term, value in self.term_cost.items()),
                 "end": f"{self.status[i]} ({self.steps[i]} steps)",
                 "notes": " ".join(self.warnings[i]),
@@ -202,6 +284,28 @@ class FitResult:
         return Entry(
             self.name, pictures, people, f"Focal length: {self.camera.focal[0, 0]:.0f} px ({self.focal_source})."
         )
+
+    def _before(self, i: int) -> str:
+        """The start's reprojection and how far the fit turned it, for the page."""
+        if self.start is None:
+            return ""
+        turned = self.change_degrees[i]
+        most = int(turned.argmax())
+        return (
+            f" ({100 * self.start_reprojection_error[i]:.1f} % at the start; joints turned by {turned.mean():.0f}° on "
+            f"average, {self.joint_names[most].replace('_', ' ')} by {turned[most]:.0f}°)"
+        )
+
+    def _how_sure(self, i: int) -> dict[str, str]:
+        """The joints it is least and most sure of, and other answers, for the page."""
+        if self.spread is None:
+            return {}
+        std, names = 100 * self.joint_std[i, 1:], [name.replace("_", " ") for name in self.joint_names[1:]]
+        order = std.argsort()
+        sure = [f"{names[j]} ±{std[j]:.0f} cm" for j in (*order[-1:-4:-1], order[0])]
+        others = [f"{100 * p:.0f} %" for p in self.probability[i, 1:] if p > 0.005]
+        found = {"uncertain by": f"{', '.join(sure[:-1])}; least {sure[-1]}"}
+        return found | ({"other answers": ", ".join(others)} if others else {}) | {"verdict": self.verdict[i]}
 
     def _fields(self) -> dict:
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "image"}
@@ -224,6 +328,10 @@ def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitRe
         steps=outcome.steps[rows].numpy(),
         hypotheses=[state.params[rows] for state in outcome.hypotheses],
         hypothesis_cost=outcome.hypothesis_cost[rows].numpy(),
+        start=None if outcome.start is None else outcome.start.params[rows],
+        reason=None if outcome.verdict is None else outcome.verdict.reason[rows].numpy(),
+        start_term_cost={name: cost[rows].numpy() for name, cost in outcome.start_term_cost.items()},
+        spread=engine.fitter.posterior(outcome.of(rows)),
         focal_source=photo.focal_source,
         warnings=[list(warnings) for warnings in photo.warnings],
         person_ids=[person.person_id for person in photo.people],
@@ -256,6 +364,13 @@ def _judge(result: FitResult) -> None:
             )
         if result.status_code[i] == 4:
             result.warnings[i].append(STATUS[4])
+        elif not result.accepted[i]:
+            result.warnings[i].append(result.verdict[i])
+        seen = int((result.keypoints.confidence[i] > 0).sum())
+        if seen < FEW_KEYPOINTS:
+            result.warnings[i].append(
+                f"Only {seen} keypoints are seen: the body is mostly what is likely, not what was seen (see joint_std)."
+            )
 
 
 def _read_again(path: Path | None, size: tuple[int, int]) -> Image:

@@ -6,6 +6,10 @@
     keypoints (N, K, 3)  keypoint_names (K,)                                   pixels and confidence, as fitted
     cost (N,)  term_names (T,)  term_cost (N, T)  status (N,)  steps (N,)
     hypothesis_poses (H, N, 72)  hypothesis_trans  hypothesis_betas  hypothesis_cost (N, H)
+    probability (N, H)  covariance (N, H, P, P)  nu                            see `fitting.uncertainty`; covariance in
+                                                                               32 bits, columns [transl | 3 J | betas]
+    start_poses (N, 72)  start_trans  start_betas  reason (N,)                 where there was one start
+    start_term_names (T,)  start_term_cost (N, T)
     person_ids (N,)  warnings  versions  body  body_kind  image  image_path  stamp         text; JSON where nested
 
 Read with numpy alone: `numpy.load(path)["poses"]`. Nothing in it is a pickle.
@@ -25,6 +29,7 @@ from numpy.typing import NDArray
 
 from hmrfit.camera import Camera
 from hmrfit.files import atomic_write
+from hmrfit.fitting.uncertainty import Posterior
 from hmrfit.ops.check import check_finite, check_shape
 from hmrfit.types import BodyParams, Keypoints
 
@@ -36,7 +41,13 @@ SHAPES = {
     "hypothesis_poses": "H N P", "hypothesis_trans": "H N 3", "hypothesis_betas": "H N S", "hypothesis_cost": "N H",
     "person_ids": "N", "image_size": "2",
 }  # fmt: skip
-MAY_BE_INFINITE = ("cost", "term_cost", "hypothesis_cost")
+MAY_LACK = {
+    "probability": "N H", "covariance": "N H C C", "start_poses": "N P", "start_trans": "N 3", "start_betas": "N S",
+    "reason": "N", "start_term_names": "Q", "start_term_cost": "N Q",
+}  # fmt: skip
+"""What a result of an earlier version, or of a fit without one start, does not have."""
+
+MAY_BE_INFINITE = ("cost", "term_cost", "hypothesis_cost", "start_term_cost")
 """A fit that could not begin has no finite cost."""
 
 
@@ -90,6 +101,30 @@ def _arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
         "image": np.array("" if path is None else path.name),
         "image_path": np.array("" if path is None else str(path)),
         "stamp": np.array(fields["stamp"]),
+        **_spread_arrays(fields["spread"]),
+        **_start_arrays(fields),
+    }
+
+
+def _spread_arrays(spread: Posterior | None) -> dict[str, NDArray]:
+    if spread is None:
+        return {}
+    covariance = spread.covariance.numpy().astype(np.float32)
+    return {"probability": spread.probability.numpy(), "covariance": covariance, "nu": np.array(spread.nu)}
+
+
+def _start_arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
+    if fields["start"] is None or fields["reason"] is None:
+        return {}
+    poses, betas, trans = _amass(fields["start"])
+    costs = fields["start_term_cost"]
+    return {
+        "start_poses": poses,
+        "start_betas": betas,
+        "start_trans": trans,
+        "reason": fields["reason"],
+        "start_term_names": np.array(list(costs)),
+        "start_term_cost": np.stack(list(costs.values()), 1),
     }
 
 
@@ -163,6 +198,8 @@ def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
             for of_one in zip(data["hypothesis_poses"], data["hypothesis_betas"], data["hypothesis_trans"], strict=True)
         ],
         "hypothesis_cost": data["hypothesis_cost"],
+        **_spread_fields(data),
+        **_start_fields(data),
         "warnings": json.loads(str(data["warnings"])),
         "versions": json.loads(str(data["versions"])),
         "person_ids": [str(name) for name in data["person_ids"]],
@@ -171,9 +208,24 @@ def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
     }
 
 
+def _spread_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
+    if "covariance" not in data:
+        return {}
+    covariance = torch.tensor(data["covariance"]).double()
+    return {"spread": Posterior(torch.tensor(data["probability"]), covariance, float(data["nu"]))}
+
+
+def _start_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
+    if "start_poses" not in data:
+        return {}
+    costs = {str(name): data["start_term_cost"][:, i] for i, name in enumerate(data["start_term_names"])}
+    start = _params(data["start_poses"], data["start_betas"], data["start_trans"])
+    return {"start": start, "reason": data["reason"], "start_term_cost": costs}
+
+
 def _check(data: Mapping[str, NDArray]) -> None:
     sizes: dict[str, int] = {}
-    for name, pattern in SHAPES.items():
+    for name, pattern in (SHAPES | {k: v for k, v in MAY_LACK.items() if k in data}).items():
         sizes = check_shape(data[name], pattern, name, sizes)
         if data[name].dtype.kind == "f" and name not in MAY_BE_INFINITE:
             check_finite(data[name], name)

@@ -17,6 +17,7 @@ from hmrfit.camera import Camera, default_focal
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.anchor_term import AnchorPrior
 from hmrfit.fitting.evidence import Evidence
+from hmrfit.fitting.guard import Verdict, judge
 from hmrfit.fitting.hypotheses import flips
 from hmrfit.fitting.problem import Stage, StageProblem, term_costs
 from hmrfit.fitting.solver import Options, Solution, solve
@@ -33,6 +34,7 @@ from hmrfit.fitting.terms import (
     Upright,
     terms_by_name,
 )
+from hmrfit.fitting.uncertainty import GAUSSIAN, MEASURED, Calibration, Posterior, posterior
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
@@ -104,6 +106,25 @@ class Fit:
     hypothesis_cost: Tensor | None = None  # (B, kept)
     start: State | None = None  # (B,) the first guess or the given start, where there was one
     observation: Observation | None = None  # what was fitted, the start's anchor in it
+    verdict: Verdict | None = None  # whether it is better than its start; where not, `state` is the start
+    start_term_cost: dict[str, Tensor] = field(default_factory=dict)  # name -> (B,) weighted, at the start
+
+    def of(self, rows: Tensor) -> "Fit":
+        """The outcome for some of the people."""
+        pick = lambda value: None if value is None else value[rows]  # noqa: E731
+        return Fit(
+            self.state[rows],
+            self.cost[rows],
+            {name: value[rows] for name, value in self.term_cost.items()},
+            self.status[rows],
+            self.steps[rows],
+            [state[rows] for state in self.hypotheses],
+            pick(self.hypothesis_cost),
+            pick(self.start),
+            pick(self.observation),
+            pick(self.verdict),
+            {name: value[rows] for name, value in self.start_term_cost.items()},
+        )
 
 
 class Fitter:
@@ -117,6 +138,7 @@ class Fitter:
         headings: from how many sides each library pose is tried.
         first_guess: a network that answers for keypoints; its answer is then the first of the hypotheses.
         error_model: says how wrong that answer is; the fit is then anchored at it, by the schedule's stages `anchored`.
+        calibration: what was measured of the covariance of such fits.
     """
 
     def __init__(
@@ -128,12 +150,14 @@ class Fitter:
         headings: int = 16,
         first_guess: KeypointHmr | None = None,
         error_model: ErrorModel | None = None,
+        calibration: Calibration = MEASURED,
     ) -> None:
         self.body = body
         self.terms = terms_by_name(terms)
         self.library_poses = library_poses
         self.schedule = schedule or Schedule()
         self.headings, self.first_guess, self.error_model = headings, first_guess, error_model
+        self.calibration = calibration
         self._points: dict[tuple[str, ...], PointBody] = {}
         self._libraries: dict[tuple[str, ...], PoseLibrary] = {}
 
@@ -193,7 +217,40 @@ class Fitter:
         stages = self.schedule.anchored
         rounds = tuple((stage, 1) for stage in stages) or self.schedule.rounds
         fit = replace(self.refine(start, observation, 1, rounds), start=start, observation=observation)
-        return self._with_flips(fit, stages[-1]) if others and stages and self.schedule.flips else fit
+        if others and stages and self.schedule.flips:
+            fit = self._with_flips(fit, stages[-1])
+        return self._guarded(fit, rounds[-1][0])
+
+    def posterior(self, fit: Fit) -> Posterior:
+        """How sure each hypothesis of a fit is, and how likely. Measured for fits from the first guess; for others what
+        their energy says of itself."""
+        body, how = self.point_body(fit.observation.keypoints.names), self.calibration
+        if fit.observation.noise is None:
+            stage = (*(stage for stage, _ in self.schedule.rounds), *self.schedule.anchored)[-1]
+            last = stage if fit.start is not None else self.schedule.rounds[-1][0]
+            how = Calibration(last.weights, GAUSSIAN)
+        return posterior(body, self.terms, how, fit.hypotheses, fit.hypothesis_cost, fit.observation)
+
+    def _guarded(self, fit: Fit, stage: Stage) -> Fit:
+        """The fit where it is better than its start, elsewhere the start (see `guard`)."""
+        body = self.point_body(fit.observation.keypoints.names)
+        begun = term_costs(Evaluation(body, fit.start, fit.observation), self.terms, stage)
+        before = sum(begun.values())
+        verdict = judge(body, self.terms, fit.start, before, fit.state, fit.cost, fit.observation)
+        fit = replace(fit, verdict=verdict, start_term_cost=begun)
+        back = (~verdict.accepted).nonzero()[:, 0]
+        if not len(back):
+            return fit
+        state = fit.state.with_rows(back, fit.start)
+        cost = fit.cost.index_copy(0, back, before[back])
+        return replace(
+            fit,
+            state=state,
+            cost=cost,
+            term_cost={name: value.index_copy(0, back, begun[name][back]) for name, value in fit.term_cost.items()},
+            hypotheses=[state, *fit.hypotheses[1:]],
+            hypothesis_cost=torch.cat([cost[:, None], fit.hypothesis_cost[:, 1:]], 1),
+        )
 
     def _with_flips(self, fit: Fit, stage: Stage) -> Fit:
         """The same beside what its flips lead to, and the best of all in its place."""
@@ -263,6 +320,7 @@ class Fitter:
             steps[best],
             [state[rows[h::count]] for h in range(count)],
             cost[rows].reshape(B, count),
+            observation=observation,
         )
 
     def with_schedule(self, schedule: Schedule) -> "Fitter":

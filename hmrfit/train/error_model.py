@@ -1,0 +1,250 @@
+"""Training the error model of a first guess: so that one Bayesian update by the keypoints explains the truth best.
+
+    Θ₀ = guess(x),    (Σ, σ) = model(x, Θ₀)
+    x⁰ = K₀ r(0),     K = Σ Jᵀ (J Σ Jᵀ + R)⁻¹                      a first update, without gradients
+    x  = K (r(x⁰) + J x⁰),      C = A Σ Aᵀ − A K J Σ Aᵀ            the second, linearised at the first
+    loss = −log t_ν(joints − joints(x); C) + 5 |joints − joints(x)| + 0.3 L_noise + 0.2 L_marginal
+
+x are chart coordinates about Θ₀ (`hmrfit.fitting.anchor`) with the translation before and the log of the focal length
+after them; J the keypoints' derivative in shares of the box, A that of the joints about the pelvis, R diagonal with
+σ_k²/c_k, enlarged as Student's t does for what is far off. Σ is what makes C and x right, not how often Θ₀ alone is.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hmrfit.body.points import PointBody
+from hmrfit.body.smpl import SmplBody
+from hmrfit.camera import Camera
+from hmrfit.data.people import Corruption, People, people_from_points, uniform
+from hmrfit.fitting.anchor import DEPTH, LATERAL, Anchor
+from hmrfit.keypoints import SMPL24, keypoint_sets
+from hmrfit.network.error_model import ErrorModel, Spread
+from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.ops.rotation import right_jacobian
+from hmrfit.train.data import NEARER, SET_WEIGHTS, Mixture, PosePool, Sampling
+from hmrfit.types import BodyParams
+
+FOCAL_STD = 0.45
+"""Of log f where it is not told: lenses of 20 to 110 mm taken for the diagonal's 43 mm."""
+
+NU_KEYPOINTS = 8.0
+"""Degrees of freedom of a keypoint's error, as in `fitting.terms.StudentReprojection`."""
+
+MOST = 1.5
+"""Radians that the first update may turn a joint by, so that a bad beginning stays one."""
+
+SAMPLING = Sampling(
+    Mixture(other_legs=0.15, other_arm=0.1, jitter=0.03, from_prior=0.03, filled=NEARER.mixture.filled),
+    replace(NEARER.views, tilted=0.05, tumbled=0.02),
+    Corruption(noise=(0.003, 0.04), missing=(0.0, 0.4), occluder=0.25, truncated=True, swapped=0.03, unsure=0.4),
+)
+"""People as the first guess met them late in its training, with more noise and more occluders."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """B people of one keypoint set, the guess about them, and its derivatives."""
+
+    people: People
+    body: PointBody  # of the set
+    joints: PointBody  # of SMPL's joints
+    camera: Camera  # as it is assumed
+    told: Tensor  # (B,) bool, whether its focal length is the true one
+    anchor: Anchor  # at the guess; its scale and factors do not matter
+    described: Tensor  # (B, n) the model's input
+    box: Tensor  # (B,) pixels
+    slots: tuple[Tensor, Tensor]  # see `ErrorModel.slots_of`
+
+    @property
+    def seen(self) -> Tensor:
+        """(B, K) bool."""
+        return self.people.keypoints.confidence > 0
+
+
+class Cases:
+    """Endless cases; what comes next depends on the generator alone."""
+
+    def __init__(
+        self, body: SmplBody, guess: KeypointHmr, model: ErrorModel, pool: PosePool, generator: torch.Generator
+    ) -> None:
+        """body: float32."""
+        sets = keypoint_sets()
+        self.points = {name: body.points(names) for name, names in sets.items()}
+        self.joints, self.guess, self.model = body.points(SMPL24), guess, model
+        self.pool, self.generator = pool, generator
+        self.names, self.weight = list(sets), torch.tensor([SET_WEIGHTS.get(name, 1.0) for name in sets])
+
+    def batch(self, count: int, how: Sampling = SAMPLING) -> Case:
+        """The next `count` people, all with the same keypoint set."""
+        body = self.points[self.names[torch.multinomial(self.weight, 1, generator=self.generator).item()]]
+        poses = self.pool.sample(count, self.generator, how.mixture)
+        people = people_from_points(body, poses, self.generator, how.views, how.corruption)
+        told = uniform(0, 1, count, self.generator) < how.known_focal
+        return self.case(people, body, told)
+
+    @torch.no_grad()
+    def case(self, people: People, body: PointBody, told: Tensor) -> Case:
+        """People with the guess about them."""
+        camera, keypoints = people.camera, people.keypoints
+        default = camera.size.square().sum(1, keepdim=True).sqrt().expand(-1, 2)
+        assumed = Camera(torch.where(told[:, None], camera.focal, default), camera.center, camera.size)
+        answer, seen = self.guess.look(keypoints, assumed)
+        box = keypoints.box_size().clamp_min(1.0)
+        misses = (keypoints.xy - assumed.project(body.pose(answer.params).points)) / box[:, None, None]
+        described = self.model.describe(seen, answer, misses, told).float()
+        nothing = answer.params.betas.new_ones(len(box), 3 * len(body.parents) + answer.params.betas.shape[1])
+        anchor = Anchor.at(answer.params, body.parents, nothing, nothing[..., None])
+        slots = self.model.slots_of(keypoints.names)
+        return Case(people, body, self.joints, assumed, told, anchor, described, box, slots)
+
+
+@dataclass(frozen=True)
+class Linearised:
+    """At chart coordinates x⁰, in the chart's columns [transl 3 | D | log f]."""
+
+    misses: Tensor  # (B, K, 2) r, keypoint − projection, shares of the box
+    J: Tensor  # (B, 2 K, P)
+    A: Tensor  # (B, 3 (J-1), P)
+
+
+def moved(case: Case, x: Tensor) -> tuple[BodyParams, Camera]:
+    """The body and camera at chart coordinates x (B, P)."""
+    params = case.anchor.moved(x[:, 3:-1], case.anchor.transl + x[:, :3])
+    camera = case.camera
+    return params, Camera(camera.focal * x[:, -1:].exp(), camera.center, camera.size)
+
+
+@torch.no_grad()
+def linearise(case: Case, x: Tensor) -> Linearised:
+    """Misses and derivatives at x (B, P)."""
+    params, camera = moved(case, x)
+    posed, keypoints = case.body.pose(params), case.people.keypoints
+    projected = camera.project(posed.points)
+    unit = case.box[:, None, None]
+    rows = case.body.rows(posed, camera.project_jacobian(posed.points) / unit[..., None])
+    focal = ((projected - camera.center[:, None]) / unit)[..., None]
+    seen = case.seen[..., None]
+    J = _in_chart(case, x, posed.world, torch.cat([rows, focal], -1)) * seen[..., None]
+    at = case.joints.pose(params)
+    A = case.joints.rows(at, case.joints.eye.expand(len(x), len(SMPL24), 3, 3))
+    A = _in_chart(case, x, posed.world, torch.cat([A - A[:, :1], torch.zeros_like(A[..., :1])], -1))
+    misses = torch.where(seen, (keypoints.xy - projected) / unit, 0.0)
+    return Linearised(misses, J.flatten(1, 2), A[:, 1:].flatten(1, 2))
+
+
+def _in_chart(case: Case, x: Tensor, world: Tensor, rows: Tensor) -> Tensor:
+    """Rows (B, N, R, P) on turns about the camera's axes -> on the chart: dω/de = G Jr(φ) G⁰ᵀ."""
+    n = world.shape[1]
+    start = case.anchor.world
+    phi = (start.mT @ x[:, 3 : 3 + 3 * n].unflatten(1, (n, 3, 1))).squeeze(-1)
+    turn = (world @ right_jacobian(phi) @ start.mT)[:, None, None]
+    turned = (rows[..., 3 : 3 + 3 * n].unflatten(-1, (n, 1, 3)) @ turn).flatten(-3)
+    return torch.cat([rows[..., :3], turned, rows[..., 3 + 3 * n :]], -1)
+
+
+def sigma_times(M: Tensor, spread: Spread, case: Case) -> Tensor:
+    """M (B, n, P) Σ, the translation and the focal length in it."""
+    depth = case.anchor.transl[:, 2]
+    std = torch.stack([LATERAL * depth, LATERAL * depth, DEPTH * depth], -1)[:, None]
+    s, U = spread.scale[:, None], spread.factors
+    body = M[..., 3:-1] * s
+    body = (body + (body @ U) @ U.mT) * s
+    focal = torch.where(case.told, 1e-6, FOCAL_STD**2)[:, None, None]
+    return torch.cat([M[..., :3] * std.square(), body, M[..., -1:] * focal], -1)
+
+
+def update(case: Case, spread: Spread, x: Tensor, at: Linearised) -> tuple[Tensor, Tensor, Tensor]:
+    """(chart coordinates (B, P), J Σ (B, M, P), lower factor of J Σ Jᵀ + R) of an update linearised at x."""
+    where, slot = case.slots
+    noise = torch.full_like(at.misses[..., 0], math.inf).index_copy(1, where, spread.noise[:, slot])
+    R = noise.square() / case.people.keypoints.confidence.clamp_min(0.05)
+    heavier = 1 + at.misses.square().sum(-1) / R.detach() / NU_KEYPOINTS
+    R = torch.where(case.seen & R.isfinite(), R * heavier, 1.0)
+    JS = sigma_times(at.J, spread, case)
+    factor = torch.linalg.cholesky(JS @ at.J.mT + torch.diag_embed(R.repeat_interleave(2, 1)))
+    innovation = at.misses.flatten(1)[..., None] + at.J @ x[..., None]
+    return (JS.mT @ torch.cholesky_solve(innovation, factor)).squeeze(-1), JS, factor
+
+
+def losses(case: Case, spread: Spread, nu: Tensor) -> dict[str, Tensor]:
+    """Every weighted part of the loss; see the module's equation."""
+    with torch.no_grad():
+        x = torch.zeros(len(case.box), spread.scale.shape[1] + 4).to(case.described)
+        x, *_ = update(case, spread, x, linearise(case, x))
+        turns = 3 + 3 * len(SMPL24)
+        x[:, 3:turns] = x[:, 3:turns].clamp(-MOST, MOST)
+        at = linearise(case, x)
+    x, JS, factor = update(case, spread, x, at)
+    V = torch.linalg.solve_triangular(factor, JS @ at.A.mT, upper=False).unflatten(2, (-1, 3))
+    AS = sigma_times(at.A, spread, case).unflatten(1, (-1, 3))
+    C = AS @ at.A.unflatten(1, (-1, 3)).mT - torch.einsum("bmji,bmjk->bjik", V, V)
+    found, truth = case.joints.pose(moved(case, x)[0]).joints, case.people.joints
+    error = ((truth - truth[:, :1]) - (found - found[:, :1]))[:, 1:]
+    return {
+        "joints": student_nll(error, C, nu).mean(),
+        "distance": 5.0 * error.norm(dim=-1).mean(),
+        "noise": 0.3 * _noise_loss(case, spread),
+        "marginal": 0.2 * _marginal_loss(case, spread),
+    }
+
+
+def student_nll(error: Tensor, scale: Tensor, nu: Tensor, floor: float = 1e-6) -> Tensor:
+    """−log t_ν(error; 0, scale) (...) of vectors (..., p); floor: metres² added to the scale matrix."""
+    p = error.shape[-1]
+    factor = torch.linalg.cholesky(scale + floor * torch.eye(p).to(scale))
+    square = torch.linalg.solve_triangular(factor, error[..., None], upper=False).square().sum((-2, -1))
+    constant = torch.lgamma(nu / 2) - torch.lgamma((nu + p) / 2) + 0.5 * p * torch.log(nu * math.pi)
+    return constant + factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * (nu + p) * torch.log1p(square / nu)
+
+
+def _noise_loss(case: Case, spread: Spread) -> Tensor:
+    """What σ_k says of the noise that was really there, Student's t with 4 degrees of freedom."""
+    where, slot = case.slots
+    sigma, seen = spread.noise[:, slot], case.seen[:, where]
+    people = case.people
+    noise = ((people.keypoints.xy - people.clean.xy) / case.box[:, None, None])[:, where]
+    z = (noise / sigma[..., None]).square().sum(-1)
+    return ((2 * sigma.log() + 3 * torch.log1p(z / 4)) * seen).sum() / seen.sum()
+
+
+def _marginal_loss(case: Case, spread: Spread) -> Tensor:
+    """What Σ's diagonal says of Θ₀'s own error, so that it stays a statement about it."""
+    error = case.anchor.error(case.people.params)[0]
+    variance = spread.scale.square() * (1 + spread.factors.square().sum(-1))
+    return (0.5 * variance.log() + 3 * torch.log1p(error.square() / variance / 5)).mean()
+
+
+def train_error_model(
+    model: ErrorModel, cases: Cases, minutes: float, rate: float = 1e-3, count: int = 256, seed: int = 0
+) -> Iterator[tuple[ErrorModel, dict[str, float]]]:
+    """(the averaged model, the losses) after every step, for so many minutes; AdamW, cosine, averaged weights."""
+    torch.manual_seed(seed)
+    first = cases.batch(8 * count).described
+    model.middle.copy_(first.mean(0))
+    model.spread.copy_(first.std(0).clamp_min(0.05))
+    optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.01)
+    average, begin, step = deepcopy(model), time.monotonic(), 0  # with the middle and spread of the inputs
+    while (progress := (time.monotonic() - begin) / (60 * minutes)) < 1:
+        warm = min(1.0, (step + 1) / 200)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
+        case = cases.batch(count)
+        with torch.autocast("cpu", torch.bfloat16):
+            spread = model(case.described)
+        parts = losses(case, spread, model.nu)
+        optimizer.zero_grad()
+        sum(parts.values()).backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        if norm.isfinite():
+            optimizer.step()
+        keep = 0.999 if step > 2000 else 0.99
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
+        step += 1
+        yield average, {name: value.item() for name, value in parts.items()} | {"step": step, "progress": progress}
