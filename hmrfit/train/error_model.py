@@ -176,7 +176,7 @@ def update(case: Case, spread: Spread, x: Tensor, at: Linearised) -> tuple[Tenso
 def losses(case: Case, spread: Spread, nu: Tensor) -> dict[str, Tensor]:
     """Every weighted part of the loss; see the module's equation."""
     with torch.no_grad():
-        x = torch.zeros(len(case.box), spread.scale.shape[1] + 4).to(case.described)
+        x = torch.zeros(len(case.box), spread.scale.shape[1] + 4).to(case.box)
         x, *_ = update(case, spread, x, linearise(case, x))
         turns = 3 + 3 * len(SMPL24)
         x[:, 3:turns] = x[:, 3:turns].clamp(-MOST, MOST)
@@ -244,7 +244,8 @@ def train_error_model(
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         if norm.isfinite():
             optimizer.step()
-        keep = 0.999 if step > 2000 else 0.99
-        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
+        with torch.no_grad():
+            keep = 0.999 if step > 2000 else 0.99
+            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
         step += 1
         yield average, {name: value.item() for name, value in parts.items()} | {"step": step, "progress": progress}

@@ -1,0 +1,116 @@
+"""How sure a fit is: the covariance of a least-squares problem, mixtures, and samples that have it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers.fits import fitter, people, photograph
+from scipy.stats import kstest
+from scipy.stats import t as student
+
+from hmrfit.fitting.anchor import Anchor
+from hmrfit.fitting.anchor_term import AnchorPrior
+from hmrfit.fitting.check import finite_difference_jacobian, sample_evaluation, stick_body
+from hmrfit.fitting.state import Evaluation, Layout
+from hmrfit.fitting.terms import StudentReprojection
+from hmrfit.fitting.uncertainty import (
+    Calibration,
+    Posterior,
+    joint_rows,
+    joint_scale,
+    mixed_joint_covariance,
+    posterior,
+    sample_steps,
+)
+from hmrfit.keypoints import SMPL24
+
+WEIGHTS = {"anchor": 0.7, "keypoints": 0.5}
+
+
+@pytest.fixture(scope="module")
+def anchored() -> Evaluation:
+    e = sample_evaluation()
+    anchor = Anchor.around(e.state.params, e.body.parents, degrees=8.0)
+    return Evaluation(e.body, e.state, replace(e.observation, anchor=anchor), e.layout)
+
+
+def test_the_covariance_is_the_inverse_of_jtj(anchored):
+    """Rows by finite differences of the terms' residuals."""
+    e, terms = anchored, {"anchor": AnchorPrior(), "keypoints": StudentReprojection()}
+    how = Calibration(WEIGHTS, 8.0)
+    found = posterior(e.body, terms, how, [e.state], torch.zeros(4, 1).double(), e.observation)
+    rows = [WEIGHTS[n] ** 0.5 * finite_difference_jacobian(term, e) for n, term in terms.items()]
+    expected = torch.linalg.inv(sum(J.mT @ J for J in rows))
+    torch.testing.assert_close(found.covariance[:, 0], expected, rtol=1e-4, atol=1e-8)
+    assert (found.probability == 1).all() and found.nu == 8.0
+
+
+def test_probabilities_follow_energy_and_width(anchored):
+    """Two hypotheses at the same place: e^-1 for one nat more; none for one that is not there."""
+    e, terms = anchored, {"anchor": AnchorPrior(), "keypoints": StudentReprojection()}
+    costs = torch.tensor([[3.0, 4.0, torch.inf]]).double().expand(4, 3)
+    found = posterior(e.body, terms, Calibration(WEIGHTS, 8.0), [e.state] * 3, costs, e.observation)
+    expected = 1 / (1 + np.exp(-1))
+    torch.testing.assert_close(found.probability[:, 0], torch.full((4,), expected).double())
+    assert (found.probability[:, 2] == 0).all()
+    torch.testing.assert_close(found.probability.sum(1), torch.ones(4).double())
+
+
+def test_joint_rows_are_derivatives():
+    """Against moving the body by finite steps."""
+    body = stick_body(SMPL24)
+    e = sample_evaluation(body, SMPL24)
+    layout = Layout.everything(body)
+    rows = joint_rows(body, e.state.params)
+    for column in range(0, layout.columns, 7):
+        step = torch.zeros(layout.columns).double()
+        step[column] = 1e-6
+        ends = [body.pose(e.state.retract(s, body.parents, layout).params).points for s in (step, -step)]
+        ends = [points - points[:, :1] for points in ends]
+        torch.testing.assert_close(rows[..., column], (ends[0] - ends[1]) / 2e-6, rtol=0, atol=1e-6)
+
+
+def test_samples_have_the_covariance_and_the_tails():
+    """20,000 draws of one column: Kolmogorov-Smirnov against scipy's t, and the mixture's shares."""
+    C = torch.diag(torch.tensor([4.0, 1.0]).double()).expand(1, 2, 2, 2)
+    spread = Posterior(torch.tensor([[0.25, 0.75]]).double(), C, nu=5.0)
+    which, steps = sample_steps(spread, 20000, np.random.default_rng(0))
+    assert abs((which == 1).double().mean().item() - 0.75) < 0.015  # five standard errors
+    assert kstest(steps[:, 0, 0].numpy() / 2, student(5.0).cdf).pvalue > 1e-3
+    again = sample_steps(spread, 20000, np.random.default_rng(0))
+    assert torch.equal(steps, again[1]) and torch.equal(which, again[0])
+
+
+def test_a_mixture_is_as_wide_as_its_parts_lie_apart(anchored):
+    """Law of total covariance about the first hypothesis."""
+    e = anchored
+    body = stick_body(SMPL24)
+    other = sample_evaluation(body, SMPL24, seed=2).state.params
+    P = Layout.everything(body).columns
+    C = 1e-4 * torch.eye(P).double().expand(4, 2, P, P)
+    p = torch.tensor([[0.8, 0.2]], dtype=torch.float64).expand(4, 2)
+    found = mixed_joint_covariance(body, [e.state.params, other], Posterior(p, C, nu=6.0))
+    points = [body.pose(params).points for params in (e.state.params, other)]
+    away = (points[1] - points[1][:, :1]) - (points[0] - points[0][:, :1])
+    parts = [1.5 * joint_scale(body, params, C[:, 0]) for params in (e.state.params, other)]
+    expected = 0.8 * parts[0] + 0.2 * (parts[1] + away[..., None] @ away[..., None, :])
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_an_occluded_arm_is_less_sure():
+    """Hiding the left wrist and elbow widens the left hand, not the right foot."""
+    truth = people(6, "coco17", noise=0.01)
+    names = list(truth.keypoints.names)
+    hidden = truth.keypoints.map(torch.clone)
+    hidden.confidence[:, [names.index("left_wrist"), names.index("left_elbow")]] = 0
+    std = []
+    for keypoints in (truth.keypoints, hidden):
+        fit = fitter().fit(keypoints, photograph(6), init=truth.params, init_std=15.0)
+        spread = fitter().posterior(fit)
+        body = fitter().body.points(SMPL24)
+        C = mixed_joint_covariance(body, [s.params for s in fit.hypotheses], spread)
+        std.append(C.diagonal(dim1=2, dim2=3).sum(-1).sqrt())
+    hand, foot = SMPL24.index("left_wrist"), SMPL24.index("right_ankle")
+    assert (std[1][:, hand] > 1.2 * std[0][:, hand]).all()
+    torch.testing.assert_close(std[1][:, foot], std[0][:, foot], rtol=0.2, atol=0)

@@ -1,0 +1,83 @@
+"""The error model: what goes in, what comes out, and that company changes no bit of it."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.bodies import PRIORS
+from helpers.fits import people, photograph
+
+from hmrfit.network.checkpoints import load_error_model, save_network
+from hmrfit.network.encoders import KEYPOINT_NAMES
+from hmrfit.network.error_model import FIRST_NOISE, ErrorModel, Spread
+from hmrfit.network.first_guess import KeypointHmr
+
+
+@pytest.fixture(scope="module")
+def guess() -> KeypointHmr:
+    return KeypointHmr.from_file(PRIORS / "keypoint_hmr.npz")
+
+
+@pytest.fixture(scope="module")
+def model(guess: KeypointHmr) -> ErrorModel:
+    torch.manual_seed(0)
+    return ErrorModel(guess.hmr.encoder.features, rank=4, width=32, blocks=1).eval()
+
+
+def judged(model: ErrorModel, guess: KeypointHmr, count: int, rows: slice = slice(None)) -> Spread:
+    truth = people(count, "coco17", noise=0.01, missing=0.2)[rows]
+    answer, seen = guess.look(truth.keypoints, photograph(len(truth.joints)))
+    misses = 0.02 * torch.ones_like(truth.keypoints.xy)
+    return model.judge(seen, answer, misses, torch.zeros(len(truth.joints), dtype=torch.bool))
+
+
+def test_shapes_and_ranges(model, guess):
+    spread = judged(model, guess, 6)
+    assert spread.scale.shape == (6, 82) and spread.factors.shape == (6, 82, 4)
+    assert spread.noise.shape == (6, len(KEYPOINT_NAMES))
+    assert (spread.scale > 0).all() and (spread.noise > 0).all() and (spread.noise <= 1).all()
+    assert spread.scale.dtype == torch.float64
+
+
+def test_company_changes_no_bit(model, guess):
+    whole, alone = judged(model, guess, 6), judged(model, guess, 6, slice(2, 3))
+    for field in ("scale", "factors", "noise"):
+        assert torch.equal(getattr(whole, field)[2:3], getattr(alone, field))
+
+
+def test_what_is_not_seen_does_not_matter(model, guess):
+    """Pixels and misses of a keypoint without confidence."""
+    truth = people(3, "coco17")
+    keypoints = truth.clean.map(torch.clone)
+    keypoints.confidence[:, 9] = 0
+    told = torch.zeros(3, dtype=torch.bool)
+    spreads = []
+    for value in (0.0, 1e5):
+        keypoints.xy[:, 9] = value
+        answer, seen = guess.look(keypoints, photograph(3))
+        misses = torch.zeros_like(keypoints.xy)
+        misses[:, 9] = value
+        spreads.append(model.judge(seen, answer, misses, told))
+    assert torch.equal(spreads[0].scale, spreads[1].scale) and torch.equal(spreads[0].noise, spreads[1].noise)
+
+
+def test_names_without_a_slot_get_the_usual_noise(model, guess):
+    spread = judged(model, guess, 2)
+    noise = model.noise_of(spread, ("left_wing", "nose"))
+    assert (noise[:, 0] == FIRST_NOISE).all()
+    assert torch.equal(noise[:, 1], spread.noise[:, KEYPOINT_NAMES.index("nose")])
+
+
+def test_a_file_holds_all_of_it(model, guess, tmp_path):
+    path = save_network(tmp_path / "errors.npz", model)
+    again = load_error_model(path)
+    assert torch.equal(judged(again, guess, 3).factors, judged(model, guess, 3).factors)
+    assert again.nu == model.nu
+    with pytest.raises(ValueError, match="holds a HMR, not an error model"):
+        load_error_model(PRIORS / "keypoint_hmr.npz")
+
+
+def test_an_untrained_one_says_what_it_starts_from(model, guess):
+    """About 0.15 rad a turn and 1.2 % a keypoint, within what small last layers add."""
+    spread = judged(model, guess, 4)
+    assert np.log(0.15) == pytest.approx(spread.scale[:, :72].log().mean().item(), abs=0.3)
+    assert np.log(FIRST_NOISE) == pytest.approx(spread.noise.log().mean().item(), abs=0.3)
