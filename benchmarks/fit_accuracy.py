@@ -1,21 +1,28 @@
 """How accurate is the fit, on people posed by motion that no prior was fitted on?
 
-    python benchmarks/fit_accuracy.py [--people 2000] [--motion FOLDER]
+    python benchmarks/fit_accuracy.py [--people 2000] [--motion FOLDER] [--parts headline,starts,priors,levels,presets]
 
 Bodies of random shape, in poses of the set-aside motion, are seen from all around (elevation -10 to 35 degrees, lenses
 of 20 to 110 mm, the focal length not told to the fit), their keypoints disturbed, dropped and hidden. Everything is
 averaged over people; joints are SMPL's: ankles, knees, hips, wrists, elbows, shoulders, neck, head.
 
     PA-MPJPE   after a similarity alignment of each body, mm        MPJPE   after moving the pelvises together, mm
-    reproj.    distance to the keypoints given, % of the box        true    distance to the true, undisturbed keypoints
-    facing     share of people whose torso came out front to back
+    given      distance to the keypoints given, % of the box        true    distance to the true, undisturbed keypoints
+    facing     share of people whose torso came out front to back   worse   share whose PA-MPJPE rose by more than 5 mm
+               from the start named in the row: the first guess, or the given start
 
-For the first setting also: the first guess alone, before any fit, and the fit from scratch, with no first guess.
+headline   the default fit, its start alone, from scratch, focal length known; what the noise itself is
+starts     from the truth turned by 5° in every joint, told so and not
+priors     each prior alone and together; without hypotheses, without guard
+levels     keypoint sets, noise levels, occlusion: start and fit
+presets    SMPLify's and SPIN's own energies and stages (configs fit_smplify, fit_spin)
 """
 
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from _common import finish, motion_argument, threads, world_poses
@@ -27,11 +34,21 @@ from hmrfit.camera import Camera
 from hmrfit.config import load_config
 from hmrfit.data.people import Corruption, People, Views, make_people
 from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe, reprojection_error
-from hmrfit.fitting.fitter import Fit, Fitter
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.schedule import reweighted
 from hmrfit.fitting.state import State
 from hmrfit.keypoints import COMMON14, SMPL24, resolve_set
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.types import BodyParams
 
 CHUNK = 256
+PARTS = ("headline", "starts", "priors", "levels", "presets")
+TURNED = 5.0
+"""Degrees: what a good start is off in every joint."""
+
+MORE = 5.0
+"""Millimetres of PA-MPJPE from which a person counts as worse than before."""
+
 SETTINGS: list[tuple[str, Corruption]] = [
     ("coco17", Corruption(0.01, 0.1)),
     ("smpl24", Corruption(0.01, 0.1)),
@@ -44,106 +61,201 @@ SETTINGS: list[tuple[str, Corruption]] = [
 """The first is the headline."""
 
 
-def fit_people(fitter: Fitter, people: People, known_focal: bool = False) -> Fit:
-    """Fit all people, in chunks."""
-    cameras = people.camera if known_focal else Camera.from_size(*Views().size, count=len(people.camera))
-    parts = [slice(i, i + CHUNK) for i in range(0, len(cameras), CHUNK)]
-    fits = [fitter.fit(people.keypoints[part], cameras[part]) for part in parts]
-    state = type(fits[0].state).cat([f.state for f in fits])
-    first = fits[0]
-    return Fit(state, torch.cat([f.cost for f in fits]), {}, torch.cat([f.status for f in fits]), first.steps)
+def assumed(people: People) -> Camera:
+    """The camera of a photograph of which nothing is known."""
+    return Camera.from_size(*Views().size, count=len(people.camera))
 
 
-def guess_alone(fitter: Fitter, people: People) -> Fit:
+def fit_people(fitter: Fitter, people: People, camera: Camera | None = None, init: BodyParams | None = None, **more: Any) -> State:  # fmt: skip  # noqa: E501
+    """Fit all people, in chunks; more: what `Fitter.fit` takes."""
+    camera = assumed(people) if camera is None else camera
+    parts = [slice(i, i + CHUNK) for i in range(0, len(camera), CHUNK)]
+    starts = [None if init is None else init[part] for part in parts]
+    fits = [fitter.fit(people.keypoints[p], camera[p], start, **more) for p, start in zip(parts, starts, strict=True)]
+    return State.cat([fit.state for fit in fits])
+
+
+def guess_alone(fitter: Fitter, people: People) -> State:
     """What the first guess says, unfitted."""
-    camera = Camera.from_size(*Views().size, count=len(people.camera))
-    state = State(fitter.first_guess.predict(people.keypoints, camera).params, camera)
-    nothing = torch.zeros(len(camera))
-    return Fit(state, nothing, {}, nothing, nothing)
+    camera = assumed(people)
+    return State(fitter.first_guess.predict(people.keypoints, camera).params, camera)
 
 
-def score(body: SmplBody, fit: Fit, people: People) -> dict[str, Tensor]:
+def near_truth(people: People, generator: torch.Generator) -> State:
+    """The truth with every joint turned by TURNED degrees about some axis, before its true camera."""
+    R = people.params.rotations
+    axis = torch.nn.functional.normalize(torch.randn(*R.shape[:2], 3, generator=generator, dtype=R.dtype), dim=-1)
+    turned = R @ rotvec_to_matrix(torch.deg2rad(torch.tensor(TURNED)) * axis)
+    return State(replace(people.params, global_orient=turned[:, 0], body_pose=turned[:, 1:]), people.camera)
+
+
+def noise_floor(people: People) -> Tensor:
+    """(B,) distance of the seen keypoints themselves to the true ones, % of the box: what the noise alone leaves to an
+    estimator that takes every keypoint at its word."""
+    seen, clean = people.keypoints, people.clean
+    return 1e2 * reprojection_error(seen.xy, clean.xy, seen.confidence, clean.box_size())
+
+
+def score(body: SmplBody, state: State, people: People) -> dict[str, Tensor]:
     """Name -> (B,) of every measure."""
-    joints = body.points(SMPL24).pose(fit.state.params).joints
+    joints = body.points(SMPL24).pose(state.params).joints
     chosen = [SMPL24.index(name) for name in COMMON14]
     keypoints, clean = people.keypoints, people.clean
-    seen = fit.state.camera.project(body.points(keypoints.names).pose(fit.state.params).points)
+    seen = state.camera.project(body.points(keypoints.names).pose(state.params).points)
     box = clean.box_size()
     found, truth = joints[:, chosen], people.joints[:, chosen]
     return {
         "PA-MPJPE": 1e3 * pa_mpjpe(found, truth),
         "MPJPE": 1e3 * mpjpe(found, truth, joints[:, 0], people.joints[:, 0]),
-        "reproj.": 1e2 * reprojection_error(seen, keypoints.xy, keypoints.confidence, box),
+        "given": 1e2 * reprojection_error(seen, keypoints.xy, keypoints.confidence, box),
         "true": 1e2 * reprojection_error(seen, clean.xy, clean.confidence, box),
-        "facing": 1e2 * facing_wrong(fit.state.params.global_orient, people.params.global_orient).double(),
+        "facing": 1e2 * facing_wrong(state.params.global_orient, people.params.global_orient).double(),
     }
 
 
-def run(
-    body: SmplBody,
-    poses: Tensor,
-    name: str,
-    how: Corruption,
-    fit: Callable[[People], Fit],
-    seed: int,
-    way: str = "",
-) -> dict[str, Tensor]:
-    """One setting: make the people, fit them, print the row; its scores."""
-    people = make_people(body, poses, resolve_set(name), torch.Generator().manual_seed(seed), corruption=how)
-    begin = time.perf_counter()
-    fitted = fit(people)
-    seconds = time.perf_counter() - begin
-    scores = score(body, fitted, people)
-    hidden = ", half hidden" if how.occluder else ""
-    print_row(f"{name}, {100 * how.noise:.0f} % noise, a tenth missing{hidden}{way}", scores, seconds)
-    return scores
+class Table:
+    """Rows as they are measured; what every part of the benchmark writes to."""
+
+    def __init__(self, body: SmplBody, poses: Tensor, seed: int) -> None:
+        self.body, self.poses, self.seed = body, poses, seed
+
+    def people(self, name: str = SETTINGS[0][0], how: Corruption = SETTINGS[0][1]) -> People:
+        """The same for the same setting."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return make_people(self.body, self.poses, resolve_set(name), generator, corruption=how)
+
+    def row(
+        self, label: str, people: People, fit: Callable[[], State], start: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Fit, print the row, and its scores."""
+        begin = time.perf_counter()
+        state = fit()
+        seconds = time.perf_counter() - begin
+        scores = score(self.body, state, people)
+        means = "  ".join(f"{scores[k].mean():8.2f}" for k in scores)
+        worse = f"{worse_share(scores, start):8.2f}" if start else " " * 8
+        each = 1e3 * seconds / len(people.camera)
+        print(f"{label:58s}{means}  {scores['PA-MPJPE'].median():8.2f}  {worse}  {each:8.2f}", flush=True)
+        return scores
 
 
-def print_row(label: str, scores: dict[str, Tensor], seconds: float) -> None:
-    """One line of the table."""
-    count = len(scores["PA-MPJPE"])
-    means = "  ".join(f"{scores[k].mean():8.2f}" for k in scores)
-    print(f"{label:62s}{means}  {scores['PA-MPJPE'].median():8.2f}  {1e3 * seconds / count:8.2f}", flush=True)
+def worse_share(scores: dict[str, Tensor], start: dict[str, Tensor]) -> float:
+    """% of the people."""
+    return 1e2 * (scores["PA-MPJPE"] - start["PA-MPJPE"] > MORE).double().mean().item()
+
+
+def headline(table: Table, fitter: Fitter) -> dict[str, Any]:
+    """The default fit and its start; the figures of the last line."""
+    people = table.people()
+    guess = table.row("first guess alone", people, lambda: guess_alone(fitter, people))
+    found = table.row("fit from it (default)", people, lambda: fit_people(fitter, people), guess)
+    scratch = build_fitter(load_config(overrides=["PRIORS.FIRST_GUESS="]))
+    alone = table.row("fit from scratch", people, lambda: fit_people(scratch, people), guess)
+    table.row("fit from it, focal known", people, lambda: fit_people(fitter, people, people.camera), guess)
+    floor = noise_floor(people).mean().item()
+    print(f"{'the keypoints themselves':58s}{'':34s}{floor:8.2f}")
+    gain = lambda key: 1 - found[key].mean().item() / guess[key].mean().item()  # noqa: E731
+    return {
+        "pa_mpjpe_mm": found["PA-MPJPE"].mean().item(),
+        "pa_mpjpe_median_mm": found["PA-MPJPE"].median().item(),
+        "mpjpe_mm": found["MPJPE"].mean().item(),
+        "reprojection_percent_of_box": found["given"].mean().item(),
+        "facing_wrong_percent": found["facing"].mean().item(),
+        "pa_mpjpe_scratch_mm": alone["PA-MPJPE"].mean().item(),
+        "pa_mpjpe_first_guess_mm": guess["PA-MPJPE"].mean().item(),
+        "gain_pa_mpjpe": gain("PA-MPJPE"),
+        "gain_mpjpe": gain("MPJPE"),
+        "gain_true_reprojection": gain("true"),
+        "true_reprojection_percent": found["true"].mean().item(),
+        "noise_floor_percent": floor,
+        "worse_percent": worse_share(found, guess),
+    }
+
+
+def good_starts(table: Table, fitter: Fitter) -> dict[str, Any]:
+    """From near the truth."""
+    people = table.people()
+    start = near_truth(people, torch.Generator().manual_seed(3))
+    before = table.row(f"truth turned by {TURNED:.0f}° a joint", people, lambda: start)
+    fit = lambda **more: fit_people(fitter, people, people.camera, start.params, **more)  # noqa: E731
+    told = table.row(f"fit from it, init_std {TURNED:.0f}", people, lambda: fit(init_std=TURNED), before)
+    default = table.row("fit from it, no init_std", people, fit, before)
+    change = lambda after: (after["PA-MPJPE"].median() - before["PA-MPJPE"].median()).item()  # noqa: E731
+    return {"good_start_median_change_mm": change(told), "good_start_median_change_default_mm": change(default)}
+
+
+def priors(table: Table, fitter: Fitter) -> None:
+    """Each prior alone and together, at the weights that are used."""
+    people = table.people()
+    guess = score(table.body, guess_alone(fitter, people), people)
+    weights = dict(fitter.schedule.anchored[-1].weights)
+    own = weights["anchor"]
+    shape = {"shape": 1.0}
+    ways = {
+        "no prior but the shape's": {"anchor": 0.0, **shape},
+        "joint limits": {"anchor": 0.0, "joint_limits": 1.0, **shape},
+        "GMM": {"anchor": 0.0, "gmm": 1.0, **shape},
+        "GMM, joint limits": {"anchor": 0.0, "gmm": 1.0, "joint_limits": 1.0, **shape},
+        "anchor": {"anchor": own, "joint_limits": 0.0},
+        "anchor, joint limits (default)": {"anchor": own},
+        "anchor, GMM, joint limits": {"anchor": own, "gmm": 0.2},
+    }
+    plain = replace(fitter.schedule, flips=0)
+    for label, changed in ways.items():
+        one = fitter.with_schedule(reweighted(plain, **changed))
+        table.row(f"{label}; no hypotheses", people, lambda one=one: fit_people(one, people), guess)
+    unguarded = fitter.with_schedule(replace(fitter.schedule, guarded=False))
+    table.row("default without guard", people, lambda: fit_people(unguarded, people), guess)
+    table.row("default", people, lambda: fit_people(fitter, people), guess)
+
+
+def levels(table: Table, fitter: Fitter) -> None:
+    """Sets, noise and occlusion."""
+    for name, how in SETTINGS:
+        people = table.people(name, how)
+        label = f"{name}, {100 * how.noise:.0f} % noise{', half hidden' if how.occluder else ''}"
+        guess = table.row(f"{label}: first guess", people, lambda people=people: guess_alone(fitter, people))
+        table.row(f"{label}: fit", people, lambda people=people: fit_people(fitter, people), guess)
+
+
+def presets(table: Table, fitter: Fitter) -> None:
+    """The energies and stages of others."""
+    people = table.people()
+    guess = score(table.body, guess_alone(fitter, people), people)
+    for name in ("fit_smplify", "fit_spin"):
+        other = build_fitter(load_config(name))
+        table.row(f"configs/{name}.yaml", people, lambda other=other: fit_people(other, people), guess)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run every setting and print the table."""
+    """Run the parts and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     motion_argument(parser)
     parser.add_argument("--people", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--settings", type=int, default=len(SETTINGS), help="only the first so many settings")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
     options = parser.parse_args(arguments)
     threads(options.threads)
     poses, origin = world_poses(options.motion, options.cache, options.people, options.seed)
     fitter = build_fitter(load_config())
+    table = Table(fitter.body, poses, options.seed)
     print(f"{options.people} people posed by {origin}\n")
-    columns = ("PA-MPJPE", "MPJPE", "reproj.", "true", "facing", "PA med.", "ms each")
-    print(" " * 62 + "  ".join(f"{column:>8}" for column in columns))
-    name, how = SETTINGS[0]
-    scratch = build_fitter(load_config(overrides=["PRIORS.FIRST_GUESS="]))
-    ways = {"": lambda p: fit_people(fitter, p), " (from scratch)": lambda p: fit_people(scratch, p)}
-    if fitter.first_guess is not None:
-        ways[" (first guess alone)"] = lambda p: guess_alone(fitter, p)
-    ways[", focal known"] = lambda p: fit_people(fitter, p, known_focal=True)
-    headline = {way: run(fitter.body, poses, name, how, fit, options.seed, way) for way, fit in ways.items()}
-    for name, how in SETTINGS[1 : options.settings]:
-        run(fitter.body, poses, name, how, ways[""], options.seed)
+    columns = ("PA-MPJPE", "MPJPE", "given", "true", "facing", "PA med.", "worse", "ms each")
+    print(" " * 58 + "  ".join(f"{column:>8}" for column in columns))
+    figures: dict[str, Any] = {}
+    todo = {"headline": headline, "starts": good_starts, "priors": priors, "levels": levels, "presets": presets}
+    for part in options.parts.split(","):
+        print(f"{part}:")
+        figures |= todo[part](table, fitter) or {}
     print()
     finish(
         benchmark="fit_accuracy",
         people=options.people,
         motion=origin,
-        keypoint_set="coco17",
+        keypoint_set=SETTINGS[0][0],
         joints=len(COMMON14),
-        pa_mpjpe_mm=headline[""]["PA-MPJPE"].mean().item(),
-        pa_mpjpe_median_mm=headline[""]["PA-MPJPE"].median().item(),
-        mpjpe_mm=headline[""]["MPJPE"].mean().item(),
-        reprojection_percent_of_box=headline[""]["reproj."].mean().item(),
-        facing_wrong_percent=headline[""]["facing"].mean().item(),
-        pa_mpjpe_scratch_mm=headline[" (from scratch)"]["PA-MPJPE"].mean().item(),
-        pa_mpjpe_first_guess_mm=headline[" (first guess alone)"]["PA-MPJPE"].mean().item() if len(ways) == 4 else None,
+        **figures,
     )
 
 

@@ -18,8 +18,9 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.config import ConfigError, load_config
-from hmrfit.fitting.fitter import Fitter, Schedule, default_terms, restaged
+from hmrfit.fitting.fitter import Fitter, default_terms
 from hmrfit.fitting.problem import Stage
+from hmrfit.fitting.schedule import Schedule, restaged
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
 from hmrfit.network.checkpoints import load_error_model

@@ -19,9 +19,10 @@ from hmrfit.data.keypoint_files.person import names_for
 from hmrfit.data.photo import Photo
 from hmrfit.fitting.evidence import Evidence, GroundEvidence, Measure, PointEvidence
 from hmrfit.fitting.evidence_terms import FINAL_3D, SOLES, WIDE_3D, Ground, Keypoints3D, KnownHeight, KnownShape
-from hmrfit.fitting.fitter import Fitter, restaged
+from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.mask import mask_evidence
 from hmrfit.fitting.mask_term import MaskTerm
+from hmrfit.fitting.schedule import restaged
 from hmrfit.fitting.terms import Term
 from hmrfit.image import read_image
 from hmrfit.ops.check import check_finite, did_you_mean

@@ -22,8 +22,8 @@ from hmrfit.camera import Camera
 from hmrfit.data.photo import Photo
 from hmrfit.data.result_file import read_result, write_result
 from hmrfit.evaluate.metrics import reprojection_error
-from hmrfit.fitting.fitter import Fit
 from hmrfit.fitting.guard import REASONS
+from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.solver import STATUS
 from hmrfit.fitting.state import Layout, State
 from hmrfit.fitting.uncertainty import Posterior, mixed_joint_covariance, sample_steps

@@ -9,8 +9,9 @@ from helpers.fits import fitter, people, photograph
 
 from hmrfit.fitting.check import check_term, finite_difference_jacobian, normal_equations, sample_evaluation
 from hmrfit.fitting.discriminator_term import DiscriminatorTerm, axis
-from hmrfit.fitting.fitter import FINAL, Fitter, Schedule
+from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.problem import Stage, StageProblem
+from hmrfit.fitting.schedule import FINAL, Schedule
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.state import GROUPS, Evaluation, Layout, Observation, State
 from hmrfit.keypoints import COCO17

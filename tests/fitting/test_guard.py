@@ -6,8 +6,8 @@ import torch
 from helpers.bodies import free_body
 from helpers.fits import fitter, people, photograph
 
-from hmrfit.fitting.fitter import restaged
 from hmrfit.fitting.guard import LIMIT, REASONS, implausibility, judge
+from hmrfit.fitting.schedule import restaged
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.state import Observation, State
 from hmrfit.keypoints import COCO17

@@ -1,0 +1,230 @@
+"""Is the fit as sure as it says? Coverage of each joint's region of highest density, on people nothing was fitted on.
+
+    python benchmarks/uncertainty.py [--people 1000] [--picture out/uncertainty.png] [--calibrate]
+
+For every person and joint the fit says how the joint's position relative to the pelvis, in the camera's axes, is
+distributed: a mixture of t distributions, one a hypothesis (`hmrfit/fitting/uncertainty.py`). The level of the truth is
+the mass of all that is denser than it; were the fit's word exact, a share q of the truths would have a level below q.
+
+A cell is a noise level that the fit is not told, or half of the keypoints hidden, and the joints whose own keypoint is
+seen or those whose is not. The gap is the worst over all cells and the levels 50, 68, 90 and 95 %.
+
+--calibrate searches the two weights and ν of `MEASURED` on validation motion instead.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from _common import finish, motion_argument, threads, world_poses
+from scipy.stats import f as fisher
+from torch import Tensor
+
+from hmrfit.build import build_fitter
+from hmrfit.camera import Camera
+from hmrfit.config import load_config
+from hmrfit.data.people import Corruption, People, Views, make_people
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.outcome import Fit
+from hmrfit.fitting.uncertainty import Calibration, joint_scale
+from hmrfit.keypoints import COCO17, SMPL24
+
+CHUNK = 250
+LEVELS = (0.50, 0.68, 0.90, 0.95)
+SETTINGS = {
+    "1 % noise": Corruption(0.01, 0.1),
+    "2 % noise": Corruption(0.02, 0.1),
+    "3 % noise": Corruption(0.03, 0.1),
+    "half hidden": Corruption(0.01, 0.1, occluder=1.0),
+}
+OWN = {
+    SMPL24.index(joint): COCO17.index(name) for joint in SMPL24 for name in (joint, f"{joint}_coco") if name in COCO17
+}
+"""Joints that a keypoint of the set stands for: shoulders, elbows, wrists, hips, knees, ankles."""
+
+DRAWS = 500
+"""Of the mixture, where there is more than one hypothesis: good to 2 points each, far better counted."""
+
+
+def fitted(fitter: Fitter, people: People) -> Iterator[tuple[Fit, People]]:
+    """Fits of `CHUNK` people at a time."""
+    camera = Camera.from_size(*Views().size, count=len(people.camera))
+    for i in range(0, len(camera), CHUNK):
+        part = slice(i, i + CHUNK)
+        yield fitter.fit(people.keypoints[part], camera[part]), people[part]
+
+
+def relative(points: Tensor) -> Tensor:
+    """The joints of `OWN` about the pelvis (B, K, 3)."""
+    return (points - points[:, :1])[:, list(OWN)]
+
+
+def components(fitter: Fitter, fit: Fit) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Means (H, B, K, 3), scale matrices (H, B, K, 3, 3), probabilities (B, H) and ν of the mixture."""
+    spread, body = fitter.posterior(fit), fitter.body.points(SMPL24)
+    scales = [joint_scale(body, s.params, spread.covariance[:, h])[:, list(OWN)] for h, s in enumerate(fit.hypotheses)]
+    means = [relative(body.pose(s.params).points) for s in fit.hypotheses]
+    return torch.stack(means), torch.stack(scales), spread.probability, spread.nu
+
+
+def log_density(x: Tensor, means: Tensor, factors: Tensor, probability: Tensor, nu: float) -> Tensor:
+    """Of the mixture at x (..., B, K, 3), up to one constant. factors: lower Cholesky (H, B, K, 3, 3)."""
+    parts = []
+    for mean, factor, p in zip(means, factors, probability.T, strict=True):
+        white = torch.linalg.solve_triangular(factor, (x - mean)[..., None], upper=False).squeeze(-1)
+        width = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        density = -width - 0.5 * (nu + 3) * torch.log1p(white.square().sum(-1) / nu)
+        parts.append(density + p.clamp_min(1e-300).log()[:, None])
+    return torch.logsumexp(torch.stack(parts), 0)
+
+
+def truth_levels(fitter: Fitter, fit: Fit, people: People, rng: np.random.Generator) -> Tensor:
+    """(B, K) the mass of what is denser than the truth."""
+    means, scales, probability, nu = components(fitter, fit)
+    truth = relative(people.joints)
+    factors = torch.linalg.cholesky(scales + 1e-10 * torch.eye(3))
+    white = torch.linalg.solve_triangular(factors[0], (truth - means[0])[..., None], upper=False)
+    levels = torch.as_tensor(fisher.cdf(white.square().sum((-2, -1)).numpy() / 3, 3, nu))
+    several = (probability[:, 0] < 0.995).nonzero()[:, 0]
+    if len(several):
+        own = (means[:, several], factors[:, several], probability[several])
+        levels[several] = _drawn_levels(truth[several], *own, nu, rng)
+    return levels
+
+
+def _drawn_levels(
+    truth: Tensor, means: Tensor, factors: Tensor, probability: Tensor, nu: float, rng: np.random.Generator
+) -> Tensor:
+    """The same by drawing from the mixture, for those who have several hypotheses."""
+    B, K = truth.shape[:2]
+    edges = probability.cumsum(1).numpy()
+    which = torch.as_tensor((rng.random((DRAWS, B, 1)) > edges[None, :, :-1]).sum(-1))
+    normal = torch.as_tensor(rng.standard_normal((DRAWS, B, K, 3, 1)))
+    heavy = torch.as_tensor(nu / rng.chisquare(nu, (DRAWS, B, K, 1))).sqrt()
+    person = torch.arange(B)
+    drawn = means[which, person] + (factors[which, person] @ normal).squeeze(-1) * heavy
+    there = log_density(truth, means, factors, probability, nu)
+    return (log_density(drawn, means, factors, probability, nu) > there).double().mean(0)
+
+
+def own_seen(people: People) -> Tensor:
+    """(B, K) is the joint's own keypoint seen?"""
+    return people.keypoints.confidence[:, list(OWN.values())] > 0
+
+
+def gaps(levels: Tensor) -> list[float]:
+    """Counted minus stated coverage at each of LEVELS."""
+    return [(levels <= q).double().mean().item() - q for q in LEVELS]
+
+
+def calibrate(fitter: Fitter, poses: Tensor) -> None:
+    """Prints the weights and ν with the least worst gap, of the best hypothesis alone."""
+    found: dict[tuple, list[tuple[Tensor, Tensor]]] = {}
+    for how in SETTINGS.values():
+        people = make_people(fitter.body, poses, COCO17, torch.Generator().manual_seed(7), corruption=how)
+        for fit, part in fitted(fitter, people):
+            first = fit.of(torch.arange(len(fit.cost)))
+            first.hypotheses, first.hypothesis_cost = first.hypotheses[:1], first.hypothesis_cost[:, :1]
+            for anchor in (0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.7, 2.0):
+                for ratio in (0.3, 0.4, 0.5, 0.6, 0.75, 1.0):
+                    fitter.calibration = Calibration({"anchor": anchor, "keypoints": anchor * ratio}, 8.0)
+                    means, scales, _, _ = components(fitter, first)
+                    away = (relative(part.joints) - means[0])[..., None]
+                    square = (away * torch.linalg.solve(scales[0], away)).sum((-2, -1)) / 3
+                    key = (anchor, ratio)
+                    found.setdefault(key, []).append((square, own_seen(part)))
+    size = len(next(iter(found.values()))) // len(SETTINGS)
+    best = []
+    for key, parts in found.items():
+        cells = [
+            torch.cat([square[seen == kind] for square, seen in parts[i * size : (i + 1) * size]])
+            for i in range(len(SETTINGS))
+            for kind in (True, False)
+        ]
+        for nu in (4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0):
+            levels = [torch.as_tensor(fisher.cdf(cell.numpy(), 3, nu)) for cell in cells]
+            best.append((max(abs(g) for level in levels for g in gaps(level)), key, nu))
+    for worst, (anchor, ratio), nu in sorted(best)[:8]:
+        print(f"anchor {anchor:.2f}  keypoints {anchor * ratio:.3f}  nu {nu:.0f}   worst gap {100 * worst:.2f} points")
+
+
+def draw(curves: dict[str, Tensor], path: str) -> None:
+    """The reliability picture: counted over stated coverage, a line for each cell."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5, 5), dpi=120)
+    stated = torch.linspace(0, 1, 101)
+    for name, levels in curves.items():
+        counted = [(levels <= q).double().mean().item() for q in stated]
+        axes.plot(stated, counted, label=name, linewidth=1, linestyle="-" if name.endswith("seen") else "--")
+    axes.plot([0, 1], [0, 1], color="black", linewidth=0.5)
+    axes.set(xlabel="stated", ylabel="counted", title="Coverage of the joints' regions of highest density")
+    axes.legend(fontsize=7)
+    axes.set_aspect("equal")
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Count, print, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    motion_argument(parser)
+    parser.add_argument("--people", type=int, default=1000)
+    parser.add_argument("--picture", help="a PNG to draw the reliability into (needs matplotlib)")
+    parser.add_argument("--calibrate", action="store_true", help="search weights and ν on validation motion instead")
+    parser.add_argument("--seed", type=int, default=2)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args(arguments)
+    threads(options.threads)
+    part = "validation" if options.calibrate else "test"
+    poses, origin = world_poses(options.motion, options.cache, options.people, options.seed, part)
+    fitter, rng = build_fitter(load_config()), np.random.default_rng(options.seed)
+    if options.calibrate:
+        return calibrate(fitter, poses)
+    print(f"{options.people} people posed by {origin}; joints: {', '.join(SMPL24[j] for j in OWN)}\n")
+    print(f"{'':28s}" + "".join(f"{100 * q:7.0f} %" for q in LEVELS) + "   joints   error, mm   stated, mm")
+    worst, curves, smallest = 0.0, {}, options.people * len(OWN)
+    for title, how in SETTINGS.items():
+        generator = torch.Generator().manual_seed(options.seed)
+        people = make_people(fitter.body, poses, COCO17, generator, corruption=how)
+        rows = [_counted(fitter, fit, own, rng) for fit, own in fitted(fitter, people)]
+        levels, seen, error, stated = (torch.cat(column) for column in zip(*rows, strict=True))
+        for kind, name in ((True, "seen"), (False, "not seen")):
+            cell = levels[seen == kind]
+            curves[f"{title}, {name}"] = cell
+            worst, smallest = max(worst, *(abs(g) for g in gaps(cell))), min(smallest, len(cell))
+            counted = "".join(f"{100 * (g + q):7.1f} %" for g, q in zip(gaps(cell), LEVELS, strict=True))
+            rms = [1e3 * x[seen == kind].square().mean().sqrt().item() for x in (error, stated)]
+            print(f"{title + ', ' + name:28s}{counted}{len(cell):9d}{rms[0]:12.1f}{rms[1]:13.1f}")
+    if options.picture:
+        draw(curves, options.picture)
+    print()
+    finish(
+        benchmark="uncertainty",
+        people=options.people,
+        motion=origin,
+        worst_coverage_gap=worst,
+        smallest_cell=smallest,
+        cells=2 * len(SETTINGS),
+        nu=fitter.calibration.nu,
+    )
+
+
+def _counted(fitter: Fitter, fit: Fit, people: People, rng: np.random.Generator) -> tuple[Tensor, ...]:
+    """Levels, seen, error and stated standard deviation (B, K) in metres."""
+    means, scales, probability, nu = components(fitter, fit)
+    error = (relative(people.joints) - means[0]).norm(dim=-1)
+    away = (means - means[:1]).square().sum(-1)
+    variance = nu / (nu - 2) * scales.diagonal(dim1=-2, dim2=-1).sum(-1) + away
+    stated = (probability.T[..., None] * variance).sum(0).sqrt()
+    return truth_levels(fitter, fit, people, rng), own_seen(people), error, stated
+
+
+if __name__ == "__main__":
+    main()
