@@ -14,6 +14,7 @@ from hmrfit.data.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.evidence import Floor, MaskLike, with_evidence
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.terms import ResidualFunction, Term
+from hmrfit.image import read_image
 from hmrfit.result import FitResult, result_of
 from hmrfit.types import BodyParams, Keypoints
 
@@ -88,18 +89,29 @@ def fit_photos(
         evidence: what else is known about the people of one photograph; for several, fit them one by one.
     """
     results: dict[int, FitResult] = {}
-    order = sorted(range(len(photos)), key=lambda i: photos[i].people[0].names)
-    for _, group in groupby(order, key=lambda i: photos[i].people[0].names):
+    kind = lambda i: (photos[i].people[0].names, shows_itself(photos[i], engine) and init is None)  # noqa: E731
+    for (_, seen), group in groupby(sorted(range(len(photos)), key=kind), key=kind):
         chosen = list(group)
         together = [photos[i] for i in chosen]
         keypoints = Keypoints.cat([photo.keypoints for photo in together])
         camera = Camera.cat([photo.camera for photo in together])
         with one_thread_for_few(len(keypoints)):
-            start = _start(init, len(keypoints))
+            start = BodyParams.cat([seen_in(p, engine) for p in together]) if seen else _start(init, len(keypoints))
             outcome = engine.fitter.fit(keypoints, camera, start, _spread(init_std), evidence=evidence)
         rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
         results |= {i: result_of(outcome, photos[i], row, engine) for i, row in zip(chosen, rows, strict=True)}
     return [results[i] for i in range(len(photos))]
+
+
+def shows_itself(photo: Photo, engine: Engine) -> bool:
+    """Whether there is a network that sees images, and the photograph's pixels for it."""
+    return engine.image_guess is not None and (photo.image is not None or photo.path is not None)
+
+
+def seen_in(photo: Photo, engine: Engine) -> BodyParams:
+    """What the image network says of the photograph's people."""
+    image = read_image(photo.path) if photo.image is None else photo.image
+    return engine.image_guess.predict(image, photo.keypoints, photo.camera).params
 
 
 @contextmanager

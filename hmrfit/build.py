@@ -25,6 +25,7 @@ from hmrfit.fitting.solver import Options
 from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
 from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.network.image_guess import ImageGuess
 from hmrfit.ops.check import did_you_mean
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -40,6 +41,7 @@ class Engine:
     body: str
     body_kind: str
     settings: str  # as YAML, every key
+    image_guess: ImageGuess | None = None  # what photographs are shown to, for the fit to start from
 
 
 _ENGINES: dict[str, Engine] = {}
@@ -56,7 +58,8 @@ def build(config: CfgNode | str | PathLike | None = None) -> Engine:
     if settings not in _ENGINES:
         if config.THREADS > 0:
             torch.set_num_threads(config.THREADS)
-        _ENGINES[settings] = Engine(build_fitter(config), config.BODY.PATH, config.BODY.KIND, settings)
+        guess = ImageGuess.from_file(locate(config.PRIORS.IMAGE_GUESS)) if config.PRIORS.IMAGE_GUESS else None
+        _ENGINES[settings] = Engine(build_fitter(config), config.BODY.PATH, config.BODY.KIND, settings, guess)
     return _ENGINES[settings]
 
 

@@ -27,6 +27,7 @@ _C.PRIORS.GMM = "pose_gmm"
 _C.PRIORS.LIMITS = "joint_limits"
 _C.PRIORS.ERROR_MODEL = ""  # how wrong that answer is: the fit is anchored at it; "": it is only one start of several
 _C.PRIORS.FIRST_GUESS = "keypoint_hmr"  # the network whose answer the fit starts from; "": poses of a library only
+_C.PRIORS.IMAGE_GUESS = ""  # an image HMR, by name or path: where there is a photograph, the fit starts from it alone
 
 _C.FIT = CfgNode()
 _C.FIT.HYPOTHESES = 0  # starts per person; 0: as many as the schedule of hmrfit.fitting has
@@ -181,11 +182,19 @@ def _merge(config: CfgNode, changes: dict[str, Any], where: str) -> None:
         default = _at(_C, key)
         if isinstance(default, str) and isinstance(value, str):
             value = repr(value)  # yacs evaluates strings as literals; a path named 007 is a path
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
+        if isinstance(default, float) and not isinstance(value, bool):
+            value = _number(value)
         try:
             config.merge_from_list([key, value])
         except (ValueError, AssertionError):
             raise ConfigError(
                 f"{where}: {key} should be of type {type(default).__name__} (by default {default!r}), not {value!r}."
             ) from None
+
+
+def _number(value: Any) -> Any:
+    """A whole number, written as one or as text, as a float; anything else as it is."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return value

@@ -15,7 +15,11 @@ from hmrfit.build import build
 from hmrfit.cli.demo import make_truth
 from hmrfit.config import ConfigError, load_config
 from hmrfit.data.photo import read_photo
-from hmrfit.image import write_image
+from hmrfit.image import read_image, write_image
+from hmrfit.network.checkpoints import save_network
+from hmrfit.network.encoders import ImageEncoder
+from hmrfit.network.hmr import HMR
+from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.types import Keypoints
 
 SIZE = (480, 360)
@@ -202,3 +206,20 @@ def test_public_names() -> None:
         assert getattr(hmrfit, name) is not None
     with pytest.raises(AttributeError, match="hmrfit has no 'fitt'"):
         hmrfit.fitt  # noqa: B018
+
+
+def test_an_image_network_takes_the_place_of_the_guess(points: np.ndarray, photo: Path, tmp_path: Path) -> None:
+    """With a photograph the fit starts from what the network says; without one, as always."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder("resnet10", resolution=32)
+    file = save_network(tmp_path / "image.npz", HMR(encoder, IterativeRegressor(encoder.features, hidden=16)))
+    config = load_config(None, [f"PRIORS.IMAGE_GUESS={file}"])
+    seen = hmrfit.fit(photo, points, keypoint_set="coco17", config=config)
+    engine = build(config)
+    start = engine.image_guess.predict(read_image(photo), seen.keypoints, seen.camera).params
+    by_hand = hmrfit.fit(photo, points, keypoint_set="coco17", init=start)
+    assert same(seen, by_hand) and len(seen.hypothesis_cost[0]) == 1
+    blind = read_photo(None, points, "coco17", image_size=SIZE)
+    with_pixels = read_photo(photo, points, "coco17").without_image()  # read again from its file
+    alone, together = fit_photos([blind], engine), fit_photos([with_pixels, blind], engine)
+    assert same(together[0], seen) and same(together[1], alone[0]) and not same(alone[0], seen)

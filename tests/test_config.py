@@ -87,3 +87,9 @@ def test_files_that_are_missing_or_would_be_run_are_refused(tmp_path: Path) -> N
 
 def test_known_keys_are_the_leaves() -> None:
     assert {"BODY.PATH", "FIT.STAGES", "SEED"} <= set(known_keys()) and "BODY" not in known_keys()
+
+
+@pytest.mark.parametrize("written", ["25", "25.0", "2.5e1"])
+def test_a_whole_number_may_be_written_for_a_float(written):
+    value = load_config(None, [f"TRAIN.MINUTES={written}"]).TRAIN.MINUTES
+    assert isinstance(value, float) and value == 25

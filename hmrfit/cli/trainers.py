@@ -132,7 +132,7 @@ def _image_hmr(how) -> HMR:
     begun = load_network(locate("weights to begin with", how.IMAGE.BEGIN)) if how.IMAGE.BEGIN else None
     if isinstance(begun, HMR):
         return begun.train()
-    encoder = ImageEncoder(how.IMAGE.VARIANT) if begun is None else begun
+    encoder = ImageEncoder(how.IMAGE.VARIANT, how.IMAGE.RESOLUTION) if begun is None else begun
     if not isinstance(encoder, ImageEncoder):
         raise ConfigError(
             f"TRAIN.IMAGE.BEGIN, '{how.IMAGE.BEGIN}', holds no image encoder. Leave it out to begin anew."

@@ -56,15 +56,19 @@ class ImageEncoder(nn.Module):
     middle: Tensor
     spread: Tensor
 
-    def __init__(self, variant: str = "resnet50") -> None:
-        """variant: a name of `RESNETS`."""
+    def __init__(self, variant: str = "resnet50", resolution: int = 224) -> None:
+        """
+        Args:
+            variant: a name of `RESNETS`.
+            resolution: pixels of the crops it is trained on. Any size is taken; this one is understood best.
+        """
         super().__init__()
         if variant not in RESNETS:
             raise ValueError(
                 f"There is no image encoder '{variant}'.{did_you_mean(variant, RESNETS)} Known: {', '.join(RESNETS)}."
             )
         build, (middle, spread) = RESNETS[variant]
-        self.variant, self.resnet = variant, build()
+        self.variant, self.resolution, self.resnet = variant, resolution, build()
         self.features = self.resnet.features
         self.register_buffer("middle", torch.tensor(middle).reshape(3, 1, 1), persistent=False)
         self.register_buffer("spread", torch.tensor(spread).reshape(3, 1, 1), persistent=False)
@@ -79,7 +83,7 @@ class ImageEncoder(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """What the constructor takes."""
-        return {"variant": self.variant}
+        return {"variant": self.variant, "resolution": self.resolution}
 
 
 class ResidualBlock(nn.Module):
@@ -135,8 +139,8 @@ class KeypointEncoder(nn.Module):
 
     def slots(self, points: Tensor, names: tuple[str, ...]) -> Tensor:
         """Points (B, K, 3) -> (B, N, 4): x, y, confidence, seen of every name that has a slot."""
-        places, slots = (torch.tensor(index, device=points.device) for index in _places(names, self.names))
-        points = points if len(places) == len(names) else points[:, places]
+        places, slots = (index.to(points.device) for index in _places(names, self.names))
+        points = points if len(places) == len(names) else points.index_select(1, places)
         weight = points[..., 2:].clamp_min(0)
         weighted = torch.where(weight > 0, torch.cat([weight * points[..., :2], weight], -1), 0.0)
         total = weighted.new_zeros(len(points), len(self.names), 3).index_add(1, slots, weighted)
@@ -159,7 +163,7 @@ class KeypointEncoder(nn.Module):
 
 
 @lru_cache(maxsize=64)
-def _places(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[list[int], list[int]]:
+def _places(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[Tensor, Tensor]:
     """Which of `names` have a slot, and which slot that is."""
     slot_of = {name: i for i, name in enumerate(known)}
     places = [i for i, name in enumerate(names) if name in slot_of]
@@ -169,7 +173,7 @@ def _places(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[list[int], 
             f"The keypoint encoder knows none of these names: {', '.join(names)}.{hint} It has slots for "
             f"{', '.join(known)}."
         )
-    return places, [slot_of[names[i]] for i in places]
+    return torch.tensor(places), torch.tensor([slot_of[names[i]] for i in places])
 
 
 def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple[Tensor, Tensor, Tensor]:
@@ -190,7 +194,8 @@ def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple
 
 
 GROUP = 4
-"""From this many rows on, the matrix products of MKL (x86) give a row the same bits in a batch of any size."""
+"""From this many rows on, the matrix products of MKL (x86) give a row the same bits in a batch of any size; oneDNN's,
+which `packed` layers use, do so from one row on, but not every processor was tried."""
 
 
 def in_groups(x: Tensor) -> Tensor:

@@ -76,6 +76,7 @@ class FastImageEncoder(nn.Module):
     def __init__(self, encoder: ImageEncoder, dtype: torch.dtype, compiled: bool = False) -> None:
         super().__init__()
         self.variant, self.features, self.dtype = encoder.variant, encoder.features, dtype
+        self.resolution = encoder.resolution
         self.register_buffer("middle", encoder.middle.float().clone(), persistent=False)
         self.register_buffer("spread", encoder.spread.float().clone(), persistent=False)
         resnet = fold_batch_norm(deepcopy(encoder.resnet).double())  # so that folding rounds once

@@ -7,6 +7,7 @@ batch. The batch is filled up with zeros to whole groups of `GROUP` rows: produc
 order, and so the answer for one person keeps its bits whoever else is asked about.
 """
 
+from functools import lru_cache
 from os import PathLike
 
 import torch
@@ -17,11 +18,18 @@ from hmrfit.keypoints import SMPL24, flip_permutation
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.network.encoders import KeypointEncoder, Seen, in_groups, normalise_keypoints, view_of_box
 from hmrfit.network.hmr import HMR, in_full_image
-from hmrfit.ops.rotation import mirror, rotation_6d_to_matrix
+from hmrfit.network.packed import packed
+from hmrfit.ops.rotation import rotation_6d_to_matrix
 from hmrfit.types import BodyParams, Keypoints, Regression
 
 FLIP = (-1.0, 1.0, 1.0)
 """Of x, y, confidence, and of x, y, size."""
+
+FLIP_WEAK = (1.0, -1.0, 1.0)
+"""Of s, tx, ty."""
+
+MIRRORED = ((1.0, -1.0), (-1.0, 1.0), (-1.0, 1.0))
+"""What `ops.rotation.mirror` multiplies a rotation's first two columns by."""
 
 
 class KeypointHmr:
@@ -30,7 +38,7 @@ class KeypointHmr:
     def __init__(self, hmr: HMR, both_sides: bool = True) -> None:
         """
         Args:
-            both_sides: ask about the mirror image too, and take the mean.
+            hmr: stays as it is. both_sides: ask about the mirror image too, and take the mean.
         Raises:
             ValueError: the HMR's encoder takes images, or its joints are not SMPL's.
         """
@@ -38,8 +46,8 @@ class KeypointHmr:
             raise ValueError("The first guess needs an HMR that sees keypoints; this one's encoder takes images.")
         if hmr.regressor.layout.joints != len(SMPL24):
             raise ValueError(f"The first guess needs SMPL's 24 joints, not {hmr.regressor.layout.joints}.")
-        self.hmr, self.both_sides = hmr.eval().requires_grad_(False), both_sides
-        self._mates = torch.tensor(flip_permutation(SMPL24))
+        self.hmr, self.both_sides = packed(hmr), both_sides
+        self.dtype = hmr.dtype
 
     @classmethod
     def from_file(cls, path: str | PathLike, both_sides: bool = True) -> "KeypointHmr":
@@ -73,21 +81,36 @@ class KeypointHmr:
         """(the last iteration in `dtype`, φ); points (B, K, 3) and view (B, 3) as the encoder takes them."""
         B = len(points)
         if self.both_sides:
-            flip = points.new_tensor(FLIP)
-            points = torch.cat([points, points[:, flip_permutation(names)] * flip])
+            flip = _constant(FLIP, points.dtype)
+            points = torch.cat([points, points.index_select(1, _mates(names)) * flip])
             view = torch.cat([view, view * flip])
-        points, view = (in_groups(x).to(self.hmr.dtype) for x in (points, view))
+        points, view = (in_groups(x).to(self.dtype) for x in (points, view))
         phi = self.hmr.encoder(points, names, view)
         theta = self.hmr.regressor(phi)[-1].to(dtype)
         if not self.both_sides:
             return self.hmr.regressor.layout.regression(theta[:B]), phi[:B]
         regression = self.hmr.regressor.layout.regression(theta[: 2 * B])
-        return self._mean(regression[:B], regression[B:]), phi[:B]
+        return mean_of_both_sides(regression[:B], regression[B:]), phi[:B]
 
-    def _mean(self, person: Regression, image: Regression) -> Regression:
-        """What is said of the person and of the mirror image, as one. Betas have no side."""
-        mirrored = mirror(image.params.rotations[:, self._mates])
-        rotations = rotation_6d_to_matrix(0.5 * (person.params.rotations + mirrored)[..., :2])
-        betas = 0.5 * (person.params.betas + image.params.betas)
-        weak = 0.5 * (person.weak_camera + image.weak_camera * image.weak_camera.new_tensor((1.0, -1.0, 1.0)))
-        return Regression(BodyParams(rotations[:, 0], rotations[:, 1:], betas, person.params.transl), weak)
+
+def mean_of_both_sides(person: Regression, image: Regression) -> Regression:
+    """What is said of the person and of the mirror image, as one. Betas have no side."""
+    columns = image.params.rotations.index_select(1, _mates(SMPL24))[..., :2] * _constant(
+        MIRRORED, image.params.betas.dtype
+    )
+    rotations = rotation_6d_to_matrix(0.5 * (person.params.rotations[..., :2] + columns))
+    betas = 0.5 * (person.params.betas + image.params.betas)
+    weak = 0.5 * (person.weak_camera + image.weak_camera * _constant(FLIP_WEAK, betas.dtype))
+    return Regression(BodyParams(rotations[:, 0], rotations[:, 1:], betas, person.params.transl), weak)
+
+
+@lru_cache
+def _constant(values: tuple, dtype: torch.dtype) -> Tensor:
+    """A small constant, made once: for one person, making it costs more than its use."""
+    return torch.tensor(values, dtype=dtype)
+
+
+@lru_cache(maxsize=64)
+def _mates(names: tuple[str, ...]) -> Tensor:
+    """Whose place each name takes in a mirror."""
+    return torch.tensor(flip_permutation(names))

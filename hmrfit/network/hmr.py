@@ -2,7 +2,8 @@
 
 hmr(images)[-1]              the last iteration of an image HMR
 hmr(points, names)[-1]       the same of a keypoint HMR, points as `normalise_keypoints` makes them
-regress_keypoints(hmr, keypoints, camera)       pixels in, a body before the full image's camera out
+
+From pixels to a body before the full image's camera: `first_guess.KeypointHmr`, `image_guess.ImageGuess`.
 """
 
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from hmrfit.camera import Camera, pixels_to_crop, weak_to_translation
-from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, normalise_keypoints, view_of_box
+from hmrfit.network.encoders import ImageEncoder, KeypointEncoder
 from hmrfit.network.regressor import IterativeRegressor
-from hmrfit.types import BodyParams, Keypoints, Regression
+from hmrfit.types import BodyParams, Regression
 
 MIN_SCALE = 0.05
 """The least s that becomes a translation: a person of 40 m. A network may answer with none or a negative one."""
@@ -66,24 +67,6 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         yield
     finally:
         module.train()
-
-
-@torch.no_grad()
-def regress_keypoints(hmr: HMR, keypoints: Keypoints, camera: Camera) -> tuple[Regression, BodyParams]:
-    """The first guess from keypoints alone, in full-image terms; dropout is off for the call.
-
-    Args:
-        keypoints: pixels of the full image, any named set. camera: of the full image.
-    Returns:
-        the last iteration, and its body with the translation (metres, camera frame) that the weak camera means, in the
-        precision of the keypoints.
-    """
-    points, center, side = normalise_keypoints(keypoints)
-    view = view_of_box(center, side, camera)
-    with evaluating(hmr):
-        thetas = hmr.thetas(points.to(hmr.dtype), keypoints.names, view.to(hmr.dtype))
-    regression = hmr.regressor.layout.regression(thetas[-1].to(keypoints.xy))
-    return regression, in_full_image(regression, center, side, camera)
 
 
 def in_full_image(regression: Regression, box_center: Tensor, box_side: Tensor, camera: Camera) -> BodyParams:

@@ -14,7 +14,8 @@ from hmrfit.camera import Camera
 from hmrfit.data.people import Corruption, People, Views, make_people
 from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe, reprojection_error
 from hmrfit.keypoints import COMMON14, resolve_set
-from hmrfit.network.hmr import HMR, regress_keypoints
+from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.network.hmr import HMR
 from hmrfit.types import BodyParams, Keypoints
 
 Predict = Callable[[Keypoints, Camera], BodyParams]
@@ -63,4 +64,10 @@ def validation_score(
         body: in float64. frames: of `load_frames`, of a split that is not trained on.
     """
     people = people_of(body, frames, count)
-    return lambda hmr: score_people(body, people, lambda seen, camera: regress_keypoints(hmr, seen, camera)[1])
+    return lambda hmr: score_people(body, people, guess_of(hmr))
+
+
+def guess_of(hmr: HMR) -> Predict:
+    """What a network in training says of a person, its mirror image not asked about."""
+    guess = KeypointHmr(hmr, both_sides=False)
+    return lambda keypoints, camera: guess.predict(keypoints, camera).params

@@ -12,9 +12,9 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.data.people import People
 from hmrfit.image import Image
-from hmrfit.network.hmr import HMR, regress_keypoints
+from hmrfit.network.hmr import HMR
 from hmrfit.render.overlay import close_up, side_by_side, views
-from hmrfit.train.score import Predict, people_of
+from hmrfit.train.score import Predict, guess_of, people_of
 from hmrfit.types import BodyParams
 
 PANEL = (240, 320)
@@ -47,7 +47,7 @@ def validation_sheet(
     if not count:
         return None
     people = people_of(body, frames, count, seed=1)
-    return lambda hmr: draw_sheet(body, people, lambda seen, camera: regress_keypoints(hmr, seen, camera)[1])
+    return lambda hmr: draw_sheet(body, people, guess_of(hmr))
 
 
 def _person(body: SmplBody, person: People, guessed: BodyParams, blank: Image) -> Image:

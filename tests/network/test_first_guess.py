@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from hmrfit.camera import Camera, weak_to_translation
+from hmrfit.camera import Camera, weak_project, weak_to_translation
 from hmrfit.keypoints import COCO17, SMPL24, flip_permutation, resolve_set
 from hmrfit.network.checkpoints import save_network
-from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, normalise_keypoints
+from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, normalise_keypoints, view_of_box
 from hmrfit.network.first_guess import KeypointHmr
-from hmrfit.network.hmr import HMR
+from hmrfit.network.hmr import HMR, in_full_image
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.theta import ThetaLayout
 from hmrfit.ops.rotation import mirror
@@ -16,11 +16,16 @@ from hmrfit.types import Keypoints
 
 
 @pytest.fixture(scope="module")
-def guess() -> KeypointHmr:
+def hmr() -> HMR:
     """Random weights, large enough that every keypoint matters."""
     torch.manual_seed(0)
-    hmr = HMR(KeypointEncoder(64, 2), IterativeRegressor(64, hidden=64, dropout=0.5))
+    hmr = HMR(KeypointEncoder(64, 2), IterativeRegressor(64, hidden=64, dropout=0.5)).eval()
     torch.nn.init.normal_(hmr.regressor.fc3.weight, std=0.05)
+    return hmr
+
+
+@pytest.fixture(scope="module")
+def guess(hmr) -> KeypointHmr:
     return KeypointHmr(hmr)
 
 
@@ -105,16 +110,41 @@ def test_inputs_stay_and_answers_repeat(guess):
     assert torch.equal(people.xy, before[0]) and torch.equal(people.confidence, before[1])
 
 
-def test_one_side_alone_is_the_network_itself(guess):
+def test_one_side_alone_is_the_network_itself(guess, hmr):
     people, camera = keypoints(5), Camera.from_size(1024, 768, count=5)
-    alone = KeypointHmr(guess.hmr, both_sides=False)
+    alone = KeypointHmr(hmr, both_sides=False)
     assert not torch.allclose(everything(alone, people, camera), everything(guess, people, camera), atol=1e-3)
 
 
-def test_a_file_gives_the_same_answers(guess, tmp_path):
+def test_a_file_gives_the_same_answers(guess, hmr, tmp_path):
     people, camera = keypoints(5), Camera.from_size(1024, 768, count=5)
-    again = KeypointHmr.from_file(save_network(tmp_path / "hmr.npz", guess.hmr))
+    again = KeypointHmr.from_file(save_network(tmp_path / "hmr.npz", hmr))
     assert torch.equal(everything(guess, people, camera), everything(again, people, camera))
+
+
+def test_a_network_in_training_is_asked_without_its_dropout_and_stays_as_it_was(guess):
+    hmr = HMR(KeypointEncoder(32, 1), IterativeRegressor(32, hidden=32)).train()
+    torch.nn.init.normal_(hmr.regressor.fc3.weight, std=0.05)
+    people, camera = keypoints(4), Camera.from_size(1024, 768, count=4)
+    one, again = (everything(KeypointHmr(hmr, both_sides=False), people, camera) for _ in range(2))
+    assert torch.equal(one, again), "dropout was on"
+    assert hmr.training and hmr.encoder.training and all(p.requires_grad for p in hmr.parameters())
+    points, center, side = normalise_keypoints(people)
+    slow = hmr.eval()(points.float(), COCO17, view_of_box(center, side, camera).float())[-1]
+    placed = in_full_image(slow.to(torch.float64), center, side, camera)
+    expected = torch.cat([placed.rotations.flatten(1), placed.betas, placed.transl, slow.weak_camera], 1)
+    torch.testing.assert_close(one, expected, rtol=0, atol=1e-5)
+
+
+def test_a_point_at_the_origin_lands_where_the_weak_camera_says(guess):
+    """At any lens: it lies at the very depth of the translation."""
+    people, camera = keypoints(9), Camera.from_size(1024, 768, count=9)
+    answer = guess.predict(people, camera)
+    _, center, side = normalise_keypoints(people)
+    pixel = camera.project(answer.params.transl[:, None])[:, 0]
+    in_crop = weak_project(torch.zeros(9, 1, 3).double(), answer.weak_camera)[:, 0]
+    torch.testing.assert_close(pixel, center + in_crop * side[:, None] / 2)
+    assert answer.params.transl.dtype == torch.float64 and not answer.params.transl.requires_grad
 
 
 def test_other_networks_are_refused():

@@ -5,11 +5,11 @@ import torch
 
 from hmrfit.camera import Camera, pixels_to_crop, weak_project
 from hmrfit.keypoints import resolve_set
-from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, normalise_keypoints, view_of_box
-from hmrfit.network.hmr import HMR, evaluating, in_full_image, project_in_crop, regress_keypoints
+from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, view_of_box
+from hmrfit.network.hmr import HMR, evaluating, in_full_image, project_in_crop
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.theta import FORMS, ThetaLayout
-from hmrfit.types import Keypoints, Regression
+from hmrfit.types import Regression
 
 COCO = resolve_set("coco17")
 
@@ -18,11 +18,6 @@ def keypoint_hmr(form: str = "6d") -> HMR:
     hmr = HMR(KeypointEncoder(32, 1), IterativeRegressor(32, ThetaLayout(form), hidden=48))
     torch.nn.init.normal_(hmr.regressor.fc3.weight, std=0.05)
     return hmr
-
-
-def detections(count: int = 4) -> Keypoints:
-    xy = 300 * torch.rand(count, 17, 2, dtype=torch.float64) + 100
-    return Keypoints(xy, 0.2 + 0.8 * torch.rand(count, 17).double(), COCO)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -60,34 +55,6 @@ def test_encoder_and_regressor_must_fit():
     with pytest.raises(ValueError, match=r"features=32"):
         HMR(KeypointEncoder(32, 1), IterativeRegressor(16))
     assert HMR(KeypointEncoder(32, 1)).regressor.layout.form == "6d"
-
-
-def test_pixels_in_a_body_before_the_camera_out():
-    hmr, keypoints, camera = keypoint_hmr().train(), detections(), Camera.from_size(800, 600, count=4)
-    regression, placed = regress_keypoints(hmr, keypoints, camera)
-    again, _ = regress_keypoints(hmr, keypoints, camera)
-    assert torch.equal(regression.theta(), again.theta()), "dropout was on"
-    assert hmr.training and hmr.encoder.training, "it should be left in the mode it was in"
-    assert placed.transl.dtype == torch.float64 and not placed.transl.requires_grad
-    _, center, side = normalise_keypoints(keypoints)
-    torch.testing.assert_close(placed.transl, in_full_image(regression, center, side, camera).transl)
-    # a point at the body's origin lands where the weak camera says, at any lens: it lies at the very depth tz
-    pixel = camera.project(placed.transl[:, None])[:, 0]
-    in_crop = weak_project(torch.zeros(4, 1, 3).double(), regression.weak_camera)[:, 0]
-    torch.testing.assert_close(pixel, center + in_crop * side[:, None] / 2)
-
-
-def test_people_do_not_depend_on_their_mates_nor_on_the_size_of_the_picture():
-    hmr, keypoints = keypoint_hmr().eval(), detections()
-    camera = Camera.from_size(800, 600, count=4)
-    together, placed = regress_keypoints(hmr, keypoints, camera)
-    for i in range(4):
-        alone, _ = regress_keypoints(hmr, keypoints[i], camera[i])
-        # float32 products of other batch sizes round differently
-        torch.testing.assert_close(alone.theta()[0], together.theta()[i], rtol=0, atol=1e-5)
-    larger = Keypoints(2 * keypoints.xy, keypoints.confidence, keypoints.names)
-    _, same = regress_keypoints(hmr, larger, camera.resize(2 * camera.size))
-    torch.testing.assert_close(same.transl, placed.transl, rtol=1e-5, atol=1e-5)
 
 
 def test_rotations_keep_full_precision_under_autocast():
