@@ -1,7 +1,9 @@
 """A benchmark that anyone can make: rendered people with the whole truth, laid out as the field's datasets are.
 
     ROOT/card.json                                      what it was made of; a run that was stopped goes on
-    ROOT/images/im0001.jpg ...                          as LSP
+    ROOT/images/im0001.jpg ...                          as LSP; the same pictures under the other datasets' names:
+    ROOT/images/S9_Walking_1.60457274_000001.jpg ...,   ROOT/mpi_inf_3dhp_test_set/TS1/imageSequence/img_000001.jpg ...,
+    ROOT/imageFiles/walk_00/image_00000.jpg ...
     ROOT/data/lsp/im0001_segmentation.png               0 or 255: what is seen of the person, as UPi-S1h
     ROOT/data/lsp/im0001_part_segmentation.png          0, or 1 to 6: head, torso, right, left arm, right, left leg
     ROOT/dataset_extras/lsp_dataset_test.npz ...        SPIN's format (`hmrfit.data.spin_npz`), a file for each protocol
@@ -14,6 +16,8 @@ missing, none outside of the image. `part` has LSP's 14 joints as they truly are
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +32,9 @@ from hmrfit.camera import PIXEL_CENTER, Camera
 from hmrfit.data.people import Corruption, People, Views, people_from_points, uniform
 from hmrfit.data.quick_scene import Drawn, draw_person, numpy_generator, occlude
 from hmrfit.data.readers.download import boxes, spin_slots
+from hmrfit.data.readers.human36m import FRONTAL
 from hmrfit.data.readers.human36m import JOINTS as H36M_JOINTS
+from hmrfit.data.readers.mpi_inf_3dhp import TEST_SEQUENCES
 from hmrfit.data.scene import render_scene
 from hmrfit.data.scenes import scene_generator
 from hmrfit.data.spin_npz import SpinDataset, write_spin_npz
@@ -52,6 +58,10 @@ DETECTIONS = Corruption(noise=0.01, missing=0.1, truncated=True)
 """Of the field `openpose`."""
 OCCLUDED, ROOMS = 0.2, 0.04
 """Shares: behind something; in a room with soft shadows, which takes twenty times as long."""
+
+H36M_ACTIONS = {"walk": "Walking", "Greeting": "Greeting", "Sitting_Exit": "Sitting"}
+"""Classes of motion that Human3.6M has too; the others keep their names, so its protocols find them as actions."""
+CAMERAS = (FRONTAL, "54138969", "55011271", "58860488")
 
 H36M17_NAMES = tuple(H36M_JOINTS)
 NAMES = tuple(dict.fromkeys((*OPENPOSE25, *SPIN24, *H36M17_NAMES)))
@@ -192,6 +202,37 @@ def paths_of(index: int) -> tuple[str, str, str]:
     return f"images/{name}.jpg", f"data/lsp/{name}_segmentation.png", f"data/lsp/{name}_part_segmentation.png"
 
 
+def h36m_image(index: int, action: str) -> str:
+    """The n-th person's image in Human3.6M's way: subjects and cameras in turn."""
+    subject, camera = ("S9", "S11")[index // 4 % 2], CAMERAS[index % 4]
+    return f"images/{subject}_{H36M_ACTIONS.get(action, _word(action))}_1.{camera}_{index + 1:06d}.jpg"
+
+
+def mpi_inf_3dhp_image(index: int) -> str:
+    """In MPI-INF-3DHP's way: test sequences in turn."""
+    return f"{TEST_SEQUENCES[index % len(TEST_SEQUENCES)]}/imageSequence/img_{index + 1:06d}.jpg"
+
+
+def threedpw_image(index: int, action: str) -> str:
+    """In 3DPW's way: a sequence for each class of motion."""
+    return f"imageFiles/{_word(action)}_00/image_{index:05d}.jpg"
+
+
+def _word(action: str) -> str:
+    return action.replace(" ", "_")
+
+
+def _link(source: Path, path: Path) -> None:
+    """The same picture under another name, without using the disk twice where it can be helped."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, path)
+    except OSError:
+        shutil.copyfile(source, path)
+
+
 def _write_png(path: Path, labels: NDArray[np.uint8]) -> None:
     """Of one channel, so that labels stay labels."""
     with atomic_write(path) as temporary:
@@ -200,9 +241,12 @@ def _write_png(path: Path, labels: NDArray[np.uint8]) -> None:
 
 def _write_truth(root: Path, persons: list[_Person], benchmark: Benchmark) -> None:
     """The npz files; `truth.npz` last."""
-    people = People.cat([person.people for person in persons])
-    for name, dataset in datasets_of(people, benchmark).items():
+    people, actions = People.cat([person.people for person in persons]), [person.action for person in persons]
+    for name, dataset in datasets_of(people, actions, benchmark).items():
         write_spin_npz(root / "dataset_extras" / name, dataset)
+    for index, action in enumerate(actions):
+        for path in (h36m_image(index, action), mpi_inf_3dhp_image(index), threedpw_image(index, action)):
+            _link(root / paths_of(index)[0], root / path)
     params, camera = people.params, people.camera
     orient, pose = params.to_rotvecs()
     with atomic_write(root / "truth.npz") as temporary:
@@ -210,7 +254,7 @@ def _write_truth(root: Path, persons: list[_Person], benchmark: Benchmark) -> No
             temporary,
             pose=torch.cat([orient, pose], 1).numpy(), betas=params.betas.numpy(), transl=params.transl.numpy(),
             focal=camera.focal.numpy(), center=camera.center.numpy(), size=camera.size.numpy(),
-            action=np.array([person.action for person in persons]),
+            action=np.array(actions),
         )  # fmt: skip
 
 
@@ -230,8 +274,8 @@ def read_truth(root: str | os.PathLike) -> Truth:
     return Truth(params, Camera(data["focal"], data["center"], data["size"]), action)
 
 
-def datasets_of(people: People, benchmark: Benchmark) -> dict[str, SpinDataset]:
-    """SPIN's file name -> the people as that dataset would have them."""
+def datasets_of(people: People, actions: Sequence[str], benchmark: Benchmark) -> dict[str, SpinDataset]:
+    """SPIN's file name -> the people as that dataset would have them. Genders are dealt in turn: the body has none."""
     at = {name: i for i, name in enumerate(NAMES)}
     clean = people.clean.xy.numpy() - PIXEL_CENTER  # annotators' pixels: centres at integers
     points = benchmark.points.pose(people.params).points.numpy()
@@ -239,16 +283,28 @@ def datasets_of(people: People, benchmark: Benchmark) -> dict[str, SpinDataset]:
     center, scale = boxes(clean[:, lsp])
     images, masks, parts = (np.array(paths) for paths in zip(*map(paths_of, range(len(people.joints))), strict=True))
     orient, pose = people.params.to_rotvecs()
-    common = {"imgname": images, "center": center, "scale": scale, "openpose": _detections(people, at)}
+    common = {"center": center, "scale": scale, "openpose": _detections(people, at)}
     common |= {"pose": torch.cat([orient, pose], 1).numpy(), "shape": people.params.betas.numpy()}
     S = spin_slots(points[:, h36m] - points[:, [at["pelvis_h36m"]]], H36M17_NAMES)
     part = spin_slots(clean[:, lsp], LSP14)
+    count = range(len(images))
+    h36m_images = np.array([h36m_image(i, actions[i]) for i in count])
+    protocol1 = SpinDataset(h36m_images, **common, S=S)
     return {
-        "lsp_dataset_test.npz": SpinDataset(**common, part=part, maskname=masks, partname=parts),
-        "h36m_valid_protocol1.npz": SpinDataset(**common, S=S),
-        "h36m_valid_protocol2.npz": SpinDataset(**common, S=S),
-        "mpi_inf_3dhp_valid.npz": SpinDataset(**common, S=S, part=spin_slots(clean[:, h36m], H36M17_NAMES)),
-        "3dpw_test.npz": SpinDataset(**common, gender=np.full(len(images), "n")),
+        "lsp_dataset_test.npz": SpinDataset(images, **common, part=part, maskname=masks, partname=parts),
+        "h36m_valid_protocol1.npz": protocol1,
+        "h36m_valid_protocol2.npz": protocol1[[i for i in count if CAMERAS[i % 4] == FRONTAL]],
+        "mpi_inf_3dhp_valid.npz": SpinDataset(
+            np.array([mpi_inf_3dhp_image(i) for i in count]),
+            **common,
+            part=spin_slots(clean[:, h36m], H36M17_NAMES),
+            S=S,
+        ),
+        "3dpw_test.npz": SpinDataset(
+            np.array([threedpw_image(i, actions[i]) for i in count]),
+            **common,
+            gender=np.array(["fm"[i % 2] for i in count]),
+        ),
     }
 
 

@@ -28,7 +28,8 @@ def benchmark(**changes) -> Benchmark:
 
 
 def contents(root) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.suffix in (".jpg", ".png")}
+    files = sorted(path for path in root.rglob("*") if path.suffix in (".jpg", ".png"))
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 def arrays(path) -> dict[str, np.ndarray]:
@@ -67,9 +68,14 @@ def test_the_datasets_hold_the_truth_of_the_same_people(root):
     truth, body = read_truth(root), free_body()
     lsp, h36m, walk = (
         read_spin_npz(root / "dataset_extras" / name)
-        for name in ("lsp_dataset_test.npz", "h36m_valid_protocol2.npz", "3dpw_test.npz")
+        for name in ("lsp_dataset_test.npz", "h36m_valid_protocol1.npz", "3dpw_test.npz")
     )
     assert len(lsp) == len(h36m) == len(walk) == COUNT
+    frontal = read_spin_npz(root / "dataset_extras" / "h36m_valid_protocol2.npz")
+    assert np.array_equal(frontal.S, h36m.S[::4]) and all(".60457274_" in name for name in frontal.imgname)
+    for dataset in (h36m, walk, read_spin_npz(root / "dataset_extras" / "mpi_inf_3dhp_valid.npz")):
+        for ours, theirs in zip(lsp.imgname, dataset.imgname, strict=True):
+            assert (root / ours).samefile(root / theirs)
     known = lsp.keypoints()
     points = body.points(LSP14).pose(truth.params).points
     at = [len(OPENPOSE25) + SPIN24.index(name) for name in LSP14]
