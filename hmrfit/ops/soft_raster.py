@@ -86,6 +86,59 @@ class _SoftSilhouette(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
+class CoverageRows:
+    """One picture's soft silhouette, and how its pixels change where they change at all."""
+
+    coverage: Tensor  # (H W,)
+    pixel: Tensor  # (n,) those that are not saturated
+    vertex: Tensor  # (m,) those that move them
+    slope: Tensor  # (n, m, 2) d alpha of the pixel / d xy of the vertex, per pixel
+
+
+@torch.no_grad()
+def coverage_rows(
+    xy: Tensor,
+    depth: Tensor,
+    faces: Tensor,
+    size: tuple[int, int],
+    softness: float = 1.0,
+    near: float = 0.0,
+    least: float = 1e-3,
+) -> CoverageRows:
+    """The whole derivative of one picture's `soft_silhouette`, for least squares; vertices xy (V, 2), depth (V,).
+
+    Pixels within `least` of full or of no coverage are left out: their derivative is of that size.
+    """
+    xy, depth = xy[None], depth[None]
+    every = list(_pairs(xy, _drawn(xy, depth, faces, near), faces, size, softness))
+    density = torch.zeros(size[0] * size[1], dtype=xy.dtype, device=xy.device)
+    for pairs in every:
+        density.index_add_(0, pairs.pixel, softplus(-pairs.distance / softness**2))
+    coverage = -torch.expm1(-density)
+    moving = (coverage > least) & (coverage < 1 - least)
+    pixel = moving.nonzero()[:, 0]
+    row = torch.zeros_like(density, dtype=torch.int64)
+    row[pixel] = torch.arange(len(pixel), device=xy.device)
+    entries = [part for pairs in every for part in _entries(pairs, moving, density, softness)]
+    if not entries:
+        return CoverageRows(coverage, pixel, pixel[:0], density.new_zeros(len(pixel), 0, 2))
+    of_pixel, of_vertex, values = (torch.cat(column) for column in zip(*entries, strict=True))
+    vertex, column = of_vertex.unique(return_inverse=True)
+    slope = density.new_zeros(len(pixel) * len(vertex), 2)
+    slope.index_add_(0, row[of_pixel] * len(vertex) + column, values)
+    return CoverageRows(coverage, pixel, vertex, slope.view(len(pixel), len(vertex), 2))
+
+
+def _entries(pairs: "_Pairs", moving: Tensor, density: Tensor, softness: float) -> Iterator[tuple[Tensor, ...]]:
+    """(pixel (n,), vertex (n,), d alpha / d xy (n, 2)) of the pairs at moving pixels, for either end of the edge."""
+    kept = moving[pairs.pixel]
+    pixel, distance = pairs.pixel[kept], pairs.distance[kept]
+    slope = -(-density[pixel]).exp() * (-distance / softness**2).sigmoid() / softness**2
+    for corner, derivative in pairs.corner_derivatives():
+        yield pixel, corner[kept], slope[:, None] * derivative[kept]
+
+
+@dataclass(frozen=True)
 class _Pairs:
     """Pixels and triangles within reach of each other."""
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmrfit.ops.raster import silhouette
-from hmrfit.ops.soft_raster import LEAST, soft_silhouette
+from hmrfit.ops.soft_raster import LEAST, coverage_rows, soft_silhouette
 
 SIZE = (17, 13)
 FACES = torch.tensor([[0, 1, 2], [2, 1, 3], [4, 5, 6], [0, 3, 6]])
@@ -68,6 +68,27 @@ def test_the_derivative_is_that_of_finite_differences(seed, softness):
     ahead, behind = ((soft_silhouette(xy + s * step, depth, FACES, SIZE, softness) * weight).sum() for s in (1, -1))
     slope = (x.grad * direction).sum()
     torch.testing.assert_close(slope, (ahead - behind) / 2e-8, atol=1e-4, rtol=1e-4)  # 1e-14 of rounding over 1e-8
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_rows_are_the_same_derivative(seed):
+    """Contracted with weights at the pixels that are not left out they are autograd's gradient."""
+    xy, depth = mesh(seed, count=1)
+    rows = coverage_rows(xy[0], depth[0], FACES, SIZE, 1.3, least=1e-3)
+    x = xy.clone().requires_grad_()
+    soft = soft_silhouette(x, depth, FACES, SIZE, 1.3)
+    torch.testing.assert_close(rows.coverage.view_as(soft[0]), soft[0].detach(), atol=1e-14, rtol=0)
+    left_out = torch.ones(rows.coverage.shape, dtype=torch.bool)
+    left_out[rows.pixel] = False
+    edge = (rows.coverage - 0.5).abs()
+    assert (edge[left_out] >= 0.499).all() and (edge[~left_out] < 0.499).all()
+    weight = torch.zeros(rows.coverage.shape, dtype=torch.float64)
+    weight[rows.pixel] = torch.linspace(-1, 1, len(rows.pixel), dtype=torch.float64)
+    (soft.flatten() * weight).sum().backward()
+    gradient = torch.zeros_like(xy[0])
+    gradient[rows.vertex] = torch.einsum("n,nmc->mc", weight[rows.pixel], rows.slope)
+    torch.testing.assert_close(gradient, x.grad[0], atol=1e-12, rtol=1e-10)
 
 
 def test_gradcheck_where_nothing_jumps():
