@@ -1,6 +1,6 @@
 """Pages to look through: one .html with pictures and numbers, that any browser shows without anything else.
 
-Pictures are embedded (arrays) or linked (names of files beside the page).
+Pictures are embedded (arrays, charts) or linked (names of files beside the page).
 """
 
 import base64
@@ -13,13 +13,15 @@ from urllib.parse import quote
 from hmrfit.files import atomic_write
 from hmrfit.image import Image
 from hmrfit.opencv import cv2
+from hmrfit.render.charts import Svg
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1500px; padding: 0 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem; }
 section { border-top: 1px solid #ddd; } p { margin: .3rem 0; color: #555; }
 figure { display: inline-block; margin: .4rem .6rem .4rem 0; vertical-align: top; max-width: 100%; }
-figcaption { font-size: 12px; color: #777; } img { max-width: 100%; border-radius: 4px; display: block; }
+figcaption { font-size: 12px; color: #777; } svg { max-width: 100%; height: auto; }
+img { max-width: 100%; border-radius: 4px; display: block; }
 table { border-collapse: collapse; margin: .5rem 0; font-variant-numeric: tabular-nums; }
 td, th { text-align: left; padding: .15rem .9rem .15rem 0; vertical-align: top; font-size: 14px; }
 th { color: #777; font-weight: 500; } .notes { color: #a33; }
@@ -31,7 +33,7 @@ class Entry:
     """What stands on a page about one photograph."""
 
     title: str
-    pictures: Mapping[str, Image | str] = field(default_factory=dict)  # by caption: pixels, or a file beside the page
+    pictures: Mapping[str, Image | Svg | str] = field(default_factory=dict)  # by caption; str: a file beside the page
     rows: Sequence[Mapping[str, str]] = ()  # a line of a table each, by heading
     text: str = ""
     links: Mapping[str, str] = field(default_factory=dict)  # label -> file beside the page
@@ -58,7 +60,9 @@ def _section(entry: Entry) -> str:
     )
 
 
-def _figure(caption: str, picture: Image | str) -> str:
+def _figure(caption: str, picture: Image | Svg | str) -> str:
+    if isinstance(picture, Svg):
+        return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
     source = _url(picture) if isinstance(picture, str) else _embedded(picture)
     return (
         f"<figure><img loading='lazy' src='{source}' alt='{escape(caption, quote=True)}'>"

@@ -1,0 +1,197 @@
+"""Charts for pages: plain SVG, small, drawn by nothing but text. Each function returns the element to put into a page.
+
+Colours tell series apart for readers who see no difference between red and green (Okabe and Ito's); every bar and line
+is also named or labelled.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
+WIDTH = 520
+"""Pixels of a chart; a page may shrink it."""
+GREY, LINE = "#666", "#ddd"
+
+
+Scale = Callable[[float], float]
+"""From a value to a pixel of the chart."""
+
+
+class Svg(str):
+    """An <svg> element as text."""
+
+
+def histogram(series: Mapping[str, ArrayLike], unit: str, bins: int = 40, height: int = 220) -> Svg:
+    """How often which error: a line for each series, its median dashed. What lies beyond the axis is in the last bin.
+
+    The axis ends at the largest 98th percentile of the series.
+    """
+    values = {name: _finite(v) for name, v in series.items()}
+    values = {name: v for name, v in values.items() if len(v)}
+    if not values:
+        return _nothing(height)
+    low = min(0.0, *(v.min() for v in values.values()))
+    high = max(float(np.percentile(v, 98)) for v in values.values())
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    shares = {n: np.histogram(v.clip(edges[0], edges[-1]), edges)[0] / len(v) for n, v in values.items()}
+    head, left = 14 + 16 * len(values), 44
+    top, bottom = max(float(s.max()) for s in shares.values()) or 1.0, height + head - 46
+    x = lambda v: left + (WIDTH - left - 12) * (v - edges[0]) / (edges[-1] - edges[0])  # noqa: E731
+    y = lambda s: bottom - (bottom - head) * s / top  # noqa: E731
+    parts = [
+        _axis_x(edges[0], edges[-1], x, (head, bottom), unit),
+        _text(left - 6, head + 4, f"{100 * top:.0f} %", "end"),
+    ]
+    for color, (name, share) in zip(_colors(), shares.items(), strict=False):
+        middle = float(np.median(values[name]).clip(edges[0], edges[-1]))
+        parts += [
+            f'<polyline fill="none" stroke="{color}" stroke-width="2" points="{_steps(edges, share, x, y)}"/>',
+            f'<line x1="{x(middle):.1f}" x2="{x(middle):.1f}" y1="{head}" y2="{bottom}" stroke="{color}" '
+            'stroke-dasharray="3 3"/>',
+        ]
+    said = {name: f"{name}, median {np.median(v):.4g}" for name, v in values.items()}
+    return _svg(bottom + 34, [*parts, *_legend(list(said.values()), left)])
+
+
+def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> Svg:
+    """A group of horizontal bars for each row, a bar for each series; a NaN leaves its place empty.
+
+    Args:
+        rows: label -> series -> value, every row of the same series.
+    """
+    names = list(next(iter(rows.values()), {}))
+    known = [v for row in rows.values() for v in row.values() if math.isfinite(v)]
+    if not known:
+        return _nothing(60)
+    thick, top = max(6, 16 - 2 * len(names)), max([*known, 1e-12])
+    left = min(240, 12 + max(int(6.6 * len(label)) for label in rows))
+    head = 18 * len(names) if len(names) > 1 else 0
+    group = thick * len(names) + 8
+    bottom = head + group * len(rows) + 10
+    x = lambda v: left + (WIDTH - left - 52) * v / top  # noqa: E731
+    parts = [_axis_x(0.0, top, x, (head + 4, bottom), unit)]
+    for i, (label, row) in enumerate(rows.items()):
+        up = head + 6 + i * group
+        parts.append(_text(left - 6, up + thick * len(names) / 2 + 4, label, "end"))
+        for j, (color, name) in enumerate(zip(_colors(), names, strict=False)):
+            if math.isfinite(value := row.get(name, math.nan)):
+                length = max(0.0, x(max(value, 0.0)) - left)
+                parts.append(
+                    f'<rect x="{left}" y="{up + j * thick}" width="{length:.1f}" height="{thick - 1}" fill="{color}"/>'
+                )
+                parts.append(_text(left + length + 4, up + j * thick + thick - 3, f"{value:.3g}", size=9))
+    legend = _legend(names, left) if len(names) > 1 else []
+    return _svg(bottom + 34, [*parts, *legend])
+
+
+def matrix(counts: ArrayLike, rows: Sequence[str], columns: Sequence[str], corner: str = "") -> Svg:
+    """A table of counts (R, C), shaded and labelled by each one's share of its row in per cent."""
+    counts = np.asarray(counts, np.float64)
+    total = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    left, cell, head = 100, min(62, (WIDTH - 100) // max(1, len(columns))), 26
+    parts = [_text(left - 8, 16, corner, "end", size=10)]
+    for j, name in enumerate(columns):
+        parts.append(_text(left + (j + 0.5) * cell, 16, _broken(name), "middle", size=10))
+    for i, name in enumerate(rows):
+        y = head + 26 * i
+        parts.append(_text(left - 8, y + 17, name, "end"))
+        for j, share in enumerate(shares[i]):
+            ink = "#fff" if share > 0.55 else "#222"
+            parts.append(
+                f'<rect x="{left + j * cell}" y="{y}" width="{cell - 1}" height="25" fill="{_shade(share)}">'
+                f"<title>{escape(name)} taken for {escape(columns[j])}: {counts[i, j]:.0f}</title></rect>"
+            )
+            parts.append(_text(left + (j + 0.5) * cell, y + 17, _percent(share), "middle", size=11, fill=ink))
+    return _svg(head + 26 * len(rows) + 6, parts)
+
+
+# ---- pieces
+
+
+def _svg(height: float, parts: Sequence[str]) -> Svg:
+    return Svg(
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" '
+        f'height="{height:.0f}" font-family="system-ui, sans-serif">{"".join(parts)}</svg>'
+    )
+
+
+def _nothing(height: float) -> Svg:
+    return _svg(height, [_text(WIDTH / 2, height / 2, "nothing to draw", "middle")])
+
+
+def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 11, fill: str = GREY) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{fill}">{escape(text)}</text>'
+    )
+
+
+def _legend(names: Sequence[str], left: float) -> list[str]:
+    """A line for each series, below each other."""
+    return [
+        part
+        for i, (color, name) in enumerate(zip(_colors(), names, strict=False))
+        for part in (
+            f'<rect x="{left}" y="{6 + 16 * i}" width="10" height="10" fill="{color}"/>',
+            _text(left + 15, 15 + 16 * i, name),
+        )
+    ]
+
+
+def _colors() -> list[str]:
+    """More than a chart has series: they come again."""
+    return list(COLORS) * 5
+
+
+def _axis_x(low: float, high: float, x: Scale, rows: tuple[float, float], unit: str) -> str:
+    """The line, three to eight round numbers with lines from the first of `rows` to the second, and the unit."""
+    top, y = rows
+    marks = [
+        f'<line x1="{x(t):.1f}" x2="{x(t):.1f}" y1="{top}" y2="{y}" stroke="{LINE}"/>'
+        + _text(x(t), y + 14, f"{t:g}", "middle", size=10)
+        for t in ticks(low, high)
+    ]
+    line = f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}" stroke="{GREY}"/>'
+    return "".join(marks) + line + _text(x(high), y + 28, unit, "end", size=10)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers of 1, 2 or 5 times a power of ten apart, from `low` to `high`."""
+    if not high > low:
+        return [low]
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 5, 10) if s * power >= rough * (1 - 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _steps(edges: NDArray, share: NDArray, x: Scale, y: Scale) -> str:
+    """The outline of a histogram."""
+    across, up = np.repeat(edges, 2)[1:-1], np.repeat(share, 2)
+    return " ".join(f"{x(a):.1f},{y(s):.1f}" for a, s in zip(across, up, strict=True))
+
+
+def _shade(share: float) -> str:
+    """White to the first colour."""
+    low, high = np.array([255, 255, 255]), np.array([0, 114, 178])
+    red, green, blue = (low + (high - low) * min(1.0, max(0.0, share))).round().astype(int)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _percent(share: float) -> str:
+    """A share in per cent; nothing at all where it is 0."""
+    return "" if share == 0 else "<0.1" if share < 0.0005 else f"{100 * share:.1f}"
+
+
+def _broken(name: str) -> str:
+    return name if len(name) < 10 else name.replace("background", "backgr.")
+
+
+def _finite(values: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(values, np.float64).ravel()
+    return values[np.isfinite(values)]
