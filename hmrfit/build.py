@@ -17,7 +17,7 @@ from hmrfit.assets import locate
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
-from hmrfit.config import ConfigError, load_config
+from hmrfit.config import CHOICES, ConfigError, load_config
 from hmrfit.fitting.fitter import Fitter, default_terms
 from hmrfit.fitting.problem import Stage
 from hmrfit.fitting.schedule import Schedule, restaged
@@ -29,6 +29,8 @@ from hmrfit.network.image_guess import ImageGuess
 from hmrfit.ops.check import did_you_mean
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
+from hmrfit.render.base import BuiltinRenderer, Renderer
+from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
 
 STAGE_KEYS = ("weights", "free", "keep", *(field.name for field in fields(Options)))
 
@@ -42,6 +44,8 @@ class Engine:
     body_kind: str
     settings: str  # as YAML, every key
     image_guess: ImageGuess | None = None  # what photographs are shown to, for the fit to start from
+    renderer: str = "builtin"  # of soft silhouettes
+    silhouette: float = 0.0  # the weight of that term where there are masks
 
 
 _ENGINES: dict[str, Engine] = {}
@@ -59,7 +63,8 @@ def build(config: CfgNode | str | PathLike | None = None) -> Engine:
         if config.THREADS > 0:
             torch.set_num_threads(config.THREADS)
         guess = ImageGuess.from_file(locate(config.PRIORS.IMAGE_GUESS)) if config.PRIORS.IMAGE_GUESS else None
-        _ENGINES[settings] = Engine(build_fitter(config), config.BODY.PATH, config.BODY.KIND, settings, guess)
+        body, drawn = (config.BODY.PATH, config.BODY.KIND), (config.RENDER.BACKEND, config.FIT.SILHOUETTE)
+        _ENGINES[settings] = Engine(build_fitter(config), *body, settings, guess, *drawn)
     return _ENGINES[settings]
 
 
@@ -84,6 +89,18 @@ def load_body(path: str) -> SmplBody:
 def load_posed_body(path: str, kind: str) -> SmplBody | SmplxBody:
     """The body that makes the meshes: our own skinning, or the smplx package's on the same file."""
     return load_body(path) if kind == "smpl" else SmplxBody.from_file(locate(path), dtype=torch.float64)
+
+
+def build_renderer(name: str) -> Renderer:
+    """The renderer of RENDER.BACKEND: "builtin", or "pytorch3d" where it is installed.
+
+    Raises:
+        ImportError: pytorch3d is not installed. ValueError: there is no such renderer.
+    """
+    if name not in CHOICES["RENDER.BACKEND"]:
+        known = CHOICES["RENDER.BACKEND"]
+        raise ValueError(f"There is no renderer '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}.")
+    return BuiltinRenderer() if name == "builtin" else Pytorch3dRenderer()
 
 
 @cache

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.build import Engine
+from hmrfit.build import Engine, build_renderer
 from hmrfit.data.keypoint_files.person import names_for
 from hmrfit.data.photo import Photo
 from hmrfit.fitting.evidence import Evidence, GroundEvidence, Measure, PointEvidence
@@ -23,6 +23,7 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.mask import mask_evidence
 from hmrfit.fitting.mask_term import MaskTerm
 from hmrfit.fitting.schedule import restaged
+from hmrfit.fitting.silhouette_term import SilhouetteTerm, silhouette_evidence
 from hmrfit.fitting.terms import Term
 from hmrfit.image import read_image
 from hmrfit.ops.check import check_finite, did_you_mean
@@ -73,9 +74,14 @@ def with_evidence(
     terms: list[Term] = []
     rounds: tuple[dict[str, float], dict[str, float]] = ({}, {})
     if mask is not None:
-        parts["mask"] = mask_evidence(read_masks(mask, count, photo.size), keypoints)
+        masks = read_masks(mask, count, photo.size)
+        parts["mask"] = mask_evidence(masks, keypoints)
         terms.append(MaskTerm(body))
         _weigh(rounds, {"mask": MASK_WEIGHT}, {"mask": MASK_WEIGHT})
+        if engine.silhouette > 0:
+            parts["silhouette"] = silhouette_evidence(masks, keypoints)
+            terms.append(SilhouetteTerm(body, build_renderer(engine.renderer)))
+            _weigh(rounds, {}, {"silhouette": engine.silhouette})
     if keypoints_3d is not None:
         names, parts["points"] = read_points_3d(keypoints_3d, keypoint_set_3d or keypoints.names, body, count)
         points = body.points(names)

@@ -25,6 +25,16 @@ class MaskEvidence(TensorRecord):
 
 
 @dataclass(frozen=True)
+class SilhouetteEvidence(TensorRecord):
+    """The mask as a small square picture; made by `hmrfit.fitting.silhouette_term.silhouette_evidence`."""
+
+    coverage: Tensor  # (B, R, R) share of each pixel that is mask
+    known: Tensor  # (B, R, R) 1 where the pixel lies in the image
+    low: Tensor  # (B, 2) pixels of the image, the picture's corner
+    side: Tensor  # (B,) pixels of the image
+
+
+@dataclass(frozen=True)
 class PointEvidence(TensorRecord):
     """Named points measured in 3D, as a depth camera or several views give them."""
 
@@ -67,6 +77,7 @@ class Evidence(TensorRecord):
     """All that is known about B people beside their keypoints in the image."""
 
     mask: MaskEvidence | None = None
+    silhouette: SilhouetteEvidence | None = None
     points: PointEvidence | None = None
     height: Measure | None = None
     shape: Measure | None = None
