@@ -84,6 +84,34 @@ def _bgr_to_rgb(pixels: NDArray) -> NDArray:
     return pixels
 
 
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(width, height) of an image file, upright; of JPEG and PNG without decoding. Errors: those of `read_image`."""
+    path = Path(path)
+    if path.is_file():
+        with path.open("rb") as file:
+            data = file.read(EXIF_WITHIN)
+        found = _size_in_header(data)
+        if found:
+            return found
+    height, width = read_image(path).shape[:2]
+    return width, height
+
+
+def _size_in_header(data: bytes) -> tuple[int, int] | None:
+    """Where the first bytes tell it; not where EXIF or a PNG's own chunk may turn the picture."""
+    if b"Exif\0\0" in data or b"eXIf" in data:
+        return None
+    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
+        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    at = 2
+    while data[:3] == b"\xff\xd8\xff" and at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame's own header
+            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
+
+
 def exif_focal_35mm(path: str | os.PathLike) -> float | None:
     """The 35 mm-equivalent focal length, millimetres, that a camera wrote into a JPEG; None where there is none.
 

@@ -8,7 +8,6 @@ They belong to SMPL's 6,890 vertices and to their owners' terms. On other bodies
 """
 
 import copy
-from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.keypoints import LSP14
 from hmrfit.ops.check import check_finite, did_you_mean
@@ -65,10 +63,11 @@ def read_regressor(kind: str, path: str | PathLike, vertices: int) -> Tensor:
     return torch.as_tensor(matrix.astype(np.float64))
 
 
-def regressed_points(body: SmplBody, kind: str, matrix: Tensor, names: Sequence[str]) -> PointBody:
-    """The body reduced to some of a regressor's joints, in the order of `names`."""
-    own = copy.copy(body)
-    rows = [REGRESSORS[kind].index(name) for name in names]
-    own.joint_names = tuple(f"{name} of the body" for name in body.joint_names)  # a knee here is the regressor's
-    own.landmark_names, own.landmark_regressor = tuple(names), matrix[rows].to(body.v_template)
-    return own.points(names)
+def regressed_body(body: SmplBody, kind: str, matrix: Tensor) -> SmplBody:
+    """The same body whose points of these names are the regressor's, the knees among them where it has knees."""
+    names, own = REGRESSORS[kind], copy.copy(body)
+    kept = [i for i, name in enumerate(body.landmark_names) if name not in names]
+    own.joint_names = tuple(f"{name} of the body" if name in names else name for name in body.joint_names)
+    own.landmark_names = (*names, *(body.landmark_names[i] for i in kept))
+    own.landmark_regressor = torch.cat([matrix.to(body.v_template), body.landmark_regressor[kept]])
+    return own

@@ -1,4 +1,4 @@
-"""The command line: parse, build, call.   hmrfit fit | demo | render | train | convert
+"""The command line: parse, build, call.   hmrfit fit | demo | render | train | evaluate | convert
 
 Flags that are not given are not passed on, so every default has its home in the function that is called. What a user
 did wrong is answered with one letter on stderr, without a traceback; --debug shows it.
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"hmrfit {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_fit, _demo, _render, _train, _convert):
+    for add in (_fit, _demo, _render, _train, _evaluate, _convert):
         add(commands).add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
 
@@ -104,6 +104,32 @@ def _train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return command
 
 
+def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+    text = "Predicts a data set's people, writes the predictions, and scores the file. A run that was stopped goes on."
+    command = commands.add_parser("evaluate", help="score predictions by a published protocol", description=text)
+    command.add_argument("--protocol", required=True, metavar="NAME", help="a wrong name is answered with all of them")
+    command.add_argument(
+        "--data", required=True, metavar="ROOT",
+        help="the data set's own download, or a folder with SPIN's npz of it, or that npz",
+    )  # fmt: skip
+    command.add_argument("-o", "--out", metavar="DIR", help="predictions and tables (default: out/evaluate/NAME)")
+    command.add_argument("--predictions", metavar="FILE", help="score these, or with --fit start from them")
+    command.add_argument("--predictor", metavar="NAME", help="first_guess (default) or mean_pose")
+    command.add_argument("--fit", action="store_true", default=None, help="fit as well: the table shows the gain")
+    command.add_argument("--limit", type=int, metavar="N", help="only the first N people")
+    command.add_argument("--renderer", metavar="NAME", help="builtin (default) or pytorch3d")
+    command.add_argument("--masks", metavar="ROOT", help="the folder of UPi-S1h, where it is not the data's own")
+    command.add_argument("--part-labels", metavar="FILE.npy", help="the body's parts, 1 to 6 for each vertex")
+    command.add_argument(
+        "--regressor", nargs="+", metavar="KIND=FILE.npy", help="joint regressors: h36m=, extra=, cocoplus="
+    )
+    command.add_argument("--truth-body", metavar="NAME", help="poses 3DPW's truth instead of SMPL's gendered bodies")
+    command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
+    command.add_argument("--set", nargs="+", metavar="KEY=VALUE", dest="overrides", help="single settings")
+    command.set_defaults(run=_run_evaluate)
+    return command
+
+
 def _convert(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     text = "Converts an SMPL-format body (.pkl with chumpy inside, or .npz) into a clean .npz; nothing in it is run."
     command = commands.add_parser("convert", help="an SMPL .pkl into a clean .npz", description=text)
@@ -138,6 +164,12 @@ def _run_train(**arguments: object) -> int:
     from hmrfit.cli.train import train_command
 
     return train_command(**arguments)
+
+
+def _run_evaluate(**arguments: object) -> int:
+    from hmrfit.cli.evaluate import evaluate_command
+
+    return evaluate_command(**arguments)
 
 
 def _run_convert(**arguments: object) -> int:

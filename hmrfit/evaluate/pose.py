@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.body.regressors import read_regressor, regressed_points
+from hmrfit.body.regressors import read_regressor, regressed_body
 from hmrfit.body.smpl import SmplBody
 from hmrfit.data.readers.download import SPIN_SLOTS
 from hmrfit.data.spin_npz import SpinDataset
@@ -207,7 +207,7 @@ class JointSource:
             self.said = f"the body's own named points, for the regressor '{kind}'"
         else:
             matrix = read_regressor(kind, path, len(body.v_template))
-            self._points = regressed_points(body, kind, matrix, names)
+            self._points = regressed_body(body, kind, matrix).points(names)
             self.said = f"{Path(path).name} ({kind})"
 
     def __call__(self, params: BodyParams) -> Tensor:

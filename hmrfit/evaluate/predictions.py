@@ -65,7 +65,10 @@ class Stamp:
 
 
 def dataset_stamp(name: str, people: SpinDataset) -> dict[str, Any]:
-    """Which people, in which order: a data set's name, count, and a checksum of its images, boxes and keypoints."""
+    """Which people, in which order: a name to speak of them, their count, and a checksum of images, boxes, keypoints.
+
+    The checksum decides; so protocols that score the same people can share a file.
+    """
     digest = hashlib.sha256()
     for field_name in ("imgname", "center", "scale", "part", "openpose"):
         value = getattr(people, field_name)
@@ -120,7 +123,7 @@ def read_predictions(path: str | PathLike, dataset: Mapping[str, Any] | None = N
             check_shape(data["joints"], f"N {len(names)} 3", "joints", {"N": sizes["N"]})
     except (KeyError, ValueError, TypeError) as error:
         raise ValueError(f"'{path}' is no whole predictions file ({error}). Export the predictions again.") from error
-    if dataset is not None and dict(stamp.dataset) != dict(dataset):
+    if dataset is not None and stamp.dataset.get("sha256") != dataset["sha256"]:
         raise ValueError(
             f"'{path}' holds predictions for {_named(stamp.dataset)}, but {_named(dataset)} is to be scored. Give the "
             "file of this run, or export the predictions again."

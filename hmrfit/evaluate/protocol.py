@@ -61,6 +61,8 @@ class Summary:
     samples: int  # scored
     missing: int = 0  # people without a usable prediction or truth; they are in no mean
     groups: Mapping[str, tuple[Measure, ...]] = field(default_factory=dict)  # by action, activity, sequence
+    classes: Mapping[str, tuple[Measure, ...]] = field(default_factory=dict)  # of single classes or parts
+    problems: Mapping[str, str] = field(default_factory=dict)  # row -> why it is missing, where that is known
     mean: str = "over people"  # what is averaged before what
     run: Mapping[str, Any] = field(default_factory=dict)  # who predicted, with which settings
     version: str = __version__
@@ -133,7 +135,8 @@ class EvaluationData:
 
     def image_path(self, row: int) -> Path:
         """Of one person."""
-        return self.root / str(self.people.imgname[row])
+        folder = self.root.parent if self.root.is_file() else self.root
+        return folder / str(self.people.imgname[row])
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,7 @@ class Protocol(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]  # one line, for listings
+    gendered: ClassVar[bool] = False  # whether the truth is posed by bodies of its genders
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
@@ -221,16 +225,21 @@ def protocols() -> dict[str, type[Protocol]]:
     return dict(sorted(_PROTOCOLS.items()))
 
 
-def make_protocol(name: str, body: SmplBody, **setting: Any) -> Protocol:
-    """A protocol, ready to be updated. `setting` as the fields of `Setting`.
+def protocol_named(name: str) -> type[Protocol]:
+    """The class of a protocol.
 
     Raises:
-        ValueError: there is no such protocol.
+        ValueError: there is no such protocol; with the nearest name, and all of them.
     """
     known = protocols()
     if name not in known:
         raise ValueError(f"There is no protocol '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}.")
-    return known[name](Setting(body, **setting))
+    return known[name]
+
+
+def make_protocol(name: str, body: SmplBody, **setting: Any) -> Protocol:
+    """A protocol, ready to be updated. `setting` as the fields of `Setting`. Errors: see `protocol_named`."""
+    return protocol_named(name)(Setting(body, **setting))
 
 
 def nobody_letter(protocol: Protocol, missing: int) -> ValueError:

@@ -73,6 +73,12 @@ class PixelCounts:
         return f1_scores(self.matrix)
 
     @property
+    def mean_f1(self) -> float:
+        """Over the classes that are anywhere; NaN where nothing was counted."""
+        scores = self.f1
+        return float(np.nanmean(scores)) if np.isfinite(scores).any() else float("nan")
+
+    @property
     def accuracy(self) -> float:
         """Share of pixels that agree, ignored ones as if they were background."""
         return accuracy(self.matrix)
@@ -99,10 +105,32 @@ class SegmentationCounts:
 
     def __init__(self) -> None:
         self.foreground, self.parts = PixelCounts(2), PixelCounts(len(PART_CLASSES))
+        self.of_image: dict[str, list[float]] = {"FG F1": [], "parts F1": []}  # of each image alone
+        self.images = 0
+        self.problems: dict[str, str] = {}  # number of the picture -> why it was not counted
 
-    def update(self, prediction: Sequence[Masks], target: Sequence[Masks]) -> None:
-        """Counts pictures in, each pair of one size. Errors: those of `PixelCounts.add`."""
+    def update(self, prediction: Sequence[Masks | str], target: Sequence[Masks | str]) -> None:
+        """Counts pictures in. A text stands for a picture that is not to be had, and says why."""
         for guess, truth in zip(prediction, target, strict=True):
-            self.foreground.add(guess.foreground, truth.foreground)
-            if guess.parts is not None and truth.parts is not None:
-                self.parts.add(guess.parts, truth.parts)
+            number = str(self.images + len(self.problems))
+            letter = next((side for side in (truth, guess) if isinstance(side, str)), None)
+            try:
+                if letter is None:
+                    self._add(guess, truth)
+            except ValueError as error:
+                letter = str(error)
+            if letter is None:
+                self.images += 1
+            else:
+                self.problems[number] = letter
+
+    def _add(self, guess: Masks, truth: Masks) -> None:
+        """Both or neither: a picture with bad part labels does not count in the foreground either."""
+        parts = PixelCounts(len(PART_CLASSES))
+        if guess.parts is not None and truth.parts is not None:
+            parts.add(guess.parts, truth.parts)
+        foreground = PixelCounts(2)
+        foreground.add(guess.foreground, truth.foreground)
+        for total, one, name in ((self.foreground, foreground, "FG F1"), (self.parts, parts, "parts F1")):
+            total.matrix += one.matrix
+            self.of_image[name].append(one.mean_f1)

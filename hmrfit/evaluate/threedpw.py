@@ -16,14 +16,13 @@ from hmrfit.data.readers import open_dataset
 from hmrfit.evaluate.human36m import H36M14
 from hmrfit.evaluate.pose import Joints, JointSource, PoseProtocol
 from hmrfit.evaluate.protocol import EvaluationData, Setting, register
-from hmrfit.types import BodyParams
 
 
 @register
 class ThreeDPW(PoseProtocol):
     """Every person in every frame with a valid camera; a line for each sequence."""
 
-    name = "3dpw"
+    name, gendered = "3dpw", True
     title = "3DPW test, 14 joints as SPIN evaluates, and the mesh; the truth of each person's gender"
     joints, root, regressor = H36M14, ("pelvis_h36m",), "h36m"
     joint_set = "14 of Human3.6M, in LSP's order"
@@ -58,19 +57,15 @@ class ThreeDPW(PoseProtocol):
         return EvaluationData(root, people, groups=sequences)
 
     def target(self, data: EvaluationData) -> Joints:
-        """Posed by the body of each person's gender. All people by both bodies, so that nobody's batch mates matter."""
+        """Posed by the body of each person's gender. All people by each body, so that nobody's batch mates matter."""
         params = data.people.params()
-        gender = torch.as_tensor(np.array(data.people.gender) == "f")
-        sides = [self._posed(g, params) for g in ("m", "f") if g in self.setting.gendered]
-        if len(sides) == 1:
-            xyz, root, vertices = sides[0]
-        else:
+        xyz = root = vertices = None
+        for gender in dict.fromkeys(data.people.gender.tolist()):
+            own = torch.as_tensor(data.people.gender == gender)
+            joints = self._split(self._truth[gender](params))
+            mesh = self._vertices(self.setting.gendered[gender], params)
             xyz, root, vertices = (
-                torch.where(gender.reshape(-1, *[1] * (m.ndim - 1)), f, m) for m, f in zip(*sides, strict=True)
+                new if old is None else torch.where(own.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+                for old, new in ((xyz, joints.xyz), (root, joints.root), (vertices, mesh))
             )
         return Joints(xyz, root, vertices, data.groups)
-
-    def _posed(self, gender: str, params: BodyParams) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Joints, root, vertices of everybody as if of this gender."""
-        joints = self._split(self._truth[gender](params))
-        return joints.xyz, joints.root, self._vertices(self.setting.gendered[gender], params)

@@ -25,10 +25,10 @@ import free_body_people as people_
 import free_body_shape as shape
 import free_body_source as source_
 
+from hmrfit.body.parts import PART_NAMES, part_of_joint
+
 SEED = 2026
 ADULTS = 2000
-PART_NAMES = ("head", "torso", "right_arm", "left_arm", "right_leg", "left_leg")
-_ARM, _LEG = ("shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot")
 
 
 def build(seed: int = SEED, adults: int = ADULTS) -> dict[str, np.ndarray]:
@@ -92,18 +92,9 @@ def symmetric_joints(joints: np.ndarray) -> np.ndarray:
 
 def part_labels(weights: np.ndarray) -> np.ndarray:
     """1 head, 2 torso, 3 right arm, 4 left arm, 5 right leg, 6 left leg: the part with the largest weight."""
-    part = [_part_of(name) for name in source_.JOINT_NAMES]
+    part = [part_of_joint(name) for name in source_.JOINT_NAMES]
     sums = np.stack([weights[:, [p == k for p in part]].sum(1) for k in range(1, 7)], 1)
     return (sums.argmax(1) + 1).astype(np.uint8)
-
-
-def _part_of(joint: str) -> int:
-    side, _, plain = joint.rpartition("_")
-    if plain in _ARM:
-        return 3 if side == "right" else 4
-    if plain in _LEG:
-        return 5 if side == "right" else 6
-    return 1 if plain == "head" else 2
 
 
 def meta(seed: int, adults: int) -> str:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from hmrfit.body.regressors import REGRESSORS, read_regressor, regressed_points
+from hmrfit.body.regressors import REGRESSORS, read_regressor, regressed_body
 from hmrfit.data.readers.human36m import FRONTAL
 from hmrfit.data.spin_npz import write_spin_npz
 from hmrfit.evaluate.human36m import CORRUPT, FIRST_TRIALS, H36M14, H36M_SLOTS
@@ -194,7 +194,7 @@ def test_regressors_act_on_vertices(body, tmp_path):
     np.save(tmp_path / "J.npy", matrix)
     params = replace(random_params(body, 3), transl=torch.zeros(3, 3).double())
     read = read_regressor("h36m", tmp_path / "J.npy", 6900)
-    points = regressed_points(body, "h36m", read, H36M14).pose(params).points
+    points = regressed_body(body, "h36m", read).points(H36M14).pose(params).points
     expected = (torch.as_tensor(matrix) @ body(params).vertices)[:, [REGRESSORS["h36m"].index(n) for n in H36M14]]
     torch.testing.assert_close(points, expected, rtol=0, atol=1e-12)
     assert "left_knee" in body.joint_names  # the body itself is as it was

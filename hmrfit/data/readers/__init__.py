@@ -37,6 +37,7 @@ READERS = {
     "lsp-extended": Reader(read_lsp_extended, "hr-lspet_train.npz"),
     "mpii": Reader(read_mpii, "mpii_train.npz"),
     "coco": Reader(read_coco, "coco_2014_train.npz"),
+    "coco-val": Reader(partial(read_coco, split="val2014"), "coco_2014_val.npz"),
     "h36m-train": Reader(partial(read_human36m, split="train"), "h36m_train.npz"),
     "h36m-p1": Reader(partial(read_human36m, split="protocol1"), "h36m_valid_protocol1.npz"),
     "h36m-p2": Reader(partial(read_human36m, split="protocol2"), "h36m_valid_protocol2.npz"),

@@ -1,0 +1,173 @@
+"""hmrfit evaluate: a protocol, its data and a predictor -> a predictions file, scored; with --fit a second one.
+
+    DIR/<predictor>.npz   DIR/<predictor>.json, .md         (mean_pose, first_guess, or the name of the file given)
+    DIR/<predictor>+fit.npz ...                             with --fit
+    DIR/table.md                                            a line for each
+
+The same command goes on where it was stopped, and scores again what is already predicted.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hmrfit.assets import locate
+from hmrfit.body.parts import read_part_labels
+from hmrfit.body.regressors import REGRESSORS
+from hmrfit.body.smpl import SmplBody
+from hmrfit.build import Engine, build, load_body
+from hmrfit.config import load_config
+from hmrfit.evaluate.predict import FirstGuess, Fit, Given, MeanPose, Predictor, export, keypoint_source
+from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
+from hmrfit.evaluate.protocol import EvaluationData, Protocol, Setting, Summary, protocol_named
+from hmrfit.evaluate.run import compared, score
+from hmrfit.files import atomic_write
+from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.ops.check import did_you_mean
+from hmrfit.priors.gmm import PoseGmm
+from hmrfit.render.base import BuiltinRenderer, Renderer
+from hmrfit.version import __version__
+
+GENDERED = {"m": "smpl_male", "f": "smpl_female"}
+PREDICTORS = ("first_guess", "mean_pose")
+RENDERERS = ("builtin", "pytorch3d")
+
+
+def evaluate_command(
+    protocol: str,
+    data: str,
+    out: str | None = None,
+    predictions: str | None = None,
+    predictor: str = "first_guess",
+    fit: bool = False,
+    limit: int | None = None,
+    config: str | None = None,
+    overrides: Sequence[str] = (),
+    **setting: Any,
+) -> int:
+    """Predicts, scores, writes; prints the table. `setting`: the flags that say what is scored with."""
+    kind = protocol_named(protocol)
+    engine = build(load_config(config, overrides))
+    chosen = make_setting(kind, load_body(engine.body), **setting)
+    people = kind(chosen).load(Path(data))[slice(limit)]
+    folder = Path(out or f"out/evaluate/{protocol}")
+    files = exported(people, kind.name, engine, folder, predictions, predictor, fit)
+    summaries = {}
+    for name, file in files.items():
+        found, stamp = read_predictions(file, dataset_stamp(kind.name, people.people))
+        summaries[name] = score(kind(chosen), people, found, stamp)
+        summaries[name].save(folder, name)
+    said = report(summaries)
+    with atomic_write(folder / "table.md") as temporary:
+        temporary.write_text(said + "\n", encoding="utf-8")
+    print(f"{said}\n\nIn {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")
+    return 0
+
+
+def make_setting(
+    kind: type[Protocol],
+    body: SmplBody,
+    renderer: str = "builtin",
+    masks: str | None = None,
+    part_labels: str | None = None,
+    regressor: Sequence[str] = (),
+    truth_body: str | None = None,
+) -> Setting:
+    """What the flags say to score with.
+
+    Raises:
+        ValueError, FileNotFoundError, ImportError: letters, before any work.
+    """
+    labels = None if part_labels is None else read_part_labels(part_labels, len(body.v_template))
+    gendered = gendered_bodies(truth_body) if kind.gendered else {}
+    masks_root = None if masks is None else Path(masks)
+    return Setting(body, gendered, regressor_files(regressor), make_renderer(renderer), labels, masks_root)
+
+
+def gendered_bodies(truth_body: str | None) -> Mapping[str, SmplBody]:
+    """Gender -> body. One body for all, neutral ones ("n") too, where it is named."""
+    if truth_body is not None:
+        return dict.fromkeys("mfn", load_body(truth_body))
+    try:
+        return {gender: load_body(name) for gender, name in GENDERED.items()}
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error} 3DPW's truth is posed by SMPL's male and female bodies. For data that was made with another "
+            "body, name it: --truth-body free_body."
+        ) from None
+
+
+def regressor_files(pairs: Sequence[str]) -> dict[str, str]:
+    """KIND=FILE each."""
+    found = {}
+    for pair in pairs:
+        kind, equals, file = pair.partition("=")
+        if not equals or kind not in REGRESSORS:
+            raise ValueError(
+                f"A regressor is written KIND=FILE.npy, KIND one of {', '.join(REGRESSORS)}, not '{pair}'."
+                f"{did_you_mean(kind, REGRESSORS)}"
+            )
+        found[kind] = file
+    return found
+
+
+def make_renderer(name: str) -> Renderer:
+    """By name. Errors: an ImportError where pytorch3d is wanted and not there."""
+    if name not in RENDERERS:
+        raise ValueError(f"There is no renderer '{name}'.{did_you_mean(name, RENDERERS)} Known: {', '.join(RENDERERS)}.")  # fmt: skip  # noqa: E501
+    if name == "builtin":
+        return BuiltinRenderer()
+    from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
+
+    return Pytorch3dRenderer()
+
+
+def exported(
+    people: EvaluationData,
+    protocol: str,
+    engine: Engine,
+    folder: Path,
+    predictions: str | None,
+    predictor: str,
+    fit: bool,
+) -> dict[str, Path]:
+    """Name of the run -> its predictions file; made now, or there already."""
+    dataset = dataset_stamp(protocol, people.people)
+    run = {"keypoints": keypoint_source(people), "settings": engine.settings, "version": __version__}
+    if predictions is not None:
+        given, stamp = read_predictions(predictions, dataset)
+        name, start, first = Path(predictions).stem, Given(given), Path(predictions)
+        run = {**run, "predictor": f"{name}, given", "given": dict(stamp.run)}
+    else:
+        name, start = predictor, make_predictor(predictor, engine)
+        run = {**run, "predictor": predictor}
+        first = export(start, people, Stamp({**run, "fit": False}, dataset), folder / f"{name}.npz")
+    files = {name: first}
+    if fit:
+        # the fitter makes its own first guess and more starts beside it; anything else is where it starts alone
+        fitting = Fit(engine.fitter, None if predictions is None and predictor == "first_guess" else start)
+        fitted = folder / f"{name}+fit.npz"
+        files[f"{name}+fit"] = export(fitting, people, Stamp({**run, "fit": True}, dataset), fitted)
+    return files
+
+
+def make_predictor(name: str, engine: Engine) -> Predictor:
+    """By name."""
+    if name not in PREDICTORS:
+        raise ValueError(f"There is no predictor '{name}'.{did_you_mean(name, PREDICTORS)} Known: {', '.join(PREDICTORS)}.")  # fmt: skip  # noqa: E501
+    if name == "mean_pose":
+        gmm = PoseGmm.from_file(locate("pose_gmm"))
+        return MeanPose(gmm.weights @ gmm.means, load_body(engine.body).shape_count)
+    return FirstGuess(engine.fitter.first_guess or KeypointHmr.from_file(locate("keypoint_hmr")))
+
+
+def report(summaries: Mapping[str, Summary]) -> str:
+    """The runs side by side, and what the numbers are of."""
+    said = [compared(summaries)]
+    for name, summary in summaries.items():
+        table, note = summary.to_table().rsplit("\n\n", 1)
+        said.append(f"{name}: {note}" if not summary.groups else f"{name}: {note}\n\n{table}")
+        lost = list(summary.problems.items())
+        if lost:
+            said.append(f"{len(lost)} without a number, such as row {lost[0][0]}: {lost[0][1]}")
+    return "\n\n".join(said)

@@ -1,0 +1,77 @@
+"""Masks of images: read, and brought from SPIN's 224-pixel crop back into the image.
+
+    upper left = ⌊center − side/2⌋₀,    lower right = ⌊center + side/2⌋₀        ⌊·⌋₀ cuts off towards zero, as SPIN does
+    uncrop[y, x] = crop[row(y − upper), column(x − left)]      nearest neighbour, with PIL's own sums of pixel positions
+
+The window is whole pixels, so the crop is not quite the box it was asked for: part of what SPIN measures.
+"""
+
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmrfit.data.spin_npz import BOX_UNIT
+from hmrfit.opencv import cv2
+
+SPIN_RESOLUTION = 224
+
+
+def read_mask(path: str | PathLike) -> NDArray[np.uint8]:
+    """An image of labels (H, W) as it is; colours become grey as cv2 weighs them, which is how SPIN reads masks.
+
+    Raises:
+        FileNotFoundError: no such file. ValueError: damaged or no image.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no mask '{path}'.")
+    data = np.frombuffer(path.read_bytes(), np.uint8)
+    pixels = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
+    if pixels is None:
+        raise ValueError(f"'{path}' is damaged, cut off, or no image ({len(data)} bytes). Copy it again.")
+    return pixels
+
+
+def spin_window(center: NDArray, scale: float, resolution: int = SPIN_RESOLUTION) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of the whole pixels that SPIN cuts out; right and bottom are not part of it.
+
+    By SPIN's own route, the inverse of a matrix: where a border falls on a whole number, the last digit decides.
+    """
+    x, y = (float(c) for c in np.asarray(center, np.float32))
+    side = BOX_UNIT * float(scale)
+    forward = np.eye(3)
+    forward[0, 0] = forward[1, 1] = resolution / side
+    forward[0, 2], forward[1, 2] = resolution * (-x / side + 0.5), resolution * (-y / side + 0.5)
+    backward = np.linalg.inv(forward)
+    corners = [backward @ np.array([p, p, 1.0]) for p in (0.0, float(resolution))]
+    (left, top), (right, bottom) = ((int(c[0]), int(c[1])) for c in corners)
+    return left, top, right, bottom
+
+
+def nearest_positions(source: int, target: int) -> NDArray[np.int64]:
+    """(target,) which of `source` pixels each of `target` pixels takes when PIL resizes to the nearest.
+
+    PIL adds up the step in float64, pixel by pixel; the sum's rounding decides ties.
+    """
+    step = source / target
+    return np.cumsum(np.concatenate([[step * 0.5], np.full(target - 1, step)])).astype(np.int64).clip(max=source - 1)
+
+
+def uncrop(crop: NDArray, window: tuple[int, int, int, int], size: tuple[int, int]) -> NDArray:
+    """A square crop (R, R) -> the image (H, W) it was cut from, zero outside of the window.
+
+    Args:
+        window: from `spin_window`. size: (width, height) of the image, pixels.
+    """
+    left, top, right, bottom = window
+    width, height = size
+    image = np.zeros((height, width), crop.dtype)
+    x0, x1, y0, y1 = max(0, left), min(width, right), max(0, top), min(height, bottom)
+    if x0 >= x1 or y0 >= y1:
+        return image
+    columns = nearest_positions(crop.shape[1], right - left)[x0 - left : x1 - left]
+    rows = nearest_positions(crop.shape[0], bottom - top)[y0 - top : y1 - top]
+    image[y0:y1, x0:x1] = crop[rows[:, None], columns]
+    return image
