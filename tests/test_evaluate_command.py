@@ -1,0 +1,136 @@
+"""hmrfit evaluate, from data in each layout to a table: its files, its letters, with and without the fit."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers.bodies import free_body
+
+from hmrfit.cli import main
+from hmrfit.data.people import People
+from hmrfit.data.spin_npz import write_spin_npz
+from hmrfit.data.synthetic import Benchmark, PosePool, datasets_of
+from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions, write_predictions
+from hmrfit.evaluate.protocol import make_protocol
+from hmrfit.files import atomic_write
+from hmrfit.image import write_image
+from hmrfit.opencv import cv2
+from hmrfit.render.base import BuiltinRenderer, label_faces
+
+N = 3
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Three people in the layout of every data set; images are black, masks are of the true bodies."""
+    folder, body = tmp_path_factory.mktemp("data"), free_body()
+    poses = torch.zeros(1, 24, 3).double()
+    poses[0, 16:18, 2] = torch.tensor([-1.1, 1.1])  # arms down
+    benchmark = Benchmark(body, PosePool(poses, torch.ones(1), ("stand",), "one pose"), count=N)
+    people = People.cat([benchmark.person(i).people for i in range(N)])
+    files = datasets_of(people, benchmark)
+    for name, dataset in files.items():
+        write_spin_npz(folder / "dataset_extras" / name, dataset)
+        for image, size in zip(dataset.imgname, people.camera.size.int().tolist(), strict=True):
+            write_image(folder / str(image), np.zeros((*size[::-1], 3), np.uint8))
+    lsp, labels = files["lsp_dataset_test.npz"], label_faces(body.part_labels, body.faces)
+    for i in range(N):
+        parts = (
+            BuiltinRenderer().parts(body(people.params[i]).vertices, body.faces, people.camera[i], labels)[0].numpy()
+        )
+        for name, picture in ((lsp.maskname[i], 255 * (parts > 0)), (lsp.partname[i], parts)):
+            with atomic_write(folder / str(name)) as temporary:
+                temporary.write_bytes(cv2.imencode(".png", picture.astype(np.uint8))[1].tobytes())
+    return folder
+
+
+def evaluate(root, out, *more: str, protocol: str = "h36m-p1-spin") -> int:
+    return main(["evaluate", "--protocol", protocol, "--data", str(root), "-o", str(out), *more])
+
+
+@pytest.mark.parametrize(
+    "protocol, more",
+    [
+        ("h36m-p1-spin", ()), ("h36m-p2-spin", ()), ("3dhp-spin", ()), ("3dhp-official", ()),
+        ("3dpw", ("--truth-body", "free_body")), ("lsp-spin", ()), ("lsp-full", ()), ("2d-lsp", ()),
+    ],
+)  # fmt: skip
+def test_every_protocol_runs_from_data_to_table(root, tmp_path, capsys, protocol, more):
+    assert evaluate(root, tmp_path, *more, protocol=protocol) == 0
+    said = json.loads((tmp_path / "first_guess.json").read_text())
+    assert said["samples"] == N and said["missing"] == 0 and said["run"]["predictor"] == "first_guess"
+    assert all(np.isfinite(m["value"]) for m in said["measures"])
+    assert f"{said['measures'][0]['name']} (" in capsys.readouterr().out
+    assert (tmp_path / "table.md").read_text().startswith("|  | ")
+
+
+def test_the_same_command_with_the_fit_says_what_it_is_worth(root, tmp_path, capsys):
+    assert evaluate(root, tmp_path, "--fit", "--limit", "2") == 0
+    table = capsys.readouterr().out
+    assert "| first_guess | " in table and "| first_guess+fit | " in table and "| last − first | " in table
+    values = [json.loads((tmp_path / f"{run}.json").read_text())["measures"][1]["value"] for run in ("first_guess", "first_guess+fit")]  # fmt: skip  # noqa: E501
+    assert values[0] != values[1] and all(value < 200 for value in values)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
+    assert evaluate(root, tmp_path, "--fit", "--limit", "2") == 0  # scored again, not predicted again
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")} and len(before) == 2
+
+
+def test_the_truth_as_a_predictions_file(root, tmp_path, capsys):
+    """Through the whole command: exactly 0 mm. And --fit starts from the file."""
+    body, truth = free_body(), tmp_path / "truth.npz"
+    protocol = make_protocol("3dpw", body, gendered={"n": body})
+    data = protocol.load(root)
+    _first_guess(root, tmp_path / "guess")
+    like, _ = read_predictions(tmp_path / "guess" / "first_guess.npz")
+    predictions = type(like)(data.people.params(), like.camera, like.done)
+    write_predictions(truth, predictions, Stamp({"predictor": "truth"}, dataset_stamp("3dpw", data.people)))
+    more = ("--truth-body", "free_body", "--predictions", str(truth))
+    assert evaluate(root, tmp_path / "out", *more, protocol="3dpw") == 0
+    said = json.loads((tmp_path / "out" / "truth.json").read_text())
+    assert [m["value"] for m in said["measures"]] == [0, 0, 0]
+    with pytest.raises(ValueError, match="is to be scored"):
+        read_predictions(truth, dataset_stamp("3dpw", data.people[:2]))
+    assert evaluate(root, tmp_path / "out", *more, "--limit", "2", protocol="3dpw") == 2
+    assert "predictions for 3 people of '3dpw'" in capsys.readouterr().err
+
+
+def _first_guess(root, out) -> None:
+    assert evaluate(root, out, "--truth-body", "free_body", protocol="3dpw") == 0
+
+
+def test_the_mean_pose_needs_no_keypoints(root, tmp_path):
+    assert evaluate(root, tmp_path, "--predictor", "mean_pose") == 0
+    assert (tmp_path / "mean_pose.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    "more, letter",
+    [
+        (("--protocol", "h36m-p1-spni"), "Did you mean 'h36m-p1-spin'"),
+        (("--predictor", "meanpose"), "Did you mean 'mean_pose'"),
+        (("--renderer", "pytorch"), "Did you mean 'pytorch3d'"),
+        (("--regressor", "h36=x.npy"), "Did you mean 'h36m'"),
+        (("--regressor", "h36m=nowhere.npy"), "no joint regressor 'nowhere.npy'"),
+        (("--predictions", "nowhere.npz"), "no predictions file 'nowhere.npz'"),
+        (("--part-labels", "nowhere.npy"), "no file of part labels"),
+        (("--config", "nowhere"), "no settings file"),
+        (("--data", "nowhere"), "S9/MyPoseFeatures/D3_Positions_mono"),
+        (("--protocol", "3dpw"), "--truth-body free_body"),
+        (("--protocol", "lsp-spin", "--masks", "nowhere"), "MASKS/data/lsp/im1001_segmentation.png"),
+    ],
+)
+def test_letters(root, tmp_path, capsys, monkeypatch, more, letter):
+    monkeypatch.setenv("HMRFIT_HOME", str(tmp_path / "home"))
+    assert evaluate(root, tmp_path, *more) == 2
+    assert letter in capsys.readouterr().err
+
+
+def test_pytorch3d_is_asked_for_by_name(root, tmp_path, capsys):
+    try:
+        import pytorch3d  # noqa: F401
+    except ImportError:
+        assert evaluate(root, tmp_path, "--renderer", "pytorch3d", protocol="lsp-full") == 2
+        assert "INSTALL" in capsys.readouterr().err
+    else:
+        assert evaluate(root, tmp_path, "--renderer", "pytorch3d", protocol="lsp-full") == 0
