@@ -20,8 +20,10 @@ from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.config import CHOICES, ConfigError, load_config
 from hmrfit.fitting.fitter import Fitter, default_terms
 from hmrfit.fitting.problem import Stage
+from hmrfit.fitting.published_terms import published_terms
 from hmrfit.fitting.schedule import Schedule, restaged
 from hmrfit.fitting.solver import Options
+from hmrfit.fitting.staged import StagedFitter
 from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
 from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.first_guess import KeypointHmr
@@ -32,7 +34,8 @@ from hmrfit.priors.limits import JointLimits
 from hmrfit.render.base import BuiltinRenderer, Renderer
 from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
 
-STAGE_KEYS = ("weights", "free", "keep", *(field.name for field in fields(Options)))
+OPTION_KEYS = tuple(field.name for field in fields(Options))
+STAGE_KEYS = ("weights", "factors", "free", "keep", *OPTION_KEYS)
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,12 @@ def build_fitter(config: CfgNode) -> Fitter:
     _check_prior(gmm, body, config)
     poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED)
     guess = KeypointHmr.from_file(locate(config.PRIORS.FIRST_GUESS)) if config.PRIORS.FIRST_GUESS else None
+    parts = (body, build_terms(config, gmm, body), poses, build_schedule(config))
+    if config.FIT.START != "hypotheses":
+        mean_pose = gmm.weights @ gmm.means if config.FIT.START == "mean_pose" else None
+        return StagedFitter(*parts, first_guess=guess, start_pose=mean_pose)
     errors = load_error_model(locate(config.PRIORS.ERROR_MODEL)) if guess and config.PRIORS.ERROR_MODEL else None
-    return Fitter(body, build_terms(config, gmm), poses, build_schedule(config), first_guess=guess, error_model=errors)
+    return Fitter(*parts, first_guess=guess, error_model=errors)
 
 
 @cache
@@ -109,11 +116,11 @@ def load_points(path: str, names: tuple[str, ...]) -> PointBody:
     return load_body(path).points(names)
 
 
-def build_terms(config: CfgNode, gmm: PoseGmm) -> list[Term]:
-    """The terms of the energy."""
+def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> list[Term]:
+    """The terms that stages can name: ours, then SMPLify's and SPIN's."""
     limits = JointLimits.from_file(locate(config.PRIORS.LIMITS))
     sigma = {"sigma": config.FIT.SIGMA} if config.FIT.SIGMA > 0 else {}
-    return default_terms(gmm, limits, **sigma)
+    return [*default_terms(gmm, limits, **sigma), *published_terms(body, gmm)]
 
 
 def library_poses(gmm: PoseGmm, count: int, seed: int) -> Tensor:
@@ -133,14 +140,15 @@ def build_schedule(config: CfgNode) -> Schedule:
 
 def _round(stage: Mapping[str, Any]) -> tuple[Stage, int]:
     """One entry of FIT.STAGES -> (stage, how many hypotheses a person keeps after it)."""
-    if not isinstance(stage, Mapping) or "weights" not in stage:
+    if not isinstance(stage, Mapping) or not {"weights", "factors"} & set(stage):
         raise ConfigError(f"Each entry of FIT.STAGES is written {{weights: {{reprojection: 16, gmm: 1}}}}, not {stage!r}.")  # fmt: skip  # noqa: E501
     for key in stage:
         if key not in STAGE_KEYS:
             raise ConfigError(f"FIT.STAGES: there is no setting {key}.{did_you_mean(key, STAGE_KEYS)}")
-    options = Options(**{k: v for k, v in stage.items() if k not in ("weights", "free", "keep")})
+    options = Options(**{k: v for k, v in stage.items() if k in OPTION_KEYS})
     free = {"free": tuple(stage["free"])} if "free" in stage else {}
-    return Stage(dict(stage["weights"]), options=options, **free), int(stage.get("keep", 1))
+    weights = {**stage.get("weights", {}), **{name: w * w for name, w in stage.get("factors", {}).items()}}
+    return Stage(weights, options=options, **free), int(stage.get("keep", 1))
 
 
 def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: Mapping[str, float]) -> Engine:

@@ -35,7 +35,9 @@ _C.FIT.SIGMA = 0.0  # robust scale of the keypoints, a share of the box; 0: the 
 _C.FIT.SILHOUETTE = 0.0  # weight of the soft silhouette where a mask is given, beside the mask's own term; 0: without
 _C.FIT.LIBRARY = 400  # poses to start from, drawn from the pose prior beside its means
 _C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
-#                     {weights: {reprojection: 24, gmm: 1}, free: [transl, global_orient], max_steps: 30, keep: 2}
+#                     {weights: {reprojection: 24, gmm: 1}, free: [transl, global_orient], max_steps: 30, keep: 2};
+#                     factors: {bending: 3} instead of weights: as least-squares codes write them, the weight's root
+_C.FIT.START = "hypotheses"  # "first_guess", "mean_pose": stage after stage from that alone, as SPIN and SMPLify do
 
 _C.RENDER = CfgNode()
 _C.RENDER.BACKEND = "builtin"  # or "pytorch3d": what draws FIT.SILHOUETTE and what `hmrfit evaluate` scores
@@ -87,6 +89,7 @@ _C.SEED = 0
 _C.THREADS = 0  # 0: as many as torch finds
 
 CHOICES = {
+    "FIT.START": ("hypotheses", "first_guess", "mean_pose"),
     "BODY.KIND": ("smpl", "smplx"),
     "RENDER.BACKEND": ("builtin", "pytorch3d"),
     "TRAIN.ENCODER": ("keypoints", "image"),

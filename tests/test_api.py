@@ -194,6 +194,22 @@ def test_stages_from_the_settings(tmp_path: Path, points: np.ndarray) -> None:
         build(tmp_path / "mine.yaml")
 
 
+def test_factors_are_the_roots_of_weights(tmp_path: Path) -> None:
+    """As SMPLify writes them: a residual times 57.4 costs 57.4² times as much."""
+    settings = "FIT:\n  STAGES: [{factors: {gmm: 57.4, interpenetration: 1000}, weights: {shape: 2}}]\n"
+    (tmp_path / "mine.yaml").write_text(settings)
+    (stage, _), *_ = build(tmp_path / "mine.yaml").fitter.schedule.rounds
+    assert stage.weights == {"gmm": pytest.approx(57.4**2), "interpenetration": 1e6, "shape": 2}
+
+
+@pytest.mark.parametrize("name", ["fit_smplify", "fit_spin"])
+def test_the_published_schedules_by_name(name: str, points: np.ndarray) -> None:
+    result = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, config=name)
+    assert result.reprojection_error[0] < 0.05
+    assert sum(cost[0] for cost in result.term_cost.values()) == pytest.approx(result.cost[0])
+    assert "smplify_pose" in result.term_cost and "gmm" not in result.term_cost
+
+
 def test_importing_costs_nothing() -> None:
     heavy = "{'torch', 'numpy', 'cv2', 'trimesh', 'scipy', 'smplx', 'yacs'}"
     code = f"import sys, hmrfit; hmrfit.__version__; dir(hmrfit); sys.exit(' '.join({heavy} & set(sys.modules)) or 0)"

@@ -229,7 +229,7 @@ class Fitter:
 
     def with_schedule(self, schedule: Schedule) -> "Fitter":
         """The same fitter with another schedule, sharing what is cached."""
-        other = object.__new__(Fitter)
+        other = object.__new__(type(self))
         other.__dict__ = self.__dict__ | {"schedule": schedule}
         return other
 

@@ -56,6 +56,17 @@ class PoseGmm:
         other.__dict__ = {k: v.to(device=device, dtype=dtype) for k, v in self.__dict__.items()}
         return other
 
+    def with_nll_weights(self) -> "PoseGmm":
+        """The same mixture with the constants that SMPLify's code has (and SPIN's, and SMPLify-X's): a_k = -log v_k of
+        the "nll weights" v_k = w_k / ((2 pi)^(D/2) sqrt|Sigma_k| / min sqrt|Sigma|). One number more for all k."""
+        other = object.__new__(PoseGmm)
+        other.__dict__ = dict(self.__dict__)
+        half_log_dets = 0.5 * torch.linalg.slogdet(self.covariances)[1]
+        D = self.means.shape[1]
+        more = self.least - half_log_dets.min() + 0.5 * D * float(np.log(2 * np.pi))
+        other.constants, other.least = self.constants + more, self.least - more
+        return other
+
     def whitened(self, theta: Tensor) -> Tensor:
         """L_k^T (theta - mu_k) for every component: (B, K, D)."""
         return (theta @ self.stacked - self.shift).unflatten(-1, self.means.shape)

@@ -1,0 +1,135 @@
+"""Stage after stage from one start, as SMPLify and SPIN go about it: no library, no rounds of elimination.
+
+mean pose    upright, facing the camera, at the depth d = f · mean 3D torso / mean 2D torso; the camera's stage;
+             where the shoulders are so close that front and back look alike, the body turned about as well; the
+             other stages from both; the one nearer to its keypoints stays                            (SMPLify)
+first guess  what the network says                                                                    (SPIN)
+"""
+
+from dataclasses import fields, replace
+
+import torch
+from torch import Tensor
+
+from hmrfit.camera import Camera
+from hmrfit.fitting.evidence import Evidence
+from hmrfit.fitting.fitter import Fit, Fitter
+from hmrfit.fitting.problem import StageProblem
+from hmrfit.fitting.published_terms import PixelReprojection, StartedObservation, torso_sets
+from hmrfit.fitting.solver import solve
+from hmrfit.fitting.start import UPRIGHT, guess_depth
+from hmrfit.fitting.state import Observation, State
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.types import BodyParams, Keypoints
+
+CLOSE_SHOULDERS = 25 / 300
+"""Of the box: SMPLify's 25 px on its doubled images, where a person is 300 px long."""
+
+ABOUT_FACE = (-1.0, 1.0, -1.0)
+"""The diagonal of a half turn about y."""
+
+
+class StagedFitter(Fitter):
+    """Runs the stages of a schedule one after the other from one start.
+
+    Args:
+        start_pose: (3 (J-1),) rotation vectors of the pose to start from; None: the first guess.
+        Others are those of `Fitter`; the library is not used.
+    """
+
+    def __init__(self, *args: object, start_pose: Tensor | None = None, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)
+        self.start_pose = start_pose
+        if start_pose is None and self.first_guess is None:
+            raise ValueError("FIT.START: first_guess needs a network: set PRIORS.FIRST_GUESS, or START: mean_pose.")
+
+    def fit(
+        self,
+        keypoints: Keypoints,
+        camera: Camera,
+        init: BodyParams | None = None,
+        init_std: float | Tensor | None = None,
+        evidence: Evidence | None = None,
+    ) -> Fit:
+        """Fit B people; arguments as for `Fitter.fit`. With `init` there is one start, and that is it; how wrong it may
+        be, `init_std`, is nothing that these energies ask."""
+        observation = Observation.of(keypoints, evidence)
+        start = State(init, camera) if init is not None else self._start(observation, camera)
+        state = start
+        known = {f.name: getattr(observation, f.name) for f in fields(observation)}
+        observation = StartedObservation(**known, start_depth=state.params.transl[:, 2].clone())
+        who = torch.arange(len(state))
+        steps = torch.zeros_like(who)
+        for i, (stage, _) in enumerate(self.schedule.rounds):
+            problem = StageProblem(self.point_body(keypoints.names), observation[who], self.terms, stage)
+            solution = solve(problem, state, stage.options)
+            state, status, steps = problem.fill(solution.x), solution.status, steps + solution.steps
+            if i == 0 and init is None and self.start_pose is not None:
+                both = ambiguous(observation).nonzero()[:, 0]
+                who = torch.cat([who, both])
+                state, status, steps = State.cat([state, turned_about(state[both])]), status[who], steps[who]
+        return self._chosen(problem, state, who, status, steps)
+
+    def _chosen(self, problem: StageProblem, state: State, who: Tensor, status: Tensor, steps: Tensor) -> Fit:
+        """Of every person's one or two outcomes the one nearer to the keypoints."""
+        term_cost = problem.term_costs(state)
+        cost = sum(term_cost.values())
+        points = [n for n in term_cost if isinstance(self.terms[n], PixelReprojection)]
+        measure = sum(term_cost[n] for n in points) if points else cost
+        B = int(who.max()) + 1  # the first B rows are the people themselves
+        second, rows = torch.arange(B, len(who)), torch.arange(B)
+        rows[who[second]] = torch.where(measure[second] < measure[who[second]], second, who[second])
+        best = state[rows]
+        term_cost = {name: value[rows] for name, value in term_cost.items()}
+        return Fit(best, cost[rows], term_cost, status[rows], steps[rows], [best], cost[rows][:, None])
+
+    def _start(self, observation: Observation, camera: Camera) -> State:
+        """(B,) where to begin."""
+        keypoints = observation.keypoints
+        if self.start_pose is None:
+            return State(self.first_guess.predict(keypoints, camera).params, camera)
+        body, like, B = self.point_body(keypoints.names), keypoints.xy, len(keypoints)
+        pose = rotvec_to_matrix(self.start_pose.to(like).view(-1, 3)).expand(B, -1, 3, 3)
+        betas = like.new_zeros(B, body.joint_shapes.shape[-1])
+        params = BodyParams(like.new_tensor(UPRIGHT).expand(B, 3, 3), pose, betas, like.new_zeros(B, 3))
+        depth = torso_depth(body.pose(params).points, observation, camera)
+        return State(replace(params, transl=torch.stack([0 * depth, 0 * depth, depth], 1)), camera)
+
+
+def torso_depth(points: Tensor, observation: Observation, camera: Camera) -> Tensor:
+    """(B,) metres, SMPLify's d: the mean of both sides from shoulder to hip in space over that in the picture, times f.
+
+    Where no side is seen: `guess_depth`, from all that is.
+
+    Args:
+        points: (B, K, 3) metres, the keypoints of the body to start from.
+    """
+    keypoints = observation.keypoints
+    space, picture, sides = (torch.zeros_like(observation.box_size) for _ in range(3))
+    for left_hip, right_hip, left_shoulder, right_shoulder in torso_sets(keypoints.names)[:1]:
+        for hip, shoulder in ((left_hip, left_shoulder), (right_hip, right_shoulder)):
+            seen = ((keypoints.confidence[:, hip] > 0) & (keypoints.confidence[:, shoulder] > 0)).to(space)
+            space = space + seen * (points[:, hip] - points[:, shoulder]).norm(dim=-1)
+            picture = picture + seen * (keypoints.xy[:, hip] - keypoints.xy[:, shoulder]).norm(dim=-1)
+            sides = sides + seen
+    clear = (sides > 0) & (picture > 0.02 * sides * observation.box_size)
+    depth = camera.focal.mean(-1) * space / torch.where(clear, picture, 1.0)
+    return torch.where(clear, depth, guess_depth(points, observation, camera))
+
+
+def ambiguous(observation: Observation) -> Tensor:
+    """(B,) whose shoulders are so close in the picture, or not both seen, that front and back look alike."""
+    keypoints = observation.keypoints
+    sets = torso_sets(keypoints.names)
+    if not sets:
+        return torch.ones(len(keypoints), dtype=torch.bool)
+    left, right = sets[0][2:]
+    close = (keypoints.xy[:, left] - keypoints.xy[:, right]).norm(dim=-1) < CLOSE_SHOULDERS * observation.box_size
+    return close | (keypoints.confidence[:, left] == 0) | (keypoints.confidence[:, right] == 0)
+
+
+def turned_about(state: State) -> State:
+    """The bodies turned half about their own y axis."""
+    params = state.params
+    orient = params.global_orient * params.global_orient.new_tensor(ABOUT_FACE)
+    return State(replace(params, global_orient=orient), state.camera)

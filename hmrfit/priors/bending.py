@@ -1,0 +1,47 @@
+"""Elbows and knees bend one way: SMPLify's E_a in residual form.
+
+    r_i = sqrt(2) alpha exp(s_i theta_i),  alpha = 10;     1/2 |r|² = sum_i (alpha exp(s_i theta_i))²
+
+theta_i is the coordinate of log R about the hinge, s_i the sign of the way it does not bend (Bogo et al., ECCV 2016,
+section 3.2, and their code). The energy is never zero: at a straight limb it is alpha², and it falls as the limb bends.
+
+SMPLify weighs the residual alpha exp(..) by 0.317 w, w the pose prior's weight: 3.17 w exp(..). SPIN writes the energy,
+15.2² exp(2 s_i theta_i): the same at its w = 4.78, where 3.17 w = 15.15, but for rounding.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hmrfit.keypoints import SMPL24
+
+ALPHA = 10.0
+
+HINGES = {"left_elbow": ("y", 1.0), "right_elbow": ("y", -1.0), "left_knee": ("x", -1.0), "right_knee": ("x", -1.0)}
+"""Joint -> (axis, sign). In the 72 numbers of a SMPL pose these are 55, 58, 12 and 15."""
+
+
+class BendingPrior:
+    """The hinges of a body, ready to be evaluated. Inputs theta (B, 3 (J-1)), radians."""
+
+    def __init__(self, joint_names: Sequence[str] = SMPL24) -> None:
+        """Raises: ValueError, the body has not SMPL's elbows and knees."""
+        missing = [name for name in HINGES if name not in joint_names]
+        if missing:
+            raise ValueError(f"The bending prior is about elbows and knees; this body has no {', '.join(missing)}.")
+        where = [3 * (list(joint_names).index(name) - 1) + "xyz".index(axis) for name, (axis, _) in HINGES.items()]
+        self.columns = torch.tensor(where)  # (4,) of theta, which lacks the root
+        self.signs = torch.tensor([sign for _, sign in HINGES.values()])  # (4,)
+
+    def residuals(self, theta: Tensor) -> Tensor:
+        """r (B, 4)."""
+        return 2**0.5 * ALPHA * (theta[:, self.columns] * self.signs.to(theta)).exp()
+
+    def quadratic(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """1/2 |r|² (B,), its gradient (B, D) and the diagonal of its Gauss-Newton Hessian (B, D)."""
+        squared = self.residuals(theta).square()
+        gradient, curvature = torch.zeros_like(theta), torch.zeros_like(theta)
+        gradient[:, self.columns] = squared * self.signs.to(theta)  # dr = s r dtheta
+        curvature[:, self.columns] = squared
+        return 0.5 * squared.sum(-1), gradient, curvature
