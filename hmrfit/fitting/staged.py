@@ -14,11 +14,11 @@ from torch import Tensor
 from hmrfit.camera import Camera
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.fitter import Fit, Fitter
-from hmrfit.fitting.problem import StageProblem
+from hmrfit.fitting.problem import StageProblem, term_costs
 from hmrfit.fitting.published_terms import PixelReprojection, StartedObservation, torso_sets
 from hmrfit.fitting.solver import solve
 from hmrfit.fitting.start import UPRIGHT, guess_depth
-from hmrfit.fitting.state import Observation, State
+from hmrfit.fitting.state import Evaluation, Observation, State
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints
 
@@ -55,10 +55,9 @@ class StagedFitter(Fitter):
         be, `init_std`, is nothing that these energies ask."""
         observation = Observation.of(keypoints, evidence)
         start = State(init, camera) if init is not None else self._start(observation, camera)
-        state = start
         known = {f.name: getattr(observation, f.name) for f in fields(observation)}
-        observation = StartedObservation(**known, start_depth=state.params.transl[:, 2].clone())
-        who = torch.arange(len(state))
+        observation = StartedObservation(**known, start_depth=start.params.transl[:, 2])
+        state, who = start, torch.arange(len(start))
         steps = torch.zeros_like(who)
         for i, (stage, _) in enumerate(self.schedule.rounds):
             problem = StageProblem(self.point_body(keypoints.names), observation[who], self.terms, stage)
@@ -68,11 +67,13 @@ class StagedFitter(Fitter):
                 both = ambiguous(observation).nonzero()[:, 0]
                 who = torch.cat([who, both])
                 state, status, steps = State.cat([state, turned_about(state[both])]), status[who], steps[who]
-        return self._chosen(problem, state, who, status, steps)
+        fit = self._chosen(state, observation[who], who, status, steps)
+        return replace(fit, start=start, observation=observation)
 
-    def _chosen(self, problem: StageProblem, state: State, who: Tensor, status: Tensor, steps: Tensor) -> Fit:
+    def _chosen(self, state: State, observation: Observation, who: Tensor, status: Tensor, steps: Tensor) -> Fit:
         """Of every person's one or two outcomes the one nearer to the keypoints."""
-        term_cost = problem.term_costs(state)
+        e = Evaluation(self.point_body(observation.keypoints.names), state, observation)
+        term_cost = term_costs(e, self.terms, self.schedule.rounds[-1][0])
         cost = sum(term_cost.values())
         points = [n for n in term_cost if isinstance(self.terms[n], PixelReprojection)]
         measure = sum(term_cost[n] for n in points) if points else cost

@@ -43,7 +43,9 @@ def crops(person: float, count: int = 3, seed: int = 0, size: float = 224.0, foc
     confidence = torch.rand(count, 49, generator=generator, dtype=torch.float64)
     confidence[:, ::7] = 0
     observation = StartedObservation(
-        Keypoints(xy, confidence, SPIN49), torch.full((count,), person, dtype=torch.float64), transl[:, 2] + draw(count)
+        Keypoints(xy, confidence, SPIN49),
+        torch.full((count,), person, dtype=torch.float64),
+        start_depth=transl[:, 2] + draw(count),
     )
     return Evaluation(at.body, State(params, camera), observation)
 
@@ -133,7 +135,7 @@ def test_the_size_of_the_picture_does_not_enter(name: str):
     small, large = crops(224 / 1.2), crops(3 * 224 / 1.2, size=3 * 224.0, focal=3 * FOCAL)
     keypoints = small.observation.keypoints
     tripled = Keypoints(3 * keypoints.xy, keypoints.confidence, keypoints.names)
-    seen = StartedObservation(tripled, large.observation.box_size, large.observation.start_depth)
+    seen = StartedObservation(tripled, large.observation.box_size, start_depth=large.observation.start_depth)
     torch.testing.assert_close(cost(name, Evaluation(large.body, large.state, seen), 1.0), cost(name, small, 1.0))
 
 
@@ -147,7 +149,7 @@ def test_a_nearer_camera_has_a_shorter_depth_prior():
         Camera(0.1 * e.state.camera.focal, e.state.camera.center, e.state.camera.size),
     )
     o = e.observation
-    seen = StartedObservation(o.keypoints, o.box_size, 0.1 * o.start_depth)
+    seen = StartedObservation(o.keypoints, o.box_size, start_depth=0.1 * o.start_depth)
     torch.testing.assert_close(
         prior.residuals(Evaluation(e.body, state, seen)), prior.residuals(e), rtol=1e-9, atol=1e-9
     )
