@@ -13,7 +13,8 @@ from torch import Tensor
 
 from hmrfit.camera import Camera
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.fitter import Fit, Fitter
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import StageProblem, term_costs
 from hmrfit.fitting.published_terms import PixelReprojection, StartedObservation, torso_sets
 from hmrfit.fitting.solver import solve

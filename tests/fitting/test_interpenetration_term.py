@@ -11,9 +11,9 @@ from helpers.fits import fitter
 from hmrfit.body.capsules import capsules_of
 from hmrfit.camera import Camera
 from hmrfit.fitting.check import check_term, finite_difference_jacobian, normal_equations
-from hmrfit.fitting.fitter import FINAL
 from hmrfit.fitting.interpenetration_term import Interpenetration
 from hmrfit.fitting.problem import Stage, StageProblem
+from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.solver import Options, solve
 from hmrfit.fitting.start import UPRIGHT
 from hmrfit.fitting.state import Evaluation, Layout, Observation, State

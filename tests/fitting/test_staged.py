@@ -10,7 +10,7 @@ from helpers.fits import gmm, people, photograph
 from hmrfit.build import build_fitter
 from hmrfit.config import load_config
 from hmrfit.evaluate.metrics import facing_wrong, pa_mpjpe
-from hmrfit.fitting.fitter import Fit
+from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.staged import CLOSE_SHOULDERS, StagedFitter, ambiguous, torso_depth, turned_about
 from hmrfit.fitting.state import Observation, State
 from hmrfit.keypoints import resolve_set
