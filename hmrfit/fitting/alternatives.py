@@ -1,9 +1,11 @@
-"""Other answers that the energy finds nearly as good: the flips of an answer, fitted, those that are the same once.
+"""What else the picture may show: the flips of an answer, fitted, those that lead to the same kept once.
 
     the fit  ->  its flips  ->  those within `window` nats of it  ->  a few steps  ->  those that went elsewhere and
-    cost at most `LATE` nats more  ->  to the end  ->  the cheapest of all is the answer
+    cost at most `LATE` nats more  ->  to the end
 
-A flip that slides back into the answer's own valley, as most do, is dropped after the few steps.
+Nats of the energy with the measured weights (`uncertainty.MEASURED`): it says what is likely. The fit's own energy
+holds on to its start ten times as hard as to the keypoints and would call all but one of them impossible; by it the
+answers are ranked, so an alternative takes the first place only where the cautious energy agrees.
 """
 
 from collections.abc import Mapping
@@ -22,54 +24,67 @@ from hmrfit.fitting.terms import Term
 from hmrfit.types import BodyParams
 
 FEW_STEPS = 3
-LATE = 4.0
-"""Nats. What still costs so much more after a few steps ends with a probability of less than two in a hundred."""
+LATE = 3.0
+"""Nats. What still costs so much more after a few steps ends with a probability of less than five in a hundred."""
 
 SAME = 0.03
 """Metres. Answers none of whose joints are farther apart, the pelvises together, are one."""
 
 
 def with_flips(
-    fit: Fit, body: PointBody, terms: Mapping[str, Term], stage: Stage, keep: int, window: float, chunk: int = 64
+    fit: Fit,
+    body: PointBody,
+    terms: Mapping[str, Term],
+    stage: Stage,
+    likely: Stage,
+    keep: int,
+    window: float,
+    chunk: int = 64,
 ) -> Fit:
-    """The fit beside what its flips lead to, the best of all in its place.
+    """The fit beside what its flips lead to.
 
     Args:
-        keep: flips of a person that are tried at most. window: nats. chunk: people whose flips are made at a time.
+        stage: the fit's own, which ranks. likely: what the flips are fitted by. keep: flips of a person that are tried
+            at most. window: nats. chunk: people whose flips are made at a time.
     """
+    few = replace(likely.options, max_steps=FEW_STEPS)
+    mode = solve(StageProblem(body, fit.observation, terms, likely), fit.state, few)
+    here = mode.cost
+    fit = replace(fit, likely_cost=here[:, None])
     parts = torch.arange(len(fit.cost)).split(chunk)
-    begun = [_promising(fit, part, body, terms, stage, keep, window) for part in parts]
+    begun = [_promising(fit, part, body, terms, likely, keep, here[part] + window) for part in parts]
     place, people = (torch.cat(column) for column in list(zip(*begun, strict=True))[:2])
     state = State.cat([state for *_, state in begun])
     if not len(people):
         return fit
-    problem = StageProblem(body, fit.observation[people], terms, stage)
-    tried = solve(problem, state, replace(stage.options, max_steps=FEW_STEPS))
-    own, found = (_about_pelvis(body, params) for params in (fit.state.params[people], tried.x.params))
+    problem = StageProblem(body, fit.observation[people], terms, likely)
+    tried = solve(problem, state, few)
+    own, found = (_about_pelvis(body, params) for params in (mode.x.params[people], tried.x.params))
     elsewhere = (found - own).norm(dim=-1).amax(-1) > SAME
-    alive = (elsewhere & (tried.cost < fit.cost[people] + LATE)).nonzero()[:, 0]
+    alive = (elsewhere & (tried.cost < here[people] + LATE)).nonzero()[:, 0]
     if not len(alive):
         return fit
     problem = problem.select(alive)
-    solution = solve(problem, tried.x[alive], stage.options)
+    solution = solve(problem, tried.x[alive], likely.options)
     found = problem.fill(solution.x)
-    more = replace(solution, x=found, cost=sum(problem.term_costs(found).values()))
-    merged = merge(fit, body, more, place[alive] + 1, people[alive], keep)
+    cost = sum(term_costs(Evaluation(body, found, fit.observation[people[alive]]), terms, stage).values())
+    more = replace(solution, x=found, cost=cost)
+    merged = merge(fit, body, more, solution.cost, place[alive] + 1, people[alive], keep)
     costs = term_costs(Evaluation(body, merged.state, fit.observation), terms, stage)
     return replace(merged, cost=sum(costs.values()), term_cost=costs)
 
 
 def _promising(
-    fit: Fit, people: Tensor, body: PointBody, terms: Mapping[str, Term], stage: Stage, keep: int, window: float
+    fit: Fit, people: Tensor, body: PointBody, terms: Mapping[str, Term], stage: Stage, keep: int, most: Tensor
 ) -> tuple[Tensor, Tensor, State]:
-    """(rank, person, state) of the flips of some people, their cheapest, that cost at most `window` more."""
+    """(rank, person, state) of the flips of some people, their cheapest, that cost at most `most` (b,)."""
     params, camera, observation = fit.state.params[people], fit.state.camera[people], fit.observation[people]
     flipped = flips(params, body.pose(params).joints, body.parents)
     many = torch.arange(len(people)).repeat(len(flipped))
     state = State(BodyParams.cat(flipped), camera[many])
     costs = sum(term_costs(Evaluation(body, state, observation[many]), terms, stage).values())
     costs, order = costs.view(len(flipped), -1).nan_to_num(torch.inf).sort(dim=0, stable=True)
-    rank, person = (costs[:keep] < fit.cost[people] + window).nonzero().unbind(1)
+    rank, person = (costs[:keep] < most).nonzero().unbind(1)
     return rank, people[person], state[order[rank, person] * len(people) + person]
 
 
@@ -79,9 +94,13 @@ def _about_pelvis(body: PointBody, params: BodyParams) -> Tensor:
     return joints - joints[:, :1]
 
 
-def merge(fit: Fit, body: PointBody, more: Solution, place: Tensor, people: Tensor, keep: int) -> Fit:
+def merge(fit: Fit, body: PointBody, more: Solution, likely: Tensor, place: Tensor, people: Tensor, keep: int) -> Fit:
     """The fit with more hypotheses, those of `people`, to stand in their `place` (1 .. keep). Answers that are the same
-    are kept once; whoever has fewer has copies of the best, at an infinite cost."""
+    are kept once; whoever has fewer has copies of the best, at an infinite cost.
+
+    Args:
+        likely: (n,) what `more` costs by the energy that says what is likely.
+    """
     B, one = len(fit.cost), torch.arange(len(fit.cost))
     rows = one.repeat(keep + 1, 1)  # (H, B) of everyone: the best, then `more`
     rows[place, people] = B + torch.arange(len(people))
@@ -97,6 +116,9 @@ def merge(fit: Fit, body: PointBody, more: Solution, place: Tensor, people: Tens
             costs[one[again], order[again, i]] = torch.inf
     order = costs.argsort(dim=1, stable=True)
     costs = costs.gather(1, order)
+    likely_costs = torch.full_like(costs, torch.inf)
+    likely_costs[:, 0], likely_costs[people, place] = fit.likely_cost[:, 0], likely
+    likely_costs = likely_costs.gather(1, order).where(costs.isfinite(), torch.inf)
     rows = rows.T.gather(1, order)
     rows = torch.where(costs.isfinite(), rows, rows[:, :1]).T
     steps, status = torch.cat([fit.steps, more.steps]), torch.cat([fit.status, more.status])
@@ -107,4 +129,5 @@ def merge(fit: Fit, body: PointBody, more: Solution, place: Tensor, people: Tens
         steps=steps[rows[0]],
         hypotheses=[everyone[row] for row in rows],
         hypothesis_cost=costs,
+        likely_cost=likely_costs,
     )

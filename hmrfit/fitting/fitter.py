@@ -143,7 +143,7 @@ class Fitter:
         fit = replace(self.refine(start, observation, 1, rounds), start=start, observation=observation)
         if others and stages and self.schedule.flips:
             body, how = self.point_body(observation.keypoints.names), self.schedule
-            fit = with_flips(fit, body, self.terms, stages[-1], how.flips, how.window)
+            fit = with_flips(fit, body, self.terms, stages[-1], how.likely, how.flips, how.window)
         return self._guarded(fit, rounds[-1][0]) if self.schedule.guarded else fit
 
     def posterior(self, fit: Fit) -> Posterior:
@@ -154,7 +154,8 @@ class Fitter:
             stage = (*(stage for stage, _ in self.schedule.rounds), *self.schedule.anchored)[-1]
             last = stage if fit.start is not None else self.schedule.rounds[-1][0]
             how = Calibration(last.weights, GAUSSIAN)
-        return posterior(body, self.terms, how, fit.hypotheses, fit.hypothesis_cost, fit.observation)
+        costs = fit.hypothesis_cost if fit.likely_cost is None else fit.likely_cost
+        return posterior(body, self.terms, how, fit.hypotheses, costs, fit.observation)
 
     def _guarded(self, fit: Fit, stage: Stage) -> Fit:
         """The fit where it is better than its start, elsewhere the start (see `guard`)."""

@@ -19,6 +19,7 @@ class Fit:
     steps: Tensor  # (B,) solver steps of the winner, all rounds
     hypotheses: list[State] = field(default_factory=list)  # kept entries of (B,), by rising cost
     hypothesis_cost: Tensor | None = None  # (B, kept)
+    likely_cost: Tensor | None = None  # (B, kept) by the energy that says what is likely, each at its own minimum
     start: State | None = None  # (B,) the first guess or the given start, where there was one
     observation: Observation | None = None  # what was fitted, the start's anchor in it
     verdict: Verdict | None = None  # whether it is better than its start; where not, `state` is the start
@@ -35,6 +36,7 @@ class Fit:
             self.steps[rows],
             [state[rows] for state in self.hypotheses],
             pick(self.hypothesis_cost),
+            pick(self.likely_cost),
             pick(self.start),
             pick(self.observation),
             pick(self.verdict),

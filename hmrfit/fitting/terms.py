@@ -241,7 +241,7 @@ class StudentReprojection(Term):
     """
 
     sigma: float = 0.012
-    nu: float = 8.0
+    nu: float = 30.0
     name: str = "keypoints"
     points_only: ClassVar[bool] = True
 

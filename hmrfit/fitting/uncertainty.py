@@ -2,10 +2,11 @@
 
     p(Θ | x) ≈ Σ_h p_h t_ν(Θ_h, C_h),     C_h = H_h⁻¹,     p_h ∝ exp(−E_h) |H_h|^(−1/2)
 
-H_h is the Gauss-Newton Hessian, in all columns of the fit (`state`), of the anchor and the keypoints with weights of
-their own, E_h the energy at its end. Errors have heavier tails than a Gaussian, so each component is a multivariate t
-with the scale matrix C. The two weights and ν are measured on motion that nothing was fitted on. A joint's position,
-relative to the pelvis and in the camera's axes, has the scale matrix A C Aᵀ with A its Jacobian.
+H_h is the Gauss-Newton Hessian, in all columns of the fit (`state`), of the anchor and keypoints with weights of their
+own: the fit's are cautious, they hold on to the start more than is likely. E_h is the energy with these weights at its
+own minimum near Θ_h. Errors have heavier tails than a Gaussian, so each component is a multivariate t with the scale
+matrix C. The two weights and ν are measured on motion that nothing was fitted on. A joint's position, relative to the
+pelvis and in the camera's axes, has the scale matrix A C Aᵀ with A its Jacobian.
 """
 
 from collections.abc import Mapping
@@ -67,7 +68,7 @@ def posterior(
     """Of the hypotheses that a fit kept.
 
     Args:
-        states: H entries of (B,) people. costs: (B, H), infinite where there is none. chunk: people at a time.
+        states: H entries of (B,) people. costs: E (B, H), infinite where there is none. chunk: people at a time.
     """
     covariances, log_weights, stage = [], [], Stage(how.weights)
     for state, cost in zip(states, costs.T, strict=True):

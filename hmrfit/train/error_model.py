@@ -35,7 +35,8 @@ FOCAL_STD = 0.45
 """Of log f where it is not told: lenses of 20 to 110 mm taken for the diagonal's 43 mm."""
 
 NU_KEYPOINTS = 8.0
-"""Degrees of freedom of a keypoint's error, as in `fitting.terms.StudentReprojection`."""
+"""Degrees of freedom of a keypoint's error. The fit takes 30 (`fitting.terms.StudentReprojection`): with 8 there 13.8 %
+of the guess's PA-MPJPE are gained and 3.7 % of the people get worse, with 30 it is 14.2 and 2.8 % (validation)."""
 
 MOST = 1.5
 """Radians that the first update may turn a joint by, so that a bad beginning stays one."""

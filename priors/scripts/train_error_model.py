@@ -132,7 +132,7 @@ def main() -> None:
         model, steps = trained(args.motion, args.cache, args.minutes)
     save_network(target, model, half=True, step=steps)
     record_checksum(target)
-    fitter = build_fitter(load_config())
+    fitter = build_fitter(load_config(overrides=["PRIORS.ERROR_MODEL="]))
     fitter.error_model = load_error_model(target)
     pool = read_pool(args.motion, args.cache)
     facts = {
