@@ -128,8 +128,8 @@ def calibrate(fitter: Fitter, poses: Tensor) -> None:
             first = fit.of(torch.arange(len(fit.cost)))
             first.hypotheses, first.hypothesis_cost = first.hypotheses[:1], first.hypothesis_cost[:, :1]
             first.likely_cost = None
-            for anchor in (0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.7, 2.0):
-                for ratio in (0.3, 0.4, 0.5, 0.6, 0.75, 1.0):
+            for anchor in (0.7, 0.8, 0.9, 1.0, 1.1):
+                for ratio in (0.3, 0.4, 0.5, 0.6):
                     fitter.calibration = Calibration({"anchor": anchor, "keypoints": anchor * ratio}, 8.0)
                     means, scales, _, _ = components(fitter, first)
                     away = (relative(part.joints) - means[0])[..., None]
