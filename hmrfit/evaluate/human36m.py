@@ -18,9 +18,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hmrfit.data.readers import open_dataset
+from hmrfit.data.readers import find_npz, open_dataset
 from hmrfit.data.readers.download import SPIN_SLOTS
-from hmrfit.data.readers.human36m import FRONTAL, JOINTS
+from hmrfit.data.readers.human36m import FRONTAL, JOINTS, read_human36m
 from hmrfit.evaluate.pose import Joints, PoseProtocol, slot_joints
 from hmrfit.evaluate.protocol import EvaluationData, Measure, register
 from hmrfit.keypoints import LSP14, SPIN24
@@ -50,6 +50,8 @@ FIRST_TRIALS = {
 CORRUPT = ("S11", "Directions", "54138969")
 """Subject, recording, camera: a video that HMR could not read."""
 
+SPLIT_OF = {"h36m-p1": "protocol1", "h36m-p2": "protocol2"}
+
 IMAGE = re.compile(r"(?:.*/)?(S\d+)_(.+)\.(\d+)_\d+\.\w+")
 
 
@@ -73,8 +75,15 @@ class Human36M(PoseProtocol):
     box_source = "the data set's segments, times 0.9"
 
     def load(self, root: Path) -> EvaluationData:
-        """The rows of SPIN's file or of the download, with the action of each."""
-        people = open_dataset(self.dataset, root)
+        """The rows of SPIN's file or of the download, with the action of each.
+
+        Where the download has its 2D joints (D2_Positions) too, they are what predictors see; SPIN's file has none.
+        """
+        split = SPLIT_OF[self.dataset]
+        if find_npz(self.dataset, root) is None and (root / "S9/MyPoseFeatures/D2_Positions").is_dir():
+            people = read_human36m(root, split, keypoints=True)
+        else:
+            people = open_dataset(self.dataset, root)
         recordings = [recording_of(str(name)) for name in people.imgname]
         groups = np.array([action_of(r[1]) if r else "" for r in recordings], np.str_)
         sequences = np.array([".".join(r) if r else "" for r in recordings], np.str_)

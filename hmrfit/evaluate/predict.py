@@ -7,9 +7,9 @@ out alone, with the reason in the file; nothing is predicted from the truth but 
 """
 
 import shutil
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -47,15 +47,21 @@ class Seen(TensorRecord):
         return len(self.rows)
 
 
-class Predictor(Protocol):
-    """Bodies before the full image's camera, for B people at once."""
+class Predictor(ABC):
+    """Bodies before the full image's camera, for B people at once; nobody's answer depends on the others."""
 
     needs_keypoints: bool
 
-    def __call__(self, seen: Seen) -> BodyParams: ...
+    def knows(self, rows: Tensor) -> Tensor:
+        """(B,) whether it has an answer for these rows of the data set at all; it is asked for no others."""
+        return torch.ones(len(rows), dtype=torch.bool)
+
+    @abstractmethod
+    def __call__(self, seen: Seen) -> BodyParams:
+        """The bodies of B people, float64."""
 
 
-class MeanPose:
+class MeanPose(Predictor):
     """The same for everybody: one pose, mean shape, upright, facing the camera, filling nine tenths of the box."""
 
     needs_keypoints = False
@@ -73,7 +79,7 @@ class MeanPose:
         return BodyParams(orient.clone(), self.body_pose.expand(B, -1, 3, 3).clone(), betas, transl)
 
 
-class FirstGuess:
+class FirstGuess(Predictor):
     """The keypoint HMR's answer."""
 
     needs_keypoints = True
@@ -85,7 +91,7 @@ class FirstGuess:
         return self.network.predict(seen.keypoints, seen.camera).params
 
 
-class Given:
+class Given(Predictor):
     """Predictions of somebody else, from a file for the same people."""
 
     needs_keypoints = False
@@ -93,17 +99,25 @@ class Given:
     def __init__(self, predictions: Predictions) -> None:
         self.predictions = predictions
 
+    def knows(self, rows: Tensor) -> Tensor:
+        """Those who are in the file."""
+        return self.predictions.done[rows]
+
     def __call__(self, seen: Seen) -> BodyParams:
         return self.predictions.params[seen.rows]
 
 
-class Fit:
+class Fit(Predictor):
     """A fit to the keypoints; from the fitter's own starts, or from one predictor's answer."""
 
     needs_keypoints = True
 
     def __init__(self, fitter: Fitter, start: Predictor | None = None) -> None:
         self.fitter, self.start = fitter, start
+
+    def knows(self, rows: Tensor) -> Tensor:
+        """Those whom the start knows."""
+        return super().knows(rows) if self.start is None else self.start.knows(rows)
 
     def __call__(self, seen: Seen) -> BodyParams:
         init = None if self.start is None else self.start(seen)
@@ -197,6 +211,7 @@ def predict_rows(
 ) -> tuple[Predictions, dict[str, str]]:
     """Predictions for some people of a data set, NaN where there is none, and why: row -> letter."""
     cameras, problems = _cameras(data, rows)
+    problems |= {str(row): "the predictions given have none" for row in rows[~predictor.knows(rows)].tolist()}
     for row in rows.tolist():
         if predictor.needs_keypoints and str(row) not in problems and not (keypoints.confidence[row] > 0).any():
             problems[str(row)] = "not one keypoint is seen"

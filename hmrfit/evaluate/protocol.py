@@ -47,6 +47,21 @@ class Measure:
     better: Literal["lower", "higher"]
     best: float  # 0 mm; 100 %; 30/31 of 100 % for the AUC over 31 thresholds
 
+    @property
+    def heading(self) -> str:
+        """Name and unit."""
+        return f"{self.name} ({self.unit})"
+
+    @property
+    def digits(self) -> int:
+        """After the point, in tables."""
+        return 4 if self.unit == "of 1" else 2
+
+    @property
+    def written(self) -> str:
+        """The value, in tables."""
+        return f"{self.value:.{self.digits}f}"
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -80,16 +95,15 @@ class Summary:
 
     def to_table(self) -> str:
         """Markdown: a line per group, the total last; below, what the numbers are of."""
-        head = ["", *(_heading(m) for m in self.measures)]
-        rows = [[name, *map(_written, measures)] for name, measures in self.groups.items()]
-        rows.append(["all" if self.groups else self.protocol, *map(_written, self.measures)])
-        lines = [head, ["---"] * len(head), *rows]
+        head = ["", *(m.heading for m in self.measures)]
+        rows = [[name, *(m.written for m in measures)] for name, measures in self.groups.items()]
+        rows.append(["all" if self.groups else self.protocol, *(m.written for m in self.measures)])
         said = [
-            f"{self.protocol}: {self.samples} scored, {self.missing} missing. Joints: {self.joint_set}, from "
+            f"{self.protocol}: {self.samples} scored, {self.missing} missing. Of {self.joint_set}, from "
             f"{self.regressor}. Alignment: {self.alignment}. Mean: {self.mean}. Box: {self.box_source}. "
             f"hmrfit {self.version}."
         ]
-        return "\n".join(["| " + " | ".join(line) + " |" for line in lines] + [""] + said)
+        return "\n".join([markdown([head, *rows]), "", *said])
 
     def save(self, folder: str | PathLike, stem: str | None = None) -> tuple[Path, Path]:
         """Writes `<stem>.json` and `<stem>.md` into a folder, by default named after the protocol; returns both."""
@@ -256,9 +270,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _heading(measure: Measure) -> str:
-    return f"{measure.name} ({measure.unit})"
-
-
-def _written(measure: Measure) -> str:
-    return f"{measure.value:.4f}" if measure.unit == "of 1" else f"{measure.value:.2f}"
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table, its head first."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,13 +1,13 @@
 """A protocol from its data and a predictions file to its numbers; and several runs of it in one table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from tqdm import tqdm
 
 from hmrfit.evaluate.predictions import Predictions, Stamp
-from hmrfit.evaluate.protocol import EvaluationData, Protocol, Summary
+from hmrfit.evaluate.protocol import EvaluationData, Protocol, Summary, markdown
 
 SCORED_AT_ONCE = 32
 """People; meshes of more take much memory and little less time."""
@@ -35,20 +35,10 @@ def score(protocol: Protocol, data: EvaluationData, predictions: Predictions, st
 def compared(summaries: Mapping[str, Summary]) -> str:
     """Runs of one protocol, a line each, in Markdown; what the last one gained or lost on the first, below."""
     first = next(iter(summaries.values()))
-    head = ["", *(f"{m.name} ({m.unit})" for m in first.measures), "scored"]
-    rows = [[name, *(_written(m.value, m.unit) for m in s.measures), str(s.samples)] for name, s in summaries.items()]
-    lines = [head, ["---"] * len(head), *rows]
+    rows = [["", *(m.heading for m in first.measures), "scored"]]
+    rows += [[name, *(m.written for m in s.measures), str(s.samples)] for name, s in summaries.items()]
     if len(summaries) > 1:
         last = list(summaries.values())[-1]
-        rows.append(gain := ["last − first", *_gains(first, last), ""])
-        lines.append(gain)
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _gains(first: Summary, last: Summary) -> Sequence[str]:
-    pairs = zip(first.measures, last.measures, strict=True)
-    return [f"{b.value - a.value:+.4f}" if a.unit == "of 1" else f"{b.value - a.value:+.2f}" for a, b in pairs]
-
-
-def _written(value: float, unit: str) -> str:
-    return f"{value:.4f}" if unit == "of 1" else f"{value:.2f}"
+        pairs = zip(first.measures, last.measures, strict=True)
+        rows.append(["last − first", *(f"{b.value - a.value:+.{a.digits}f}" for a, b in pairs), ""])
+    return markdown(rows)

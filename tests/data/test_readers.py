@@ -10,12 +10,15 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from helpers.bodies import free_body
 from helpers.python2_pickles import dumps
 
 from hmrfit.data.readers import READERS, convert_dataset, human36m, mpi_inf_3dhp, read_dataset
 from hmrfit.data.readers.download import SPIN_SLOTS, spin_slots
 from hmrfit.data.readers.lsp_extended import read_lsp_extended
 from hmrfit.data.spin_npz import SpinDataset, read_spin_npz
+from hmrfit.evaluate.predict import observed_keypoints
+from hmrfit.evaluate.protocol import make_protocol
 from hmrfit.image import read_image
 from hmrfit.keypoints import COCO17, LSP14, MPII16, SPIN24
 from hmrfit.pickles import RefusedFile
@@ -449,6 +452,40 @@ def test_3dhp_test_is_of_the_universal_skeleton(tmp_path):
     for name, joint in zip(mpi_inf_3dhp.NAMES, mpi_inf_3dhp.TEST_JOINTS, strict=True):
         np.testing.assert_allclose(slot(read.part, name)[1], [*xy[3, 0, joint], 1])
         np.testing.assert_allclose(slot(read.S, name)[1], [*(S[3, 0, joint] - S[3, 0, 14]) / 1000, 1])
+
+
+def test_3dhp_of_the_official_script_keeps_all_valid_frames_and_knows_activities(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    make_3dhp_test(tmp_path)
+    whole = mpi_inf_3dhp.read_3dhp_test(tmp_path, inside_only=False)
+    assert len(whole) == 6 * 3
+    assert mpi_inf_3dhp.read_3dhp_activities(tmp_path, whole).tolist() == [""] * 18
+    for number, sequence in enumerate(mpi_inf_3dhp.TEST_SEQUENCES, 1):
+        with h5py.File(tmp_path / sequence / "annot_data.mat", "a") as file:
+            file["activity_annotation"] = np.array([[1.0], [2.0], [number], [7.0]])
+    found = mpi_inf_3dhp.read_3dhp_activities(tmp_path, whole[3:])  # sequence 2 and on: its frames 1, 3, 4
+    assert found[:3].tolist() == ["Stand/Walk", "Exercise", "Misc."] and found[4] == mpi_inf_3dhp.ACTIVITIES[2]
+
+
+@pytest.mark.parametrize(
+    "protocol, maker, count",
+    [
+        ("h36m-p1-spin", "h36m-p1", 12), ("h36m-p2-hmr", "h36m-p1", 6), ("3dhp-spin", "3dhp-test", 12),
+        ("3dhp-official", "3dhp-test", 18), ("3dpw", "3dpw-test", 6), ("2d-lsp", "lsp-test", 1000),
+    ],
+)  # fmt: skip
+def test_protocols_read_the_downloads(tmp_path, protocol, maker, count):
+    """And what a predictor sees of them has the names of its own definition."""
+    MAKERS[maker](tmp_path)
+    body = free_body()
+    made = make_protocol(protocol, body, gendered={"m": body, "f": body})
+    data = made.load(tmp_path)
+    target = made.target(data[:2])
+    points = target.xy if protocol == "2d-lsp" else target.xyz
+    assert len(data) == count and points.isfinite().all() and points.shape[1] == len(made.joints)
+    names = observed_keypoints(data).names
+    own = {"h36m": "left_hip_h36m", "3dhp": "left_hip_h36m", "3dpw": "left_hip_coco"}.get(protocol[:4], "left_hip_lsp")
+    assert own in names
 
 
 def test_3dpw_is_turned_into_the_camera_frame(tmp_path):

@@ -13,7 +13,7 @@ from hmrfit.camera import Camera
 from hmrfit.data.readers.download import spin_slots
 from hmrfit.data.spin_npz import SpinDataset
 from hmrfit.evaluate.human36m import H36M_SLOTS
-from hmrfit.evaluate.predict import Fit, Given, MeanPose, Seen, export, keypoint_source, observed_keypoints
+from hmrfit.evaluate.predict import Fit, Given, MeanPose, Predictor, Seen, export, keypoint_source, observed_keypoints
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions, write_predictions
 from hmrfit.evaluate.protocol import EvaluationData
 from hmrfit.image import image_size, write_image
@@ -43,7 +43,7 @@ def stamp_of(data: EvaluationData, **run: object) -> Stamp:
     return Stamp({"predictor": "test", **run}, dataset_stamp("test", data.people))
 
 
-class Counting:
+class Counting(Predictor):
     """A body for each row, the same whoever else is asked about; counts whom it was asked about."""
 
     def __init__(self, stop_at: int | None = None, needs_keypoints: bool = False, bad: tuple[int, ...] = ()) -> None:
@@ -229,6 +229,15 @@ def test_given_predictions_go_by_row():
     given = as_predictions(random_params(free_body(), 5))
     seen = replace(seen_by(Camera.from_size(64, 48, count=2)), rows=torch.tensor([3, 1]))
     assert torch.equal(Given(given)(seen).betas, given.params.betas[[3, 1]])
+
+
+def test_who_is_not_in_the_file_given_is_not_asked_for(tmp_path):
+    """A fit is not started from NaN."""
+    data, body = data_in(tmp_path), free_body()
+    given = replace(as_predictions(random_params(body, N)), done=torch.tensor([i != 2 for i in range(N)]))
+    export(Given(given), data, stamp_of(data), tmp_path / "a.npz")
+    assert read_predictions(tmp_path / "a.npz")[1].problems == {"2": "the predictions given have none"}
+    assert Fit(None, Given(given)).knows(torch.tensor([1, 2])).tolist() == [True, False]
 
 
 def test_a_fit_starts_where_it_is_told():

@@ -60,15 +60,18 @@ def read_dataset(name: str, root: str | os.PathLike) -> SpinDataset:
 
 
 def open_dataset(name: str, root: str | os.PathLike) -> SpinDataset:
-    """A dataset as SPIN's npz, where ROOT or ROOT/dataset_extras holds it (or ROOT is it); else from its download.
+    """A dataset as SPIN's npz, where there is one (`find_npz`); else from its download.
 
     Errors: those of `read_spin_npz` and `read_dataset`.
     """
+    path = find_npz(name, root)
+    return read_dataset(name, root) if path is None else read_spin_npz(path)
+
+
+def find_npz(name: str, root: str | os.PathLike) -> Path | None:
+    """The dataset in SPIN's format: ROOT itself, or under its usual name in ROOT or ROOT/dataset_extras."""
     root, file = Path(root), _reader(name).file
-    for path in (root, root / file, root / "dataset_extras" / file):
-        if path.is_file():
-            return read_spin_npz(path)
-    return read_dataset(name, root)
+    return next((p for p in (root, root / file, root / "dataset_extras" / file) if p.is_file()), None)
 
 
 def convert_dataset(name: str, root: str | os.PathLike, folder: str | os.PathLike) -> Path:

@@ -83,11 +83,15 @@ def recordings(root: Path, split: str) -> list[Recording]:
     return found
 
 
-def read_human36m(root: Path, split: str = "protocol2") -> SpinDataset:
-    """One of `SPLITS`. Joints are about joint 11, the pelvis; 2D keypoints only in training, as in SPIN's files."""
+def read_human36m(root: Path, split: str = "protocol2", keypoints: bool | None = None) -> SpinDataset:
+    """One of `SPLITS`. Joints are about joint 11, the pelvis.
+
+    keypoints: also the true 2D keypoints; by default only in training, as in SPIN's files.
+    """
     own = recordings(root, split)
     masks = [r.path("MySegmentsMat/ground_truth_bb", ".mat") for r in own]
-    flat = [r.path("MyPoseFeatures/D2_Positions", ".cdf") for r in own] if split == "train" else []
+    keypoints = split == "train" if keypoints is None else keypoints
+    flat = [r.path("MyPoseFeatures/D2_Positions", ".cdf") for r in own] if keypoints else []
     require(root, TREE, [path.relative_to(root) for path in (*masks, *flat)])
     images, centers, scales, parts, joints = [], [], [], [], []
     for recording in own:
@@ -97,7 +101,7 @@ def read_human36m(root: Path, split: str = "protocol2") -> SpinDataset:
         centers.append((boxes[:, :2] + boxes[:, 2:]) / 2)
         scales.append(BOX_SCALE * (boxes[:, 2:] - boxes[:, :2]).max(1) / BOX_UNIT)
         joints.append(spin_slots(S - S[:, :1], tuple(JOINTS)))
-        if split == "train":
+        if keypoints:
             xy = _poses(path := recording.path("MyPoseFeatures/D2_Positions", ".cdf"), 2)
             if len(xy) != len(S):
                 raise DamagedDownload(path, f"{len(xy)} frames of 2D joints, {len(S)} of 3D")
