@@ -107,16 +107,25 @@ def _train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     text = "Predicts a data set's people, writes the predictions, and scores the file. A run that was stopped goes on."
     command = commands.add_parser("evaluate", help="score predictions by a published protocol", description=text)
-    command.add_argument("--protocol", required=True, metavar="NAME", help="a wrong name is answered with all of them")
     command.add_argument(
-        "--data", required=True, metavar="ROOT",
-        help="the data set's own download, or a folder with SPIN's npz of it, or that npz",
+        "--protocol", required=True, metavar="NAME",
+        help="a wrong name is answered with all of them; synthetic: a benchmark that is made, through all of them",
+    )  # fmt: skip
+    command.add_argument(
+        "--data", metavar="ROOT",
+        help="the data set's own download, or a folder with SPIN's npz of it, or that npz; synthetic: made there",
     )  # fmt: skip
     command.add_argument("-o", "--out", metavar="DIR", help="predictions and tables (default: out/evaluate/NAME)")
     command.add_argument("--predictions", metavar="FILE", help="score these, or with --fit start from them")
     command.add_argument("--predictor", metavar="NAME", help="first_guess (default) or mean_pose")
     command.add_argument("--fit", action="store_true", default=None, help="fit as well: the table shows the gain")
     command.add_argument("--limit", type=int, metavar="N", help="only the first N people")
+    command.add_argument("--report", metavar="DIR", help="also a page: published numbers, charts, best and worst cases")
+    command.add_argument("--people", type=int, metavar="N", help="synthetic: how many to make (default 1000)")
+    command.add_argument("--seed", type=int, help="synthetic: other people (default 0)")
+    command.add_argument(
+        "--motion", metavar="FOLDER", help="synthetic: poses (default: ../shared/mocap if it is there)"
+    )
     command.add_argument("--renderer", metavar="NAME", help="builtin (default) or pytorch3d")
     command.add_argument("--masks", metavar="ROOT", help="the folder of UPi-S1h, where it is not the data's own")
     command.add_argument("--part-labels", metavar="FILE.npy", help="the body's parts, 1 to 6 for each vertex")
@@ -168,7 +177,10 @@ def _run_train(**arguments: object) -> int:
 
 def _run_evaluate(**arguments: object) -> int:
     from hmrfit.cli.evaluate import evaluate_command
+    from hmrfit.cli.synthetic import NAME, synthetic_command
 
+    if arguments["protocol"] == NAME:
+        return synthetic_command(**{name: value for name, value in arguments.items() if name != "protocol"})
     return evaluate_command(**arguments)
 
 

@@ -63,7 +63,7 @@ class MpiInf3dhpOfficial(MpiInf3dhp):
 
     def load(self, root: Path) -> EvaluationData:
         """All valid frames of the download, or the rows of SPIN's file."""
-        if not (root / TEST_SEQUENCES[0]).is_dir():
+        if not (root / TEST_SEQUENCES[0] / "annot_data.mat").is_file():
             return super().load(root)
         people = read_3dhp_test(root, inside_only=False)
         return EvaluationData(root, people, slot_names=H36M_SLOTS, groups=read_3dhp_activities(root, people))

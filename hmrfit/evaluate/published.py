@@ -42,7 +42,8 @@ def _dhp(absolute: tuple[float, float, float], aligned: tuple[float, float, floa
 
 
 def _lsp(fg: float, fg_f1: float, parts: float, parts_f1: float) -> dict[str, float]:
-    return {"FG accuracy": fg, "FG F1": fg_f1, "parts accuracy": parts, "parts F1": parts_f1}
+    """Accuracies in per cent, as papers print them."""
+    return {"FG accuracy": fg / 100, "FG F1": fg_f1, "parts accuracy": parts / 100, "parts F1": parts_f1}
 
 
 _JOINTS_UNSAID = "which joints is not said"

@@ -96,11 +96,7 @@ def _row(method: str, measures: Mapping[str, Measure], source: str, names: Seque
 
 def _published_row(row: Published, measures: Sequence[Measure]) -> dict[str, str]:
     """With the measures that the source has, and an empty place for the others."""
-    digits = {"of 1": 2}
-    numbers = {
-        f"{m.name} ({m.unit})": f"{row.values[m.name]:.{digits.get(m.unit, 1)}f}" if m.name in row.values else ""
-        for m in measures
-    }
+    numbers = {f"{m.name} ({m.unit})": f"{row.values[m.name]:g}" if m.name in row.values else "" for m in measures}
     doubts = [row.note] if row.note else []
     doubts += [] if row.checked else ["recalled, not checked at the source"]
     return {"method": row.method, **numbers, "source": row.source + (f" ({'; '.join(doubts)})" if doubts else "")}

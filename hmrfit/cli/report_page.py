@@ -1,0 +1,67 @@
+"""What `hmrfit evaluate --report` needs: a protocol's run with its details, and the page with single people drawn."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmrfit.body.smpl import SmplBody
+from hmrfit.evaluate.predictions import Predictions, Stamp
+from hmrfit.evaluate.protocol import Details, EvaluationData, Protocol, Summary
+from hmrfit.evaluate.report import Run, write_report
+from hmrfit.evaluate.run import score
+from hmrfit.image import Image, read_image
+from hmrfit.render.overlay import overlay
+
+
+def scored(
+    name: str,
+    protocol: Protocol,
+    data: EvaluationData,
+    predictions: Predictions,
+    stamp: Stamp,
+    rows: NDArray[np.int64] | None = None,
+) -> Run:
+    """A fresh protocol's run over all of the data, with what it keeps of single people.
+
+    Args:
+        rows: (N,) what to call the data's people on a page; their numbers by default.
+    """
+    summary = score(protocol, data, predictions, stamp)
+    details = protocol.details()
+    rows = np.arange(len(data)) if rows is None else rows
+    own = counted_rows(summary, details, predictions)
+    return Run(name, summary, details, None if own is None else rows[own])
+
+
+def counted_rows(summary: Summary, details: Details, predictions: Predictions) -> NDArray[np.int64] | None:
+    """Whom the samples of the details are of; None where that cannot be told."""
+    count = len(next(iter(details.samples.values()), ()))
+    everybody = np.arange(len(predictions))
+    lost = set(summary.problems)
+    for rows in (everybody, [i for i in everybody if str(i) not in lost], predictions.done.numpy().nonzero()[0]):
+        if len(rows) == count:
+            return np.asarray(rows, np.int64)
+    return None
+
+
+@dataclass(frozen=True)
+class Report:
+    """The people of an evaluation and what each predictor said of them, to be drawn."""
+
+    body: SmplBody
+    data: EvaluationData
+    predictions: Mapping[str, Predictions]  # by predictor
+
+    def show(self, predictor: str, row: int) -> Image:
+        """The prediction over the image, side and back view beside it."""
+        found = self.predictions[predictor][row]
+        picture = read_image(self.data.image_path(row))
+        return overlay(picture, self.body(found.params).vertices, self.body.faces, found.camera)
+
+    def write(self, folder: str | PathLike, runs: Sequence[Run], title: str, text: str = "") -> Path:
+        """The page, see `hmrfit.evaluate.report.write_report`."""
+        return write_report(folder, runs, self.show, title, text)
