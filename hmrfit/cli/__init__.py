@@ -120,7 +120,9 @@ def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     command.add_argument("--predictor", metavar="NAME", help="first_guess (default) or mean_pose")
     command.add_argument("--fit", action="store_true", default=None, help="fit as well: the table shows the gain")
     command.add_argument("--limit", type=int, metavar="N", help="only the first N people")
-    command.add_argument("--report", metavar="DIR", help="also a page: published numbers, charts, best and worst cases")
+    command.add_argument(
+        "--report", metavar="DIR", dest="page", help="also a page: published numbers, charts, best and worst cases"
+    )
     command.add_argument("--people", type=int, metavar="N", help="synthetic: how many to make (default 1000)")
     command.add_argument("--seed", type=int, help="synthetic: other people (default 0)")
     command.add_argument(

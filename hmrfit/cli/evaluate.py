@@ -15,49 +15,55 @@ from hmrfit.assets import locate
 from hmrfit.body.parts import read_part_labels
 from hmrfit.body.regressors import REGRESSORS
 from hmrfit.body.smpl import SmplBody
-from hmrfit.build import Engine, build, load_body
+from hmrfit.build import Engine, build, build_renderer, load_body
+from hmrfit.cli.report_page import Report, scored
 from hmrfit.config import load_config
 from hmrfit.evaluate.predict import FirstGuess, Fit, Given, MeanPose, Predictor, export, keypoint_source
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
 from hmrfit.evaluate.protocol import EvaluationData, Protocol, Setting, Summary, protocol_named
-from hmrfit.evaluate.run import compared, score
+from hmrfit.evaluate.run import compared
 from hmrfit.files import atomic_write
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.ops.check import did_you_mean
 from hmrfit.priors.gmm import PoseGmm
-from hmrfit.render.base import BuiltinRenderer, Renderer
 from hmrfit.version import __version__
 
 GENDERED = {"m": "smpl_male", "f": "smpl_female"}
 PREDICTORS = ("first_guess", "mean_pose")
-RENDERERS = ("builtin", "pytorch3d")
 
 
 def evaluate_command(
     protocol: str,
-    data: str,
+    data: str | None = None,
     out: str | None = None,
     predictions: str | None = None,
     predictor: str = "first_guess",
     fit: bool = False,
     limit: int | None = None,
+    page: str | None = None,
     config: str | None = None,
     overrides: Sequence[str] = (),
     **setting: Any,
 ) -> int:
     """Predicts, scores, writes; prints the table. `setting`: the flags that say what is scored with."""
     kind = protocol_named(protocol)
+    if data is None:
+        raise ValueError(
+            f"{protocol} needs --data ROOT, its data set's folder. Without any data: --protocol synthetic."
+        )
     engine = build(load_config(config, overrides))
     chosen = make_setting(kind, load_body(engine.body), **setting)
     people = kind(chosen).load(Path(data))[slice(limit)]
     folder = Path(out or f"out/evaluate/{protocol}")
     files = exported(people, kind.name, engine, folder, predictions, predictor, fit)
-    summaries = {}
-    for name, file in files.items():
-        found, stamp = read_predictions(file, dataset_stamp(kind.name, people.people))
-        summaries[name] = score(kind(chosen), people, found, stamp)
-        summaries[name].save(folder, name)
-    said = report(summaries)
+    read = {name: read_predictions(file, dataset_stamp(kind.name, people.people)) for name, file in files.items()}
+    runs = [scored(name, kind(chosen), people, found, stamp) for name, (found, stamp) in read.items()]
+    for run in runs:
+        run.summary.save(folder, run.predictor)
+    said = report({run.predictor: run.summary for run in runs})
+    if page is not None:
+        drawn = Report(chosen.body, people, {name: found for name, (found, _) in read.items()})
+        print(f"Look at {drawn.write(page, runs, f'hmrfit evaluate: {protocol}', kind.title)}")
     with atomic_write(folder / "table.md") as temporary:
         temporary.write_text(said + "\n", encoding="utf-8")
     print(f"{said}\n\nIn {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")
@@ -81,7 +87,7 @@ def make_setting(
     labels = None if part_labels is None else read_part_labels(part_labels, len(body.v_template))
     gendered = gendered_bodies(truth_body) if kind.gendered else {}
     masks_root = None if masks is None else Path(masks)
-    return Setting(body, gendered, regressor_files(regressor), make_renderer(renderer), labels, masks_root)
+    return Setting(body, gendered, regressor_files(regressor), build_renderer(renderer), labels, masks_root)
 
 
 def gendered_bodies(truth_body: str | None) -> Mapping[str, SmplBody]:
@@ -109,17 +115,6 @@ def regressor_files(pairs: Sequence[str]) -> dict[str, str]:
             )
         found[kind] = file
     return found
-
-
-def make_renderer(name: str) -> Renderer:
-    """By name. Errors: an ImportError where pytorch3d is wanted and not there."""
-    if name not in RENDERERS:
-        raise ValueError(f"There is no renderer '{name}'.{did_you_mean(name, RENDERERS)} Known: {', '.join(RENDERERS)}.")  # fmt: skip  # noqa: E501
-    if name == "builtin":
-        return BuiltinRenderer()
-    from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
-
-    return Pytorch3dRenderer()
 
 
 def exported(

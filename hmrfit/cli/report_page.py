@@ -14,7 +14,7 @@ from hmrfit.evaluate.protocol import Details, EvaluationData, Protocol, Summary
 from hmrfit.evaluate.report import Run, write_report
 from hmrfit.evaluate.run import score
 from hmrfit.image import Image, read_image
-from hmrfit.render.overlay import overlay
+from hmrfit.render.overlay import overlay, side_by_side
 
 
 def scored(
@@ -57,10 +57,12 @@ class Report:
     predictions: Mapping[str, Predictions]  # by predictor
 
     def show(self, predictor: str, row: int) -> Image:
-        """The prediction over the image, side and back view beside it."""
+        """The image, and the prediction over it."""
         found = self.predictions[predictor][row]
         picture = read_image(self.data.image_path(row))
-        return overlay(picture, self.body(found.params).vertices, self.body.faces, found.camera)
+        return side_by_side(
+            [picture, overlay(picture, self.body(found.params).vertices, self.body.faces, found.camera)]
+        )
 
     def write(self, folder: str | PathLike, runs: Sequence[Run], title: str, text: str = "") -> Path:
         """The page, see `hmrfit.evaluate.report.write_report`."""

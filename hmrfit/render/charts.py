@@ -28,14 +28,15 @@ class Svg(str):
 def histogram(series: Mapping[str, ArrayLike], unit: str, bins: int = 40, height: int = 220) -> Svg:
     """How often which error: a line for each series, its median dashed. What lies beyond the axis is in the last bin.
 
-    The axis ends at the largest 98th percentile of the series.
+    The axis ends at the largest 98th percentile of the series, or at 2.5 times the least: one bad series hides no good.
     """
     values = {name: _finite(v) for name, v in series.items()}
     values = {name: v for name, v in values.items() if len(v)}
     if not values:
         return _nothing(height)
     low = min(0.0, *(v.min() for v in values.values()))
-    high = max(float(np.percentile(v, 98)) for v in values.values())
+    ends = [float(np.percentile(v, 98)) for v in values.values()]
+    high = min(max(ends), 2.5 * min(ends))
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     shares = {n: np.histogram(v.clip(edges[0], edges[-1]), edges)[0] / len(v) for n, v in values.items()}
     head, left = 14 + 16 * len(values), 44
