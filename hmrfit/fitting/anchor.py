@@ -28,6 +28,11 @@ INIT_STD_DEGREES, INIT_STD_BETAS = 7.0, 0.7
 """What is assumed of a start that its owner says nothing about: degrees per joint and axis, and units of a beta."""
 
 
+UNKNOWN_DEGREES, UNKNOWN_FACING, UNKNOWN_BETAS = 35.0, 90.0, 1.0
+"""Standard deviations where nothing was seen: of a joint's rotation about an axis in motion, of the whole body's,
+and of a beta in the population."""
+
+
 @dataclass(frozen=True)
 class Anchor(TensorRecord):
     """Θ₀ of B people and the covariance of its error."""
@@ -69,6 +74,15 @@ class Anchor(TensorRecord):
         spread = torch.deg2rad(torch.as_tensor(degrees).to(params.transl)).expand(B, J)
         scale = torch.cat([spread.repeat_interleave(3, 1), params.betas.new_full((B, S), betas)], 1)
         return cls.at(params, parents, scale, scale.new_zeros(B, scale.shape[1], 1))
+
+    def unknown(self, people: Tensor) -> "Anchor":
+        """The same for all but some `people` (B,) bool, of whom nothing is known but that they are people."""
+        J, S = self.rotations.shape[1], self.betas.shape[1]
+        degrees = torch.tensor([UNKNOWN_FACING] * 3 + [UNKNOWN_DEGREES] * (3 * (J - 1)))
+        scale = torch.cat([torch.deg2rad(degrees), torch.full((S,), UNKNOWN_BETAS)]).to(self.scale)
+        chosen = people[:, None]
+        factors = self.factors.masked_fill(chosen[..., None], 0.0)
+        return replace(self, scale=torch.where(chosen, scale, self.scale), factors=factors)
 
     def covariance(self, index: Tensor) -> Tensor:
         """Σ over some coordinates (B, d, d)."""

@@ -43,6 +43,9 @@ from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.types import BodyParams, Keypoints
 
+LEAST_SEEN = 4
+"""Keypoints that everyone whom the error model was trained on had; of people with fewer it knows nothing."""
+
 
 def default_terms(gmm: PoseGmm, limits: JointLimits, sigma: float = 0.06) -> list[Term]:
     """The terms that the default schedule weighs. sigma: the robust scale at the end, as a share of the box."""
@@ -133,6 +136,7 @@ class Fitter:
         told = (camera.focal.mean(-1) / default_focal(*camera.size.T) - 1).abs() > 1e-6
         spread = self.error_model.judge(seen, answer, misses, told)
         anchor = Anchor.at(answer.params, self.body.parents, spread.scale, spread.factors)
+        anchor = anchor.unknown((keypoints.confidence > 0).sum(1) < LEAST_SEEN)
         noise = self.error_model.noise_of(spread, keypoints.names)
         return State(answer.params, camera), replace(observation, anchor=anchor, noise=noise)
 
