@@ -51,6 +51,9 @@ class Engine:
     silhouette: float = 0.0  # the weight of that term where there are masks
 
 
+NETWORKS_BODY = "free_body"
+"""The body whose betas the shipped networks speak of."""
+
 _ENGINES: dict[str, Engine] = {}
 
 
@@ -83,7 +86,7 @@ def build_fitter(config: CfgNode) -> Fitter:
         mean_pose = gmm.weights @ gmm.means if config.FIT.START == "mean_pose" else None
         return StagedFitter(*parts, first_guess=guess, start_pose=mean_pose)
     errors = load_error_model(locate(config.PRIORS.ERROR_MODEL)) if guess and config.PRIORS.ERROR_MODEL else None
-    return Fitter(*parts, first_guess=guess, error_model=errors)
+    return Fitter(*parts, first_guess=guess, error_model=errors, own_shapes=config.BODY.PATH == NETWORKS_BODY)
 
 
 @cache

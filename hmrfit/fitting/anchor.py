@@ -84,6 +84,13 @@ class Anchor(TensorRecord):
         factors = self.factors.masked_fill(chosen[..., None], 0.0)
         return replace(self, scale=torch.where(chosen, scale, self.scale), factors=factors)
 
+    def of_unknown_shape(self) -> "Anchor":
+        """The same with betas of which only the population is known; as many as `betas` has."""
+        turns = 3 * self.rotations.shape[1]
+        scale = torch.cat([self.scale[:, :turns], torch.full_like(self.betas, UNKNOWN_BETAS)], 1)
+        nothing = self.factors.new_zeros(len(scale), self.betas.shape[1], self.factors.shape[-1])
+        return replace(self, scale=scale, factors=torch.cat([self.factors[:, :turns], nothing], 1))
+
     def covariance(self, index: Tensor) -> Tensor:
         """Σ over some coordinates (B, d, d)."""
         s, U = self.scale[:, index], self.factors[:, index]

@@ -41,7 +41,7 @@ from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
-from hmrfit.types import BodyParams, Keypoints
+from hmrfit.types import BodyParams, Keypoints, Regression
 
 LEAST_SEEN = 4
 """Keypoints that everyone whom the error model was trained on had; of people with fewer it knows nothing."""
@@ -66,6 +66,7 @@ class Fitter:
         first_guess: a network that answers for keypoints; its answer is then the first of the hypotheses.
         error_model: says how wrong that answer is; the fit is then anchored at it, by the schedule's stages `anchored`.
         calibration: what was measured of the covariance of such fits.
+        own_shapes: are the first guess's betas this body's? On others' bodies its shape is not used.
     """
 
     def __init__(
@@ -78,13 +79,14 @@ class Fitter:
         first_guess: KeypointHmr | None = None,
         error_model: ErrorModel | None = None,
         calibration: Calibration = MEASURED,
+        own_shapes: bool = True,
     ) -> None:
         self.body = body
         self.terms = terms_by_name(terms)
         self.library_poses = library_poses
         self.schedule = schedule or Schedule()
         self.headings, self.first_guess, self.error_model = headings, first_guess, error_model
-        self.calibration = calibration
+        self.calibration, self.own_shapes = calibration, own_shapes
         self._points: dict[tuple[str, ...], PointBody] = {}
         self._libraries: dict[tuple[str, ...], PoseLibrary] = {}
 
@@ -131,14 +133,21 @@ class Fitter:
         """The first guess, and the observation with its anchor and the keypoints' noise."""
         keypoints = observation.keypoints
         answer, seen = self.first_guess.look(keypoints, camera)
+        answer = answer if self.own_shapes else self._of_mean_shape(answer)
         projected = camera.project(self.point_body(keypoints.names).pose(answer.params).points)
         misses = (keypoints.xy - projected) / observation.box_size[:, None, None]
         told = (camera.focal.mean(-1) / default_focal(*camera.size.T) - 1).abs() > 1e-6
         spread = self.error_model.judge(seen, answer, misses, told)
         anchor = Anchor.at(answer.params, self.body.parents, spread.scale, spread.factors)
+        anchor = anchor if self.own_shapes else anchor.of_unknown_shape()
         anchor = anchor.unknown((keypoints.confidence > 0).sum(1) < LEAST_SEEN)
         noise = self.error_model.noise_of(spread, keypoints.names)
         return State(answer.params, camera), replace(observation, anchor=anchor, noise=noise)
+
+    def _of_mean_shape(self, answer: Regression) -> Regression:
+        """The answer on this body, whose betas mean something else than the network's."""
+        betas = answer.params.betas.new_zeros(len(answer), self.body.shape_count)
+        return replace(answer, params=replace(answer.params, betas=betas))
 
     def from_start(self, start: State, observation: Observation, others: bool = True) -> Fit:
         """Fit from one start a person, anchored at it where the schedule has a stage for that; then its flips."""

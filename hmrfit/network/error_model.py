@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hmrfit.network.encoders import KEYPOINT_NAMES, ResidualBlock, Seen, in_groups
 from hmrfit.types import Regression, TensorRecord
@@ -136,7 +137,8 @@ class ErrorModel(nn.Module):
         where, slot = self.slots_of(seen.names)
         slots = each.new_zeros(len(each), len(self.names), 6).index_copy(1, slot, each[:, where])
         body = answer.params
-        parts = [seen.phi, answer.weak_camera, body.rotations[..., :2].flatten(1), body.betas, seen.view]
+        betas = F.pad(body.betas, (0, self.betas - body.betas.shape[1]))  # a body of others may have fewer
+        parts = [seen.phi, answer.weak_camera, body.rotations[..., :2].flatten(1), betas, seen.view]
         rest = [slots.flatten(1), told_focal[:, None], 0.5 * (size + 1e-6).log(), count / 10.0]
         return torch.cat([part.to(misses) for part in (*parts, *rest)], -1)
 

@@ -7,6 +7,8 @@ from helpers.bodies import free_body
 from helpers.fits import people, photograph
 from torch import Tensor
 
+from hmrfit.assets import locate
+from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build
 from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import pa_mpjpe, reprojection_error
@@ -143,3 +145,30 @@ def test_the_guess_carries_its_own_doubt(fitter):
         leg = torch.tensor([3 * SMPL24.index(j) + axis for j in ("left_hip", "left_knee") for axis in range(3)])
         std.append(torch.linalg.det(anchor.covariance(leg)) ** (1 / 12))
     assert std[1].median() > 1.15 * std[0].median()  # the geometric mean of six directions; a knee bends one way only
+
+
+def test_a_body_of_others_is_fitted_in_its_own_shapes(fitter, crowd):
+    """The free body with its shapes in another order and fewer of them: the first guess's betas mean nothing to it."""
+    keypoints, fit = crowd
+    with np.load(locate("free_body"), allow_pickle=False) as data:
+        arrays = dict(data)
+    arrays["shapedirs"] = arrays["shapedirs"][..., [3, 0, 1, 2]]
+    body = SmplBody(arrays)
+    other = Fitter(
+        body,
+        fitter.terms.values(),
+        fitter.library_poses,
+        first_guess=fitter.first_guess,
+        error_model=fitter.error_model,
+        own_shapes=False,
+    )
+    found = other.fit(keypoints[:64], photograph(64))
+    assert (found.start.params.betas == 0).all() and found.state.params.betas.shape == (64, 4)
+    assert found.verdict.accepted.double().mean() > 0.9
+    a, b = (
+        x.pose(s.params).joints
+        for x, s in ((body.points(SMPL24), found.state), (free_body().points(SMPL24), fit.state[:64]))
+    )
+    assert ((a - a[:, :1]) - (b - b[:, :1])).norm(
+        dim=-1
+    ).mean() < 0.04  # metres: the same pose, a little otherwise shaped
