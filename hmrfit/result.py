@@ -29,6 +29,7 @@ from hmrfit.fitting.state import Layout, State
 from hmrfit.fitting.uncertainty import Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.image import Image, read_image
 from hmrfit.ops.rotation import geodesic_angle
+from hmrfit.render.doubt import doubt
 from hmrfit.render.meshes import write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
 from hmrfit.render.page import Entry, write_page
@@ -269,7 +270,7 @@ class FitResult:
         """This result on a page; pictures by caption, default the overlay and a turntable."""
         if pictures is None:
             around = {f"{45 * i}°": view for i, view in enumerate(self.turntable())}
-            pictures = {"photograph, from the right, from behind": self.overlay(), **around}
+            pictures = {"photograph, from the right, from behind": self.overlay(), **around, **self._doubts()}
         people = [
             {
                 "person": name,
@@ -284,6 +285,18 @@ class FitResult:
         return Entry(
             self.name, pictures, people, f"Focal length: {self.camera.focal[0, 0]:.0f} px ({self.focal_source})."
         )
+
+    def doubt(self, person: int = 0, height: int = 480) -> Image:
+        """A person's skeleton from the front and from the side (depth to the right), an ellipse about every joint in
+        which nine in ten of its errors lie, relative to the pelvis."""
+        parents = tuple(self.body_model.parents)
+        return doubt(self.joints[person], self.joint_covariance[person], parents, height)
+
+    def _doubts(self) -> dict[str, Image]:
+        """`doubt` of everyone, for the page."""
+        if self.spread is None:
+            return {}
+        return {f"how sure, {name}: front, side": self.doubt(i) for i, name in enumerate(self.person_ids)}
 
     def _before(self, i: int) -> str:
         """The start's reprojection and how far the fit turned it, for the page."""
