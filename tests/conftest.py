@@ -16,6 +16,11 @@ torch.set_num_threads(1)
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """--inputs N: how many people test_any_input makes up."""
+    parser.addoption("--inputs", type=int, default=500, help="people that test_any_input makes up (500)")
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """The same numbers for a test, whichever tests ran before it."""
