@@ -9,7 +9,7 @@ the mass of all that is denser than it; were the fit's word exact, a share q of 
 A cell is a noise level that the fit is not told, or half of the keypoints hidden, and the joints whose own keypoint is
 seen or those whose is not. The gap is the worst over all cells and the levels 50, 68, 90 and 95 %.
 
---calibrate searches the two weights and ν of `MEASURED` on validation motion instead.
+--calibrate searches the weights and ν of `MEASURED` on validation motion instead.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from hmrfit.config import load_config
 from hmrfit.data.people import Corruption, People, Views, make_people
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.uncertainty import Calibration, joint_scale
+from hmrfit.fitting.uncertainty import Weight, hessian, joint_rows, joint_scale
 from hmrfit.keypoints import COCO17, SMPL24
 
 CHUNK = 250
@@ -119,36 +119,50 @@ def gaps(levels: Tensor) -> list[float]:
     return [(levels <= q).double().mean().item() - q for q in LEVELS]
 
 
-def calibrate(fitter: Fitter, poses: Tensor) -> None:
-    """Prints the weights and ν with the least worst gap, of the best hypothesis alone."""
-    found: dict[tuple, list[tuple[Tensor, Tensor]]] = {}
-    for how in SETTINGS.values():
+def calibrate(fitter: Fitter, poses: Tensor, tries: int = 150) -> None:
+    """Searches the six numbers of the two weights, and ν, by random steps about the best so far; prints what is better.
+
+    Of the best hypothesis alone, so that no covariance has to be made twice: the two Hessians are kept.
+    """
+    body, points = fitter.body.points(SMPL24), fitter.point_body(COCO17)
+    cases = []
+    for title, how in SETTINGS.items():
         people = make_people(fitter.body, poses, COCO17, torch.Generator().manual_seed(7), corruption=how)
         for fit, part in fitted(fitter, people):
-            first = fit.of(torch.arange(len(fit.cost)))
-            first.hypotheses, first.hypothesis_cost = first.hypotheses[:1], first.hypothesis_cost[:, :1]
-            first.likely_cost = None
-            for anchor in (0.7, 0.8, 0.9, 1.0, 1.1):
-                for ratio in (0.3, 0.4, 0.5, 0.6):
-                    fitter.calibration = Calibration({"anchor": anchor, "keypoints": anchor * ratio}, 8.0)
-                    means, scales, _, _ = components(fitter, first)
-                    away = (relative(part.joints) - means[0])[..., None]
-                    square = (away * torch.linalg.solve(scales[0], away)).sum((-2, -1)) / 3
-                    key = (anchor, ratio)
-                    found.setdefault(key, []).append((square, own_seen(part)))
-    size = len(next(iter(found.values()))) // len(SETTINGS)
-    best = []
-    for key, parts in found.items():
-        cells = [
-            torch.cat([square[seen == kind] for square, seen in parts[i * size : (i + 1) * size]])
-            for i in range(len(SETTINGS))
-            for kind in (True, False)
-        ]
-        for nu in (4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0):
-            levels = [torch.as_tensor(fisher.cdf(cell.numpy(), 3, nu)) for cell in cells]
-            best.append((max(abs(g) for level in levels for g in gaps(level)), key, nu))
-    for worst, (anchor, ratio), nu in sorted(best)[:8]:
-        print(f"anchor {anchor:.2f}  keypoints {anchor * ratio:.3f}  nu {nu:.0f}   worst gap {100 * worst:.2f} points")
+            at = (fit.state, fit.observation)
+            parts = [
+                hessian(points, fitter.terms, {name: Weight(1.0)}, *at).float() for name in ("anchor", "keypoints")
+            ]
+            rows = joint_rows(body, fit.state.params)[:, list(OWN)].float()
+            away = (relative(part.joints) - relative(body.pose(fit.state.params).points)).float()
+            cases.append((title, fit.observation, parts, rows, away, own_seen(part)))
+    rng, best, worst = np.random.default_rng(0), np.array([0.8, 0.0, 0.0, 0.4, 0.0, 0.0]), np.inf
+    for _ in range(tries):
+        trial = best + rng.normal(size=6) * (0.06, 0.3, 0.08, 0.05, 0.5, 0.15) * np.isfinite(worst)
+        weights = {"anchor": Weight(*trial[:3]), "keypoints": Weight(*trial[3:])}
+        cells = _squares(cases, weights)
+        for nu in (6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0):
+            found = [gaps(torch.as_tensor(fisher.cdf(cell.double().numpy(), 3, nu))) for cell in cells]
+            score = np.abs(found).max() + np.square(found).mean() ** 0.5
+            if score < worst:
+                best, worst = trial, score
+                print(f"{weights}  nu {nu:.0f}   worst gap {100 * np.abs(found).max():.2f} points", flush=True)
+
+
+def _squares(cases: list[tuple], weights: dict[str, Weight]) -> list[Tensor]:
+    """A third of every truth's squared Mahalanobis distance, cell by cell."""
+    cells: dict[tuple[str, bool], list[Tensor]] = {}
+    for title, observation, parts, rows, away, seen in cases:
+        scaled = [w.of(observation)[:, None, None].float() * H for w, H in zip(weights.values(), parts, strict=True)]
+        H = sum(scaled)
+        H = H + torch.diag_embed(1e-7 * H.diagonal(dim1=1, dim2=2).amax(-1)[:, None].expand(H.shape[:2]))
+        factor = torch.linalg.cholesky(H)
+        half = torch.linalg.solve_triangular(factor, rows.flatten(1, 2).mT, upper=False).unflatten(2, (-1, 3))
+        scale = torch.einsum("bpki,bpkj->bkij", half, half) + 1e-9 * torch.eye(3)
+        square = (away * torch.linalg.solve(scale, away[..., None]).squeeze(-1)).sum(-1) / 3
+        for kind in (True, False):
+            cells.setdefault((title, kind), []).append(square[seen == kind])
+    return [torch.cat(parts) for parts in cells.values()]
 
 
 def draw(curves: dict[str, Tensor], path: str) -> None:

@@ -142,7 +142,7 @@ def test_the_page_is_one_file(result: hmrfit.FitResult, tmp_path: Path, monkeypa
     monkeypatch.setattr(hmrfit.FitResult, "turntable", lambda self: small)
     result.page(tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
-    assert text.count("data:image/jpeg;base64,") == 3 and "src='http" not in text
+    assert text.count("data:image/jpeg;base64,") == 3 + len(result) and "src='http" not in text
     assert "ein bild.png" in text and "% of the box" in text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html"]
 

@@ -36,7 +36,7 @@ from hmrfit.fitting.terms import (
     Upright,
     terms_by_name,
 )
-from hmrfit.fitting.uncertainty import GAUSSIAN, MEASURED, Calibration, Posterior, posterior
+from hmrfit.fitting.uncertainty import GAUSSIAN, MEASURED, Calibration, Posterior, Weight, posterior
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
@@ -166,7 +166,7 @@ class Fitter:
         if fit.observation.noise is None:
             stage = (*(stage for stage, _ in self.schedule.rounds), *self.schedule.anchored)[-1]
             last = stage if fit.start is not None else self.schedule.rounds[-1][0]
-            how = Calibration(last.weights, GAUSSIAN)
+            how = Calibration({name: Weight(w) for name, w in last.weights.items() if w}, GAUSSIAN)
         costs = fit.hypothesis_cost if fit.likely_cost is None else fit.likely_cost
         return posterior(body, self.terms, how, fit.hypotheses, costs, fit.observation)
 

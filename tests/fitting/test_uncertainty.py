@@ -1,5 +1,6 @@
 """How sure a fit is: the covariance of a least-squares problem, mixtures, and samples that have it."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from hmrfit.fitting.terms import StudentReprojection
 from hmrfit.fitting.uncertainty import (
     Calibration,
     Posterior,
+    Weight,
     joint_rows,
     joint_scale,
     mixed_joint_covariance,
@@ -25,7 +27,7 @@ from hmrfit.fitting.uncertainty import (
 )
 from hmrfit.keypoints import SMPL24
 
-WEIGHTS = {"anchor": 0.7, "keypoints": 0.5}
+WEIGHTS = {"anchor": Weight(0.7), "keypoints": Weight(0.5)}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +42,7 @@ def test_the_covariance_is_the_inverse_of_jtj(anchored):
     e, terms = anchored, {"anchor": AnchorPrior(), "keypoints": StudentReprojection()}
     how = Calibration(WEIGHTS, 8.0)
     found = posterior(e.body, terms, how, [e.state], torch.zeros(4, 1).double(), e.observation)
-    rows = [WEIGHTS[n] ** 0.5 * finite_difference_jacobian(term, e) for n, term in terms.items()]
+    rows = [WEIGHTS[n].at ** 0.5 * finite_difference_jacobian(term, e) for n, term in terms.items()]
     expected = torch.linalg.inv(sum(J.mT @ J for J in rows))
     torch.testing.assert_close(found.covariance[:, 0], expected, rtol=1e-3, atol=1e-6)  # what differences leave
     assert (found.probability == 1).all() and found.nu == 8.0
@@ -114,3 +116,14 @@ def test_an_occluded_arm_is_less_sure():
     hand, foot = SMPL24.index("left_wrist"), SMPL24.index("right_ankle")
     assert (std[1][:, hand] > 1.2 * std[0][:, hand]).all()
     torch.testing.assert_close(std[1][:, foot], std[0][:, foot], rtol=0.2, atol=0)
+
+
+def test_weights_follow_what_was_seen(anchored):
+    """A person with a tenth hidden and the usual noise has the weight itself; slopes are exponents."""
+    keypoints = replace(anchored.observation.keypoints, confidence=torch.ones(4, 17).double())
+    keypoints.confidence[1, :8] = 0
+    noise = torch.full((4, 17), math.exp(-4.5)).double()
+    noise[2] *= 2
+    found = Weight(0.5, hidden=1.0, noise=0.3).of(replace(anchored.observation, keypoints=keypoints, noise=noise))
+    expected = [0.5 * math.exp(-0.1), 0.5 * math.exp(8 / 17 - 0.1), 0.5 * math.exp(-0.1 + 0.3 * math.log(2))]
+    torch.testing.assert_close(found[:3], torch.tensor(expected).double())
