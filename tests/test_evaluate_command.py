@@ -1,6 +1,7 @@
 """hmrfit evaluate, from data in each layout to a table: its files, its letters, with and without the fit."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from helpers.bodies import free_body
 
 from hmrfit.cli import main
 from hmrfit.data.people import People
-from hmrfit.data.spin_npz import write_spin_npz
+from hmrfit.data.spin_npz import read_spin_npz, write_spin_npz
 from hmrfit.data.synthetic import Benchmark, PosePool, datasets_of
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions, write_predictions
 from hmrfit.evaluate.protocol import make_protocol
@@ -111,6 +112,7 @@ def test_the_mean_pose_needs_no_keypoints(root, tmp_path):
     [
         (("--protocol", "h36m-p1-spni"), "Did you mean 'h36m-p1-spin'"),
         (("--predictor", "meanpose"), "Did you mean 'mean_pose'"),
+        (("--predictor", "image_guess"), "PRIORS.IMAGE_GUESS=FILE"),
         (("--renderer", "pytorch"), "Did you mean 'pytorch3d'"),
         (("--regressor", "h36=x.npy"), "Did you mean 'h36m'"),
         (("--regressor", "h36m=nowhere.npy"), "no joint regressor 'nowhere.npy'"),
@@ -136,3 +138,30 @@ def test_pytorch3d_is_asked_for_by_name(root, tmp_path, capsys):
         assert "INSTALL" in capsys.readouterr().err
     else:
         assert evaluate(root, tmp_path, "--renderer", "pytorch3d", protocol="lsp-full") == 0
+
+
+@pytest.mark.parametrize("damage, letter", [("nan", "`S` of 1, first row 1"), ("cut", "damaged, cut off"), ("empty", "the split is empty")])  # fmt: skip  # noqa: E501
+def test_damaged_data(root, tmp_path, capsys, damage, letter):
+    """NaN among the true joints, a truncated npz, nobody in it: a letter before any work."""
+    path = tmp_path / "data" / "h36m_valid_protocol1.npz"
+    path.parent.mkdir()
+    with np.load(root / "dataset_extras" / path.name) as file:
+        fields = dict(file)
+    fields["S"][1, 3, 0] = np.nan if damage == "nan" else 0
+    np.savez(path, **{name: value[:0] if damage == "empty" else value for name, value in fields.items()})
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-400])
+    assert evaluate(path.parent, tmp_path / "out") == 2
+    assert letter in capsys.readouterr().err and not list(tmp_path.glob("out/*.npz"))
+
+
+def test_lost_images_lose_their_people_alone(root, tmp_path, capsys):
+    """And the table says so, with the reason."""
+    folder = tmp_path / "data"
+    shutil.copytree(root, folder)
+    lost = read_spin_npz(folder / "dataset_extras" / "h36m_valid_protocol1.npz").imgname[1]
+    (folder / str(lost)).unlink()
+    assert evaluate(folder, tmp_path / "out") == 0
+    said = json.loads((tmp_path / "out" / "first_guess.json").read_text())
+    assert said["samples"] == N - 1 and said["missing"] == 1 and "no image" in said["problems"]["1"]
+    assert "1 without a number, such as row 1: There is no image" in capsys.readouterr().out

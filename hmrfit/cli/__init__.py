@@ -117,7 +117,7 @@ def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )  # fmt: skip
     command.add_argument("-o", "--out", metavar="DIR", help="predictions and tables (default: out/evaluate/NAME)")
     command.add_argument("--predictions", metavar="FILE", help="score these, or with --fit start from them")
-    command.add_argument("--predictor", metavar="NAME", help="first_guess (default) or mean_pose")
+    command.add_argument("--predictor", metavar="NAME", help="first_guess (default), mean_pose, image_guess")
     command.add_argument("--fit", action="store_true", default=None, help="fit as well: the table shows the gain")
     command.add_argument("--limit", type=int, metavar="N", help="only the first N people")
     command.add_argument(

@@ -18,7 +18,16 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.build import Engine, build, build_renderer, load_body
 from hmrfit.cli.report_page import Report, scored
 from hmrfit.config import load_config
-from hmrfit.evaluate.predict import FirstGuess, Fit, Given, MeanPose, Predictor, export, keypoint_source
+from hmrfit.evaluate.predict import (
+    FirstGuess,
+    Fit,
+    Given,
+    ImageNetwork,
+    MeanPose,
+    Predictor,
+    export,
+    keypoint_source,
+)
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
 from hmrfit.evaluate.protocol import EvaluationData, Protocol, Setting, Summary, protocol_named
 from hmrfit.evaluate.run import compared
@@ -29,7 +38,7 @@ from hmrfit.priors.gmm import PoseGmm
 from hmrfit.version import __version__
 
 GENDERED = {"m": "smpl_male", "f": "smpl_female"}
-PREDICTORS = ("first_guess", "mean_pose")
+PREDICTORS = ("first_guess", "mean_pose", "image_guess")
 
 
 def evaluate_command(
@@ -134,7 +143,7 @@ def exported(
         name, start, first = Path(predictions).stem, Given(given), Path(predictions)
         run = {**run, "predictor": f"{name}, given", "given": dict(stamp.run)}
     else:
-        name, start = predictor, make_predictor(predictor, engine)
+        name, start = predictor, make_predictor(predictor, engine, people)
         run = {**run, "predictor": predictor}
         first = export(start, people, Stamp({**run, "fit": False}, dataset), folder / f"{name}.npz")
     files = {name: first}
@@ -146,13 +155,21 @@ def exported(
     return files
 
 
-def make_predictor(name: str, engine: Engine) -> Predictor:
-    """By name."""
+def make_predictor(name: str, engine: Engine, people: EvaluationData) -> Predictor:
+    """By name.
+
+    Raises:
+        ValueError: an unknown name, or an image network is asked for and none is named in the settings.
+    """
     if name not in PREDICTORS:
         raise ValueError(f"There is no predictor '{name}'.{did_you_mean(name, PREDICTORS)} Known: {', '.join(PREDICTORS)}.")  # fmt: skip  # noqa: E501
     if name == "mean_pose":
         gmm = PoseGmm.from_file(locate("pose_gmm"))
         return MeanPose(gmm.weights @ gmm.means, load_body(engine.body).shape_count)
+    if name == "image_guess":
+        if engine.image_guess is None:
+            raise ValueError("--predictor image_guess needs a network: --set PRIORS.IMAGE_GUESS=FILE, trained or published.")  # fmt: skip  # noqa: E501
+        return ImageNetwork(engine.image_guess.one_sided(), people)
     return FirstGuess(engine.fitter.first_guess or KeypointHmr.from_file(locate("keypoint_hmr")))
 
 

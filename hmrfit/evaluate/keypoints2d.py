@@ -61,6 +61,7 @@ class Keypoints2D(Protocol):
         super().__init__(setting)
         self._source = JointSource(setting, "extra", self.joints)
         self._distances: list[Tensor] = []  # (B, K), NaN where not annotated
+        self._rows: list[Tensor] = []
         self._missing = 0
 
     def load(self, root: Path) -> EvaluationData:
@@ -89,6 +90,7 @@ class Keypoints2D(Protocol):
         box = (high - low).amax(-1)
         distances = (prediction.xy - target.xy).norm(dim=-1) / box[:, None]
         good = (box > 0) & box.isfinite() & (distances.isfinite() | ~seen).all(1) & prediction.seen.all(1)
+        self._rows.append(good.nonzero()[:, 0] + sum(map(len, self._rows)) + self._missing)
         self._missing += int((~good).sum())
         self._distances.append(torch.where(seen, distances, torch.nan)[good])
 
@@ -119,7 +121,8 @@ class Keypoints2D(Protocol):
         """Each person's mean distance and each keypoint's, in % of the box."""
         distances = 100 * self._all().numpy()
         mean = np.nanmean(distances, 1) if len(distances) else np.zeros(0)
-        return Details({"mean distance": mean}, {"distance": distances}, self.joints)
+        rows = torch.cat(self._rows).numpy() if self._rows else np.zeros(0, np.int64)
+        return Details({"mean distance": mean}, {"distance": distances}, self.joints, rows=rows)
 
     def _all(self) -> Tensor:
         nobody = torch.zeros(0, len(self.joints), dtype=torch.float64)

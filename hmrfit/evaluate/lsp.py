@@ -153,7 +153,9 @@ class LspSegmentation(Protocol):
         """The confusion matrix of parts (the last class: not counted), and every image's F1."""
         counts = self._counts
         scores = {name: np.array(values) for name, values in counts.of_image.items()}
-        return Details(scores, confusion=counts.parts.matrix, class_names=(*PART_CLASSES, "ignored"))
+        came = range(counts.images + len(counts.problems))
+        rows = np.array([row for row in came if str(row) not in counts.problems], np.int64)
+        return Details(scores, confusion=counts.parts.matrix, class_names=(*PART_CLASSES, "ignored"), rows=rows)
 
 
 @register

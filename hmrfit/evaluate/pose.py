@@ -100,6 +100,7 @@ class PoseProtocol(Protocol):
         self._distances: list[Distances] = []
         self._groups: list[NDArray[np.str_]] = []
         self._sequences: list[NDArray[np.str_]] = []
+        self._rows: list[NDArray[np.int64]] = []
         self._missing = 0
 
     @abstractmethod
@@ -124,8 +125,9 @@ class PoseProtocol(Protocol):
         """Counts B people in."""
         x, y = ((side.xyz - side.root[:, None]) * MILLIMETRES for side in (prediction, target))
         good = (x.isfinite() & y.isfinite()).all(-1).all(-1)
-        self._missing += int((~good).sum())
         rows = good.nonzero()[:, 0]
+        self._rows.append(rows.numpy() + sum(map(len, self._rows)) + self._missing)
+        self._missing += int((~good).sum())
         x, y = x[rows], y[rows]
         vertices = _vertex_errors(prediction, target, rows)
         distances = Distances((x - y).norm(dim=-1), aligned_distances(x, y), vertices)
@@ -172,7 +174,8 @@ class PoseProtocol(Protocol):
             "MPJPE": torch.cat([d.plain for d in self._distances]).numpy(),
             "PA-MPJPE": torch.cat([d.aligned for d in self._distances]).numpy(),
         }
-        return Details(self._all_values(), joints, self.joints, np.concatenate(self._groups))
+        groups, rows = np.concatenate(self._groups), np.concatenate(self._rows)
+        return Details(self._all_values(), joints, self.joints, groups, rows=rows)
 
     def mean(self, values: NDArray[np.float64], rows: NDArray[np.bool_]) -> float:
         """Over the people chosen; protocols that take means of means say so themselves."""

@@ -22,9 +22,11 @@ from hmrfit.evaluate.predictions import Predictions, Stamp, read_predictions, wr
 from hmrfit.evaluate.protocol import EvaluationData
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.start import UPRIGHT
-from hmrfit.image import image_size
+from hmrfit.image import image_size, read_image
 from hmrfit.keypoints import OPENPOSE25
+from hmrfit.network.encoders import BOX_SCALE
 from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.network.image_guess import ImageGuess
 from hmrfit.network.theta import MEAN_SCALE
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints, TensorRecord
@@ -89,6 +91,33 @@ class FirstGuess(Predictor):
 
     def __call__(self, seen: Seen) -> BodyParams:
         return self.network.predict(seen.keypoints, seen.camera).params
+
+
+class ImageNetwork(Predictor):
+    """An image HMR shown the crop of the data set's own box, which is how published tables are made.
+
+    Give a guess with both_sides=False for those: HMR and SPIN do not ask about the mirror image. What still differs is
+    the crop, which is averaged before it shrinks and cut to a part of a pixel, where SPIN's is cut to whole ones.
+    """
+
+    needs_keypoints = False
+    CORNERS = ("low_corner", "high_corner")
+
+    def __init__(self, network: ImageGuess, data: EvaluationData) -> None:
+        self.network, self.data = network, data
+
+    def __call__(self, seen: Seen) -> BodyParams:
+        answers = []
+        for i, row in enumerate(seen.rows.tolist()):
+            image = read_image(self.data.image_path(row))
+            answers.append(self.network.predict(image, self._corners(seen[i]), seen.camera[i]).params)
+        return BodyParams.cat(answers)
+
+    def _corners(self, seen: Seen) -> Keypoints:
+        """Two keypoints of which the network's own box is the data set's."""
+        half = seen.box_side[:, None] / (2 * BOX_SCALE)
+        xy = torch.stack([seen.box_center - half, seen.box_center + half], 1)
+        return Keypoints(xy, torch.ones_like(xy[..., 0]), self.CORNERS)
 
 
 class Given(Predictor):

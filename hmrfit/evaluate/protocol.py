@@ -124,6 +124,7 @@ class Details:
     groups: NDArray[np.str_] | None = None  # (N,)
     confusion: NDArray[np.int64] | None = None  # (C, C) pixels: truth's class in rows, prediction's in columns
     class_names: tuple[str, ...] = ()
+    rows: NDArray[np.int64] | None = None  # (N,) which of all that came, from 0; who is not among them is missing
 
 
 @dataclass(frozen=True, eq=False)

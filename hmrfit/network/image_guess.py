@@ -6,6 +6,7 @@ The keypoints say where the person is, and nothing else: their box is cut out, 1
 Everybody is asked about alone, so that the answer keeps its bits whoever else is in the picture.
 """
 
+import copy
 from os import PathLike
 
 import numpy as np
@@ -44,6 +45,12 @@ class ImageGuess:
     def from_file(cls, path: str | PathLike, both_sides: bool = True) -> "ImageGuess":
         """From an npz that `save_network` wrote, or a published checkpoint; errors are those of `load_hmr`."""
         return cls(load_hmr(path), both_sides)
+
+    def one_sided(self) -> "ImageGuess":
+        """The same network asked about the person alone, as published evaluations do."""
+        other = copy.copy(self)
+        other.both_sides = False
+        return other
 
     @torch.no_grad()
     def predict(self, image: Image, keypoints: Keypoints, camera: Camera) -> Regression:

@@ -276,6 +276,8 @@ def test_nan_leaves_out_one_person(body):
     rest.update(*(Joints(s.xyz[[0, 3]], s.root[[0, 3]]) for s in (x, y)))
     assert protocol.summary().missing == 2 and protocol.summary().samples == 2
     assert protocol.summary().measures == rest.summary().measures
+    protocol.update(x, y)
+    assert protocol.details().rows.tolist() == [0, 3, 4, 7]
 
 
 def test_nobody_scored_is_a_letter(body):

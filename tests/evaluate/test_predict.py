@@ -13,11 +13,26 @@ from hmrfit.camera import Camera
 from hmrfit.data.readers.download import spin_slots
 from hmrfit.data.spin_npz import SpinDataset
 from hmrfit.evaluate.human36m import H36M_SLOTS
-from hmrfit.evaluate.predict import Fit, Given, MeanPose, Predictor, Seen, export, keypoint_source, observed_keypoints
+from hmrfit.evaluate.lsp import weak_of_box
+from hmrfit.evaluate.predict import (
+    Fit,
+    Given,
+    ImageNetwork,
+    MeanPose,
+    Predictor,
+    Seen,
+    export,
+    keypoint_source,
+    observed_keypoints,
+)
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions, write_predictions
 from hmrfit.evaluate.protocol import EvaluationData
-from hmrfit.image import image_size, write_image
+from hmrfit.image import image_size, read_image, write_image
 from hmrfit.keypoints import LSP14
+from hmrfit.network.encoders import ImageEncoder
+from hmrfit.network.hmr import HMR
+from hmrfit.network.image_guess import ImageGuess
+from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.types import BodyParams
 
 N, SIZE = 7, (48, 40)
@@ -223,6 +238,31 @@ def test_the_mean_pose_stands_in_its_box():
     assert ((height / seen.box_side > 0.5) & (height / seen.box_side < 1)).all()
     head, foot = (camera.project(body(params, vertices=False).joints)[:, body.joint_names.index(n), 1] for n in ("head", "left_foot"))  # fmt: skip  # noqa: E501
     assert (head < foot).all()  # upright
+
+
+def test_an_image_network_is_shown_the_crop_of_the_datas_box(tmp_path):
+    """Its weak camera is that of the box, too."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder("resnet10", resolution=40)
+    hmr = HMR(encoder, IterativeRegressor(encoder.features, hidden=32)).eval()
+    torch.nn.init.normal_(hmr.regressor.fc3.weight, std=0.05)
+    who = people()
+    who.center[:] = np.random.default_rng(1).uniform(15, 30, (N, 2))
+    data = data_in(tmp_path, who)
+    for row in range(N):
+        write_image(
+            data.image_path(row), np.random.default_rng(row).integers(0, 255, (*SIZE[::-1], 3)).astype(np.uint8)
+        )
+    guess = ImageGuess(hmr)
+    export(ImageNetwork(guess.one_sided(), data), data, stamp_of(data), tmp_path / "a.npz", chunk=3)
+    predictions, _ = read_predictions(tmp_path / "a.npz")
+    crops = np.stack([who.crop(row, 40).image(read_image(data.image_path(row))) for row in range(N)])
+    with torch.no_grad():
+        expected = hmr(torch.as_tensor(crops.transpose(0, 3, 1, 2)) / 255)[-1]
+    # batch norm is folded into the convolutions: float32
+    torch.testing.assert_close(weak_of_box(predictions, who), expected.weak_camera.double(), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(predictions.params.betas, expected.params.betas.double(), atol=1e-3, rtol=1e-3)
+    assert guess.both_sides
 
 
 def test_given_predictions_go_by_row():

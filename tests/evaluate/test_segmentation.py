@@ -270,7 +270,9 @@ def test_people_without_a_prediction_are_missing(scene):
     params = truth.params.map(torch.clone)
     params.betas[3, 0] = torch.nan
     some = type(truth)(params, truth.camera, torch.tensor([True, False, True, True]))
-    summary = scored(scene, some).summary()
+    protocol = scored(scene, some)
+    summary = protocol.summary()
+    assert protocol.details().rows.tolist() == [0, 2] and len(protocol.details().samples["FG F1"]) == 2
     assert summary.samples == 2 and summary.problems == dict.fromkeys("13", "there is no prediction")
 
 
