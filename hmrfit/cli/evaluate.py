@@ -155,8 +155,8 @@ def exported(
     return files
 
 
-def make_predictor(name: str, engine: Engine, people: EvaluationData) -> Predictor:
-    """By name.
+def make_predictor(name: str, engine: Engine, people: EvaluationData | None = None) -> Predictor:
+    """By name. `people` are those whose images an image network is shown.
 
     Raises:
         ValueError: an unknown name, or an image network is asked for and none is named in the settings.
@@ -167,7 +167,7 @@ def make_predictor(name: str, engine: Engine, people: EvaluationData) -> Predict
         gmm = PoseGmm.from_file(locate("pose_gmm"))
         return MeanPose(gmm.weights @ gmm.means, load_body(engine.body).shape_count)
     if name == "image_guess":
-        if engine.image_guess is None:
+        if engine.image_guess is None or people is None:
             raise ValueError("--predictor image_guess needs a network: --set PRIORS.IMAGE_GUESS=FILE, trained or published.")  # fmt: skip  # noqa: E501
         return ImageNetwork(engine.image_guess.one_sided(), people)
     return FirstGuess(engine.fitter.first_guess or KeypointHmr.from_file(locate("keypoint_hmr")))

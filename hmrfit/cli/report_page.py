@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.evaluate.predictions import Predictions, Stamp
-from hmrfit.evaluate.protocol import Details, EvaluationData, Protocol, Summary
+from hmrfit.evaluate.protocol import EvaluationData, Protocol
 from hmrfit.evaluate.report import Run, write_report
 from hmrfit.evaluate.run import score
 from hmrfit.image import Image, read_image
@@ -33,19 +33,7 @@ def scored(
     summary = score(protocol, data, predictions, stamp)
     details = protocol.details()
     rows = np.arange(len(data)) if rows is None else rows
-    own = counted_rows(summary, details, predictions)
-    return Run(name, summary, details, None if own is None else rows[own])
-
-
-def counted_rows(summary: Summary, details: Details, predictions: Predictions) -> NDArray[np.int64] | None:
-    """Whom the samples of the details are of; None where that cannot be told."""
-    count = len(next(iter(details.samples.values()), ()))
-    everybody = np.arange(len(predictions))
-    lost = set(summary.problems)
-    for rows in (everybody, [i for i in everybody if str(i) not in lost], predictions.done.numpy().nonzero()[0]):
-        if len(rows) == count:
-            return np.asarray(rows, np.int64)
-    return None
+    return Run(name, summary, details, None if details.rows is None else rows[details.rows])
 
 
 @dataclass(frozen=True)
