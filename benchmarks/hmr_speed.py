@@ -3,8 +3,8 @@
     python benchmarks/hmr_speed.py [--weights image_hmr.npz] [--keypoint-weights keypoint_hmr.npz] [--compiled]
 
 Plain     the image HMR (ResNet-50, 224 pixels) as it was built: eager, float32, batch norm and all
-Fast      `hmrfit.network.fast.fast_inference` of it: folded, channels_last, bfloat16 where the CPU has it, compiled
-          where --compiled says so
+Fast      `hmrfit.network.fast.fast_inference` of it: folded, channels_last, bfloat16 where the CPU has it, laid out for
+          the processor with ReLU and shortcut in the same pass, or compiled where --compiled says so
 
 They take turns, so that what else the machine does slows both; the median of a turn's ratios counts. The keypoint HMR
 is asked about one person, from pixels to a body before the camera.
@@ -42,12 +42,12 @@ SPREAD = 0.15
 """Metres by which the random network's people differ from their mean, about as real people do."""
 
 
-def made_up_images(count: int, generator: torch.Generator) -> Tensor:
-    """(B, 3, 224, 224) in [0, 1]: clouds of several sizes, as pictures have them, and a little noise."""
-    total = 0.1 * torch.rand(count, 3, 224, 224, generator=generator)
+def made_up_images(count: int, generator: torch.Generator, resolution: int = 224) -> Tensor:
+    """(B, 3, R, R) in [0, 1]: clouds of several sizes, as pictures have them, and a little noise."""
+    total = 0.1 * torch.rand(count, 3, resolution, resolution, generator=generator)
     for cells in (3, 7, 28):
         clouds = torch.rand(count, 3, cells, cells, generator=generator)
-        total = total + nn.functional.interpolate(clouds, size=224, mode="bicubic")
+        total = total + nn.functional.interpolate(clouds, size=resolution, mode="bicubic")
     return (total / 3.1).clamp(0, 1)
 
 
@@ -135,9 +135,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threads(options.threads)
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
-    body, images = SmplBody.from_file(locate("free_body")), made_up_images(options.batch, generator)
-    trained = options.weights is not None
-    plain = (load_hmr(options.weights) if trained else random_hmr(images[:8], body)).eval().requires_grad_(False)
+    body, trained = SmplBody.from_file(locate("free_body")), options.weights is not None
+    loaded = load_hmr(options.weights) if trained else None
+    images = made_up_images(options.batch, generator, loaded.encoder.resolution if trained else 224)
+    plain = (loaded or random_hmr(images[:8], body)).eval().requires_grad_(False)
     fast = fast_inference(plain, options.precision, options.compiled)
     single = compare(plain, fast, images[:1], options.turns)
     batch = compare(plain, fast, images, max(options.turns // 3, 2))

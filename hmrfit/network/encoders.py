@@ -187,7 +187,7 @@ def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple
         (B,) in pixels, at least one pixel. The weak camera that the network answers with is that of this box.
     """
     low, high = keypoints.bounds()
-    center, side = (low + high) / 2, (scale * keypoints.box_size()).clamp_min(1.0)
+    center, side = (low + high) / 2, (scale * (high - low).amax(-1)).clamp_min(1.0)
     xy = pixels_to_crop(keypoints.xy, center, side)
     seen = keypoints.confidence[..., None] > 0
     return torch.cat([torch.where(seen, xy, 0.0), keypoints.confidence[..., None]], -1), center, side

@@ -1,18 +1,21 @@
-"""Fully connected layers whose weights are laid out once as the processor multiplies them.
+"""Layers whose weights are laid out once as the processor multiplies them, for inference on a CPU.
 
-    y = W x + b        the same numbers; for a few rows in half the time, the weights being most of the work
+    y = W x + b        fully connected: the same numbers; for a few rows in half the time, the weights being the work
+    y = relu(W * x + b + x')        a convolution, with the shortcut and the ReLU done while the numbers are at hand
 
-oneDNN, which torch brings on CPUs, adds up each row in the same order however many rows there are (compared to the bit
-from 1 to 1,024 rows): what is said of one person does not depend on the others. Where torch has no such layer (no
-oneDNN, a GPU, another torch), everything stays as it is.
+oneDNN, which torch brings on CPUs, adds up each row of a product in the same order however many rows there are (from 1
+to 1,024 rows compared to the bit): what is said of one person does not depend on the others. Where torch has no such
+layers (no oneDNN, a GPU, another torch), everything stays as it is. torch.compile calls the same two functions.
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
 from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.network.resnet import BasicBlock, Bottleneck, ResNet
 
 ROWS = 4
 """How many rows the layout is made for; any number may come."""
@@ -55,10 +58,11 @@ class PackedRegressor(nn.Module):
         return torch.relu(hidden) if self.activation else hidden
 
 
-def can_pack() -> bool:
-    """Whether this torch has such layers on the CPU."""
+def can_pack(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this torch has such layers on the CPU, in this precision."""
     try:
         PackedLinear(torch.ones(2, 2))(torch.ones(1, 2))
+        PackedConv(nn.Conv2d(2, 2, 1), (1, 2, 4, 4), dtype)(torch.ones(1, 2, 4, 4, dtype=dtype))
     except (AttributeError, RuntimeError):
         return False
     return True
@@ -84,3 +88,76 @@ def _pack(module: nn.Module) -> None:
             setattr(module, name, PackedLinear(child.weight, child.bias))
         else:
             _pack(child)
+
+
+# ---- convolutions
+
+Sizes = dict[nn.Conv2d, Sequence[int]]
+"""(B, C, H, W) of what each convolution is given."""
+
+
+class PackedConv(nn.Module):
+    """A convolution of one group; `relu` and a shortcut come in the same pass over the numbers."""
+
+    def __init__(self, conv: nn.Conv2d, size: Sequence[int], dtype: torch.dtype, relu: bool = False) -> None:
+        """size: (B, C, H, W) of what the layout is made for; others may come."""
+        super().__init__()
+        self._where = (list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups)
+        weight = conv.weight.detach().to(dtype).to(memory_format=torch.channels_last)
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._where, list(size))
+        self._bias = None if conv.bias is None else conv.bias.detach().to(dtype, copy=True)
+        self._after = "relu" if relu else "none"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._convolution_pointwise(x, self._weight, self._bias, *self._where, self._after, [], "")
+
+    def onto(self, x: Tensor, aside: Tensor) -> Tensor:
+        """relu(W * x + b + aside)."""
+        function = torch.ops.mkldnn._convolution_pointwise.binary
+        return function(x, aside, self._weight, self._bias, *self._where, "add", None, "relu", [], "")
+
+
+class PackedBlock(nn.Module):
+    """A block of a ResNet: its convolutions, and its shortcut if that has one."""
+
+    def __init__(
+        self, block: BasicBlock | Bottleneck, sizes: dict[nn.Conv2d, Sequence[int]], dtype: torch.dtype
+    ) -> None:
+        super().__init__()
+        *first, last = (conv for conv in (getattr(block, f"conv{i}", None) for i in (1, 2, 3)) if conv is not None)
+        self.first = nn.Sequential(*(PackedConv(conv, sizes[conv], dtype, relu=True) for conv in first))
+        self.last = PackedConv(last, sizes[last], dtype)
+        aside = None if block.downsample is None else block.downsample[0]
+        self.aside = nn.Identity() if aside is None else PackedConv(aside, sizes[aside], dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last.onto(self.first(x), self.aside(x))
+
+
+class PackedResNet(nn.Module):
+    """A `ResNet` (v1) whose batch norms are folded already: images in `dtype`, channels last -> φ in float32."""
+
+    def __init__(self, resnet: ResNet, resolution: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        sizes = _input_sizes(resnet, torch.zeros(1, 3, resolution, resolution))
+        self.conv1, self.maxpool = PackedConv(resnet.conv1, sizes[resnet.conv1], dtype, relu=True), resnet.maxpool
+        layers = (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4)
+        self.blocks = nn.Sequential(*(PackedBlock(block, sizes, dtype) for layer in layers for block in layer))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.blocks(self.maxpool(self.conv1(images))).float().mean((-2, -1))
+
+
+@torch.no_grad()
+def _input_sizes(network: nn.Module, images: Tensor) -> Sizes:
+    """What each convolution is given when the network sees these images."""
+    sizes: Sizes = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda conv, given: sizes.update({conv: tuple(given[0].shape)}))
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    network(images)
+    for hook in hooks:
+        hook.remove()
+    return sizes

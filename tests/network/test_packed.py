@@ -5,7 +5,9 @@ import torch
 from torch import nn
 
 import hmrfit.network.packed as module
-from hmrfit.network.packed import PackedLinear, PackedRegressor, can_pack, packed
+from hmrfit.network.encoders import ImageEncoder
+from hmrfit.network.fast import FastImageEncoder, fold_batch_norm
+from hmrfit.network.packed import PackedConv, PackedLinear, PackedRegressor, PackedResNet, can_pack, packed
 from hmrfit.network.regressor import IterativeRegressor
 
 needs_packing = pytest.mark.skipif(not can_pack(), reason="this torch has no packed layers on its CPU")
@@ -52,3 +54,39 @@ def test_without_such_layers_the_copy_is_an_ordinary_one(monkeypatch):
     copy = packed(network)
     assert isinstance(copy[0], nn.Linear) and copy[0] is not network[0]
     assert torch.equal(copy(torch.ones(1, 4)), network(torch.ones(1, 4)))
+
+
+@needs_packing
+@pytest.mark.parametrize(("size", "stride", "relu"), [(1, 1, False), (3, 2, True), (7, 2, True)])
+def test_a_packed_convolution_is_the_convolution(size, stride, relu):
+    conv = nn.Conv2d(5, 12, size, stride, padding=size // 2)
+    packed_conv = PackedConv(conv, (1, 5, 20, 20), torch.float32, relu)
+    with torch.no_grad():
+        for shape in ((1, 5, 20, 20), (3, 5, 14, 22)):  # also another size than it was laid out for
+            x = torch.randn(shape).to(memory_format=torch.channels_last)
+            expected = conv(x)
+            torch.testing.assert_close(packed_conv(x), expected.relu() if relu else expected, rtol=1e-5, atol=1e-5)
+            aside = torch.randn_like(expected)
+            given = aside.clone()
+            torch.testing.assert_close(packed_conv.onto(x, aside), (expected + aside).relu(), rtol=1e-5, atol=1e-5)
+            assert torch.equal(aside, given)
+
+
+@needs_packing
+@pytest.mark.parametrize("variant", ["resnet10", "resnet50"])
+def test_a_packed_resnet_is_the_resnet(variant):
+    resnet = fold_batch_norm(ImageEncoder(variant).resnet).requires_grad_(False)
+    x = torch.rand(2, 3, 64, 64)
+    expected = resnet(x)
+    found = PackedResNet(resnet, 64, torch.float32)(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+
+
+def test_convolutions_without_such_layers_are_ordinary_ones(monkeypatch):
+    encoder = ImageEncoder("resnet10").eval()
+    x = torch.rand(1, 3, 64, 64)
+    quick = FastImageEncoder(encoder, torch.float32)(x)
+    monkeypatch.setattr("hmrfit.network.fast.can_pack", lambda dtype: False)
+    plain = FastImageEncoder(encoder, torch.float32)
+    assert any(isinstance(m, nn.Conv2d) for m in plain.modules())
+    torch.testing.assert_close(plain(x), quick, rtol=0, atol=1e-5 * quick.abs().max().item())
