@@ -2,8 +2,8 @@
 
     y = γ (W x + b − m)/d + β   =   (γ/d W) x + (γ/d (b − m) + β)       batch norm folded into the convolution
 
-Then the convolutions in channels_last, in bfloat16 where the processor multiplies in it, and either laid out for it with
-ReLU and shortcut in one pass (`hmrfit.network.packed`) or, on request, compiled. The normalisation of the image, the
+Then the convolutions in channels_last, in bfloat16 where the processor multiplies in it, and laid out for it with ReLU
+and shortcut in one pass (`hmrfit.network.packed`) or, on request, compiled. The normalisation of the image, the
 average over all places, the regressor and the rotations stay in float32: they take a hundredth of the time, and the
 regressor adds to Θ three times.
 """
