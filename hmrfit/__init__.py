@@ -13,6 +13,8 @@ from hmrfit.version import __version__
 
 _HOMES = {
     "fit": "hmrfit.api",
+    "fit_views": "hmrfit.api_groups",
+    "fit_sequence": "hmrfit.api_groups",
     "FitResult": "hmrfit.result",
     "Floor": "hmrfit.evidence",
     "Fitter": "hmrfit.fitting.fitter",

@@ -2,9 +2,14 @@
 
     E = sum_t E_t(pose_t, beta)  +  1/2 sum_t |a_t / s|²,      a_t = (x_(t-1) - 2 x_t + x_(t+1)) / dt²
 
-E_t is the fit's own energy of frame t, whatever its terms, with what is said about the shape alone counted once. x are
-points carried by every bone (the joint and two more, so that twists count), s how fast the bodies of real motion
-accelerate there. Levenberg-Marquardt on all frames at once, the steps from `hmrfit.fitting.banded`.
+E_t is the fit's own energy of frame t, whatever its terms. x are points carried by every bone (the joint and two more,
+so that twists count), s how fast the bodies of real motion accelerate there.
+
+The shape's prior is in every frame: what the pose prior gets wrong is the same in all frames of a movement, and its 150
+pulls on the shape against one prior put walking people half a metre off in depth (81 mm with the prior in every frame,
+144 frame by frame). And x does not know the scale: a small near body would move less than the large far one that looks
+the same. So the points are those of the mean shape about the pelvis, which moves by z0 (X/Z, Y/Z, log Z), z0 constant.
+Levenberg-Marquardt on all frames at once, the steps from `hmrfit.fitting.banded`.
 """
 
 from collections.abc import Mapping
@@ -13,8 +18,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hmrfit.body.points import PointBody
+from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.body.smpl import SmplBody
+from hmrfit.camera import MIN_DEPTH
 from hmrfit.fitting.banded import Bordered
 from hmrfit.fitting.problem import Stage, StageProblem
 from hmrfit.fitting.solver import MAX_DAMPING, NU_MAX, Options
@@ -32,59 +38,67 @@ TRUNK_ACCELERATION = 3.0
 MARKER = 0.1
 """Metres from the joint, where the two further points of each bone are."""
 
-SHAPE_ONLY = ("shape", "height", "known_shape")
-"""Terms that look at nothing but the shape: what they say is said once, not in every frame."""
-
 
 class Motion:
     """The smoothness residuals: points of every bone, twice differenced in time.
 
     Args:
-        body: whose.
-        weights: of the joints' points are 1/s², s their acceleration times dt²; made by `of`.
+        points: three of every bone, as `bone_points` makes them.
+        scale: (M,) 1/(s dt²), s the points' acceleration.
+        depth: z0, metres.
     """
 
-    def __init__(self, points: PointBody, scale: Tensor) -> None:
-        self.points, self.scale = points, scale  # scale (M,): 1/(s dt²)
+    def __init__(self, points: PointBody, scale: Tensor, depth: float) -> None:
+        self.points, self.scale, self.depth = points, scale, depth
 
     @classmethod
-    def of(cls, body: SmplBody, fps: float, smooth: float = 1.0) -> "Motion":
+    def of(cls, body: SmplBody, fps: float, depth: float, smooth: float = 1.0) -> "Motion":
         """For frames 1/fps seconds apart. smooth: multiplies the residuals' weight."""
         names = body.joint_names
         limit = [next((v for part, v in ACCELERATION.items() if part in n), TRUNK_ACCELERATION) for n in names]
         scale = torch.tensor(limit).to(body.v_template).reciprocal().repeat_interleave(3) * fps**2
-        return cls(bone_points(body), scale * (smooth / 3) ** 0.5)
+        return cls(bone_points(body), scale * (smooth / 3) ** 0.5, depth)
 
     def cost(self, params: BodyParams) -> Tensor:
         """E of the smoothness, one number."""
-        return 0.5 * (self._scaled(params).diff(n=2, dim=0)).square().sum()
+        return 0.5 * self.scaled(*self._posed(params)).diff(n=2, dim=0).square().sum()
 
-    def _scaled(self, params: BodyParams) -> Tensor:
-        return self.points.pose(params).points * self.scale[:, None]
+    def _posed(self, params: BodyParams) -> tuple[PosedPoints, Tensor]:
+        """The mean shape's points about the pelvis, and where the pelvis is (T, 3), metres."""
+        still = torch.zeros_like(params.transl) - self.points.rest_joints[0]
+        posed = self.points.pose(replace(params, betas=torch.zeros_like(params.betas), transl=still))
+        return posed, params.transl + self.points.rest_joints[0]
+
+    def scaled(self, posed: PosedPoints, pelvis: Tensor) -> Tensor:
+        """x / (s dt²) (T, M, 3)."""
+        z = pelvis[:, 2:].clamp_min(MIN_DEPTH)
+        path = self.depth * torch.cat([pelvis[:, :2] / z, z.log()], -1)
+        return (posed.points + path[:, None]) * self.scale[:, None]
+
+    def rows(self, posed: PosedPoints, pelvis: Tensor, layout: Layout) -> Tensor:
+        """d x / (s dt²) (T, 3 M, n), n without the betas' columns, which do nothing."""
+        T, eye = len(pelvis), torch.eye(3).to(pelvis)
+        axes = (self.scale[:, None, None] * eye).expand(T, -1, 3, 3)
+        turning = self.points.rows(posed, axes, layout.turning, False, False)  # (T, M, 3, 3 j)
+        if not layout.moves("transl"):
+            return turning.flatten(1, 2)
+        z = pelvis[:, 2, None, None].clamp_min(MIN_DEPTH)
+        path = eye - eye[2] * (pelvis / z[:, 0])[..., None] * (1 - eye[2])[:, None]
+        moving = (self.depth / z * path)[:, None] * self.scale[:, None, None]
+        return torch.cat([moving, turning], -1).flatten(1, 2)
 
     def add(self, params: BodyParams, layout: Layout, sums: Bordered) -> Bordered:
         """The equations with this term: G = D^T D couples frames t and t + 1, t + 2, of Jacobians J_t."""
-        T, n = sums.gradient.shape
+        T = len(sums.gradient)
         if T < 3:
             return sums
-        posed = self.points.pose(params)
-        axes = (self.scale[:, None, None] * torch.eye(3).to(self.scale)).expand(T, -1, 3, 3)
-        wanted = [layout.moves(group) for group in ("transl", "betas")]
-        J = self.points.rows(posed, axes, layout.turning, *wanted).flatten(1, 2)  # (T, 3 M, P)
-        G = stencil(T).to(J)
-        pull = banded_product(G, posed.points * self.scale[:, None]).flatten(1)
-        J_t, J_shared = J[..., :n], J[..., n:]
+        posed, pelvis = self._posed(params)
+        J, G = self.rows(posed, pelvis, layout), stencil(T).to(pelvis)
+        pull = banded_product(G, self.scaled(posed, pelvis)).flatten(1)
         blocks = tuple(
-            block + G[k, : T - k, None, None] * (J_t[: T - k].mT @ J_t[k:]) for k, block in enumerate(sums.blocks)
+            block + G[k, : T - k, None, None] * (J[: T - k].mT @ J[k:]) for k, block in enumerate(sums.blocks)
         )
-        coupled = banded_product(G, J_shared)  # (T, 3 M, S)
-        return Bordered(
-            blocks,
-            sums.border + J_t.mT @ coupled,
-            sums.corner + (J_shared.mT @ coupled).sum(0),
-            sums.gradient + (pull[:, None] @ J_t).squeeze(1),
-            sums.shared_gradient + (pull[:, None] @ J_shared).sum((0, 1)),
-        )
+        return replace(sums, blocks=blocks, gradient=sums.gradient + (pull[:, None] @ J).squeeze(1))
 
 
 def bone_points(body: SmplBody) -> PointBody:
@@ -126,7 +140,8 @@ class SequenceProblem:
     """All frames of one person, as equations with a border.
 
     Args:
-        stage: the energy of a frame; weights of terms about the shape alone are divided by the number of frames.
+        stage: the energy of a frame.
+        motion: None shares the shape and nothing else.
     """
 
     def __init__(
@@ -137,9 +152,7 @@ class SequenceProblem:
         stage: Stage,
         motion: Motion | None,
     ) -> None:
-        T = len(observation.box_size)
-        weights = {name: w / T if name in SHAPE_ONLY else w for name, w in stage.weights.items()}
-        self.frames = StageProblem(points, observation, terms, replace(stage, weights=weights))
+        self.frames = StageProblem(points, observation, terms, stage)
         self.motion = motion
         self.width = self.frames.layout.slice("betas").start  # n
 

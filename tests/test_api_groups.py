@@ -1,0 +1,181 @@
+"""fit_views and fit_sequence: what several cameras and many frames know together, and letters for what does not fit."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+import hmrfit
+from hmrfit.api_groups import relative_pose, turned
+from hmrfit.build import build
+from hmrfit.camera import Camera
+from hmrfit.data.people import Corruption, corrupt
+from hmrfit.keypoints import COCO17, SMPL24
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.types import BodyParams, Keypoints
+
+SIZE = (800, 600)
+
+
+def draw(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def seen_by(params: BodyParams, camera: Camera, noise: float = 0.01) -> np.ndarray:
+    """(B, 17, 3) keypoints with noise."""
+    points = build().fitter.body.points(COCO17).pose(params).points
+    clean = Keypoints(camera.project(points), torch.ones(len(params), 17).double(), COCO17)
+    found = corrupt(clean, Corruption(noise, 0.0), torch.Generator().manual_seed(0))
+    return torch.cat([found.xy, found.confidence[..., None]], -1).numpy()
+
+
+def joints_of(params: BodyParams) -> torch.Tensor:
+    return build().fitter.body.points(SMPL24).pose(params).joints
+
+
+@cache
+def person() -> BodyParams:
+    """One person of the shipped poses, three metres and a half in front of a level camera."""
+    fitter = build().fitter
+    pose = rotvec_to_matrix(fitter.library_poses[12:13].unflatten(1, (-1, 3)))
+    orient = rotvec_to_matrix(torch.tensor([[np.pi, 0, 0]]).double()) @ rotvec_to_matrix(
+        torch.tensor([[0, 0.5, 0]]).double()
+    )
+    transl = torch.tensor([[0.1, 0.2, 3.5]]).double()
+    return BodyParams(orient, pose, 0.7 * draw(1, 10), transl)
+
+
+@cache
+def rig(count: int = 3) -> tuple[np.ndarray, np.ndarray, Camera]:
+    """Cameras in a ring about (0, 0, 3.5): (extrinsics (C, 3, 4), keypoints (C, 17, 3), camera)."""
+    angle = torch.arange(count).double() * 1.2
+    R = rotvec_to_matrix(angle[:, None] * torch.tensor([0.0, 1.0, 0.0]).double())
+    center = torch.tensor([0.0, 0.0, 3.5]).double()
+    t = center - R @ center
+    camera = Camera.from_size(*SIZE, focal=900.0)
+    body = build().fitter.body
+    bodies = [turned(person(), body.rest_joints[0], body.joint_shapes[0], R[c], t[c]) for c in range(count)]
+    keypoints = np.concatenate([seen_by(p, camera) for p in bodies])
+    return torch.cat([R, t[..., None]], -1).numpy(), keypoints, camera
+
+
+def views(count: int = 3, **changes) -> list[hmrfit.FitResult]:
+    extrinsics, keypoints, camera = rig(count)
+    given = {"keypoint_set": "coco17", "cameras": [camera] * count, "image_size": SIZE} | changes
+    return hmrfit.fit_views([None] * count, given.pop("keypoints", keypoints), given.pop("extrinsics", extrinsics), **given)  # fmt: skip  # noqa: E501
+
+
+def test_a_rigid_motion_moves_the_body_as_it_moves_points() -> None:
+    body = build().fitter.body
+    R, t = rotvec_to_matrix(draw(3)), draw(3)
+    moved = turned(person(), body.rest_joints[0], body.joint_shapes[0], R, t)
+    torch.testing.assert_close(joints_of(moved), joints_of(person()) @ R.T + t, rtol=0, atol=1e-12)
+
+
+def test_relative_poses_meet_in_the_world() -> None:
+    R, t, x = rotvec_to_matrix(draw(4, 3)), draw(4, 3), draw(3)
+    between, shift = relative_pose(R, t, 2)
+    for c in range(4):
+        torch.testing.assert_close(between[c] @ (R[2] @ x + t[2]) + shift[c], R[c] @ x + t[c])
+
+
+def test_three_views_are_better_than_one() -> None:
+    """One body in three frames; the joints, where they are in metres, nearer to the truth than from one photograph."""
+    together, camera = views(), rig()[2]
+    alone = hmrfit.fit(None, rig()[1][0], keypoint_set="coco17", camera=camera, image_size=SIZE)
+    truth = joints_of(person())[0].numpy()
+    error = [np.linalg.norm(r.joints[0] - truth, axis=-1).mean() for r in (alone, together[0])]
+    assert error[1] < 0.04 and error[1] < 0.5 * error[0]
+    for result, E in zip(together, rig()[0], strict=True):
+        np.testing.assert_allclose(result.joints[0], together[0].joints[0] @ E[:, :3].T + E[:, 3], atol=1e-9)
+        assert result.reprojection_error[0] < 0.02 and sum(result.term_cost.values()) == pytest.approx(result.cost)
+    assert (together[0].betas == together[1].betas).all()
+
+
+def test_the_world_is_anywhere() -> None:
+    """Another world frame: the same bodies in the cameras' frames."""
+    Q, s = rotvec_to_matrix(draw(3)).numpy(), draw(3).numpy()
+    E = rig()[0]
+    other = np.concatenate([E[:, :, :3] @ Q, (E[:, :, :3] @ s)[..., None] + E[:, :, 3:]], -1)
+    a, b = views(), views(extrinsics=other)
+    np.testing.assert_allclose(a[1].joints, b[1].joints, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"extrinsics": np.eye(4)[None].repeat(2, 0)}, "shape"),
+        ({"extrinsics": np.full((3, 3, 4), np.nan)}, "NaN"),
+        ({"extrinsics": np.ones((3, 3, 4))}, "no rotation"),
+        ({"extrinsics": np.stack([np.c_[np.eye(3), [0, 0, 3000.0]]] * 3)}, "millimetres"),
+        ({"keypoints": np.ones((2, 17, 3))}, "one for each of the 3 views"),
+        ({"cameras": None}, "is not known"),
+        ({"keypoints": np.full((3, 2, 17, 3), 9.0)}, "2 people"),
+    ],
+)
+def test_letters_about_views(changes: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        views(**changes)
+
+
+@cache
+def walk(T: int = 12) -> tuple[BodyParams, np.ndarray, Camera]:
+    """The person swings all joints for four tenths of a second."""
+    time = torch.arange(T).double()[:, None, None] / 30
+    p = person()
+    swing = rotvec_to_matrix(0.15 * torch.sin(4 * time) * draw(1, 24, 3))
+    rotations = p.rotations @ swing
+    params = BodyParams(rotations[:, 0], rotations[:, 1:], p.betas.expand(T, -1), p.transl + 0.5 * time[:, 0])
+    camera = Camera.from_size(*SIZE, focal=900.0)
+    return params, seen_by(params, camera[[0] * T]), camera
+
+
+def sequence(keypoints: np.ndarray, **more) -> hmrfit.FitResult:
+    given = {"fps": 30.0, "keypoint_set": "coco17", "camera": walk()[2], "image_size": SIZE} | more
+    return hmrfit.fit_sequence(keypoints, **given)
+
+
+def test_a_sequence_has_one_shape_and_moves_smoothly() -> None:
+    truth, keypoints, camera = walk()
+    alone = hmrfit.fit(None, keypoints, keypoint_set="coco17", camera=camera, image_size=SIZE)
+    together = sequence(keypoints)
+    assert len(together) == 12 and (together.betas == together.betas[:1]).all()
+    right = joints_of(truth).numpy()
+    error = [np.linalg.norm((r.joints - r.joints[:, :1]) - (right - right[:, :1]), axis=-1).mean() for r in (alone, together)]  # fmt: skip  # noqa: E501
+    jitter = [np.linalg.norm(np.diff(r.joints, 2, axis=0), axis=-1).mean() for r in (alone, together)]
+    assert error[1] < error[0] and jitter[1] < 0.25 * jitter[0]
+    assert sum(together.term_cost.values()) == pytest.approx(together.cost)
+
+
+def test_a_frame_without_keypoints_is_filled_in() -> None:
+    keypoints = walk()[1]
+    holes = keypoints.copy()
+    holes[5:7] = 0
+    whole, filled = sequence(keypoints), sequence(holes)
+    off = np.linalg.norm(whole.joints[5:7] - filled.joints[5:7], axis=-1).mean()
+    assert off < 0.08
+    assert (filled.keypoints.confidence[5:7] == 0).all() and (holes[5:7] == 0).all()
+    assert np.isnan(filled.reprojection_error[5])
+
+
+def test_without_smoothness_only_the_shape_is_shared() -> None:
+    _, keypoints, _ = walk()
+    result = sequence(keypoints[:4], smooth=0)
+    assert (result.betas == result.betas[:1]).all()
+    assert not np.array_equal(result.joints, sequence(keypoints[:4]).joints)
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "more", "said"),
+    [
+        (np.ones((17, 3)), {}, "frames first"),
+        (np.zeros((3, 17, 3)), {}, "No frame shows"),
+        ("photo.json", {}, "numbers"),
+        (np.ones((3, 17, 3)), {"fps": 0}, "frames a second"),
+        (np.ones((3, 17, 3)), {"smooth": -1}, "0 or more"),
+    ],
+)
+def test_letters_about_sequences(keypoints, more: dict, said: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=said):
+        sequence(keypoints, **more)
