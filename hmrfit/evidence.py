@@ -22,6 +22,7 @@ from hmrfit.fitting.evidence_terms import FINAL_3D, SOLES, WIDE_3D, Ground, Keyp
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.mask import mask_evidence
 from hmrfit.fitting.mask_term import MaskTerm
+from hmrfit.fitting.problem import Stage
 from hmrfit.fitting.schedule import restaged
 from hmrfit.fitting.silhouette_term import SilhouetteTerm, silhouette_evidence
 from hmrfit.fitting.terms import Term
@@ -36,6 +37,9 @@ WEIGHT, WIDE_WEIGHT = 24.0, 200.0
 MASK_WEIGHT = 600.0
 """In all rounds. On synthetic people in motion set aside, 100 exact masks: 57.1 mm PA-MPJPE without, 51.6 with it, 54.4
 where only the last round had it. Twice as much inflates the bodies of photographed people in thick clothes."""
+
+FIRST_STEPS, LAST_STEPS = 10, 30
+"""At most. A start that keypoints alone need two steps from may be metres away from what else is known."""
 
 HEIGHT_STD = 0.02
 """Metres: people tell their height in whole centimetres, with or without shoes."""
@@ -99,8 +103,9 @@ def with_evidence(
         _weigh(rounds, {"known_shape": 1.0}, {"known_shape": 1.0})
     if ground is not None:
         names, parts["ground"] = _floor(ground, body, count)
-        terms.append(Ground(body.points(names), tuple(ground.contacts)))
-        _weigh(rounds, {}, {"ground": WEIGHT})
+        points, contacts = body.points(names), tuple(ground.contacts)
+        terms += [Ground(points, contacts, WIDE_3D, "ground_wide"), Ground(points, contacts)]
+        _weigh(rounds, {"ground_wide": WIDE_WEIGHT}, {"ground": WEIGHT})
     if not terms:
         return engine, None
     return replace(engine, fitter=with_terms(engine.fitter, terms, *rounds)), Evidence(**parts)
@@ -109,7 +114,13 @@ def with_evidence(
 def with_terms(fitter: Fitter, terms: Sequence[Term], before: Mapping[str, float], last: Mapping[str, float]) -> Fitter:
     """The fitter with more terms: their weights in the last round and in the rounds before it."""
     ends = {id(fitter.schedule.rounds[-1][0]), *(id(stage) for stage in fitter.schedule.anchored[-1:])}
-    change = lambda s: replace(s, weights={**s.weights, **(last if id(s) in ends else before)})  # noqa: E731
+
+    def change(stage: Stage) -> Stage:
+        final = id(stage) in ends
+        steps = max(stage.options.max_steps, LAST_STEPS if final else FIRST_STEPS)
+        weights = {**stage.weights, **(last if final else before)}
+        return replace(stage, weights=weights, options=replace(stage.options, max_steps=steps))
+
     other = fitter.with_schedule(restaged(fitter.schedule, change))
     other.terms = {**fitter.terms, **{term.name: term for term in terms}}
     return other

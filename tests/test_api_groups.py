@@ -86,7 +86,7 @@ def test_three_views_are_better_than_one() -> None:
     alone = hmrfit.fit(None, rig()[1][0], keypoint_set="coco17", camera=camera, image_size=SIZE)
     truth = joints_of(person())[0].numpy()
     error = [np.linalg.norm(r.joints[0] - truth, axis=-1).mean() for r in (alone, together[0])]
-    assert error[1] < 0.04 and error[1] < 0.5 * error[0]
+    assert error[1] < 0.04 and error[1] < 0.75 * error[0]
     for result, E in zip(together, rig()[0], strict=True):
         np.testing.assert_allclose(result.joints[0], together[0].joints[0] @ E[:, :3].T + E[:, 3], atol=1e-9)
         assert result.reprojection_error[0] < 0.02 and sum(result.term_cost.values()) == pytest.approx(result.cost)
@@ -111,7 +111,7 @@ def test_the_world_is_anywhere() -> None:
         ({"extrinsics": np.stack([np.c_[np.eye(3), [0, 0, 3000.0]]] * 3)}, "millimetres"),
         ({"keypoints": np.ones((2, 17, 3))}, "one for each of the 3 views"),
         ({"cameras": None}, "is not known"),
-        ({"keypoints": np.full((3, 2, 17, 3), 9.0)}, "2 people"),
+        ({"keypoints": np.full((3, 2, 17, 2), 9.0)}, "2 people"),
     ],
 )
 def test_letters_about_views(changes: dict, said: str) -> None:

@@ -214,4 +214,7 @@ def solve_sequence(problem: SequenceProblem, state: State, options: Options) -> 
         else:
             damping, nu = min(damping * nu, MAX_DAMPING), nu * 2
             status = 3 if nu >= NU_MAX else 0
-    return SequenceSolution(problem.frames.fill(state), cost, status, steps)
+    filled = problem.frames.fill(state)
+    # to the last digit the same shape in all frames
+    filled = State(replace(filled.params, betas=state.params.betas), filled.camera)
+    return SequenceSolution(filled, cost, status, steps)

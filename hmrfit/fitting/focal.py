@@ -1,0 +1,191 @@
+"""The focal length: what a wrong one does to a fit, and finding it.
+
+At a fit x* of the energy E(x, s), s = log f, the gradient g(x*, s) vanishes. So, by the implicit function theorem,
+
+    d x*/d s = - H⁻¹ d g/d s,            H = d g/d x
+
+says how the whole body answers to another focal length. x is taken along with it first: a pelvis at depth e^s Z is seen
+where it was, so g changes by what perspective alone tells, and what is left to solve for is small. The Gauss-Newton
+matrix is not good enough here (it said twice the change of pose that refits have), so H is the true one, by conjugate
+gradients: its products are differences of the analytic gradient, the Gauss-Newton matrix is the preconditioner.
+
+With a prior on s, the focal length is fitted as one unknown more. The energy that is left when the body has answered,
+E*(s) = min_x E, has the derivatives (envelope theorem, Schur complement)
+
+    E*' = dE/ds,      E*'' = d²E/ds² + (dg/ds)^T d x*/d s
+
+so a Newton step on s, the body following by d x*/d s and a few steps of its own, is the joint Newton step.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hmrfit.body.points import PointBody
+from hmrfit.fitting.problem import Stage, StageProblem
+from hmrfit.fitting.solver import Linear, solve
+from hmrfit.fitting.state import Observation, State
+from hmrfit.fitting.terms import Term
+from hmrfit.types import TensorRecord
+
+STEP = 1e-4
+"""Of log f, in the differences."""
+
+WRONG = 1.2
+"""The report's factor: the focal length used is a sixth too short."""
+
+LENS_STD = 0.35
+"""Standard deviation of log f about the image's diagonal. Of lenses from 20 to 110 mm (35 mm equivalent), uniform in
+the logarithm, it is 0.49; most photographs are nearer to the middle."""
+
+FARTHEST = 1.0
+"""Of log f: how far from the prior's middle the search goes, e^1 = 2.7 times."""
+
+NEWTON_STEPS, LONGEST_STEP = 6, 0.3
+
+CG_STEPS, TOLERANCE = 25, 1e-6
+"""Of the conjugate gradients: most steps, and the part of the preconditioned residual's square that may be left."""
+
+
+@dataclass(frozen=True)
+class FocalSensitivity(TensorRecord):
+    """What another focal length would have changed, for B people."""
+
+    depth: Tensor  # (B,) metres, of the pelvis along z
+    joints: Tensor  # (B, J) metres, how far each joint moves relative to the pelvis
+    moved: Tensor  # (B, J, 3) metres, the same as vectors
+
+
+class FocalProblem:
+    """A stage's energy as a function of x and s, the depth of the pelvis following e^s."""
+
+    def __init__(self, body: PointBody, observation: Observation, terms: Mapping[str, Term], stage: Stage) -> None:
+        self.problem, self.body = StageProblem(body, observation, terms, stage), body
+
+    def refocused(self, state: State, s: Tensor | float) -> State:
+        """The state seen with e^s times the focal length, s (B,) or one for all, from e^s times as far away."""
+        p, factor = state.params, torch.as_tensor(s).to(state.params.transl).exp().expand(len(state))
+        camera = replace(state.camera, focal=state.camera.focal * factor[:, None])
+        pelvis = self.body.rest_joints[0, 2] + p.betas @ self.body.joint_shapes[0, 2]
+        depth = factor * (p.transl[:, 2] + pelvis) - pelvis
+        return State(replace(p, transl=torch.cat([p.transl[:, :2], depth[:, None]], 1)), camera, state.world)
+
+    def derivatives(self, state: State) -> tuple[Linear, Tensor, Tensor, Tensor]:
+        """(the problem at x, dE/ds (B,), d²E/ds² (B,), dg/ds (B, P))."""
+        here, up, down = (self.problem.linearize(self.refocused(state, s)) for s in (0.0, STEP, -STEP))
+        slope = (up.cost - down.cost) / (2 * STEP)
+        curvature = (up.cost + down.cost - 2 * here.cost) / STEP**2
+        return here, slope, curvature, (up.gradient - down.gradient) / (2 * STEP)
+
+    def answer(self, state: State, linear: Linear, mixed: Tensor) -> Tensor:
+        """d x*/ds (B, P): conjugate gradients on H y = -dg/ds for every person, stopped where H is not positive."""
+        precondition = _inverse(linear.hessian)
+        y, r = torch.zeros_like(mixed), -mixed
+        z = precondition(r)
+        direction, rz = z, (r * z).sum(-1)
+        going, enough = rz > 0, TOLERANCE * rz
+        for _ in range(CG_STEPS):
+            curved = self.product(state, direction)
+            curvature = (direction * curved).sum(-1)
+            going = going & (curvature > 0)
+            step = torch.where(going, rz / curvature.clamp_min(1e-300), 0.0)
+            y, r = y + step[:, None] * direction, r - step[:, None] * curved
+            z = precondition(r)
+            new = (r * z).sum(-1)
+            going = going & (new > enough)
+            if not going.any():
+                break
+            direction, rz = z + (new / rz.clamp_min(1e-300))[:, None] * direction, new
+        return y
+
+    def product(self, state: State, direction: Tensor) -> Tensor:
+        """H times directions (B, P), a central difference of the gradient over a step of length STEP."""
+        length = direction.norm(dim=-1, keepdim=True).clamp_min(1e-30)
+        up, down = (self.problem.linearize(self.problem.retract(state, s * direction / length)).gradient for s in (STEP, -STEP))  # fmt: skip  # noqa: E501
+        return (up - down) / (2 * STEP) * length
+
+
+def _inverse(H: Tensor) -> Callable[[Tensor], Tensor]:
+    """Vectors (B, P) -> H⁻¹ of them, H with a floor under its diagonal where nothing is known."""
+    diagonal = H.diagonal(dim1=1, dim2=2)
+    floor = 1e-9 * diagonal.amax(1, keepdim=True).clamp_min(1e-30)
+    lower, _ = torch.linalg.cholesky_ex(H + torch.diag_embed(floor.expand_as(diagonal)))
+    return lambda v: torch.cholesky_solve(v[..., None], lower).squeeze(-1)
+
+
+def focal_sensitivity(
+    body: PointBody,
+    terms: Mapping[str, Term],
+    stage: Stage,
+    state: State,
+    observation: Observation,
+    factor: float = WRONG,
+) -> FocalSensitivity:
+    """How far depth and joints would move, had the focal length been `factor` times what it is.
+
+    To first order in log factor, but for the depth that follows it. `state` is a fit of this stage, converged: what its
+    gradient lacks to zero is taken for the fit's answer otherwise.
+    """
+    problem = FocalProblem(body, observation, terms, stage)
+    linear, _, _, mixed = problem.derivatives(state)
+    s = math.log(factor)
+    there = problem.problem.retract(problem.refocused(state, s), s * problem.answer(state, linear, mixed))
+    moved = body.pose(there.params).joints - body.pose(state.params).joints
+    about = moved - moved[:, :1]
+    return FocalSensitivity(moved[:, 0, 2], about.norm(dim=-1), about)
+
+
+@dataclass(frozen=True)
+class FocalFit:
+    """A fit whose focal length was free."""
+
+    state: State  # its camera has the focal length that was found
+    cost: Tensor  # (B,) with the prior of log f
+    log_factor: Tensor  # (B,) log of the focal length found over the one begun with
+    std: Tensor  # (B,) of log f: what evidence and prior leave open
+    steps: Tensor  # (B,) of the solver
+
+
+def free_focal(
+    body: PointBody,
+    terms: Mapping[str, Term],
+    stage: Stage,
+    state: State,
+    observation: Observation,
+    std: float = LENS_STD,
+) -> FocalFit:
+    """The focal length of every person's camera beside the body, from a fit `state` at the prior's middle.
+
+    std: of the prior on log f. Costs are only compared where they fall: a step that raises the energy is halved.
+    """
+    problem = FocalProblem(body, observation, terms, stage)
+    prior = lambda away: 0.5 * (away / std) ** 2  # noqa: E731
+    away = torch.zeros(len(state)).to(state.params.transl)
+    settled = solve(problem.problem, state, stage.options)
+    state, cost, steps = settled.x, settled.cost, settled.steps
+    reach, curvature = torch.full_like(away, LONGEST_STEP), torch.ones_like(away)
+    for _ in range(NEWTON_STEPS):
+        linear, slope, second, mixed = problem.derivatives(state)
+        answer = problem.answer(state, linear, mixed)
+        curvature = (second + (mixed * answer).sum(-1)).clamp_min(0) + 1 / std**2
+        move = (-(slope + away / std**2) / curvature).clamp(-reach, reach)
+        move = (away + move).clamp(-FARTHEST, FARTHEST) - away
+        trial = problem.refocused(problem.problem.retract(state, move[:, None] * answer), move)
+        found = solve(problem.problem, trial, stage.options)
+        better = found.cost + prior(away + move) < cost + prior(away)
+        steps = steps + found.steps
+        state = _choose(better, found.x, state)
+        cost, away = torch.where(better, found.cost, cost), torch.where(better, away + move, away)
+        reach = torch.where(better, reach, 0.25 * move.abs())
+        if bool((move.abs() < 1e-3).all()):
+            break
+    return FocalFit(problem.problem.fill(state), cost + prior(away), away, curvature.rsqrt(), steps)
+
+
+def _choose(first: Tensor, a: State, b: State) -> State:
+    """State a where `first` (B,), b elsewhere."""
+    rows = first.nonzero()[:, 0]
+    return State(b.params, b.camera).with_rows(rows, State(a.params, a.camera)) if len(rows) else b

@@ -1,0 +1,86 @@
+"""The focal length: what the theorem says of a wrong one is what refits do; a free one is found where it can be."""
+
+import math
+from dataclasses import replace
+from functools import cache
+
+import torch
+from helpers.bodies import free_body
+from helpers.fits import fitter, people, photograph
+
+from hmrfit.fitting.focal import FocalProblem, focal_sensitivity, free_focal
+from hmrfit.fitting.problem import StageProblem
+from hmrfit.fitting.schedule import FINAL
+from hmrfit.fitting.solver import Options, solve
+from hmrfit.fitting.state import Observation, State
+
+TIGHT = replace(FINAL, options=Options(max_steps=100, ftol=1e-11))
+
+
+@cache
+def fitted(count: int = 12) -> tuple[State, Observation]:
+    """People fitted to the end with the camera that is assumed."""
+    keypoints = people(count, "coco17", noise=0.01).keypoints
+    observation = Observation.of(keypoints)
+    problem = StageProblem(free_body().points(keypoints.names), observation, fitter().terms, TIGHT)
+    start = fitter().fit(keypoints, photograph(count)).state
+    return solve(problem, start, TIGHT.options).x, observation
+
+
+def problem() -> FocalProblem:
+    _, observation = fitted()
+    return FocalProblem(free_body().points(observation.keypoints.names), observation, fitter().terms, TIGHT)
+
+
+def test_what_is_refocused_has_its_pelvis_where_it_was():
+    """In the image; as much farther away as the focal length is longer."""
+    state, _ = fitted()
+    other = problem().refocused(state, math.log(1.3))
+    before, after = (problem().body.pose(s.params).joints[:, :1] for s in (state, other))
+    torch.testing.assert_close(other.camera.project(after), state.camera.project(before), rtol=0, atol=1e-9)
+    torch.testing.assert_close(after[..., 2], 1.3 * before[..., 2])
+
+
+def test_products_are_those_of_the_hessian():
+    """Symmetric, and the slope of the gradient along any direction."""
+    state, _ = fitted()
+    a, b = torch.randn(2, len(state), problem().problem.layout.columns, dtype=torch.float64)
+    Ha, Hb = problem().product(state, a), problem().product(state, b)
+    size = (Ha.norm(dim=-1) * b.norm(dim=-1)).clamp_min(1e-9)
+    assert (((b * Ha).sum(-1) - (a * Hb).sum(-1)) / size).abs().median() < 1e-3
+
+
+def test_refits_do_what_the_theorem_says():
+    """At 0.8 and 1.25 of the focal length: depth to 3 %, joints to a third of what they move, in the median."""
+    state, observation = fitted()
+    body, own = problem().body, problem()
+    for factor in (0.8, 1.25):
+        found = focal_sensitivity(body, fitter().terms, TIGHT, state, observation, factor)
+        refit = solve(own.problem, own.refocused(state, math.log(factor)), TIGHT.options).x
+        moved = body.pose(refit.params).joints - body.pose(state.params).joints
+        about = moved - moved[:, :1]
+        assert (found.depth / moved[:, 0, 2] - 1).abs().median() < 0.03
+        off = (found.moved - about).norm(dim=-1).mean(1) / about.norm(dim=-1).mean(1)
+        assert off.median() < 0.33
+        torch.testing.assert_close(found.joints, found.moved.norm(dim=-1))
+
+
+def test_a_free_focal_length_lowers_the_energy_and_knows_its_prior():
+    state, observation = fitted()
+    body, terms = problem().body, fitter().terms
+    free = free_focal(body, terms, FINAL, state, observation)
+    start = problem().problem.linearize(state).cost
+    assert (free.cost <= start + 1e-9).all() and (free.cost < start - 1e-3).any()
+    held = free_focal(body, terms, FINAL, state, observation, std=1e-3)
+    assert held.log_factor.abs().max() < 1e-2 and (held.std <= 1e-3).all()
+    ratio = free.state.camera.focal[:, 0] / state.camera.focal[:, 0]
+    torch.testing.assert_close(ratio.log(), free.log_factor)
+    assert (free.std > 0).all() and (free.std <= 0.35 + 1e-9).all()
+
+
+def test_nobody_disturbs_anybody():
+    state, observation = fitted()
+    body, terms = problem().body, fitter().terms
+    together = focal_sensitivity(body, terms, TIGHT, state, observation)
+    alone = focal_sensitivity(body, terms, TIGHT, state[3:4], observation[3:4])
+    torch.testing.assert_close(together.joints[3:4], alone.joints, rtol=1e-4, atol=1e-6)
