@@ -159,7 +159,8 @@ def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: 
 
     Args:
         terms: as `Fitter` takes them; in every stage, with weight 1 where `weights` names none.
-        weights: by term. Built-in terms get theirs in the stages that use them; 0 leaves a term out.
+        weights: by term. Built-in terms get theirs in the stages that use them, in every stage if none does; 0 leaves a
+            term out.
     Raises:
         ValueError: a weight for a term that is not there, with the nearest name.
     """
@@ -173,6 +174,9 @@ def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: 
                 f"weights: there is no term '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}."
             )
     schedule = engine.fitter.schedule
+    stages = [*(stage for stage, _ in schedule.rounds), *schedule.anchored]
+    idle = {name for name in weights if not any(name in stage.weights for stage in stages)}
+    added |= {name: known[name] for name in idle}
     changed = restaged(schedule, lambda stage: replace(stage, weights=_mixed(stage.weights, added, weights)))
     other = engine.fitter.with_schedule(changed)
     other.terms = known

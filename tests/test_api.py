@@ -178,6 +178,11 @@ def test_any_function_is_a_term(points: np.ndarray) -> None:
         hmrfit.fit(None, points, **asked, weights={"repojection": 3})
 
 
+def test_a_weight_brings_in_a_term_that_no_stage_has(points: np.ndarray) -> None:
+    result = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, weights={"interpenetration": 1e3})
+    assert result.term_cost["interpenetration"].shape == (1,) and np.isfinite(result.cost).all()
+
+
 def test_the_second_call_builds_nothing_again() -> None:
     assert build() is build(load_config()) is build("fit")
     assert build(load_config(None, ["FIT.HYPOTHESES=2"])).fitter.schedule.hypotheses == 2
