@@ -176,7 +176,7 @@ def draw(curves: dict[str, Tensor], path: str) -> None:
     stated = torch.linspace(0, 1, 101)
     for name, levels in curves.items():
         counted = [(levels <= q).double().mean().item() for q in stated]
-        axes.plot(stated, counted, label=name, linewidth=1, linestyle="-" if name.endswith("seen") else "--")
+        axes.plot(stated, counted, label=name, linewidth=1, linestyle="--" if "not" in name else "-")
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.5)
     axes.set(xlabel="stated", ylabel="counted", title="Coverage of the joints' regions of highest density")
     axes.legend(fontsize=7)
