@@ -108,7 +108,7 @@ class _Given(Evaluation):
 
     def __init__(self, points: Tensor, state: State, observation: Observation, theta: Tensor) -> None:
         self.state, self.observation = state, observation
-        self.projected, self.theta = state.camera.project(points), theta
+        self.projected, self._logs = state.camera.project(points), (None, theta.unflatten(1, (-1, 3)))
 
 
 def _row(body: SmplBody, name: str) -> tuple[bool, int]:

@@ -20,6 +20,7 @@ without a single product by a rotation (DESIGN writes the same rows times G_j, f
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -153,7 +154,8 @@ class PointBody:
             self._parts[joints] = _Part(self, joints)
         return self._parts[joints]
 
-    def seen_joints(self) -> Tensor:
+    @cached_property
+    def seen_joints(self) -> tuple[int, ...]:
         """Indices of the joints whose rotation moves at least one point; the others' are for a prior to say."""
         moves = (self.hold[..., 0].abs() > 0) | (self.spread.abs().sum(-1).view(len(self.names), -1) > 0)
         K, J = moves.shape
@@ -162,7 +164,7 @@ class PointBody:
             pairs = (self.pair_point == k).nonzero()[:, 0]
             if len(pairs) == 1 and not self.offset[pairs].any() and not self.offset_shapes[pairs].any():
                 lone[k, self.pair_bone[pairs]] = True
-        return (moves & ~lone).any(0).nonzero()[:, 0]
+        return tuple((moves & ~lone).any(0).nonzero()[:, 0].tolist())
 
     def _add_correctives(self, turning: Tensor, posed: PosedPoints, a: Tensor, part: "_Part") -> None:
         """The pose correctives' part: a^T G_b P_kb d vec(R_j)/d omega_j, with dR_j = G_p^T [omega]x G_j."""

@@ -123,8 +123,12 @@ class Anchor(TensorRecord):
     def error(self, params: BodyParams) -> tuple[Tensor, Tensor]:
         """(e (B, D), φ (B, J, 3)) of some parameters."""
         phi = matrix_to_rotvec(self.rotations.mT @ params.rotations)
+        return self.error_of(phi, params.betas), phi
+
+    def error_of(self, phi: Tensor, betas: Tensor) -> Tensor:
+        """e (B, D) from φ (B, J, 3), where it is known."""
         turned = (self.world @ phi[..., None]).squeeze(-1).flatten(1)
-        return torch.cat([turned, params.betas - self.betas], -1), phi
+        return torch.cat([turned, betas - self.betas], -1)
 
     def moved(self, e: Tensor, transl: Tensor) -> BodyParams:
         """The parameters at chart coordinates e (B, D): the inverse of `error`."""

@@ -48,8 +48,8 @@ class AnchorPrior(Term):
             return
         index = layout.chart
         anchor = anchor.prepared(index)
-        error, phi = anchor.error(e.state.params)
-        own = error[:, index]
+        phi = e.start_turn
+        own = anchor.error_of(phi, e.state.params.betas)[:, index]
         pull = (anchor.precision @ own[..., None]).squeeze(-1)
         cost = 0.5 * (pull * own).sum(-1)
         turning = layout.turning_index

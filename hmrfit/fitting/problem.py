@@ -14,11 +14,19 @@ from hmrfit.ops.check import did_you_mean
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: the free groups, the weight of each term by name, and when to stop."""
+    """One stage: the free groups, the weight of each term by name, and when to stop.
+
+    opening: terms that others stand in for during the first `options.opening` steps, with their weights.
+    """
 
     weights: Mapping[str, float]
     free: tuple[str, ...] = GROUPS
     options: Options = field(default_factory=Options)
+    opening: Mapping[str, str] = field(default_factory=dict)
+
+    def opened(self) -> Mapping[str, float]:
+        """The weights of the opening."""
+        return {self.opening.get(name, name): weight for name, weight in self.weights.items()}
 
 
 class StageProblem:
@@ -26,22 +34,24 @@ class StageProblem:
 
     def __init__(self, body: PointBody, observation: Observation, terms: Mapping[str, Term], stage: Stage) -> None:
         self.body, self.observation, self.stage = body, observation, stage
-        for name in stage.weights:
+        for name in (*stage.weights, *stage.opened()):
             if name not in terms:
                 raise ValueError(f"Unknown term '{name}' in a stage.{did_you_mean(name, terms)}")
         self.terms = terms
         few = all(terms[name].points_only for name, weight in stage.weights.items() if weight)
-        joints = [j for j in body.seen_joints().tolist() if j > 0] if few else None
+        joints = [j for j in body.seen_joints if j > 0] if few else None
         self.layout = Layout(stage.free, len(body.parents), body.joint_shapes.shape[-1], joints)
         for name, weight in stage.weights.items():
             if weight:
                 self.observation = terms[name].prepare(self.observation, self.layout)
 
-    def linearize(self, state: State) -> Linear:
+    def linearize(self, state: State, opening: bool = False) -> Linear:
         """Cost, gradient and Hessian of the free columns."""
         e = Evaluation(self.body, state, self.observation, self.layout)
         sums = NormalEquations(e)
-        add_terms(e, self.terms, self.stage, sums)
+        for name, weight in (self.stage.opened() if opening else self.stage.weights).items():
+            if weight:
+                self.terms[name].add(e, sums, weight)
         return Linear(*sums.finish(e))
 
     def fill(self, state: State) -> State:
@@ -72,10 +82,3 @@ class StageProblem:
 def term_costs(e: Evaluation, terms: Mapping[str, Term], stage: Stage) -> dict[str, Tensor]:
     """name -> weighted cost (B,) of every term of a stage."""
     return {name: weight * terms[name].cost(e) for name, weight in stage.weights.items()}
-
-
-def add_terms(e: Evaluation, terms: Mapping[str, Term], stage: Stage, sums: NormalEquations) -> None:
-    """Every term of a stage, added to the sums."""
-    for name, weight in stage.weights.items():
-        if weight:
-            terms[name].add(e, sums, weight)

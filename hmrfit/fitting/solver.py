@@ -50,7 +50,7 @@ class Linear:
 class Problem(Protocol):
     """What the solver asks of a problem; a point x is a `TensorRecord` of its own kind."""
 
-    def linearize(self, x: Any) -> Linear: ...
+    def linearize(self, x: Any, opening: bool = False) -> Linear: ...
 
     def retract(self, x: Any, delta: Tensor) -> Any: ...
 
@@ -59,12 +59,17 @@ class Problem(Protocol):
 
 @dataclass(frozen=True)
 class Options:
-    """When to stop. ftol: relative fall of the cost; gtol: the largest |g_i| / sqrt(H_ii), a cost per unit step."""
+    """When to stop. ftol: relative fall of the cost; gtol: the largest |g_i| / sqrt(H_ii), a cost per unit step.
+
+    opening: so many first steps lower the problem's opening energy, `linearize(x, opening=True)`, which it has to lead
+    into the right valley. The last of them is taken as it is; from there on its own energy counts.
+    """
 
     max_steps: int = 30
     ftol: float = 1e-6
     gtol: float = 1e-6
     damping: float = 1e-2
+    opening: int = 0
 
 
 @dataclass
@@ -99,7 +104,7 @@ def scaled_gradient(linear: Linear) -> Tensor:
 def solve(problem: Problem, x: Any, options: Options | None = None) -> Solution:
     """Minimise every sample's cost from x. Never raises for numbers; the status says how each sample ended."""
     options = options or Options()
-    linear = problem.linearize(x)
+    linear = problem.linearize(x, opening=True) if options.opening else problem.linearize(x)
     B = len(linear.cost)
     device = linear.cost.device
     best = Solution(x, linear.cost.clone(), torch.zeros(B, dtype=torch.int64), torch.zeros(B, dtype=torch.int64))
@@ -108,7 +113,9 @@ def solve(problem: Problem, x: Any, options: Options | None = None) -> Solution:
     ids = torch.arange(B, device=device)
     damping = torch.full_like(linear.cost, options.damping)
     nu = torch.full_like(linear.cost, 2.0)
-    done = ~linear.cost.isfinite() | (scaled_gradient(linear) < options.gtol)
+    done = ~linear.cost.isfinite()
+    if not options.opening:
+        done |= scaled_gradient(linear) < options.gtol
     best.status[(done & linear.cost.isfinite()).cpu()] = 2
     for step in range(options.max_steps + 1):
         if done.any() or step == options.max_steps:
@@ -120,7 +127,8 @@ def solve(problem: Problem, x: Any, options: Options | None = None) -> Solution:
                 break
             x, ids, damping, nu = x[stay], ids[stay], damping[stay], nu[stay]
             problem, linear = problem.select(stay), linear.select(stay)
-        x, linear, damping, nu, status = _step(problem, x, linear, damping, nu, options)
+        step_on = _step if step >= options.opening else _open
+        x, linear, damping, nu, status = step_on(problem, x, linear, damping, nu, options, step)
         best.steps[ids.cpu()] = step + 1
         best.status[ids.cpu()] = status.cpu()
         done = status > 0
@@ -129,14 +137,33 @@ def solve(problem: Problem, x: Any, options: Options | None = None) -> Solution:
     return best
 
 
-def _step(problem: Problem, x: Any, linear: Linear, damping: Tensor, nu: Tensor, options: Options) -> tuple:
+def _open(problem: Problem, x: Any, linear: Linear, damping: Tensor, nu: Tensor, options: Options, step: int) -> tuple:
+    """A step of the opening; nobody is done with it. The last one arrives at the problem's own energy."""
+    delta, predicted = damped_step(linear, damping)
+    trial = problem.retract(x, delta.nan_to_num(0))
+    last = step + 1 == options.opening
+    new = problem.linearize(trial) if last else problem.linearize(trial, opening=True)
+    accept = _finite(delta, new) & (last | (linear.cost >= new.cost)) & (predicted > 0)
+    rejected = (~accept).nonzero()[:, 0]
+    if len(rejected):
+        trial = trial.with_rows(rejected, x)
+        new.keep(problem.linearize(trial) if last else linear, rejected)
+    damping = torch.where(accept, damping, damping * nu)
+    return trial, new, damping, torch.where(accept, 2.0, nu * 2), torch.zeros_like(accept, dtype=torch.int64)
+
+
+def _finite(delta: Tensor, new: Linear) -> Tensor:
+    """(B,) is the step a step, and the cost there a number?"""
+    return delta.isfinite().all(-1) & new.cost.isfinite() & new.gradient.isfinite().all(-1)
+
+
+def _step(problem: Problem, x: Any, linear: Linear, damping: Tensor, nu: Tensor, options: Options, step: int) -> tuple:
     """One trial step for every sample, accepted or not: (x, linear, damping, nu, status)."""
     delta, predicted = damped_step(linear, damping)
     trial = problem.retract(x, delta.nan_to_num(0))
     new = problem.linearize(trial)
     fall = linear.cost - new.cost
-    finite = delta.isfinite().all(-1) & new.cost.isfinite() & new.gradient.isfinite().all(-1)
-    accept = (fall >= 0) & finite & (predicted > 0)
+    accept = (fall >= 0) & _finite(delta, new) & (predicted > 0)
     gain = (fall / predicted.clamp_min(1e-300)).clamp(-1.0, 2.0)
     shrink = (1 - (2 * gain - 1) ** 3).clamp_min(0.1)
     damping = torch.where(accept, damping * shrink, damping * nu).clamp(1e-9, MAX_DAMPING)

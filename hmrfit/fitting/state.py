@@ -145,9 +145,24 @@ class Evaluation:
         return self.state.camera.project(self.posed.points)
 
     @cached_property
+    def _logs(self) -> tuple[Tensor | None, Tensor]:
+        """(φ (B, J, 3), log R of the body joints (B, J-1, 3)); both in one call, which takes as long as one."""
+        params, anchor = self.state.params, self.observation.anchor
+        if anchor is None:
+            return None, matrix_to_rotvec(params.body_pose)
+        rotations = params.rotations
+        both = matrix_to_rotvec(torch.cat([anchor.rotations.mT @ rotations, params.body_pose], 1))
+        return both[:, : rotations.shape[1]], both[:, rotations.shape[1] :]
+
+    @property
     def theta(self) -> Tensor:
         """log R of the body joints (B, 3 (J-1)), radians."""
-        return matrix_to_rotvec(self.state.params.body_pose).flatten(1)
+        return self._logs[1].flatten(1)
+
+    @property
+    def start_turn(self) -> Tensor:
+        """φ = log(R⁰ᵀ R) (B, J, 3) of every joint, the root first, where the observation has an anchor."""
+        return self._logs[0]
 
     @cached_property
     def theta_jacobian(self) -> Tensor:

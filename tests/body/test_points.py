@@ -66,12 +66,12 @@ def test_rows_are_the_derivative_at_rest_and_at_half_turns(angle):
 def test_only_the_seen_joints_turn_anything(name):
     """`seen_joints` are those whose columns are not zero, and `rows` gives just these when asked."""
     points, params = free_body().points(SETS[name]), random_params(free_body(), 2)
-    rows, seen = full_rows(points, params), points.seen_joints()
+    rows, seen = full_rows(points, params), list(points.seen_joints)
     turning = rows[..., 3 : 3 + 72].unflatten(-1, (24, 3))
-    assert (turning.abs().amax((0, 1, 2, 4)) > 1e-9).nonzero()[:, 0].tolist() == seen.tolist()
+    assert (turning.abs().amax((0, 1, 2, 4)) > 1e-9).nonzero()[:, 0].tolist() == seen
     posed = points.pose(params)
     axes = torch.eye(3, dtype=torch.float64).expand(*posed.points.shape[:2], 3, 3)
-    few = points.rows(posed, axes, tuple(seen.tolist()))
+    few = points.rows(posed, axes, tuple(seen))
     expected = torch.cat([rows[..., :3], turning[..., seen, :].flatten(-2), rows[..., 75:]], -1)
     torch.testing.assert_close(few, expected, rtol=0, atol=1e-13)
 
