@@ -23,7 +23,7 @@ from hmrfit.fitting.state import Evaluation, State
 from hmrfit.fitting.terms import Term
 from hmrfit.types import BodyParams
 
-FEW_STEPS = 3
+FEW_STEPS = 2
 LATE = 3.0
 """Nats. What still costs so much more after a few steps ends with a probability of less than five in a hundred."""
 
@@ -59,13 +59,15 @@ def with_flips(
         return fit
     problem = StageProblem(body, fit.observation[people], terms, likely)
     tried = solve(problem, state, few)
-    own, found = (_about_pelvis(body, params) for params in (mode.x.params[people], tried.x.params))
-    elsewhere = (found - own).norm(dim=-1).amax(-1) > SAME
-    alive = (elsewhere & (tried.cost < here[people] + LATE)).nonzero()[:, 0]
+    alive = (_apart(body, tried.x, mode.x[people]) & (tried.cost < here[people] + LATE)).nonzero()[:, 0]
     if not len(alive):
         return fit
+    solution = solve(problem.select(alive), tried.x[alive], likely.options)
+    new = (_apart(body, solution.x, mode.x[people[alive]])).nonzero()[:, 0]
+    if not len(new):
+        return fit
+    alive, solution = alive[new], Solution(*(getattr(solution, f)[new] for f in ("x", "cost", "status", "steps")))
     problem = problem.select(alive)
-    solution = solve(problem, tried.x[alive], likely.options)
     found = problem.fill(solution.x)
     cost = sum(term_costs(Evaluation(body, found, fit.observation[people[alive]]), terms, stage).values())
     more = replace(solution, x=found, cost=cost)
@@ -86,6 +88,11 @@ def _promising(
     costs, order = costs.view(len(flipped), -1).nan_to_num(torch.inf).sort(dim=0, stable=True)
     rank, person = (costs[:keep] < most).nonzero().unbind(1)
     return rank, people[person], state[order[rank, person] * len(people) + person]
+
+
+def _apart(body: PointBody, a: State, b: State) -> Tensor:
+    """(B,) has some joint another place, the pelvises together?"""
+    return (_about_pelvis(body, a.params) - _about_pelvis(body, b.params)).norm(dim=-1).amax(-1) > SAME
 
 
 def _about_pelvis(body: PointBody, params: BodyParams) -> Tensor:
