@@ -85,6 +85,18 @@ class _SoftSilhouette(torch.autograd.Function):
         return result.view_as(xy), None, None, None, None
 
 
+@torch.no_grad()
+def faces_in_reach(
+    xy: Tensor, depth: Tensor, faces: Tensor, size: tuple[int, int], softness: float = 1.0, near: float = 0.0
+) -> Tensor:
+    """How many triangles count at each pixel (B, H, W); arguments as for `soft_silhouette`."""
+    width, height = size
+    counts = torch.zeros(len(xy) * height * width, dtype=torch.int64, device=xy.device)
+    for pairs in _pairs(xy, _drawn(xy, depth, faces, near), faces, size, softness):
+        counts.index_add_(0, pairs.pixel, torch.ones_like(pairs.pixel))
+    return counts.view(-1, height, width)
+
+
 @dataclass(frozen=True)
 class CoverageRows:
     """One picture's soft silhouette, and how its pixels change where they change at all."""

@@ -4,7 +4,8 @@ Screen pixels become its normalised coordinates, x left and y up, the shorter si
 
     x = (W − 2 x_px) / min(W, H),    y = (H − 2 y_px) / min(W, H)
 
-Its soft silhouettes blend the FACES_PER_PIXEL nearest faces, where the built-in ones blend all that are within reach.
+Its soft silhouettes blend so many of the nearest faces at each pixel; the built-in ones blend all that are within
+reach. On a body seen small these are hundreds: blending pytorch3d's usual 50 of them leaves a person with holes.
 """
 
 from types import ModuleType
@@ -14,14 +15,11 @@ import torch
 from torch import Tensor
 
 from hmrfit.camera import MIN_DEPTH, Camera
-from hmrfit.ops.soft_raster import REACH
+from hmrfit.ops.soft_raster import REACH, faces_in_reach
 from hmrfit.render.base import check_labels, paint_labels, picture_size, project, to_screen
 
 BLUR_RADIUS = 1e-12
 """Squared distance in normalised coordinates. With 0 shared edges have holes (13 of 10,000 pixels of a square)."""
-
-FACES_PER_PIXEL = 150
-"""Of soft silhouettes: more than are within reach of a pixel on a body, so that none is left out."""
 
 INSTALL = "https://github.com/facebookresearch/pytorch3d/blob/main/INSTALL.md"
 
@@ -42,12 +40,15 @@ def _pytorch3d() -> ModuleType:
 class Pytorch3dRenderer:
     """Silhouettes, part maps and depth by `pytorch3d.renderer.mesh.rasterize_meshes`, soft ones by its alpha blending.
 
+    Args:
+        faces_per_pixel: of soft silhouettes; None for as many as are within reach of a pixel, so that none is left out.
+            It keeps 28 bytes of each at every pixel: give a number where pictures are large or soft.
     Raises:
         ImportError: when it is made and pytorch3d is not there.
     """
 
-    def __init__(self) -> None:
-        self._pytorch3d = _pytorch3d()
+    def __init__(self, faces_per_pixel: int | None = None) -> None:
+        self._pytorch3d, self.faces_per_pixel = _pytorch3d(), faces_per_pixel
 
     def silhouette(self, vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
         """See `Renderer`."""
@@ -66,10 +67,17 @@ class Pytorch3dRenderer:
         """See `Renderer`; what is computed in float32 comes back in the vertices' precision."""
         size = picture_size(camera)
         sigma = (2 * softness / min(size)) ** 2
-        points = normalised(project(vertices, camera), size).float()
+        screen = project(vertices, camera)
+        points = normalised(screen, size).float()
         meshes, _ = self._meshes(points, faces)
+        most = self.faces_per_pixel or _most_in_reach(screen, faces, size, softness)
         found = self._pytorch3d.renderer.mesh.rasterize_meshes(
-            meshes, size[::-1], blur_radius=sigma * REACH**2, faces_per_pixel=FACES_PER_PIXEL, bin_size=0
+            meshes,
+            size[::-1],
+            blur_radius=sigma * REACH**2,
+            faces_per_pixel=most,
+            bin_size=0,
+            clip_barycentric_coords=True,  # else faces seen edge-on lie behind the camera when extrapolated, and go
         )
         fragments = self._pytorch3d.renderer.mesh.rasterizer.Fragments(*found)
         blend = self._pytorch3d.renderer.blending
@@ -93,6 +101,12 @@ class Pytorch3dRenderer:
         kept = [_drawn(faces, p) for p in points.detach()]
         rows = torch.cat([*kept, faces.new_tensor([-1])])
         return self._pytorch3d.structures.Meshes(list(points), [faces[k] for k in kept]), rows
+
+
+def _most_in_reach(screen: Tensor, faces: Tensor, size: tuple[int, int], softness: float) -> int:
+    """The most faces that count at any pixel, and one for what float32 sees within reach."""
+    counts = faces_in_reach(screen[..., :2], screen[..., 2], faces, size, softness, MIN_DEPTH)
+    return int(counts.max()) + 1
 
 
 def normalised(points: Tensor, size: tuple[int, int]) -> Tensor:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmrfit.ops.raster import silhouette
-from hmrfit.ops.soft_raster import LEAST, coverage_rows, soft_silhouette
+from hmrfit.ops.soft_raster import LEAST, coverage_rows, faces_in_reach, soft_silhouette
 
 SIZE = (17, 13)
 FACES = torch.tensor([[0, 1, 2], [2, 1, 3], [4, 5, 6], [0, 3, 6]])
@@ -128,6 +128,12 @@ def test_precision_inputs_and_batch_mates_stay():
     single = soft_silhouette(xy.float(), depth.float(), FACES, SIZE)
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), both, atol=1e-4, rtol=0)
+
+
+def test_faces_in_reach_are_those_that_add_to_a_pixel():
+    xy, depth = mesh(7)
+    alone = [soft_silhouette(xy, depth, FACES[i : i + 1], SIZE, 1.2) > 0 for i in range(len(FACES))]
+    assert torch.equal(faces_in_reach(xy, depth, FACES, SIZE, 1.2), torch.stack(alone).sum(0))
 
 
 def test_what_is_near_without_area_or_not_finite_counts_nowhere():
