@@ -56,6 +56,10 @@ def evaluate_command(
 ) -> int:
     """Predicts, scores, writes; prints the table. `setting`: the flags that say what is scored with."""
     kind = protocol_named(protocol)
+    if made := [f"--{name}" for name in ("people", "seed", "motion") if name in setting]:
+        raise ValueError(
+            f"{', '.join(made)}: only --protocol synthetic makes people; {protocol} scores those of --data."
+        )
     if data is None:
         raise ValueError(
             f"{protocol} needs --data ROOT, its data set's folder. Without any data: --protocol synthetic."
