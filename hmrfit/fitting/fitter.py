@@ -41,7 +41,10 @@ from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
-from hmrfit.types import BodyParams, Keypoints, Regression
+from hmrfit.types import BodyParams, Keypoints, Regression, TensorRecord
+
+CHUNK = 512
+"""People in one batch of the solver: memory stays below some 200 MB, and more are no faster."""
 
 LEAST_SEEN = 4
 """Keypoints that everyone whom the error model was trained on had; of people with fewer it knows nothing."""
@@ -119,6 +122,11 @@ class Fitter:
             init_std: degrees, how wrong init is, per joint and axis: one number, (J,) or (B, J).
             evidence: what else is known about the B people, for the terms that look at it.
         """
+        if len(keypoints) > CHUNK:
+            parts = [slice(i, i + CHUNK) for i in range(0, len(keypoints), CHUNK)]
+            each = isinstance(init_std, Tensor) and init_std.ndim == 2
+            more = [(_rows(init, p), init_std[p] if each else init_std, _rows(evidence, p)) for p in parts]
+            return Fit.cat([self.fit(keypoints[p], camera[p], *m) for p, m in zip(parts, more, strict=True)])
         observation = Observation.of(keypoints, evidence)
         if init is not None:
             start = State(init, camera)
@@ -246,6 +254,11 @@ class Fitter:
         other = object.__new__(type(self))
         other.__dict__ = self.__dict__ | {"schedule": schedule}
         return other
+
+
+def _rows(record: TensorRecord | None, part: slice) -> TensorRecord | None:
+    """Some people's rows of what may not be there."""
+    return None if record is None else record[part]
 
 
 def _each(people: int, count: int) -> Tensor:

@@ -1,11 +1,15 @@
 """What a fit found, for B people."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from hmrfit.fitting.guard import Verdict
 from hmrfit.fitting.state import Observation, State
+from hmrfit.types import TensorRecord
 
 
 @dataclass
@@ -43,3 +47,40 @@ class Fit:
             pick(self.verdict),
             {name: value[rows] for name, value in self.start_term_cost.items()},
         )
+
+    @classmethod
+    def cat(cls, fits: Sequence["Fit"]) -> "Fit":
+        """The outcomes of several batches as one, fitted by the same fitter."""
+        count = max(len(fit.hypotheses) for fit in fits)
+        wide = [fit.hypotheses + [fit.state] * (count - len(fit.hypotheses)) for fit in fits]
+        return cls(
+            State.cat([fit.state for fit in fits]),
+            torch.cat([fit.cost for fit in fits]),
+            _joined_tables([fit.term_cost for fit in fits]),
+            torch.cat([fit.status for fit in fits]),
+            torch.cat([fit.steps for fit in fits]),
+            [State.cat([states[h] for states in wide]) for h in range(count)],
+            _joined_costs([fit.hypothesis_cost for fit in fits], count),
+            _joined_costs([fit.likely_cost for fit in fits], count),
+            _joined([fit.start for fit in fits]),
+            _joined([fit.observation for fit in fits]),
+            _joined([fit.verdict for fit in fits]),
+            _joined_tables([fit.start_term_cost for fit in fits]),
+        )
+
+
+def _joined(records: Sequence[TensorRecord | None]) -> TensorRecord | None:
+    """Records of the same kind as one, where they are there."""
+    return None if records[0] is None else type(records[0]).cat(records)
+
+
+def _joined_tables(tables: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tables of tensors with the same names as one."""
+    return {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
+
+
+def _joined_costs(costs: Sequence[Tensor | None], count: int) -> Tensor | None:
+    """(B, kept) each -> (sum of B, count), infinite where there is nothing."""
+    if costs[0] is None:
+        return None
+    return torch.cat([F.pad(cost, (0, count - cost.shape[1]), value=torch.inf) for cost in costs])

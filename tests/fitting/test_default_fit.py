@@ -147,6 +147,16 @@ def test_the_guess_carries_its_own_doubt(fitter):
     assert std[1].median() > 1.15 * std[0].median()  # the geometric mean of six directions; a knee bends one way only
 
 
+def test_more_people_than_a_batch_holds(fitter, crowd, monkeypatch):
+    """In pieces of 100: the same answers, in order, each with its own hypotheses."""
+    keypoints, whole = crowd
+    monkeypatch.setattr("hmrfit.fitting.fitter.CHUNK", 100)
+    found = fitter.fit(keypoints, photograph(COUNT))
+    torch.testing.assert_close(joints_of(found.state.params), joints_of(whole.state.params), rtol=0, atol=1e-6)
+    assert torch.equal(found.hypothesis_cost.isfinite().sum(1), whole.hypothesis_cost.isfinite().sum(1))
+    assert len(found.observation.noise) == len(found.verdict.reason) == len(found.start) == COUNT
+
+
 def test_a_body_of_others_is_fitted_in_its_own_shapes(fitter, crowd):
     """The free body with its shapes in another order and fewer of them: the first guess's betas mean nothing to it."""
     keypoints, fit = crowd
