@@ -25,7 +25,7 @@ from torch import Tensor
 from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.interpenetration_term import Interpenetration
 from hmrfit.fitting.state import Evaluation, Observation
-from hmrfit.fitting.terms import NormalEquations, PosePrior, Term
+from hmrfit.fitting.terms import NormalEquations, PosePrior, ShapePrior, Term
 from hmrfit.priors.bending import BendingPrior
 from hmrfit.priors.gmm import PoseGmm
 
@@ -136,18 +136,16 @@ class DepthPrior(Term):
 
 
 @dataclass
-class SquaredShape(Term):
+class SquaredShape(ShapePrior):
     """|beta|², without a half."""
 
     name: str = "smplify_shape"
-    points_only: ClassVar[bool] = True
 
     def residuals(self, e: Evaluation) -> Tensor:
-        return SQRT2 * e.state.params.betas
+        return SQRT2 * super().residuals(e)
 
     def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
-        betas = e.state.params.betas
-        sums.add_diagonal("betas", betas.square().sum(-1), 2 * betas, torch.full_like(betas, 2.0), weight)
+        super().add(e, sums, 2 * weight)
 
 
 class Bending(Term):
