@@ -270,7 +270,7 @@ class FitResult:
         """This result on a page; pictures by caption, default the overlay and a turntable."""
         if pictures is None:
             around = {f"{45 * i}°": view for i, view in enumerate(self.turntable())}
-            pictures = {"photograph, from the right, from behind": self.overlay(), **around, **self._doubts()}
+            pictures = {"photograph, from the right, from behind": self.overlay(), **around, **self.doubts()}
         people = [
             {
                 "person": name,
@@ -292,7 +292,7 @@ class FitResult:
         parents = tuple(self.body_model.parents)
         return doubt(self.joints[person], self.joint_covariance[person], parents, height)
 
-    def _doubts(self) -> dict[str, Image]:
+    def doubts(self) -> dict[str, Image]:
         """`doubt` of everyone, for the page."""
         if self.spread is None:
             return {}

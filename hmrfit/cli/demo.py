@@ -147,5 +147,6 @@ def write_all(result: FitResult, scene: Scene, folder: Path, text: str) -> None:
         "a scene that was rendered, not photographed": scene.image,
         "the fit: over the picture, from the right, from behind": overlay,
         "from all around": side_by_side(around),
+        **result.doubts(),
     }
     write_page(folder / "index.html", [result.entry(pictures)], "hmrfit demo", text)
