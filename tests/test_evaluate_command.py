@@ -68,6 +68,15 @@ def test_every_protocol_runs_from_data_to_table(root, tmp_path, capsys, protocol
     assert (tmp_path / "table.md").read_text().startswith("|  | ")
 
 
+def test_the_report_shows_both_runs_and_the_people(root, tmp_path, capsys):
+    assert evaluate(root, tmp_path, "--fit", "--report", str(tmp_path / "page"), protocol="lsp-full") == 0
+    assert "page/index.html" in capsys.readouterr().out
+    page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
+    for said in ("hmrfit: first_guess", "hmrfit: first_guess+fit", "true \\ found", "people, best first by FG F1"):
+        assert said in page
+    assert page.count("<img") == N
+
+
 def test_the_same_command_with_the_fit_says_what_it_is_worth(root, tmp_path, capsys):
     assert evaluate(root, tmp_path, "--fit", "--limit", "2") == 0
     table = capsys.readouterr().out
