@@ -10,6 +10,7 @@ likelihood (`hmrfit.train.error_model`): Σ is what the fit needs, not how often
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -64,6 +65,7 @@ class ErrorModel(nn.Module):
         self.rank, self.width, self.names = rank, width, tuple(names)
         inputs = features + 3 + 6 * joints + betas + 3 + 6 * len(self.names) + 3
         self.D = 3 * joints + betas
+        self._slot = {name: i for i, name in enumerate(self.names)}
         self.inputs = nn.Linear(inputs, width)
         self.blocks = nn.Sequential(*(ResidualBlock(width, 0.0) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
@@ -109,10 +111,7 @@ class ErrorModel(nn.Module):
 
     def slots_of(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Which of `names` have a slot, and which: a name that stands twice counts where it stands last."""
-        place = {name: k for k, name in enumerate(names) if name in self.names}
-        return torch.tensor(list(place.values()), dtype=torch.int64), torch.tensor(
-            [self.names.index(name) for name in place], dtype=torch.int64
-        )
+        return _slots_of(names, self.names)
 
     def describe(self, seen: Seen, answer: Regression, misses: Tensor, told_focal: Tensor) -> Tensor:
         """The network's input (B, n).
@@ -144,14 +143,18 @@ class ErrorModel(nn.Module):
 
     def noise_of(self, spread: Spread, names: tuple[str, ...]) -> Tensor:
         """σ (B, K) of a set's keypoints; `FIRST_NOISE` where the network has no slot for a name."""
-        noise = spread.noise.new_full((len(spread.noise), len(names)), FIRST_NOISE)
-        for k, name in enumerate(names):
-            if name in self.names:
-                noise[:, k] = spread.noise[:, self.names.index(name)]
-        return noise
+        slots = [self._slot.get(name, len(self.names)) for name in names]
+        return F.pad(spread.noise, (0, 1), value=FIRST_NOISE)[:, slots]
 
     @torch.no_grad()
     def judge(self, seen: Seen, answer: Regression, misses: Tensor, told_focal: Tensor) -> Spread:
         """`forward` for inference: the same bits for a person in a batch of any size, in the answer's precision."""
         described = self.describe(seen, answer, misses, told_focal).to(self.middle)
         return self(in_groups(described))[: len(described)].to(answer.params.betas.dtype)
+
+
+@lru_cache(maxsize=64)
+def _slots_of(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+    place = {name: k for k, name in enumerate(names) if name in known}
+    slots = [known.index(name) for name in place]
+    return torch.tensor(list(place.values()), dtype=torch.int64), torch.tensor(slots, dtype=torch.int64)
