@@ -129,6 +129,7 @@ def test_the_mean_pose_needs_no_keypoints(root, tmp_path):
         (("--part-labels", "nowhere.npy"), "no file of part labels"),
         (("--config", "nowhere"), "no settings file"),
         (("--data", "nowhere"), "S9/MyPoseFeatures/D3_Positions_mono"),
+        (("--data", "nowhere"), "Or put h36m_valid_protocol1.npz"),
         (("--protocol", "3dpw"), "--truth-body free_body"),
         (("--protocol", "lsp-spin", "--masks", "nowhere"), "MASKS/data/lsp/im1001_segmentation.png"),
     ],

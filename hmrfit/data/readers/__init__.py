@@ -65,7 +65,13 @@ def open_dataset(name: str, root: str | os.PathLike) -> SpinDataset:
     Errors: those of `read_spin_npz` and `read_dataset`.
     """
     path = find_npz(name, root)
-    return read_dataset(name, root) if path is None else read_spin_npz(path)
+    if path is not None:
+        return read_spin_npz(path)
+    try:
+        return read_dataset(name, root)
+    except FileNotFoundError as error:
+        file = _reader(name).file
+        raise FileNotFoundError(f"{error} Or put {file}, in SPIN's format, there or into dataset_extras below.") from None  # fmt: skip  # noqa: E501
 
 
 def find_npz(name: str, root: str | os.PathLike) -> Path | None:
