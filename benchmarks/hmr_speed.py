@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from _common import finish, threads
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
+from hmrfit.data.scenes import SceneDataset
 from hmrfit.keypoints import COCO17, SMPL24
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.network.encoders import ImageEncoder, KeypointEncoder
@@ -42,12 +44,20 @@ SPREAD = 0.15
 """Metres by which the random network's people differ from their mean, about as real people do."""
 
 
-def made_up_images(count: int, generator: torch.Generator, resolution: int = 224) -> Tensor:
-    """(B, 3, R, R) in [0, 1]: clouds of several sizes, as pictures have them, and a little noise."""
-    total = 0.1 * torch.rand(count, 3, resolution, resolution, generator=generator)
+def people_in(body: SmplBody, count: int, resolution: int) -> Tensor:
+    """(B, 3, R, R) in [0, 1]: scenes, in poses of the shipped set, which is what a trained network knows."""
+    with np.load(locate("poses"), allow_pickle=False) as data:
+        poses = torch.as_tensor(data["poses"].astype(np.float64)).reshape(-1, 23, 3)
+    scenes = SceneDataset(body, torch.cat([torch.zeros(len(poses), 1, 3), poses], 1), count, resolution)
+    return torch.cat([scenes[i].images for i in range(count)]) / 255
+
+
+def made_up_images(count: int, generator: torch.Generator) -> Tensor:
+    """(B, 3, 224, 224) in [0, 1]: clouds of several sizes, as pictures have them, and a little noise."""
+    total = 0.1 * torch.rand(count, 3, 224, 224, generator=generator)
     for cells in (3, 7, 28):
         clouds = torch.rand(count, 3, cells, cells, generator=generator)
-        total = total + nn.functional.interpolate(clouds, size=resolution, mode="bicubic")
+        total = total + nn.functional.interpolate(clouds, size=224, mode="bicubic")
     return (total / 3.1).clamp(0, 1)
 
 
@@ -136,9 +146,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(0)
     body, trained = SmplBody.from_file(locate("free_body")), options.weights is not None
-    loaded = load_hmr(options.weights) if trained else None
-    images = made_up_images(options.batch, generator, loaded.encoder.resolution if trained else 224)
-    plain = (loaded or random_hmr(images[:8], body)).eval().requires_grad_(False)
+    if trained:
+        plain = load_hmr(options.weights)
+        images = people_in(body, options.batch, plain.encoder.resolution)
+    else:
+        images = made_up_images(options.batch, generator)
+        plain = random_hmr(images[:8], body)
+    plain = plain.eval().requires_grad_(False)
     fast = fast_inference(plain, options.precision, options.compiled)
     single = compare(plain, fast, images[:1], options.turns)
     batch = compare(plain, fast, images, max(options.turns // 3, 2))

@@ -81,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         trainer.run(every=max(1, options.steps // 4), report=lambda t, losses, name=name: print(name, t.step, {k: round(v, 3) for k, v in losses.items() if v}, flush=True))  # fmt: skip  # noqa: E501
         rows[name] = measure(body, people, guess_of(trainer.averaged()), limits)
         rows[name]["cpu_minutes"] = (time.process_time() - begin) / 60
+        print(name, {column: round(value, 3) for column, value in rows[name].items()}, flush=True)
     print(f"\n{options.steps} steps of {options.batch} people\n{'':32s}" + "".join(f"{c.split('_p')[0]:>14s}" for c in COLUMNS))  # fmt: skip  # noqa: E501
     for name, row in rows.items():
         print(f"{name:32s}" + "".join(f"{row[c]:14.2f}" for c in COLUMNS))
