@@ -15,6 +15,7 @@ _HOMES = {
     "fit": "hmrfit.api",
     "fit_views": "hmrfit.api_groups",
     "fit_sequence": "hmrfit.api_groups",
+    "focal_effect": "hmrfit.free_focal",
     "FitResult": "hmrfit.result",
     "Floor": "hmrfit.evidence",
     "Fitter": "hmrfit.fitting.fitter",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from numpy.typing import ArrayLike
@@ -14,6 +14,7 @@ from hmrfit.data.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.evidence import Floor, MaskLike, with_evidence
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.terms import ResidualFunction, Term
+from hmrfit.free_focal import with_free_focal
 from hmrfit.image import read_image
 from hmrfit.result import FitResult, result_of
 from hmrfit.types import BodyParams, Keypoints
@@ -27,7 +28,7 @@ def fit(
     keypoints: KeypointsLike = None,
     *,
     keypoint_set: str | Sequence[str] | None = None,
-    focal: float | Sequence[float] | None = None,
+    focal: float | Sequence[float] | Literal["free"] | None = None,
     focal_35mm: float | None = None,
     camera: Camera | None = None,
     image_size: tuple[int, int] | None = None,
@@ -51,7 +52,8 @@ def fit(
         keypoints: (K, 3) x, y, confidence, or (N, K, 3) for N people; pixels of the full image, (0, 0) the corner of
             the top-left pixel; (K, 2) too, NaN where unseen. Or a keypoint file, or what `read_keypoints` returns.
         keypoint_set: its name ("coco17", see `keypoint_sets`), or the K names. Files often say it themselves.
-        focal: pixels, one number or (fx, fy). Unknown: the file's K, EXIF, else the image's diagonal.
+        focal: pixels, one number or (fx, fy). Unknown: the file's K, EXIF, else the image's diagonal; "free": fitted
+            beside the people, about that one.
         focal_35mm: instead, millimetres in 35 mm equivalent. camera: instead, the whole camera.
         init: where to start, N people in the camera frame: a former result or parameters. Only one start then, and the
             fit stays near it. init_std: degrees, how wrong it is per joint and axis: one number, or one a joint.
@@ -70,9 +72,11 @@ def fit(
     Raises:
         ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work.
     """
-    photo = read_photo(image, keypoints, keypoint_set, focal, focal_35mm, camera, image_size)
+    free = isinstance(focal, str) and focal == "free"
+    photo = read_photo(image, keypoints, keypoint_set, None if free else focal, focal_35mm, camera, image_size)
     known = with_evidence(build(config), photo, mask, keypoints_3d, keypoint_set_3d, relative_3d, height, shape, ground)
     engine = extended(known[0], terms, weights or {})
+    photo = with_free_focal(photo, engine, known[1]) if free else photo
     return fit_photos([photo], engine, init, init_std, known[1])[0]
 
 

@@ -122,3 +122,25 @@ def test_inputs_are_not_changed(truth: Truth, mask: np.ndarray) -> None:
 
 def test_torch_arrays_do_as_well(truth: Truth, mask: np.ndarray) -> None:
     assert np.array_equal(fitted(truth, mask=torch.from_numpy(mask)).poses, fitted(truth, mask=mask).poses)
+
+
+def test_a_free_focal_length_says_what_it_is(truth: Truth) -> None:
+    """Where its prior begins it is 600 px; the truth is 444."""
+    free, assumed = fitted(truth, focal="free"), fitted(truth)
+    assert free.focal_source.startswith("fitted beside the people") and "right to about" in free.focal_source
+    assert 200 < free.camera.focal[0, 0] < 1700 and free.camera.focal[0, 0] != assumed.camera.focal[0, 0]
+
+
+def test_the_result_says_what_a_wrong_focal_length_does(truth: Truth, tmp_path) -> None:
+    """A fifth longer is about a fifth farther away, and moves the joints by centimetres at most; a refit agrees."""
+    result = fitted(truth)
+    effect = hmrfit.focal_effect(result)
+    assert effect.depth[0].item() == pytest.approx(0.2 * result.joints[0, 0, 2], rel=0.15)
+    assert 0 < effect.joints.max() < 0.1 and effect.joints[0, 0] == 0
+    longer = fitted(truth, focal=1.2 * float(result.camera.focal[0, 0]))
+    assert longer.joints[0, 0, 2] - result.joints[0, 0, 2] == pytest.approx(effect.depth[0].item(), rel=0.2)
+    result.save(tmp_path / "a.npz")
+    again = hmrfit.focal_effect(hmrfit.FitResult.load(tmp_path / "a.npz"))
+    torch.testing.assert_close(again.joints, effect.joints, rtol=1e-5, atol=1e-7)
+    with pytest.raises(ValueError, match="above 0"):
+        hmrfit.focal_effect(result, 0)

@@ -25,7 +25,9 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
+from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import Stage, StageProblem
+from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.solver import Linear, solve
 from hmrfit.fitting.state import Observation, State
 from hmrfit.fitting.terms import Term
@@ -48,6 +50,11 @@ NEWTON_STEPS, LONGEST_STEP = 6, 0.3
 
 CG_STEPS, TOLERANCE = 25, 1e-6
 """Of the conjugate gradients: most steps, and the part of the preconditioned residual's square that may be left."""
+
+
+def last_stage(schedule: Schedule, fit: Fit) -> Stage:
+    """The stage whose energy the fit's cost is."""
+    return schedule.anchored[-1] if schedule.anchored and fit.start is not None else schedule.rounds[-1][0]
 
 
 @dataclass(frozen=True)

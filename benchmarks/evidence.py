@@ -1,0 +1,283 @@
+"""What more evidence is worth: masks, several views, many frames, the focal length.
+
+python benchmarks/evidence.py [--people 300] [--motion FOLDER] [--photos ../shared/photos]
+
+masks      people in motion set aside, 17 COCO keypoints with 1 % noise, a tenth missing, the focal length not told;
+           their own silhouettes as masks: exact, dilated by up to 2 % of the box as by clothes, with a rectangle cut
+           out as by something in front (most keypoints in it lost). Shape: mean distance of vertices in the T-pose
+views      a person at three instants by one camera each and by four together, against joints triangulated from the
+           same keypoints (themselves good to 20-30 mm): shoulders, elbows, wrists, hips, knees, ankles; MPJPE with
+           the middles of the hips together; absolute without
+frames     clips of the set-aside motion at 30 frames a second, a camera that stands still and is known, every frame
+           alone and all together. Acceleration: mean over joints, m/s²
+focal      the focal length not told: what the theorem says of 0.8 and 1.25 of it, against refits; and a free one
+"""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from _common import ROOT, SHARED_MOTION, finish, motion_argument, threads, world_poses
+from numpy.typing import NDArray
+from photos import JOINTS
+from torch import Tensor
+
+import hmrfit
+from hmrfit.body.smpl import SmplBody
+from hmrfit.build import build
+from hmrfit.camera import Camera
+from hmrfit.data.motion import Motion as Clip
+from hmrfit.data.motion import read_folder
+from hmrfit.data.motion.split import split
+from hmrfit.data.people import Corruption, People, Views, camera_rotations, corrupt, make_people
+from hmrfit.evaluate.metrics import mpjpe, pa_mpjpe
+from hmrfit.evidence import MASK_WEIGHT, with_terms
+from hmrfit.fitting.evidence import Evidence
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.focal import FocalProblem, focal_sensitivity, free_focal, last_stage
+from hmrfit.fitting.mask import mask_evidence
+from hmrfit.fitting.mask_term import MaskTerm
+from hmrfit.fitting.solver import Options, solve
+from hmrfit.keypoints import COCO17, COMMON14, SMPL24
+from hmrfit.opencv import cv2
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.render.base import BuiltinRenderer
+from hmrfit.types import BodyParams, Keypoints
+
+VIEWS, NOISE = Views(size=(512, 384)), Corruption(0.01, 0.1)
+CHOSEN = [SMPL24.index(name) for name in COMMON14]
+CLIPS, FRAMES, FPS = ("walk", "run", "jump", "dance"), 150, 30.0
+
+
+def joint_errors(body: SmplBody, params: BodyParams, truth: Tensor) -> tuple[float, float]:
+    """Mean (PA-MPJPE, MPJPE) in mm against joints (B, 24, 3)."""
+    joints = body.points(SMPL24).pose(params).joints
+    pa = pa_mpjpe(joints[:, CHOSEN], truth[:, CHOSEN])
+    plain = mpjpe(joints[:, CHOSEN], truth[:, CHOSEN], joints[:, 0], truth[:, 0])
+    return 1e3 * pa.mean().item(), 1e3 * plain.mean().item()
+
+
+# ---- masks
+
+
+def masks_of(body: SmplBody, people: People, seed: int) -> dict[str, tuple[list[NDArray], Keypoints]]:
+    """name -> masks of everybody, and the keypoints that go with them."""
+    rng, box = np.random.default_rng(seed), people.clean.box_size().numpy()
+    draw = BuiltinRenderer()
+    exact = [draw.silhouette(body(people[i].params).vertices, body.faces, people[i].camera)[0].numpy() for i in range(len(box))]  # fmt: skip  # noqa: E501
+    clothed = [_dilated(mask, rng.uniform(0, 0.02) * size) for mask, size in zip(exact, box, strict=True)]
+    hidden = [_cut(mask, people.keypoints[i], size, rng) for i, (mask, size) in enumerate(zip(exact, box, strict=True))]
+    behind = replace(people.keypoints, confidence=torch.stack([c for _, c in hidden]))
+    return {
+        "exact": (exact, people.keypoints),
+        "clothed": (clothed, people.keypoints),
+        "occluded": ([m for m, _ in hidden], behind),
+    }
+
+
+def _dilated(mask: NDArray, pixels: float) -> NDArray:
+    side = 2 * max(1, round(pixels)) + 1
+    return cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))) > 0
+
+
+def _cut(mask: NDArray, person: Keypoints, box: float, rng: np.random.Generator) -> tuple[NDArray, Tensor]:
+    """Without a rectangle of 0.3 to 0.6 of the box somewhere on the person; seven of ten keypoints in it are lost."""
+    rows, columns = np.nonzero(mask)
+    middle = rng.integers(len(rows))
+    half = rng.uniform(0.15, 0.3, 2) * box
+    low = np.maximum(np.array([columns[middle], rows[middle]]) - half, 0).astype(int)
+    high = (np.array([columns[middle], rows[middle]]) + half).astype(int)
+    left = mask.copy()
+    left[low[1] : high[1], low[0] : high[0]] = False
+    if left.sum() < 50:
+        return mask, person.confidence[0]
+    inside = ((person.xy[0].numpy() > low) & (person.xy[0].numpy() < high)).all(1) & (rng.random(len(COCO17)) < 0.7)
+    return left, person.confidence[0] * torch.as_tensor(~inside)
+
+
+def masks(fitter: Fitter, poses: Tensor, seed: int) -> dict[str, float]:
+    """The table of masks."""
+    body = fitter.body
+    people = make_people(body, poses, COCO17, torch.Generator().manual_seed(seed), VIEWS, NOISE)
+    camera = Camera.from_size(*VIEWS.size, count=len(poses))
+    informed = with_terms(fitter, [MaskTerm(body)], {"mask": MASK_WEIGHT}, {"mask": MASK_WEIGHT})
+    figures: dict[str, float] = {}
+    print(f"{'masks':32s}{'shape':>9}{'PA-MPJPE':>10}{'MPJPE':>9}{'ms each':>9}")
+    for name, (pictures, keypoints) in masks_of(body, people, seed).items():
+        evidence = Evidence(mask=mask_evidence(pictures, keypoints))
+        for way in ("without", "with"):
+            begin = time.perf_counter()
+            fit = informed.fit(keypoints, camera, evidence=evidence) if way == "with" else fitter.fit(keypoints, camera)
+            each = 1e3 * (time.perf_counter() - begin) / len(poses)
+            p = fit.state.params
+            shape = 1e3 * (body.shaped(p.betas) - body.shaped(people.params.betas)).norm(dim=-1).mean().item()
+            pa, plain = joint_errors(body, p, people.joints)
+            print(f"{name + ', ' + way:32s}{shape:9.1f}{pa:10.1f}{plain:9.1f}{each:9.1f}", flush=True)
+            figures |= {f"shape_mm_{name}_{way}": shape, f"pa_mpjpe_mm_{name}_{way}": pa}
+    return figures
+
+
+# ---- views
+
+
+def views(folder: Path) -> dict[str, float]:
+    """The table of views; nothing without the photographs."""
+    instants: dict[str, list[Path]] = {}
+    for file in sorted(folder.glob("p2s_*_cam*.json")):
+        instants.setdefault(file.stem.rsplit("_", 1)[0], []).append(file)
+    if not instants:
+        return {}
+    print(f"\n{'views':32s}{'PA-MPJPE':>10}{'MPJPE':>9}{'absolute':>10}{'reproj. %':>11}")
+    rows: dict[str, list[list[float]]] = {"one": [], "all": []}
+    for name, files in instants.items():
+        about = [json.loads(file.read_text()) for file in files]
+        images = [folder / a["image"] for a in about]
+        poses = [np.c_[a["extrinsics"]["R"], np.array(a["extrinsics"]["t_mm"]) / 1e3] for a in about]
+        results = {
+            "one": [hmrfit.fit(image, file) for image, file in zip(images, files, strict=True)],
+            "all": hmrfit.fit_views(images, files, poses),
+        }
+        for way, found in results.items():
+            scores = [_against(result, a["keypoints3d"]) for result, a in zip(found, about, strict=True)]
+            rows[way] += scores
+            print(f"{name + ', ' + way:32s}" + "".join(f"{v:10.1f}" for v in np.mean(scores, 0)), flush=True)
+    means = {way: np.mean(scores, 0) for way, scores in rows.items()}
+    return {
+        f"views_{what}_{way}": float(means[way][i])
+        for way in means
+        for i, what in enumerate(("pa_mpjpe_mm", "mpjpe_mm", "absolute_mm"))
+    }
+
+
+def _against(result: hmrfit.FitResult, truth_mm: Sequence[Sequence[float]]) -> list[float]:
+    """PA-MPJPE, MPJPE, absolute distance in mm, reprojection in % of the box."""
+    names = result.keypoints.names
+    index = [names.index(joint) for joint in JOINTS]
+    found = result.body_model.points(names).pose(result.params).points[:, index]
+    truth = torch.as_tensor(truth_mm).double()[None, index] / 1e3
+    hips = [JOINTS.index(f"{side}_hip_coco") for side in ("left", "right")]
+    errors = (pa_mpjpe(found, truth), mpjpe(found, truth, found[:, hips].mean(1), truth[:, hips].mean(1)), mpjpe(found, truth))  # fmt: skip  # noqa: E501
+    return [*(1e3 * e.item() for e in errors), 100 * float(result.reprojection_error[0])]
+
+
+# ---- frames
+
+
+def clips(folder: Path) -> list[Clip]:
+    """The first long enough clip of the test split of each kind."""
+    found: dict[str, Clip] = {}
+    for clip in read_folder(folder):
+        kind = next((k for k in CLIPS if k in clip.label), None)
+        if kind and kind not in found and split(clip) == "test" and len(clip) >= (FRAMES + 20) * clip.fps / FPS:
+            found[kind] = clip
+        if len(found) == len(CLIPS):
+            break
+    return [found[k] for k in CLIPS if k in found]
+
+
+def filmed(body: SmplBody, clip: Clip, seed: int) -> tuple[Tensor, Camera, Keypoints]:
+    """(joints (T, 24, 3), camera, keypoints with noise) of a clip seen from somewhere five and a half metres away."""
+    generator = torch.Generator().manual_seed(seed)
+    clip = clip.y_up()[:: max(1, round(clip.fps / FPS))][20 : 20 + FRAMES]
+    T, turn = len(clip), camera_rotations(1, Views(), generator)[0]
+    rotations = rotvec_to_matrix(torch.tensor(clip.poses))
+    path = torch.tensor(clip.transl)
+    transl = (path - path.mean(0)) @ turn.T + torch.tensor([0.0, 0.0, 5.5]) - body.rest_joints[0]
+    betas = torch.randn(1, body.shape_count, generator=generator, dtype=torch.float64).expand(T, -1)
+    posed = body.points(COCO17).pose(BodyParams(turn @ rotations[:, 0], rotations[:, 1:], betas, transl))
+    camera = Camera.from_size(1280, 960, focal=1400.0, count=T)
+    clean = Keypoints(camera.project(posed.points), torch.ones(T, len(COCO17)).double(), COCO17)
+    return posed.joints, camera, corrupt(clean, NOISE, generator)
+
+
+def frames(fitter: Fitter, folder: Path, seed: int) -> dict[str, float]:
+    """The table of sequences; nothing without motion."""
+    if not folder.is_dir():
+        return {}
+    print(f"\n{'frames':40s}{'PA-MPJPE':>10}{'MPJPE':>9}{'absolute':>10}{'accel.':>9}{'(true)':>8}{'ms each':>9}")
+    rows: dict[str, list[list[float]]] = {"alone": [], "together": []}
+    for clip in clips(folder):
+        joints, camera, keypoints = filmed(fitter.body, clip, seed)
+        array = torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1).numpy()
+        given = {"keypoint_set": "coco17", "camera": camera, "image_size": (1280, 960)}
+        for way in rows:
+            begin = time.perf_counter()
+            result = (
+                hmrfit.fit(None, array, **given) if way == "alone" else hmrfit.fit_sequence(array, fps=FPS, **given)
+            )
+            each = 1e3 * (time.perf_counter() - begin) / len(result)
+            found = torch.as_tensor(result.joints)
+            scores = [
+                *joint_errors(fitter.body, result.params, joints),
+                1e3 * (found - joints).norm(dim=-1).mean().item(),
+            ]
+            scores += [_acceleration(found), _acceleration(joints), each]
+            rows[way].append(scores)
+            print(f"{clip.label + ' ' + clip.name[-12:] + ', ' + way:40s}" + "".join(f"{v:9.1f}" for v in scores), flush=True)  # fmt: skip  # noqa: E501
+    names = ("pa_mpjpe_mm", "mpjpe_mm", "absolute_mm", "acceleration", "true_acceleration", "ms_a_frame")
+    return {f"frames_{n}_{way}": float(v) for way, many in rows.items() for n, v in zip(names, np.mean(many, 0), strict=True)}  # fmt: skip  # noqa: E501
+
+
+def _acceleration(joints: Tensor) -> float:
+    return float((joints[:, CHOSEN].diff(n=2, dim=0) * FPS**2).norm(dim=-1).mean())
+
+
+# ---- focal length
+
+
+def focal(fitter: Fitter, poses: Tensor, seed: int) -> dict[str, float]:
+    """The theorem against refits, and the free focal length."""
+    people = make_people(fitter.body, poses, COCO17, torch.Generator().manual_seed(seed), Views(), NOISE)
+    camera = Camera.from_size(*Views().size, count=len(poses))
+    fit = fitter.fit(people.keypoints, camera)
+    body, stage = fitter.point_body(COCO17), last_stage(fitter.schedule, fit)
+    tight = replace(stage, options=Options(max_steps=80, ftol=1e-10))
+    problem = FocalProblem(body, fit.observation, fitter.terms, tight)
+    state = solve(problem.problem, fit.state, tight.options).x
+    before = body.pose(state.params).joints
+    figures: dict[str, float] = {}
+    print(f"\n{'focal length wrong by':32s}{'depth, m':>10}{'said':>8}{'joints, mm':>12}{'said':>8}{'off by':>8}")
+    for factor in (0.8, 1.2, 1.25):
+        said = focal_sensitivity(body, fitter.terms, tight, state, fit.observation, factor)
+        refit = solve(problem.problem, problem.refocused(state, math.log(factor)), tight.options).x
+        moved = body.pose(refit.params).joints - before
+        about = moved - moved[:, :1]
+        size, off = about.norm(dim=-1).mean(1), (said.moved - about).norm(dim=-1).mean(1)
+        depth = moved[:, 0, 2].median().item()
+        print(f"{factor:<32}{depth:10.3f}{said.depth.median():8.3f}{1e3 * size.median():12.1f}{1e3 * said.joints.mean(1).median():8.1f}{1e3 * off.median():8.1f}")  # fmt: skip  # noqa: E501
+        figures |= {f"focal_{factor}_depth_m": depth, f"focal_{factor}_joints_mm": 1e3 * size.median().item(), f"focal_{factor}_off_mm": 1e3 * off.median().item()}  # fmt: skip  # noqa: E501
+    free = free_focal(body, fitter.terms, stage, fit.state, fit.observation)
+    true = (people.camera.focal[:, 0] / camera.focal[:, 0]).log()
+    error = [(found - true).abs().mean().item() for found in (torch.zeros_like(true), free.log_factor)]
+    print(f"log f, mean error: assumed {error[0]:.3f}, free {error[1]:.3f}, which says of itself {free.std.mean():.3f}")
+    return figures | {"log_focal_error_assumed": error[0], "log_focal_error_free": error[1]}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    motion_argument(parser)
+    parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "photos")
+    parser.add_argument("--people", type=int, default=300)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args(arguments)
+    threads(options.threads)
+    poses, origin = world_poses(options.motion, options.cache, options.people, options.seed)
+    fitter = build().fitter
+    print(f"{options.people} people posed by {origin}\n")
+    figures = masks(fitter, poses, options.seed) | views(options.photos)
+    figures |= frames(fitter, Path(options.motion) if options.motion else SHARED_MOTION, options.seed)
+    figures |= focal(fitter, poses, options.seed)
+    print()
+    finish(benchmark="evidence", people=options.people, motion=origin, **figures)
+
+
+if __name__ == "__main__":
+    main()
