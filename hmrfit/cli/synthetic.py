@@ -88,7 +88,7 @@ def synthetic_command(
     setting = Setting(load_body(engine.body), dict.fromkeys("mfn", free), renderer=build_renderer(renderer))
     everybody = protocol_named("lsp-spin")(setting).load(root)[slice(limit)]
     predictors = {name: make_predictor(name, engine) for name in ("mean_pose", "first_guess")}
-    predictors |= {"fit": Fit(engine.fitter)} | presets()
+    predictors |= presets() | {"fit": Fit(engine.fitter)}  # the last one's best and worst people are shown
     files = {name: _export(name, p, everybody, engine, folder) for name, p in predictors.items()}
     runs = [run for protocol in COLUMNS for run in score_all(protocol, setting, root, everybody, files, folder)]
     table = published_table(runs)

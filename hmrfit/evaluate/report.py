@@ -189,7 +189,7 @@ def _cases(run: Run, show: Show) -> list[Entry]:
     for said, chosen in _chosen(order).items():
         unit = measure.unit if measure else ""
         pictures = {
-            f"row {rows[i]}: {values[i]:.4g} {unit}": thumbnail(show(run.predictor, int(rows[i]))) for i in chosen
+            f"row {rows[i]}: {values[i]:.4g} {unit}": thumbnail(show(run.predictor, int(rows[i])), 220) for i in chosen
         }
         entries.append(Entry(f"{run.summary.protocol}, {run.predictor}: the {said} by {name}", pictures))
     return entries

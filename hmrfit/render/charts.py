@@ -26,7 +26,8 @@ class Svg(str):
 
 
 def histogram(series: Mapping[str, ArrayLike], unit: str, bins: int = 40, height: int = 220) -> Svg:
-    """How often which error: a line for each series, its median dashed. What lies beyond the axis is in the last bin.
+    """How often which error: a line for each series, its median dashed. What lies beyond the axis is in the
+    last bin, which may be cut off.
 
     The axis ends at the largest 98th percentile of the series, or at 2.5 times the least: one bad series hides no good.
     """
@@ -40,9 +41,11 @@ def histogram(series: Mapping[str, ArrayLike], unit: str, bins: int = 40, height
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
     shares = {n: np.histogram(v.clip(edges[0], edges[-1]), edges)[0] / len(v) for n, v in values.items()}
     head, left = 14 + 16 * len(values), 44
-    top, bottom = max(float(s.max()) for s in shares.values()) or 1.0, height + head - 46
+    # the last bin may hold all that lies beyond: it does not set the scale
+    highest = max(float(s[:-1].max()) for s in shares.values())
+    top, bottom = highest or max(float(s.max()) for s in shares.values()), height + head - 46
     x = lambda v: left + (WIDTH - left - 12) * (v - edges[0]) / (edges[-1] - edges[0])  # noqa: E731
-    y = lambda s: bottom - (bottom - head) * s / top  # noqa: E731
+    y = lambda s: bottom - (bottom - head) * min(s / top, 1.0)  # noqa: E731
     parts = [
         _axis_x(edges[0], edges[-1], x, (head, bottom), unit),
         _text(left - 6, head + 4, f"{100 * top:.0f} %", "end"),
@@ -68,7 +71,7 @@ def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> Svg:
     known = [v for row in rows.values() for v in row.values() if math.isfinite(v)]
     if not known:
         return _nothing(60)
-    thick, top = max(6, 16 - 2 * len(names)), max([*known, 1e-12])
+    thick, top = max(10, 16 - 2 * len(names)), max([*known, 1e-12])
     left = min(240, 12 + max(int(6.6 * len(label)) for label in rows))
     head = 18 * len(names) if len(names) > 1 else 0
     group = thick * len(names) + 8
