@@ -256,7 +256,8 @@ class StudentReprojection(Term):
             return white, unit, one, one
         z = white.square().sum(-1, keepdim=True) / self.nu
         small = z < 1e-8
-        g = torch.where(small, 1 - 0.25 * z, (torch.log1p(z) / torch.where(small, 1.0, z)).sqrt())
+        safe = torch.where(small, 1.0, z)  # a root of 0 has no gradient, whatever is chosen afterwards
+        g = torch.where(small, 1 - 0.25 * z, (torch.log1p(safe) / safe).sqrt())
         return white, unit, g, 1 / (1 + z)
 
     def residuals(self, e: Evaluation) -> Tensor:

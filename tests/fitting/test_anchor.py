@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.anchor_term import AnchorPrior
 from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
-from hmrfit.fitting.state import Evaluation, Layout
+from hmrfit.fitting.state import Evaluation, Layout, State
 from hmrfit.fitting.terms import StudentReprojection
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams
@@ -118,3 +118,17 @@ def test_students_cost_is_its_formula():
     torch.testing.assert_close(StudentReprojection(nu=8.0).cost(e), (4 * torch.log1p(z / 8)).sum(-1))
     torch.testing.assert_close(StudentReprojection(nu=1e9).cost(e), StudentReprojection(nu=torch.inf).cost(e), rtol=1e-5, atol=0)  # fmt: skip  # noqa: E501
     torch.testing.assert_close(StudentReprojection(nu=torch.inf).cost(e), 0.5 * z.sum(-1))
+
+
+def test_reverse_mode_passes_where_the_fit_begins():
+    """At the anchor itself, with keypoints that nobody sees: gradients are finite and those of the rows."""
+    e = anchored()
+    start = e.observation.anchor
+    params = BodyParams(start.rotations[:, 0], start.rotations[:, 1:], start.betas, start.transl)
+    state = State(params, e.state.camera)
+    for term in (AnchorPrior(), StudentReprojection()):
+        delta = torch.zeros(4, e.layout.columns, dtype=torch.float64, requires_grad=True)
+        moved = Evaluation(e.body, state.retract(delta, e.body.parents, e.layout), e.observation, e.layout)
+        (found,) = torch.autograd.grad(term.cost(moved).sum(), delta)
+        _, expected, _ = normal_equations(term, Evaluation(e.body, state, e.observation, e.layout))
+        torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
