@@ -5,7 +5,7 @@ engine = build()        the second call returns the same object
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 from os import PathLike
 from typing import Any
 
@@ -18,6 +18,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.config import CHOICES, ConfigError, load_config
+from hmrfit.fitting.discriminator_term import DiscriminatorTerm
 from hmrfit.fitting.fitter import Fitter, default_terms
 from hmrfit.fitting.problem import Stage
 from hmrfit.fitting.published_terms import published_terms
@@ -29,6 +30,7 @@ from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.network.image_guess import ImageGuess
 from hmrfit.ops.check import did_you_mean
+from hmrfit.priors.discriminator import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.render.base import BuiltinRenderer, Renderer
@@ -120,10 +122,13 @@ def load_points(path: str, names: tuple[str, ...]) -> PointBody:
 
 
 def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> list[Term]:
-    """The terms that stages can name: ours, then SMPLify's and SPIN's."""
+    """The terms that stages can name: ours, then SMPLify's and SPIN's; the discriminators are read when one does."""
     limits = JointLimits.from_file(locate(config.PRIORS.LIMITS))
     sigma = {"sigma": config.FIT.SIGMA} if config.FIT.SIGMA > 0 else {}
-    return [*default_terms(gmm, limits, **sigma), *published_terms(body, gmm)]
+    terms = [*default_terms(gmm, limits, **sigma), *published_terms(body, gmm)]
+    if config.PRIORS.DISCRIMINATORS:
+        terms.append(DiscriminatorTerm(partial(DiscriminatorPrior.from_file, locate(config.PRIORS.DISCRIMINATORS))))
+    return terms
 
 
 def library_poses(gmm: PoseGmm, count: int, seed: int) -> Tensor:

@@ -28,6 +28,7 @@ _C.PRIORS.LIMITS = "joint_limits"
 _C.PRIORS.ERROR_MODEL = (
     "error_model"  # how wrong that answer is: the fit is anchored at it; "": it is only one start of several
 )
+_C.PRIORS.DISCRIMINATORS = "discriminators"  # read when a weight or stage names that term; "": there is no such term
 _C.PRIORS.FIRST_GUESS = "keypoint_hmr"  # the network whose answer the fit starts from; "": poses of a library only
 _C.PRIORS.IMAGE_GUESS = ""  # an image HMR, by name or path: where there is a photograph, the fit starts from it alone
 

@@ -183,6 +183,25 @@ def test_a_weight_brings_in_a_term_that_no_stage_has(points: np.ndarray) -> None
     assert result.term_cost["interpenetration"].shape == (1,) and np.isfinite(result.cost).all()
 
 
+def test_the_shipped_discriminators_by_their_weight(points: np.ndarray, result: hmrfit.FitResult):
+    """By default the term is there, unread; a weight puts it into every stage, and it is better pleased for it."""
+    engine = build()
+    asked = {"keypoint_set": "coco17", "image_size": SIZE}
+    found = hmrfit.fit(None, points, **asked, weights={"discriminators": 4.0})
+    prior = engine.fitter.terms["discriminators"].prior
+    cost = lambda fit: prior.residuals(fit.params.body_pose.double(), fit.params.betas.double()).square().sum()  # noqa: E731
+    assert "discriminators" not in result.term_cost and "discriminators" in found.term_cost
+    assert cost(found) < cost(result)
+
+
+def test_discriminators_that_are_not_there_get_a_letter_and_none_are_none(points: np.ndarray):
+    with pytest.raises(FileNotFoundError, match="discriminator"):
+        build(load_config(None, ["PRIORS.DISCRIMINATORS=discriminators_of_mine"]))
+    asked = {"keypoint_set": "coco17", "image_size": SIZE, "config": load_config(None, ["PRIORS.DISCRIMINATORS="])}
+    with pytest.raises(ValueError, match="no term 'discriminators'"):
+        hmrfit.fit(None, points, **asked, weights={"discriminators": 1.0})
+
+
 def test_the_second_call_builds_nothing_again() -> None:
     assert build() is build(load_config()) is build("fit")
     assert build(load_config(None, ["FIT.HYPOTHESES=2"])).fitter.schedule.hypotheses == 2

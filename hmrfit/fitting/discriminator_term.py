@@ -13,7 +13,9 @@ to 50.8 (200 people of validation motion) and to 52.6 ± 0.7 against 53.8 (300 o
 Alone they lose to the mixture.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -27,8 +29,14 @@ from hmrfit.priors.discriminator import DiscriminatorPrior
 class DiscriminatorTerm(Term):
     """r_i = D_i(Θ) − 1, (B, J+1): 23 joints, all joints, the shape. It looks at every joint, seen or not."""
 
-    prior: DiscriminatorPrior
+    source: DiscriminatorPrior | Callable[[], DiscriminatorPrior]
+    """The prior, or what reads it when it is first needed."""
     name: str = "discriminators"
+
+    @cached_property
+    def prior(self) -> DiscriminatorPrior:
+        """The discriminators themselves."""
+        return self.source if isinstance(self.source, DiscriminatorPrior) else self.source()
 
     def residuals(self, e: Evaluation) -> Tensor:
         return self.prior.residuals(e.state.params.body_pose, e.state.params.betas)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from hmrfit.network.checkpoints import load_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.ops.check import check_shape
 
 
 class DiscriminatorPrior:
@@ -62,6 +63,8 @@ class DiscriminatorPrior:
             ∂D_shape/∂β (B, S). All other derivatives are zero.
         """
         net = self.network
+        sizes = check_shape(body_pose, f"B {net.joints - 1} 3 3", "body_pose", hint="Leave the root out.")
+        check_shape(betas, f"B {net.betas}", "betas", sizes, hint="The discriminators know bodies of that many betas.")
         first, features = _activations(net.each, body_pose.flatten(-2))
         each = (features * net.joint_weight).sum(-1) + net.joint_bias
         together, of_features = _value_and_gradient(net.all_joints, features.flatten(1))

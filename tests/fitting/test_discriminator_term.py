@@ -88,3 +88,18 @@ def test_a_fit_with_it_lowers_it():
     problem = StageProblem(body, observation, both.terms, stages[1])
     without, found = (problem.term_costs(fit.state)[prior.name] for fit in fits)
     assert (found < without).all()
+
+
+def test_nothing_is_read_before_it_is_needed():
+    read = []
+
+    def source() -> DiscriminatorPrior:
+        read.append(1)
+        return term().prior
+
+    lazy = DiscriminatorTerm(source)
+    assert not read
+    e = sample_evaluation(count=2)
+    lazy.residuals(e)
+    lazy.jacobian(e)
+    assert len(read) == 1

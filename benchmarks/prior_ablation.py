@@ -1,0 +1,176 @@
+"""What is each prior of the pose worth: none, the mixture, the discriminators, both; the same beside the anchor?
+
+    python benchmarks/prior_ablation.py --discriminators FOLDER [--validation 300] [--test 1000] [--motion FOLDER]
+
+The people of benchmarks/fit_accuracy.py (coco17, 1 % noise, a tenth missing, focal length not told), fitted from the
+first guess by the default fit's own two stages, without flips and without guard. The energy is the same in every row:
+robust keypoints, joint limits, and the shape's prior where there is no anchor. Each prior's weight is the one of least
+PA-MPJPE on people of the validation split, both weights together where there are two; the rows are people of the test
+split, on which nothing was chosen. FOLDER holds discriminators_KIND.npz, one for each kind of negatives
+(priors/scripts/train_discriminators.py); without it the shipped ones are measured.
+"""
+
+import argparse
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from _common import finish, motion_argument, threads, world_poses
+from fit_accuracy import SETTINGS, fit_people, guess_alone, score, worse_share
+from torch import Tensor
+
+from hmrfit.assets import locate
+from hmrfit.build import build_fitter
+from hmrfit.config import load_config
+from hmrfit.data.people import People, make_people
+from hmrfit.fitting.discriminator_term import DiscriminatorTerm
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.schedule import ANCHOR_WEIGHTS, reweighted
+from hmrfit.keypoints import resolve_set
+from hmrfit.priors.discriminator import DiscriminatorPrior
+
+Weights = Mapping[str, float]
+
+GMM = (0.03, 0.1, 0.3, 1.0)
+DISCRIMINATORS = (1.0, 4.0, 16.0)
+ALONE = {"anchor": 0.0, "joint_limits": 1.0, "shape": 1.0}
+ANCHORED = {"anchor": ANCHOR_WEIGHTS["anchor"]}
+COLUMNS = ("PA-MPJPE", "MPJPE", "given", "true", "worse", "ms each")
+
+
+@dataclass
+class Bench:
+    """The fitter and the people on whom weights are chosen, and those on whom they are judged."""
+
+    fitter: Fitter
+    validation: People
+    test: People
+
+    def __post_init__(self) -> None:
+        self.start = score(self.fitter.body, guess_alone(self.fitter, self.test), self.test)
+        self.errors: dict[str, float] = {}
+        """By what `chosen` is told it is about: the least error on validation people."""
+
+    def with_weights(self, weights: Weights) -> Fitter:
+        """The fit from the first guess alone, no guard, with these weights in both stages."""
+        plain = replace(self.fitter.schedule, flips=0, guarded=False)
+        return self.fitter.with_schedule(reweighted(plain, **weights))
+
+    def chosen(self, label: str, ways: Iterable[Weights]) -> Weights:
+        """The weights of least mean PA-MPJPE on validation people."""
+        tried = []
+        for weights in ways:
+            state = fit_people(self.with_weights(weights), self.validation)
+            error = score(self.fitter.body, state, self.validation)["PA-MPJPE"].mean().item()
+            tried.append((error, weights))
+        best = min(tried, key=lambda pair: pair[0])
+        told = ", ".join(f"{shown(weights)} {error:.2f}" for error, weights in tried)
+        self.errors[label] = best[0]
+        print(f"  {label}: validation PA-MPJPE {told}", flush=True)
+        return best[1]
+
+    def row(self, label: str, weights: Weights) -> dict[str, Any]:
+        """Measure on test people, print, and give the figures."""
+        fitter = self.with_weights(weights)
+        begin = time.process_time()
+        state = fit_people(fitter, self.test)
+        each = 1e3 * (time.process_time() - begin) / len(self.test.camera)
+        scores = score(self.fitter.body, state, self.test)
+        return self._print(f"{label}; {shown(weights)}", scores, each)
+
+    def first_guess(self) -> dict[str, Any]:
+        """The start itself."""
+        return self._print("first guess alone", self.start, 0.0)
+
+    def _print(self, label: str, scores: Mapping[str, Tensor], each: float) -> dict[str, Any]:
+        values = [scores[key].mean().item() for key in COLUMNS[:4]] + [worse_share(scores, self.start), each]
+        print(f"{label:62s}" + "  ".join(f"{value:8.2f}" for value in values), flush=True)
+        return {"pa_mpjpe_mm": values[0], "worse_percent": values[4], "ms": round(each, 2)}
+
+
+def shown(weights: Weights) -> str:
+    """The priors' weights in words."""
+    named = {"gmm": "GMM", "anchor": "anchor"}
+    parts = [f"{named.get(k, 'D')} {v:g}" for k, v in weights.items() if v and k not in ("joint_limits", "shape")]
+    return ", ".join(parts) or "no prior"
+
+
+def grid(base: Weights, **values: Sequence[float]) -> list[Weights]:
+    """`base` with every combination of the values."""
+    return [{**base, **dict(zip(values, combination, strict=True))} for combination in product(*values.values())]
+
+
+def around(value: float) -> tuple[float, float]:
+    """Half and all of a weight that was best without company."""
+    return (value / 2, value)
+
+
+def ablation(bench: Bench, kinds: Mapping[str, str]) -> dict[str, Any]:
+    """kinds: label -> name of the term. The table; weights are chosen before any test row is seen."""
+    none, anchor = ALONE, ANCHORED
+    gmm = bench.chosen("GMM", grid(none, gmm=GMM))
+    alone = {k: bench.chosen(f"D, {k}", grid(none, **{term: DISCRIMINATORS})) for k, term in kinds.items()}
+    both = {
+        k: bench.chosen(
+            f"GMM and D, {k}",
+            grid(none, gmm=around(gmm["gmm"]), **{term: around(alone[k][term])}),
+        )
+        for k, term in kinds.items()
+    }
+    with_gmm = bench.chosen("anchor and GMM", grid(anchor, gmm=(0.03, 0.1, 0.3)))
+    with_d = {k: bench.chosen(f"anchor and D, {k}", grid(anchor, **{t: (0.5, 2.0, 8.0)})) for k, t in kinds.items()}
+    best = min(kinds, key=lambda k: bench.errors[f"anchor and D, {k}"])
+    term = kinds[best]
+    every = bench.chosen(
+        f"all, D {best}",
+        grid(anchor, gmm=around(with_gmm["gmm"]), **{term: around(with_d[best][term])}),
+    )
+    print(f"\n{'':62s}" + "  ".join(f"{column:>8}" for column in COLUMNS))
+    figures = {"first guess": bench.first_guess(), "none": bench.row("none", none), "GMM": bench.row("GMM", gmm)}
+    figures |= {f"D {k}": bench.row(f"discriminators ({k})", w) for k, w in alone.items()}
+    figures |= {f"GMM + D {k}": bench.row(f"GMM + discriminators ({k})", w) for k, w in both.items()}
+    figures |= {"anchor": bench.row("anchor", anchor), "anchor + GMM": bench.row("anchor + GMM", with_gmm)}
+    figures |= {f"anchor + D {k}": bench.row(f"anchor + discriminators ({k})", w) for k, w in with_d.items()}
+    figures[f"all, D {best}"] = bench.row(f"anchor + GMM + discriminators ({best})", every)
+    return figures
+
+
+def people_of(fitter: Fitter, options: argparse.Namespace, part: str, count: int) -> People:
+    """As benchmarks/fit_accuracy.py draws them."""
+    poses, _ = world_poses(options.motion, options.cache, count, options.seed, part)
+    names, how = SETTINGS[0]
+    generator = torch.Generator().manual_seed(options.seed)
+    return make_people(fitter.body, poses, resolve_set(names), generator, corruption=how)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Choose on validation people, print the table of test people."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    motion_argument(parser)
+    parser.add_argument("--discriminators", type=Path, help="a folder of discriminators_KIND.npz")
+    parser.add_argument("--validation", type=int, default=300)
+    parser.add_argument("--test", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args(arguments)
+    threads(options.threads)
+    fitter = build_fitter(load_config())
+    files = sorted(options.discriminators.glob("discriminators_*.npz")) if options.discriminators else []
+    found = {file.stem.removeprefix("discriminators_"): file for file in files} or {"shipped": locate("discriminators")}
+    kinds = {kind: f"discriminators_{kind}" for kind in found}
+    for kind, file in found.items():
+        fitter.terms[kinds[kind]] = DiscriminatorTerm(DiscriminatorPrior.from_file(file), kinds[kind])
+    counts = {"validation": options.validation, "test": options.test}
+    bench = Bench(fitter, **{part: people_of(fitter, options, part, count) for part, count in counts.items()})
+    print(f"weights chosen on {options.validation} people, table of {options.test} others\n")
+    figures = ablation(bench, kinds)
+    print()
+    finish(benchmark="prior_ablation", **counts, rows=figures)
+
+
+if __name__ == "__main__":
+    main()

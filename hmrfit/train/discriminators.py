@@ -1,0 +1,174 @@
+"""Discriminators for the fit: real motion as 1, the poses that a fit may pass through or end in as 0.
+
+    L(D) = mean Σ_i (D_i(Θ) − 1)² + mean Σ_i D_i(Θ̂)²           Θ real, Θ̂ of one of these kinds, or of all equally
+
+    guesses      what the keypoint HMR answers: a generator that has converged
+    perturbed    real poses with noise of 0.05 to 1 rad on some joints, left and right limbs exchanged without a mirror,
+                 or a part bent towards the camera instead of away from it
+    unfinished   a fit without pose prior after 1, 2, 4 and 12 steps, from the guess, the prior's means, another's pose
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from scipy.stats import mannwhitneyu
+from torch import Tensor
+
+from hmrfit.body.points import PointBody
+from hmrfit.camera import Camera
+from hmrfit.data.people import Corruption, People, Views, people_from_points, uniform
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.hypotheses import FLIPS, flips
+from hmrfit.fitting.problem import Stage
+from hmrfit.fitting.solver import Options
+from hmrfit.fitting.state import Observation, State
+from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.train.data import LEFT_ARM, LEGS, RIGHT_ARM, Mixture, PosePool
+from hmrfit.train.losses import adversarial_discriminator
+from hmrfit.types import BodyParams
+
+REAL = Mixture(other_legs=0.0, other_arm=0.0, jitter=0.0, from_prior=0.0)
+"""Frames as they are; half of them with what their source does not drive filled in."""
+
+NOISE = (-1.3, 0.0)
+"""log10 of the noise on perturbed joints, rad."""
+
+STEPS = (1, 1, 2, 8)
+"""After each so many steps an unfinished fit is looked at."""
+
+FREE = {"keypoints": 0.7, "joint_limits": 1.0, "shape": 1.0}
+"""The energy of those fits: no prior of the pose."""
+
+CHUNK = 512
+AVERAGE = 0.995
+"""What a step keeps of the averaged weights."""
+
+
+def real_people(body: PointBody, pool: PosePool, count: int, generator: torch.Generator) -> People:
+    """People in poses of the pool, seen as the fit's benchmark sees them."""
+    return people_from_points(body, pool.sample(count, generator, REAL), generator, corruption=Corruption())
+
+
+def guesses(fitter: Fitter, people: People) -> BodyParams:
+    """What the fitter's first guess says of them."""
+    camera = _assumed(people)
+    return BodyParams.cat(
+        [fitter.first_guess.predict(people.keypoints[part], camera[part]).params for part in _chunks(people)]
+    )
+
+
+def perturbed(people: People, parents: tuple[int, ...], generator: torch.Generator) -> BodyParams:
+    """Half of them with noise, a quarter with limbs exchanged, a quarter with a part bent the other way."""
+    params, B = people.params, len(people.camera)
+    draw = uniform(0, 1, B, generator)
+    pose = _noisy(params.body_pose, generator)
+    pose = torch.where((draw > 0.5)[:, None, None, None], _exchanged(params.body_pose, generator), pose)
+    bent = (draw > 0.75).nonzero()[:, 0]
+    ways = torch.stack([way.body_pose for way in flips(params[bent], people.joints[bent], parents)])
+    way = torch.randint(len(FLIPS), (len(bent),), generator=generator)
+    pose = pose.index_copy(0, bent, ways[way, torch.arange(len(bent))])
+    spread = uniform(0, 2, B, generator)[:, None].to(params.betas)
+    betas = params.betas + spread * torch.randn(params.betas.shape, generator=generator).to(params.betas)
+    return replace(params, body_pose=pose, betas=betas)
+
+
+def _noisy(pose: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, J-1, 3, 3) with some joints turned by noise of a size drawn for each person."""
+    B, J = pose.shape[:2]
+    size = (10 ** uniform(*NOISE, B, generator))[:, None, None]
+    some = torch.rand(B, J, 1, generator=generator) < uniform(0.05, 1, B, generator)[:, None, None]
+    turn = size * some * torch.randn(B, J, 3, generator=generator, dtype=torch.float64)
+    return pose @ rotvec_to_matrix(turn.to(pose))
+
+
+def _exchanged(pose: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, J-1, 3, 3) with the arms', the legs' or both sides' rotations exchanged as they are."""
+    arms = {left - 1: right - 1 for left, right in zip(LEFT_ARM, RIGHT_ARM, strict=True)}
+    legs = dict(zip([j - 1 for j in LEGS[::2]], [j - 1 for j in LEGS[1::2]], strict=True))  # left before right
+    orders = torch.arange(pose.shape[1]).repeat(3, 1)
+    for order, pairs in zip(orders, (arms, legs, arms | legs), strict=True):
+        for left, right in pairs.items():
+            order[[left, right]] = torch.tensor([right, left])
+    order = orders[torch.randint(3, (len(pose),), generator=generator)]
+    return pose[torch.arange(len(pose))[:, None], order]
+
+
+def unfinished(fitter: Fitter, people: People, generator: torch.Generator) -> BodyParams:
+    """Each person after 1, 2, 4 and 12 steps of a fit without pose prior: four times as many as came."""
+    parts = [_steps(fitter, people[part], generator) for part in _chunks(people)]
+    return BodyParams.cat(parts)
+
+
+def _steps(fitter: Fitter, people: People, generator: torch.Generator) -> BodyParams:
+    B = len(people.camera)
+    state, observation = fitter.guess(Observation.of(people.keypoints), _assumed(people))
+    means = rotvec_to_matrix(fitter.library_poses[torch.randint(8, (B,), generator=generator)].unflatten(1, (-1, 3)))
+    ways = torch.stack([state.params.body_pose, means, people.params.body_pose.roll(1, 0)])
+    pose = ways[torch.randint(3, (B,), generator=generator), torch.arange(B)]
+    state = State(replace(state.params, body_pose=pose), state.camera)
+    found = []
+    for steps in STEPS:
+        stage = Stage(FREE, options=Options(max_steps=steps, ftol=0.0))
+        state = fitter.refine(state, observation, 1, ((stage, 1),)).state
+        found.append(state.params)
+    return BodyParams.cat(found)
+
+
+def _assumed(people: People) -> Camera:
+    return Camera.from_size(*Views().size, count=len(people.camera))
+
+
+def _chunks(people: People) -> list[slice]:
+    return [slice(i, i + CHUNK) for i in range(0, len(people.camera), CHUNK)]
+
+
+def train_discriminators(
+    real: BodyParams,
+    fake: BodyParams,
+    steps: int,
+    hidden: int = 256,
+    batch: int = 128,
+    rate: float = 1e-3,
+    seed: int = 0,
+    told: Callable[[int, float], None] = lambda step, loss: None,
+) -> FactorizedDiscriminator:
+    """Adam, its rate falling to 0 along a cosine; the average of the weights is returned.
+
+    Args:
+        real, fake: any number each; equally many are drawn. Translation and orientation are not looked at.
+        told: called after each step with its number and loss.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = FactorizedDiscriminator(real.body_pose.shape[1] + 1, real.betas.shape[1], hidden=hidden)
+    average = FactorizedDiscriminator(**network.settings()).requires_grad_(False)
+    average.load_state_dict(network.state_dict())
+    optimiser = torch.optim.Adam(network.parameters(), rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    sides = [(side.body_pose.float(), side.betas.float()) for side in (real, fake)]
+    for step in range(1, steps + 1):
+        rows = [torch.randint(len(pose), (batch,), generator=generator) for pose, _ in sides]
+        scores = [network(pose[i], betas[i]) for (pose, betas), i in zip(sides, rows, strict=True)]
+        loss = adversarial_discriminator(*scores)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        keep = min(AVERAGE, step / (step + 10))
+        for own, new in zip(average.parameters(), network.parameters(), strict=True):
+            own.lerp_(new, 1 - keep)
+        told(step, loss.item())
+    return average.eval()
+
+
+@torch.no_grad()
+def separation(discriminator: FactorizedDiscriminator, real: BodyParams, fake: BodyParams) -> float:
+    """AUC of Σ_i (D_i − 1)²: how often a fake has more of it than a real one; 0.5 for nothing learned."""
+    energies = [
+        (discriminator(side.body_pose.float(), side.betas.float()) - 1).square().sum(-1)
+        for side in (real, fake)
+    ]
+    return float(mannwhitneyu(energies[1], energies[0]).statistic / (len(energies[0]) * len(energies[1])))
