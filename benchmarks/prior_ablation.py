@@ -1,13 +1,14 @@
 """What is each prior of the pose worth: none, the mixture, the discriminators, both; the same beside the anchor?
 
-    python benchmarks/prior_ablation.py --discriminators FOLDER [--validation 300] [--test 1000] [--motion FOLDER]
+    python benchmarks/prior_ablation.py --discriminators FOLDER [--validation 300] [--test 800] [--motion FOLDER]
 
 The people of benchmarks/fit_accuracy.py (coco17, 1 % noise, a tenth missing, focal length not told), fitted from the
-first guess by the default fit's own two stages, without flips and without guard. The energy is the same in every row:
+first guess by the default fit's own stage, without flips and without guard. The energy is the same in every row:
 robust keypoints, joint limits, and the shape's prior where there is no anchor. Each prior's weight is the one of least
-PA-MPJPE on people of the validation split, both weights together where there are two; the rows are people of the test
-split, on which nothing was chosen. FOLDER holds discriminators_KIND.npz, one for each kind of negatives
-(priors/scripts/train_discriminators.py); without it the shipped ones are measured.
+PA-MPJPE on people of the validation split, both weights together where there are two (with the kind of negatives that
+was best by itself there); the rows are people of the test split, on which nothing was chosen. D: discriminators.
+FOLDER holds discriminators_KIND.npz, one for each kind of negatives (priors/scripts/train_discriminators.py); without
+it the shipped ones are measured.
 """
 
 import argparse
@@ -36,7 +37,8 @@ from hmrfit.priors.discriminator import DiscriminatorPrior
 Weights = Mapping[str, float]
 
 GMM = (0.03, 0.1, 0.3, 1.0)
-DISCRIMINATORS = (1.0, 4.0, 16.0)
+DISCRIMINATORS = (1.0, 4.0, 16.0, 64.0)
+BESIDE_GMM, BESIDE_D = (0.03, 0.1, 0.3), (2.0, 8.0, 32.0)
 ALONE = {"anchor": 0.0, "joint_limits": 1.0, "shape": 1.0}
 ANCHORED = {"anchor": ANCHOR_WEIGHTS["anchor"]}
 COLUMNS = ("PA-MPJPE", "MPJPE", "given", "true", "worse", "ms each")
@@ -56,7 +58,7 @@ class Bench:
         """By what `chosen` is told it is about: the least error on validation people."""
 
     def with_weights(self, weights: Weights) -> Fitter:
-        """The fit from the first guess alone, no guard, with these weights in both stages."""
+        """The fit from the first guess alone, no guard, with these weights."""
         plain = replace(self.fitter.schedule, flips=0, guarded=False)
         return self.fitter.with_schedule(reweighted(plain, **weights))
 
@@ -109,34 +111,39 @@ def around(value: float) -> tuple[float, float]:
     return (value / 2, value)
 
 
-def ablation(bench: Bench, kinds: Mapping[str, str]) -> dict[str, Any]:
-    """kinds: label -> name of the term. The table; weights are chosen before any test row is seen."""
-    none, anchor = ALONE, ANCHORED
-    gmm = bench.chosen("GMM", grid(none, gmm=GMM))
-    alone = {k: bench.chosen(f"D, {k}", grid(none, **{term: DISCRIMINATORS})) for k, term in kinds.items()}
-    both = {
-        k: bench.chosen(
-            f"GMM and D, {k}",
-            grid(none, gmm=around(gmm["gmm"]), **{term: around(alone[k][term])}),
-        )
-        for k, term in kinds.items()
-    }
-    with_gmm = bench.chosen("anchor and GMM", grid(anchor, gmm=(0.03, 0.1, 0.3)))
-    with_d = {k: bench.chosen(f"anchor and D, {k}", grid(anchor, **{t: (0.5, 2.0, 8.0)})) for k, t in kinds.items()}
-    best = min(kinds, key=lambda k: bench.errors[f"anchor and D, {k}"])
+def alone(bench: Bench, kinds: Mapping[str, str]) -> dict[str, Weights]:
+    """Row -> weights, chosen on validation people, without the anchor. kinds: label -> name of the term."""
+    gmm = bench.chosen("GMM", grid(ALONE, gmm=GMM))
+    found = {kind: bench.chosen(f"D {kind}", grid(ALONE, **{term: DISCRIMINATORS})) for kind, term in kinds.items()}
+    best = min(kinds, key=lambda kind: bench.errors[f"D {kind}"])
     term = kinds[best]
-    every = bench.chosen(
-        f"all, D {best}",
-        grid(anchor, gmm=around(with_gmm["gmm"]), **{term: around(with_d[best][term])}),
-    )
+    both = f"GMM + D {best}"
+    pairs = grid(ALONE, gmm=around(gmm["gmm"]), **{term: around(found[best][term])})
+    rows = {"none": ALONE, "GMM": gmm, **{f"D {kind}": weights for kind, weights in found.items()}}
+    return {**rows, both: bench.chosen(both, pairs)}
+
+
+def anchored(bench: Bench, kinds: Mapping[str, str]) -> dict[str, Weights]:
+    """The same beside the anchor."""
+    gmm = bench.chosen("anchor + GMM", grid(ANCHORED, gmm=BESIDE_GMM))
+    ways = {f"anchor + D {kind}": grid(ANCHORED, **{term: BESIDE_D}) for kind, term in kinds.items()}
+    found = {label: bench.chosen(label, way) for label, way in ways.items()}
+    best = min(kinds, key=lambda kind: bench.errors[f"anchor + D {kind}"])
+    term = kinds[best]
+    both = f"anchor + GMM + D {best}"
+    pairs = grid(ANCHORED, gmm=around(gmm["gmm"]), **{term: around(found[f"anchor + D {best}"][term])})
+    return {"anchor": ANCHORED, "anchor + GMM": gmm, **found, both: bench.chosen(both, pairs)}
+
+
+PARTS = {"alone": alone, "anchored": anchored}
+
+
+def ablation(bench: Bench, kinds: Mapping[str, str], parts: Sequence[str]) -> dict[str, Any]:
+    """The table; all weights are chosen before any row is measured."""
+    ways = {label: weights for part in parts for label, weights in PARTS[part](bench, kinds).items()}
     print(f"\n{'':62s}" + "  ".join(f"{column:>8}" for column in COLUMNS))
-    figures = {"first guess": bench.first_guess(), "none": bench.row("none", none), "GMM": bench.row("GMM", gmm)}
-    figures |= {f"D {k}": bench.row(f"discriminators ({k})", w) for k, w in alone.items()}
-    figures |= {f"GMM + D {k}": bench.row(f"GMM + discriminators ({k})", w) for k, w in both.items()}
-    figures |= {"anchor": bench.row("anchor", anchor), "anchor + GMM": bench.row("anchor + GMM", with_gmm)}
-    figures |= {f"anchor + D {k}": bench.row(f"anchor + discriminators ({k})", w) for k, w in with_d.items()}
-    figures[f"all, D {best}"] = bench.row(f"anchor + GMM + discriminators ({best})", every)
-    return figures
+    figures = {"first guess": bench.first_guess()}
+    return figures | {label: bench.row(label, weights) for label, weights in ways.items()}
 
 
 def people_of(fitter: Fitter, options: argparse.Namespace, part: str, count: int) -> People:
@@ -153,12 +160,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     motion_argument(parser)
     parser.add_argument("--discriminators", type=Path, help="a folder of discriminators_KIND.npz")
     parser.add_argument("--validation", type=int, default=300)
-    parser.add_argument("--test", type=int, default=1000)
+    parser.add_argument("--test", type=int, default=800)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
     options = parser.parse_args(arguments)
     threads(options.threads)
-    fitter = build_fitter(load_config())
+    fitter = build_fitter(load_config(overrides=["PRIORS.DISCRIMINATORS="]))
     files = sorted(options.discriminators.glob("discriminators_*.npz")) if options.discriminators else []
     found = {file.stem.removeprefix("discriminators_"): file for file in files} or {"shipped": locate("discriminators")}
     kinds = {kind: f"discriminators_{kind}" for kind in found}
@@ -167,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     counts = {"validation": options.validation, "test": options.test}
     bench = Bench(fitter, **{part: people_of(fitter, options, part, count) for part, count in counts.items()})
     print(f"weights chosen on {options.validation} people, table of {options.test} others\n")
-    figures = ablation(bench, kinds)
+    figures = ablation(bench, kinds, options.parts.split(","))
     print()
     finish(benchmark="prior_ablation", **counts, rows=figures)
 

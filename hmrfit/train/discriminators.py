@@ -1,11 +1,11 @@
 """Discriminators for the fit: real motion as 1, the poses that a fit may pass through or end in as 0.
 
-    L(D) = mean Σ_i (D_i(Θ) − 1)² + mean Σ_i D_i(Θ̂)²           Θ real, Θ̂ of one of these kinds, or of all equally
+L(D) = mean Σ_i (D_i(Θ) − 1)² + mean Σ_i D_i(Θ̂)²           Θ real, Θ̂ of one of these kinds, or of all equally
 
-    guesses      what the keypoint HMR answers: a generator that has converged
-    perturbed    real poses with noise of 0.05 to 1 rad on some joints, left and right limbs exchanged without a mirror,
-                 or a part bent towards the camera instead of away from it
-    unfinished   a fit without pose prior after 1, 2, 4 and 12 steps, from the guess, the prior's means, another's pose
+guesses      what the keypoint HMR answers: a generator that has converged
+perturbed    real poses with noise of 0.05 to 1 rad on some joints, left and right limbs exchanged without a mirror,
+             or a part bent towards the camera instead of away from it
+unfinished   a fit without pose prior after 1, 2, 4 and 12 steps, from the guess, the prior's means, another's pose
 """
 
 from collections.abc import Callable
@@ -130,7 +130,7 @@ def train_discriminators(
     steps: int,
     hidden: int = 256,
     batch: int = 128,
-    rate: float = 1e-3,
+    rate: float = 2.5e-3,
     seed: int = 0,
     told: Callable[[int, float], None] = lambda step, loss: None,
 ) -> FactorizedDiscriminator:
@@ -168,7 +168,6 @@ def train_discriminators(
 def separation(discriminator: FactorizedDiscriminator, real: BodyParams, fake: BodyParams) -> float:
     """AUC of Σ_i (D_i − 1)²: how often a fake has more of it than a real one; 0.5 for nothing learned."""
     energies = [
-        (discriminator(side.body_pose.float(), side.betas.float()) - 1).square().sum(-1)
-        for side in (real, fake)
+        (discriminator(side.body_pose.float(), side.betas.float()) - 1).square().sum(-1) for side in (real, fake)
     ]
     return float(mannwhitneyu(energies[1], energies[0]).statistic / (len(energies[0]) * len(energies[1])))

@@ -3,9 +3,9 @@
     python priors/scripts/train_discriminators.py --motion ../shared/mocap [--out priors] [--folder FOLDER]
 
 Train sequences as real, against each kind of negatives of `hmrfit.train.discriminators` and against all of them
-("mixed"). Each is written to FOLDER/discriminators_KIND.npz for `benchmarks/prior_ablation.py`, which says what they are
-worth in the fit; the one of --ship is what the library brings. The card says how well each tells validation motion from
-each kind of negatives.
+("mixed"). Each is written to FOLDER/discriminators_KIND.npz for `benchmarks/prior_ablation.py`, which says what they
+are worth in the fit; the one of --ship is what the library brings. The card says how well each tells validation motion
+from each kind of negatives.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from hmrfit.types import BodyParams
 NAME = "discriminators"
 KINDS = ("guesses", "perturbed", "unfinished", "mixed")
 SHIPPED = "mixed"
-STEPS, PEOPLE, HELD = 800, 4000, 1000
+STEPS, PEOPLE, HELD = 2400, 8000, 1000
 COMMAND = "python priors/scripts/train_discriminators.py --motion ../shared/mocap"
 
 
@@ -97,8 +97,8 @@ is what the discriminators were trained against:
 
 What they are worth in the fit: `benchmarks/prior_ablation.py`, its table in `benchmarks/results.md`.
 
-**Limits.** Poses that motion capture of dancing, climbing and walking does not have count as unlikely. Made for the free
-body's betas and for SMPL's of unit variance.
+**Limits.** Poses that motion capture of dancing, climbing and walking does not have count as unlikely. Made for
+betas of unit variance, the free body's or SMPL's.
 """
 
 
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--only-train", action="store_true", help="leave scores, file and card to another call")
     args = parser.parse_args()
     pool = read_pool(args.motion, args.cache)
-    fitter = build_fitter(load_config())
+    fitter = build_fitter(load_config(overrides=["PRIORS.DISCRIMINATORS="]))
     folder = Path(args.folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = {kind: folder / f"{NAME}_{kind}.npz" for kind in KINDS}
