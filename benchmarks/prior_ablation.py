@@ -36,7 +36,7 @@ from hmrfit.priors.discriminator import DiscriminatorPrior
 
 Weights = Mapping[str, float]
 
-GMM = (0.03, 0.1, 0.3, 1.0)
+GMM = (0.1, 0.3, 1.0, 3.0)
 DISCRIMINATORS = (1.0, 4.0, 16.0, 64.0)
 BESIDE_GMM, BESIDE_D = (0.03, 0.1, 0.3), (2.0, 8.0, 32.0)
 ALONE = {"anchor": 0.0, "joint_limits": 1.0, "shape": 1.0}

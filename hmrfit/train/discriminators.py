@@ -8,7 +8,7 @@ perturbed    real poses with noise of 0.05 to 1 rad on some joints, left and rig
 unfinished   a fit without pose prior after 1, 2, 4 and 12 steps, from the guess, the prior's means, another's pose
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
 from hmrfit.data.people import Corruption, People, Views, people_from_points, uniform
+from hmrfit.fitting.discriminator_term import DiscriminatorTerm
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.hypotheses import FLIPS, flips
 from hmrfit.fitting.problem import Stage
@@ -25,6 +26,7 @@ from hmrfit.fitting.solver import Options
 from hmrfit.fitting.state import Observation, State
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.priors.discriminator import DiscriminatorPrior
 from hmrfit.train.data import LEFT_ARM, LEGS, RIGHT_ARM, Mixture, PosePool
 from hmrfit.train.losses import adversarial_discriminator
 from hmrfit.types import BodyParams
@@ -41,7 +43,10 @@ STEPS = (1, 1, 2, 8)
 FREE = {"keypoints": 0.7, "joint_limits": 1.0, "shape": 1.0}
 """The energy of those fits: no prior of the pose."""
 
-CHUNK = 512
+WEIGHTS = (1.0, 4.0, 16.0)
+"""Of discriminators that are to be fooled."""
+
+CHUNK = 256
 AVERAGE = 0.995
 """What a step keeps of the averaged weights."""
 
@@ -97,11 +102,22 @@ def _exchanged(pose: Tensor, generator: torch.Generator) -> Tensor:
 
 def unfinished(fitter: Fitter, people: People, generator: torch.Generator) -> BodyParams:
     """Each person after 1, 2, 4 and 12 steps of a fit without pose prior: four times as many as came."""
-    parts = [_steps(fitter, people[part], generator) for part in _chunks(people)]
-    return BodyParams.cat(parts)
+    return BodyParams.cat([_steps(fitter, people[part], generator, FREE) for part in _chunks(people)])
 
 
-def _steps(fitter: Fitter, people: People, generator: torch.Generator) -> BodyParams:
+def fooled(
+    fitter: Fitter, people: People, generator: torch.Generator, discriminator: FactorizedDiscriminator
+) -> BodyParams:
+    """The same with discriminators as the only pose prior, at one of WEIGHTS: what they take for real, wrongly."""
+    term = DiscriminatorTerm(DiscriminatorPrior(discriminator), "fooled")
+    armed = fitter.with_schedule(fitter.schedule)
+    armed.terms = {**fitter.terms, term.name: term}
+    energies = [{**FREE, term.name: weight} for weight in WEIGHTS]
+    parts = enumerate(_chunks(people))
+    return BodyParams.cat([_steps(armed, people[part], generator, energies[i % len(energies)]) for i, part in parts])
+
+
+def _steps(fitter: Fitter, people: People, generator: torch.Generator, energy: Mapping[str, float]) -> BodyParams:
     B = len(people.camera)
     state, observation = fitter.guess(Observation.of(people.keypoints), _assumed(people))
     means = rotvec_to_matrix(fitter.library_poses[torch.randint(8, (B,), generator=generator)].unflatten(1, (-1, 3)))
@@ -110,7 +126,7 @@ def _steps(fitter: Fitter, people: People, generator: torch.Generator) -> BodyPa
     state = State(replace(state.params, body_pose=pose), state.camera)
     found = []
     for steps in STEPS:
-        stage = Stage(FREE, options=Options(max_steps=steps, ftol=0.0))
+        stage = Stage(energy, options=Options(max_steps=steps, ftol=0.0))
         state = fitter.refine(state, observation, 1, ((stage, 1),)).state
         found.append(state.params)
     return BodyParams.cat(found)

@@ -30,13 +30,24 @@ from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.train.data import PosePool
-from hmrfit.train.discriminators import guesses, perturbed, real_people, separation, train_discriminators, unfinished
+from hmrfit.train.discriminators import (
+    fooled,
+    guesses,
+    perturbed,
+    real_people,
+    separation,
+    train_discriminators,
+    unfinished,
+)
 from hmrfit.types import BodyParams
 
 NAME = "discriminators"
-KINDS = ("guesses", "perturbed", "unfinished", "mixed")
-SHIPPED = "mixed"
-STEPS, PEOPLE, HELD = 2400, 8000, 1000
+KINDS = ("guesses", "perturbed", "unfinished", "mixed", "rounds")
+PLAIN = KINDS[:3]
+SHIPPED = "rounds"
+STEPS, PEOPLE, HELD = 1200, 8000, 1000
+ROUNDS = 4
+"""How often "rounds" adds fits that fooled the last discriminators to the mixed negatives and begins anew."""
 COMMAND = "python priors/scripts/train_discriminators.py --motion ../shared/mocap"
 
 
@@ -51,10 +62,27 @@ def sides(fitter: Fitter, frames: dict, count: int, seed: int, kinds: Sequence[s
         "perturbed": lambda: perturbed(others, body.parents, generator),
         "unfinished": lambda: unfinished(fitter, others[: count // 4], generator),
     }
-    made = {kind: make() for kind, make in ways.items() if kind in kinds or "mixed" in kinds}
-    if "mixed" in kinds:
+    every = {"mixed", "rounds"} & set(kinds)
+    made = {kind: make() for kind, make in ways.items() if kind in kinds or every}
+    if every:
         made["mixed"] = BodyParams.cat(list(made.values()))
     return {name: params.to(torch.float32) for name, params in {"real": people.params, **made}.items()}
+
+
+def in_rounds(
+    fitter: Fitter, frames: dict, train: dict[str, BodyParams], steps: int, hidden: int, count: int
+) -> FactorizedDiscriminator:
+    """Mixed negatives, then again with fits that the discriminators so far take for real, as many as the mixed."""
+    pool = PosePool.build(frames, PoseGmm.from_file(locate("pose_gmm")), JointLimits.from_file(locate("joint_limits")))
+    generator = torch.Generator().manual_seed(3)
+    body = fitter.point_body(resolve_set("coco17"))
+    network, found = trained(train, "mixed", steps, hidden), []
+    for _ in range(ROUNDS):
+        people = real_people(body, pool, count // 4, generator)
+        found.append(fooled(fitter, people, generator, network).to(torch.float32))
+        fakes = BodyParams.cat([train["mixed"], *found])
+        network = trained({"real": train["real"], "rounds": fakes}, "rounds", steps, hidden)
+    return network
 
 
 def trained(train: dict[str, BodyParams], kind: str, steps: int, hidden: int) -> FactorizedDiscriminator:
@@ -122,16 +150,21 @@ def main() -> None:
     files = {kind: folder / f"{NAME}_{kind}.npz" for kind in KINDS}
     if args.kinds:
         begin = time.perf_counter()
-        train = sides(fitter, load_frames(pool, "train"), args.people, 1, args.kinds.split(","))
+        frames = load_frames(pool, "train")
+        train = sides(fitter, frames, args.people, 1, args.kinds.split(","))
         print(f"negatives made in {time.perf_counter() - begin:.0f} s", flush=True)
         for kind in args.kinds.split(","):
-            save_network(files[kind], trained(train, kind, args.steps, args.hidden), half=True, negatives=kind)
+            if kind == "rounds":
+                network = in_rounds(fitter, frames, train, args.steps, args.hidden, args.people)
+            else:
+                network = trained(train, kind, args.steps, args.hidden)
+            save_network(files[kind], network, half=True, negatives=kind)
     if args.only_train:
         return
-    held = sides(fitter, load_frames(pool, "validation"), HELD, 2, KINDS[:-1])
+    held = sides(fitter, load_frames(pool, "validation"), HELD, 2, PLAIN)
     networks = {kind: load_network(file) for kind, file in files.items()}
     scores = {
-        kind: {other: separation(network, held["real"], held[other]) for other in KINDS[:-1]}
+        kind: {other: separation(network, held["real"], held[other]) for other in PLAIN}
         for kind, network in networks.items()
     }
     target = Path(args.out) / f"{NAME}.npz"

@@ -9,7 +9,15 @@ from helpers.fits import gmm, limits
 from hmrfit.build import build
 from hmrfit.keypoints import COCO17, SMPL24, flip_permutation
 from hmrfit.train.data import PosePool
-from hmrfit.train.discriminators import STEPS, _exchanged, perturbed, real_people, separation, train_discriminators
+from hmrfit.train.discriminators import (
+    STEPS,
+    _exchanged,
+    fooled,
+    perturbed,
+    real_people,
+    separation,
+    train_discriminators,
+)
 from hmrfit.train.discriminators import unfinished as unfinished_fits
 from hmrfit.types import BodyParams
 
@@ -53,6 +61,17 @@ def test_unfinished_fits_are_four_states_of_each_person(people):
     assert len(states) == 4 * len(STEPS) and states.body_pose.isfinite().all()
     first, last = states.body_pose[:4], states.body_pose[-4:]
     assert (first - last).abs().amax((1, 2, 3)).min() > 1e-3
+
+
+def test_fooling_fits_please_the_discriminators_more_at_the_end(people):
+    net = train_discriminators(people.params, people.params, 5, hidden=16, batch=16)
+    few = people[:8]
+    states = fooled(build().fitter, few, torch.Generator().manual_seed(0), net)
+    assert len(states) == 8 * len(STEPS)
+    again = fooled(build().fitter, few, torch.Generator().manual_seed(0), net)
+    assert torch.equal(states.body_pose, again.body_pose)
+    energy = (net(states.body_pose.float(), states.betas.float()) - 1).square().sum(-1)
+    assert energy[-8:].mean() < energy[:8].mean()
 
 
 def test_training_tells_real_from_perturbed(people):
