@@ -5,10 +5,10 @@
 The people of benchmarks/fit_accuracy.py (coco17, 1 % noise, a tenth missing, focal length not told), fitted from the
 first guess by the default fit's own stage, without flips and without guard. The energy is the same in every row:
 robust keypoints, joint limits, and the shape's prior where there is no anchor. Each prior's weight is the one of least
-PA-MPJPE on people of the validation split, both weights together where there are two (with the kind of negatives that
-was best by itself there); the rows are people of the test split, on which nothing was chosen. D: discriminators.
-FOLDER holds discriminators_KIND.npz, one for each kind of negatives (priors/scripts/train_discriminators.py); without
-it the shipped ones are measured.
+PA-MPJPE on people of the validation split, both weights together where there are two (beside the anchor with the kind
+of negatives that was best there); the rows are people of the test split, on which nothing was chosen.
+D: discriminators. FOLDER holds discriminators_KIND.npz, one for each kind of negatives, as
+priors/scripts/train_discriminators.py writes them; without it the shipped ones are measured.
 """
 
 import argparse
@@ -36,9 +36,10 @@ from hmrfit.priors.discriminator import DiscriminatorPrior
 
 Weights = Mapping[str, float]
 
-GMM = (0.1, 0.3, 1.0, 3.0)
-DISCRIMINATORS = (1.0, 4.0, 16.0, 64.0)
-BESIDE_GMM, BESIDE_D = (0.03, 0.1, 0.3), (2.0, 8.0, 32.0)
+GMM = (0.3, 1.0, 3.0)
+BESIDE_MIXTURE = (1.0, 4.0, 16.0)
+DISCRIMINATORS = (0.1, 1.0, 4.0)
+BESIDE_GMM, BESIDE_D = (0.03, 0.1), (0.5, 2.0, 8.0)
 ALONE = {"anchor": 0.0, "joint_limits": 1.0, "shape": 1.0}
 ANCHORED = {"anchor": ANCHOR_WEIGHTS["anchor"]}
 COLUMNS = ("PA-MPJPE", "MPJPE", "given", "true", "worse", "ms each")
@@ -113,18 +114,17 @@ def around(value: float) -> tuple[float, float]:
 
 def alone(bench: Bench, kinds: Mapping[str, str]) -> dict[str, Weights]:
     """Row -> weights, chosen on validation people, without the anchor. kinds: label -> name of the term."""
+    bench.chosen("none", [ALONE])
     gmm = bench.chosen("GMM", grid(ALONE, gmm=GMM))
     found = {kind: bench.chosen(f"D {kind}", grid(ALONE, **{term: DISCRIMINATORS})) for kind, term in kinds.items()}
-    best = min(kinds, key=lambda kind: bench.errors[f"D {kind}"])
-    term = kinds[best]
-    both = f"GMM + D {best}"
-    pairs = grid(ALONE, gmm=around(gmm["gmm"]), **{term: around(found[best][term])})
-    rows = {"none": ALONE, "GMM": gmm, **{f"D {kind}": weights for kind, weights in found.items()}}
-    return {**rows, both: bench.chosen(both, pairs)}
+    pair = {f"GMM + D {kind}": grid(ALONE, gmm=around(gmm["gmm"]), **{t: BESIDE_MIXTURE}) for kind, t in kinds.items()}
+    pairs = {label: bench.chosen(label, ways) for label, ways in pair.items()}
+    return {"none": ALONE, "GMM": gmm, **{f"D {kind}": weights for kind, weights in found.items()}, **pairs}
 
 
 def anchored(bench: Bench, kinds: Mapping[str, str]) -> dict[str, Weights]:
     """The same beside the anchor."""
+    bench.chosen("anchor", [ANCHORED])
     gmm = bench.chosen("anchor + GMM", grid(ANCHORED, gmm=BESIDE_GMM))
     ways = {f"anchor + D {kind}": grid(ANCHORED, **{term: BESIDE_D}) for kind, term in kinds.items()}
     found = {label: bench.chosen(label, way) for label, way in ways.items()}
