@@ -31,7 +31,7 @@ from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
 from hmrfit.config import load_config
 from hmrfit.data.people import Views, make_people
-from hmrfit.fitting.fitter import Fitter, default_terms
+from hmrfit.fitting.fitter import CHUNK, Fitter, default_terms, in_pieces
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import StageProblem, term_costs
 from hmrfit.fitting.schedule import ANCHORED
@@ -49,8 +49,10 @@ CONVERGED = (1, 2)
 
 
 def ours(fitter: Fitter, start: State, observation: Observation) -> Fit:
-    """The default stages, one start."""
-    return fitter.refine(start, observation, 1, tuple((stage, 1) for stage in fitter.schedule.anchored))
+    """The default stages, one start, in pieces as `Fitter.fit` has them."""
+    rounds = tuple((stage, 1) for stage in fitter.schedule.anchored)
+    fit = lambda part: fitter.refine(start[part], observation[part], 1, rounds)  # noqa: E731
+    return fit(slice(None)) if len(start) <= CHUNK else in_pieces(fit, len(start))
 
 
 class SpinStyle:

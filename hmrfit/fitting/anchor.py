@@ -113,12 +113,19 @@ class Anchor(TensorRecord):
         inner = torch.linalg.cholesky(torch.eye(U.shape[-1]).to(U) + U.mT @ U)
         return torch.linalg.solve_triangular(inner, U.mT, upper=False)
 
-    def energy(self, params: BodyParams) -> Tensor:
-        """E (B,) of some parameters, nats: ½ (|e/s|² − |V e/s|²) and the translation's."""
-        white = self.error(params)[0] / self.scale
+    def energy(self, params: BodyParams, phi: Tensor | None = None) -> Tensor:
+        """E (B,) of some parameters, nats: ½ (|e/s|² − |V e/s|²) and the translation's. phi: as `error_of` takes it.
+
+        Where Σ⁻¹ was prepared over some coordinates, E is the least over the others: the same once they are filled in.
+        """
+        error = self.error(params)[0] if phi is None else self.error_of(phi, params.betas)
+        away = ((params.transl - self.transl) / self.transl_std).square().sum(-1)
+        if self.precision is not None:
+            own = error[:, list(self.coordinates)]
+            return 0.5 * (torch.einsum("bi,bij,bj->b", own, self.precision, own) + away)
+        white = error / self.scale
         shared = self._shared(torch.arange(white.shape[1])) @ white[..., None]
-        away = (params.transl - self.transl) / self.transl_std
-        return 0.5 * (white.square().sum(-1) - shared.square().sum((-2, -1)) + away.square().sum(-1))
+        return 0.5 * (white.square().sum(-1) - shared.square().sum((-2, -1)) + away)
 
     def error(self, params: BodyParams) -> tuple[Tensor, Tensor]:
         """(e (B, D), φ (B, J, 3)) of some parameters."""

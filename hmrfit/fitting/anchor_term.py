@@ -40,7 +40,9 @@ class AnchorPrior(Term):
 
     def cost(self, e: Evaluation) -> Tensor:
         anchor = e.observation.anchor
-        return e.state.params.transl.new_zeros(len(e.state)) if anchor is None else anchor.energy(e.state.params)
+        if anchor is None:
+            return e.state.params.transl.new_zeros(len(e.state))
+        return anchor.energy(e.state.params, e.start_turn)
 
     def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
         anchor, layout = e.observation.anchor, e.layout

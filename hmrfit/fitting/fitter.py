@@ -5,7 +5,8 @@
 All hypotheses of all people run side by side in one batch of the solver.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
@@ -43,8 +44,8 @@ from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.types import BodyParams, Keypoints, Regression, TensorRecord
 
-CHUNK = 512
-"""People in one batch of the solver: memory stays below some 200 MB, and more are no faster."""
+CHUNK = 128
+"""People in one batch of the solver: more are no faster, and memory stays bounded."""
 
 LEAST_SEEN = 4
 """Keypoints that everyone whom the error model was trained on had; of people with fewer it knows nothing."""
@@ -123,10 +124,10 @@ class Fitter:
             evidence: what else is known about the B people, for the terms that look at it.
         """
         if len(keypoints) > CHUNK:
-            parts = [slice(i, i + CHUNK) for i in range(0, len(keypoints), CHUNK)]
             each = isinstance(init_std, Tensor) and init_std.ndim == 2
-            more = [(_rows(init, p), init_std[p] if each else init_std, _rows(evidence, p)) for p in parts]
-            return Fit.cat([self.fit(keypoints[p], camera[p], *m) for p, m in zip(parts, more, strict=True)])
+            std = lambda part: init_std[part] if each else init_std  # noqa: E731
+            fit = lambda p: self.fit(keypoints[p], camera[p], _rows(init, p), std(p), _rows(evidence, p))  # noqa: E731
+            return in_pieces(fit, len(keypoints))
         observation = Observation.of(keypoints, evidence)
         if init is not None:
             start = State(init, camera)
@@ -254,6 +255,22 @@ class Fitter:
         other = object.__new__(type(self))
         other.__dict__ = self.__dict__ | {"schedule": schedule}
         return other
+
+
+def in_pieces(fit: Callable[[slice], Fit], people: int) -> Fit:
+    """Fits of `CHUNK` people each, as many side by side as torch has threads, as one.
+
+    The matrices of a piece are too small for several threads to share, so every piece has one. The pieces are the same
+    on any number of cores, and so are the answers. Terms are called from these threads: they must not keep notes.
+    """
+    parts = [slice(i, i + CHUNK) for i in range(0, people, CHUNK)]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            return Fit.cat(list(pool.map(fit, parts)))
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _rows(record: TensorRecord | None, part: slice) -> TensorRecord | None:
