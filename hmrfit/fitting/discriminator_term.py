@@ -8,10 +8,10 @@ The orientation, the translation and the camera do not enter.
 
 What they are worth was measured (benchmarks/prior_ablation.py, 300 people of validation motion, PA-MPJPE): beside the
 anchor nothing (50.1 mm without, 49.9 to 50.2 with, whatever they were trained against) at two to three times the time;
-without it they lose to the mixture by far (72 to 75 against 54.1; 72.9 without any prior). So no default weight names
-them. They are no distance: a pose far from any of people's may please them, even when they were trained again and again
-against the fits that fooled them. An earlier gain (50.8 -> 47.9 beside half the mixture's weight, on a former energy)
-did not come back.
+without it they lose to the mixture by far (72 to 75 against 54.1; 72.9 without any prior). Trained against perturbed
+poses and beside half the mixture's weight they gain on it (54.1 -> 52.8; 56.6 -> 54.6 on 600 people of test motion).
+No default weight names them, as the default fit is anchored. They are no distance: a pose far from any of people's may
+please them, even when they were trained again and again against the fits that fooled them.
 """
 
 from collections.abc import Callable

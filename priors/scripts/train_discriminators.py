@@ -44,7 +44,7 @@ from hmrfit.types import BodyParams
 NAME = "discriminators"
 KINDS = ("guesses", "perturbed", "unfinished", "mixed", "rounds")
 PLAIN = KINDS[:3]
-SHIPPED = "rounds"
+SHIPPED = "perturbed"
 STEPS, PEOPLE, HELD = 1200, 8000, 1000
 ROUNDS = 4
 """How often "rounds" adds fits that fooled the last discriminators to the mixed negatives and begins anew."""
