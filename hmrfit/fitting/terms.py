@@ -129,9 +129,8 @@ def _add_blocks(hessian: Tensor, first: int, blocks: Tensor) -> None:
 
 
 def turned_both_sides(hessian: Tensor, turns: Tensor) -> Tensor:
-    """Tᵀ H T with T block-diagonal: 3×3 blocks (B, n, 3, 3) first, then ones. H (B, d, d) symmetric.
-
-    H is symmetric, so turning its rows, transposing and turning again turns both sides."""
+    """Tᵀ H T with T block-diagonal: 3×3 blocks (B, n, 3, 3) first, then ones. H (B, d, d) is symmetric, so turning its
+    rows, transposing and turning again turns both sides."""
     n = turns.shape[1]
     for _ in range(2):
         rows = (turns.mT @ hessian[:, : 3 * n].unflatten(1, (n, 3))).flatten(1, 2)
@@ -252,8 +251,7 @@ class StudentReprojection(Term):
         unit = (seen.confidence.sqrt() / (sigma * box))[..., None]
         white = (e.projected - seen.xy) * unit
         if self.nu == torch.inf:
-            one = torch.ones_like(white[..., :1])
-            return white, unit, one, one
+            return white, unit, *2 * (torch.ones_like(white[..., :1]),)
         z = white.square().sum(-1, keepdim=True) / self.nu
         small = z < 1e-8
         safe = torch.where(small, 1.0, z)  # a root of 0 has no gradient, whatever is chosen afterwards
