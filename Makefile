@@ -33,8 +33,8 @@ clean:
 
 # What each kind of work needs, as extras of setup.py.
 $(VENV)/base.stamp: EXTRAS :=
-$(VENV)/test.stamp: EXTRAS := [test]
-$(VENV)/dev.stamp: EXTRAS := [test,dev]
+$(VENV)/test.stamp: EXTRAS := [test,datasets]
+$(VENV)/dev.stamp: EXTRAS := [test,datasets,dev]
 
 # torch without CUDA (200 MB instead of 3 GB) comes from its own index, where that can be reached.
 $(VENV)/%.stamp: setup.py pyproject.toml constraints.txt | $(BIN)/python
