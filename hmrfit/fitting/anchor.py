@@ -27,7 +27,6 @@ LATERAL, DEPTH = 0.15, 0.5
 INIT_STD_DEGREES, INIT_STD_BETAS = 7.0, 0.7
 """What is assumed of a start that its owner says nothing about: degrees per joint and axis, and units of a beta."""
 
-
 UNKNOWN_DEGREES, UNKNOWN_FACING, UNKNOWN_BETAS = 35.0, 90.0, 1.0
 """Standard deviations where nothing was seen: of a joint's rotation about an axis in motion, of the whole body's,
 and of a beta in the population."""
@@ -45,7 +44,6 @@ class Anchor(TensorRecord):
     factors: Tensor  # (B, D, r) U
     transl_std: Tensor  # (B, 3) metres
     precision: Tensor | None = None  # (B, d, d) Σ⁻¹ over a stage's own coordinates
-    factor: Tensor | None = None  # (B, d, d) its lower Cholesky factor L
     coordinates: tuple[int, ...] = ()  # those that `precision` is over
 
     @classmethod
@@ -96,22 +94,19 @@ class Anchor(TensorRecord):
         s, U = self.scale[:, index], self.factors[:, index]
         return s[:, :, None] * (torch.eye(len(index)).to(s) + U @ U.mT) * s[:, None]
 
-    def prepared(self, index: Tensor, factor: bool = False) -> "Anchor":
+    def prepared(self, index: Tensor) -> "Anchor":
         """The same with Σ⁻¹ over the coordinates `index`, by Woodbury: D⁻¹ (I − U (I + UᵀU)⁻¹ Uᵀ) D⁻¹."""
         coordinates = tuple(index.tolist())
-        if coordinates == self.coordinates and not factor:
+        if coordinates == self.coordinates:
             return self
         s, V = self.scale[:, index], self._shared(index)
         middle = torch.eye(len(index)).to(s) - V.mT @ V
-        precision = middle / (s[:, :, None] * s[:, None])
-        lower = torch.linalg.cholesky(precision) if factor else None
-        return replace(self, precision=precision, factor=lower, coordinates=coordinates)
+        return replace(self, precision=middle / (s[:, :, None] * s[:, None]), coordinates=coordinates)
 
     def _shared(self, index: Tensor) -> Tensor:
         """V (B, r, d) with VᵀV = U (I + UᵀU)⁻¹ Uᵀ over some coordinates."""
         U = self.factors[:, index]
-        inner = torch.linalg.cholesky(torch.eye(U.shape[-1]).to(U) + U.mT @ U)
-        return torch.linalg.solve_triangular(inner, U.mT, upper=False)
+        return torch.linalg.solve_triangular(torch.linalg.cholesky(_inner(U)), U.mT, upper=False)
 
     def energy(self, params: BodyParams, phi: Tensor | None = None) -> Tensor:
         """E (B,) of some parameters, nats: ½ (|e/s|² − |V e/s|²) and the translation's. phi: as `error_of` takes it.
@@ -152,8 +147,12 @@ class Anchor(TensorRecord):
         if not len(rest):
             return params
         U = self.factors[:, known]
-        inner = torch.eye(U.shape[-1]).to(U) + U.mT @ U
-        weights = torch.linalg.solve(inner, (U.mT @ (e / self.scale)[:, known, None]))
+        weights = torch.linalg.solve(_inner(U), (U.mT @ (e / self.scale)[:, known, None]))
         filled = e.clone()
         filled[:, rest] = self.scale[:, rest] * (self.factors[:, rest] @ weights).squeeze(-1)
         return self.moved(filled, params.transl)
+
+
+def _inner(U: Tensor) -> Tensor:
+    """I + UᵀU (B, r, r)."""
+    return torch.eye(U.shape[-1]).to(U) + U.mT @ U

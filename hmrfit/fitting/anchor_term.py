@@ -33,9 +33,9 @@ class AnchorPrior(Term):
         anchor = e.observation.anchor
         if anchor is None:
             return e.state.params.transl.new_zeros(len(e.state), 1)
-        anchor = anchor.prepared(torch.arange(anchor.scale.shape[1]), factor=True)
+        anchor = anchor.prepared(torch.arange(anchor.scale.shape[1]))
         error, _ = anchor.error(e.state.params)
-        white = (error[:, None] @ anchor.factor).squeeze(1)
+        white = (error[:, None] @ torch.linalg.cholesky(anchor.precision)).squeeze(1)
         return torch.cat([white, (e.state.params.transl - anchor.transl) / anchor.transl_std], -1)
 
     def cost(self, e: Evaluation) -> Tensor:

@@ -55,8 +55,8 @@ class StageProblem:
         return Linear(*sums.finish(e))
 
     def fill(self, state: State) -> State:
-        """The joints that the stage left out, at their likeliest values given the others: by the anchor where there is
-        one, else by the pose prior."""
+        """The joints that the stage left out, at their likeliest values given the others, by the first of its terms
+        that can say: the anchor or the pose prior."""
         if len(self.layout.body_joints) in (0, self.layout.joint_count - 1):
             return state
         for name, weight in self.stage.weights.items():

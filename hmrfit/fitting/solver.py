@@ -127,8 +127,11 @@ def solve(problem: Problem, x: Any, options: Options | None = None) -> Solution:
                 break
             x, ids, damping, nu = x[stay], ids[stay], damping[stay], nu[stay]
             problem, linear = problem.select(stay), linear.select(stay)
-        step_on = _step if step >= options.opening else _open
-        x, linear, damping, nu, status = step_on(problem, x, linear, damping, nu, options, step)
+        if step < options.opening:
+            moved = _open(problem, x, linear, damping, nu, last=step + 1 == options.opening)
+        else:
+            moved = _step(problem, x, linear, damping, nu, options)
+        x, linear, damping, nu, status = moved
         best.steps[ids.cpu()] = step + 1
         best.status[ids.cpu()] = status.cpu()
         done = status > 0
@@ -137,11 +140,10 @@ def solve(problem: Problem, x: Any, options: Options | None = None) -> Solution:
     return best
 
 
-def _open(problem: Problem, x: Any, linear: Linear, damping: Tensor, nu: Tensor, options: Options, step: int) -> tuple:
+def _open(problem: Problem, x: Any, linear: Linear, damping: Tensor, nu: Tensor, last: bool) -> tuple:
     """A step of the opening; nobody is done with it. The last one arrives at the problem's own energy."""
     delta, predicted = damped_step(linear, damping)
     trial = problem.retract(x, delta.nan_to_num(0))
-    last = step + 1 == options.opening
     new = problem.linearize(trial) if last else problem.linearize(trial, opening=True)
     accept = _finite(delta, new) & (last | (linear.cost >= new.cost)) & (predicted > 0)
     rejected = (~accept).nonzero()[:, 0]
@@ -157,7 +159,7 @@ def _finite(delta: Tensor, new: Linear) -> Tensor:
     return delta.isfinite().all(-1) & new.cost.isfinite() & new.gradient.isfinite().all(-1)
 
 
-def _step(problem: Problem, x: Any, linear: Linear, damping: Tensor, nu: Tensor, options: Options, step: int) -> tuple:
+def _step(problem: Problem, x: Any, linear: Linear, damping: Tensor, nu: Tensor, options: Options) -> tuple:
     """One trial step for every sample, accepted or not: (x, linear, damping, nu, status)."""
     delta, predicted = damped_step(linear, damping)
     trial = problem.retract(x, delta.nan_to_num(0))

@@ -76,9 +76,8 @@ def hessian(
     body: PointBody, terms: Mapping[str, Term], weights: Mapping[str, Weight], state: State, observation: Observation
 ) -> Tensor:
     """The Gauss-Newton Hessian (B, P, P) in all columns, those of joints that no keypoint shows too."""
-    total, layout = 0.0, Layout.everything(body)
+    total, e = 0.0, Evaluation(body, state, observation, Layout.everything(body))
     for name, weight in weights.items():
-        e = Evaluation(body, state, observation, layout)
         sums = NormalEquations(e)
         terms[name].add(e, sums, 1.0)
         total = total + weight.of(observation)[:, None, None] * sums.finish(e)[2]
