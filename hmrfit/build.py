@@ -29,6 +29,7 @@ from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
 from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.network.image_guess import ImageGuess
+from hmrfit.network.packed import packed
 from hmrfit.ops.check import did_you_mean
 from hmrfit.priors.discriminator import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
@@ -87,7 +88,8 @@ def build_fitter(config: CfgNode) -> Fitter:
     if config.FIT.START != "hypotheses":
         mean_pose = gmm.weights @ gmm.means if config.FIT.START == "mean_pose" else None
         return StagedFitter(*parts, first_guess=guess, start_pose=mean_pose)
-    errors = load_error_model(locate(config.PRIORS.ERROR_MODEL)) if guess and config.PRIORS.ERROR_MODEL else None
+    errors = config.PRIORS.ERROR_MODEL if guess else None
+    errors = packed(load_error_model(locate(errors))) if errors else None
     return Fitter(*parts, first_guess=guess, error_model=errors, own_shapes=config.BODY.PATH == NETWORKS_BODY)
 
 

@@ -193,16 +193,6 @@ def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple
     return torch.cat([torch.where(seen, xy, 0.0), keypoints.confidence[..., None]], -1), center, side
 
 
-GROUP = 4
-"""From this many rows on, the matrix products of MKL (x86) give a row the same bits in a batch of any size; oneDNN's,
-which `packed` layers use, do so from one row on, but not every processor was tried."""
-
-
-def in_groups(x: Tensor) -> Tensor:
-    """Rows filled up with zeros to whole groups of `GROUP`: so a row keeps its bits whoever else is asked about."""
-    return F.pad(x, (0, 0) * (x.ndim - 1) + (0, -len(x) % GROUP))
-
-
 @dataclass(frozen=True)
 class Seen(TensorRecord):
     """What a keypoint encoder was shown of B people, and what it made of it."""

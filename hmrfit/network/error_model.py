@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmrfit.network.encoders import KEYPOINT_NAMES, ResidualBlock, Seen, in_groups
+from hmrfit.network.encoders import KEYPOINT_NAMES, ResidualBlock, Seen
+from hmrfit.network.packed import in_groups
 from hmrfit.types import Regression, TensorRecord
 
 MISS_UNIT, MISS_MOST = 0.05, 4.0
@@ -150,7 +151,7 @@ class ErrorModel(nn.Module):
     def judge(self, seen: Seen, answer: Regression, misses: Tensor, told_focal: Tensor) -> Spread:
         """`forward` for inference: the same bits for a person in a batch of any size, in the answer's precision."""
         described = self.describe(seen, answer, misses, told_focal).to(self.middle)
-        return self(in_groups(described))[: len(described)].to(answer.params.betas.dtype)
+        return self(in_groups(described, self))[: len(described)].to(answer.params.betas.dtype)
 
 
 @lru_cache(maxsize=64)

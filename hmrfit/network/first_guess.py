@@ -3,8 +3,7 @@
     Θ₀ = ½ [hmr(x) + mirror hmr(mirror x)]        the mean of what is said of the person and of the mirror image
 
 The mean is taken of the 6D columns, which Gram-Schmidt makes a rotation again; it costs nothing but a second row in the
-batch. The batch is filled up with zeros to whole groups of `GROUP` rows: products of fewer rows are added up in another
-order, and so the answer for one person keeps its bits whoever else is asked about.
+batch. The answer for one person keeps its bits whoever else is asked about (`packed.in_groups`).
 """
 
 from functools import lru_cache
@@ -16,9 +15,9 @@ from torch import Tensor
 from hmrfit.camera import Camera
 from hmrfit.keypoints import SMPL24, flip_permutation
 from hmrfit.network.checkpoints import load_hmr
-from hmrfit.network.encoders import KeypointEncoder, Seen, in_groups, normalise_keypoints, view_of_box
+from hmrfit.network.encoders import KeypointEncoder, Seen, normalise_keypoints, view_of_box
 from hmrfit.network.hmr import HMR, in_full_image
-from hmrfit.network.packed import packed
+from hmrfit.network.packed import in_groups, packed
 from hmrfit.ops.rotation import rotation_6d_to_matrix
 from hmrfit.types import BodyParams, Keypoints, Regression
 
@@ -84,7 +83,7 @@ class KeypointHmr:
             flip = _constant(FLIP, points.dtype)
             points = torch.cat([points, points.index_select(1, _mates(names)) * flip])
             view = torch.cat([view, view * flip])
-        points, view = (in_groups(x).to(self.dtype) for x in (points, view))
+        points, view = (in_groups(x, self.hmr).to(self.dtype) for x in (points, view))
         phi = self.hmr.encoder(points, names, view)
         theta = self.hmr.regressor(phi)[-1].to(dtype)
         if not self.both_sides:

@@ -3,13 +3,18 @@
     y = W x + b        fully connected: the same numbers; for a few rows in half the time, the weights being the work
     y = relu(W * x + b + x')        a convolution, with the shortcut and the ReLU done while the numbers are at hand
 
-oneDNN, which torch brings on CPUs, adds up each row of a product in the same order however many rows there are (from 1
-to 1,024 rows compared to the bit): what is said of one person does not depend on the others. Where torch has no such
-layers (no oneDNN, a GPU, another torch), everything stays as it is. torch.compile calls the same two functions.
+For a few rows, a layer takes as long as its weights take to come from memory. Shipped weights are numbers of 16 bits;
+where all of a layer's are, they stay so in memory and become float32 in the registers (FBGEMM): the same products, half
+the bytes. Other layers are oneDNN's. torch brings both on CPUs; where it does not (a GPU, another torch), everything
+stays as it is. torch.compile calls the same functions.
+
+Both add up each row of a product in the same order however many rows there are (`rows_alone` looks): what is said of
+one person does not depend on the others.
 """
 
 from collections.abc import Sequence
 from copy import deepcopy
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +25,12 @@ from hmrfit.network.resnet import BasicBlock, Bottleneck, ResNet
 ROWS = 4
 """How many rows the layout is made for; any number may come."""
 
+GROUP = 4
+"""From this many rows on, the matrix products of MKL (x86) give a row the same bits in a batch of any size."""
+
 
 class PackedLinear(nn.Module):
-    """A layer for inference on the CPU."""
+    """A layer for inference on the CPU, in float32."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
         super().__init__()
@@ -33,6 +41,29 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
 
 
+class HalfLinear(nn.Module):
+    """The same for weights that are numbers of 16 bits; inputs, sums and outputs are float32."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        super().__init__()
+        bias = None if bias is None else bias.detach().clone()
+        self._packed = torch.ops.quantized.linear_prepack_fp16(weight.detach().contiguous(), bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
+
+
+def packed_linear(weight: Tensor, bias: Tensor | None = None) -> PackedLinear | HalfLinear:
+    """y = W x + b, laid out as its weights allow."""
+    kind = HalfLinear if _are_halves(weight) and can_halve() else PackedLinear
+    return kind(weight, bias)
+
+
+def _are_halves(weight: Tensor) -> bool:
+    """Is every weight a number of 16 bits?"""
+    return torch.equal(weight, weight.half().to(weight))
+
+
 class PackedRegressor(nn.Module):
     """`IterativeRegressor` in evaluation, from its mean."""
 
@@ -41,9 +72,9 @@ class PackedRegressor(nn.Module):
         weight, features = regressor.fc1.weight, regressor.features
         self.layout, self.features, self.iterations = regressor.layout, features, regressor.iterations
         self.activation, self.mean = regressor.activation, regressor.mean.detach().clone()
-        self.from_features = PackedLinear(weight[:, :features], regressor.fc1.bias)
-        self.from_theta = PackedLinear(weight[:, features:])
-        self.fc2, self.fc3 = (PackedLinear(layer.weight, layer.bias) for layer in (regressor.fc2, regressor.fc3))
+        self.from_features = packed_linear(weight[:, :features], regressor.fc1.bias)
+        self.from_theta = packed_linear(weight[:, features:])
+        self.fc2, self.fc3 = (packed_linear(layer.weight, layer.bias) for layer in (regressor.fc2, regressor.fc3))
 
     def forward(self, phi: Tensor) -> list[Tensor]:
         """φ (B, features) -> Θ of every iteration."""
@@ -68,6 +99,28 @@ def can_pack(dtype: torch.dtype = torch.float32) -> bool:
     return True
 
 
+@lru_cache
+def can_halve() -> bool:
+    """Whether this torch multiplies float32 by weights of 16 bits on the CPU."""
+    try:
+        return bool((HalfLinear(torch.full((2, 2), 0.5))(torch.ones(1, 2)) == 1.0).all())
+    except (AttributeError, RuntimeError):
+        return False
+
+
+@lru_cache
+def rows_alone() -> bool:
+    """Whether packed layers give a row the same bits in a batch of any size, from one row on: so with every kernel that
+    was tried, but a processor may bring others."""
+    if not can_pack():
+        return False
+    draws = torch.Generator().manual_seed(0)
+    weight, x = (torch.randn(n, 515, generator=draws) for n in (77, 131))
+    layers = [PackedLinear(weight), *([HalfLinear(weight.half().float())] if can_halve() else [])]
+    few = (1, 2, 3, 5, 8, 13, 64)
+    return all(torch.equal(layer(x[-n:]), layer(x)[-n:]) for layer in layers for n in few)
+
+
 def packed(module: nn.Module) -> nn.Module:
     """A copy in evaluation mode with every fully connected layer, and the regressor, laid out; itself where it cannot.
 
@@ -77,7 +130,15 @@ def packed(module: nn.Module) -> nn.Module:
     module = deepcopy(module).eval().requires_grad_(False)
     if can_pack():
         _pack(module)
+        module.alone = rows_alone()
     return module
+
+
+def in_groups(x: Tensor, network: nn.Module) -> Tensor:
+    """Rows filled up with zeros to whole groups of `GROUP`, where this network's layers do not do without: so a row
+    keeps its bits whoever else is asked about."""
+    missing = 0 if getattr(network, "alone", False) else -len(x) % GROUP
+    return nn.functional.pad(x, (0, 0) * (x.ndim - 1) + (0, missing)) if missing else x
 
 
 def _pack(module: nn.Module) -> None:
@@ -85,7 +146,7 @@ def _pack(module: nn.Module) -> None:
         if isinstance(child, IterativeRegressor):
             setattr(module, name, PackedRegressor(child))
         elif isinstance(child, nn.Linear):
-            setattr(module, name, PackedLinear(child.weight, child.bias))
+            setattr(module, name, packed_linear(child.weight, child.bias))
         else:
             _pack(child)
 

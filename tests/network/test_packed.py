@@ -5,12 +5,26 @@ import torch
 from torch import nn
 
 import hmrfit.network.packed as module
-from hmrfit.network.encoders import ImageEncoder
+from hmrfit.network.encoders import ImageEncoder, ResidualBlock
 from hmrfit.network.fast import FastImageEncoder, fold_batch_norm
-from hmrfit.network.packed import PackedConv, PackedLinear, PackedRegressor, PackedResNet, can_pack, packed
+from hmrfit.network.packed import (
+    GROUP,
+    HalfLinear,
+    PackedConv,
+    PackedLinear,
+    PackedRegressor,
+    PackedResNet,
+    can_halve,
+    can_pack,
+    in_groups,
+    packed,
+    packed_linear,
+    rows_alone,
+)
 from hmrfit.network.regressor import IterativeRegressor
 
 needs_packing = pytest.mark.skipif(not can_pack(), reason="this torch has no packed layers on its CPU")
+needs_halves = pytest.mark.skipif(not can_halve(), reason="this torch has no layers of 16-bit weights on its CPU")
 
 
 @needs_packing
@@ -18,6 +32,45 @@ needs_packing = pytest.mark.skipif(not can_pack(), reason="this torch has no pac
 def test_a_packed_layer_is_the_layer(bias):
     layer, x = nn.Linear(157, 70, bias=bias), torch.randn(9, 157)
     torch.testing.assert_close(PackedLinear(layer.weight, layer.bias)(x), layer(x), rtol=1e-5, atol=1e-5)
+
+
+@needs_halves
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 2, 9, 130])
+def test_a_layer_of_16_bit_weights_multiplies_them_in_float32(bias, rows):
+    weight, x = torch.randn(70, 157).half().float(), 100 * torch.randn(rows, 157)
+    shift = torch.randn(70) if bias else None
+    expected = nn.functional.linear(x.double(), weight.double(), None if shift is None else shift.double())
+    # inputs of 16 bits would be off by 1e-3 of themselves, outputs by as much
+    torch.testing.assert_close(HalfLinear(weight, shift)(x).double(), expected, rtol=1e-5, atol=2e-3)
+
+
+@needs_halves
+def test_only_weights_that_are_16_bit_numbers_become_so():
+    weight = torch.randn(7, 5).half().float()
+    assert isinstance(packed_linear(weight), HalfLinear)
+    weight[3, 2] += 1e-6
+    assert isinstance(packed_linear(weight), PackedLinear)
+    huge = torch.full((7, 5), 1e6)  # infinite as 16 bits
+    assert isinstance(packed_linear(huge), PackedLinear)
+
+
+def test_rows_are_filled_up_only_where_the_layers_need_it():
+    network, x = nn.Sequential(nn.Linear(3, 3)), torch.ones(GROUP + 1, 3)
+    filled = in_groups(x, network)
+    assert len(filled) == 2 * GROUP and torch.equal(filled[: len(x)], x) and not filled[len(x) :].any()
+    assert len(in_groups(x, packed(network))) == (len(x) if rows_alone() else 2 * GROUP)
+
+
+@pytest.mark.skipif(not rows_alone(), reason="on this processor packed layers need groups of rows")
+@pytest.mark.parametrize("halves", [False, True])
+def test_a_network_of_packed_layers_says_the_same_bits_of_a_row_alone(halves):
+    network = nn.Sequential(ResidualBlock(96, 0.0), ResidualBlock(96, 0.0), nn.LayerNorm(96), nn.Linear(96, 41))
+    network = network.half().float() if halves else network
+    alone, x = packed(network), torch.randn(57, 96)
+    together = alone(x)
+    for i, count in ((0, 1), (56, 1), (3, 2), (8, 7)):
+        assert torch.equal(alone(x[i : i + count]), together[i : i + count])
 
 
 @needs_packing
