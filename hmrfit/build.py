@@ -66,8 +66,7 @@ def build(config: CfgNode | str | PathLike | None = None) -> Engine:
     Args:
         config: from `load_config`, or what it takes: a YAML file or a shipped name; None for the defaults.
     """
-    config = config if isinstance(config, CfgNode) else load_config(config)
-    settings = config.dump()
+    config, settings = _defaults() if config is None else _read(config)
     if settings not in _ENGINES:
         if config.THREADS > 0:
             torch.set_num_threads(config.THREADS)
@@ -75,6 +74,18 @@ def build(config: CfgNode | str | PathLike | None = None) -> Engine:
         body, drawn = (config.BODY.PATH, config.BODY.KIND), (config.RENDER.BACKEND, config.FIT.SILHOUETTE)
         _ENGINES[settings] = Engine(build_fitter(config), *body, settings, guess, *drawn)
     return _ENGINES[settings]
+
+
+def _read(config: CfgNode | str | PathLike | None) -> tuple[CfgNode, str]:
+    """(the settings, as YAML)."""
+    config = config if isinstance(config, CfgNode) else load_config(config)
+    return config, config.dump()
+
+
+@cache
+def _defaults() -> tuple[CfgNode, str]:
+    """Read once: for one person, that takes as long as the first guess."""
+    return _read(None)
 
 
 def build_fitter(config: CfgNode) -> Fitter:

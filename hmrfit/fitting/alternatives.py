@@ -18,7 +18,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.fitting.hypotheses import flips
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import Stage, StageProblem, term_costs
-from hmrfit.fitting.solver import Solution, solve
+from hmrfit.fitting.solver import Solution
 from hmrfit.fitting.state import Evaluation, State
 from hmrfit.fitting.terms import Term
 from hmrfit.types import BodyParams
@@ -48,7 +48,7 @@ def with_flips(
             at most. window: nats. chunk: people whose flips are made at a time.
     """
     few = replace(likely.options, max_steps=FEW_STEPS)
-    mode = solve(StageProblem(body, fit.observation, terms, likely), fit.state, few)
+    mode = StageProblem(body, fit.observation, terms, likely).solve(fit.state, few)
     here = mode.cost
     fit = replace(fit, likely_cost=here[:, None])
     parts = torch.arange(len(fit.cost)).split(chunk)
@@ -58,11 +58,11 @@ def with_flips(
     if not len(people):
         return fit
     problem = StageProblem(body, fit.observation[people], terms, likely)
-    tried = solve(problem, state, few)
+    tried = problem.solve(state, few)
     alive = (_apart(body, tried.x, mode.x[people]) & (tried.cost < here[people] + LATE)).nonzero()[:, 0]
     if not len(alive):
         return fit
-    solution = solve(problem.select(alive), tried.x[alive], likely.options)
+    solution = problem.select(alive).solve(tried.x[alive], likely.options)
     new = (_apart(body, solution.x, mode.x[people[alive]])).nonzero()[:, 0]
     if not len(new):
         return fit

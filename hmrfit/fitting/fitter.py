@@ -23,7 +23,6 @@ from hmrfit.fitting.guard import judge
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import Stage, StageProblem, term_costs
 from hmrfit.fitting.schedule import Rounds, Schedule
-from hmrfit.fitting.solver import solve
 from hmrfit.fitting.start import PoseLibrary, starts
 from hmrfit.fitting.state import Evaluation, Observation, State
 from hmrfit.fitting.terms import (
@@ -229,7 +228,7 @@ class Fitter:
         steps = torch.zeros(B * count, dtype=torch.int64)
         for stage, keep in rounds or self.schedule.rounds:
             problem = StageProblem(body, observation[_each(B, count)], self.terms, stage)
-            solution = solve(problem, state, stage.options)
+            solution = problem.solve(state)
             rows = _cheapest(solution.cost, count, keep)
             count = min(keep, count)
             state, status = problem.fill(solution.x)[rows], solution.status[rows]

@@ -13,6 +13,7 @@ limbs keep their directions when the torso is flipped.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -55,45 +56,62 @@ def flips(params: BodyParams, joints: Tensor, parents: Sequence[int]) -> list[Bo
         joints: (B, J, 3) metres in the camera frame, of `params`.
     """
     world = world_rotations(params.rotations, parents)
-    worlds = [_flipped_torso(world, joints, part) for part in PARTS]
-    worlds += [_flipped_limb(world, joints, limb, part, parents) for limb in LIMBS for part in PARTS]
-    return [_with_world(params, w, parents) for w in worlds]
+    torsos = torch.stack([_flipped_torso(world, joints, part) for part in PARTS], 1)
+    worlds = torch.cat([torsos, _flipped_limbs(world, joints, tuple(parents))], 1)
+    local = worlds[:, :, [max(p, 0) for p in parents]].mT @ worlds
+    return [BodyParams(worlds[:, i, 0], local[:, i, 1:], params.betas, params.transl) for i in range(len(FLIPS))]
 
 
 def _mirrored(bone: Tensor, at: Tensor) -> Tensor:
-    """The bone (B, 3) in the mirror of the plane across the ray to `at` (B, 3)."""
+    """The bone (..., 3) in the mirror of the plane across the ray to `at` (..., 3)."""
     ray = normalize(at, dim=-1)
     return bone - 2 * (bone * ray).sum(-1, keepdim=True) * ray
 
 
 def _frame(b: Tensor, a: Tensor) -> Tensor:
-    """Orthonormal columns (B, 3, 3) along b, a made square to it, and b × a."""
+    """Orthonormal columns (..., 3, 3) along b, a made square to it, and b × a."""
     b = normalize(b, dim=-1)
     a = normalize(a - (a * b).sum(-1, keepdim=True) * b, dim=-1)
     return torch.stack([b, a, torch.linalg.cross(b, a)], -1)
 
 
-def _flipped_limb(world: Tensor, joints: Tensor, limb: Limb, part: str, parents: Sequence[int]) -> Tensor:
-    """World rotations (B, J, 3, 3) with one limb flipped."""
-    first, second, third = (SMPL24.index(name) for name in limb.joints)
-    upper, lower = joints[:, second] - joints[:, first], joints[:, third] - joints[:, second]
-    u = _mirrored(upper, joints[:, first]) if part != "lower" else upper
-    low = _mirrored(lower, joints[:, second]) if part != "upper" else lower
-    axis, new_axis = _bend(upper, lower, world[:, first], limb), _bend(u, low, world[:, first], limb)
+class _Ways:
+    """Every limb with every part of it flipped, F = 12 ways side by side; index tensors, made once per tree."""
+
+    def __init__(self, parents: tuple[int, ...]) -> None:
+        ways = [(limb, part) for limb in LIMBS for part in PARTS]
+        chain = torch.tensor([[SMPL24.index(name) for name in limb.joints] for limb, _ in ways])
+        self.first, self.second, self.third = chain.unbind(1)  # (F,)
+        self.upper, self.lower = (torch.tensor([[part != other] for _, part in ways]) for other in ("lower", "upper"))
+        self.legs = torch.tensor([["leg" in limb.name] for limb, _ in ways])
+        self.each = torch.arange(len(ways))
+        hanging = [(way, j) for way in range(len(ways)) for j in _below(int(self.second[way]), parents)]
+        self.hung_way, self.hung = torch.tensor(hanging).unbind(1)  # what goes with each lower bone
+
+
+_ways = lru_cache(_Ways)
+
+
+def _flipped_limbs(world: Tensor, joints: Tensor, parents: tuple[int, ...]) -> Tensor:
+    """World rotations (B, F, J, 3, 3) with one limb flipped each."""
+    way = _ways(parents)
+    start, middle, end = (joints[:, index] for index in (way.first, way.second, way.third))
+    upper, lower, held = middle - start, end - middle, world[:, way.first]
+    u = torch.where(way.upper, _mirrored(upper, start), upper)
+    low = torch.where(way.lower, _mirrored(lower, middle), lower)
+    axis, new_axis = _bend(upper, lower, held, way.legs), _bend(u, low, held, way.legs)
     turn_upper = _frame(u, new_axis) @ _frame(upper, axis).mT
     turn_lower = _frame(low, new_axis) @ _frame(lower, axis).mT
-    turned = world.clone()
-    turned[:, first] = turn_upper @ world[:, first]
-    for j in _below(second, parents):
-        turned[:, j] = turn_lower @ world[:, j]
+    turned = world[:, None].repeat(1, len(way.each), 1, 1, 1)
+    turned[:, way.each, way.first] = turn_upper @ held
+    turned[:, way.hung_way, way.hung] = turn_lower[:, way.hung_way] @ world[:, way.hung]
     return turned
 
 
-def _bend(upper: Tensor, lower: Tensor, world: Tensor, limb: Limb) -> Tensor:
-    """The axis (B, 3) a limb bends about: upper × lower, or where it is straight the hinge of the body's own frame."""
-    a, b = normalize(upper, dim=-1), normalize(lower, dim=-1)
-    cross = torch.linalg.cross(a, b)
-    own = world[..., 0] if "leg" in limb.name else world[..., 1]  # SMPL's knees bend about x, its elbows about y
+def _bend(upper: Tensor, lower: Tensor, world: Tensor, legs: Tensor) -> Tensor:
+    """The axis (B, F, 3) a limb bends about: upper × lower, or a straight one's hinge in the body's own frame."""
+    cross = torch.linalg.cross(normalize(upper, dim=-1), normalize(lower, dim=-1))
+    own = torch.where(legs, world[..., 0], world[..., 1])  # SMPL's knees bend about x, its elbows about y
     return torch.where(cross.norm(dim=-1, keepdim=True) > STRAIGHT, cross, own)
 
 
@@ -118,10 +136,3 @@ def _below(joint: int, parents: Sequence[int]) -> list[int]:
         if parents[j] in found:
             found.append(j)
     return found
-
-
-def _with_world(params: BodyParams, world: Tensor, parents: Sequence[int]) -> BodyParams:
-    """The parameters with other world rotations, the pelvis where it was."""
-    up = torch.tensor([max(p, 0) for p in parents])
-    local = world[:, up].mT @ world
-    return BodyParams(world[:, 0], local[:, 1:], params.betas, params.transl)

@@ -3,13 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.solver import Linear, Options
-from hmrfit.fitting.state import GROUPS, Evaluation, Layout, Observation, State
+from hmrfit.fitting.single import Point, SingleProblem, as_state, can_be_single, single_body
+from hmrfit.fitting.single_solver import solve_one
+from hmrfit.fitting.solver import Linear, Options, Solution, solve
+from hmrfit.fitting.state import GROUPS, Evaluation, Observation, State, layout_of
 from hmrfit.fitting.terms import NormalEquations, Term
 from hmrfit.ops.check import did_you_mean
+
+FEW = 4
+"""People up to whom one after the other in NumPy is quicker than side by side in torch."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,27 @@ class StageProblem:
                 raise ValueError(f"Unknown term '{name}' in a stage.{did_you_mean(name, terms)}")
         self.terms = terms
         few = all(terms[name].points_only for name, weight in stage.weights.items() if weight)
-        joints = [j for j in body.seen_joints if j > 0] if few else None
-        self.layout = Layout(stage.free, len(body.parents), body.joint_shapes.shape[-1], joints)
+        joints = tuple(j for j in body.seen_joints if j > 0) if few else None
+        self.layout = layout_of(tuple(stage.free), len(body.parents), body.joint_shapes.shape[-1], joints)
         for name, weight in stage.weights.items():
             if weight:
                 self.observation = terms[name].prepare(self.observation, self.layout)
+
+    def solve(self, state: State, options: Options | None = None) -> Solution:
+        """The stage solved from `state`; a few people one by one in NumPy, where the stage's terms allow that."""
+        options = options or self.stage.options
+        weights, opening = self.stage.weights, self.stage.opened()
+        known = {**opening, **weights}
+        if not 0 < len(state) <= FEW or not can_be_single(self.terms, known, self.layout, state, self.observation):
+            return solve(self, state, options)
+        body = single_body(self.body, self.layout)
+        ends = []
+        for i in range(len(state)):
+            one = SingleProblem(body, self.terms, weights, opening, self.layout, (state, self.observation, i))
+            ends.append(solve_one(one, Point.of(state, i, body), options))
+        points, cost, status, steps = zip(*ends, strict=True)
+        cost = torch.tensor(cost, dtype=torch.float64)
+        return Solution(as_state(points, state.camera), cost, torch.tensor(status), torch.tensor(steps))
 
     def linearize(self, state: State, opening: bool = False) -> Linear:
         """Cost, gradient and Hessian of the free columns."""

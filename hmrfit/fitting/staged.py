@@ -17,7 +17,6 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import StageProblem, term_costs
 from hmrfit.fitting.published_terms import PixelReprojection, StartedObservation, torso_sets
-from hmrfit.fitting.solver import solve
 from hmrfit.fitting.start import UPRIGHT, guess_depth
 from hmrfit.fitting.state import Evaluation, Observation, State
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -62,7 +61,7 @@ class StagedFitter(Fitter):
         steps = torch.zeros_like(who)
         for i, (stage, _) in enumerate(self.schedule.rounds):
             problem = StageProblem(self.point_body(keypoints.names), observation[who], self.terms, stage)
-            solution = solve(problem, state, stage.options)
+            solution = problem.solve(state)
             state, status, steps = problem.fill(solution.x), solution.status, steps + solution.steps
             if i == 0 and init is None and self.start_pose is not None:
                 both = ambiguous(observation).nonzero()[:, 0]

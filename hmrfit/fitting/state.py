@@ -10,7 +10,7 @@ G_j the joint's world rotation. Everything else moves by addition.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -64,7 +64,7 @@ class Layout:
     @classmethod
     def everything(cls, body: PointBody) -> "Layout":
         """All groups and joints free."""
-        return cls(GROUPS, len(body.parents), body.joint_shapes.shape[-1])
+        return layout_of(GROUPS, len(body.parents), body.joint_shapes.shape[-1], None)
 
     def slice(self, group: str) -> slice:
         """The columns of one group, empty where it does not move."""
@@ -73,6 +73,12 @@ class Layout:
     def moves(self, group: str) -> bool:
         """Has this group columns?"""
         return self.slices[group].stop > self.slices[group].start
+
+
+@lru_cache(maxsize=64)
+def layout_of(free: tuple[str, ...], joint_count: int, shape_count: int, joints: tuple[int, ...] | None) -> Layout:
+    """`Layout`, made once: for one person, making it takes as long as a step. It never changes."""
+    return Layout(free, joint_count, shape_count, joints)
 
 
 @dataclass(frozen=True)
