@@ -1,7 +1,6 @@
 """fit(image, keypoints): a photograph and 2D keypoints -> bodies. Read, check, build, fit, result."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Literal
 
@@ -16,11 +15,10 @@ from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.terms import ResidualFunction, Term
 from hmrfit.free_focal import with_free_focal
 from hmrfit.image import read_image
-from hmrfit.result import FitResult, result_of
+from hmrfit.make_result import result_of
+from hmrfit.ops.threads import one_thread_for_few
+from hmrfit.result import FitResult
 from hmrfit.types import BodyParams, Keypoints
-
-FEW = 8
-"""People up to whom one thread is as fast as two."""
 
 
 def fit(
@@ -116,18 +114,6 @@ def seen_in(photo: Photo, engine: Engine) -> BodyParams:
     """What the image network says of the photograph's people."""
     image = read_image(photo.path) if photo.image is None else photo.image
     return engine.image_guess.predict(image, photo.keypoints, photo.camera).params
-
-
-@contextmanager
-def one_thread_for_few(people: int) -> Iterator[None]:
-    """The matrices of a few people are too small to share. Where other programs hold the cores, threads that wait for
-    each other cost dearly: 1.9 s instead of 0.07 s for one person on two busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if people <= FEW else threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _start(init: BodyParams | FitResult | None, count: int) -> BodyParams | None:

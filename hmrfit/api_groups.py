@@ -9,11 +9,10 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from hmrfit.api import one_thread_for_few
 from hmrfit.build import build
 from hmrfit.camera import Camera
 from hmrfit.data.keypoint_files import PersonKeypoints
-from hmrfit.data.photo import ImageLike, KeypointsLike, Photo, read_photo
+from hmrfit.data.photo import ImageLike, KeypointsLike, Photo, focal_is_told, read_photo
 from hmrfit.evidence import WEIGHT, WIDE_WEIGHT, with_terms
 from hmrfit.fitting.evidence import Evidence, ViewEvidence
 from hmrfit.fitting.evidence_terms import Views
@@ -24,8 +23,10 @@ from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import term_costs
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.state import Evaluation, State
+from hmrfit.make_result import result_of
 from hmrfit.ops.check import check_finite
-from hmrfit.result import FitResult, result_of
+from hmrfit.ops.threads import one_thread_for_few
+from hmrfit.result import FitResult
 from hmrfit.types import BodyParams, Keypoints
 
 WIDE_VIEWS, FINAL_VIEWS = 0.3, 0.06
@@ -106,7 +107,8 @@ def fit_sequence(
             person at different times.
         image: one of the frames, for its size; else `image_size`. The others are as for `hmrfit.fit`.
 
-    Returns: one result, its "people" being the frames in order. How sure it is of each is said without the neighbours.
+    Returns: one result, its "people" being the frames in order. How sure it is of each, and what another
+        focal length would change, is said without the others (`result.apart`).
     """
     if not (np.isscalar(fps) and np.isfinite(fps) and fps > 0):
         raise ValueError(f"fps is frames a second, a number above 0, not {fps!r}.")
@@ -118,7 +120,8 @@ def fit_sequence(
     with one_thread_for_few(len(photo)):
         outcome = _fit_frames(engine.fitter, photo, blank, float(fps), float(smooth))
     people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
-    return result_of(outcome, replace(photo, people=people), torch.arange(len(photo)), engine)
+    result = result_of(outcome, replace(photo, people=people), torch.arange(len(photo)), engine)
+    return replace(result, apart="the other frames")
 
 
 def _fit_frames(fitter: Fitter, photo: Photo, blank: np.ndarray, fps: float, smooth: float) -> Fit:
@@ -211,7 +214,7 @@ def _read_views(
     for i, photo in enumerate(photos):
         if len(photo) != 1:
             raise ValueError(f"View {i} shows {len(photo)} people. fit_views is about one: choose the same person in every view.")  # fmt: skip  # noqa: E501
-        if photo.focal_source.startswith("assumed"):
+        if not focal_is_told(photo.focal_source):
             raise ValueError(f"The camera of view {i} is not known. Give cameras=, or keypoint files with K.")
         if photo.people[0].names != photos[0].people[0].names:
             raise ValueError(f"View {i} has other keypoints than view 0. All views need the same keypoint set.")

@@ -1,4 +1,4 @@
-"""The focal length of a photograph from the people in it, fit(..., focal="free"), and what a wrong one does to them.
+"""The focal length of a photograph from the people in it, fit(..., focal="free"); and `hmrfit.focal_effect`.
 
 All people of a photograph share its focal length: each says log f_i ± s_i beside the prior, and their product is
 
@@ -7,14 +7,11 @@ All people of a photograph share its focal length: each says log f_i ± s_i besi
 
 import math
 from dataclasses import replace
-from typing import Any
 
-from hmrfit.build import Engine, build
+from hmrfit.build import Engine
 from hmrfit.data.photo import Photo
-from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.focal import LENS_STD, WRONG, FocalSensitivity, focal_sensitivity, free_focal, last_stage
-from hmrfit.fitting.state import Observation, State
+from hmrfit.fitting.focal import LENS_STD, WRONG, FocalSensitivity, free_focal, last_stage
 from hmrfit.result import FitResult
 
 MEASURED = 3.0
@@ -37,28 +34,19 @@ def with_free_focal(photo: Photo, engine: Engine, evidence: Evidence | None) -> 
     return replace(photo, camera=camera, focal_source=source)
 
 
-def focal_effect(result: FitResult, factor: float = WRONG, config: Any = None) -> FocalSensitivity:
-    """What another focal length, `factor` times the one that was used, would have changed in a fit to keypoints.
-
-    To first order; refits of 200 people at 0.8 and 1.25 were met to 1 % in depth, a tenth in the joints. What else was
-    known to the fit (a mask, other terms) is not in it.
+def focal_effect(result: FitResult, factor: float = WRONG) -> FocalSensitivity:
+    """What another focal length, `factor` times the one that was used, would have changed.
 
     Args:
-        result: of `hmrfit.fit`, or loaded. config: the settings it was made with.
+        result: of `hmrfit.fit`; of a loaded one, factors other than 1.2 are answered to first order. See
+            `FitResult.focal_effect`, which is this for 1.2.
 
     Returns: metres: `depth` (N,) of the pelvis, `joints` (N, J) how far each moves relative to it, `moved` (N, J, 3)
         the same as vectors.
+
+    Raises:
+        ValueError: factor is no number above 0, or the result was saved without what is needed.
     """
     if not (math.isfinite(factor) and factor > 0):
         raise ValueError(f"factor should be a number above 0, not {factor}.")
-    fitter = build(config).fitter
-    state, observation = State(result.params, result.camera), Observation.of(result.keypoints)
-    schedule, stage = fitter.schedule, fitter.schedule.rounds[-1][0]
-    if schedule.anchored and result.start is not None:
-        stage = schedule.anchored[-1]
-        if fitter.first_guess is not None and fitter.error_model is not None:
-            observation = fitter.guess(observation, result.camera)[1]
-        else:
-            observation = replace(observation, anchor=Anchor.around(result.start, fitter.body.parents))
-    body = fitter.point_body(result.keypoints.names)
-    return focal_sensitivity(body, fitter.terms, stage, state, observation, factor)
+    return result.focal_effect if factor == WRONG else result.with_other_focal(factor)

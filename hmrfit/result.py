@@ -4,7 +4,6 @@ The records (`params`, `camera`, `keypoints`, `output`) hold tensors, as the res
 else is numpy. Camera frame: OpenCV, +x right, +y down, +z forward, metres; pixels of the full image.
 """
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,31 +16,24 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.build import Engine, load_points, load_posed_body
+from hmrfit.build import load_points, load_posed_body
 from hmrfit.camera import Camera
-from hmrfit.data.photo import Photo
+from hmrfit.data.photo import focal_is_told
 from hmrfit.data.result_file import read_result, write_result
 from hmrfit.evaluate.metrics import reprojection_error
+from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, focal_sensitivity
 from hmrfit.fitting.guard import REASONS
-from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.solver import STATUS
 from hmrfit.fitting.state import Layout, State
 from hmrfit.fitting.uncertainty import Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.image import Image, read_image
 from hmrfit.ops.rotation import geodesic_angle
+from hmrfit.ops.threads import one_thread_for_few
 from hmrfit.render.doubt import doubt
 from hmrfit.render.meshes import write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
 from hmrfit.render.page import Entry, write_page
 from hmrfit.types import BodyOutput, BodyParams, Keypoints
-from hmrfit.version import __version__
-
-FEW_KEYPOINTS = 6
-"""Fewer say too little: five points are ten numbers, a pose alone has 69."""
-
-POOR = 0.06
-"""Mean distance of body and keypoints, a share of the box, from which the fit is called into question. Good fits of
-labelled people have 0.01 to 0.03."""
 
 
 @dataclass(eq=False)
@@ -62,6 +54,7 @@ class FitResult:
     start_term_cost: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # name -> (N,), at the start
     spread: Posterior | None = None  # how sure the hypotheses are, and how likely
     focal_source: str = "unknown"
+    apart: str = ""  # what held in the fit, and is left out where it says how sure it is and of `focal_effect`
     warnings: list[list[str]] = field(default_factory=list)  # a list for each person
     person_ids: list[str] = field(default_factory=list)
     body: str = "free_body"  # its name or path
@@ -69,6 +62,8 @@ class FitResult:
     image_path: Path | None = None
     versions: dict[str, str] = field(default_factory=dict)
     stamp: str = ""  # of what it was computed from, for runs that go on where they stopped
+    focal_moves: FocalSensitivity | None = None  # `focal_effect`, once it was asked for
+    energy: FittedEnergy | None = field(default=None, repr=False)  # what was minimised; not saved
     image: Image | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -141,6 +136,32 @@ class FitResult:
                 "This result says nothing of how sure it is: it was saved by an earlier version. Fit again."
             )
         return self.spread
+
+    @property
+    def focal_effect(self) -> FocalSensitivity:
+        """What a focal length 20 % longer would have changed, see `hmrfit.focal_effect`: `depth` (N,) and `joints`
+        (N, J) relative to the pelvis, metres. Computed when first asked for, by refits (15 ms for one person).
+
+        All that the fit knew is in it, but what `apart` names. The first guess, the other views of `fit_views` and
+        which hypothesis is the best stay as they were; who was given the start back only stands elsewhere.
+        """
+        if self.focal_moves is None:
+            self.focal_moves = self.with_other_focal(WRONG)
+        return self.focal_moves
+
+    def with_other_focal(self, factor: float) -> FocalSensitivity:
+        """`focal_effect` for any factor; to first order from that for 1.2 where the result comes from a file."""
+        body = load_points(self.body, self.keypoints.names)
+        if self.energy is not None:
+            held = None if self.reason is None else torch.as_tensor(self.reason != 0)
+            with one_thread_for_few(len(self)):
+                return focal_sensitivity(body, self.energy, State(self.params, self.camera), factor, held)
+        if self.focal_moves is None:
+            raise ValueError(
+                "This result does not say what another focal length would change: its own was told, or it was saved by "
+                "an earlier version. Ask for result.focal_effect before saving it, or fit again."
+            )
+        return self.focal_moves.at(factor, body.pose(self.params).joints[:, 0, 2])
 
     @property
     def change_degrees(self) -> NDArray[np.float64]:
@@ -218,7 +239,7 @@ class FitResult:
 
     def save(self, path: str | PathLike) -> None:
         """Writes everything but the pixels as .npz, whole or not at all; `hmrfit.data.result_file` lists the keys."""
-        write_result(path, self._fields())
+        write_result(path, self._kept())
 
     @classmethod
     def load(cls, path: str | PathLike) -> "FitResult":
@@ -276,15 +297,17 @@ class FitResult:
                 "person": name,
                 "reprojection": f"{100 * error:.1f} % of the box" + self._before(i),
                 **self._how_sure(i),
+                **self._other_focal(i),
                 "cost": ", ".join(f"{term} {value[i]:.1f}" for term, value in self.term_cost.items()),
                 "end": f"{self.status[i]} ({self.steps[i]} steps)",
                 "notes": " ".join(self.warnings[i]),
             }
             for i, (name, error) in enumerate(zip(self.person_ids, self.reprojection_error, strict=True))
         ]
-        return Entry(
-            self.name, pictures, people, f"Focal length: {self.camera.focal[0, 0]:.0f} px ({self.focal_source})."
-        )
+        text = f"Focal length: {self.camera.focal[0, 0]:.0f} px ({self.focal_source})."
+        if self.apart:
+            text += f" How sure it is, and what another focal length changes, is said without {self.apart}."
+        return Entry(self.name, pictures, people, text)
 
     def doubt(self, person: int = 0, height: int = 480) -> Image:
         """A person's skeleton from the front and from the side (depth to the right), an ellipse about every joint in
@@ -320,71 +343,26 @@ class FitResult:
         found = {"uncertain by": f"{', '.join(sure[:-1])}; least {sure[-1]}"}
         return found | ({"other answers": ", ".join(others)} if others else {}) | {"verdict": self.verdict[i]}
 
-    def _fields(self) -> dict:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "image"}
+    def _other_focal(self, i: int) -> dict[str, str]:
+        """What a longer focal length changes, for the page, where it may be another one."""
+        if focal_is_told(self.focal_source) or (self.energy is None and self.focal_moves is None):
+            return {}
+        return {f"if the focal length is {100 * (WRONG - 1):.0f} % longer": self.focal_effect.said(i)}
+
+    def _kept(self) -> dict:
+        """The fields that can leave this process. Where the focal length was not told, its effect is among them."""
+        if self.energy is not None and not focal_is_told(self.focal_source):
+            _ = self.focal_effect
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("image", "energy")}
+
+    def __getstate__(self) -> dict:
+        """For pickle and copies in other processes: without the energy, whose terms may be anything."""
+        return self._kept() | {"image": self.image, "energy": None}
 
 
 def poses_of(params: BodyParams) -> NDArray[np.float64]:
     """(N, 3J) rotation vectors, the root first."""
     return torch.cat(params.to_rotvecs(), 1).numpy()
-
-
-def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitResult:
-    """The part of a batch's outcome that is one photograph's."""
-    outcome = outcome.of(rows)
-    result = FitResult(
-        params=outcome.state.params,
-        camera=photo.camera,
-        keypoints=photo.keypoints,
-        cost=outcome.cost.numpy(),
-        term_cost={name: cost.numpy() for name, cost in outcome.term_cost.items()},
-        status_code=outcome.status.numpy(),
-        steps=outcome.steps.numpy(),
-        hypotheses=[state.params for state in outcome.hypotheses],
-        hypothesis_cost=outcome.hypothesis_cost.numpy(),
-        start=None if outcome.start is None else outcome.start.params,
-        reason=None if outcome.verdict is None else outcome.verdict.reason.numpy(),
-        start_term_cost={name: cost.numpy() for name, cost in outcome.start_term_cost.items()},
-        spread=engine.fitter.posterior(outcome),
-        focal_source=photo.focal_source,
-        warnings=[list(warnings) for warnings in photo.warnings],
-        person_ids=[person.person_id for person in photo.people],
-        body=engine.body,
-        body_kind=engine.body_kind,
-        image_path=None if photo.path is None else photo.path.resolve(),
-        versions=_versions(),
-        image=photo.image,
-    )
-    _judge(result)
-    return result
-
-
-def _versions() -> dict[str, str]:
-    """What the numbers were made with."""
-    return {
-        "hmrfit": __version__,
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _judge(result: FitResult) -> None:
-    """Adds warnings that only the outcome can give."""
-    for i, error in enumerate(result.reprojection_error):
-        if error > POOR:
-            result.warnings[i].append(
-                f"The body is on average {100 * error:.0f} % of the box away from its keypoints: look at the overlay."
-            )
-        if result.status_code[i] == 4:
-            result.warnings[i].append(STATUS[4])
-        elif not result.accepted[i]:
-            result.warnings[i].append(result.verdict[i])
-        seen = int((result.keypoints.confidence[i] > 0).sum())
-        if seen < FEW_KEYPOINTS:
-            result.warnings[i].append(
-                f"Only {seen} keypoints are seen: the body is mostly what is likely, not what was seen (see joint_std)."
-            )
 
 
 def _read_again(path: Path | None, size: tuple[int, int]) -> Image:

@@ -146,6 +146,7 @@ def test_a_sequence_has_one_shape_and_moves_smoothly() -> None:
     jitter = [np.linalg.norm(np.diff(r.joints, 2, axis=0), axis=-1).mean() for r in (alone, together)]
     assert error[1] < error[0] and jitter[1] < 0.25 * jitter[0]
     assert sum(together.term_cost.values()) == pytest.approx(together.cost)
+    assert together.apart == "the other frames" and not alone.apart
 
 
 def test_a_frame_without_keypoints_is_filled_in() -> None:

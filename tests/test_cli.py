@@ -102,6 +102,7 @@ def test_the_table(material: Path, fitted: Path, capsys: pytest.CaptureFixture) 
     rows = {line.split("  ")[0].strip(): line for line in said.splitlines()}
     assert "2  " in rows["b b.jpg"] and "FAILED: There is no keypoint file" in rows["lonely.png"]
     assert "4 people, median reprojection" in said and "2 photographs could not be used" in said
+    assert "were the focal length of the 4 whose is not known 20 % longer: " in said and "m farther away" in said
     assert "3 of 5 photographs have a result" in said
 
 

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = {
-    "cli": 6, "api": 6, "api_groups": 6, "free_focal": 6, "result": 6, "__main__": 6, "__init__": 6,
+    "cli": 6, "api": 6, "api_groups": 6, "free_focal": 6, "make_result": 6, "result": 6, "__main__": 6, "__init__": 6,
     "config": 5, "build": 5, "assets": 5, "evidence": 5,
     "train": 4, "evaluate": 4, "data": 4,
     "fitting": 3,

@@ -1,5 +1,6 @@
 """FitResult: what is saved comes back, in a file that AMASS's readers and numpy alone understand; pictures show it."""
 
+import dataclasses
 import errno
 import os
 from pathlib import Path
@@ -144,7 +145,15 @@ def test_the_page_is_one_file(result: hmrfit.FitResult, tmp_path: Path, monkeypa
     text = (tmp_path / "page.html").read_text()
     assert text.count("data:image/jpeg;base64,") == 3 + len(result) and "src='http" not in text
     assert "ein bild.png" in text and "% of the box" in text
+    assert text.count("m farther away, joints moved by") == len(result) and "if the focal length is 20 % longer" in text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html"]
+
+
+def test_a_focal_length_that_was_told_is_not_called_into_question(result: hmrfit.FitResult) -> None:
+    told = dataclasses.replace(result, focal_source="given, in pixels", focal_moves=None)
+    assert not any("focal" in heading for row in told.entry({}).rows for heading in row) and told.focal_moves is None
+    apart = dataclasses.replace(result, apart="the other frames").entry({})
+    assert "is said without the other frames." in apart.text
 
 
 def test_a_far_off_keypoint_is_spoken_of_only_when_the_fit_is_poor(result: hmrfit.FitResult) -> None:

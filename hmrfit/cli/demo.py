@@ -131,7 +131,8 @@ def compared(result: FitResult, truth: Truth, body: SmplBody) -> str:
         f"Against the truth, mean over 14 joints: {aligned:.0f} mm after alignment (PA-MPJPE), {plain:.0f} mm with the "
         f"pelvis in place (MPJPE). Keypoints: given with {100 * NOISE:.1f} % noise of the person's box, fitted to "
         f"{100 * result.reprojection_error[0]:.1f} %, and {100 * off:.1f} % from where they truly are. "
-        f"Focal length assumed {result.camera.focal[0, 0]:.0f} px, truly {truth.camera.focal[0, 0]:.0f} px."
+        f"Focal length assumed {result.camera.focal[0, 0]:.0f} px, truly {truth.camera.focal[0, 0]:.0f} px; "
+        f"with one 20 % longer: {result.focal_effect.said(0)}."
     )
 
 

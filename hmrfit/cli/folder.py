@@ -183,7 +183,7 @@ def fit_waiting(waiting: Sequence[tuple[Photo, str, str]], engine: Engine, optio
     for (photo, name, stamp), result in zip(waiting, results, strict=True):
         result = replace(result, stamp=stamp)
         write_outputs(result, name, options)
-        yield Line(photo.path.name, name, replace(result, image=None))  # neither pixels nor meshes are kept
+        yield Line(photo.path.name, name, replace(result, image=None, energy=None))  # nothing large is kept
 
 
 def write_outputs(result: FitResult, name: str, options: Options) -> None:

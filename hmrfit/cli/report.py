@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hmrfit.fitting.focal import FocalSensitivity
 from hmrfit.render.page import Entry, write_page
 from hmrfit.result import FitResult
 
@@ -66,12 +67,17 @@ def print_table(lines: Sequence[Line]) -> None:
 
 
 def summary(lines: Sequence[Line]) -> str:
-    """People, median reprojection, failures."""
-    errors = np.concatenate([[], *(line.result.reprojection_error for line in lines if line.result is not None)])
+    """People, median reprojection, what a longer focal length would do to whom it was not told of, failures."""
+    results = [line.result for line in lines if line.result is not None]
+    errors = np.concatenate([[], *(result.reprojection_error for result in results)])
     failed = sum(line.result is None for line in lines)
     said = f"{len(errors)} people"
     if len(errors):
         said += f", median reprojection {100 * np.median(errors):.2f} % of the box, worst {100 * errors.max():.2f} %"
+    effects = [result.focal_moves for result in results if result.focal_moves is not None]
+    if effects:
+        effect = FocalSensitivity.cat(effects)
+        said += f"; were the focal length of the {len(effect.depth)} whose is not known 20 % longer: {effect.said()}"
     return said + (f"; {failed} photographs could not be used" if failed else "")
 
 

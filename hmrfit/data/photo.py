@@ -236,6 +236,11 @@ def _camera(
     return _with_focal(size, [default_focal(*size)], N), "assumed, the image's diagonal; depth and lean depend on it"
 
 
+def focal_is_told(source: str) -> bool:
+    """Whether a `Photo.focal_source` is somebody's word: given, in the file or in EXIF; neither assumed nor fitted."""
+    return source.startswith(("given", "the keypoints' file", "the photograph's EXIF"))
+
+
 def _positive(value: float | Sequence[float], name: str) -> list[float]:
     try:
         numbers = np.atleast_1d(np.asarray(value, np.float64))

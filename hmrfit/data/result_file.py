@@ -10,7 +10,8 @@
                                                                                32 bits, columns [transl | 3 J | betas]
     start_poses (N, 72)  start_trans  start_betas  reason (N,)                 where there was one start
     start_term_names (T,)  start_term_cost (N, T)
-    person_ids (N,)  warnings  versions  body  body_kind  image  image_path  stamp         text; JSON where nested
+    focal_factor  focal_depth (N,)  focal_moved (N, J, 3)                      see `FitResult.focal_effect`
+    person_ids (N,)  warnings  versions  body  body_kind  image  image_path  stamp  apart  text; JSON where nested
 
 Read with numpy alone: `numpy.load(path)["poses"]`. Nothing in it is a pickle.
 """
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 
 from hmrfit.camera import Camera
 from hmrfit.files import atomic_write
+from hmrfit.fitting.focal import FocalSensitivity
 from hmrfit.fitting.uncertainty import Posterior
 from hmrfit.ops.check import check_finite, check_shape
 from hmrfit.types import BodyParams, Keypoints
@@ -43,7 +45,7 @@ SHAPES = {
 }  # fmt: skip
 MAY_LACK = {
     "probability": "N H", "covariance": "N H C C", "start_poses": "N P", "start_trans": "N 3", "start_betas": "N S",
-    "reason": "N", "start_term_names": "Q", "start_term_cost": "N Q",
+    "reason": "N", "start_term_names": "Q", "start_term_cost": "N Q", "focal_depth": "N", "focal_moved": "N J 3",
 }  # fmt: skip
 """What a result of an earlier version, or of a fit without one start, does not have."""
 
@@ -101,9 +103,18 @@ def _arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
         "image": np.array("" if path is None else path.name),
         "image_path": np.array("" if path is None else str(path)),
         "stamp": np.array(fields["stamp"]),
+        "apart": np.array(fields["apart"]),
         **_spread_arrays(fields["spread"]),
         **_start_arrays(fields),
+        **_focal_arrays(fields["focal_moves"]),
     }
+
+
+def _focal_arrays(effect: FocalSensitivity | None) -> dict[str, NDArray]:
+    if effect is None:
+        return {}
+    said = {"focal_depth": effect.depth.numpy(), "focal_moved": effect.moved.numpy()}
+    return {"focal_factor": np.array(effect.factor), **said}
 
 
 def _spread_arrays(spread: Posterior | None) -> dict[str, NDArray]:
@@ -200,6 +211,8 @@ def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
         "hypothesis_cost": data["hypothesis_cost"],
         **_spread_fields(data),
         **_start_fields(data),
+        **_focal_fields(data),
+        "apart": str(data.get("apart", "")),
         "warnings": json.loads(str(data["warnings"])),
         "versions": json.loads(str(data["versions"])),
         "person_ids": [str(name) for name in data["person_ids"]],
@@ -213,6 +226,13 @@ def _spread_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
         return {}
     covariance = torch.tensor(data["covariance"]).double()
     return {"spread": Posterior(torch.tensor(data["probability"]), covariance, float(data["nu"]))}
+
+
+def _focal_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
+    if "focal_moved" not in data:
+        return {}
+    depth, moved = torch.tensor(data["focal_depth"]), torch.tensor(data["focal_moved"])
+    return {"focal_moves": FocalSensitivity(float(data["focal_factor"]), depth, moved.norm(dim=-1), moved)}
 
 
 def _start_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:

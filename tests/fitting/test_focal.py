@@ -8,7 +8,7 @@ import torch
 from helpers.bodies import free_body
 from helpers.fits import fitter, people, photograph
 
-from hmrfit.fitting.focal import FocalProblem, focal_sensitivity, free_focal
+from hmrfit.fitting.focal import FittedEnergy, FocalProblem, focal_sensitivity, free_focal
 from hmrfit.fitting.problem import StageProblem
 from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.solver import Options, solve
@@ -50,19 +50,44 @@ def test_products_are_those_of_the_hessian():
     assert (((b * Ha).sum(-1) - (a * Hb).sum(-1)) / size).abs().median() < 1e-3
 
 
-def test_refits_do_what_the_theorem_says():
+def test_two_fits_side_by_side_do_what_the_theorem_says():
     """At 0.8 and 1.25 of the focal length: depth to 3 %, joints to a third of what they move, in the median."""
     state, observation = fitted()
-    body, own = problem().body, problem()
+    body, energy = problem().body, FittedEnergy(fitter().terms, TIGHT, observation)
+    _, _, _, mixed = problem().derivatives(state)
+    answer = problem().answer(state, problem().problem.linearize(state), mixed)
     for factor in (0.8, 1.25):
-        found = focal_sensitivity(body, fitter().terms, TIGHT, state, observation, factor)
-        refit = solve(own.problem, own.refocused(state, math.log(factor)), TIGHT.options).x
-        moved = body.pose(refit.params).joints - body.pose(state.params).joints
+        found, s = focal_sensitivity(body, energy, state, factor), math.log(factor)
+        there = problem().problem.retract(problem().refocused(state, s), s * answer)
+        moved = body.pose(there.params).joints - body.pose(state.params).joints
         about = moved - moved[:, :1]
         assert (found.depth / moved[:, 0, 2] - 1).abs().median() < 0.03
         off = (found.moved - about).norm(dim=-1).mean(1) / about.norm(dim=-1).mean(1)
         assert off.median() < 0.33
         torch.testing.assert_close(found.joints, found.moved.norm(dim=-1))
+
+
+def test_who_is_held_only_stands_elsewhere():
+    """A fifth longer is a fifth farther away; nothing else moves. The others do not notice."""
+    state, observation = fitted()
+    body, energy = problem().body, FittedEnergy(fitter().terms, TIGHT, observation)
+    held = torch.arange(len(state)) == 2
+    some, free = (focal_sensitivity(body, energy, state, 1.2, who) for who in (held, None))
+    pelvis = body.pose(state.params).joints[:, 0, 2]
+    torch.testing.assert_close(some.depth[2], 0.2 * pelvis[2])
+    assert some.joints[2].max() < 1e-12 < free.joints[2].max()
+    torch.testing.assert_close(some.joints[~held], free.joints[~held])
+
+
+def test_another_factor_to_first_order():
+    state, observation = fitted()
+    body, energy = problem().body, FittedEnergy(fitter().terms, TIGHT, observation)
+    pelvis = body.pose(state.params).joints[:, 0, 2]
+    at, other = (focal_sensitivity(body, energy, state, factor) for factor in (1.2, 1.4))
+    near = at.at(1.4, pelvis)
+    assert (near.depth / other.depth - 1).abs().median() < 0.02
+    assert ((near.joints - other.joints).abs().mean(1) / other.joints.mean(1)).median() < 0.15
+    assert near.factor == 1.4 and "m farther away" in near.said() and "m nearer" in at.at(0.9, pelvis).said(0)
 
 
 def test_a_free_focal_length_lowers_the_energy_and_knows_its_prior():
@@ -81,6 +106,8 @@ def test_a_free_focal_length_lowers_the_energy_and_knows_its_prior():
 def test_nobody_disturbs_anybody():
     state, observation = fitted()
     body, terms = problem().body, fitter().terms
-    together = focal_sensitivity(body, terms, TIGHT, state, observation)
-    alone = focal_sensitivity(body, terms, TIGHT, state[3:4], observation[3:4])
-    torch.testing.assert_close(together.joints[3:4], alone.joints, rtol=1e-4, atol=1e-6)
+    together = focal_sensitivity(body, FittedEnergy(terms, TIGHT, observation), state)
+    alone = focal_sensitivity(body, FittedEnergy(terms, TIGHT, observation[3:4]), state[3:4])
+    torch.testing.assert_close(together.joints[3:4], alone.joints, rtol=0, atol=1e-6)
+    nobody = focal_sensitivity(body, FittedEnergy(terms, TIGHT, observation[:0]), state[:0])
+    assert nobody.joints.shape == (0, 24)
