@@ -88,8 +88,20 @@ def _defaults() -> tuple[CfgNode, str]:
     return _read(None)
 
 
+def device_of(name: str, key: str) -> str:
+    """ "cuda" or "cpu" of a setting; where it says "auto", the GPU if there is one. key: what the setting is called."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"{key} is cuda, but torch finds no GPU here. Use auto or cpu.")
+    return "cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu"
+
+
 def build_fitter(config: CfgNode) -> Fitter:
-    """Body, terms, starting poses, schedule and first guess, put together."""
+    """Body, terms, starting poses, schedule and first guess, put together, on the device of the settings."""
+    fitter, device = _fitter(config), device_of(config.FIT.DEVICE, "FIT.DEVICE")
+    return fitter if device == "cpu" else fitter.on(device)
+
+
+def _fitter(config: CfgNode) -> Fitter:
     gmm = PoseGmm.from_file(locate(config.PRIORS.GMM))
     body = load_body(config.BODY.PATH)
     _check_prior(gmm, body, config)

@@ -40,6 +40,7 @@ _C.FIT.LIBRARY = 400  # poses to start from, drawn from the pose prior beside it
 _C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
 #                     {weights: {reprojection: 24, gmm: 1}, free: [transl, global_orient], max_steps: 30, keep: 2};
 #                     factors: {bending: 3} instead of weights: as least-squares codes write them, the weight's root
+_C.FIT.DEVICE = "cpu"  # where the steps are taken: "cuda", or "auto", a GPU where there is one; networks stay
 _C.FIT.START = "hypotheses"  # "first_guess", "mean_pose": stage after stage from that alone, as SPIN and SMPLify do
 
 _C.RENDER = CfgNode()
@@ -92,6 +93,7 @@ _C.SEED = 0
 _C.THREADS = 0  # 0: as many as torch finds
 
 CHOICES = {
+    "FIT.DEVICE": ("cpu", "auto", "cuda"),
     "FIT.START": ("hypotheses", "first_guess", "mean_pose"),
     "BODY.KIND": ("smpl", "smplx"),
     "RENDER.BACKEND": ("builtin", "pytorch3d"),

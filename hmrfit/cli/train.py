@@ -7,7 +7,8 @@ import torch
 
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
-from hmrfit.cli.trainers import RUNS, device_of
+from hmrfit.build import device_of
+from hmrfit.cli.trainers import RUNS
 from hmrfit.config import ConfigError, load_config
 from hmrfit.data.motion import load_frames, read_pool
 from hmrfit.train import ranks
@@ -25,7 +26,7 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
         raise ConfigError("Training needs motion: add TRAIN.MOTION=FOLDER, a folder of BVH, AMASS or CMU files.")
     if settings.THREADS > 0:
         torch.set_num_threads(settings.THREADS)
-    ranks.join("nccl" if device_of(settings) == "cuda" else "gloo")
+    ranks.join("nccl" if device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE") == "cuda" else "gloo")
     folder = Path(out)
     pool = read_pool(how.MOTION, cache=folder / "motion.npz")
     body = SmplBody.from_file(locate(settings.BODY.PATH))

@@ -12,6 +12,7 @@ import torch
 
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
+from hmrfit.build import device_of
 from hmrfit.config import ConfigError
 from hmrfit.data.augment import Augmentation
 from hmrfit.data.mixed import MixedPeople
@@ -53,14 +54,6 @@ Run = tuple[Trainer, Callable[[HMR], Mapping[str, float]], Callable[[HMR], Image
 """A trainer; what to measure of its network; what to draw, if anything."""
 
 
-def device_of(settings) -> str:
-    """ "cuda" or "cpu", where the settings say "auto" the GPU if there is one."""
-    name = settings.TRAIN.DEVICE
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("TRAIN.DEVICE is cuda, but torch finds no GPU here. Use auto or cpu.")
-    return "cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu"
-
-
 def build_keypoint_run(settings, body: SmplBody, frames: Frames, aside: Frames) -> Run:
     """The keypoint HMR's trainer, and what is measured and drawn of it on people set aside."""
     how = settings.TRAIN
@@ -82,7 +75,7 @@ def build_trainer(settings, body: SmplBody, frames: Frames) -> Trainer:
 
 
 def _trainer(settings, hmr: HMR, lesson: Lesson) -> Trainer:
-    how, device = settings.TRAIN, device_of(settings)
+    how, device = settings.TRAIN, device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE")
     schedule = Schedule(how.BATCH, how.STEPS, how.MINUTES, how.RATE, half=how.HALF, judged=max(1, how.BATCH // 8))
     place = torch.device(device, ranks.local_rank() if device == "cuda" else None)
     return Trainer(hmr, FactorizedDiscriminator(hidden=512), lesson, schedule, place)

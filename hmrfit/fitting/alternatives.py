@@ -51,7 +51,7 @@ def with_flips(
     mode = StageProblem(body, fit.observation, terms, likely).solve(fit.state, few)
     here = mode.cost
     fit = replace(fit, likely_cost=here[:, None])
-    parts = torch.arange(len(fit.cost)).split(chunk)
+    parts = torch.arange(len(fit.cost), device=here.device).split(chunk)
     begun = [_promising(fit, part, body, terms, likely, keep, here[part] + window) for part in parts]
     place, people = (torch.cat(column) for column in list(zip(*begun, strict=True))[:2])
     state = State.cat([state for *_, state in begun])
@@ -108,9 +108,9 @@ def merge(fit: Fit, body: PointBody, more: Solution, likely: Tensor, place: Tens
     Args:
         likely: (n,) what `more` costs by the energy that says what is likely.
     """
-    B, one = len(fit.cost), torch.arange(len(fit.cost))
+    B, one = len(fit.cost), torch.arange(len(fit.cost), device=fit.cost.device)
     rows = one.repeat(keep + 1, 1)  # (H, B) of everyone: the best, then `more`
-    rows[place, people] = B + torch.arange(len(people))
+    rows[place, people] = B + torch.arange(len(people), device=people.device)
     costs = torch.full((B, keep + 1), torch.inf).to(fit.cost)
     costs[:, 0] = fit.cost
     costs[people, place] = more.cost.nan_to_num(torch.inf)

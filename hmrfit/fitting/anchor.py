@@ -141,7 +141,7 @@ class Anchor(TensorRecord):
     def fill(self, params: BodyParams, known: Tensor) -> BodyParams:
         """The parameters with all coordinates but `known` at their likeliest values given those."""
         e, _ = self.error(params)
-        rest = torch.ones(e.shape[1], dtype=torch.bool)
+        rest = torch.ones(e.shape[1], dtype=torch.bool, device=e.device)
         rest[known] = False
         rest = rest.nonzero()[:, 0]
         if not len(rest):

@@ -18,6 +18,7 @@ from hmrfit.camera import Camera, default_focal
 from hmrfit.fitting.alternatives import with_flips
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.anchor_term import AnchorPrior
+from hmrfit.fitting.devices import AtHome, moved
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.guard import judge
 from hmrfit.fitting.outcome import Fit
@@ -46,6 +47,9 @@ from hmrfit.types import BodyParams, Keypoints, Regression, TensorRecord
 CHUNK = 128
 """People in one batch of the solver: more are no faster, and memory stays bounded."""
 
+CHUNK_THERE = 4096
+"""The same on another device, which wants more at a time."""
+
 LEAST_SEEN = 4
 """Keypoints that everyone whom the error model was trained on had; of people with fewer it knows nothing."""
 
@@ -72,6 +76,8 @@ class Fitter:
         own_shapes: are the first guess's betas this body's? On others' bodies its shape is not used.
     """
 
+    chunk = CHUNK
+
     def __init__(
         self,
         body: SmplBody,
@@ -90,6 +96,8 @@ class Fitter:
         self.schedule = schedule or Schedule()
         self.headings, self.first_guess, self.error_model = headings, first_guess, error_model
         self.calibration, self.own_shapes = calibration, own_shapes
+        self.device: torch.device | None = None
+        self._twin: Fitter | None = None
         self._points: dict[tuple[str, ...], PointBody] = {}
         self._libraries: dict[tuple[str, ...], PoseLibrary] = {}
 
@@ -122,11 +130,42 @@ class Fitter:
             init_std: degrees, how wrong init is, per joint and axis: one number, (J,) or (B, J).
             evidence: what else is known about the B people, for the terms that look at it.
         """
-        if len(keypoints) > CHUNK:
+        if self.device is None:
+            return self._fit(keypoints, camera, init, init_std, evidence)
+        given = moved((keypoints, camera, init, init_std, evidence), self.device)
+        return moved(self._there()._fit(*given), keypoints.xy.device)
+
+    def on(self, device: torch.device | str) -> "Fitter":
+        """A fitter whose `fit` does its work on another device, such as "cuda"; what it takes and gives stays here."""
+        other = self.with_schedule(self.schedule)
+        other.device = torch.device(device)
+        return other
+
+    def _there(self) -> "Fitter":
+        """This fitter on its device, made when it is first needed."""
+        if self._twin is None:
+            twin = self.with_schedule(self.schedule)
+            networks = {name: getattr(self, name) for name in ("first_guess", "error_model")}
+            held = moved({k: v for k, v in vars(twin).items() if k not in networks}, self.device)
+            home = {name: network and AtHome(network, self.device) for name, network in networks.items()}
+            twin.__dict__ = held | home | {"device": None, "chunk": CHUNK_THERE}
+            self._twin = twin
+        return self._twin
+
+    def _fit(
+        self,
+        keypoints: Keypoints,
+        camera: Camera,
+        init: BodyParams | None,
+        init_std: float | Tensor | None,
+        evidence: Evidence | None,
+    ) -> Fit:
+        """`fit` where everything is on this fitter's device."""
+        if len(keypoints) > self.chunk:
             each = isinstance(init_std, Tensor) and init_std.ndim == 2
             std = lambda part: init_std[part] if each else init_std  # noqa: E731
-            fit = lambda p: self.fit(keypoints[p], camera[p], _rows(init, p), std(p), _rows(evidence, p))  # noqa: E731
-            return in_pieces(fit, len(keypoints))
+            fit = lambda p: self._fit(keypoints[p], camera[p], _rows(init, p), std(p), _rows(evidence, p))  # noqa: E731
+            return in_pieces(fit, len(keypoints), self.chunk)
         observation = Observation.of(keypoints, evidence)
         if init is not None:
             start = State(init, camera)
@@ -225,7 +264,7 @@ class Fitter:
         """Run the rounds, the schedule's own by default, from `count` adjacent hypotheses per person."""
         body = self.point_body(observation.keypoints.names)
         B = len(observation.box_size)
-        steps = torch.zeros(B * count, dtype=torch.int64)
+        steps = torch.zeros(B * count, dtype=torch.int64, device=state.params.transl.device)
         for stage, keep in rounds or self.schedule.rounds:
             problem = StageProblem(body, observation[_each(B, count)], self.terms, stage)
             solution = problem.solve(state)
@@ -252,17 +291,17 @@ class Fitter:
     def with_schedule(self, schedule: Schedule) -> "Fitter":
         """The same fitter with another schedule, sharing what is cached."""
         other = object.__new__(type(self))
-        other.__dict__ = self.__dict__ | {"schedule": schedule}
+        other.__dict__ = self.__dict__ | {"schedule": schedule, "_twin": None}
         return other
 
 
-def in_pieces(fit: Callable[[slice], Fit], people: int) -> Fit:
-    """Fits of `CHUNK` people each, as many side by side as torch has threads, as one.
+def in_pieces(fit: Callable[[slice], Fit], people: int, chunk: int = CHUNK) -> Fit:
+    """Fits of `chunk` people each, as many side by side as torch has threads, as one.
 
     The matrices of a piece are too small for several threads to share, so every piece has one. The pieces are the same
     on any number of cores, and so are the answers. Terms are called from these threads: they must not keep notes.
     """
-    parts = [slice(i, i + CHUNK) for i in range(0, people, CHUNK)]
+    parts = [slice(i, i + chunk) for i in range(0, people, chunk)]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -285,4 +324,4 @@ def _each(people: int, count: int) -> Tensor:
 def _cheapest(cost: Tensor, count: int, keep: int) -> Tensor:
     """Rows of the `keep` cheapest of every person's `count` adjacent hypotheses, the cheapest first; NaN comes last."""
     order = cost.nan_to_num(torch.inf).reshape(-1, count).argsort(dim=1, stable=True)[:, :keep]
-    return (order + torch.arange(len(order))[:, None] * count).flatten()
+    return (order + count * torch.arange(len(order), device=order.device)[:, None]).flatten()

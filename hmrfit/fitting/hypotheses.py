@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from hmrfit.fitting.devices import moved
 from hmrfit.keypoints import SMPL24
 from hmrfit.ops.skinning import world_rotations
 from hmrfit.types import BodyParams
@@ -89,12 +90,14 @@ class _Ways:
         self.hung_way, self.hung = torch.tensor(hanging).unbind(1)  # what goes with each lower bone
 
 
-_ways = lru_cache(_Ways)
+@lru_cache
+def _ways(parents: tuple[int, ...], device: torch.device) -> _Ways:
+    return moved(_Ways(parents), device)
 
 
 def _flipped_limbs(world: Tensor, joints: Tensor, parents: tuple[int, ...]) -> Tensor:
     """World rotations (B, F, J, 3, 3) with one limb flipped each."""
-    way = _ways(parents)
+    way = _ways(parents, world.device)
     start, middle, end = (joints[:, index] for index in (way.first, way.second, way.third))
     upper, lower, held = middle - start, end - middle, world[:, way.first]
     u = torch.where(way.upper, _mirrored(upper, start), upper)

@@ -46,7 +46,8 @@ class StageProblem:
         self.terms = terms
         few = all(terms[name].points_only for name, weight in stage.weights.items() if weight)
         joints = tuple(j for j in body.seen_joints if j > 0) if few else None
-        self.layout = layout_of(tuple(stage.free), len(body.parents), body.joint_shapes.shape[-1], joints)
+        shapes = body.joint_shapes
+        self.layout = layout_of(tuple(stage.free), len(body.parents), shapes.shape[-1], joints, shapes.device)
         for name, weight in stage.weights.items():
             if weight:
                 self.observation = terms[name].prepare(self.observation, self.layout)

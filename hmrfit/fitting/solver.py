@@ -107,8 +107,9 @@ def solve(problem: Problem, x: Any, options: Options | None = None) -> Solution:
     linear = problem.linearize(x, opening=True) if options.opening else problem.linearize(x)
     B = len(linear.cost)
     device = linear.cost.device
-    best = Solution(x, linear.cost.clone(), torch.zeros(B, dtype=torch.int64), torch.zeros(B, dtype=torch.int64))
-    best.status[~linear.cost.isfinite().cpu()] = 4
+    none = torch.zeros(B, dtype=torch.int64, device=device)
+    best = Solution(x, linear.cost.clone(), none, none.clone())
+    best.status[~linear.cost.isfinite()] = 4
     parts: list[tuple[Tensor, Any]] = []
     ids = torch.arange(B, device=device)
     damping = torch.full_like(linear.cost, options.damping)
@@ -116,7 +117,7 @@ def solve(problem: Problem, x: Any, options: Options | None = None) -> Solution:
     done = ~linear.cost.isfinite()
     if not options.opening:
         done |= scaled_gradient(linear) < options.gtol
-    best.status[(done & linear.cost.isfinite()).cpu()] = 2
+    best.status[done & linear.cost.isfinite()] = 2
     for step in range(options.max_steps + 1):
         if done.any() or step == options.max_steps:
             leave = done if step < options.max_steps else torch.ones_like(done)
@@ -132,8 +133,8 @@ def solve(problem: Problem, x: Any, options: Options | None = None) -> Solution:
         else:
             moved = _step(problem, x, linear, damping, nu, options)
         x, linear, damping, nu, status = moved
-        best.steps[ids.cpu()] = step + 1
-        best.status[ids.cpu()] = status.cpu()
+        best.steps[ids] = step + 1
+        best.status[ids] = status
         done = status > 0
     order = torch.cat([i for i, _ in parts]).argsort()
     best.x = type(x).cat([part for _, part in parts])[order]

@@ -43,7 +43,7 @@ class StagedFitter(Fitter):
         if start_pose is None and self.first_guess is None:
             raise ValueError("FIT.START: first_guess needs a network: set PRIORS.FIRST_GUESS, or START: mean_pose.")
 
-    def fit(
+    def _fit(
         self,
         keypoints: Keypoints,
         camera: Camera,
@@ -51,13 +51,13 @@ class StagedFitter(Fitter):
         init_std: float | Tensor | None = None,
         evidence: Evidence | None = None,
     ) -> Fit:
-        """Fit B people; arguments as for `Fitter.fit`. With `init` there is one start, and that is it; how wrong it may
+        """Arguments as for `Fitter.fit`. With `init` there is one start, and that is it; how wrong it may
         be, `init_std`, is nothing that these energies ask."""
         observation = Observation.of(keypoints, evidence)
         start = State(init, camera) if init is not None else self._start(observation, camera)
         known = {f.name: getattr(observation, f.name) for f in fields(observation)}
         observation = StartedObservation(**known, start_depth=start.params.transl[:, 2])
-        state, who = start, torch.arange(len(start))
+        state, who = start, torch.arange(len(start), device=start.params.transl.device)
         steps = torch.zeros_like(who)
         for i, (stage, _) in enumerate(self.schedule.rounds):
             problem = StageProblem(self.point_body(keypoints.names), observation[who], self.terms, stage)
@@ -78,7 +78,7 @@ class StagedFitter(Fitter):
         points = [n for n in term_cost if isinstance(self.terms[n], PixelReprojection)]
         measure = sum(term_cost[n] for n in points) if points else cost
         B = int(who.max()) + 1  # the first B rows are the people themselves
-        second, rows = torch.arange(B, len(who)), torch.arange(B)
+        second, rows = (torch.arange(*ends, device=who.device) for ends in ((B, len(who)), (B,)))
         rows[who[second]] = torch.where(measure[second] < measure[who[second]], second, who[second])
         best = state[rows]
         term_cost = {name: value[rows] for name, value in term_cost.items()}
@@ -123,7 +123,7 @@ def ambiguous(observation: Observation) -> Tensor:
     keypoints = observation.keypoints
     sets = torso_sets(keypoints.names)
     if not sets:
-        return torch.ones(len(keypoints), dtype=torch.bool)
+        return torch.ones(len(keypoints), dtype=torch.bool, device=keypoints.xy.device)
     left, right = sets[0][2:]
     close = (keypoints.xy[:, left] - keypoints.xy[:, right]).norm(dim=-1) < CLOSE_SHOULDERS * observation.box_size
     return close | (keypoints.confidence[:, left] == 0) | (keypoints.confidence[:, right] == 0)

@@ -34,10 +34,16 @@ class Layout:
         free: the groups that move.
         joint_count, shape_count: of the body.
         joints: indices of the body joints (1 .. J-1, ascending) that move with body_pose; all by default.
+        device: of the index tensors.
     """
 
     def __init__(
-        self, free: Sequence[str], joint_count: int, shape_count: int, joints: Sequence[int] | None = None
+        self,
+        free: Sequence[str],
+        joint_count: int,
+        shape_count: int,
+        joints: Sequence[int] | None = None,
+        device: torch.device | str = "cpu",
     ) -> None:
         for group in free:
             if group not in GROUPS:
@@ -53,18 +59,19 @@ class Layout:
             self.columns += width
         root = (0,) if "global_orient" in free else ()
         self.turning = (*root, *self.body_joints)  # joints whose rotations move
-        self.turning_index = torch.tensor(self.turning, dtype=torch.int64)
-        self.body_index = torch.tensor(self.body_joints, dtype=torch.int64)
+        self.turning_index = torch.tensor(self.turning, dtype=torch.int64, device=device)
+        self.body_index = torch.tensor(self.body_joints, dtype=torch.int64, device=device)
         # where what turns, and the shape, are in the chart of `anchor`
-        shapes = 3 * joint_count + torch.arange(shape_count if "betas" in free else 0)
-        self.chart = torch.cat([(3 * self.turning_index[:, None] + torch.arange(3)).flatten(), shapes])
+        shapes = 3 * joint_count + torch.arange(shape_count if "betas" in free else 0, device=device)
+        axes = torch.arange(3, device=device)
+        self.chart = torch.cat([(3 * self.turning_index[:, None] + axes).flatten(), shapes])
         # where the moving body joints' coordinates are in theta (B, 3 (J-1))
-        self.theta_columns = (3 * (self.body_index - 1)[:, None] + torch.arange(3)).flatten()
+        self.theta_columns = (3 * (self.body_index - 1)[:, None] + axes).flatten()
 
     @classmethod
     def everything(cls, body: PointBody) -> "Layout":
         """All groups and joints free."""
-        return layout_of(GROUPS, len(body.parents), body.joint_shapes.shape[-1], None)
+        return layout_of(GROUPS, len(body.parents), body.joint_shapes.shape[-1], None, body.joint_shapes.device)
 
     def slice(self, group: str) -> slice:
         """The columns of one group, empty where it does not move."""
@@ -76,9 +83,15 @@ class Layout:
 
 
 @lru_cache(maxsize=64)
-def layout_of(free: tuple[str, ...], joint_count: int, shape_count: int, joints: tuple[int, ...] | None) -> Layout:
+def layout_of(
+    free: tuple[str, ...],
+    joint_count: int,
+    shape_count: int,
+    joints: tuple[int, ...] | None,
+    device: torch.device | str = "cpu",
+) -> Layout:
     """`Layout`, made once: for one person, making it takes as long as a step. It never changes."""
-    return Layout(free, joint_count, shape_count, joints)
+    return Layout(free, joint_count, shape_count, joints, device)
 
 
 @dataclass(frozen=True)

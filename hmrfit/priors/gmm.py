@@ -108,7 +108,7 @@ class PoseGmm:
 
     def fill(self, theta: Tensor, columns: Tensor) -> Tensor:
         """theta (B, D) with all but `columns` replaced by their likeliest values given those columns."""
-        rest = torch.ones(theta.shape[1], dtype=torch.bool)
+        rest = torch.ones(theta.shape[1], dtype=torch.bool, device=theta.device)
         rest[columns] = False
         rest = rest.nonzero()[:, 0]
         if not len(rest):
