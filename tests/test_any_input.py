@@ -10,13 +10,16 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import hmrfit
 from hmrfit.build import build
+from hmrfit.camera import Camera
 from hmrfit.cli.demo import make_truth
-from hmrfit.keypoints import flip_permutation, resolve_set
+from hmrfit.keypoints import SMPL24, flip_permutation, resolve_set
+from hmrfit.types import Keypoints
 
 PEOPLE = 50
 NAMES = resolve_set("coco17")
@@ -125,6 +128,20 @@ def test_no_input_breaks_a_fit(pytestconfig: pytest.Config) -> None:
 
     each()
     assert sum(fitted) > 0.5 * PEOPLE * count
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_whoever_stands_beside_changes_nothing() -> None:
+    """One person is solved in NumPy, many in torch; what the numbers are does not matter to that."""
+    rng, fitter, camera = np.random.default_rng(1), build().fitter, Camera.from_size(1024, 768, count=len(KINDS))
+    seen = [make(someone(), np.ones(17), rng) for make in KINDS.values()]
+    xy, confidence = (torch.from_numpy(np.nan_to_num(np.stack(part))) for part in zip(*seen, strict=True))
+    keypoints = Keypoints(300 * xy + torch.tensor([512.0, 384.0]), confidence, NAMES)
+    together, body = fitter.fit(keypoints, camera), fitter.body.points(SMPL24)
+    for i in range(len(KINDS)):
+        alone = fitter.fit(keypoints[i], camera[i])
+        found, expected = (body.pose(state.params).joints[0] for state in (alone.state, together.state[i]))
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
