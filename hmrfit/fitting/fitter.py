@@ -166,6 +166,17 @@ class Fitter:
             std = lambda part: init_std[part] if each else init_std  # noqa: E731
             fit = lambda p: self._fit(keypoints[p], camera[p], _rows(init, p), std(p), _rows(evidence, p))  # noqa: E731
             return in_pieces(fit, len(keypoints), self.chunk)
+        return self._fit_piece(keypoints, camera, init, init_std, evidence)
+
+    def _fit_piece(
+        self,
+        keypoints: Keypoints,
+        camera: Camera,
+        init: BodyParams | None,
+        init_std: float | Tensor | None,
+        evidence: Evidence | None,
+    ) -> Fit:
+        """`fit` of as many people as one batch of the solver takes."""
         observation = Observation.of(keypoints, evidence)
         if init is not None:
             start = State(init, camera)

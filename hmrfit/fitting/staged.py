@@ -43,16 +43,16 @@ class StagedFitter(Fitter):
         if start_pose is None and self.first_guess is None:
             raise ValueError("FIT.START: first_guess needs a network: set PRIORS.FIRST_GUESS, or START: mean_pose.")
 
-    def _fit(
+    def _fit_piece(
         self,
         keypoints: Keypoints,
         camera: Camera,
-        init: BodyParams | None = None,
-        init_std: float | Tensor | None = None,
-        evidence: Evidence | None = None,
+        init: BodyParams | None,
+        init_std: float | Tensor | None,
+        evidence: Evidence | None,
     ) -> Fit:
-        """Arguments as for `Fitter.fit`. With `init` there is one start, and that is it; how wrong it may
-        be, `init_std`, is nothing that these energies ask."""
+        """With `init` there is one start, and that is it; how wrong it may be, `init_std`, is nothing that these
+        energies ask."""
         observation = Observation.of(keypoints, evidence)
         start = State(init, camera) if init is not None else self._start(observation, camera)
         known = {f.name: getattr(observation, f.name) for f in fields(observation)}

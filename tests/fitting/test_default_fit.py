@@ -150,7 +150,7 @@ def test_the_guess_carries_its_own_doubt(fitter):
 def test_more_people_than_a_batch_holds(fitter, crowd, monkeypatch):
     """In pieces of 100: the same answers, in order, each with its own hypotheses."""
     keypoints, whole = crowd
-    monkeypatch.setattr("hmrfit.fitting.fitter.CHUNK", 100)
+    monkeypatch.setattr(Fitter, "chunk", 100)
     found = fitter.fit(keypoints, photograph(COUNT))
     torch.testing.assert_close(joints_of(found.state.params), joints_of(whole.state.params), rtol=0, atol=1e-6)
     assert torch.equal(found.hypothesis_cost.isfinite().sum(1), whole.hypothesis_cost.isfinite().sum(1))

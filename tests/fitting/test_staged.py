@@ -124,6 +124,19 @@ def test_the_company_changes_nothing():
         torch.testing.assert_close(joints[0], joints[1], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["smplify", "spin"])
+def test_a_crowd_is_fitted_in_pieces(name: str, monkeypatch):
+    """So that memory stays bounded; nobody notices."""
+    sizes, fitter, whole = [], preset(name), fitted(name)
+    piece = StagedFitter._fit_piece
+    monkeypatch.setattr(StagedFitter, "chunk", 3)
+    monkeypatch.setattr(StagedFitter, "_fit_piece", lambda self, seen, *more: sizes.append(len(seen)) or piece(self, seen, *more))  # fmt: skip  # noqa: E501
+    found = fitter.fit(people(8, "coco17", 0.005).keypoints, photograph(8))
+    assert sorted(sizes) == [2, 3, 3]
+    torch.testing.assert_close(found.cost, whole.cost, rtol=1e-9, atol=0)
+    torch.testing.assert_close(found.start.params.transl, whole.start.params.transl, rtol=0, atol=1e-12)
+
+
 def test_a_start_that_is_given_is_the_only_one():
     crowd = people(8, "coco17", 0.005)
     fit = preset("smplify").fit(crowd.keypoints, photograph(8), init=crowd.params)
