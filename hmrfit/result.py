@@ -140,7 +140,7 @@ class FitResult:
     @property
     def focal_effect(self) -> FocalSensitivity:
         """What a focal length 20 % longer would have changed, see `hmrfit.focal_effect`: `depth` (N,) and `joints`
-        (N, J) relative to the pelvis, metres. Computed when first asked for, by refits (15 ms for one person).
+        (N, J) relative to the pelvis, metres. Computed when first asked for, by refits (7 ms for one person).
 
         All that the fit knew is in it, but what `apart` names. The first guess, the other views of `fit_views` and
         which hypothesis is the best stay as they were; who was given the start back only stands elsewhere.

@@ -24,6 +24,7 @@ from hmrfit.fitting.guard import judge
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import Stage, StageProblem, term_costs
 from hmrfit.fitting.schedule import Rounds, Schedule
+from hmrfit.fitting.solver import Solution
 from hmrfit.fitting.start import PoseLibrary, starts
 from hmrfit.fitting.state import Evaluation, Observation, State
 from hmrfit.fitting.terms import (
@@ -121,7 +122,7 @@ class Fitter:
         init_std: float | Tensor | None = None,
         evidence: Evidence | None = None,
     ) -> Fit:
-        """Fit B people.
+        """Fit B people; of nobody, the outcome is empty.
 
         Args:
             keypoints: float64 pixels of the full image, in a set that the body defines.
@@ -278,7 +279,7 @@ class Fitter:
         steps = torch.zeros(B * count, dtype=torch.int64, device=state.params.transl.device)
         for stage, keep in rounds or self.schedule.rounds:
             problem = StageProblem(body, observation[_each(B, count)], self.terms, stage)
-            solution = problem.solve(state)
+            solution = solved(problem, state)
             rows = _cheapest(solution.cost, count, keep)
             count = min(keep, count)
             state, status = problem.fill(solution.x)[rows], solution.status[rows]
@@ -304,6 +305,14 @@ class Fitter:
         other = object.__new__(type(self))
         other.__dict__ = self.__dict__ | {"schedule": schedule, "_twin": None}
         return other
+
+
+def solved(problem: StageProblem, state: State) -> Solution:
+    """The stage solved from `state`; of nobody, without asking the terms."""
+    if len(state):
+        return problem.solve(state)
+    nothing = state.params.transl.new_zeros(0)
+    return Solution(state, nothing, nothing.long(), nothing.long())
 
 
 def in_pieces(fit: Callable[[slice], Fit], people: int, chunk: int = CHUNK) -> Fit:

@@ -42,7 +42,7 @@ WRONG = 1.2
 
 REFIT, PAIRS = {"max_steps": 8, "ftol": 1e-4}, 64
 """Of the two fits that are compared, and how many people at a time. On the 22 photographs 0.2 mm from fits to the end
-(40 steps, 1e-8), of 6.9 mm that the joints move; 15 ms for one person, d x*/d s takes three times as long."""
+(40 steps, 1e-8), of 6.9 mm that the joints move; 7 ms for one person, d x*/d s takes six times as long."""
 
 LENS_STD = 0.35
 """Standard deviation of log f about the image's diagonal. Of lenses from 20 to 110 mm (35 mm equivalent), uniform in
@@ -180,7 +180,7 @@ def _pair(
     twice = torch.arange(len(rows)).repeat(2)
     begun = State.cat([state[rows], refocused(body, state[rows], math.log(factor))])
     problem = StageProblem(body, energy.observation[rows][twice], energy.terms, energy.stage)
-    found = problem.fill(solve(problem, begun, energy.stage.options).x)
+    found = problem.fill(problem.solve(begun).x)
     if held is not None:
         found = found.with_rows(held[rows][twice].nonzero()[:, 0], begun)
     before, after = body.pose(found.params).joints.chunk(2)

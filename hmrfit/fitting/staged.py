@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hmrfit.camera import Camera
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.fitter import Fitter, solved
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import StageProblem, term_costs
 from hmrfit.fitting.published_terms import PixelReprojection, StartedObservation, torso_sets
@@ -61,7 +61,7 @@ class StagedFitter(Fitter):
         steps = torch.zeros_like(who)
         for i, (stage, _) in enumerate(self.schedule.rounds):
             problem = StageProblem(self.point_body(keypoints.names), observation[who], self.terms, stage)
-            solution = problem.solve(state)
+            solution = solved(problem, state)
             state, status, steps = problem.fill(solution.x), solution.status, steps + solution.steps
             if i == 0 and init is None and self.start_pose is not None:
                 both = ambiguous(observation).nonzero()[:, 0]
@@ -77,7 +77,7 @@ class StagedFitter(Fitter):
         cost = sum(term_cost.values())
         points = [n for n in term_cost if isinstance(self.terms[n], PixelReprojection)]
         measure = sum(term_cost[n] for n in points) if points else cost
-        B = int(who.max()) + 1  # the first B rows are the people themselves
+        B = int(who.max()) + 1 if len(who) else 0  # the first B rows are the people themselves
         second, rows = (torch.arange(*ends, device=who.device) for ends in ((B, len(who)), (B,)))
         rows[who[second]] = torch.where(measure[second] < measure[who[second]], second, who[second])
         best = state[rows]

@@ -98,6 +98,9 @@ def posterior(
     Args:
         states: H entries of (B,) people. costs: E (B, H), infinite where there is none. chunk: people at a time.
     """
+    if not len(costs):
+        P = Layout.everything(body).columns
+        return Posterior(costs, costs.new_zeros(*costs.shape, P, P), how.nu)
     covariances, log_weights = [], []
     for state, cost in zip(states, costs.T, strict=True):
         parts = [slice(i, i + chunk) for i in range(0, len(cost), chunk)]
