@@ -20,13 +20,13 @@ from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.anchor_term import AnchorPrior
 from hmrfit.fitting.devices import AtHome, moved
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.guard import judge
+from hmrfit.fitting.guarded import guarded
 from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.problem import Stage, StageProblem, term_costs
+from hmrfit.fitting.problem import StageProblem
 from hmrfit.fitting.schedule import Rounds, Schedule
 from hmrfit.fitting.solver import Solution
 from hmrfit.fitting.start import PoseLibrary, starts
-from hmrfit.fitting.state import Evaluation, Observation, State
+from hmrfit.fitting.state import Observation, State
 from hmrfit.fitting.terms import (
     JointLimitPrior,
     PosePrior,
@@ -213,10 +213,10 @@ class Fitter:
         stages = self.schedule.anchored
         rounds = tuple((stage, 1) for stage in stages) or self.schedule.rounds
         fit = replace(self.refine(start, observation, 1, rounds), start=start, observation=observation)
-        if others and stages and self.schedule.flips:
-            body, how = self.point_body(observation.keypoints.names), self.schedule
+        body, how = self.point_body(observation.keypoints.names), self.schedule
+        if others and stages and how.flips:
             fit = with_flips(fit, body, self.terms, stages[-1], how.likely, how.flips, how.window)
-        return self._guarded(fit, rounds[-1][0]) if self.schedule.guarded else fit
+        return guarded(fit, body, self.terms, rounds[-1][0], how.likely) if how.guarded else fit
 
     def posterior(self, fit: Fit) -> Posterior:
         """How sure each hypothesis of a fit is, and how likely. Measured for fits from the first guess; for others what
@@ -228,27 +228,6 @@ class Fitter:
             how = Calibration({name: Weight(w) for name, w in last.weights.items() if w}, GAUSSIAN)
         costs = fit.hypothesis_cost if fit.likely_cost is None else fit.likely_cost
         return posterior(body, self.terms, how, fit.hypotheses, costs, fit.observation)
-
-    def _guarded(self, fit: Fit, stage: Stage) -> Fit:
-        """The fit where it is better than its start, elsewhere the start (see `guard`)."""
-        body = self.point_body(fit.observation.keypoints.names)
-        begun = term_costs(Evaluation(body, fit.start, fit.observation), self.terms, stage)
-        before = sum(begun.values())
-        verdict = judge(body, self.terms, fit.start, before, fit.state, fit.cost, fit.observation)
-        fit = replace(fit, verdict=verdict, start_term_cost=begun)
-        back = (~verdict.accepted).nonzero()[:, 0]
-        if not len(back):
-            return fit
-        state = fit.state.with_rows(back, fit.start)
-        cost = fit.cost.index_copy(0, back, before[back])
-        return replace(
-            fit,
-            state=state,
-            cost=cost,
-            term_cost={name: value.index_copy(0, back, begun[name][back]) for name, value in fit.term_cost.items()},
-            hypotheses=[state, *fit.hypotheses[1:]],
-            hypothesis_cost=torch.cat([cost[:, None], fit.hypothesis_cost[:, 1:]], 1),
-        )
 
     @property
     def hypotheses(self) -> int:

@@ -4,7 +4,7 @@
 
 E is the whole energy, anchor included; P how unlikely the pose is by itself, in nats, whatever the picture shows. Of
 the poses in motion that the prior was not fitted on, 99 % have P below LIMIT: a fit beyond it that is also less likely
-than its start has bent the body to please the keypoints.
+than its start has bent the body to please the keypoints. What becomes of it: `hmrfit.fitting.guarded`.
 """
 
 from collections.abc import Mapping
@@ -56,6 +56,11 @@ def implausibility(body: PointBody, terms: Mapping[str, Term], state: State, obs
     return sum(costs.values(), start=state.params.transl.new_zeros(len(state)))
 
 
+def too_implausible(P: Tensor, start: Tensor) -> Tensor:
+    """Bool: is a pose with P less plausible than the start's, and than real ones?"""
+    return (start < P) & (P > LIMIT)
+
+
 def judge(
     body: PointBody,
     terms: Mapping[str, Term],
@@ -72,7 +77,7 @@ def judge(
     """
     before, after = (implausibility(body, terms, state, observation) for state in (start, found))
     reason = torch.zeros(len(cost), dtype=torch.int64, device=cost.device)
-    reason[(after > before) & (after > LIMIT)] = 2
+    reason[too_implausible(after, before)] = 2
     reason[~(cost < start_cost)] = 1
     reason[~start_cost.isfinite()] = 3
     return Verdict(reason, start_cost, after, before)
