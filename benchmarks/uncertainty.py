@@ -1,6 +1,6 @@
 """Is the fit as sure as it says? Coverage of each joint's region of highest density, on people nothing was fitted on.
 
-    python benchmarks/uncertainty.py [--people 1000] [--picture out/uncertainty.png] [--calibrate]
+    python benchmarks/uncertainty.py [--people 1000] [--config fit_spin] [--picture out/uncertainty.png] [--calibrate]
 
 For every person and joint the fit says how the joint's position relative to the pelvis, in the camera's axes, is
 distributed: a mixture of t distributions, one a hypothesis (`hmrfit/fitting/uncertainty.py`). The level of the truth is
@@ -9,11 +9,13 @@ the mass of all that is denser than it; were the fit's word exact, a share q of 
 A cell is a noise level that the fit is not told, or half of the keypoints hidden, and the joints whose own keypoint is
 seen or those whose is not. The gap is the worst over all cells and the levels 50, 68, 90 and 95 %.
 
---calibrate searches the weights and ν of `MEASURED` on validation motion instead.
+--calibrate searches the weights and ν of `MEASURED` on validation motion instead, or with --config of a preset its
+FIT.CALIBRATION.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,9 @@ from hmrfit.config import load_config
 from hmrfit.data.people import Corruption, People, Views, make_people
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.uncertainty import Weight, hessian, joint_rows, joint_scale
+from hmrfit.fitting.published_terms import PixelReprojection
+from hmrfit.fitting.staged import StagedFitter, misses
+from hmrfit.fitting.uncertainty import GAUSSIAN, Weight, hessian, joint_rows, joint_scale
 from hmrfit.keypoints import COCO17, SMPL24
 
 CHUNK = 250
@@ -119,34 +123,44 @@ def gaps(levels: Tensor) -> list[float]:
     return [(levels <= q).double().mean().item() - q for q in LEVELS]
 
 
-def calibrate(fitter: Fitter, poses: Tensor, tries: int = 150) -> None:
+def groups(fitter: Fitter) -> dict[str, dict[str, Weight]]:
+    """The terms whose weights are searched together: those that look at keypoints, and the others."""
+    if not isinstance(fitter, StagedFitter):
+        return {"anchor": {"anchor": Weight(1.0)}, "keypoints": {"keypoints": Weight(1.0)}}
+    weights = {name: Weight(w) for name, w in fitter.schedule.rounds[-1][0].weights.items() if w}
+    about = {name for name in weights if isinstance(fitter.terms[name], PixelReprojection)}
+    return {"others": {n: w for n, w in weights.items() if n not in about}, "keypoints": {n: weights[n] for n in about}}
+
+
+def calibrate(fitter: Fitter, poses: Tensor, tries: int) -> None:
     """Searches the six numbers of the two weights, and ν, by random steps about the best so far; prints what is better.
 
     Of the best hypothesis alone, so that no covariance has to be made twice: the two Hessians are kept.
     """
-    body, points = fitter.body.points(SMPL24), fitter.point_body(COCO17)
-    cases = []
+    body, points, searched = fitter.body.points(SMPL24), fitter.point_body(COCO17), groups(fitter)
+    staged, cases = isinstance(fitter, StagedFitter), []
     for title, how in SETTINGS.items():
         people = make_people(fitter.body, poses, COCO17, torch.Generator().manual_seed(7), corruption=how)
         for fit, part in fitted(fitter, people):
-            at = (fit.state, fit.observation)
-            parts = [
-                hessian(points, fitter.terms, {name: Weight(1.0)}, *at).float() for name in ("anchor", "keypoints")
-            ]
+            observation = replace(fit.observation, noise=misses(points, fit)) if staged else fit.observation
+            parts = [hessian(points, fitter.terms, own, fit.state, observation).float() for own in searched.values()]
             rows = joint_rows(body, fit.state.params)[:, list(OWN)].float()
             away = (relative(part.joints) - relative(body.pose(fit.state.params).points)).float()
-            cases.append((title, fit.observation, parts, rows, away, own_seen(part)))
-    rng, best, worst = np.random.default_rng(0), np.array([0.8, 0.0, 0.0, 0.4, 0.0, 0.0]), np.inf
+            cases.append((title, observation, parts, rows, away, own_seen(part)))
+    rng, worst = np.random.default_rng(0), np.inf
+    best = np.array([np.log(0.03), 0, 0] * 2 if staged else [np.log(0.8), 0, 0, np.log(0.4), 0, 0])
     for _ in range(tries):
-        trial = best + rng.normal(size=6) * (0.06, 0.3, 0.08, 0.05, 0.5, 0.15) * np.isfinite(worst)
-        weights = {"anchor": Weight(*trial[:3]), "keypoints": Weight(*trial[3:])}
+        length = rng.choice([1.0, 0.3]) * np.isfinite(worst)
+        trial = best + length * rng.normal(size=6) * (0.1, 0.3, 0.1, 0.1, 0.5, 0.15) * (2 if staged else 1)
+        at = np.exp(trial[[0, 3]])
+        weights = {name: Weight(w, *trial[i : i + 2]) for name, w, i in zip(searched, at, (1, 4), strict=True)}
         cells = _squares(cases, weights)
-        for nu in (6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0):
+        for nu in (2.2, 2.5, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0):
             found = [gaps(torch.as_tensor(fisher.cdf(cell.double().numpy(), 3, nu))) for cell in cells]
             score = np.abs(found).max() + np.square(found).mean() ** 0.5
             if score < worst:
                 best, worst = trial, score
-                print(f"{weights}  nu {nu:.0f}   worst gap {100 * np.abs(found).max():.2f} points", flush=True)
+                print(f"{weights}  nu {nu:.1f}   worst gap {100 * np.abs(found).max():.2f} points", flush=True)
 
 
 def _squares(cases: list[tuple], weights: dict[str, Weight]) -> list[Tensor]:
@@ -192,16 +206,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     motion_argument(parser)
     parser.add_argument("--people", type=int, default=1000)
     parser.add_argument("--picture", help="a PNG to draw the reliability into (needs matplotlib)")
+    parser.add_argument("--config", help="settings: a YAML file, or the name of a shipped one")
     parser.add_argument("--calibrate", action="store_true", help="search weights and ν on validation motion instead")
+    parser.add_argument("--tries", type=int, default=150, help="of that search")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--threads", type=int)
     options = parser.parse_args(arguments)
     threads(options.threads)
     part = "validation" if options.calibrate else "test"
     poses, origin = world_poses(options.motion, options.cache, options.people, options.seed, part)
-    fitter, rng = build_fitter(load_config()), np.random.default_rng(options.seed)
+    fitter, rng = build_fitter(load_config(options.config)), np.random.default_rng(options.seed)
     if options.calibrate:
-        return calibrate(fitter, poses)
+        return calibrate(fitter, poses, options.tries)
     print(f"{options.people} people posed by {origin}; joints: {', '.join(SMPL24[j] for j in OWN)}\n")
     print(f"{'':28s}" + "".join(f"{100 * q:7.0f} %" for q in LEVELS) + "   joints   error, mm   stated, mm")
     worst, curves, smallest = 0.0, {}, options.people * len(OWN)
@@ -223,11 +239,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     finish(
         benchmark="uncertainty",
         people=options.people,
+        config=options.config or "default",
         motion=origin,
         worst_coverage_gap=worst,
         smallest_cell=smallest,
         cells=2 * len(SETTINGS),
-        nu=fitter.calibration.nu,
+        nu=fitter.calibration.nu if fitter.calibration else GAUSSIAN,
     )
 
 

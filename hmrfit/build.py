@@ -21,11 +21,12 @@ from hmrfit.config import CHOICES, ConfigError, load_config
 from hmrfit.fitting.discriminator_term import DiscriminatorTerm
 from hmrfit.fitting.fitter import Fitter, default_terms
 from hmrfit.fitting.problem import Stage
-from hmrfit.fitting.published_terms import published_terms
+from hmrfit.fitting.published_terms import PixelReprojection, published_terms
 from hmrfit.fitting.schedule import Schedule, restaged
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.staged import StagedFitter
 from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
+from hmrfit.fitting.uncertainty import Calibration, Weight
 from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.network.image_guess import ImageGuess
@@ -107,13 +108,28 @@ def _fitter(config: CfgNode) -> Fitter:
     _check_prior(gmm, body, config)
     poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED)
     guess = KeypointHmr.from_file(locate(config.PRIORS.FIRST_GUESS)) if config.PRIORS.FIRST_GUESS else None
-    parts = (body, build_terms(config, gmm, body), poses, build_schedule(config))
+    terms, schedule = build_terms(config, gmm, body), build_schedule(config)
+    parts = (body, terms, poses, schedule)
     if config.FIT.START != "hypotheses":
         mean_pose = gmm.weights @ gmm.means if config.FIT.START == "mean_pose" else None
-        return StagedFitter(*parts, first_guess=guess, start_pose=mean_pose)
+        sure = _calibration(config, terms, schedule)
+        return StagedFitter(*parts, first_guess=guess, start_pose=mean_pose, calibration=sure)
     errors = config.PRIORS.ERROR_MODEL if guess else None
     errors = packed(load_error_model(locate(errors))) if errors else None
     return Fitter(*parts, first_guess=guess, error_model=errors, own_shapes=config.BODY.PATH == NETWORKS_BODY)
+
+
+def _calibration(config: CfgNode, terms: Sequence[Term], schedule: Schedule) -> Calibration | None:
+    """What FIT.CALIBRATION says of the last stage's energy."""
+    how = config.FIT.CALIBRATION
+    if not how.NU > 0:
+        return None
+    if any(len(numbers) != 3 for numbers in (how.KEYPOINTS, how.OTHERS)):
+        raise ConfigError("FIT.CALIBRATION: KEYPOINTS and OTHERS hold three numbers each: [factor, hidden, noise].")
+    about = {term.name for term in terms if isinstance(term, PixelReprojection)}
+    weights = schedule.rounds[-1][0].weights
+    parts = {name: how.KEYPOINTS if name in about else how.OTHERS for name in weights}
+    return Calibration({name: Weight(w * parts[name][0], *parts[name][1:]) for name, w in weights.items()}, how.NU)
 
 
 @cache

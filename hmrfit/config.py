@@ -42,6 +42,10 @@ _C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
 #                     factors: {bending: 3} instead of weights: as least-squares codes write them, the weight's root
 _C.FIT.DEVICE = "cpu"  # where the steps are taken: "cuda", or "auto", a GPU where there is one; networks stay
 _C.FIT.START = "hypotheses"  # "first_guess", "mean_pose": stage after stage from that alone, as SPIN and SMPLify do
+_C.FIT.CALIBRATION = CfgNode()  # what was measured of how sure the stages above are (with the last two of START)
+_C.FIT.CALIBRATION.NU = 0.0  # degrees of freedom of the t; 0: nothing, the energy is taken at its word
+_C.FIT.CALIBRATION.KEYPOINTS = [1.0, 0.0, 0.0]  # factor, hidden, noise (hmrfit.fitting.uncertainty.Weight) of its terms
+_C.FIT.CALIBRATION.OTHERS = [1.0, 0.0, 0.0]  # of all other terms
 
 _C.RENDER = CfgNode()
 _C.RENDER.BACKEND = "builtin"  # or "pytorch3d": what draws FIT.SILHOUETTE and what `hmrfit evaluate` scores

@@ -25,7 +25,7 @@ from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, focal_se
 from hmrfit.fitting.guard import REASONS
 from hmrfit.fitting.solver import STATUS
 from hmrfit.fitting.state import Layout, State
-from hmrfit.fitting.uncertainty import Posterior, mixed_joint_covariance, sample_steps
+from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.image import Image, read_image
 from hmrfit.ops.rotation import geodesic_angle
 from hmrfit.ops.threads import one_thread_for_few
@@ -98,6 +98,12 @@ class FitResult:
     def probability(self) -> NDArray[np.float64]:
         """(N, H) of the hypotheses; they add up to 1."""
         return self._known_spread().probability.numpy()
+
+    @property
+    def counted(self) -> bool:
+        """Whether how sure it is was counted on motion set aside (with `init=`: given that `init_std` is true). Else
+        (stages of your own, `fit_views`) it is what the energy says of itself, which is far too sure."""
+        return self._known_spread().nu < GAUSSIAN
 
     @cached_property
     def joint_covariance(self) -> NDArray[np.float64]:
@@ -340,7 +346,8 @@ class FitResult:
         order = std.argsort()
         sure = [f"{names[j]} ±{std[j]:.0f} cm" for j in (*order[-1:-4:-1], order[0])]
         others = [f"{100 * p:.0f} %" for p in self.probability[i, 1:] if p > 0.005]
-        found = {"uncertain by": f"{', '.join(sure[:-1])}; least {sure[-1]}"}
+        word = "" if self.counted else " (as its energy says, not counted)"
+        found = {"uncertain by": f"{', '.join(sure[:-1])}; least {sure[-1]}{word}"}
         return found | ({"other answers": ", ".join(others)} if others else {}) | {"verdict": self.verdict[i]}
 
     def _other_focal(self, i: int) -> dict[str, str]:

@@ -15,6 +15,7 @@ from hmrfit.build import build
 from hmrfit.cli.demo import make_truth
 from hmrfit.data import result_file
 from hmrfit.data.motion.amass import motion_from_amass
+from hmrfit.fitting.uncertainty import GAUSSIAN
 from hmrfit.image import write_image
 from hmrfit.ops.rotation import geodesic_angle, rotvec_to_matrix
 
@@ -154,6 +155,13 @@ def test_a_focal_length_that_was_told_is_not_called_into_question(result: hmrfit
     assert not any("focal" in heading for row in told.entry({}).rows for heading in row) and told.focal_moves is None
     apart = dataclasses.replace(result, apart="the other frames").entry({})
     assert "is said without the other frames." in apart.text
+
+
+def test_what_was_not_counted_is_called_so(result: hmrfit.FitResult) -> None:
+    bold = dataclasses.replace(result, spread=dataclasses.replace(result.spread, nu=GAUSSIAN))
+    said = [r.entry({}).rows[0]["uncertain by"] for r in (result, bold)]
+    assert result.counted and not bold.counted
+    assert "not counted" in said[1] and "not counted" not in said[0]
 
 
 def test_a_far_off_keypoint_is_spoken_of_only_when_the_fit_is_poor(result: hmrfit.FitResult) -> None:

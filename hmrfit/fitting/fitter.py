@@ -20,6 +20,7 @@ from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.anchor_term import AnchorPrior
 from hmrfit.fitting.devices import AtHome, moved
 from hmrfit.fitting.evidence import Evidence
+from hmrfit.fitting.focal import last_stage
 from hmrfit.fitting.guarded import guarded
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import StageProblem
@@ -219,13 +220,12 @@ class Fitter:
         return guarded(fit, body, self.terms, rounds[-1][0], how.likely) if how.guarded else fit
 
     def posterior(self, fit: Fit) -> Posterior:
-        """How sure each hypothesis of a fit is, and how likely. Measured for fits from the first guess; for others what
-        their energy says of itself."""
+        """How sure each hypothesis of a fit is, and how likely: as measured where it is anchored, at the first guess or
+        (as far as `init_std` is true) at a given start; else what its energy says of itself."""
         body, how = self.point_body(fit.observation.keypoints.names), self.calibration
-        if fit.observation.noise is None:
-            stage = (*(stage for stage, _ in self.schedule.rounds), *self.schedule.anchored)[-1]
-            last = stage if fit.start is not None else self.schedule.rounds[-1][0]
-            how = Calibration({name: Weight(w) for name, w in last.weights.items() if w}, GAUSSIAN)
+        weights = last_stage(self.schedule, fit).weights
+        if fit.observation.anchor is None or not weights.get("anchor"):
+            how = Calibration({name: Weight(w) for name, w in weights.items() if w}, GAUSSIAN)
         costs = fit.hypothesis_cost if fit.likely_cost is None else fit.likely_cost
         return posterior(body, self.terms, how, fit.hypotheses, costs, fit.observation)
 

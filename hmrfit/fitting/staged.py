@@ -11,6 +11,7 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
+from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.fitter import Fitter, solved
@@ -19,11 +20,15 @@ from hmrfit.fitting.problem import StageProblem, term_costs
 from hmrfit.fitting.published_terms import PixelReprojection, StartedObservation, torso_sets
 from hmrfit.fitting.start import UPRIGHT, guess_depth
 from hmrfit.fitting.state import Evaluation, Observation, State
+from hmrfit.fitting.uncertainty import Calibration, Posterior, posterior
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints
 
 CLOSE_SHOULDERS = 25 / 300
 """Of the box: SMPLify's 25 px on its doubled images, where a person is 300 px long."""
+
+MISSES = (1e-3, 0.2)
+"""Between which a fit's misses count, shares of the box: nobody's keypoints are better than a thousandth."""
 
 ABOUT_FACE = (-1.0, 1.0, -1.0)
 """The diagonal of a half turn about y."""
@@ -34,11 +39,18 @@ class StagedFitter(Fitter):
 
     Args:
         start_pose: (3 (J-1),) rotation vectors of the pose to start from; None: the first guess.
+        calibration: what was measured of the covariance of such fits; None: nothing, the energy is taken at its word.
         Others are those of `Fitter`; the library is not used.
     """
 
-    def __init__(self, *args: object, start_pose: Tensor | None = None, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        *args: object,
+        start_pose: Tensor | None = None,
+        calibration: Calibration | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init__(*args, calibration=calibration, **kwargs)
         self.start_pose = start_pose
         if start_pose is None and self.first_guess is None:
             raise ValueError("FIT.START: first_guess needs a network: set PRIORS.FIRST_GUESS, or START: mean_pose.")
@@ -84,6 +96,14 @@ class StagedFitter(Fitter):
         term_cost = {name: value[rows] for name, value in term_cost.items()}
         return Fit(best, cost[rows], term_cost, status[rows], steps[rows], [best], cost[rows][:, None])
 
+    def posterior(self, fit: Fit) -> Posterior:
+        """How sure a fit is; where nothing was measured, what its energy says of itself."""
+        if self.calibration is None:
+            return super().posterior(fit)
+        body = self.point_body(fit.observation.keypoints.names)
+        noticed = replace(fit.observation, noise=misses(body, fit))
+        return posterior(body, self.terms, self.calibration, fit.hypotheses, fit.hypothesis_cost, noticed)
+
     def _start(self, observation: Observation, camera: Camera) -> State:
         """(B,) where to begin."""
         keypoints = observation.keypoints
@@ -95,6 +115,16 @@ class StagedFitter(Fitter):
         params = BodyParams(like.new_tensor(UPRIGHT).expand(B, 3, 3), pose, betas, like.new_zeros(B, 3))
         depth = torso_depth(body.pose(params).points, observation, camera)
         return State(replace(params, transl=torch.stack([0 * depth, 0 * depth, depth], 1)), camera)
+
+
+def misses(body: PointBody, fit: Fit) -> Tensor:
+    """(B, K) root mean square by which a fit misses a seen keypoint, per coordinate, a share of the box: the same for
+    all of a person's. These energies are told no noise; how well they could be met says something of it."""
+    keypoints = fit.observation.keypoints
+    seen = (keypoints.confidence > 0).to(keypoints.xy)
+    away = fit.state.camera.project(body.pose(fit.state.params).points) - keypoints.xy
+    mean = (away.square().sum(-1) * seen).sum(1) / (2 * seen.sum(1).clamp_min(1))
+    return (mean.sqrt() / fit.observation.box_size).clamp(*MISSES)[:, None].expand_as(seen).clone()
 
 
 def torso_depth(points: Tensor, observation: Observation, camera: Camera) -> Tensor:

@@ -1,5 +1,7 @@
 """SMPLify's and SPIN's ways of going about a fit: their starts, their stages, and which outcome stays."""
 
+from copy import copy
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -8,12 +10,13 @@ from helpers.bodies import free_body
 from helpers.fits import gmm, people, photograph
 
 from hmrfit.build import build_fitter
-from hmrfit.config import load_config
+from hmrfit.config import ConfigError, load_config
 from hmrfit.evaluate.metrics import facing_wrong, pa_mpjpe
 from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.staged import CLOSE_SHOULDERS, StagedFitter, ambiguous, torso_depth, turned_about
+from hmrfit.fitting.staged import CLOSE_SHOULDERS, StagedFitter, ambiguous, misses, torso_depth, turned_about
 from hmrfit.fitting.state import Observation, State
-from hmrfit.keypoints import resolve_set
+from hmrfit.fitting.uncertainty import GAUSSIAN, joint_scale
+from hmrfit.keypoints import SMPL24, resolve_set
 from hmrfit.types import Keypoints
 
 
@@ -155,3 +158,39 @@ def test_nothing_seen_still_ends():
 def test_without_a_first_guess_there_is_no_start_from_it():
     with pytest.raises(ValueError, match=r"FIT\.START: first_guess needs a network"):
         build_fitter(load_config("fit_spin", ["PRIORS.FIRST_GUESS="]))
+
+
+@pytest.mark.parametrize("name", ["smplify", "spin"])
+def test_how_sure_it_is_was_measured(name: str):
+    """Its energy's own word is far too sure: a third of what was measured, or less."""
+    body, fit = free_body().points(SMPL24), fitted(name)
+    own = copy(preset(name))
+    own.calibration = None
+    said = [f.posterior(fit) for f in (preset(name), own)]
+    assert said[0].nu < 10 < GAUSSIAN == said[1].nu
+    std = [
+        joint_scale(body, fit.state.params, s.covariance[:, 0]).diagonal(dim1=2, dim2=3).sum(-1).sqrt() for s in said
+    ]
+    assert (std[0][:, 1:] > 2 * std[1][:, 1:]).double().mean() > 0.9
+
+
+def test_misses_are_what_the_keypoints_were_moved_by():
+    """Three pixels along x and four along y are 5/sqrt(2) a coordinate; who is not seen does not count."""
+    fit = fitted("spin")
+    points = free_body().points(resolve_set("coco17"))
+    exact = fit.state.camera.project(points.pose(fit.state.params).points)
+    moved = exact + torch.tensor([3.0, 4.0]).double()
+    confidence = torch.ones_like(moved[..., 0])
+    moved[:, 5], confidence[:, 5] = 1e4, 0
+    keypoints = Keypoints(moved, confidence, points.names)
+    found = misses(points, replace(fit, observation=replace(fit.observation, keypoints=keypoints)))
+    expected = 5 / 2**0.5 / fit.observation.box_size
+    torch.testing.assert_close(found, expected[:, None].expand_as(found))
+
+
+def test_a_calibration_of_another_length_is_refused():
+    config = load_config("fit_spin").clone()
+    config.defrost()
+    config.FIT.CALIBRATION.OTHERS = [1.0, 0.0]
+    with pytest.raises(ConfigError, match=r"three numbers each: \[factor, hidden, noise\]"):
+        build_fitter(config)
