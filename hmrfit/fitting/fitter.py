@@ -22,6 +22,7 @@ from hmrfit.fitting.devices import AtHome, moved
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.focal import last_stage
 from hmrfit.fitting.guarded import guarded
+from hmrfit.fitting.loosening import held, loosened
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import StageProblem
 from hmrfit.fitting.schedule import Rounds, Schedule
@@ -198,7 +199,7 @@ class Fitter:
         misses = (keypoints.xy - projected) / observation.box_size[:, None, None]
         told = (camera.focal.mean(-1) / default_focal(*camera.size.T) - 1).abs() > 1e-6
         spread = self.error_model.judge(seen, answer, misses, told)
-        anchor = Anchor.at(answer.params, self.body.parents, spread.scale, spread.factors)
+        anchor = held(Anchor.at(answer.params, self.body.parents, spread.scale, spread.factors))
         anchor = anchor if self.own_shapes else anchor.of_unknown_shape()
         anchor = anchor.unknown((keypoints.confidence > 0).sum(1) < LEAST_SEEN)
         noise = self.error_model.noise_of(spread, keypoints.names)
@@ -215,6 +216,9 @@ class Fitter:
         rounds = tuple((stage, 1) for stage in stages) or self.schedule.rounds
         fit = replace(self.refine(start, observation, 1, rounds), start=start, observation=observation)
         body, how = self.point_body(observation.keypoints.names), self.schedule
+        if stages and how.loosening is not None and observation.noise is not None:
+            refine = lambda state, seen, stage: self.refine(state, seen, 1, ((stage, 1),))  # noqa: E731
+            fit = loosened(fit, stages[-1], how.loosening, refine)
         if others and stages and how.flips:
             fit = with_flips(fit, body, self.terms, stages[-1], how.likely, how.flips, how.window)
         return guarded(fit, body, self.terms, rounds[-1][0], how.likely) if how.guarded else fit

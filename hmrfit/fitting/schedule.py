@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from hmrfit.fitting.loosening import Loosening
 from hmrfit.fitting.problem import Stage
 from hmrfit.fitting.solver import Options
 
@@ -36,6 +37,9 @@ LIKELY = Stage({"anchor": 0.8, "joint_limits": 0.1, "keypoints": 0.4}, options=O
 """The energy that says what is likely, as measured (`uncertainty.MEASURED`): what other answers are found by."""
 
 
+LOOSENING = Loosening()
+
+
 Rounds = tuple[tuple[Stage, int], ...]
 
 
@@ -48,6 +52,7 @@ class Schedule:
     second best heading stays as an insurance). Without a guess: 57.2 with four, 53.8 with six, 53.2 with eight.
 
     anchored: the stages for a start whose error is known, in place of all of the above; empty: there are none.
+    loosening: after them, whom the anchor holds too hard, and how much less it then does; None: nobody.
     flips, window, likely: so many flips of its answer (see `alternatives`) are tried too, those that cost at most so
     many nats of `likely` more than the answer itself. guarded: a fit that is no better than its start is not taken.
     """
@@ -56,6 +61,7 @@ class Schedule:
     rounds: Rounds = ((WIDE, 2), (FINAL, 2))
     with_guess: int = 3
     anchored: tuple[Stage, ...] = (ANCHORED,)
+    loosening: Loosening | None = LOOSENING
     flips: int = 2
     window: float = 4.0
     likely: Stage = LIKELY
