@@ -205,6 +205,8 @@ def priors(table: Table, fitter: Fitter) -> None:
         one = fitter.with_schedule(reweighted(plain, **changed))
         table.row(f"{label}; no hypotheses", people, lambda one=one: fit_people(one, people), guess)
     unguarded = fitter.with_schedule(replace(fitter.schedule, guarded=False))
+    firm = fitter.with_schedule(replace(fitter.schedule, loosening=None))
+    table.row("default without loosening", people, lambda: fit_people(firm, people), guess)
     table.row("default without guard", people, lambda: fit_people(unguarded, people), guess)
     table.row("default", people, lambda: fit_people(fitter, people), guess)
 

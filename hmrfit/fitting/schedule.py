@@ -33,12 +33,12 @@ ANCHORED = Stage(
 step knows no outliers: what is far off must pull. Without it a tenth of the people took twenty steps; with two of them
 the ends are the same."""
 
-LIKELY = Stage({"anchor": 0.8, "joint_limits": 0.1, "keypoints": 0.4}, options=Options(max_steps=8, ftol=1e-3))
+LIKELY = Stage({"anchor": 1.2, "joint_limits": 0.1, "keypoints": 0.6}, options=Options(max_steps=8, ftol=1e-3))
 """The energy that says what is likely, as measured (`uncertainty.MEASURED`): what other answers are found by."""
 
 
 LOOSENING = Loosening()
-
+"""Whom the anchor holds too hard is fitted again."""
 
 Rounds = tuple[tuple[Stage, int], ...]
 

@@ -1,0 +1,145 @@
+"""Whom the anchor lets go, and what that is worth: poses beyond motion, and keypoints that are not the person's.
+
+    python benchmarks/loosening.py [--people 1000] [--motion FOLDER]
+
+COCO's keypoints, 1 % noise, a tenth missing, of people posed by
+
+    motion      the set-aside motion itself
+    recombined  each with the legs and both arms of other frames, every joint turned by 0.1 rad or so more
+    widened     half the difference of two draws from the pose prior added to each, cut to the joint limits
+    stray       motion; one keypoint of each is 30 % of the box away from where it should be
+    swapped     motion; the wrists, the ankles, the arms or the legs of each have left and right exchanged
+
+and for each: the first guess; the fit anchored as the error model says ("plain"), with the wider Σ that everybody gets
+(`hmrfit.fitting.loosening`), and the default, which lets some go. Columns as in fit_accuracy.py; "let go": their share.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from _common import finish, motion_argument, threads, world_poses
+from fit_accuracy import assumed, guess_alone, score, worse_share
+from torch import Tensor
+
+from hmrfit.build import build_fitter
+from hmrfit.config import load_config
+from hmrfit.data.people import People, make_people
+from hmrfit.fitting.fitter import Fitter, in_pieces
+from hmrfit.fitting.loosening import held, widened
+from hmrfit.fitting.outcome import Fit
+from hmrfit.fitting.state import Observation
+from hmrfit.keypoints import COCO17
+from hmrfit.priors.gmm import PoseGmm
+from hmrfit.train.data import LEFT_ARM, LEGS, RIGHT_ARM
+from hmrfit.types import Keypoints
+
+KINDS = ("motion", "recombined", "widened", "stray", "swapped")
+JITTER, FAR = 0.12, 0.3
+PAIRS = (("wrist",), ("ankle",), ("elbow", "wrist"), ("knee", "ankle"))
+
+
+def recombined(poses: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, 24, 3) with the legs and the arms of others."""
+    poses, own = poses.clone(), poses
+    for joints in (LEGS, LEFT_ARM, RIGHT_ARM):
+        other = torch.randperm(len(own), generator=generator)
+        poses[:, list(joints)] = own[other][:, list(joints)]
+    strength = JITTER * torch.randn(len(poses), 1, 1, generator=generator).abs()
+    return poses + strength * torch.randn(poses.shape, generator=generator)
+
+
+def spread(poses: Tensor, fitter: Fitter, generator: torch.Generator) -> Tensor:
+    """(B, 24, 3) farther from the prior's middle."""
+    gmm: PoseGmm = fitter.terms["gmm"].gmm
+    limits = fitter.terms["joint_limits"].limits
+    one, other = (gmm.sample(len(poses), generator).to(poses) for _ in range(2))
+    theta = (poses[:, 1:].flatten(1) + 0.5 * (one - other)).clamp(limits.lower, limits.upper)
+    return torch.cat([poses[:, :1], theta.unflatten(1, (-1, 3))], 1)
+
+
+def stray(seen: Keypoints, box: Tensor, generator: torch.Generator) -> Keypoints:
+    """One seen keypoint of each elsewhere."""
+    which = (torch.rand(seen.confidence.shape, generator=generator) * (seen.confidence > 0)).argmax(1)
+    angle = 2 * torch.pi * torch.rand(len(seen), generator=generator, dtype=torch.float64)
+    xy = seen.xy.clone()
+    xy[torch.arange(len(seen)), which] += FAR * box[:, None] * torch.stack([angle.cos(), angle.sin()], -1)
+    return replace(seen, xy=xy)
+
+
+def swapped(seen: Keypoints, generator: torch.Generator) -> Keypoints:
+    """Left and right of one of PAIRS exchanged for each."""
+    source = torch.arange(len(seen.names)).repeat(len(seen), 1)
+    which = torch.randint(len(PAIRS), (len(seen),), generator=generator)
+    for i, parts in enumerate(PAIRS):
+        for part in parts:
+            a, b = (seen.names.index(f"{side}_{part}") for side in ("left", "right"))
+            source[which == i, a], source[which == i, b] = b, a
+    xy = seen.xy.gather(1, source[..., None].expand(-1, -1, 2))
+    return Keypoints(xy, seen.confidence.gather(1, source), seen.names)
+
+
+def people_of(kind: str, fitter: Fitter, poses: Tensor, seed: int) -> People:
+    """The people of a kind."""
+    generator = torch.Generator().manual_seed(seed)
+    if kind == "recombined":
+        poses = recombined(poses, generator)
+    if kind == "widened":
+        poses = spread(poses, fitter, generator)
+    people = make_people(fitter.body, poses, COCO17, generator)
+    if kind == "stray":
+        return replace(people, keypoints=stray(people.keypoints, people.clean.box_size(), generator))
+    return replace(people, keypoints=swapped(people.keypoints, generator)) if kind == "swapped" else people
+
+
+def fits(fitter: Fitter, people: People) -> dict[str, Fit]:
+    """By the error model's own Σ, by the one that everybody gets, and the default."""
+    firm = fitter.with_schedule(replace(fitter.schedule, loosening=None))
+    start, seen = fitter.guess(Observation.of(people.keypoints), assumed(people))
+    factor = (held(seen.anchor).scale / seen.anchor.scale).square()
+    plain = replace(seen, anchor=widened(seen.anchor, 1 / factor))
+    return {
+        "plain": in_pieces(lambda part: firm.from_start(start[part], plain[part]), len(start)),
+        "wider": firm.fit(people.keypoints, assumed(people)),
+        "default": fitter.fit(people.keypoints, assumed(people)),
+    }
+
+
+def let_go(fitter: Fitter, fit: Fit, people: People) -> float:
+    """The share of people who were fitted again."""
+    anchor = fitter.guess(Observation.of(people.keypoints), assumed(people))[1].anchor
+    return (fit.observation.anchor.scale[:, 0] > 1.01 * anchor.scale[:, 0]).double().mean().item()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fit and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    motion_argument(parser)
+    parser.add_argument("--people", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=4)
+    parser.add_argument("--threads", type=int)
+    options = parser.parse_args(arguments)
+    threads(options.threads)
+    poses, origin = world_poses(options.motion, options.cache, options.people, options.seed)
+    fitter = build_fitter(load_config())
+    figures = {}
+    print(f"{options.people} people posed by {origin}\n")
+    columns = ("PA-MPJPE", "MPJPE", "given", "true", "facing", "worse", "let go")
+    print(" " * 28 + "".join(f"{column:>10}" for column in columns))
+    for kind in KINDS:
+        people = people_of(kind, fitter, poses, options.seed)
+        start = score(fitter.body, guess_alone(fitter, people), people)
+        rows = {"first guess": (start, 0.0)}
+        for label, fit in fits(fitter, people).items():
+            rows[label] = (score(fitter.body, fit.state, people), 100 * let_go(fitter, fit, people))
+        for label, (scores, share) in rows.items():
+            values = [*(scores[key].mean().item() for key in scores), worse_share(scores, start), share]
+            print(f"{kind + ', ' + label:28s}" + "".join(f"{value:10.2f}" for value in values), flush=True)
+            figures[f"{kind}_{label.replace(' ', '_')}_pa_mpjpe_mm"] = values[0]
+    print()
+    finish(benchmark="loosening", people=options.people, motion=origin, **figures)
+
+
+if __name__ == "__main__":
+    main()
