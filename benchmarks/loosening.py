@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start = score(fitter.body, guess_alone(fitter, people), people)
         rows = {"first guess": (start, 0.0)}
         for label, fit in fits(fitter, people).items():
-            rows[label] = (score(fitter.body, fit.state, people), 100 * let_go(fitter, fit, people))
+            share = 100 * let_go(fitter, fit, people) if label == "default" else 0.0
+            rows[label] = (score(fitter.body, fit.state, people), share)
         for label, (scores, share) in rows.items():
             values = [*(scores[key].mean().item() for key in scores), worse_share(scores, start), share]
             print(f"{kind + ', ' + label:28s}" + "".join(f"{value:10.2f}" for value in values), flush=True)
