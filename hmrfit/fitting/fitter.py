@@ -216,7 +216,8 @@ class Fitter:
         rounds = tuple((stage, 1) for stage in stages) or self.schedule.rounds
         fit = replace(self.refine(start, observation, 1, rounds), start=start, observation=observation)
         body, how = self.point_body(observation.keypoints.names), self.schedule
-        if stages and how.loosening is not None and observation.noise is not None:
+        plain = observation.noise is not None and observation.evidence is None
+        if stages and how.loosening is not None and plain:
             refine = lambda state, seen, stage: self.refine(state, seen, 1, ((stage, 1),))  # noqa: E731
             fit = loosened(fit, stages[-1], how.loosening, refine)
         if others and stages and how.flips:

@@ -1,7 +1,7 @@
 """How hard the anchor holds, and whom it holds less: variances of its error, multiplied.
 
     everyone       Σ ← diag(√m) Σ diag(√m),     m = IN_PLANE about the camera's z, OUT_OF_PLANE about its x and y,
-                   SHAPE of the betas
+                   SHAPE of the betas, DISTANCE of the translation's z
     after the fit  Σ ← f Σ,   log f = b + a log(A/n) − k log(K/n) + s (log σ̄ + 4.5) − h hidden
 
 A and K are what the anchor and the n seen keypoints cost at the fit, each as likely as the error model has it, σ̄ the
@@ -25,8 +25,9 @@ from hmrfit.fitting.problem import Stage
 from hmrfit.fitting.state import Observation, State
 from hmrfit.fitting.uncertainty import USUAL_NOISE
 
-IN_PLANE, OUT_OF_PLANE, SHAPE = 2.0, 0.9, 3.0
-"""Of the variances."""
+IN_PLANE, OUT_OF_PLANE, SHAPE, DISTANCE = 2.0, 0.9, 3.0, 4.0
+"""Of the variances. Of the distance too, since the shape is freer: held where it was, it would make a body smaller that a
+longer lens should move away."""
 
 LEAST_ANCHOR, LEAST_KEYPOINTS = 1e-3, 0.5
 """Nats a keypoint. Costs below count as that much: on validation motion nobody had less of the first, one in a hundred
@@ -36,8 +37,9 @@ less of the second."""
 def held(anchor: Anchor) -> Anchor:
     """An error model's anchor as the fit holds on to it."""
     turns = anchor.scale.new_tensor([OUT_OF_PLANE, OUT_OF_PLANE, IN_PLANE]).repeat(anchor.rotations.shape[1])
-    factor = torch.cat([turns, turns.new_full((anchor.betas.shape[1],), SHAPE)])
-    return widened(anchor, factor)
+    factor = torch.cat([turns, turns.new_full((anchor.scale.shape[1] - len(turns),), SHAPE)])
+    transl_std = anchor.transl_std * anchor.transl_std.new_tensor([1.0, 1.0, DISTANCE]).sqrt()
+    return replace(widened(anchor, factor), transl_std=transl_std)
 
 
 def widened(anchor: Anchor, factor: Tensor) -> Anchor:
