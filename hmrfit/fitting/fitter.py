@@ -40,7 +40,7 @@ from hmrfit.fitting.terms import (
     Upright,
     terms_by_name,
 )
-from hmrfit.fitting.uncertainty import GAUSSIAN, MEASURED, Calibration, Posterior, Weight, posterior
+from hmrfit.fitting.uncertainty import GAUSSIAN, GIVEN, MEASURED, Calibration, Posterior, Weight, posterior
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
@@ -227,7 +227,8 @@ class Fitter:
     def posterior(self, fit: Fit) -> Posterior:
         """How sure each hypothesis of a fit is, and how likely: as measured where it is anchored, at the first guess or
         (as far as `init_std` is true) at a given start; else what its energy says of itself."""
-        body, how = self.point_body(fit.observation.keypoints.names), self.calibration
+        body = self.point_body(fit.observation.keypoints.names)
+        how = self.calibration if fit.observation.noise is not None else GIVEN
         weights = last_stage(self.schedule, fit).weights
         if fit.observation.anchor is None or not weights.get("anchor"):
             how = Calibration({name: Weight(w) for name, w in weights.items() if w}, GAUSSIAN)

@@ -10,7 +10,8 @@ f > `least` is fitted on from there with the wider Σ.
 
 What a keypoint says of turns in the picture's plane is sure, of turns out of it less: holding on to the start in the
 plane gains nothing. A start that the fit had to leave by far (A) for keypoints that it then meets (K is small) was
-farther off than the error model thought, which also takes a part of such an error for noise (σ̄).
+farther off than the error model thought, which also takes a part of such an error for noise (σ̄). Where more than
+keypoints was given (a mask, a height) nobody is let go: the costs then say something else.
 """
 
 from collections.abc import Callable
@@ -26,8 +27,8 @@ from hmrfit.fitting.state import Observation, State
 from hmrfit.fitting.uncertainty import USUAL_NOISE
 
 IN_PLANE, OUT_OF_PLANE, SHAPE, DISTANCE = 2.0, 0.9, 3.0, 4.0
-"""Of the variances. Of the distance too, since the shape is freer: held where it was, it would make a body smaller that a
-longer lens should move away."""
+"""Of the variances. Of the distance too, since the shape is freer: held where it was, it would make a body smaller that
+a longer lens should move away."""
 
 LEAST_ANCHOR, LEAST_KEYPOINTS = 1e-3, 0.5
 """Nats a keypoint. Costs below count as that much: on validation motion nobody had less of the first, one in a hundred
