@@ -57,9 +57,9 @@ class Calibration:
 MEASURED = Calibration({"anchor": Weight(1.28, 0.28, 0.0), "keypoints": Weight(0.59, 0.31, 0.13)}, 7.0)
 """On 2,400 people of validation motion, each with 1, 2 and 3 % noise and half of the keypoints hidden, those of which
 the gap between stated and counted coverage was least: 1.3 points at worst (`benchmarks/uncertainty.py --calibrate`;
-without it the benchmark counts on others); then both weights 3 % more, since that search knows only the best hypothesis,
-and with the others mixed in 2,000 more people of validation motion were covered a point too often. About the wider
-anchor of `hmrfit.fitting.loosening`."""
+without it the benchmark counts on others); then both weights 3 % more, since that search knows only the best
+hypothesis, and with the others mixed in 2,000 more people of validation motion were covered a point too often. About
+the wider anchor of `hmrfit.fitting.loosening`."""
 
 GIVEN = Calibration({"anchor": Weight(0.82, 0.06, 0.07), "keypoints": Weight(0.45, 1.04, 0.14)}, 8.0)
 """Of fits from a given start, whose anchor is as wide as its owner says: as measured about the error model's own."""
