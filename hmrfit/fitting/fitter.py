@@ -7,7 +7,7 @@ All hypotheses of all people run side by side in one batch of the solver.
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,7 +26,6 @@ from hmrfit.fitting.loosening import held, loosened
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import StageProblem
 from hmrfit.fitting.schedule import Rounds, Schedule
-from hmrfit.fitting.solver import Solution
 from hmrfit.fitting.start import PoseLibrary, starts
 from hmrfit.fitting.state import Observation, State
 from hmrfit.fitting.terms import (
@@ -62,6 +61,20 @@ def default_terms(gmm: PoseGmm, limits: JointLimits, sigma: float = 0.06) -> lis
     wide, final = Reprojection(0.3, "reprojection_wide"), Reprojection(sigma)
     own = [AnchorPrior(), StudentReprojection(), StudentReprojection(nu=torch.inf, name="keypoints_gaussian")]
     return [*own, wide, final, PosePrior(gmm), JointLimitPrior(limits), ShapePrior(), Upright()]
+
+
+@dataclass(frozen=True)
+class Given(TensorRecord):
+    """What `Fitter.fit` is given of B people, one row each."""
+
+    keypoints: Keypoints
+    camera: Camera
+    init: BodyParams | None
+    init_std: Tensor | None  # (B, J), or (B, 1) for all joints alike
+    evidence: Evidence | None
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
 
 
 class Fitter:
@@ -133,10 +146,11 @@ class Fitter:
             init_std: degrees, how wrong init is, per joint and axis: one number, (J,) or (B, J).
             evidence: what else is known about the B people, for the terms that look at it.
         """
+        std = None if init_std is None else _each_ones(init_std, keypoints.xy)
+        given = Given(keypoints, camera, init, std, evidence)
         if self.device is None:
-            return self._fit(keypoints, camera, init, init_std, evidence)
-        given = moved((keypoints, camera, init, init_std, evidence), self.device)
-        return moved(self._there()._fit(*given), keypoints.xy.device)
+            return self._fit(given)
+        return moved(self._there()._fit(given.to(self.device)), keypoints.xy.device)
 
     def on(self, device: torch.device | str) -> "Fitter":
         """A fitter whose `fit` does its work on another device, such as "cuda"; what it takes and gives stays here."""
@@ -155,40 +169,23 @@ class Fitter:
             self._twin = twin
         return self._twin
 
-    def _fit(
-        self,
-        keypoints: Keypoints,
-        camera: Camera,
-        init: BodyParams | None,
-        init_std: float | Tensor | None,
-        evidence: Evidence | None,
-    ) -> Fit:
+    def _fit(self, given: Given) -> Fit:
         """`fit` where everything is on this fitter's device."""
-        if len(keypoints) > self.chunk:
-            each = isinstance(init_std, Tensor) and init_std.ndim == 2
-            std = lambda part: init_std[part] if each else init_std  # noqa: E731
-            fit = lambda p: self._fit(keypoints[p], camera[p], _rows(init, p), std(p), _rows(evidence, p))  # noqa: E731
-            return in_pieces(fit, len(keypoints), self.chunk)
-        return self._fit_piece(keypoints, camera, init, init_std, evidence)
+        if len(given) > self.chunk:
+            return in_pieces(lambda part: self._fit_piece(given[part]), len(given), self.chunk)
+        return self._fit_piece(given)
 
-    def _fit_piece(
-        self,
-        keypoints: Keypoints,
-        camera: Camera,
-        init: BodyParams | None,
-        init_std: float | Tensor | None,
-        evidence: Evidence | None,
-    ) -> Fit:
+    def _fit_piece(self, given: Given) -> Fit:
         """`fit` of as many people as one batch of the solver takes."""
-        observation = Observation.of(keypoints, evidence)
-        if init is not None:
-            start = State(init, camera)
-            spread = {} if init_std is None else {"degrees": init_std}
-            observation = replace(observation, anchor=Anchor.around(init, self.body.parents, **spread))
+        observation = Observation.of(given.keypoints, given.evidence)
+        if given.init is not None:
+            start = State(given.init, given.camera)
+            spread = {} if given.init_std is None else {"degrees": given.init_std}
+            observation = replace(observation, anchor=Anchor.around(given.init, self.body.parents, **spread))
             return self.from_start(start, observation, others=False)
         if self.first_guess is not None and self.error_model is not None and self.schedule.anchored:
-            return self.from_start(*self.guess(observation, camera))
-        return self.refine(self.starts(keypoints, camera), observation, self.hypotheses)
+            return self.from_start(*self.guess(observation, given.camera))
+        return self.refine(self.starts(given.keypoints, given.camera), observation, self.hypotheses)
 
     def guess(self, observation: Observation, camera: Camera) -> tuple[State, Observation]:
         """The first guess, and the observation with its anchor and the keypoints' noise."""
@@ -264,7 +261,7 @@ class Fitter:
         steps = torch.zeros(B * count, dtype=torch.int64, device=state.params.transl.device)
         for stage, keep in rounds or self.schedule.rounds:
             problem = StageProblem(body, observation[_each(B, count)], self.terms, stage)
-            solution = solved(problem, state)
+            solution = problem.solve(state)
             rows = _cheapest(solution.cost, count, keep)
             count = min(keep, count)
             state, status = problem.fill(solution.x)[rows], solution.status[rows]
@@ -292,14 +289,6 @@ class Fitter:
         return other
 
 
-def solved(problem: StageProblem, state: State) -> Solution:
-    """The stage solved from `state`; of nobody, without asking the terms."""
-    if len(state):
-        return problem.solve(state)
-    nothing = state.params.transl.new_zeros(0)
-    return Solution(state, nothing, nothing.long(), nothing.long())
-
-
 def in_pieces(fit: Callable[[slice], Fit], people: int, chunk: int = CHUNK) -> Fit:
     """Fits of `chunk` people each, as many side by side as torch has threads, as one.
 
@@ -316,9 +305,10 @@ def in_pieces(fit: Callable[[slice], Fit], people: int, chunk: int = CHUNK) -> F
         torch.set_num_threads(threads)
 
 
-def _rows(record: TensorRecord | None, part: slice) -> TensorRecord | None:
-    """Some people's rows of what may not be there."""
-    return None if record is None else record[part]
+def _each_ones(init_std: float | Tensor, like: Tensor) -> Tensor:
+    """One number, (J,) or (B, J) of them -> (B, 1) or (B, J)."""
+    std = torch.as_tensor(init_std, dtype=like.dtype, device=like.device)
+    return std if std.ndim == 2 else std.expand(len(like), std.shape[0] if std.ndim else 1)
 
 
 def _each(people: int, count: int) -> Tensor:

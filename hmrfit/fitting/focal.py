@@ -29,7 +29,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import Stage, StageProblem
 from hmrfit.fitting.schedule import Schedule
-from hmrfit.fitting.solver import Linear, solve
+from hmrfit.fitting.solver import Linear
 from hmrfit.fitting.state import Observation, State
 from hmrfit.fitting.terms import Term
 from hmrfit.types import TensorRecord
@@ -213,7 +213,7 @@ def free_focal(
     problem = FocalProblem(body, observation, terms, stage)
     prior = lambda away: 0.5 * (away / std) ** 2  # noqa: E731
     away = torch.zeros(len(state)).to(state.params.transl)
-    settled = solve(problem.problem, state, stage.options)
+    settled = problem.problem.solve(state)
     state, cost, steps = settled.x, settled.cost, settled.steps
     reach, curvature = torch.full_like(away, LONGEST_STEP), torch.ones_like(away)
     for _ in range(NEWTON_STEPS):
@@ -223,7 +223,7 @@ def free_focal(
         move = (-(slope + away / std**2) / curvature).clamp(-reach, reach)
         move = (away + move).clamp(-FARTHEST, FARTHEST) - away
         trial = problem.refocused(problem.problem.retract(state, move[:, None] * answer), move)
-        found = solve(problem.problem, trial, stage.options)
+        found = problem.problem.solve(trial)
         better = found.cost + prior(away + move) < cost + prior(away)
         steps = steps + found.steps
         state = _choose(better, found.x, state)

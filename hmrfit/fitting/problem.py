@@ -53,11 +53,15 @@ class StageProblem:
                 self.observation = terms[name].prepare(self.observation, self.layout)
 
     def solve(self, state: State, options: Options | None = None) -> Solution:
-        """The stage solved from `state`; a few people one by one in NumPy, where the stage's terms allow that."""
+        """The stage solved from `state`; a few people one by one in NumPy, where the stage's terms allow that. Of
+        nobody, no term is asked."""
+        if not len(state):
+            nothing = state.params.transl.new_zeros(0)
+            return Solution(state, nothing, nothing.long(), nothing.long())
         options = options or self.stage.options
         weights, opening = self.stage.weights, self.stage.opened()
         known = {**opening, **weights}
-        if not 0 < len(state) <= FEW or not can_be_single(self.terms, known, self.layout, state, self.observation):
+        if len(state) > FEW or not can_be_single(self.terms, known, self.layout, state, self.observation):
             return solve(self, state, options)
         body = single_body(self.body, self.layout)
         ends = []

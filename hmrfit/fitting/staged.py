@@ -13,8 +13,7 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
-from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.fitter import Fitter, solved
+from hmrfit.fitting.fitter import Fitter, Given
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import StageProblem, term_costs
 from hmrfit.fitting.published_terms import PixelReprojection, StartedObservation, torso_sets
@@ -22,7 +21,7 @@ from hmrfit.fitting.start import UPRIGHT, guess_depth
 from hmrfit.fitting.state import Evaluation, Observation, State
 from hmrfit.fitting.uncertainty import Calibration, Posterior, posterior
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.types import BodyParams, Keypoints
+from hmrfit.types import BodyParams
 
 CLOSE_SHOULDERS = 25 / 300
 """Of the box: SMPLify's 25 px on its doubled images, where a person is 300 px long."""
@@ -55,27 +54,20 @@ class StagedFitter(Fitter):
         if start_pose is None and self.first_guess is None:
             raise ValueError("FIT.START: first_guess needs a network: set PRIORS.FIRST_GUESS, or START: mean_pose.")
 
-    def _fit_piece(
-        self,
-        keypoints: Keypoints,
-        camera: Camera,
-        init: BodyParams | None,
-        init_std: float | Tensor | None,
-        evidence: Evidence | None,
-    ) -> Fit:
+    def _fit_piece(self, given: Given) -> Fit:
         """With `init` there is one start, and that is it; how wrong it may be, `init_std`, is nothing that these
         energies ask."""
-        observation = Observation.of(keypoints, evidence)
-        start = State(init, camera) if init is not None else self._start(observation, camera)
+        observation, camera = Observation.of(given.keypoints, given.evidence), given.camera
+        start = State(given.init, camera) if given.init is not None else self._start(observation, camera)
         known = {f.name: getattr(observation, f.name) for f in fields(observation)}
         observation = StartedObservation(**known, start_depth=start.params.transl[:, 2])
         state, who = start, torch.arange(len(start), device=start.params.transl.device)
         steps = torch.zeros_like(who)
         for i, (stage, _) in enumerate(self.schedule.rounds):
-            problem = StageProblem(self.point_body(keypoints.names), observation[who], self.terms, stage)
-            solution = solved(problem, state)
+            problem = StageProblem(self.point_body(given.keypoints.names), observation[who], self.terms, stage)
+            solution = problem.solve(state)
             state, status, steps = problem.fill(solution.x), solution.status, steps + solution.steps
-            if i == 0 and init is None and self.start_pose is not None:
+            if i == 0 and given.init is None and self.start_pose is not None:
                 both = ambiguous(observation).nonzero()[:, 0]
                 who = torch.cat([who, both])
                 state, status, steps = State.cat([state, turned_about(state[both])]), status[who], steps[who]

@@ -133,7 +133,7 @@ def test_a_crowd_is_fitted_in_pieces(name: str, monkeypatch):
     sizes, fitter, whole = [], preset(name), fitted(name)
     piece = StagedFitter._fit_piece
     monkeypatch.setattr(StagedFitter, "chunk", 3)
-    monkeypatch.setattr(StagedFitter, "_fit_piece", lambda self, seen, *more: sizes.append(len(seen)) or piece(self, seen, *more))  # fmt: skip  # noqa: E501
+    monkeypatch.setattr(StagedFitter, "_fit_piece", lambda self, given: sizes.append(len(given)) or piece(self, given))  # fmt: skip  # noqa: E501
     found = fitter.fit(people(8, "coco17", 0.005).keypoints, photograph(8))
     assert sorted(sizes) == [2, 3, 3]
     torch.testing.assert_close(found.cost, whole.cost, rtol=1e-9, atol=0)
