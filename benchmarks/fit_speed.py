@@ -30,7 +30,6 @@ from _common import finish, motion_argument, threads, world_poses
 from torch import Tensor
 
 import hmrfit
-from hmrfit.api import one_thread_for_few
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build_fitter
@@ -45,6 +44,7 @@ from hmrfit.fitting.solver import Options, scaled_gradient, solve
 from hmrfit.fitting.state import Evaluation, Observation, State
 from hmrfit.fitting.terms import terms_by_name
 from hmrfit.keypoints import COCO17
+from hmrfit.ops.threads import one_thread_for_few
 from hmrfit.types import BodyParams, Keypoints
 
 ENERGY = ANCHORED
