@@ -18,6 +18,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.config import CHOICES, ConfigError, load_config
+from hmrfit.data.motion.rest import mirror_poses
 from hmrfit.fitting.discriminator_term import DiscriminatorTerm
 from hmrfit.fitting.fitter import Fitter, default_terms
 from hmrfit.fitting.problem import Stage
@@ -27,6 +28,7 @@ from hmrfit.fitting.solver import Options
 from hmrfit.fitting.staged import StagedFitter
 from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
 from hmrfit.fitting.uncertainty import Calibration, Weight
+from hmrfit.keypoints import SMPL24
 from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.network.image_guess import ImageGuess
@@ -173,8 +175,16 @@ def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> list[Term]:
 
 
 def library_poses(gmm: PoseGmm, count: int, seed: int) -> Tensor:
-    """(N, D) poses to start from: the mixture's means and `count` draws."""
-    return torch.cat([gmm.mean_poses(), gmm.sample(count, torch.Generator().manual_seed(seed))])
+    """(N, D) poses to start from: the mixture's means and `count` draws.
+
+    Of a body of SMPL's joints every other draw is the mirror image of the one before: the flipped photograph starts at
+    the mirrored poses.
+    """
+    if gmm.means.shape[1] != 3 * (len(SMPL24) - 1):
+        return torch.cat([gmm.mean_poses(), gmm.sample(count, torch.Generator().manual_seed(seed))])
+    drawn = gmm.sample((count + 1) // 2, torch.Generator().manual_seed(seed))
+    both = torch.stack([drawn, torch.as_tensor(mirror_poses(drawn.unflatten(1, (-1, 3)).numpy())).flatten(1)], 1)
+    return torch.cat([gmm.mean_poses(), both.flatten(0, 1)[:count]])
 
 
 def build_schedule(config: CfgNode) -> Schedule:

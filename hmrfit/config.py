@@ -53,6 +53,7 @@ _C.RENDER.BACKEND = "builtin"  # or "pytorch3d": what draws FIT.SILHOUETTE and w
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENCODER = "keypoints"  # what the network sees; "image": the settings of TRAIN.IMAGE are for it
 _C.TRAIN.MOTION = ""  # a folder of motion files; `hmrfit train` needs one
+_C.TRAIN.BEGIN = ""  # the keypoint HMR: weights to begin with, another run's hmr.npz; "": random
 _C.TRAIN.WIDTH = 640  # features of the encoder
 _C.TRAIN.BLOCKS = 3
 _C.TRAIN.HIDDEN = 768  # of the regressor

@@ -74,7 +74,7 @@ def _judge(result: FitResult) -> None:
             result.warnings[i].append(STATUS[4])
         elif not result.accepted[i]:
             result.warnings[i].append(result.verdict[i])
-        seen = int((result.keypoints.confidence[i] > 0).sum())
+        seen = int((result.keypoints.presence[i] > 0.5).sum())
         if seen < FEW_KEYPOINTS:
             result.warnings[i].append(
                 f"Only {seen} keypoints are seen: the body is mostly what is likely, not what was seen (see joint_std)."

@@ -6,11 +6,13 @@ Shapes: B people, J joints, V vertices, K keypoints, S betas. Metres, radians, p
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from hmrfit.ops.presence import expected_extremes, presence, shown
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 
 
@@ -112,9 +114,32 @@ class Keypoints(TensorRecord):
     def __len__(self) -> int:
         return self.xy.shape[0]
 
+    @cached_property
+    def presence(self) -> Tensor:
+        """(B, K) how far each keypoint counts as seen, a continuous function of its confidence (`ops.presence`)."""
+        return presence(self.confidence)
+
+    @cached_property
+    def shown(self) -> Tensor:
+        """(B, K) how far each keypoint is looked at, a continuous function of its confidence (`ops.presence`)."""
+        return shown(self.confidence)
+
+    @property
+    def relative_confidence(self) -> Tensor:
+        """(B, K) confidence over the person's greatest."""
+        return self.confidence / self.confidence.amax(1, keepdim=True).clamp_min(1e-300)
+
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Least and greatest (x, y) over the keypoints with confidence: two (B, 2); NaN-free even where none is."""
-        seen = (self.confidence > 0)[..., None]
+        """Least and greatest (x, y) over the seen keypoints, each counting as far as it is present: two (B, 2); 0 where
+        none is seen."""
+        return self._bounds
+
+    @cached_property
+    def _bounds(self) -> tuple[Tensor, Tensor]:
+        p = self.presence
+        if not ((p == 0) | (p == 1)).all():
+            return expected_extremes(self.xy, p)
+        seen = (p > 0)[..., None]  # the same numbers, quicker
         low = torch.where(seen, self.xy, torch.inf).amin(1)
         high = torch.where(seen, self.xy, -torch.inf).amax(1)
         nothing = ~seen.any(1)

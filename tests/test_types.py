@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from hmrfit.ops.presence import NOTHING, SURE
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyOutput, BodyParams, Keypoints
 
@@ -57,11 +58,18 @@ def test_to_moves_every_tensor_and_leaves_the_rest():
 
 
 def test_the_box_is_that_of_the_seen_keypoints():
-    points = make_keypoints([[[10, 20], [40, 30], [1e9, -1e9]], [[0, 0], [5, 50], [1, 2]]], [[1, 0.1, 0], [1, 1, 1]])
+    points = make_keypoints([[[10, 20], [40, 30], [1e9, -1e9]], [[0, 0], [5, 50], [1, 2]]], [[1, 0.6, 0], [1, 1, 1]])
     low, high = points.bounds()
     assert low.tolist() == [[10, 20], [0, 0]]
     assert high.tolist() == [[40, 30], [5, 50]]
     assert points.box_size().tolist() == [30, 50]
+
+
+def test_a_keypoint_of_little_confidence_makes_the_box_little_larger():
+    """Linearly in how far it counts as seen: none of it, half of it, all of it."""
+    corners = [[[0, 0], [10, 10], [100, 10]]]
+    sizes = [make_keypoints(corners, [[1, 1, c]]).box_size().item() for c in (0.1, 0.5 * (NOTHING + SURE), SURE, 1.0)]
+    assert sizes == pytest.approx([10, 55, 100, 100])
 
 
 def test_where_nobody_is_seen_the_box_is_nothing_and_no_nan():

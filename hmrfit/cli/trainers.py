@@ -20,7 +20,7 @@ from hmrfit.data.person_images import SPIN49, PersonImages, ScenePeople
 from hmrfit.data.scenes import SceneDataset
 from hmrfit.data.spin_npz import read_spin_npz
 from hmrfit.image import Image
-from hmrfit.network.checkpoints import load_network
+from hmrfit.network.checkpoints import load_hmr, load_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import KEYPOINT_NAMES, ImageEncoder, KeypointEncoder
 from hmrfit.network.hmr import HMR
@@ -65,20 +65,39 @@ def build_trainer(settings, body: SmplBody, frames: Frames) -> Trainer:
     """The network, its discriminators and its people, as the settings want them; the seed decides all chance."""
     how = settings.TRAIN
     torch.manual_seed(settings.SEED)
-    single = body.to(dtype=torch.float32)
-    stream = PeopleStream(single.points(KEYPOINT_NAMES), _pool(settings, frames), _generator(settings))
-    regressor = IterativeRegressor(how.WIDTH, hidden=how.HIDDEN, dropout=0.0, learn_mean=True)
-    hmr = HMR(KeypointEncoder(how.WIDTH, how.BLOCKS), regressor)
+    single, device = body.to(dtype=torch.float32), _device(settings)
+    points = single.points(KEYPOINT_NAMES).to(device=device)
+    stream = PeopleStream(points, _pool(settings, frames).to(device), _generator(settings, device))
+    hmr = _keypoint_hmr(how)
     weights = KeypointLossWeights if how.PAIRED else KeypointLossWeights.unpaired
     lesson = KeypointLesson(stream, single.points(LANDMARKS), weights(adversarial=how.ADVERSARIAL))
     return _trainer(settings, hmr, lesson)
 
 
+def _keypoint_hmr(how) -> HMR:
+    """Random weights, or those to begin with, whose own sizes then count."""
+    if not how.BEGIN:
+        regressor = IterativeRegressor(how.WIDTH, hidden=how.HIDDEN, dropout=0.0, learn_mean=True)
+        return HMR(KeypointEncoder(how.WIDTH, how.BLOCKS), regressor)
+    hmr = load_hmr(locate("weights to begin with", how.BEGIN))
+    if not isinstance(hmr.encoder, KeypointEncoder) or hmr.encoder.names != KEYPOINT_NAMES:
+        raise ConfigError(
+            f"TRAIN.BEGIN, '{how.BEGIN}', is no keypoint HMR of this version's {len(KEYPOINT_NAMES)} keypoint names. "
+            "Leave it out to begin anew."
+        )
+    return hmr.train().requires_grad_(True)
+
+
 def _trainer(settings, hmr: HMR, lesson: Lesson) -> Trainer:
-    how, device = settings.TRAIN, device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE")
+    how = settings.TRAIN
     schedule = Schedule(how.BATCH, how.STEPS, how.MINUTES, how.RATE, half=how.HALF, judged=max(1, how.BATCH // 8))
-    place = torch.device(device, ranks.local_rank() if device == "cuda" else None)
-    return Trainer(hmr, FactorizedDiscriminator(hidden=512), lesson, schedule, place)
+    return Trainer(hmr, FactorizedDiscriminator(hidden=512), lesson, schedule, _device(settings))
+
+
+def _device(settings) -> torch.device:
+    """Of this process: where the network is, and where people are made that need no image."""
+    device = device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE")
+    return torch.device(device, ranks.local_rank() if device == "cuda" else None)
 
 
 def _pool(settings, frames: Frames) -> PosePool:
@@ -87,9 +106,9 @@ def _pool(settings, frames: Frames) -> PosePool:
     return PosePool.build(frames, gmm, limits, settings.SEED)
 
 
-def _generator(settings) -> torch.Generator:
-    """Of this process."""
-    return torch.Generator().manual_seed(settings.SEED + 1 + SEEDS_APART * ranks.rank())
+def _generator(settings, device: torch.device | str = "cpu") -> torch.Generator:
+    """Of this process. Another kind of device draws other numbers."""
+    return torch.Generator(device).manual_seed(settings.SEED + 1 + SEEDS_APART * ranks.rank())
 
 
 # ---- the image HMR

@@ -5,6 +5,7 @@
 Nothing is rendered. The truth (parameters, camera, clean keypoints) stays beside what a fit is allowed to see.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -22,6 +23,9 @@ FILM_DIAGONAL_MM = 43.27
 ARM = ("elbow", "wrist", "hand", "thumb", "index", "pinky")
 LEG = ("knee", "ankle", "foot", "toe", "heel")
 """Parts of keypoint names: what a detector confuses together."""
+
+LEAST_SURE = 0.98
+"""What a detector that is unsure takes away from its confidences at most."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Corruption:
     truncated: bool = False  # what is outside the image is not seen
     swapped: float = 0.0  # left and right confused, in the arms, the legs or everywhere
     unsure: float = 0.0  # confidences below 1, and more noise where they are low
+    stray: float = 0.0  # of the keypoints whose confidence is nearly 0, those that lie anywhere; none from 0.5 on
 
 
 @dataclass(frozen=True)
@@ -61,22 +66,26 @@ class People(TensorRecord):
     joints: Tensor  # (B, J, 3) camera frame, metres
 
 
-def uniform(low: float, high: float, count: int, generator: torch.Generator) -> Tensor:
-    """(count,) float64."""
-    return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
+def uniform(low: float, high: float, size: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Of this size, float64, on the generator's device."""
+    return low + (high - low) * torch.rand(size, generator=generator, device=generator.device, dtype=torch.float64)
+
+
+def normal(size: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Of mean 0 and variance 1, float64, on the generator's device."""
+    size = (size,) if isinstance(size, int) else size
+    return torch.randn(size, generator=generator, device=generator.device, dtype=torch.float64)
 
 
 def camera_rotations(count: int, views: Views, generator: torch.Generator) -> Tensor:
     """World (y up) -> camera rotations (count, 3, 3): any heading, some elevation, a little roll."""
-    turn = rotvec_to_matrix(
-        uniform(-torch.pi, torch.pi, count, generator)[:, None] * torch.tensor([0.0, 1.0, 0.0]).double()
-    )
+    x, y, z = torch.eye(3, dtype=torch.float64, device=generator.device)
+    turn = rotvec_to_matrix(uniform(-torch.pi, torch.pi, count, generator)[:, None] * y)
     tilt = torch.deg2rad(uniform(*views.elevation, count, generator))
-    roll = torch.deg2rad(views.roll * torch.randn(count, generator=generator, dtype=torch.float64))
+    roll = torch.deg2rad(views.roll * normal(count, generator))
     # a camera above looks down: the world turns about the camera's x so that its top comes nearer
-    about_x = rotvec_to_matrix(tilt[:, None] * torch.tensor([1.0, 0.0, 0.0]).double())
-    about_z = rotvec_to_matrix(roll[:, None] * torch.tensor([0.0, 0.0, 1.0]).double())
-    level = torch.tensor(UPRIGHT).double() @ turn
+    about_x, about_z = rotvec_to_matrix(tilt[:, None] * x), rotvec_to_matrix(roll[:, None] * z)
+    level = turn.new_tensor(UPRIGHT) @ turn
     usual = about_z @ about_x @ level
     if not (views.tilted or views.tumbled):
         return usual
@@ -90,7 +99,7 @@ def _unusual(usual: Tensor, level: Tensor, views: Views, generator: torch.Genera
     zero = torch.zeros_like(tilt)
     about_x = rotvec_to_matrix(torch.stack([tilt, zero, zero], -1))
     tilted = rotvec_to_matrix(torch.stack([zero, zero, roll], -1)) @ about_x @ level
-    any_turn = quaternion_to_matrix(torch.randn(count, 4, generator=generator, dtype=torch.float64))
+    any_turn = quaternion_to_matrix(normal((count, 4), generator))
     draw = uniform(0, 1, count, generator)[:, None, None]
     return torch.where(draw < views.tilted, tilted, torch.where(draw > 1 - views.tumbled, any_turn, usual))
 
@@ -131,14 +140,14 @@ def corrupt(clean: Keypoints, how: Corruption, generator: torch.Generator, size:
     B, K = clean.confidence.shape
     box = clean.box_size()
     level = _per_person(how.noise, B, generator, logarithmic=True).to(box)
-    noise = (level * box)[:, None, None] * torch.randn(B, K, 2, generator=generator, dtype=torch.float64).to(box)
-    draw = torch.rand(B, K, generator=generator, dtype=torch.float64).to(box)
+    noise = (level * box)[:, None, None] * normal((B, K, 2), generator).to(box)
+    draw = uniform(0, 1, (B, K), generator).to(box)
     draw = draw.masked_fill(clean.confidence == 0, -1)
     hidden = draw < _per_person(how.missing, B, generator).to(box)[:, None]
     angle = uniform(0, 2 * torch.pi, B, generator).to(box)
     along = (clean.xy * torch.stack([angle.cos(), angle.sin()], -1)[:, None]).sum(-1)
     cut = torch.quantile(along, 0.5, dim=1) + uniform(0, 0.35, B, generator).to(box) * box
-    behind = (along > cut[:, None]) & (uniform(0, 1, B, generator) < how.occluder)[:, None]
+    behind = (along > cut[:, None]) & (uniform(0, 1, B, generator) < how.occluder)[:, None].to(box.device)
     if how.truncated and size is not None:
         behind = behind | ((clean.xy < 0) | (clean.xy > size[:, None])).any(-1)
     hidden = hidden | behind
@@ -146,11 +155,23 @@ def corrupt(clean: Keypoints, how: Corruption, generator: torch.Generator, size:
     seen = ~hidden | (luck >= luck.sort(1, descending=True).values[:, 3:4])
     confidence = clean.confidence * seen
     if how.unsure:
-        sure = torch.where(uniform(0, 1, B, generator)[:, None] < how.unsure, 1.0, 0.0).to(box)
-        lowered = 1 - sure * 0.8 * torch.rand(B, K, generator=generator, dtype=torch.float64).to(box)
+        unsure = (uniform(0, 1, B, generator)[:, None] < how.unsure).to(box)
+        lowered = 1 - unsure * LEAST_SURE * uniform(0, 1, (B, K), generator).to(box)
         confidence, noise = confidence * lowered, noise * (0.6 / lowered.clamp_min(0.3)).clamp_min(1)[..., None]
+        noise = noise + _strays(lowered, how.stray, box, generator)
     found = Keypoints(torch.where(seen[..., None], clean.xy + noise, 0.0), confidence, clean.names)
     return _swap_sides(found, how.swapped, generator) if how.swapped else found
+
+
+def _strays(confidence: Tensor, chance: float, box: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, K, 2) pixels from the true place to where a keypoint that a detector made up lies: 5 % to all of the box."""
+    B, K = confidence.shape
+    if not chance:
+        return confidence.new_zeros(B, K, 2)
+    stray = uniform(0, 1, (B, K), generator).to(box) < chance * (1 - 2 * confidence).clamp_min(0)
+    angle, low, high = uniform(0, 2 * torch.pi, (B, K), generator).to(box), math.log(0.05), math.log(1.0)
+    far = stray * uniform(low, high, (B, K), generator).to(box).exp() * box[:, None]
+    return far[..., None] * torch.stack([angle.cos(), angle.sin()], -1)
 
 
 def _per_person(
@@ -168,12 +189,16 @@ def _per_person(
 def _swap_sides(keypoints: Keypoints, probability: float, generator: torch.Generator) -> Keypoints:
     """Left and right exchanged for some people: a third each in the arms, in the legs and in all of the body."""
     B = len(keypoints)
-    mate = torch.tensor(flip_permutation(keypoints.names))
-    arm = torch.tensor([any(part in name for part in ARM) for name in keypoints.names])
-    leg = torch.tensor([any(part in name for part in LEG) for name in keypoints.names])
-    which = torch.stack([arm, leg, torch.ones_like(arm)])[torch.randint(3, (B,), generator=generator)]
-    swap = which & (uniform(0, 1, B, generator) < probability)[:, None]
-    source = torch.where(swap, mate, torch.arange(len(mate)))
+    place = keypoints.xy.device
+    mate = torch.tensor(flip_permutation(keypoints.names), device=place)
+    arm, leg = (
+        torch.tensor([any(part in name for part in limb) for name in keypoints.names], device=place)
+        for limb in (ARM, LEG)
+    )
+    draw = torch.randint(3, (B,), generator=generator, device=generator.device).to(place)
+    which = torch.stack([arm, leg, torch.ones_like(arm)])[draw]
+    swap = which & (uniform(0, 1, B, generator) < probability)[:, None].to(place)
+    source = torch.where(swap, mate, torch.arange(len(mate), device=place))
     xy = keypoints.xy.gather(1, source[..., None].expand(-1, -1, 2))
     return Keypoints(xy, keypoints.confidence.gather(1, source), keypoints.names)
 
@@ -212,7 +237,7 @@ def people_from_points(
     B, K, like = len(poses), len(body.names), body.rest_joints
     rotations = rotvec_to_matrix(poses.to(like))
     orient = camera_rotations(B, views, generator).to(like) @ rotations[:, 0]
-    betas = torch.randn(B, body.joint_shapes.shape[-1], generator=generator, dtype=torch.float64).to(like)
+    betas = normal((B, body.joint_shapes.shape[-1]), generator).to(like)
     params = BodyParams(orient, rotations[:, 1:], betas, like.new_zeros(B, 3))
     posed = body.pose(params)
     transl, camera = place(posed.joints, views, generator)

@@ -9,6 +9,7 @@ AUC       mean of PCK@t over 31 thresholds t = 0 .. T; as nothing is nearer than
 import torch
 from torch import Tensor
 
+from hmrfit.ops.presence import presence
 from hmrfit.ops.procrustes import similarity_align
 
 
@@ -46,8 +47,11 @@ def auc(distances: Tensor, farthest: float) -> Tensor:
 
 
 def reprojection_error(projected: Tensor, keypoints: Tensor, confidence: Tensor, box_size: Tensor) -> Tensor:
-    """(B,) mean pixel distance over the seen keypoints, as a fraction of the person's box; NaN where none is seen."""
-    seen = (confidence > 0).to(projected)
+    """(B,) mean pixel distance over the seen keypoints, as a fraction of the person's box; NaN where none is seen.
+
+    A keypoint has the weight with which it counts as seen (`ops.presence`).
+    """
+    seen = presence(confidence).to(projected)
     distance = (projected - keypoints).norm(dim=-1)
     mean = (distance * seen).sum(-1) / seen.sum(-1)
     return torch.where(seen.any(-1), mean / box_size, torch.nan)

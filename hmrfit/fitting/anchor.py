@@ -73,14 +73,14 @@ class Anchor(TensorRecord):
         scale = torch.cat([spread.repeat_interleave(3, 1), params.betas.new_full((B, S), betas)], 1)
         return cls.at(params, parents, scale, scale.new_zeros(B, scale.shape[1], 1))
 
-    def unknown(self, people: Tensor) -> "Anchor":
-        """The same for all but some `people` (B,) bool, of whom nothing is known but that they are people."""
+    def unknown(self, amount: Tensor) -> "Anchor":
+        """The same as far as `amount` (B,) is 0; where it is 1, nothing is known but that this is a person."""
         J, S = self.rotations.shape[1], self.betas.shape[1]
         degrees = torch.tensor([UNKNOWN_FACING] * 3 + [UNKNOWN_DEGREES] * (3 * (J - 1)))
         scale = torch.cat([torch.deg2rad(degrees), torch.full((S,), UNKNOWN_BETAS)]).to(self.scale)
-        chosen = people[:, None]
-        factors = self.factors.masked_fill(chosen[..., None], 0.0)
-        return replace(self, scale=torch.where(chosen, scale, self.scale), factors=factors)
+        amount = amount[:, None]
+        factors = self.factors * (1 - amount[..., None])
+        return replace(self, scale=torch.lerp(self.scale, scale.expand_as(self.scale), amount), factors=factors)
 
     def of_unknown_shape(self) -> "Anchor":
         """The same with betas of which only the population is known; as many as `betas` has."""

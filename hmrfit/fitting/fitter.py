@@ -198,7 +198,7 @@ class Fitter:
         spread = self.error_model.judge(seen, answer, misses, told)
         anchor = held(Anchor.at(answer.params, self.body.parents, spread.scale, spread.factors))
         anchor = anchor if self.own_shapes else anchor.of_unknown_shape()
-        anchor = anchor.unknown((keypoints.confidence > 0).sum(1) < LEAST_SEEN)
+        anchor = anchor.unknown((LEAST_SEEN - keypoints.presence.sum(1)).clamp(0, 1))
         noise = self.error_model.noise_of(spread, keypoints.names)
         return State(answer.params, camera), replace(observation, anchor=anchor, noise=noise)
 

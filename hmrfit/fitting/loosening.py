@@ -5,8 +5,8 @@
     after the fit  Σ ← f Σ,   log f = b + a log(A/n) − k log(K/n) + s (log σ̄ + 4.5) − h hidden
 
 A and K are what the anchor and the n seen keypoints cost at the fit, each as likely as the error model has it, σ̄ the
-(geometric) mean of the noise that it predicts, `hidden` the share of the keypoints that is not seen. Whoever has
-f > `least` is fitted on from there with the wider Σ.
+(geometric) mean of the noise that it predicts, `hidden` the fraction of the body that is not seen (`visibility`). A
+person with f > `least` is fitted on from there with the wider Σ.
 
 What a keypoint says of turns in the picture's plane is sure, of turns out of it less: holding on to the start in the
 plane gains nothing. A start that the fit had to leave by far (A) for keypoints that it then meets (K is small) was
@@ -25,6 +25,7 @@ from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import Stage
 from hmrfit.fitting.state import Observation, State
 from hmrfit.fitting.uncertainty import USUAL_NOISE
+from hmrfit.fitting.visibility import hidden_fraction
 
 IN_PLANE, OUT_OF_PLANE, SHAPE, DISTANCE = 2.0, 0.9, 3.0, 4.0
 """Of the variances. Of the distance too, since the shape is freer: held where it was, it would make a body smaller that
@@ -68,13 +69,13 @@ class Loosening:
 
     def factor(self, fit: Fit, stage: Stage) -> Tensor:
         """(B,) f, 1 for people who are not fitted again. stage: the fit's."""
-        seen = (fit.observation.keypoints.confidence > 0).to(fit.cost)
+        seen = fit.observation.keypoints.presence
         count = seen.sum(1).clamp_min(1)
         least = {"anchor": LEAST_ANCHOR, "keypoints": LEAST_KEYPOINTS}
         A, K = ((fit.term_cost[n] / stage.weights[n] / count).clamp_min(low).log() for n, low in least.items())
         noise = (fit.observation.noise.log() * seen).sum(1) / count
         exponent = self.base + self.anchor * A - self.keypoints * K + self.noise * (noise - USUAL_NOISE)
-        exponent = exponent - self.hidden * (1 - count / seen.shape[1])
+        exponent = exponent - self.hidden * hidden_fraction(fit.observation.keypoints)
         f = exponent.exp().nan_to_num(1.0).clamp_max(self.most)
         return torch.where(f > self.least, f, 1.0)
 

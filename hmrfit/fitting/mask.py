@@ -48,9 +48,9 @@ def mask_evidence(masks: Sequence[NDArray[np.bool_] | None], keypoints: Keypoint
 
 def _prepared(mask: NDArray[np.bool_], person: Keypoints, box: float) -> tuple[Tensor, ...]:
     """The fields of one person's `MaskEvidence`."""
-    seen = (person.confidence[0] > 0).numpy()
+    seen = person.presence[0].numpy()
     xy = person.xy[0].numpy()
-    low, side = _region(mask, xy[seen], box)
+    low, side = _region(mask, xy[seen > 0.5], box)
     distance, cell = _signed_distance(mask, low, side)
     nodes = np.linspace(0, side, NODES)
     grid = _sample(distance, *np.meshgrid(nodes / cell, nodes / cell)) / box
@@ -59,7 +59,7 @@ def _prepared(mask: NDArray[np.bool_], person: Keypoints, box: float) -> tuple[T
     double = lambda a: torch.as_tensor(np.ascontiguousarray(a, np.float64))  # noqa: E731
     return (
         torch.as_tensor(grid.astype(np.float32)), double(low), torch.tensor(side / (NODES - 1)).double(),
-        double(outline), double(normal), double(length), double(seen & inside),
+        double(outline), double(normal), double(length), double(seen * inside),
     )  # fmt: skip
 
 

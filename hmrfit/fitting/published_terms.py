@@ -196,7 +196,7 @@ def torso_sets(names: tuple[str, ...]) -> list[list[int]]:
 def torso_seen(observation: Observation) -> Tensor:
     """(B, K) 1 for the torso points to use: the first set of four that is seen whole, else those seen of the last."""
     keypoints = observation.keypoints
-    seen = (keypoints.confidence > 0).to(keypoints.xy)
+    seen = (keypoints.confidence > 0).to(keypoints.xy)  # as SPIN decides it, whatever the confidence
     chosen, open_ = torch.zeros_like(seen), torch.ones_like(seen[:, :1])
     sets = torso_sets(keypoints.names)
     for i, places in enumerate(sets):

@@ -55,7 +55,7 @@ def _prepared(mask: NDArray[np.bool_], person: Keypoints, box: float) -> tuple[T
     """The fields of one person's `SilhouetteEvidence`."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     corners = np.array([[columns[0], rows[0]], [columns[-1] + 1.0, rows[-1] + 1.0]])
-    corners = np.concatenate([corners, person.xy[0][person.confidence[0] > 0].numpy()])
+    corners = np.concatenate([corners, person.xy[0][person.presence[0] > 0.5].numpy()])
     low, high = corners.min(0), corners.max(0)
     side = float((high - low).max() + 2 * MARGIN * box)
     low = (low + high - side) / 2

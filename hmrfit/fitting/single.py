@@ -209,7 +209,8 @@ class SingleProblem:
         self.body, self.layout, self.terms, self.weights, self.opening = body, layout, terms, weights, opening
         self.anchor = _OneAnchor(seen.anchor.prepared(layout.chart), i, layout)
         self.focal, self.center = state.camera.focal[i].numpy(), state.camera.center[i].numpy()
-        self.xy, self.seen = seen.keypoints.xy[i].numpy(), np.sqrt(seen.keypoints.confidence[i].numpy())
+        keypoints = seen.keypoints
+        self.xy, self.root = keypoints.xy[i].numpy(), np.sqrt((keypoints.shown[i] * keypoints.confidence[i]).numpy())
         self.box = float(seen.box_size[i])
         self.noise = None if seen.noise is None else seen.noise[i].numpy()
 
@@ -251,17 +252,18 @@ class SingleProblem:
         depth = np.maximum(z, MIN_DEPTH)
         scale = self.focal / depth
         slope = -scale * xy / depth * (z > MIN_DEPTH)
-        unit = self.seen / (sigma * self.box)
+        unit = np.broadcast_to(1 / (sigma * self.box), self.root.shape)
         white = (scale * xy + self.center - self.xy) * unit[:, None]
         square = (white * white).sum(1)
         g, radial = _student(square, term.nu)
         pulled = np.empty((len(z), 3))  # white · dPi
         pulled[:, :2], pulled[:, 2] = white * scale, (white * slope).sum(1)
+        unit = unit * self.root
         a = white[:, :, None] * ((unit * radial)[:, None] * pulled)[:, None]
         ours = (unit * g)[:, None]
         a[:, :, 2] += ours * slope
         a.reshape(-1, 6)[:, ::4] += ours * scale
-        rows, r = self.body.rows(x, posed, a), (g[:, None] * white).ravel()
+        rows, r = self.body.rows(x, posed, a), ((self.root * g)[:, None] * white).ravel()
         gradient += weight * (r @ rows)
         rows *= weight**0.5
         hessian += rows.T @ rows

@@ -113,7 +113,7 @@ def misses(body: PointBody, fit: Fit) -> Tensor:
     """(B, K) root mean square by which a fit misses a seen keypoint, per coordinate, a share of the box: the same for
     all of a person's. These energies are told no noise; how well they could be met says something of it."""
     keypoints = fit.observation.keypoints
-    seen = (keypoints.confidence > 0).to(keypoints.xy)
+    seen = keypoints.presence
     away = fit.state.camera.project(body.pose(fit.state.params).points) - keypoints.xy
     mean = (away.square().sum(-1) * seen).sum(1) / (2 * seen.sum(1).clamp_min(1))
     return (mean.sqrt() / fit.observation.box_size).clamp(*MISSES)[:, None].expand_as(seen).clone()
@@ -131,7 +131,7 @@ def torso_depth(points: Tensor, observation: Observation, camera: Camera) -> Ten
     space, picture, sides = (torch.zeros_like(observation.box_size) for _ in range(3))
     for left_hip, right_hip, left_shoulder, right_shoulder in torso_sets(keypoints.names)[:1]:
         for hip, shoulder in ((left_hip, left_shoulder), (right_hip, right_shoulder)):
-            seen = ((keypoints.confidence[:, hip] > 0) & (keypoints.confidence[:, shoulder] > 0)).to(space)
+            seen = keypoints.presence[:, hip] * keypoints.presence[:, shoulder]
             space = space + seen * (points[:, hip] - points[:, shoulder]).norm(dim=-1)
             picture = picture + seen * (keypoints.xy[:, hip] - keypoints.xy[:, shoulder]).norm(dim=-1)
             sides = sides + seen
@@ -148,7 +148,7 @@ def ambiguous(observation: Observation) -> Tensor:
         return torch.ones(len(keypoints), dtype=torch.bool, device=keypoints.xy.device)
     left, right = sets[0][2:]
     close = (keypoints.xy[:, left] - keypoints.xy[:, right]).norm(dim=-1) < CLOSE_SHOULDERS * observation.box_size
-    return close | (keypoints.confidence[:, left] == 0) | (keypoints.confidence[:, right] == 0)
+    return close | (keypoints.presence[:, [left, right]] < 0.5).any(1)
 
 
 def turned_about(state: State) -> State:

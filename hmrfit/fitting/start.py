@@ -19,6 +19,7 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.state import Observation, State
+from hmrfit.ops.presence import expected_extremes
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams
 
@@ -109,12 +110,10 @@ def solve_translation(points: Tensor, observation: Observation, camera: Camera) 
 
 def guess_depth(points: Tensor, observation: Observation, camera: Camera) -> Tensor:
     """(B,) metres: where the extent of the seen points fills the box, f · extent / box; 1.7 m of person if unclear."""
-    seen = observation.keypoints.confidence[..., None] > 0
-    xy = points[..., :2]
-    high = torch.where(seen, xy, -torch.inf).amax(1)
-    low = torch.where(seen, xy, torch.inf).amin(1)
+    p = observation.keypoints.presence
+    low, high = expected_extremes(points[..., :2], p)
     extent = (high - low).amax(-1)
-    clear = seen.sum((1, 2)) >= 3
+    clear = p.sum(1) >= 2.5  # two points may lie one behind the other
     extent = torch.where(clear & extent.isfinite(), extent, 1.7)
     box = torch.where(clear, observation.box_size, camera.size[:, 1] * 0.5)
     return camera.focal.mean(-1) * extent.clamp_min(0.1) / box

@@ -135,7 +135,7 @@ class Observation(TensorRecord):
     @classmethod
     def of(cls, keypoints: Keypoints, evidence: Evidence | None = None) -> "Observation":
         """From keypoints, unseen ones moved to the box's low corner so that no stray number enters."""
-        seen = (keypoints.confidence > 0)[..., None]
+        seen = (keypoints.shown > 0)[..., None]
         low, _ = keypoints.bounds()
         clean = Keypoints(torch.where(seen, keypoints.xy, low[:, None]), keypoints.confidence, keypoints.names)
         return cls(clean, keypoints.box_size().clamp_min(1.0), evidence=evidence)

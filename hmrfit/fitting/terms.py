@@ -234,9 +234,10 @@ class Reprojection(Term):
 class StudentReprojection(Term):
     """Keypoints against the image, each with a noise of its own; Student's t in place of a Gaussian.
 
-    e_k = Pi(X_k) - x_k,  z = c |e|²/(sigma_k box)²;   cost 1/2 rho,  rho = nu log(1 + z/nu)
-    as residuals r = sqrt(rho) u, u = e/|e|,    dr = sqrt(c)/(sigma_k box) (g (I - u u^T) + (rho'/g) u u^T) de,
-    g = sqrt(rho/z),  rho' = 1/(1 + z/nu).  nu = inf is the Gaussian; without `observation.noise`, sigma_k is `sigma`.
+    e_k = Pi(X_k) - x_k,  z = |e|²/(sigma_k box)²;   cost 1/2 q c rho,  rho = nu log(1 + z/nu)
+    as residuals r = sqrt(q c rho) u, u = e/|e|,   dr = sqrt(q c)/(sigma_k box) (g (I - u u^T) + (rho'/g) u u^T) de,
+    g = sqrt(rho/z),  rho' = 1/(1 + z/nu),  q how far the keypoint is looked at (`ops.presence`).  nu = inf is the
+    Gaussian; without `observation.noise`, sigma_k is `sigma`.
     """
 
     sigma: float = 0.012
@@ -248,7 +249,7 @@ class StudentReprojection(Term):
         """Whitened errors (B, K, 2), their unit (B, K, 1), g and rho' (B, K, 1)."""
         seen, box = e.observation.keypoints, e.observation.box_size[:, None]
         sigma = self.sigma if e.observation.noise is None else e.observation.noise
-        unit = (seen.confidence.sqrt() / (sigma * box))[..., None]
+        unit = 1 / (sigma * box).expand_as(seen.confidence)[..., None]
         white = (e.projected - seen.xy) * unit
         if self.nu == torch.inf:
             return white, unit, *2 * (torch.ones_like(white[..., :1]),)
@@ -260,21 +261,27 @@ class StudentReprojection(Term):
 
     def residuals(self, e: Evaluation) -> Tensor:
         white, _, g, _ = self._parts(e)
-        return (g * white).flatten(1)
+        return (self._weight(e) * g * white).flatten(1)
 
     def jacobian(self, e: Evaluation) -> Tensor:
         return self._rows(e, *self._parts(e))
 
     def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
         white, unit, g, slope = self._parts(e)
-        sums.add_rows((g * white).flatten(1), self._rows(e, white, unit, g, slope), weight)
+        sums.add_rows((self._weight(e) * g * white).flatten(1), self._rows(e, white, unit, g, slope), weight)
+
+    def _weight(self, e: Evaluation) -> Tensor:
+        """The root of q c (B, K, 1)."""
+        seen = e.observation.keypoints
+        return (seen.shown * seen.confidence).sqrt()[..., None]
 
     def _rows(self, e: Evaluation, white: Tensor, unit: Tensor, g: Tensor, slope: Tensor) -> Tensor:
         projection = e.state.camera.project_jacobian(e.posed.points)
         along = white[..., None] * (white[..., None, :] @ projection)  # |white|² u u^T dPi
         square = white.square().sum(-1, keepdim=True).clamp_min(1e-12)
         radial = (slope / g - g) / square
-        return e.point_rows(unit[..., None] * (g[..., None] * projection + radial[..., None] * along))
+        unit = (unit * self._weight(e))[..., None]
+        return e.point_rows(unit * (g[..., None] * projection + radial[..., None] * along))
 
 
 @dataclass

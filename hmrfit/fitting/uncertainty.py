@@ -19,12 +19,13 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.state import Evaluation, Layout, Observation, State
 from hmrfit.fitting.terms import NormalEquations, Term
+from hmrfit.fitting.visibility import hidden_fraction
 from hmrfit.types import BodyParams, TensorRecord
 
 
 @dataclass(frozen=True)
 class Weight:
-    """Of a term, for a person of whom a share h of the keypoints is not seen and the others have the noise σ̄ on
+    """Of a term, for a person of whom a fraction h is not seen (`visibility`) and whose keypoints have the noise σ̄ on
     (geometric) average:  w = at · exp(hidden (h − 0.1) + noise (log σ̄ − log 0.011))."""
 
     at: float
@@ -33,9 +34,9 @@ class Weight:
 
     def of(self, observation: Observation) -> Tensor:
         """(B,)."""
-        seen = (observation.keypoints.confidence > 0).to(observation.box_size)
+        seen = observation.keypoints.presence
         count = seen.sum(1)
-        exponent = self.hidden * (1 - count / seen.shape[1] - USUAL_HIDDEN)
+        exponent = self.hidden * (hidden_fraction(observation.keypoints) - USUAL_HIDDEN)
         if observation.noise is not None:
             level = (observation.noise.log() * seen).sum(1) / count.clamp_min(1)
             exponent = exponent + self.noise * (level - USUAL_NOISE) * (count > 0)

@@ -3,7 +3,8 @@
     image       φ = ResNet((x − m)/d)                              x RGB in [0, 1] of the person's square crop
     keypoints   φ = MLP(one slot per known keypoint name)          x, y in the crop's [-1, 1], and a confidence
 
-Every keypoint name has its own slot (x, y, confidence, seen), all zero where the name is absent or its confidence 0.
+Every keypoint name has its own slot (q x, q y, q c, q), c its confidence and q how far it is looked at
+(`ops.presence`): all zero where the name is absent, and as near to it as the confidence is low.
 So one set of weights serves any set of names, and those that only a part of the sets has are simply unseen in others.
 The columns that multiply a slot's `seen` are the name's learned embedding.
 """
@@ -21,6 +22,7 @@ from hmrfit.camera import Camera, pixels_to_crop
 from hmrfit.keypoints import keypoint_sets, resolve_set
 from hmrfit.network.resnet import BasicBlock, Bottleneck, PreactResNet, ResNet
 from hmrfit.ops.check import check_shape, did_you_mean
+from hmrfit.ops.presence import shown
 from hmrfit.types import Keypoints, TensorRecord
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -43,7 +45,11 @@ BOX_SCALE = 1.2
 """The square box's side over the longest side of the visible keypoints' bounds, as HMR and SPIN crop images."""
 
 SLOT = 4
-"""Numbers of a keypoint's slot: x, y, confidence, seen."""
+"""Numbers of a keypoint's slot: x, y, confidence, how far it is looked at."""
+
+FAR = 1.5
+"""Half boxes from the middle: what lies farther out is shown to the network as if it were there. Only a keypoint of low
+confidence can, since the others make the box."""
 
 VIEW = 3
 """Numbers of `view_of_box`."""
@@ -142,15 +148,15 @@ class KeypointEncoder(nn.Module):
         places, slots = (index.to(points.device) for index in _places(names, self.names))
         points = points if len(places) == len(names) else points.index_select(1, places)
         weight = points[..., 2:].clamp_min(0)
-        weighted = torch.where(weight > 0, torch.cat([weight * points[..., :2], weight], -1), 0.0)
+        weighted = torch.where(weight > 0, torch.cat([weight * points[..., :2].clamp(-FAR, FAR), weight], -1), 0.0)
         total = weighted.new_zeros(len(points), len(self.names), 3).index_add(1, slots, weighted)
         total, weight_sum = total[..., :2], total[..., 2:]
-        seen = weight_sum > 0
-        xy = total / torch.where(seen, weight_sum, 1.0)
+        xy = total / torch.where(weight_sum > 0, weight_sum, 1.0)
         confidence = weight_sum.new_zeros(weight_sum.shape).scatter_reduce(
             1, slots[:, None].expand_as(weight), weight, "amax"
         )
-        return torch.cat([xy, confidence, seen.to(xy)], -1)
+        q = shown(confidence.squeeze(-1))[..., None]
+        return torch.cat([q * xy, q * confidence, q], -1)
 
     def settings(self) -> dict[str, Any]:
         """What the constructor takes."""
@@ -183,14 +189,15 @@ def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple
         keypoints: in pixels of the full image.
         scale: the box's side over the longest side of the visible keypoints' bounds.
     Returns:
-        points (B, K, 3): x, y in the box's [-1, 1], 0 where unseen, and the confidence; box_center (B, 2) and box_side
-        (B,) in pixels, at least one pixel. The weak camera that the network answers with is that of this box.
+        points (B, K, 3): x, y in the box's [-1, 1], 0 where unseen, and the confidence over the person's greatest
+        (detectors do not agree on a scale); box_center (B, 2) and box_side (B,) in pixels, at least one pixel. The weak
+        camera that the network answers with is that of this box.
     """
     low, high = keypoints.bounds()
     center, side = (low + high) / 2, (scale * (high - low).amax(-1)).clamp_min(1.0)
     xy = pixels_to_crop(keypoints.xy, center, side)
-    seen = keypoints.confidence[..., None] > 0
-    return torch.cat([torch.where(seen, xy, 0.0), keypoints.confidence[..., None]], -1), center, side
+    seen = keypoints.shown[..., None] > 0
+    return torch.cat([torch.where(seen, xy, 0.0), keypoints.relative_confidence[..., None]], -1), center, side
 
 
 @dataclass(frozen=True)
@@ -201,6 +208,7 @@ class Seen(TensorRecord):
     view: Tensor  # (B, 3)
     phi: Tensor  # (B, features)
     names: tuple[str, ...]
+    mirrored_phi: Tensor | None = None  # (B, features) what it made of the mirror image
 
 
 def view_of_box(box_center: Tensor, box_side: Tensor, camera: Camera) -> Tensor:

@@ -17,8 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmrfit.network.encoders import KEYPOINT_NAMES, ResidualBlock, Seen
+from hmrfit.network.encoders import FAR, KEYPOINT_NAMES, ResidualBlock, Seen
+from hmrfit.network.mirror import (
+    mirrored_names,
+    mirrored_points,
+    mirrored_regression,
+    mirrored_turns,
+    mirrored_view,
+)
 from hmrfit.network.packed import in_groups
+from hmrfit.ops.presence import presence, shown
 from hmrfit.types import Regression, TensorRecord
 
 MISS_UNIT, MISS_MOST = 0.05, 4.0
@@ -112,7 +120,8 @@ class ErrorModel(nn.Module):
 
     def slots_of(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Which of `names` have a slot, and which: a name that stands twice counts where it stands last."""
-        return _slots_of(names, self.names)
+        where, slots = _slots_of(names, self.names)
+        return where.to(self.middle.device), slots.to(self.middle.device)
 
     def describe(self, seen: Seen, answer: Regression, misses: Tensor, told_focal: Tensor) -> Tensor:
         """The network's input (B, n).
@@ -121,18 +130,13 @@ class ErrorModel(nn.Module):
             misses: (B, K, 2) keypoint − its projection by the answer, shares of the person's box.
             told_focal: (B,) bool, whether the focal length is known rather than assumed.
         """
-        visible = seen.points[..., 2] > 0
-        misses = torch.where(visible[..., None], misses, 0.0).to(seen.points)
-        count = visible.sum(-1, keepdim=True)
-        size = misses.square().sum((-2, -1))[:, None] / count.clamp_min(1)
+        p, q = presence(seen.points[..., 2])[..., None], shown(seen.points[..., 2])[..., None]
+        misses = torch.where(q > 0, misses, 0.0).to(seen.points)
+        count = p.sum(-2)
+        size = (p * misses.square()).sum((-2, -1))[:, None] / count.clamp_min(1)
+        xy = seen.points[..., :2].clamp(-FAR, FAR)
         each = torch.cat(
-            [
-                seen.points[..., :2] * visible[..., None],
-                seen.points[..., 2:],
-                visible[..., None].to(misses),
-                (misses / MISS_UNIT).clamp(-MISS_MOST, MISS_MOST),
-            ],
-            -1,
+            [q * xy, q * seen.points[..., 2:], q, q * (misses / MISS_UNIT).clamp(-MISS_MOST, MISS_MOST)], -1
         )
         where, slot = self.slots_of(seen.names)
         slots = each.new_zeros(len(each), len(self.names), 6).index_copy(1, slot, each[:, where])
@@ -149,9 +153,28 @@ class ErrorModel(nn.Module):
 
     @torch.no_grad()
     def judge(self, seen: Seen, answer: Regression, misses: Tensor, told_focal: Tensor) -> Spread:
-        """`forward` for inference: the same bits for a person in a batch of any size, in the answer's precision."""
+        """`forward` for inference, in the answer's precision: the same bits for a person in a batch of any size.
+
+        Where the initial estimate was asked about the mirror image too, so is this: Σ is the mean of both.
+        """
+        B = len(misses)
         described = self.describe(seen, answer, misses, told_focal).to(self.middle)
-        return self(in_groups(described, self))[: len(described)].to(answer.params.betas.dtype)
+        if seen.mirrored_phi is None:
+            return self(in_groups(described, self))[:B].to(answer.params.betas.dtype)
+        image = Seen(mirrored_points(seen.points, seen.names), mirrored_view(seen.view), seen.mirrored_phi, seen.names)
+        misses = mirrored_points(misses, seen.names)
+        also = self.describe(image, mirrored_regression(answer), misses, told_focal).to(self.middle)
+        spread = self(in_groups(torch.cat([described, also]), self))[: 2 * B].to(answer.params.betas.dtype)
+        return self._mean_of_both_sides(spread[:B], spread[B:])
+
+    def _mean_of_both_sides(self, person: Spread, image: Spread) -> Spread:
+        """½ (Σ + M Σ' M) as one scale and twice as many factors; σ by its logarithm."""
+        scales = person.scale, mirrored_turns(image.scale, self.joints).abs()
+        factors = person.factors, mirrored_turns(image.factors, self.joints)
+        scale = (0.5 * (scales[0].square() + scales[1].square())).sqrt()
+        weighted = [0.5**0.5 * (s / scale)[..., None] * U for s, U in zip(scales, factors, strict=True)]
+        noise = (person.noise * mirrored_names(image.noise, self.names)).sqrt()
+        return Spread(scale, torch.cat(weighted, -1), noise)
 
 
 @lru_cache(maxsize=64)

@@ -6,29 +6,19 @@ The mean is taken of the 6D columns, which Gram-Schmidt makes a rotation again; 
 batch. The answer for one person keeps its bits whoever else is asked about (`packed.in_groups`).
 """
 
-from functools import lru_cache
 from os import PathLike
 
 import torch
 from torch import Tensor
 
 from hmrfit.camera import Camera
-from hmrfit.keypoints import SMPL24, flip_permutation
+from hmrfit.keypoints import SMPL24
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.network.encoders import KeypointEncoder, Seen, normalise_keypoints, view_of_box
 from hmrfit.network.hmr import HMR, in_full_image
+from hmrfit.network.mirror import mean_of_both_sides, mirrored_points, mirrored_view
 from hmrfit.network.packed import in_groups, packed
-from hmrfit.ops.rotation import rotation_6d_to_matrix
-from hmrfit.types import BodyParams, Keypoints, Regression
-
-FLIP = (-1.0, 1.0, 1.0)
-"""Of x, y, confidence, and of x, y, size."""
-
-FLIP_WEAK = (1.0, -1.0, 1.0)
-"""Of s, tx, ty."""
-
-MIRRORED = ((1.0, -1.0), (-1.0, 1.0), (-1.0, 1.0))
-"""What `ops.rotation.mirror` multiplies a rotation's first two columns by."""
+from hmrfit.types import Keypoints, Regression
 
 
 class KeypointHmr:
@@ -69,47 +59,26 @@ class KeypointHmr:
 
     @torch.no_grad()
     def look(self, keypoints: Keypoints, camera: Camera) -> tuple[Regression, Seen]:
-        """`predict`, and what the encoder was shown and made of the person (not of the mirror image)."""
+        """`predict`, and what the encoder was shown and made of the person and of the mirror image."""
         points, center, side = normalise_keypoints(keypoints)
         view = view_of_box(center, side, camera)
-        regression, phi = self._ask(points, view, keypoints.names, keypoints.xy.dtype)
+        regression, *phi = self._ask(points, view, keypoints.names, keypoints.xy.dtype)
         body = in_full_image(regression, center, side, camera)
-        return Regression(body, regression.weak_camera), Seen(points, view, phi, keypoints.names)
+        return Regression(body, regression.weak_camera), Seen(points, view, phi[0], keypoints.names, *phi[1:])
 
     def _ask(self, points: Tensor, view: Tensor, names: tuple[str, ...], dtype: torch.dtype) -> tuple:
-        """(the last iteration in `dtype`, φ); points (B, K, 3) and view (B, 3) as the encoder takes them."""
+        """(the last iteration in `dtype`, φ, and φ of the mirror image where it is asked about too).
+
+        points (B, K, 3) and view (B, 3) as the encoder takes them.
+        """
         B = len(points)
         if self.both_sides:
-            flip = _constant(FLIP, points.dtype)
-            points = torch.cat([points, points.index_select(1, _mates(names)) * flip])
-            view = torch.cat([view, view * flip])
+            points = torch.cat([points, mirrored_points(points, names)])
+            view = torch.cat([view, mirrored_view(view)])
         points, view = (in_groups(x, self.hmr).to(self.dtype) for x in (points, view))
         phi = self.hmr.encoder(points, names, view)
         theta = self.hmr.regressor(phi)[-1].to(dtype)
         if not self.both_sides:
             return self.hmr.regressor.layout.regression(theta[:B]), phi[:B]
         regression = self.hmr.regressor.layout.regression(theta[: 2 * B])
-        return mean_of_both_sides(regression[:B], regression[B:]), phi[:B]
-
-
-def mean_of_both_sides(person: Regression, image: Regression) -> Regression:
-    """What is said of the person and of the mirror image, as one. Betas have no side."""
-    columns = image.params.rotations.index_select(1, _mates(SMPL24))[..., :2] * _constant(
-        MIRRORED, image.params.betas.dtype
-    )
-    rotations = rotation_6d_to_matrix(0.5 * (person.params.rotations[..., :2] + columns))
-    betas = 0.5 * (person.params.betas + image.params.betas)
-    weak = 0.5 * (person.weak_camera + image.weak_camera * _constant(FLIP_WEAK, betas.dtype))
-    return Regression(BodyParams(rotations[:, 0], rotations[:, 1:], betas, person.params.transl), weak)
-
-
-@lru_cache
-def _constant(values: tuple, dtype: torch.dtype) -> Tensor:
-    """A small constant, made once: for one person, making it costs more than its use."""
-    return torch.tensor(values, dtype=dtype)
-
-
-@lru_cache(maxsize=64)
-def _mates(names: tuple[str, ...]) -> Tensor:
-    """Whose place each name takes in a mirror."""
-    return torch.tensor(flip_permutation(names))
+        return mean_of_both_sides(regression[:B], regression[B:]), phi[:B], phi[B : 2 * B]

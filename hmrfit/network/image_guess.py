@@ -19,8 +19,8 @@ from hmrfit.keypoints import SMPL24
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.network.encoders import ImageEncoder, normalise_keypoints
 from hmrfit.network.fast import fast_inference
-from hmrfit.network.first_guess import mean_of_both_sides
 from hmrfit.network.hmr import HMR, in_full_image
+from hmrfit.network.mirror import mean_of_both_sides
 from hmrfit.types import Keypoints, Regression
 
 

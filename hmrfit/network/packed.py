@@ -122,13 +122,14 @@ def rows_alone() -> bool:
 
 
 def packed(module: nn.Module) -> nn.Module:
-    """A copy in evaluation mode with every fully connected layer, and the regressor, laid out; itself where it cannot.
+    """A copy in evaluation mode with every fully connected layer, and the regressor, laid out; where that cannot be, on
+    a GPU for one, a plain copy.
 
     Args:
-        module: on the CPU, in float32; stays as it is.
+        module: in float32; stays as it is.
     """
     module = deepcopy(module).eval().requires_grad_(False)
-    if can_pack():
+    if can_pack() and all(p.device.type == "cpu" for p in module.parameters()):
         _pack(module)
         module.alone = rows_alone()
     return module

@@ -128,7 +128,7 @@ class PoseGmm:
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """theta (count, D) drawn from the mixture."""
         k = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        noise = torch.randn(count, self.means.shape[1], dtype=self.means.dtype, generator=generator)
+        noise = torch.randn(self.means[k].shape, dtype=self.means.dtype, generator=generator, device=k.device)
         return self.means[k] + torch.linalg.solve_triangular(self.factors[k].mT, noise[..., None], upper=True).squeeze(
             -1
         )

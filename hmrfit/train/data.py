@@ -19,7 +19,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera, translation_to_weak
 from hmrfit.data.motion import mirror_poses
 from hmrfit.data.motion.rest import MIRROR
-from hmrfit.data.people import Corruption, People, Views, people_from_points, uniform
+from hmrfit.data.people import Corruption, People, Views, normal, people_from_points, uniform
 from hmrfit.keypoints import SMPL24, keypoint_sets
 from hmrfit.network.encoders import normalise_keypoints, view_of_box
 from hmrfit.priors.gmm import PoseGmm
@@ -67,16 +67,21 @@ class PosePool:
         weight = torch.as_tensor(np.tile(frames["weight"], 2))
         return cls(poses.float(), filled.float(), weight, gmm, limits)
 
+    def to(self, device: torch.device | str) -> "PosePool":
+        """The same pool elsewhere, to be drawn from by a generator there."""
+        moved = (t.to(device) for t in (self.poses, self.filled, self.weight))
+        return PosePool(*moved, self.gmm.to(device), self.limits.to(device))
+
     def sample(self, count: int, generator: torch.Generator, how: Mixture) -> Tensor:
-        """(count, 24, 3) world poses."""
+        """(count, 24, 3) world poses, on the pool's and the generator's device."""
         own, legs, arms = torch.multinomial(self.weight, 3 * count, True, generator=generator).view(3, count)
         keep = (uniform(0, 1, count, generator) < how.filled)[:, None, None]
         first, other, third = (torch.where(keep, self.filled[i], self.poses[i]) for i in (own, legs, arms))
         pose = _exchange(first, other, LEGS, how.other_legs, generator)
         for arm in (LEFT_ARM, RIGHT_ARM):
             pose = _exchange(pose, third, arm, how.other_arm, generator)
-        noise = torch.randn(count, 1, 1, generator=generator).abs() * how.jitter
-        pose = pose + noise * torch.randn(pose.shape, generator=generator)
+        noise = torch.randn(count, 1, 1, generator=generator, device=generator.device).abs() * how.jitter
+        pose = pose + noise * torch.randn(pose.shape, generator=generator, device=generator.device)
         if how.from_prior:
             drawn = torch.cat([first[:, :1], self._from_prior(count, generator)], 1)
             pose = torch.where((uniform(0, 1, count, generator) < how.from_prior)[:, None, None], drawn, pose)
@@ -92,7 +97,7 @@ def _exchange(
     pose: Tensor, other: Tensor, joints: tuple[int, ...], chance: float, generator: torch.Generator
 ) -> Tensor:
     """`pose` with some people's `joints` taken from `other`; both (B, J, 3)."""
-    joint = torch.zeros(pose.shape[1], dtype=torch.bool)
+    joint = torch.zeros(pose.shape[1], dtype=torch.bool, device=pose.device)
     joint[list(joints)] = True
     person = uniform(0, 1, len(pose), generator) < chance
     return torch.where((person[:, None] & joint)[..., None], other, pose)
@@ -114,7 +119,7 @@ def fill_undriven(gmm: PoseGmm, poses: Tensor, driven: Tensor, generator: torch.
         theta[rows] = gmm.fill(theta[rows], known)
         k = gmm.marginal(known).energies(theta[rows][:, known]).argmin(-1)
         spread = torch.linalg.cholesky(torch.linalg.inv(gmm.precisions[:, rest][:, :, rest]))
-        noise = torch.randn(len(rows), len(rest), 1, generator=generator, dtype=theta.dtype)
+        noise = normal((len(rows), len(rest), 1), generator)
         theta[rows[:, None], rest] += (spread[k] @ noise).squeeze(-1)
     return theta.view_as(poses)
 
@@ -147,14 +152,18 @@ class Sampling:
 WIDE = Sampling(
     Mixture(),
     Views(elevation=(-20.0, 45.0), roll=8.0, fill=(0.25, 1.15), tilted=0.1, tumbled=0.04, beyond=0.15),
-    Corruption(noise=(0.003, 0.03), missing=(0.0, 0.4), occluder=0.2, truncated=True, swapped=0.03, unsure=0.4),
+    Corruption(
+        noise=(0.003, 0.03), missing=(0.0, 0.4), occluder=0.2, truncated=True, swapped=0.03, unsure=0.4, stray=0.6
+    ),
 )
 """How a run begins: everything, far poses and bad keypoints often."""
 
 NEARER = Sampling(
     Mixture(other_legs=0.2, other_arm=0.12, jitter=0.04, from_prior=0.06, filled=0.35),
     Views(elevation=(-20.0, 45.0), roll=8.0, fill=(0.25, 1.1), tilted=0.08, tumbled=0.03, beyond=0.12),
-    Corruption(noise=(0.003, 0.02), missing=(0.0, 0.3), occluder=0.15, truncated=True, swapped=0.02, unsure=0.3),
+    Corruption(
+        noise=(0.003, 0.02), missing=(0.0, 0.3), occluder=0.15, truncated=True, swapped=0.02, unsure=0.3, stray=0.6
+    ),
 )
 """How it goes on: the same, nearer to what is met most. In hard samples little can be known, and they cost as much."""
 
@@ -174,8 +183,9 @@ class PeopleStream:
 
     def __post_init__(self) -> None:
         sets = [(names, SET_WEIGHTS.get(key, 1.0)) for key, names in keypoint_sets().items()]
-        self._member = torch.tensor([[name in names for name in self.body.names] for names, _ in sets])
-        self._weight = torch.tensor([weight for _, weight in sets])
+        place = self.generator.device
+        self._member = torch.tensor([[name in names for name in self.body.names] for names, _ in sets], device=place)
+        self._weight = torch.tensor([weight for _, weight in sets], device=place)
 
     def batch(self, count: int, progress: float = 0.0) -> Batch:
         """The next `count` people, `progress` (0 to 1) into a run."""

@@ -7,7 +7,8 @@
 
 x are chart coordinates about Θ₀ (`hmrfit.fitting.anchor`) with the translation before and the log of the focal length
 after them; J the keypoints' derivative in shares of the box, A that of the joints about the pelvis, R diagonal with
-σ_k²/c_k, enlarged as Student's t does for what is far off. Σ is what makes C and x right, not how often Θ₀ alone is.
+σ_k²/(q_k c_k) as the fit weighs keypoints, enlarged as Student's t does for what is far off. Σ is what makes C and x
+right, not how often Θ₀ alone is.
 """
 
 import math
@@ -44,7 +45,7 @@ MOST = 1.5
 SAMPLING = Sampling(
     Mixture(other_legs=0.15, other_arm=0.1, jitter=0.03, from_prior=0.03, filled=NEARER.mixture.filled),
     replace(NEARER.views, tilted=0.05, tumbled=0.02),
-    Corruption(noise=(0.003, 0.04), missing=(0.0, 0.4), occluder=0.25, truncated=True, swapped=0.03, unsure=0.4),
+    Corruption((0.003, 0.04), (0.0, 0.4), occluder=0.25, truncated=True, swapped=0.03, unsure=0.4, stray=0.6),
 )
 """People as the first guess met them late in its training, with more noise and more occluders."""
 
@@ -66,7 +67,7 @@ class Case:
     @property
     def seen(self) -> Tensor:
         """(B, K) bool."""
-        return self.people.keypoints.confidence > 0
+        return self.people.keypoints.shown > 0
 
 
 class Cases:
@@ -75,12 +76,13 @@ class Cases:
     def __init__(
         self, body: SmplBody, guess: KeypointHmr, model: ErrorModel, pool: PosePool, generator: torch.Generator
     ) -> None:
-        """body: float32."""
-        sets = keypoint_sets()
-        self.points = {name: body.points(names) for name, names in sets.items()}
-        self.joints, self.guess, self.model = body.points(SMPL24), guess, model
+        """body: float32. Everything else is on the device of the generator."""
+        sets, place = keypoint_sets(), generator.device
+        self.points = {name: body.points(names).to(device=place) for name, names in sets.items()}
+        self.joints, self.guess, self.model = body.points(SMPL24).to(device=place), guess, model
         self.pool, self.generator = pool, generator
-        self.names, self.weight = list(sets), torch.tensor([SET_WEIGHTS.get(name, 1.0) for name in sets])
+        self.names = list(sets)
+        self.weight = torch.tensor([SET_WEIGHTS.get(name, 1.0) for name in sets], device=place)
 
     def batch(self, count: int, how: Sampling = SAMPLING) -> Case:
         """The next `count` people, all with the same keypoint set."""
@@ -165,9 +167,11 @@ def update(case: Case, spread: Spread, x: Tensor, at: Linearised) -> tuple[Tenso
     """(chart coordinates (B, P), J Σ (B, M, P), lower factor of J Σ Jᵀ + R) of an update linearised at x."""
     where, slot = case.slots
     noise = torch.full_like(at.misses[..., 0], math.inf).index_copy(1, where, spread.noise[:, slot])
-    R = noise.square() / case.people.keypoints.confidence.clamp_min(0.05)
+    keypoints = case.people.keypoints
+    R = noise.square()
+    weight = (keypoints.shown * keypoints.confidence).clamp_min(1e-4)
     heavier = 1 + at.misses.square().sum(-1) / R.detach() / NU_KEYPOINTS
-    R = torch.where(case.seen & R.isfinite(), R * heavier, 1.0)
+    R = torch.where(case.seen & R.isfinite(), R * heavier / weight, 1.0)
     JS = sigma_times(at.J, spread, case)
     factor = torch.linalg.cholesky(JS @ at.J.mT + torch.diag_embed(R.repeat_interleave(2, 1)))
     innovation = at.misses.flatten(1)[..., None] + at.J @ x[..., None]
@@ -223,21 +227,33 @@ def _marginal_loss(case: Case, spread: Spread) -> Tensor:
 
 
 def train_error_model(
-    model: ErrorModel, cases: Cases, minutes: float, rate: float = 1e-3, count: int = 256, seed: int = 0
+    model: ErrorModel,
+    cases: Cases,
+    minutes: float,
+    rate: float = 1e-3,
+    count: int = 256,
+    seed: int = 0,
+    begun: bool = False,
+    steps: int = 0,
 ) -> Iterator[tuple[ErrorModel, dict[str, float]]]:
-    """(the averaged model, the losses) after every step, for so many minutes; AdamW, cosine, averaged weights."""
+    """(the averaged model, the losses) after every step; AdamW, cosine, averaged weights.
+
+    begun: the model is trained already and knows the middle and spread of its inputs. steps: how many there are; 0: as
+    many as the minutes allow, which differs from machine to machine.
+    """
     torch.manual_seed(seed)
-    first = cases.batch(8 * count).described
-    model.middle.copy_(first.mean(0))
-    model.spread.copy_(first.std(0).clamp_min(0.05))
+    if not begun:
+        first = cases.batch(8 * count).described
+        model.middle.copy_(first.mean(0))
+        model.spread.copy_(first.std(0).clamp_min(0.05))
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.01)
     average, begin, step = deepcopy(model), time.monotonic(), 0  # with the middle and spread of the inputs
-    while (progress := (time.monotonic() - begin) / (60 * minutes)) < 1:
+    while (progress := step / steps if steps else (time.monotonic() - begin) / (60 * minutes)) < 1:
         warm = min(1.0, (step + 1) / 200)
         for group in optimizer.param_groups:
             group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
         case = cases.batch(count)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(case.box.device.type, torch.bfloat16):
             spread = model(case.described)
         parts = losses(case, spread, model.nu)
         optimizer.zero_grad()

@@ -52,7 +52,7 @@ class Trainer:
     discriminator: FactorizedDiscriminator
     lesson: Lesson
     schedule: Schedule = field(default_factory=Schedule)
-    device: torch.device | str = "cpu"  # of the network; people are made on the CPU
+    device: torch.device | str = "cpu"  # of the network
 
     def __post_init__(self) -> None:
         how, self.device = self.schedule, torch.device(self.device)

@@ -24,7 +24,7 @@ from hmrfit.data.motion import load_frames, read_pool
 from hmrfit.data.people import Corruption
 from hmrfit.files import atomic_write
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.network.checkpoints import load_error_model, load_network, save_network
+from hmrfit.network.checkpoints import load_error_model, load_hmr, load_network, save_network
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
@@ -45,21 +45,24 @@ SETTINGS: dict[str, tuple[str, Corruption]] = {
 COMMAND = "python priors/scripts/train_error_model.py --motion ../shared/mocap"
 
 
-def trained(motion: str, cache: str | None, minutes: float) -> tuple[ErrorModel, int]:
+def trained(args: argparse.Namespace) -> tuple[ErrorModel, int]:
     """(the averaged model, its steps)."""
-    frames = load_frames(read_pool(motion, cache), "train")
+    frames, device = load_frames(read_pool(args.motion, args.cache), "train"), args.device
     gmm, limits = PoseGmm.from_file(locate("pose_gmm")), JointLimits.from_file(locate("joint_limits"))
     body = SmplBody.from_file(locate("free_body")).to(dtype=torch.float32)
-    guess = KeypointHmr.from_file(locate("keypoint_hmr"))
+    guess = KeypointHmr(load_hmr(locate("keypoint_hmr")).to(device))
     torch.manual_seed(0)
-    model = ErrorModel(guess.hmr.encoder.features)
-    cases = Cases(body, guess, model, PosePool.build(frames, gmm, limits), torch.Generator().manual_seed(1))
+    model = load_error_model(args.begin) if args.begin else ErrorModel(guess.hmr.encoder.features)
+    model = model.train().requires_grad_(True).to(device)
+    pool, generator = PosePool.build(frames, gmm, limits).to(device), torch.Generator(device).manual_seed(1)
+    cases = Cases(body, guess, model, pool, generator)
     with tqdm(total=100, bar_format="{n:5.1f} % |{bar:20}| {elapsed}<{remaining}{postfix}") as bar:
-        for average, line in train_error_model(model, cases, minutes):  # noqa: B007
+        run = train_error_model(model, cases, args.minutes, args.rate, args.batch, begun=bool(args.begin))
+        for average, line in run:  # noqa: B007
             bar.update(100 * line["progress"] - bar.n)
             if line["step"] % 100 == 0:
                 bar.set_postfix_str(" ".join(f"{k} {v:.3f}" for k, v in line.items() if k != "progress"))
-    return average, line["step"]
+    return average.cpu(), line["step"]
 
 
 def measure(fitter: Fitter, frames: dict) -> dict[str, dict[str, dict[str, float]]]:
@@ -121,6 +124,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--motion", default="../shared/mocap", help="folder of motion (see hmrfit.data.motion)")
     parser.add_argument("--minutes", type=float, default=50.0)
+    parser.add_argument("--begin", help="an error model to begin with")
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--batch", type=int, default=256, help="people a step")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--out", default="priors", help="folder to write error_model.npz and error_model.md into")
     parser.add_argument("--cache", help="file to keep the pool in between runs")
     parser.add_argument("--from-file", help="weights that are trained already: measure and write the card only")
@@ -129,7 +136,7 @@ def main() -> None:
     if args.from_file:
         model, steps = load_network(args.from_file), _steps_of(Path(args.from_file))
     else:
-        model, steps = trained(args.motion, args.cache, args.minutes)
+        model, steps = trained(args)
     save_network(target, model, half=True, step=steps)
     record_checksum(target)
     fitter = build_fitter(load_config(overrides=["PRIORS.ERROR_MODEL="]))

@@ -76,12 +76,22 @@ def test_ranges_are_drawn_for_each_person():
 def test_low_confidence_means_more_noise():
     clean = clean_keypoints()
     found = corrupt(clean, Corruption(noise=0.01, missing=0.0, unsure=1.0), generator())
-    assert found.confidence.min() >= 0.2 and found.confidence.max() <= 1
+    assert 0.02 <= found.confidence.min() < 0.05 and found.confidence.max() <= 1
     error = (found.xy - clean.xy).norm(dim=-1) / clean.box_size()[:, None]
     low, high = error[found.confidence < 0.4].mean(), error[found.confidence > 0.8].mean()
     assert 1.3 < low / high < 2.2
     sure = corrupt(clean, Corruption(noise=0.01, missing=0.0, unsure=0.25), generator()).confidence
     assert (sure == 1).all(1).double().mean() == pytest.approx(0.75, abs=0.04)
+
+
+def test_what_a_detector_makes_up_has_a_low_confidence():
+    clean = clean_keypoints()
+    found = corrupt(clean, Corruption(noise=0.0, missing=0.0, unsure=1.0, stray=0.6), generator())
+    off = (found.xy - clean.xy).norm(dim=-1) / clean.box_size()[:, None]
+    assert (off[found.confidence >= 0.5] == 0).all()
+    assert (off[found.confidence < 0.05] > 0).double().mean() == pytest.approx(0.58, abs=0.06)
+    assert (off[found.confidence < 0.3] > 0).double().mean() == pytest.approx(0.6 * (1 - 0.32), abs=0.06)
+    assert off[off > 0].min() > 0.049 and off.max() < 1.001
 
 
 def test_points_that_a_set_lacks_are_never_seen():

@@ -111,13 +111,13 @@ def test_students_keypoints_are_a_fine_term(nu):
 
 
 def test_students_cost_is_its_formula():
-    """½ ν log(1 + z/ν) a keypoint; with many degrees of freedom the Gaussian's ½ z."""
+    """½ q c ν log(1 + z/ν) a keypoint; with many degrees of freedom the Gaussian's ½ q c z."""
     e = sample_evaluation()
     seen, box = e.observation.keypoints, e.observation.box_size
-    z = seen.confidence * (e.projected - seen.xy).square().sum(-1) / (0.012 * box[:, None]).square()
-    torch.testing.assert_close(StudentReprojection(nu=8.0).cost(e), (4 * torch.log1p(z / 8)).sum(-1))
+    z, weight = (e.projected - seen.xy).square().sum(-1) / (0.012 * box[:, None]).square(), seen.shown * seen.confidence
+    torch.testing.assert_close(StudentReprojection(nu=8.0).cost(e), (weight * 4 * torch.log1p(z / 8)).sum(-1))
     torch.testing.assert_close(StudentReprojection(nu=1e9).cost(e), StudentReprojection(nu=torch.inf).cost(e), rtol=1e-5, atol=0)  # fmt: skip  # noqa: E501
-    torch.testing.assert_close(StudentReprojection(nu=torch.inf).cost(e), 0.5 * z.sum(-1))
+    torch.testing.assert_close(StudentReprojection(nu=torch.inf).cost(e), 0.5 * (weight * z).sum(-1))
 
 
 def test_reverse_mode_passes_where_the_fit_begins():

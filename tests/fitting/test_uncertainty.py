@@ -129,7 +129,8 @@ def test_weights_follow_what_was_seen(anchored):
     noise = torch.full((4, 17), math.exp(-4.5)).double()
     noise[2] *= 2
     found = Weight(0.5, hidden=1.0, noise=0.3).of(replace(anchored.observation, keypoints=keypoints, noise=noise))
-    expected = [0.5 * math.exp(-0.1), 0.5 * math.exp(8 / 17 - 0.1), 0.5 * math.exp(-0.1 + 0.3 * math.log(2))]
+    hidden = 4 / 13  # of the parts: the head, both shoulders, the left elbow
+    expected = [0.5 * math.exp(-0.1), 0.5 * math.exp(hidden - 0.1), 0.5 * math.exp(-0.1 + 0.3 * math.log(2))]
     torch.testing.assert_close(found[:3], torch.tensor(expected).double())
 
 

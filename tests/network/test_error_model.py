@@ -32,7 +32,11 @@ def judged(model: ErrorModel, guess: KeypointHmr, count: int, rows: slice = slic
 
 def test_shapes_and_ranges(model, guess):
     spread = judged(model, guess, 6)
-    assert spread.scale.shape == (6, 82) and spread.factors.shape == (6, 82, 4)
+    assert spread.scale.shape == (6, 82) and spread.factors.shape == (
+        6,
+        82,
+        2 * 4,
+    )  # of the person and the mirror image
     assert spread.noise.shape == (6, len(KEYPOINT_NAMES))
     assert (spread.scale > 0).all() and (spread.noise > 0).all() and (spread.noise <= 1).all()
     assert spread.scale.dtype == torch.float64
