@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hmrfit.data.keypoint_checks import check_keypoints, face_side, unevenness
+from hmrfit.data.keypoint_checks import check_keypoints
 from hmrfit.data.keypoint_files import PersonKeypoints, read_keypoints
+from hmrfit.data.keypoint_order import unevenness
 from hmrfit.keypoints import base_name, mirrored_name, resolve_set
 
 SIZE = (640, 480)
@@ -128,20 +129,6 @@ def test_swapped_sides_from_behind():
     xy, confidence = seen_from_behind()
     (warning,) = check_keypoints(names, swapped(names, xy, ("left", "right")), confidence, SIZE)
     assert "of the head only ears are seen" in warning
-
-
-@pytest.mark.parametrize(
-    ("ear", "nose_x", "side"), [("left", 300, 1), ("left", 368, -1), ("right", 340, 1), ("right", 270, -1)]
-)
-def test_a_profile_shows_one_ear(ear, nose_x, side):
-    """Who shows their left ear looks to the picture's left."""
-    names, xy, confidence = resolve_set("coco17"), standing(), np.ones(17)
-    confidence[[1, 2, 3, 4]] = 0
-    confidence[names.index(f"{ear}_ear")] = 1
-    xy[0, 0] = nose_x
-    from hmrfit.data.keypoint_checks import _Seen
-
-    assert face_side(_Seen(names, xy, confidence > 0)) == side
 
 
 # Sets

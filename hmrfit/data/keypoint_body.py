@@ -1,0 +1,88 @@
+"""One person's keypoints by the names of body parts, with the lengths and directions that the checks share.
+
+Lengths are measured in the body's own scale S, pixels: the greatest of several bones, each divided by its usual share
+of the trunk, since a picture only shortens bones. Sides are measured along l, the direction of the person's left in the
+picture if they face the camera:
+
+    u = (mid shoulders − mid hips)/|·|,   l = (−u_y, u_x),   width(part) = (left − right)·l / S
+
+so the widths of shoulders, hips, knees and elbows have one sign, + seen from the front and − from behind.
+"""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmrfit.keypoints import find_part
+
+CONFIDENT = 0.3
+"""Keypoints below this share of the best one's confidence say nothing about sides."""
+
+BONE_SHARES = {
+    ("shoulder", "hip"): 1.0, ("hip", "knee"): 0.85, ("knee", "ankle"): 0.8, ("shoulder", "elbow"): 0.6,
+    ("elbow", "wrist"): 0.5,
+}  # fmt: skip
+"""Usual lengths over the trunk's (shoulder to hip), on each side."""
+
+SHOULDER_SHARE = 0.7
+"""The same for the width of the shoulders, which only counts for S: from the side it is nothing."""
+
+SHORTEST_TRUNK = 0.4
+"""Of S. A trunk that is shorter in the picture points at the camera and gives no direction."""
+
+find = cache(find_part)
+"""Asked for the same few sets again and again."""
+
+
+def across(up: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The picture's direction of the left of somebody who faces the camera and whose head is where `up` points."""
+    return np.array([-up[1], up[0]])
+
+
+@dataclass(frozen=True, eq=False)
+class SeenBody:
+    """Named access to the keypoints that count."""
+
+    names: tuple[str, ...]
+    xy: NDArray[np.float64]  # (K, 2) pixels
+    seen: NDArray[np.bool_]  # (K,)
+
+    def point(self, part: str) -> NDArray[np.float64] | None:
+        """(2,) pixels, None where the set has no such part or it is unseen."""
+        index = find(self.names, part)
+        return None if index is None or not self.seen[index] else self.xy[index]
+
+    def points(self, *parts: str) -> list[NDArray[np.float64]] | None:
+        """All of them, or None."""
+        found = [self.point(part) for part in parts]
+        return None if any(p is None for p in found) else found
+
+    def pair(self, part: str) -> list[NDArray[np.float64]] | None:
+        """[left, right], or None."""
+        return self.points(f"left_{part}", f"right_{part}")
+
+    @cached_property
+    def scale(self) -> float:
+        """S, pixels; 0 where no bone is seen."""
+        shares = {("left_shoulder", "right_shoulder"): SHOULDER_SHARE}
+        for (part, next_part), share in BONE_SHARES.items():
+            shares |= {(f"{side}_{part}", f"{side}_{next_part}"): share for side in ("left", "right")}
+        bones = [(self.points(*ends), share) for ends, share in shares.items()]
+        return max([float(np.hypot(*(b[0] - b[1]))) / share for b, share in bones if b is not None], default=0.0)
+
+    @cached_property
+    def up(self) -> NDArray[np.float64] | None:
+        """u, or None where the trunk is not seen or points at the camera."""
+        shoulders, hips = self.pair("shoulder"), self.pair("hip")
+        if shoulders is None or hips is None:
+            return None
+        up = (shoulders[0] + shoulders[1] - hips[0] - hips[1]) / 2
+        length = float(np.hypot(*up))
+        return None if length <= SHORTEST_TRUNK * self.scale else up / length
+
+    def width(self, part: str) -> float | None:
+        """(left − right)·l / S of a pair; None where it is not seen."""
+        pair = self.pair(part)
+        return None if pair is None or self.up is None else float((pair[0] - pair[1]) @ across(self.up)) / self.scale

@@ -1,0 +1,223 @@
+"""Left and right: whether head, trunk and limbs agree on the person's own sides, and whether x and y are exchanged.
+
+Four explanations of the keypoints are compared: as they are, and with left and right exchanged in the whole body, in
+the face, or in all but the face. Each costs what the least strained body costs that looks like it:
+
+    min over ψ of   E(head turned by ψ)  +  strain(ψ to the shoulders)  +  strain(ψ to the hips)
+
+where widths of shoulders and hips tell how far the trunk is turned, and a neck and a waist turn only so far. One that
+costs CONVINCING less than the keypoints as they are is named. Limbs are told by crossing from side to side.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmrfit.data.keypoint_body import SeenBody, across, find
+from hmrfit.data.keypoint_head import HEAD_PARTS, YAWS, Head
+
+CONVINCING = 4.5
+"""Logarithm of how many times likelier another explanation must be than the keypoints as they are."""
+
+ALIKE = 1.0
+"""Where the face alone explains it as well as the whole body, so near that nothing tells them apart."""
+
+SHOULDER_WIDTH, HIP_WIDTH = 0.62, 0.38
+"""Of S, seen from the front."""
+
+TRUNK_METRES = 0.506
+"""What S stands for, of an average adult."""
+
+NECK_TURN, WAIST_TURN, TURN_STD = np.radians(50.0), np.radians(75.0), np.radians(15.0)
+"""How far the head turns from the shoulders and from the hips without strain, and beyond."""
+
+MOST_TWIST = np.radians(75.0)
+"""Between shoulders and hips."""
+
+MOST_STRAIN = 12.0
+
+SURELY = 0.5
+"""A point of the face counts as seen from this share of the best confidence: detectors put a hidden nose somewhere with
+0.1 to 0.4 of it."""
+
+UNIFORM = 0.9
+"""Confidences that are all at least this share of the best one do not say what is hidden."""
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """From where two limbs are exchanged rather than crossed. Of 8,600 people posed by motion (much of it dance) and
+    seen from all around 0.1 % are beyond, of people with exchanged limbs half or more."""
+
+    trunk: float  # width of the pair that the limbs hang from
+    middle: float  # width of knees or elbows, on the wrong side
+    end: float  # width of ankles or wrists, on the wrong side
+    spread: float  # a limb that really crosses goes on outwards: its end is farther out than this times its middle
+    other: float  # width of the trunk's other pair
+
+
+LEGS_CROSS = Crossing(0.2, 0.2, 0.08, 1.8, 0.3)
+ARMS_CROSS = Crossing(0.2, 0.2, 0.08, np.inf, -np.inf)
+
+ALONG, STRAIGHT = np.cos(np.radians(40.0)), np.cos(np.radians(30.0))
+"""How near the trunk is to the picture's x axis where x and y may be exchanged; and all of trunk and legs, where only
+that tells it."""
+
+FULLY = 0.5
+"""Of the widths from the front: who is seen so far from behind."""
+
+WHOLE, FACE, REST = "The whole body", "The face", "Everything but the face"
+
+
+def side_warnings(body: SeenBody, confidence: NDArray[np.float64]) -> list[str]:
+    """The most telling disagreement between the sides of face, shoulders, hips, legs and arms.
+
+    Args:
+        confidence: (K,), to tell what is surely seen.
+    """
+    turned = trunk_turns(body)
+    if None not in turned and abs(turned[0] - turned[1]) > MOST_TWIST:
+        return [_swapped("Shoulders or hips", "they face opposite ways")]
+    head = find_head(body, confidence)
+    part = _likelier(head, turned) if head is not None else None
+    if _exchanged(body, part):
+        return [
+            "x and y may be exchanged: the body lies on its side with left and right mirrored; with x and y exchanged "
+            "it would be upright and unmirrored. Give x first, as in `keypoints[:, [1, 0, 2]]`."
+        ]
+    if part is not None:
+        return [_swapped(part, _reason(part, head))]
+    crossed = {
+        "The legs": _cross(body, ("hip", "knee", "ankle"), "shoulder", LEGS_CROSS),
+        "The arms": _cross(body, ("shoulder", "elbow", "wrist"), "hip", ARMS_CROSS),
+    }
+    return [_swapped(part, "they cross from one side of the body to the other") for part, yes in crossed.items() if yes]
+
+
+def trunk_turns(body: SeenBody) -> tuple[float | None, float | None]:
+    """(shoulders, hips): how far they are turned from facing the camera, 0 to π; None where they are not seen."""
+    widths = (("shoulder", SHOULDER_WIDTH), ("hip", HIP_WIDTH))
+    if body.up is not None:
+        return tuple(float(np.arccos(np.clip(body.width(part) / full, -1, 1))) for part, full in widths)
+    return None, None
+
+
+def find_head(body: SeenBody, confidence: NDArray[np.float64]) -> Head | None:
+    """The head, upright as from the shoulders to the face; None where set or picture have none, or no shoulders."""
+    places = [find(body.names, part) for part in HEAD_PARTS]
+    shoulders = body.pair("shoulder")
+    if None in places or shoulders is None or body.scale <= 0:
+        return None
+    middle, xy = (shoulders[0] + shoulders[1]) / 2, body.xy[places]
+    placed, best = body.seen[places], confidence[body.seen].max()
+    up = xy[placed].mean(0) - middle if placed.any() else body.up
+    if up is None or not np.hypot(*up) > 0:
+        return None
+    up = up / np.hypot(*up)
+    metres = np.where(placed[:, None], xy - middle, 0.0) * (TRUNK_METRES / body.scale)
+    sure = confidence[places] >= SURELY * best
+    return Head(
+        metres @ across(up) + 1j * (metres @ up), placed, placed & sure, ~placed, says_what_is_hidden(body, confidence)
+    )
+
+
+def says_what_is_hidden(body: SeenBody, confidence: NDArray[np.float64]) -> bool:
+    """Whether a face that is given is a face that is seen.
+
+    Scores of detectors, and points that are left out, say it. So do whole pixels, which somebody clicked who saw the
+    person. Points without either may be projected from 3D, the nose through the back of the head; MediaPipe gives the
+    nose of people seen from behind with a visibility of 0.99.
+    """
+    if "left_eye_inner" in body.names:
+        return False
+    if not body.seen.all() or confidence.min() < UNIFORM * confidence.max():
+        return True
+    return bool((2 * body.xy == np.round(2 * body.xy)).all())
+
+
+def _likelier(head: Head, turned: tuple[float | None, float | None]) -> str | None:
+    """The part whose exchange explains the keypoints far better, None where nothing does."""
+    back = tuple(None if angle is None else np.pi - angle for angle in turned)
+    energies, strain = head.energies(), _strain(*turned)
+    given = float((energies + strain).min())
+    if given < CONVINCING:  # no energy is below 0
+        return None
+    mirrored, strain_back = head.mirrored().energies(), _strain(*back)
+    costs = {
+        WHOLE: float((mirrored + strain_back).min()) - ALIKE,
+        FACE: float((mirrored + strain).min()),
+        REST: float((energies + strain_back).min()),
+    }
+    best = min(costs, key=costs.get)
+    return best if given - costs[best] > CONVINCING + ALIKE * (best == WHOLE) else None
+
+
+def _strain(shoulders: float | None, hips: float | None) -> NDArray[np.float64]:
+    """(yaws,) of a head turned by each yaw; the trunk's own turn may be to either side."""
+    parts = [(turn, most) for turn, most in ((shoulders, NECK_TURN), (hips, WAIST_TURN)) if turn is not None]
+    sides = [
+        sum((_hinge(YAWS - side * turn, most) for turn, most in parts), start=np.zeros(len(YAWS))) for side in (1, -1)
+    ]
+    return np.minimum(*sides)
+
+
+def _hinge(turn: NDArray[np.float64], most: float) -> NDArray[np.float64]:
+    away = np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
+    return np.minimum(0.5 * (np.maximum(away - most, 0) / TURN_STD) ** 2, MOST_STRAIN)
+
+
+def _reason(part: str, head: Head) -> str:
+    """What one sees."""
+    if part == FACE:
+        return "its left and right lie the other way round than the shoulders' or hips'"
+    if part == REST:
+        return "the face looks at the camera, the body away from it"
+    nose, left_eye, right_eye, *_ = head.placed
+    if not (nose or left_eye or right_eye):
+        return "it faces the camera, but of the head only ears are seen, no eye or nose"
+    if nose and left_eye and right_eye:
+        return "the face is seen from the front, but its left is on its right"
+    return "the head is seen from the side, but from the other side than the one whose eye or ear is seen"
+
+
+def _exchanged(body: SeenBody, mirrored: str | None) -> bool:
+    """Whether x and y are exchanged: the trunk lies along −x, and the body is mirrored or, straight, seen from behind.
+
+    An exchange mirrors, and lays whoever stands down with the head to the left. Where nothing says that the body is
+    mirrored, a straight one that lies like that and shows its back is taken for one that stands and shows its front.
+    """
+    if body.up is None or body.up[0] > -ALONG:
+        return False
+    if mirrored is not None or body.up[0] > -STRAIGHT:
+        return mirrored == WHOLE
+    widths = body.width("shoulder") / SHOULDER_WIDTH, body.width("hip") / HIP_WIDTH
+    return max(widths) < -FULLY and _legs_lie_straight(body)
+
+
+def _legs_lie_straight(body: SeenBody) -> bool:
+    """Whether thighs and lower legs point along +x and are seen in nearly their full length."""
+    bones = [
+        (body.points(f"{side}_{a}", f"{side}_{b}"), share)
+        for side in ("left", "right")
+        for a, b, share in (("hip", "knee", 0.85), ("knee", "ankle", 0.8))
+    ]
+    if any(ends is None for ends, _ in bones):
+        return False
+    along = np.array([(ends[1] - ends[0]) / (share * body.scale) for ends, share in bones])
+    return bool((along[:, 0] > 0.6).all() and (along[:, 0] > STRAIGHT * np.hypot(*along.T)).all())
+
+
+def _cross(body: SeenBody, parts: tuple[str, str, str], other: str, least: Crossing) -> bool:
+    """Whether both limbs lie wholly on the side of the other."""
+    widths = [body.width(part) for part in (*parts, other)]
+    if any(width is None for width in widths):
+        return False
+    side = np.sign(widths[0])
+    trunk, middle, end, across_trunk = (side * width for width in widths)
+    crossed = trunk > least.trunk and middle < -least.middle and end < -least.end
+    return bool(crossed and end > least.spread * middle and across_trunk > least.other)
+
+
+def _swapped(part: str, why: str) -> str:
+    return f"{part} may have left and right swapped: {why}. `left_` means the person's own left."
