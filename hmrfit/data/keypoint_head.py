@@ -25,8 +25,8 @@ POINTS = np.array(
 )
 """Metres on the free body: left, up and forward from the middle of the ears."""
 
-OUTWARD = np.array([(0, 0, 1), (0.5, 0, 0.87), (-0.5, 0, 0.87), (0.95, 0, 0.3), (-0.95, 0, 0.3)])
-"""Unit directions in which the head's surface looks there; an ear is seen from the front too."""
+OUTWARD = np.array([(0, 0, 1), (0.5, 0, 0.87), (-0.5, 0, 0.87), (1, 0, 0), (-1, 0, 0)])
+"""Unit directions in which the head's surface looks there; ears are seen from the front and from behind."""
 
 YAWS = np.radians(np.arange(-180.0, 180.0, 10.0))
 PITCHES = np.radians([-35.0, 0.0, 35.0])

@@ -61,8 +61,11 @@ LEGS_CROSS = Crossing(0.2, 0.2, 0.08, 1.8, 0.3)
 ARMS_CROSS = Crossing(0.2, 0.2, 0.08, np.inf, -np.inf)
 
 ALONG, STRAIGHT = np.cos(np.radians(40.0)), np.cos(np.radians(30.0))
-"""How near the trunk is to the picture's x axis where x and y may be exchanged; and all of trunk and legs, where only
-that tells it."""
+"""How near trunk and legs are to the picture's x axis where x and y may be exchanged; and the trunk where only that
+tells it."""
+
+LEG_SHARE, LEGS_OUT = 1.65, 0.5
+"""Length of a leg over the trunk's, and how much of it is seen where it is stretched out."""
 
 FULLY = 0.5
 """Of the widths from the front: who is seen so far from behind."""
@@ -81,7 +84,7 @@ def side_warnings(body: SeenBody, confidence: NDArray[np.float64]) -> list[str]:
         return [_swapped("Shoulders or hips", "they face opposite ways")]
     head = find_head(body, confidence)
     part = _likelier(head, turned) if head is not None else None
-    if _exchanged(body, part):
+    if _exchanged(body, head, part):
         return [
             "x and y may be exchanged: the body lies on its side with left and right mirrored; with x and y exchanged "
             "it would be upright and unmirrored. Give x first, as in `keypoints[:, [1, 0, 2]]`."
@@ -181,31 +184,28 @@ def _reason(part: str, head: Head) -> str:
     return "the head is seen from the side, but from the other side than the one whose eye or ear is seen"
 
 
-def _exchanged(body: SeenBody, mirrored: str | None) -> bool:
-    """Whether x and y are exchanged: the trunk lies along −x, and the body is mirrored or, straight, seen from behind.
+def _exchanged(body: SeenBody, head: Head | None, mirrored: str | None) -> bool:
+    """Whether x and y are exchanged: the trunk lies along −x, and the body is mirrored or, upright, seen from behind.
 
-    An exchange mirrors, and lays whoever stands down with the head to the left. Where nothing says that the body is
-    mirrored, a straight one that lies like that and shows its back is taken for one that stands and shows its front.
+    An exchange mirrors, and lays whoever stands down with the head to the left. Where no face can say that the body is
+    mirrored, one that lies like that, its legs stretched out behind it and its back to the camera, is taken for one
+    that stands and shows its front: few people lie so.
     """
     if body.up is None or body.up[0] > -ALONG:
         return False
-    if mirrored is not None or body.up[0] > -STRAIGHT:
+    if head is not None and head.hidden_is_unseen:
         return mirrored == WHOLE
     widths = body.width("shoulder") / SHOULDER_WIDTH, body.width("hip") / HIP_WIDTH
-    return max(widths) < -FULLY and _legs_lie_straight(body)
+    return body.up[0] < -STRAIGHT and max(widths) < -FULLY and _legs_continue(body)
 
 
-def _legs_lie_straight(body: SeenBody) -> bool:
-    """Whether thighs and lower legs point along +x and are seen in nearly their full length."""
-    bones = [
-        (body.points(f"{side}_{a}", f"{side}_{b}"), share)
-        for side in ("left", "right")
-        for a, b, share in (("hip", "knee", 0.85), ("knee", "ankle", 0.8))
-    ]
-    if any(ends is None for ends, _ in bones):
+def _legs_continue(body: SeenBody) -> bool:
+    """Whether both legs point along +x, hip to ankle, and are seen in more than half of their length."""
+    legs = [body.points(f"{side}_hip", f"{side}_ankle") for side in ("left", "right")]
+    if any(leg is None for leg in legs):
         return False
-    along = np.array([(ends[1] - ends[0]) / (share * body.scale) for ends, share in bones])
-    return bool((along[:, 0] > 0.6).all() and (along[:, 0] > STRAIGHT * np.hypot(*along.T)).all())
+    along = np.array([ankle - hip for hip, ankle in legs]) / (LEG_SHARE * body.scale)
+    return bool((along[:, 0] > np.maximum(LEGS_OUT, ALONG * np.hypot(*along.T))).all())
 
 
 def _cross(body: SeenBody, parts: tuple[str, str, str], other: str, least: Crossing) -> bool:
