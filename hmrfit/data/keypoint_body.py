@@ -9,6 +9,7 @@ picture if they face the camera:
 so the widths of shoulders, hips, knees and elbows have one sign, + seen from the front and − from behind.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -41,6 +42,26 @@ def across(up: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([-up[1], up[0]])
 
 
+@cache
+def _bones(names: tuple[str, ...]) -> tuple[NDArray, NDArray, NDArray]:
+    """(one end (N,), other end (N,), share of the trunk (N,)) of those that the set has."""
+    found = [
+        (find(names, side + part), find(names, side + next_part), share)
+        for (part, next_part), share in BONE_SHARES.items()
+        for side in ("left_", "right_")
+    ]
+    known = [bone for bone in found if bone[0] is not None and bone[1] is not None]
+    starts, ends, shares = zip(*known, strict=True) if known else ((), (), ())
+    return np.array(starts, int), np.array(ends, int), np.array(shares, float)
+
+
+def bone_lengths(names: tuple[str, ...], xy: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(N,) of the bones that are seen, each over its share of the trunk, pixels."""
+    starts, ends, shares = _bones(names)
+    bones = xy[starts] - xy[ends]
+    return (np.hypot(bones[:, 0], bones[:, 1]) / shares)[seen[starts] & seen[ends]]
+
+
 @dataclass(frozen=True, eq=False)
 class SeenBody:
     """Named access to the keypoints that count."""
@@ -64,25 +85,32 @@ class SeenBody:
         return self.points(f"left_{part}", f"right_{part}")
 
     @cached_property
+    def lengths(self) -> NDArray[np.float64]:
+        """(N,) of the bones that are seen, each over its share of the trunk, pixels."""
+        return bone_lengths(self.names, self.xy, self.seen)
+
+    @cached_property
+    def shoulders(self) -> list[NDArray[np.float64]] | None:
+        """[left, right], or None."""
+        return self.pair("shoulder")
+
+    @cached_property
     def scale(self) -> float:
         """S, pixels; 0 where no bone is seen."""
-        shares = {("left_shoulder", "right_shoulder"): SHOULDER_SHARE}
-        for (part, next_part), share in BONE_SHARES.items():
-            shares |= {(f"{side}_{part}", f"{side}_{next_part}"): share for side in ("left", "right")}
-        bones = [(self.points(*ends), share) for ends, share in shares.items()]
-        return max([float(np.hypot(*(b[0] - b[1]))) / share for b, share in bones if b is not None], default=0.0)
+        width = 0.0 if self.shoulders is None else math.dist(*self.shoulders) / SHOULDER_SHARE
+        return max(width, float(self.lengths.max(initial=0.0)))
 
     @cached_property
     def up(self) -> NDArray[np.float64] | None:
         """u, or None where the trunk is not seen or points at the camera."""
-        shoulders, hips = self.pair("shoulder"), self.pair("hip")
+        shoulders, hips = self.shoulders, self.pair("hip")
         if shoulders is None or hips is None:
             return None
         up = (shoulders[0] + shoulders[1] - hips[0] - hips[1]) / 2
-        length = float(np.hypot(*up))
+        length = math.hypot(*up)
         return None if length <= SHORTEST_TRUNK * self.scale else up / length
 
     def width(self, part: str) -> float | None:
         """(left − right)·l / S of a pair; None where it is not seen."""
-        pair = self.pair(part)
-        return None if pair is None or self.up is None else float((pair[0] - pair[1]) @ across(self.up)) / self.scale
+        pair = None if self.up is None else self.pair(part)
+        return None if pair is None else float((pair[0] - pair[1]) @ across(self.up)) / self.scale

@@ -4,6 +4,7 @@ Warnings, not errors: a person may really stand on their hands. The first cause 
 a wrong frame before wrong names, wrong names before exchanged axes, those before exchanged sides.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -106,28 +107,34 @@ def _outside(points: NDArray, size: tuple[int, int]) -> list[str]:
 def _degenerate(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | None:
     """All on one line, or several parts of the body at one place."""
     points = xy[seen]
-    if len(points) >= FEWEST:
-        centred = points - points.mean(0)
-        direction = np.linalg.eigh(centred.T @ centred)[1][:, 1]
-        away = float(np.abs(centred @ [-direction[1], direction[0]]).max())
-        if away < FLAT * float(np.ptp(centred @ direction)):
-            return (
-                f"All {len(points)} keypoints lie on one line: they show no body. Look whether x and y are two columns "
-                "of the same numbers, or were filled in for a person who was not found."
-            )
+    if len(points) >= FEWEST and _thickness(points) < FLAT:
+        return (
+            f"All {len(points)} keypoints lie on one line: they show no body. Look whether x and y are two columns "
+            "of the same numbers, or were filled in for a person who was not found."
+        )
     return _heaped(names, xy, seen)
+
+
+def _thickness(points: NDArray[np.float64]) -> float:
+    """The farthest from the line of least squares, over the length along it."""
+    centred = points - points.mean(0)
+    (a, b), (_, c) = (centred.T @ centred).tolist()
+    angle = 0.5 * math.atan2(2 * b, a - c)
+    along, off = (centred @ np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])).T
+    length = float(along.max() - along.min())
+    return float(np.abs(off).max()) / length if length > 0 else 0.0
 
 
 def _heaped(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | None:
     """Different parts of the body at exactly one place; those of one head, hand or foot may share a pixel."""
-    places, which, count = np.unique(xy[seen], axis=0, return_inverse=True, return_counts=True)
-    if count.max() < HEAPED:
+    here: dict[tuple[float, float], list[str]] = {}
+    for name, place, is_seen in zip(names, map(tuple, xy.tolist()), seen.tolist(), strict=True):
+        if is_seen:
+            here.setdefault(place, []).append(name)
+    if len(here) > seen.sum() - HEAPED + 1:
         return None
-    seen_names = [name for name, is_seen in zip(names, seen, strict=True) if is_seen]
-    for place in np.flatnonzero(count >= HEAPED):
-        there = [name for name, at in zip(seen_names, which.ravel(), strict=True) if at == place]
-        if len({_region(name) for name in there}) >= HEAPED:
-            x, y = places[place]
+    for (x, y), there in here.items():
+        if len(there) >= HEAPED and len({_region(name) for name in there}) >= HEAPED:
             return (
                 f"{len(there)} keypoints lie at exactly one spot, ({x:g}, {y:g}), {', '.join(there[:3])} among them: "
                 "they cannot all be there. If they are unseen, give them the confidence 0."

@@ -11,6 +11,7 @@ picture of points alone cannot: a body with left and right exchanged looks just 
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,17 @@ PROJECTED = _projected()
 COST_SEEN, COST_UNSEEN = -np.log(_seen_probability()), -np.log(1 - _seen_probability())
 
 
+STIFFNESS = (SIGMA / TILT) ** 2
+
+
+@cache
+def _centred(placed: tuple[bool, ...]) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
+    """(m − m̄ (yaws, pitches, n), Σ |m − m̄|² (yaws, pitches)) of the n points that count."""
+    model = PROJECTED[..., np.array(placed)]
+    model = model - model.mean(-1, keepdims=True)
+    return model, (np.abs(model) ** 2).sum(-1)
+
+
 @dataclass(frozen=True, eq=False)
 class Head:
     """The head of one person in the picture."""
@@ -86,11 +98,10 @@ class Head:
     def _places(self) -> NDArray[np.float64]:
         if self.placed.sum() < 2:
             return np.zeros(len(YAWS))
-        model = PROJECTED[..., self.placed]
-        model = model - model.mean(-1, keepdims=True)
+        model, squares = _centred(tuple(self.placed.tolist()))
         z = self.z[self.placed]
         z = z - z.mean()
-        stiffness = (SIGMA / TILT) ** 2
-        q = ((model.conj() * z).sum(-1) + stiffness) / ((np.abs(model) ** 2).sum(-1) + stiffness)
-        off = (np.abs(z - q[..., None] * model) ** 2).sum(-1) / SIGMA**2 + np.abs(q - 1) ** 2 / TILT**2
-        return np.minimum(0.5 * off.min(1), WORST)
+        q = ((model.conj() @ z) + STIFFNESS) / (squares + STIFFNESS)
+        off = z - q[..., None] * model
+        cost = (off.real**2 + off.imag**2).sum(-1) / SIGMA**2 + ((q.real - 1) ** 2 + q.imag**2) / TILT**2
+        return np.minimum(0.5 * cost.min(1), WORST)

@@ -8,7 +8,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hmrfit.data.keypoint_body import BONE_SHARES, SeenBody, find
+from hmrfit.data.keypoint_body import SeenBody, bone_lengths
 from hmrfit.keypoints import limbs, resolve_set, sets_of_size
 
 FEWEST_BONES, UNEVEN, BETTER = 5, 0.45, 0.6
@@ -20,27 +20,14 @@ ABSURD_UNEVENNESS, ABSURD_SPREAD = 1.1, 0.45
 LONGEST_RATIO = 3.0
 """The logarithm at which a bone that is a point counts."""
 
-_limbs = cache(limbs)
+_FACE = {"nose", "left_eye", "right_eye", "left_ear", "right_ear"}
 
 
 @cache
-def _bones(names: tuple[str, ...]) -> tuple[NDArray, NDArray, NDArray]:
-    """(one end (N,), other end (N,), share of the trunk (N,)) of those that the set has."""
-    found = [
-        (find(names, side + part), find(names, side + next_part), share)
-        for (part, next_part), share in BONE_SHARES.items()
-        for side in ("left_", "right_")
-    ]
-    known = [bone for bone in found if bone[0] is not None and bone[1] is not None]
-    starts, ends, shares = zip(*known, strict=True) if known else ((), (), ())
-    return np.array(starts, int), np.array(ends, int), np.array(shares, float)
-
-
-def _lengths(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> NDArray[np.float64]:
-    """(N,) of the bones that are seen, over their shares, pixels."""
-    starts, ends, shares = _bones(names)
-    both = seen[starts] & seen[ends]
-    return np.hypot(*(xy[starts[both]] - xy[ends[both]]).T) / shares[both]
+def _joined(names: tuple[str, ...]) -> NDArray[np.int64]:
+    """(N, 2) what is joined below the head."""
+    pairs = [pair for pair in limbs(names) if not {names[i] for i in pair} & _FACE]
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def unevenness(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> float | None:
@@ -49,7 +36,7 @@ def unevenness(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> float | No
     0.1 to 0.4 for people on photographs, 0.31 for bones in random directions, 0.9 (0.5 to 1.4) for shuffled names.
     None where fewer than five bones are seen.
     """
-    return _unevenness(_lengths(names, xy, seen))
+    return _unevenness(bone_lengths(names, xy, seen))
 
 
 def _unevenness(lengths: NDArray) -> float | None:
@@ -60,20 +47,22 @@ def _unevenness(lengths: NDArray) -> float | None:
 
 def bone_spread(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> float:
     """Mean length of what is joined below the head, over the box: 0.2 under right names, 0.45 under shuffled ones."""
-    face = {"nose", "left_eye", "right_eye", "left_ear", "right_ear"}
-    joined = [(a, b) for a, b in _limbs(names) if seen[a] and seen[b] and not {names[a], names[b]} & face]
+    ends = _joined(names)
+    ends = ends[seen[ends].all(1)]
     box = float((xy[seen].max(0) - xy[seen].min(0)).max())
-    return float(np.mean([np.hypot(*(xy[a] - xy[b])) for a, b in joined])) / box if joined and box > 0 else 0.0
+    if not len(ends) or not box > 0:
+        return 0.0
+    apart = xy[ends[:, 0]] - xy[ends[:, 1]]
+    return float(np.hypot(apart[:, 0], apart[:, 1]).mean()) / box
 
 
 def wrong_order(body: SeenBody) -> str | None:
     """Whether another set of the same size makes a better body of the same numbers, or no body can be made of them."""
-    lengths = _lengths(body.names, body.xy, body.seen)
-    claimed = _unevenness(lengths)
+    claimed = _unevenness(body.lengths)
     if claimed is None:
         return None
     if claimed > UNEVEN:
-        other = _better_set(body, claimed, len(lengths))
+        other = _better_set(body, claimed)
         if other:
             return (
                 f"These {len(body.names)} keypoints make a more likely body as '{other}': under the given names, the "
@@ -84,15 +73,15 @@ def wrong_order(body: SeenBody) -> str | None:
     return None
 
 
-def _better_set(body: SeenBody, claimed: float, bones: int) -> str | None:
+def _better_set(body: SeenBody, claimed: float) -> str | None:
     """The set of the same size under which the bones go together far better; it must explain as many bones as are seen.
 
     A set whose bones happen to be unseen has few of them to disagree, so it would win by what is missing.
     """
     better = {}
     for name in sets_of_size(len(body.names)):
-        lengths = _lengths(resolve_set(name), body.xy, body.seen)
+        lengths = bone_lengths(resolve_set(name), body.xy, body.seen)
         other = _unevenness(lengths)
-        if other is not None and len(lengths) >= bones and other < BETTER * claimed:
+        if other is not None and len(lengths) >= len(body.lengths) and other < BETTER * claimed:
             better[name] = other
     return min(better, key=better.get) if better else None

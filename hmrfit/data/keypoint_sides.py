@@ -9,6 +9,7 @@ where widths of shoulders and hips tell how far the trunk is turned, and a neck 
 costs CONVINCING less than the keypoints as they are is named. Limbs are told by crossing from side to side.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,7 +30,7 @@ SHOULDER_WIDTH, HIP_WIDTH = 0.62, 0.38
 TRUNK_METRES = 0.506
 """What S stands for, of an average adult."""
 
-NECK_TURN, WAIST_TURN, TURN_STD = np.radians(50.0), np.radians(75.0), np.radians(15.0)
+MOST_TURN, TURN_STD = np.radians([[50.0], [75.0]]), np.radians(15.0)
 """How far the head turns from the shoulders and from the hips without strain, and beyond."""
 
 MOST_TWIST = np.radians(75.0)
@@ -102,22 +103,22 @@ def trunk_turns(body: SeenBody) -> tuple[float | None, float | None]:
     """(shoulders, hips): how far they are turned from facing the camera, 0 to π; None where they are not seen."""
     widths = (("shoulder", SHOULDER_WIDTH), ("hip", HIP_WIDTH))
     if body.up is not None:
-        return tuple(float(np.arccos(np.clip(body.width(part) / full, -1, 1))) for part, full in widths)
+        return tuple(math.acos(min(max(body.width(part) / full, -1.0), 1.0)) for part, full in widths)
     return None, None
 
 
 def find_head(body: SeenBody, confidence: NDArray[np.float64]) -> Head | None:
     """The head, upright as from the shoulders to the face; None where set or picture have none, or no shoulders."""
     places = [find(body.names, part) for part in HEAD_PARTS]
-    shoulders = body.pair("shoulder")
+    shoulders = body.shoulders
     if None in places or shoulders is None or body.scale <= 0:
         return None
     middle, xy = (shoulders[0] + shoulders[1]) / 2, body.xy[places]
     placed, best = body.seen[places], confidence[body.seen].max()
-    up = xy[placed].mean(0) - middle if placed.any() else body.up
-    if up is None or not np.hypot(*up) > 0:
+    up = xy[placed].sum(0) / placed.sum() - middle if placed.any() else body.up
+    if up is None or not math.hypot(*up) > 0:
         return None
-    up = up / np.hypot(*up)
+    up = up / math.hypot(*up)
     metres = np.where(placed[:, None], xy - middle, 0.0) * (TRUNK_METRES / body.scale)
     sure = confidence[places] >= SURELY * best
     return Head(
@@ -158,16 +159,12 @@ def _likelier(head: Head, turned: tuple[float | None, float | None]) -> str | No
 
 def _strain(shoulders: float | None, hips: float | None) -> NDArray[np.float64]:
     """(yaws,) of a head turned by each yaw; the trunk's own turn may be to either side."""
-    parts = [(turn, most) for turn, most in ((shoulders, NECK_TURN), (hips, WAIST_TURN)) if turn is not None]
-    sides = [
-        sum((_hinge(YAWS - side * turn, most) for turn, most in parts), start=np.zeros(len(YAWS))) for side in (1, -1)
-    ]
-    return np.minimum(*sides)
-
-
-def _hinge(turn: NDArray[np.float64], most: float) -> NDArray[np.float64]:
-    away = np.abs((turn + np.pi) % (2 * np.pi) - np.pi)
-    return np.minimum(0.5 * (np.maximum(away - most, 0) / TURN_STD) ** 2, MOST_STRAIN)
+    if shoulders is None or hips is None:
+        return np.zeros(len(YAWS))
+    turns = np.array([[[shoulders], [hips]], [[-shoulders], [-hips]]])
+    away = np.abs((YAWS - turns + np.pi) % (2 * np.pi) - np.pi)
+    beyond = np.maximum(away - MOST_TURN, 0.0) / TURN_STD
+    return np.minimum(0.5 * beyond * beyond, MOST_STRAIN).sum(1).min(0)
 
 
 def _reason(part: str, head: Head) -> str:
