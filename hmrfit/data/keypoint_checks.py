@@ -26,6 +26,9 @@ FLAT = 0.01
 """Of the longest extent. Keypoints that lie nearer than this to one line show no body: from the side, shoulders, hips
 and feet are still several times as far."""
 
+STRAY, CORE = 10.0, 0.75
+"""A keypoint so many boxes away from the box of the nearest three quarters is not one of the same person's."""
+
 HEAPED = 3
 """So many different parts of the body at exactly one place are no picture of it."""
 
@@ -55,9 +58,9 @@ def check_keypoints(
     frame = _frame_warnings(xy, seen, image_size)
     if frame:
         return frame  # sides and bones mean nothing in a wrong frame
-    degenerate = _degenerate(names, xy, seen)
-    if degenerate:
-        return [degenerate]  # no names and no sides in what is not spread out
+    unlike_a_body = _stray(names, xy, seen) or _degenerate(names, xy, seen)
+    if unlike_a_body:
+        return [unlike_a_body]  # no names and no sides in it
     sure = SeenBody(names, xy, seen & (confidence >= CONFIDENT * confidence[seen].max()))
     other_order = wrong_order(sure)
     if other_order:
@@ -69,8 +72,6 @@ def check_keypoints(
 def _frame_warnings(xy: NDArray, seen: NDArray, size: tuple[int, int] | None) -> list[str]:
     """Coordinates that cannot be pixels of this image."""
     points = xy[seen]
-    if len(points) > 1 and np.abs(points).max() <= 2.0:
-        return ["All coordinates lie within ±2: they look normalised. Multiply them to pixels of the full image."]
     extent = float((points.max(0) - points.min(0)).max())
     if len(points) > 2 and extent == 0:
         x, y = points[0]
@@ -78,11 +79,34 @@ def _frame_warnings(xy: NDArray, seen: NDArray, size: tuple[int, int] | None) ->
             f"All {len(points)} keypoints lie at one spot, ({x:g}, {y:g}): they show no body. Were they filled in for "
             "a person who was not found? Give unseen keypoints the confidence 0."
         ]
+    if len(points) > 1 and np.abs(points).max() <= 2.0:
+        return ["All coordinates lie within ±2: they look normalised. Multiply them to pixels of the full image."]
     if len(points) >= FEWEST and extent < SMALLEST_BOX:
         return [f"The person spans only {extent:.1f} pixels. Are these pixels of the full image?"]
     if (zeros := int((points == 0).all(1).sum())) and zeros < len(points):
         return [f"{zeros} keypoints lie at exactly (0, 0) with confidence above 0. If they are unseen, give them 0."]
     return _outside(points, size) if size is not None else []
+
+
+def _stray(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | None:
+    """Keypoints that lie so far from all others that nothing but them would be fitted."""
+    indices = np.flatnonzero(seen)
+    core = math.ceil(CORE * len(indices))
+    if core < FEWEST or core == len(indices):
+        return None
+    points = xy[indices]
+    nearest = np.argsort(np.abs(points - np.median(points, 0)).max(1), kind="stable")[:core]
+    low, high = points[nearest].min(0), points[nearest].max(0)
+    box = float((high - low).max())
+    away = np.maximum(low - points, points - high).max(1)
+    if not box > 0 or away.max() <= STRAY * box:
+        return None
+    far = indices[away > STRAY * box]
+    shown = ", ".join(names[i] for i in far[:3]) + (", ..." if len(far) > 3 else "")
+    return (
+        f"Far from the person's other keypoints, up to {away.max() / box:.0f} times their box, lie {shown}. If they "
+        "are unseen or another person's, give them the confidence 0."
+    )
 
 
 def _share_outside(points: NDArray, size: NDArray) -> float:
