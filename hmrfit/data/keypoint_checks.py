@@ -26,8 +26,9 @@ FLAT = 0.01
 """Of the longest extent. Keypoints that lie nearer than this to one line show no body: from the side, shoulders, hips
 and feet are still several times as far."""
 
-STRAY, CORE = 10.0, 0.75
-"""A keypoint so many boxes away from the box of the nearest three quarters is not one of the same person's."""
+STRAY, CORE = 20.0, 0.75
+"""A keypoint so many boxes away from the box of the nearest three quarters is not one of the same person's. Of hundreds
+of points on a face those are the face alone, and feet lie ten times its size away."""
 
 HEAPED = 3
 """So many different parts of the body at exactly one place are no picture of it."""
@@ -58,6 +59,14 @@ def check_keypoints(
     frame = _frame_warnings(xy, seen, image_size)
     if frame:
         return frame  # sides and bones mean nothing in a wrong frame
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _body_warnings(names, xy, confidence, seen, image_size)
+
+
+def _body_warnings(
+    names: tuple[str, ...], xy: NDArray, confidence: NDArray, seen: NDArray, image_size: tuple[int, int] | None
+) -> list[str]:
+    """Coordinates that make no body, or not the one that the names say."""
     unlike_a_body = _stray(names, xy, seen) or _degenerate(names, xy, seen)
     if unlike_a_body:
         return [unlike_a_body]  # no names and no sides in it
@@ -66,7 +75,7 @@ def check_keypoints(
     if other_order:
         return [other_order]  # sides mean nothing under wrong names
     few = f"Only {seen.sum()} of {len(xy)} keypoints are seen: most of the body will be the prior's guess."
-    return [few] * (int(seen.sum()) < FEWEST) + side_warnings(sure, np.where(seen, confidence, 0.0))
+    return [few] * (int(seen.sum()) < FEWEST) + side_warnings(sure, np.where(seen, confidence, 0.0), image_size)
 
 
 def _frame_warnings(xy: NDArray, seen: NDArray, size: tuple[int, int] | None) -> list[str]:
@@ -170,14 +179,14 @@ def _region(name: str) -> str:
     """The part of the body within which several keypoints may share a pixel of a small person."""
     base = base_name(name)
     regions = {
-        "head": ("nose", "eye", "ear", "mouth", "jaw", "head", "face"),
-        "hand": ("wrist", "hand", "thumb", "index", "middle", "ring", "pinky"),
+        "head": ("nose", "eye", "ear", "mouth", "jaw", "head", "face", "chin", "lip"),
+        "hand": ("wrist", "hand", "thumb", "index", "forefinger", "middle", "ring", "pinky", "finger"),
         "foot": ("ankle", "foot", "toe", "heel"),
         "hips": ("pelvis", "hip"),
         "neck": ("neck", "thorax", "collar"),
     }
     side = base.split("_")[0] if base.startswith(("left_", "right_")) else ""
     for region, parts in regions.items():
-        if any(part in base.split("_") for part in parts):
+        if any(word.startswith(parts) for word in base.split("_")):
             return region if region in ("head", "hips", "neck") else f"{side} {region}"
     return base

@@ -11,6 +11,7 @@ costs CONVINCING less than the keypoints as they are is named. Limbs are told by
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,8 @@ class Crossing:
 LEGS_CROSS = Crossing(0.2, 0.2, 0.08, 1.8, 0.3)
 ARMS_CROSS = Crossing(0.2, 0.2, 0.08, np.inf, -np.inf)
 
+LIMB_PARTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+
 ALONG, STRAIGHT = np.cos(np.radians(40.0)), np.cos(np.radians(30.0))
 """How near trunk and legs are to the picture's x axis where x and y may be exchanged; and the trunk where only that
 tells it."""
@@ -71,25 +74,32 @@ LEG_SHARE, LEGS_OUT = 1.65, 0.5
 FULLY = 0.5
 """Of the widths from the front: who is seen so far from behind."""
 
+AXES = (
+    "x and y may be exchanged: the body lies with its head to the left and shows its back; with x and y exchanged it "
+    "stands upright and faces the camera. Give x first, as in `keypoints[:, [1, 0, 2]]`.",
+    "x and y may be exchanged: the body lies with its head to the left, and its left and right are mirrored; with x "
+    "and y exchanged it stands upright and they are not. Give x first, as in `keypoints[:, [1, 0, 2]]`.",
+)
+"""Where no face says that the body is mirrored, and where one does."""
+
 WHOLE, FACE, REST = "The whole body", "The face", "Everything but the face"
 
 
-def side_warnings(body: SeenBody, confidence: NDArray[np.float64]) -> list[str]:
+def side_warnings(
+    body: SeenBody, confidence: NDArray[np.float64], image_size: tuple[int, int] | None = None
+) -> list[str]:
     """The most telling disagreement between the sides of face, shoulders, hips, legs and arms.
 
     Args:
-        confidence: (K,), to tell what is surely seen.
+        confidence: (K,), to tell what is surely seen. image_size: (width, height), that exchanged axes have to fit.
     """
     turned = trunk_turns(body)
     if None not in turned and abs(turned[0] - turned[1]) > MOST_TWIST:
         return [_swapped("Shoulders or hips", "they face opposite ways")]
     head = find_head(body, confidence)
     part = _likelier(head, turned) if head is not None else None
-    if _exchanged(body, head, part):
-        return [
-            "x and y may be exchanged: the body lies on its side with left and right mirrored; with x and y exchanged "
-            "it would be upright and unmirrored. Give x first, as in `keypoints[:, [1, 0, 2]]`."
-        ]
+    if _exchanged(body, head, part) and _fits(body.xy[body.seen][:, ::-1], image_size):
+        return [AXES[part is not None]]
     if part is not None:
         return [_swapped(part, _reason(part, head))]
     crossed = {
@@ -131,13 +141,23 @@ def says_what_is_hidden(body: SeenBody, confidence: NDArray[np.float64]) -> bool
 
     Scores of detectors, and points that are left out, say it. So do whole pixels, which somebody clicked who saw the
     person. Points without either may be projected from 3D, the nose through the back of the head; MediaPipe gives the
-    nose of people seen from behind with a visibility of 0.99.
+    nose of people seen from behind with a visibility of 0.99. Only points of head and limbs count: in a set that is
+    larger than what was measured, others are unseen for everybody.
     """
     if "left_eye_inner" in body.names:
         return False
-    if not body.seen.all() or confidence.min() < UNIFORM * confidence.max():
+    places = _head_and_limbs(body.names)
+    scores, xy = confidence[places], body.xy[places]
+    if not body.seen[places].all() or scores.min() < UNIFORM * scores.max():
         return True
-    return bool((2 * body.xy == np.round(2 * body.xy)).all())
+    return bool((2 * xy == np.round(2 * xy)).all())
+
+
+@cache
+def _head_and_limbs(names: tuple[str, ...]) -> NDArray[np.int64]:
+    """The places of those that the set has."""
+    limbs = [f"{side}_{part}" for side in ("left", "right") for part in LIMB_PARTS]
+    return np.array([i for part in (*HEAD_PARTS, *limbs) if (i := find(names, part)) is not None], np.int64)
 
 
 def _likelier(head: Head, turned: tuple[float | None, float | None]) -> str | None:
@@ -194,6 +214,11 @@ def _exchanged(body: SeenBody, head: Head | None, mirrored: str | None) -> bool:
         return mirrored == WHOLE
     widths = body.width("shoulder") / SHOULDER_WIDTH, body.width("hip") / HIP_WIDTH
     return body.up[0] < -STRAIGHT and max(widths) < -FULLY and _legs_continue(body)
+
+
+def _fits(xy: NDArray[np.float64], size: tuple[int, int] | None) -> bool:
+    """Whether most points lie in the image."""
+    return size is None or float(((xy >= 0) & (xy <= np.asarray(size, np.float64))).all(1).mean()) > 0.7
 
 
 def _legs_continue(body: SeenBody) -> bool:
