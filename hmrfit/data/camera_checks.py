@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from hmrfit.camera import Camera, focal_from_35mm
 from hmrfit.image import exif_focal_35mm
 
-WIDEST, NARROWEST = 120.0, 0.7
-"""Degrees, along the wider side. Lenses that draw straight lines see up to 115; the longest of superzooms see 0.7."""
+WIDEST, NARROWEST = 120.0, 0.6
+"""Degrees, along the wider side. Lenses that draw straight lines see up to 115; the longest of superzooms see 0.66."""
 
 OFF_AXIS = 70.0
 """Degrees between the camera's axis and a person, beyond which no photograph without distortion shows anybody."""
@@ -60,14 +60,21 @@ def _of_one(row: list[list[float]], source: str, xy: NDArray[np.float64]) -> lis
         found.append(_too_wide(view, focal[0], size, source))
     if view < NARROWEST:
         found.append(_too_narrow(view, focal[0], source))
-    middle = np.median(xy, 0).tolist()
-    off = math.degrees(math.atan(math.hypot(*((m - c) / f for m, c, f in zip(middle, center, focal, strict=True)))))
+    off = _off_axis(xy, focal, center)
     if off > OFF_AXIS and view <= WIDEST:
         found.append(
             f"The person lies {off:.0f}° off the camera's axis, where no ordinary photograph shows anybody. Look "
             "whether keypoints and the camera's principal point are pixels of the same image."
         )
     return found
+
+
+def _off_axis(xy: NDArray[np.float64], focal: list[float], center: list[float]) -> float:
+    """Degrees between the camera's axis and the middle of the points; 0 where not even the farthest is so far away."""
+    rays = np.abs(xy - center) / focal
+    if not rays.max(initial=0.0) > math.tan(math.radians(OFF_AXIS)) / math.sqrt(2):
+        return 0.0
+    return math.degrees(math.atan(math.hypot(*np.median(rays, 0).tolist())))
 
 
 def _exif_ignored(source: str) -> str:

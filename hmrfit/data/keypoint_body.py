@@ -30,6 +30,8 @@ BONE_SHARES = {
 SHOULDER_SHARE = 0.7
 """The same for the width of the shoulders, which only counts for S: from the side it is nothing."""
 
+PAIRS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+
 SHORTEST_TRUNK = 0.4
 """Of S. A trunk that is shorter in the picture points at the camera and gives no direction."""
 
@@ -60,6 +62,15 @@ def bone_lengths(names: tuple[str, ...], xy: NDArray[np.float64], seen: NDArray[
     starts, ends, shares = _bones(names)
     bones = xy[starts] - xy[ends]
     return (np.hypot(bones[:, 0], bones[:, 1]) / shares)[seen[starts] & seen[ends]]
+
+
+@cache
+def _pairs(names: tuple[str, ...]) -> tuple[list[str], NDArray, NDArray]:
+    """(which of PAIRS the set has (N,), places of the left ones (N,), of the right ones (N,))."""
+    found = [(part, find(names, f"left_{part}"), find(names, f"right_{part}")) for part in PAIRS]
+    known = [pair for pair in found if None not in pair]
+    parts, left, right = zip(*known, strict=True) if known else ((), (), ())
+    return list(parts), np.array(left, int), np.array(right, int)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +121,12 @@ class SeenBody:
         length = math.hypot(*up)
         return None if length <= SHORTEST_TRUNK * self.scale else up / length
 
-    def width(self, part: str) -> float | None:
-        """(left − right)·l / S of a pair; None where it is not seen."""
-        pair = None if self.up is None else self.pair(part)
-        return None if pair is None else float((pair[0] - pair[1]) @ across(self.up)) / self.scale
+    @cached_property
+    def widths(self) -> dict[str, float]:
+        """(left − right)·l / S of PAIRS, those that are seen where l is."""
+        if self.up is None:
+            return {}
+        parts, left, right = _pairs(self.names)
+        widths = (self.xy[left] - self.xy[right]) @ across(self.up) / self.scale
+        known = zip(parts, widths.tolist(), (self.seen[left] & self.seen[right]).tolist(), strict=True)
+        return {part: width for part, width, seen in known if seen}

@@ -104,6 +104,9 @@ def _stray(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | None:
     if core < FEWEST or core == len(indices):
         return None
     points = xy[indices]
+    ranked = np.sort(points, 0)  # of which all but the outermost lie within the box of any `core` of them
+    if ((ranked[-1] - ranked[0]) <= STRAY * (ranked[core - 1] - ranked[-core])).all():
+        return None
     nearest = np.argsort(np.abs(points - np.median(points, 0)).max(1), kind="stable")[:core]
     low, high = points[nearest].min(0), points[nearest].max(0)
     box = float((high - low).max())

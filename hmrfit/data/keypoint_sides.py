@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hmrfit.data.keypoint_body import SeenBody, across, find
+from hmrfit.data.keypoint_body import PAIRS, SeenBody, across, find
 from hmrfit.data.keypoint_head import HEAD_PARTS, YAWS, Head
 
 CONVINCING = 4.5
@@ -61,8 +61,6 @@ class Crossing:
 
 LEGS_CROSS = Crossing(0.2, 0.2, 0.08, 1.8, 0.3)
 ARMS_CROSS = Crossing(0.2, 0.2, 0.08, np.inf, -np.inf)
-
-LIMB_PARTS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 ALONG, STRAIGHT = np.cos(np.radians(40.0)), np.cos(np.radians(30.0))
 """How near trunk and legs are to the picture's x axis where x and y may be exchanged; and the trunk where only that
@@ -113,7 +111,7 @@ def trunk_turns(body: SeenBody) -> tuple[float | None, float | None]:
     """(shoulders, hips): how far they are turned from facing the camera, 0 to π; None where they are not seen."""
     widths = (("shoulder", SHOULDER_WIDTH), ("hip", HIP_WIDTH))
     if body.up is not None:
-        return tuple(math.acos(min(max(body.width(part) / full, -1.0), 1.0)) for part, full in widths)
+        return tuple(math.acos(min(max(body.widths[part] / full, -1.0), 1.0)) for part, full in widths)
     return None, None
 
 
@@ -156,7 +154,7 @@ def says_what_is_hidden(body: SeenBody, confidence: NDArray[np.float64]) -> bool
 @cache
 def _head_and_limbs(names: tuple[str, ...]) -> NDArray[np.int64]:
     """The places of those that the set has."""
-    limbs = [f"{side}_{part}" for side in ("left", "right") for part in LIMB_PARTS]
+    limbs = [f"{side}_{part}" for side in ("left", "right") for part in PAIRS]
     return np.array([i for part in (*HEAD_PARTS, *limbs) if (i := find(names, part)) is not None], np.int64)
 
 
@@ -212,7 +210,7 @@ def _exchanged(body: SeenBody, head: Head | None, mirrored: str | None) -> bool:
         return False
     if head is not None and head.hidden_is_unseen:
         return mirrored == WHOLE
-    widths = body.width("shoulder") / SHOULDER_WIDTH, body.width("hip") / HIP_WIDTH
+    widths = body.widths["shoulder"] / SHOULDER_WIDTH, body.widths["hip"] / HIP_WIDTH
     return body.up[0] < -STRAIGHT and max(widths) < -FULLY and _legs_continue(body)
 
 
@@ -232,10 +230,10 @@ def _legs_continue(body: SeenBody) -> bool:
 
 def _cross(body: SeenBody, parts: tuple[str, str, str], other: str, least: Crossing) -> bool:
     """Whether both limbs lie wholly on the side of the other."""
-    widths = [body.width(part) for part in (*parts, other)]
-    if any(width is None for width in widths):
+    widths = [body.widths.get(part) for part in (*parts, other)]
+    if None in widths:
         return False
-    side = np.sign(widths[0])
+    side = math.copysign(1.0, widths[0])
     trunk, middle, end, across_trunk = (side * width for width in widths)
     crossed = trunk > least.trunk and middle < -least.middle and end < -least.end
     return bool(crossed and end > least.spread * middle and across_trunk > least.other)
