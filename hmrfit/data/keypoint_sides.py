@@ -202,13 +202,14 @@ def _reason(part: str, head: Head) -> str:
 def _exchanged(body: SeenBody, head: Head | None, mirrored: str | None) -> bool:
     """Whether x and y are exchanged: the trunk lies along −x, and the body is mirrored or, upright, seen from behind.
 
-    An exchange mirrors, and lays whoever stands down with the head to the left. Where no face can say that the body is
-    mirrored, one that lies like that, its legs stretched out behind it and its back to the camera, is taken for one
-    that stands and shows its front: few people lie so.
+    An exchange mirrors, and lays whoever stands down with the head to the left. A face that is seen says whether the
+    body is mirrored. One that may show through the back of the head does not: then a body that lies like that, its legs
+    stretched out behind it and its back to the camera, is taken for one that stands and shows its front. Nothing is
+    said without a face: athletes do lie like that.
     """
-    if body.up is None or body.up[0] > -ALONG:
+    if body.up is None or body.up[0] > -ALONG or head is None:
         return False
-    if head is not None and head.hidden_is_unseen:
+    if head.hidden_is_unseen:
         return mirrored == WHOLE
     widths = body.widths["shoulder"] / SHOULDER_WIDTH, body.widths["hip"] / HIP_WIDTH
     return body.up[0] < -STRAIGHT and max(widths) < -FULLY and _legs_continue(body)

@@ -105,6 +105,12 @@ def test_who_lies_down_is_not_exchanged():
             assert not any("exchanged" in warning for warning in found)
 
 
+def test_without_a_face_nothing_is_said_of_axes():
+    """An athlete who hangs on one hand looks like somebody whose rows are (y, x)."""
+    for xy in np.concatenate([looking_at_the_camera("lsp14"), from_behind("lsp14")])[:, :, ::-1]:
+        assert not any("exchanged" in warning for warning in check_keypoints("lsp14", xy))
+
+
 def test_exchanged_axes_that_do_not_fit_the_image_are_no_cause(rng):
     """Rows (y, x) of a low, wide image reach to the right of what would be its height."""
     xy = looking_at_the_camera("coco17")[0]
