@@ -84,7 +84,7 @@ def _judge(result: FitResult) -> None:
         beta = float(np.abs(result.betas[i]).max(initial=0.0))
         if beta > UNLIKELY_BETA:
             result.warnings[i].append(
-                f"The shape is one that hardly anybody has: |beta| reaches {beta:.1f}, and above 3 is rare. Look "
+                f"Few people have such a shape: |beta| reaches {beta:.1f}, and above 3 is rare. Look "
                 "whether height, focal length and mask are right, and whether the keypoints are of one person."
             )
         if result.status_code[i] == 4:

@@ -1,4 +1,4 @@
-"""Warnings that only the outcome can give: shapes that hardly anybody has, masks that do not meet their keypoints."""
+"""Warnings that only the outcome can give: shapes that few people have, masks that do not meet their keypoints."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_a_good_fit_has_no_warning(truth, mask):
 
 
 @pytest.mark.parametrize("height", [0.6, 2.5])
-def test_a_shape_that_hardly_anybody_has(truth, height):
+def test_a_shape_that_few_people_have(truth, height):
     result = hmrfit.fit(None, truth.clean.xy[0].numpy(), keypoint_set="coco17", image_size=SIZE, height=height)
     reached = np.abs(result.betas[0]).max()
     assert reached > 4

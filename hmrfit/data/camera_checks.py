@@ -18,7 +18,7 @@ WIDEST, NARROWEST = 120.0, 0.6
 """Degrees, along the wider side. Lenses that draw straight lines see up to 115; the longest of superzooms see 0.66."""
 
 OFF_AXIS = 70.0
-"""Degrees between the camera's axis and a person, beyond which no photograph without distortion shows anybody."""
+"""Degrees between the camera's axis and a person, beyond which no photograph without distortion shows people."""
 
 LENSES_MM = (7.0, 3200.0)
 """The 35 mm-equivalent focal lengths that cameras have, from action cameras to superzooms."""
@@ -63,7 +63,7 @@ def _of_one(row: list[list[float]], source: str, xy: NDArray[np.float64]) -> lis
     off = _off_axis(xy, focal, center)
     if off > OFF_AXIS and view <= WIDEST:
         found.append(
-            f"The person lies {off:.0f}° off the camera's axis, where no ordinary photograph shows anybody. Look "
+            f"The person lies {off:.0f}° off the camera's axis, where no ordinary photograph shows people. Look "
             "whether keypoints and the camera's principal point are pixels of the same image."
         )
     return found

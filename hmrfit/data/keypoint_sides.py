@@ -137,10 +137,10 @@ def find_head(body: SeenBody, confidence: NDArray[np.float64]) -> Head | None:
 def says_what_is_hidden(body: SeenBody, confidence: NDArray[np.float64]) -> bool:
     """Whether a face that is given is a face that is seen.
 
-    Scores of detectors, and points that are left out, say it. So do whole pixels, which somebody clicked who saw the
-    person. Points without either may be projected from 3D, the nose through the back of the head; MediaPipe gives the
+    Scores of detectors, and points that are left out, say it. So do whole pixels: a person who saw the face clicked
+    them. Points without either may be projected from 3D, the nose through the back of the head; MediaPipe gives the
     nose of people seen from behind with a visibility of 0.99. Only points of head and limbs count: in a set that is
-    larger than what was measured, others are unseen for everybody.
+    larger than what was measured, others are unseen in every person.
     """
     if "left_eye_inner" in body.names:
         return False
@@ -202,7 +202,7 @@ def _reason(part: str, head: Head) -> str:
 def _exchanged(body: SeenBody, head: Head | None, mirrored: str | None) -> bool:
     """Whether x and y are exchanged: the trunk lies along −x, and the body is mirrored or, upright, seen from behind.
 
-    An exchange mirrors, and lays whoever stands down with the head to the left. A face that is seen says whether the
+    An exchange mirrors, and lays a standing person down with the head to the left. A face that is seen says whether the
     body is mirrored. One that may show through the back of the head does not: then a body that lies like that, its legs
     stretched out behind it and its back to the camera, is taken for one that stands and shows its front. Nothing is
     said without a face: athletes do lie like that.
