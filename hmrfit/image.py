@@ -26,6 +26,9 @@ Image = NDArray[np.uint8]
 EXIF_TAGS, FOCAL_35MM = 0x8769, 0xA405
 """Tags of EXIF 2.3: where its own directory begins, and FocalLengthIn35mmFilm."""
 
+TIFF_NUMBERS = {3: "H", 4: "I", 5: "II", 9: "i", 10: "ii", 11: "f", 12: "d"}
+"""Kinds of numbers in EXIF: SHORT, LONG, RATIONAL (numerator and denominator), the signed ones, and two floats."""
+
 EXIF_WITHIN = 1 << 18
 """Bytes of a file in which its EXIF block is looked for; one block has at most 64 KiB and comes first."""
 
@@ -115,7 +118,9 @@ def _size_in_header(data: bytes) -> tuple[int, int] | None:
 def exif_focal_35mm(path: str | os.PathLike) -> float | None:
     """The 35 mm-equivalent focal length, millimetres, that a camera wrote into a JPEG; None where there is none.
 
-    It holds for the whole photograph: not for one that was cropped. `camera.focal_from_35mm` makes pixels of it.
+    0 stands for an unknown one in EXIF, and so does what is no number (0/0, n/0, NaN) or negative. Whether a lens has
+    it is for the caller to judge. It holds for the whole photograph: not for one that was cropped.
+    `camera.focal_from_35mm` makes pixels of it.
     """
     with Path(path).open("rb") as file:
         data = file.read(EXIF_WITHIN)
@@ -125,10 +130,11 @@ def exif_focal_35mm(path: str | os.PathLike) -> float | None:
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     try:
         main = _tiff_tags(tiff, order, struct.unpack_from(order + "I", tiff, 4)[0]) if order else {}
-        details = _tiff_tags(tiff, order, main[EXIF_TAGS]) if EXIF_TAGS in main else {}
-    except struct.error:
+        details = _tiff_tags(tiff, order, int(main[EXIF_TAGS])) if EXIF_TAGS in main else {}
+    except (struct.error, OverflowError):
         return None
-    return float(details.get(FOCAL_35MM, 0)) or None
+    focal = float(details.get(FOCAL_35MM, 0))
+    return focal if 0 < focal < float("inf") else None
 
 
 def _exif_block(jpeg: bytes) -> bytes | None:
@@ -142,14 +148,19 @@ def _exif_block(jpeg: bytes) -> bytes | None:
     return None
 
 
-def _tiff_tags(tiff: bytes, order: str, offset: int) -> dict[int, int]:
-    """The single whole numbers (SHORT or LONG) of one directory: tag -> value. struct.error where bytes are missing."""
+def _tiff_tags(tiff: bytes, order: str, offset: int) -> dict[int, float]:
+    """The single numbers of one directory: tag -> value, inf where a denominator is 0. struct.error at cut-off ones."""
     tags = {}
     for i in range(struct.unpack_from(order + "H", tiff, offset)[0]):
         at = offset + 2 + 12 * i
         tag, kind, count = struct.unpack_from(order + "HHI", tiff, at)
-        if kind in (3, 4) and count == 1:
-            tags[tag] = struct.unpack_from(order + {3: "H", 4: "I"}[kind], tiff, at + 8)[0]
+        if kind in TIFF_NUMBERS and count == 1 and tag in (EXIF_TAGS, FOCAL_35MM):
+            layout = order + TIFF_NUMBERS[kind]
+            if struct.calcsize(layout) > 4:  # its value lies elsewhere, and here is where
+                at = struct.unpack_from(order + "I", tiff, at + 8)[0] - 8
+            numbers = struct.unpack_from(layout, tiff, at + 8)
+            divisor = numbers[1] if len(numbers) == 2 else 1
+            tags[tag] = numbers[0] / divisor if divisor else float("inf")
     return tags
 
 

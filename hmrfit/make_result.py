@@ -8,7 +8,10 @@ from torch import Tensor
 
 from hmrfit.build import Engine
 from hmrfit.data.photo import Photo
+from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.focal import FittedEnergy, last_stage
+from hmrfit.fitting.mask import NEAR
+from hmrfit.fitting.mask_term import look_up
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.solver import STATUS
 from hmrfit.result import FitResult
@@ -20,6 +23,13 @@ FEW_KEYPOINTS = 6
 POOR = 0.06
 """Mean distance of body and keypoints, a share of the box, from which the fit is called into question. Good fits of
 labelled people have 0.01 to 0.03."""
+
+UNLIKELY_BETA = 4.0
+"""Standard deviations. Of 10,000 adults, fewer than ten have such a component among ten."""
+
+MASK_MEETS, INVERTED = 0.5, 0.25
+"""How much of the keypoints' confidence a mask holds that is this person's, even of one who is half hidden; and how
+much more of it lies outside where the mask is inverted. Keypoints near its edge lie on both sides: limbs are thin."""
 
 
 def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitResult:
@@ -50,6 +60,7 @@ def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitRe
         image=photo.image,
     )
     _judge(result)
+    _judge_mask(result, outcome.observation.evidence)
     return result
 
 
@@ -70,6 +81,12 @@ def _judge(result: FitResult) -> None:
             result.warnings[i].append(
                 f"The body is on average {100 * error:.0f} % of the box away from its keypoints: look at the overlay."
             )
+        beta = float(np.abs(result.betas[i]).max(initial=0.0))
+        if beta > UNLIKELY_BETA:
+            result.warnings[i].append(
+                f"Few people have such a shape: |beta| reaches {beta:.1f}, and above 3 is rare. Look "
+                "whether height, focal length and mask are right, and whether the keypoints are of one person."
+            )
         if result.status_code[i] == 4:
             result.warnings[i].append(STATUS[4])
         elif not result.accepted[i]:
@@ -79,3 +96,31 @@ def _judge(result: FitResult) -> None:
             result.warnings[i].append(
                 f"Only {seen} keypoints are seen: the body is mostly what is likely, not what was seen (see joint_std)."
             )
+
+
+def _judge_mask(result: FitResult, known: Evidence | None) -> None:
+    """Warns of masks that hardly meet the keypoints of their person."""
+    if known is None or known.mask is None:
+        return
+    mask, seen = known.mask.to("cpu"), result.keypoints.confidence.double()
+    share = lambda side: ((seen * side).sum(1) / seen.sum(1).clamp_min(1e-12)).tolist()  # noqa: E731
+    inside, outside = share(mask.trusted), share(look_up(mask, result.keypoints.xy.double())[0] > -NEAR)
+    for i, (within, without) in enumerate(zip(inside, outside, strict=True)):
+        if not mask.distance[i].any():  # none was given for this person
+            continue
+        if without - within > INVERTED and _goes_on(mask.distance[i]):
+            result.warnings[i].append(
+                f"The mask looks inverted: {without:.0%} of the seen keypoints lie outside of it or at its edge, "
+                f"{within:.0%} inside or at it. A mask is set where the person is: give `mask == 0`."
+            )
+        elif within < MASK_MEETS:
+            result.warnings[i].append(
+                f"Only {within:.0%} of the seen keypoints lie in the mask: is it another person's, or of another crop? "
+                "Give this person's mask, or leave it out."
+            )
+
+
+def _goes_on(distance: Tensor) -> bool:
+    """Whether most of the border around person and mask is inside of the mask: a person's own ends before."""
+    border = torch.cat([distance[0], distance[-1], distance[:, 0], distance[:, -1]])
+    return bool((border < 0).double().mean() > 0.5)

@@ -1,103 +1,37 @@
 """What geometry can tell about keypoints before a fit: another frame, another set, left and right swapped.
 
-Warnings, not errors: a person may really stand on their hands. Lengths are measured in the body's own scale S, pixels:
-the greatest of several bones, each divided by its usual share of the trunk, since a picture only shortens bones.
-Sides are measured along l, the direction of the person's left in the picture if they face the camera:
-
-    u = (mid shoulders − mid hips)/|·|,   l = (−u_y, u_x),   width(part) = (left − right)·l / S
-
-so the widths of shoulders, hips, knees and elbows have one sign, + seen from the front and − from behind.
+Warnings, not errors: a person may really stand on their hands. The first cause that explains what one sees is named:
+a wrong frame before wrong names, wrong names before exchanged axes, those before exchanged sides.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hmrfit.keypoints import find_part, limbs, resolve_set, sets_of_size
+from hmrfit.data.keypoint_body import CONFIDENT, SeenBody
+from hmrfit.data.keypoint_order import wrong_order
+from hmrfit.data.keypoint_sides import side_warnings
+from hmrfit.keypoints import base_name, resolve_set
 from hmrfit.ops.check import check_shape
 
 FEWEST = 6
 """Fewer seen keypoints than this leave most of the body to the prior."""
 
-CONFIDENT = 0.3
-"""Keypoints below this share of the best one's confidence say nothing about sides."""
-
 SMALLEST_BOX = 16.0
 """Pixels. In a smaller person, rounding alone turns a forearm by ten degrees."""
 
-BONE_SHARES = {
-    ("shoulder", "hip"): 1.0, ("hip", "knee"): 0.85, ("knee", "ankle"): 0.8, ("shoulder", "elbow"): 0.6,
-    ("elbow", "wrist"): 0.5,
-}  # fmt: skip
-"""Usual lengths over the trunk's (shoulder to hip), on each side."""
+FLAT = 0.01
+"""Of the longest extent. Keypoints that lie nearer than this to one line show no body: from the side, shoulders, hips
+and feet are still several times as far."""
 
-SHOULDER_SHARE = 0.7
-"""The same for the width of the shoulders, which only counts for S: from the side it is nothing."""
+STRAY, CORE = 20.0, 0.75
+"""A keypoint so many boxes away from the box of the nearest three quarters is not one of the same person's. Of hundreds
+of points on a face those are the face alone, and feet lie ten times its size away."""
 
-FEWEST_BONES, UNEVEN, BETTER = 5, 0.45, 0.6
-"""For a wrong set: bones that must be seen, the unevenness from which we ask, how much less of it another must have."""
-
-ABSURD_UNEVENNESS, ABSURD_SPREAD = 1.1, 0.45
-"""What no set has: 2,400 people posed by motion and seen from all around have at most 1.1 and 0.41."""
-
-SURE_WIDTH = {"shoulder": 0.25, "hip": 0.12, "knee": 0.12, "elbow": 0.15, "ankle": 0.08, "wrist": 0.08}
-"""Widths over S from which a sign counts: about a third of what is seen from the front."""
-
-FRONTAL_HIPS = 0.2
-"""Legs are told from the front or from behind only: seen obliquely, a step crosses them (of 2,417 people posed by
-motion and seen from all around, 1.9 % with hips of 0.12, 0.1 % with these)."""
-
-
-_index, _limbs = cache(find_part), cache(limbs)
-"""Asked for the same few sets again and again."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """Named access to the keypoints that count."""
-
-    names: tuple[str, ...]
-    xy: NDArray[np.float64]  # (K, 2) pixels
-    seen: NDArray[np.bool_]  # (K,)
-
-    def point(self, part: str) -> NDArray[np.float64] | None:
-        index = _index(self.names, part)
-        return None if index is None or not self.seen[index] else self.xy[index]
-
-    def points(self, *parts: str) -> list[NDArray[np.float64]] | None:
-        """All of them, or None."""
-        found = [self.point(part) for part in parts]
-        return None if any(p is None for p in found) else found
-
-    @cached_property
-    def scale(self) -> float:
-        """S, pixels; 0 where no bone is seen."""
-        shares = {("left_shoulder", "right_shoulder"): SHOULDER_SHARE}
-        for (part, next_part), share in BONE_SHARES.items():
-            shares |= {(f"{side}_{part}", f"{side}_{next_part}"): share for side in ("left", "right")}
-        bones = [(self.points(*ends), share) for ends, share in shares.items()]
-        return max([float(np.linalg.norm(b[0] - b[1])) / share for b, share in bones if b is not None], default=0.0)
-
-    @cached_property
-    def left(self) -> NDArray[np.float64] | None:
-        """l, or None where the trunk is not seen or points at the camera."""
-        trunk = self.points("left_shoulder", "right_shoulder", "left_hip", "right_hip")
-        if trunk is None:
-            return None
-        up = (trunk[0] + trunk[1] - trunk[2] - trunk[3]) / 2
-        length = float(np.linalg.norm(up))
-        return None if length <= 0.4 * self.scale else np.array([-up[1], up[0]]) / length
-
-    def width(self, part: str) -> float:
-        """(left − right)·l / S of a pair; 0 where it is not sure."""
-        pair, l = self.points(f"left_{part}", f"right_{part}"), self.left
-        if pair is None or l is None:
-            return 0.0
-        width = float((pair[0] - pair[1]) @ l) / self.scale
-        return width if abs(width) > SURE_WIDTH[part] else 0.0
+HEAPED = 3
+"""So many different parts of the body at exactly one place are no picture of it."""
 
 
 def check_keypoints(
@@ -125,25 +59,66 @@ def check_keypoints(
     frame = _frame_warnings(xy, seen, image_size)
     if frame:
         return frame  # sides and bones mean nothing in a wrong frame
-    sure = _Seen(names, xy, seen & (confidence >= CONFIDENT * confidence[seen].max()))
-    other_set = _wrong_set(sure)
-    if other_set:
-        return [other_set]  # sides mean nothing under wrong names
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _body_warnings(names, xy, confidence, seen, image_size)
+
+
+def _body_warnings(
+    names: tuple[str, ...], xy: NDArray, confidence: NDArray, seen: NDArray, image_size: tuple[int, int] | None
+) -> list[str]:
+    """Coordinates that make no body, or not the one that the names say."""
+    unlike_a_body = _stray(names, xy, seen) or _degenerate(names, xy, seen)
+    if unlike_a_body:
+        return [unlike_a_body]  # no names and no sides in it
+    sure = SeenBody(names, xy, seen & (confidence >= CONFIDENT * confidence[seen].max()))
+    other_order = wrong_order(sure)
+    if other_order:
+        return [other_order]  # sides mean nothing under wrong names
     few = f"Only {seen.sum()} of {len(xy)} keypoints are seen: most of the body will be the prior's guess."
-    return [few] * (int(seen.sum()) < FEWEST) + _side_warnings(sure)
+    return [few] * (int(seen.sum()) < FEWEST) + side_warnings(sure, np.where(seen, confidence, 0.0), image_size)
 
 
 def _frame_warnings(xy: NDArray, seen: NDArray, size: tuple[int, int] | None) -> list[str]:
     """Coordinates that cannot be pixels of this image."""
     points = xy[seen]
+    extent = float((points.max(0) - points.min(0)).max())
+    if len(points) > 2 and extent == 0:
+        x, y = points[0]
+        return [
+            f"All {len(points)} keypoints lie at one spot, ({x:g}, {y:g}): they show no body. Were they filled in for "
+            "a person who was not found? Give unseen keypoints the confidence 0."
+        ]
     if len(points) > 1 and np.abs(points).max() <= 2.0:
         return ["All coordinates lie within ±2: they look normalised. Multiply them to pixels of the full image."]
-    extent = float((points.max(0) - points.min(0)).max())
     if len(points) >= FEWEST and extent < SMALLEST_BOX:
         return [f"The person spans only {extent:.1f} pixels. Are these pixels of the full image?"]
     if (zeros := int((points == 0).all(1).sum())) and zeros < len(points):
         return [f"{zeros} keypoints lie at exactly (0, 0) with confidence above 0. If they are unseen, give them 0."]
     return _outside(points, size) if size is not None else []
+
+
+def _stray(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | None:
+    """Keypoints that lie so far from all others that nothing but them would be fitted."""
+    indices = np.flatnonzero(seen)
+    core = math.ceil(CORE * len(indices))
+    if core < FEWEST or core == len(indices):
+        return None
+    points = xy[indices]
+    ranked = np.sort(points, 0)  # of which all but the outermost lie within the box of any `core` of them
+    if ((ranked[-1] - ranked[0]) <= STRAY * (ranked[core - 1] - ranked[-core])).all():
+        return None
+    nearest = np.argsort(np.abs(points - np.median(points, 0)).max(1), kind="stable")[:core]
+    low, high = points[nearest].min(0), points[nearest].max(0)
+    box = float((high - low).max())
+    away = np.maximum(low - points, points - high).max(1)
+    if not box > 0 or away.max() <= STRAY * box:
+        return None
+    far = indices[away > STRAY * box]
+    shown = ", ".join(names[i] for i in far[:3]) + (", ..." if len(far) > 3 else "")
+    return (
+        f"Far from the person's other keypoints, up to {away.max() / box:.0f} times their box, lie {shown}. If they "
+        "are unseen or another person's, give them the confidence 0."
+    )
 
 
 def _share_outside(points: NDArray, size: NDArray) -> float:
@@ -165,122 +140,56 @@ def _outside(points: NDArray, size: tuple[int, int]) -> list[str]:
     ]
 
 
-def unevenness(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> float | None:
-    """Mean of log(longest / length) over arms, legs and trunk, each length divided by its usual share of the trunk.
-
-    0.1 to 0.4 for people on photographs, 0.31 for bones in random directions, 0.9 (0.5 to 1.4) for shuffled names.
-    None where fewer than five bones are seen.
-    """
-    lengths = [
-        float(np.linalg.norm(xy[a] - xy[b])) / share
-        for (part, next_part), share in BONE_SHARES.items()
-        for side in ("left_", "right_")
-        if (a := _index(names, side + part)) is not None and (b := _index(names, side + next_part)) is not None
-        if seen[a] and seen[b]
-    ]
-    if len(lengths) < FEWEST_BONES or max(lengths) == 0:
-        return None
-    return float(np.minimum(np.log(max(lengths) / np.maximum(lengths, 1e-9)), 3).mean())
-
-
-def bone_spread(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> float:
-    """Mean length of what is joined below the head, over the box: 0.2 under right names, 0.45 under shuffled ones."""
-    face = {"nose", "left_eye", "right_eye", "left_ear", "right_ear"}
-    joined = [(a, b) for a, b in _limbs(names) if seen[a] and seen[b] and not {names[a], names[b]} & face]
-    box = float((xy[seen].max(0) - xy[seen].min(0)).max())
-    return float(np.mean([np.linalg.norm(xy[a] - xy[b]) for a, b in joined])) / box if joined and box > 0 else 0.0
-
-
-def _wrong_set(body: _Seen) -> str | None:
-    """Whether another set of the same size makes a better body of the same numbers, or no body can be made of them."""
-    claimed = unevenness(body.names, body.xy, body.seen)
-    if claimed is None:
-        return None
-    others = {n: unevenness(resolve_set(n), body.xy, body.seen) for n in sets_of_size(len(body.names))}
-    better = {n: u for n, u in others.items() if u is not None and u < BETTER * claimed}
-    if claimed > UNEVEN and better:
+def _degenerate(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | None:
+    """All on one line, or several parts of the body at one place."""
+    points = xy[seen]
+    if len(points) >= FEWEST and _thickness(points) < FLAT:
         return (
-            f"These {len(body.names)} keypoints make a more likely body as '{min(better, key=better.get)}': under the "
-            "given names, the lengths of arms, legs and trunk do not go together. Check keypoint_set."
+            f"All {len(points)} keypoints lie on one line: they show no body. Look whether x and y are two columns "
+            "of the same numbers, or were filled in for a person who was not found."
         )
-    if claimed > ABSURD_UNEVENNESS or bone_spread(body.names, body.xy, body.seen) > ABSURD_SPREAD:
-        return "The lengths of arms, legs and trunk do not go together: is the keypoints' order another one?"
+    return _heaped(names, xy, seen)
+
+
+def _thickness(points: NDArray[np.float64]) -> float:
+    """The farthest from the line of least squares, over the length along it."""
+    centred = points - points.mean(0)
+    (a, b), (_, c) = (centred.T @ centred).tolist()
+    angle = 0.5 * math.atan2(2 * b, a - c)
+    along, off = (centred @ np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])).T
+    length = float(along.max() - along.min())
+    return float(np.abs(off).max()) / length if length > 0 else 0.0
+
+
+def _heaped(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | None:
+    """Different parts of the body at exactly one place; those of one head, hand or foot may share a pixel."""
+    here: dict[tuple[float, float], list[str]] = {}
+    for name, place, is_seen in zip(names, map(tuple, xy.tolist()), seen.tolist(), strict=True):
+        if is_seen:
+            here.setdefault(place, []).append(name)
+    if len(here) > seen.sum() - HEAPED + 1:
+        return None
+    for (x, y), there in here.items():
+        if len(there) >= HEAPED and len({_region(name) for name in there}) >= HEAPED:
+            return (
+                f"{len(there)} keypoints lie at exactly one spot, ({x:g}, {y:g}), {', '.join(there[:3])} among them: "
+                "they cannot all be there. If they are unseen, give them the confidence 0."
+            )
     return None
 
 
-def _side_warnings(body: _Seen) -> list[str]:
-    """The most telling disagreement between the sides of face, shoulders, hips, legs and arms."""
-    shoulders, hips = body.width("shoulder"), body.width("hip")
-    face = face_side(body)
-    if shoulders > 0 and hips > 0 and _looks_away(body):
-        return [_swapped("The whole body", "it faces the camera, but of the head only ears are seen, no eye or nose")]
-    if face < 0 and shoulders <= 0 and hips <= 0:
-        return [_swapped("The whole body", "the face is seen from the front, but its left is on its right")]
-    if face < 0:
-        return [_swapped("The face", "its left and right lie the other way round than the shoulders' or hips'")]
-    if face > 0 and shoulders < 0 and hips < 0:
-        return [_swapped("Everything but the face", "the face looks at the camera, the body away from it")]
-    if shoulders * hips < 0:
-        return [_swapped("Shoulders or hips", "they face opposite ways")]
-    crossed = {
-        "The legs": abs(hips) > FRONTAL_HIPS and _opposite(body, hips, "knee", "ankle"),
-        "The arms": _opposite(body, shoulders, "elbow", "wrist"),
+def _region(name: str) -> str:
+    """The part of the body within which several keypoints may share a pixel of a small person."""
+    base = base_name(name)
+    regions = {
+        "head": ("nose", "eye", "ear", "mouth", "jaw", "head", "face", "chin", "lip"),
+        "hand": ("wrist", "hand", "thumb", "index", "forefinger", "middle", "ring", "pinky", "finger"),
+        "foot": ("ankle", "foot", "toe", "heel"),
+        "hips": ("pelvis", "hip"),
+        "neck": ("neck", "thorax", "collar"),
     }
-    return [_swapped(part, "they cross from one side of the body to the other") for part, yes in crossed.items() if yes]
-
-
-def _opposite(body: _Seen, trunk: float, *parts: str) -> bool:
-    """Whether a limb's pairs all lie the other way round than the trunk's."""
-    return all(trunk * body.width(part) < 0 for part in parts)
-
-
-def _swapped(part: str, why: str) -> str:
-    return f"{part} may have left and right swapped: {why}. `left_` means the person's own left."
-
-
-def face_side(body: _Seen) -> float:
-    """+1 where the face's left and right lie as on a visible face, −1 where mirrored, 0 where it cannot be told.
-
-    Both eyes and the nose: their triangle has one orientation on every visible face. Nose and one ear: a head that
-    shows its left ear looks to the picture's left.
-    """
-    eyes = body.points("nose", "left_eye", "right_eye")
-    up = _head_up(body)
-    if eyes is not None:
-        nose, left, right = eyes
-        return _face_of_eyes(nose, left, right, up, body.scale)
-    ears = {side: body.points("nose", f"{side}_ear") for side in ("left", "right")}
-    one = [side for side, pair in ears.items() if pair is not None]
-    if len(one) != 1 or up is None:
-        return 0.0
-    nose, ear = ears[one[0]]
-    outward = float((ear - nose) @ np.array([-up[1], up[0]])) * (1 if one[0] == "left" else -1)
-    return float(np.sign(outward)) if abs(outward) > 0.1 * body.scale else 0.0
-
-
-def _looks_away(body: _Seen) -> bool:
-    """Whether the set has nose and eyes, none of them is seen, and both ears are: the back of a head."""
-    known = all(_index(body.names, part) is not None for part in ("nose", "left_eye", "right_eye"))
-    hidden = not any(body.points(part) for part in ("nose", "left_eye", "right_eye"))
-    return known and hidden and body.points("left_ear", "right_ear") is not None
-
-
-def _head_up(body: _Seen) -> NDArray | None:
-    """From the middle of the shoulders to the nose, unit length."""
-    found = body.points("nose", "left_shoulder", "right_shoulder")
-    if found is None:
-        return None
-    up = found[0] - (found[1] + found[2]) / 2
-    length = float(np.linalg.norm(up))
-    return up / length if length > 0.15 * body.scale else None
-
-
-def _face_of_eyes(nose: NDArray, left: NDArray, right: NDArray, up: NDArray | None, scale: float) -> float:
-    """The triangle's orientation, where the shoulders (if seen) agree and it is not too thin to tell."""
-    across, rise = left - right, (left + right) / 2 - nose
-    if min(np.linalg.norm(across), np.linalg.norm(rise)) < 0.02 * scale or np.linalg.norm(across) == 0:
-        return 0.0
-    local = float(np.sign(across @ np.array([-rise[1], rise[0]])))
-    if up is None:
-        return local
-    return local if local * float(across @ np.array([-up[1], up[0]])) > 0 else 0.0
+    side = base.split("_")[0] if base.startswith(("left_", "right_")) else ""
+    for region, parts in regions.items():
+        if any(word.startswith(parts) for word in base.split("_")):
+            return region if region in ("head", "hips", "neck") else f"{side} {region}"
+    return base

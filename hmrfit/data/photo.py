@@ -15,10 +15,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from hmrfit.camera import Camera, default_focal, focal_from_35mm
+from hmrfit.data.camera_checks import camera_warnings, focal_from_exif
 from hmrfit.data.keypoint_checks import check_keypoints
 from hmrfit.data.keypoint_files import PersonKeypoints, find_keypoint_file, people_in_image, read_keypoints
 from hmrfit.data.keypoint_files.person import clean, names_for
-from hmrfit.image import Image, as_image, exif_focal_35mm, read_image
+from hmrfit.image import Image, as_image, read_image
 from hmrfit.keypoints import keypoint_sets
 from hmrfit.types import Keypoints
 
@@ -95,6 +96,8 @@ def read_photo(
     people = tuple(p.pinhole() for p in people)
     warnings = tuple(tuple(_checked(p, i, size)) for i, p in enumerate(people))
     cameras, source = _camera(people, size, camera, focal, focal_35mm, path)
+    of_cameras = camera_warnings(cameras, source, [p.xy[p.confidence > 0] for p in people])
+    warnings = tuple(mine + more for mine, more in zip(warnings, of_cameras, strict=True))
     return Photo(people, cameras, size, source, warnings, path, pixels)
 
 
@@ -230,10 +233,11 @@ def _camera(
         return _with_focal(size, [pixels], N), f"given, {float(focal_35mm):g} mm in 35 mm equivalent"
     if all(p.intrinsics is not None for p in people):
         return Camera.cat([Camera.from_intrinsics(p.intrinsics, *size) for p in people]), "the keypoints' file (K)"
-    exif = None if path is None else exif_focal_35mm(path)
-    if exif is not None:
-        return _with_focal(size, [focal_from_35mm(exif, *size)], N), f"the photograph's EXIF: {exif:g} mm (35 mm)"
-    return _with_focal(size, [default_focal(*size)], N), "assumed, the image's diagonal; depth and lean depend on it"
+    pixels, about = (None, "") if path is None else focal_from_exif(path, size)
+    if pixels is not None:
+        return _with_focal(size, [pixels], N), about
+    assumed = "assumed, the image's diagonal; depth and lean depend on it"
+    return _with_focal(size, [default_focal(*size)], N), assumed + about
 
 
 def focal_is_told(source: str) -> bool:

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hmrfit.data.keypoint_checks import check_keypoints, face_side, unevenness
+from hmrfit.data.keypoint_checks import check_keypoints
 from hmrfit.data.keypoint_files import PersonKeypoints, read_keypoints
+from hmrfit.data.keypoint_order import unevenness
 from hmrfit.keypoints import base_name, mirrored_name, resolve_set
 
 SIZE = (640, 480)
@@ -26,6 +27,15 @@ FRONT = {
     "right_collar": (310, 125), "left_hand": (377, 235), "right_hand": (263, 235),
 }  # fmt: skip
 """Somebody standing upright, facing the camera: their left is on the picture's right."""
+
+
+def beside(name: str) -> tuple[float, float]:
+    """Where MediaPipe's own points lie: beside the eyes, at the mouth, at the wrists and the toes."""
+    side = 1 if name.startswith("left") else -1
+    nearby = {"eye_inner": (4, 84), "eye_outer": (10, 84), "mouth": (5, 98), "index": (57, 236), "heel": (23, 378)}
+    dx, y = next((at for part, at in nearby.items() if part in name), (55, 230))
+    return (320 + side * dx, y) if "foot" not in name else (320 + side * 32, 385)
+
 
 FACE = ("eye", "ear")
 LEGS = ("knee", "ankle", "toe", "heel")
@@ -130,20 +140,6 @@ def test_swapped_sides_from_behind():
     assert "of the head only ears are seen" in warning
 
 
-@pytest.mark.parametrize(
-    ("ear", "nose_x", "side"), [("left", 300, 1), ("left", 368, -1), ("right", 340, 1), ("right", 270, -1)]
-)
-def test_a_profile_shows_one_ear(ear, nose_x, side):
-    """Who shows their left ear looks to the picture's left."""
-    names, xy, confidence = resolve_set("coco17"), standing(), np.ones(17)
-    confidence[[1, 2, 3, 4]] = 0
-    confidence[names.index(f"{ear}_ear")] = 1
-    xy[0, 0] = nose_x
-    from hmrfit.data.keypoint_checks import _Seen
-
-    assert face_side(_Seen(names, xy, confidence > 0)) == side
-
-
 # Sets
 
 PAIRS = [("coco17", "h36m17"), ("h36m17", "coco17"), ("smpl24", "spin24"), ("spin24", "smpl24"),
@@ -234,6 +230,61 @@ def test_zeros_that_count_as_seen():
     xy[[3, 9]] = 0
     (warning,) = check_keypoints("coco17", xy, image_size=SIZE)
     assert warning.startswith("2 keypoints lie at exactly (0, 0)")
+
+
+# What is no body
+
+
+@pytest.mark.parametrize("place", [(100.0, 200.0), (0.0, 0.0), (0.5, 0.5)])
+def test_all_on_one_spot_is_said(place):
+    (warning,) = check_keypoints("coco17", np.tile(place, (17, 1)), image_size=SIZE)
+    assert "lie at one spot" in warning
+
+
+@pytest.mark.parametrize("direction", [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (-3.0, 1.0)])
+def test_all_on_one_line_is_said(direction, rng):
+    along = rng.permutation(np.linspace(-1, 1, 17))[:, None]
+    xy = np.array([320, 240]) + 60 * along * direction + 0.1 * rng.standard_normal((17, 2))
+    (warning,) = check_keypoints("coco17", xy, image_size=SIZE)
+    assert warning.startswith("All 17 keypoints lie on one line")
+
+
+def test_a_thin_person_is_no_line():
+    """Standing at attention, seen from the side: 4 % as wide as high."""
+    xy = standing()
+    xy[:, 0] = 320 + 0.1 * (xy[:, 0] - 320)
+    assert check_keypoints("coco17", xy, image_size=SIZE) == []
+
+
+def test_a_heap_of_keypoints_is_said():
+    names, xy = resolve_set("coco17"), standing()
+    xy[[names.index(part) for part in ("left_wrist", "right_knee", "left_hip_coco")]] = 300.0
+    (warning,) = check_keypoints(names, xy, image_size=SIZE)
+    assert warning.startswith("3 keypoints lie at exactly one spot, (300, 300)")
+
+
+def test_a_small_face_may_be_one_pixel():
+    names, xy = resolve_set("coco17"), standing()
+    xy[:5] = xy[0]
+    assert not any("one spot" in warning for warning in check_keypoints(names, xy, image_size=SIZE))
+
+
+@pytest.mark.parametrize("far", [1e4, -1e6, 1e9])
+def test_a_stray_keypoint_is_named(far):
+    names, xy = resolve_set("coco17"), standing()
+    xy[names.index("left_wrist"), 0] = far
+    (warning,) = check_keypoints(names, xy, image_size=SIZE)
+    assert warning.startswith("Far from the person's other keypoints") and "lie left_wrist." in warning
+
+
+@pytest.mark.parametrize("name", ["coco17", "openpose25", "h36m17", "lsp14", "mpii16", "mediapipe33"])
+@given(seed=st.integers(0, 10**6), share=st.floats(0, 0.7))
+def test_missing_keypoints_are_no_other_order(name, seed, share):
+    """Whatever is unseen, what is seen has the right names, and lies neither on one line nor on one heap."""
+    xy = np.array([FRONT.get(n) or FRONT.get(base_name(n)) or beside(n) for n in resolve_set(name)], np.float64)
+    seen = np.random.default_rng(seed).random(len(xy)) >= share
+    for warning in check_keypoints(name, np.where(seen[:, None], xy, 0), seen.astype(float), SIZE):
+        assert warning.startswith(("Only", "No keypoint")) or "left and right swapped" in warning
 
 
 @pytest.mark.parametrize(("xy", "confidence"), [(np.zeros((16, 2)), None), (np.zeros((17, 2)), np.ones(16))])
