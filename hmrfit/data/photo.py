@@ -9,21 +9,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from hmrfit.camera import Camera, default_focal, focal_from_35mm
 from hmrfit.data.keypoint_checks import check_keypoints
 from hmrfit.data.keypoint_files import PersonKeypoints, find_keypoint_file, people_in_image, read_keypoints
-from hmrfit.data.keypoint_files.person import clean, names_for
-from hmrfit.image import Image, as_image, exif_focal_35mm, read_image
+from hmrfit.data.keypoint_files.memory import people_in_memory
+from hmrfit.files import refuse_url
+from hmrfit.image import Image, as_image, decode_image, exif_focal_35mm, read_image
 from hmrfit.keypoints import keypoint_sets
 from hmrfit.types import Keypoints
 
-ImageLike = str | os.PathLike | ArrayLike | None
-KeypointsLike = str | os.PathLike | ArrayLike | Sequence[PersonKeypoints] | Keypoints | None
+ImageLike = str | os.PathLike | bytes | BinaryIO | ArrayLike | None
+KeypointsLike = str | os.PathLike | ArrayLike | Sequence[PersonKeypoints] | Keypoints | Any | None
 
 NORMALISED = 2.0
 """Several keypoints with no coordinate beyond this are no pixels of a photograph."""
@@ -84,17 +86,19 @@ def read_photo(
     path = Path(image) if isinstance(image, str | os.PathLike) else None
     if keypoints is None:
         raise ValueError(no_keypoints_letter(path))
-    people = _people(keypoints, keypoint_set, path)
-    pixels = None if image is None else as_image(image) if path is None else read_image(path)
-    size = _size(pixels, image_size, people)
+    image = image.read() if callable(getattr(image, "read", None)) else image
+    pixels = _pixels(image)
+    size = _size(pixels, image_size)
+    people = _people(keypoints, keypoint_set, path, size)
     if not people:
         raise ValueError(f"There is nobody to fit: {_described(keypoints)} holds no people. Detect them again, or leave this image out.")  # fmt: skip  # noqa: E501
     names = {p.names for p in people}
     if len(names) > 1:
         raise ValueError(f"The people of one photograph should share one keypoint set, but there are {len(names)}. Fit them in two calls.")  # fmt: skip  # noqa: E501
-    people = tuple(p.pinhole() for p in people)
-    warnings = tuple(tuple(_checked(p, i, size)) for i, p in enumerate(people))
-    cameras, source = _camera(people, size, camera, focal, focal_35mm, path)
+    size = _stated_size(people) if size is None else size
+    people = tuple(p.at_size(size).pinhole() for p in people)
+    warnings = tuple((*p.warnings, *_checked(p, i, size)) for i, p in enumerate(people))
+    cameras, source = _camera(people, size, camera, focal, focal_35mm, image if isinstance(image, bytes) else path)
     return Photo(people, cameras, size, source, warnings, path, pixels)
 
 
@@ -104,8 +108,19 @@ def no_keypoints_letter(path: Path | None = None) -> str:
     return NO_KEYPOINTS.format(image=name, stem=Path(name).stem, sets=", ".join(keypoint_sets()))
 
 
+def _pixels(image: ImageLike) -> Image | None:
+    if image is None:
+        return None
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)
+    return decode_image(bytes(image)) if isinstance(image, bytes | bytearray) else as_image(image)
+
+
 def find_people(
-    image: Path, keypoints: str | os.PathLike, keypoint_set: str | Sequence[str] | None = None
+    image: Path,
+    keypoints: str | os.PathLike,
+    keypoint_set: str | Sequence[str] | None = None,
+    image_size: tuple[int, int] | None = None,
 ) -> list[PersonKeypoints]:
     """The people of an image file in a keypoint file, or in the folder where its keypoint file lies.
 
@@ -114,74 +129,58 @@ def find_people(
     """
     file = find_keypoint_file(image, keypoints)
     if file is None:
+        refuse_url(keypoints, "the keypoint file")
         raise FileNotFoundError(
             f"There is no keypoint file for '{image.name}' in '{keypoints}': looked for {image.stem}.json, .npy, .npz, "
             f".csv and {image.stem}_keypoints.json."
         )
-    return people_in_image(read_keypoints(file, keypoint_set), image)
+    return people_in_image(read_keypoints(file, keypoint_set, image_size), image)
 
 
-def _people(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None, image: Path | None) -> list:
+def _people(
+    keypoints: KeypointsLike,
+    keypoint_set: str | Sequence[str] | None,
+    image: Path | None,
+    size: tuple[int, int] | None,
+) -> list[PersonKeypoints]:
     """Any accepted form -> people."""
-    if isinstance(keypoints, str | os.PathLike):
-        if image is not None:
-            return find_people(image, keypoints, keypoint_set)
-        return read_keypoints(keypoints, keypoint_set)
-    if isinstance(keypoints, PersonKeypoints):
-        return [keypoints]
-    if isinstance(keypoints, Keypoints):
-        points = torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1).detach().cpu().numpy()
-        return _from_array(points, keypoints.names)
-    if isinstance(keypoints, Sequence) and all(isinstance(p, PersonKeypoints) for p in keypoints):
-        return list(keypoints)
-    return _from_array(keypoints, keypoint_set)
-
-
-def _from_array(keypoints: ArrayLike, keypoint_set: str | Sequence[str] | None) -> list[PersonKeypoints]:
-    try:
-        points = np.asarray(keypoints, np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(
-            "keypoints should be numbers (K, 3) or (N, K, 3), the path of a keypoint file, or what read_keypoints "
-            f"returns, not {type(keypoints).__name__}."
-        ) from None
-    if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
-        raise ValueError(
-            f"keypoints should have the shape (K, 3) with x, y, confidence, (K, 2) with x, y, or (N, K, 3) for N "
-            f"people, but have {points.shape}."
-        )
-    people = points[None] if points.ndim == 2 else points
-    names = names_for(people.shape[1], None, keypoint_set, "keypoints")
-    return [_person(p, names, i) for i, p in enumerate(people)]
-
-
-def _person(points: NDArray, names: tuple[str, ...], index: int) -> PersonKeypoints:
-    confidence = points[:, 2] if points.shape[1] == 3 else None
-    xy, confidence = clean(points[:, :2], confidence, 0.0, f"keypoints, person {index}")
-    return PersonKeypoints(names, xy, confidence, Path("array"), str(index))
+    if not isinstance(keypoints, str | os.PathLike):
+        return people_in_memory(keypoints, keypoint_set, size)
+    if image is not None:
+        return find_people(image, keypoints, keypoint_set, size)
+    return read_keypoints(keypoints, keypoint_set, size)
 
 
 def _described(keypoints: KeypointsLike) -> str:
     return f"'{keypoints}'" if isinstance(keypoints, str | os.PathLike) else "the given keypoints"
 
 
-def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[PersonKeypoints]) -> tuple[int, int]:
-    """(width, height), the same from all who know it."""
-    known: dict[str, tuple[int, int]] = {}
-    if pixels is not None:
-        known["the image"] = (pixels.shape[1], pixels.shape[0])
-    if given is not None:
-        known["image_size"] = _checked_size(given)
-    known |= {f"the keypoints' file '{p.source.name}'": tuple(p.image_size) for p in people if p.image_size is not None}
-    if not known:
+def _size(pixels: Image | None, given: tuple[int, int] | None) -> tuple[int, int] | None:
+    """(width, height) of the image, as far as the caller says it."""
+    given = None if given is None else _checked_size(given)
+    own = None if pixels is None else (pixels.shape[1], pixels.shape[0])
+    if own is not None and given is not None and own != given:
+        raise _disagreeing({"the image": own, "image_size": given})
+    return given if own is None else own
+
+
+def _stated_size(people: Sequence[PersonKeypoints]) -> tuple[int, int]:
+    """(width, height), the same from all keypoint files that state it."""
+    known = {f"the keypoints' file '{p.source.name}'": tuple(p.image_size) for p in people if p.image_size is not None}
+    sizes = {tuple(p.image_size) for p in people if p.image_size is not None}
+    if not sizes:
         raise ValueError("Without an image, give its size in pixels: image_size=(width, height).")
-    if len(set(known.values())) > 1:
-        said = "; ".join(f"{who}: {w} × {h}" for who, (w, h) in known.items())
-        raise ValueError(
-            f"The sizes of the image do not agree ({said}). The keypoints must be pixels of this very image: scale "
-            "them, or give the image they were found in (turned upright as its EXIF says)."
-        )
-    return next(iter(known.values()))
+    if len(sizes) > 1:
+        raise _disagreeing(known if len(known) > 1 else {f"person {p.person_id}": p.image_size for p in people})
+    return next(iter(sizes))
+
+
+def _disagreeing(known: dict[str, tuple[int, int]]) -> ValueError:
+    said = "; ".join(f"{who}: {size[0]} × {size[1]}" for who, size in known.items())
+    return ValueError(
+        f"The sizes of the image do not agree ({said}). The keypoints must be pixels of this very image: scale "
+        "them, or give the image they were found in (turned upright as its EXIF says)."
+    )
 
 
 def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -215,7 +214,7 @@ def _camera(
     camera: Camera | None,
     focal: float | Sequence[float] | None,
     focal_35mm: float | None,
-    path: Path | None,
+    photograph: Path | bytes | None,
 ) -> tuple[Camera, str]:
     """One camera per person, and where its focal length comes from."""
     N = len(people)
@@ -230,7 +229,7 @@ def _camera(
         return _with_focal(size, [pixels], N), f"given, {float(focal_35mm):g} mm in 35 mm equivalent"
     if all(p.intrinsics is not None for p in people):
         return Camera.cat([Camera.from_intrinsics(p.intrinsics, *size) for p in people]), "the keypoints' file (K)"
-    exif = None if path is None else exif_focal_35mm(path)
+    exif = None if photograph is None else exif_focal_35mm(photograph)
     if exif is not None:
         return _with_focal(size, [focal_from_35mm(exif, *size)], N), f"the photograph's EXIF: {exif:g} mm (35 mm)"
     return _with_focal(size, [default_focal(*size)], N), "assumed, the image's diagonal; depth and lean depend on it"

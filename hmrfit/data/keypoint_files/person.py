@@ -1,17 +1,22 @@
-"""One person's keypoints as a file held them, checked and in our pixels."""
+"""One person's keypoints as a file held them, checked and in our pixels.
 
-from collections.abc import Sequence
+Every format first makes a `Found` of each person, with the file's own numbers; `finish` gives all of them names,
+confidences and pixels in one place.
+"""
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from hmrfit.camera import PIXEL_CENTER
+from hmrfit.data.keypoint_files.names import AskedSet, Said, choose_points
+from hmrfit.data.keypoint_files.numbers import Scores, seen_points
 from hmrfit.image import undistort_points
-from hmrfit.keypoints import keypoint_sets, resolve_set, sets_of_size
 
-MOST_CONFIDENCE = 2.0
-"""Greater than this is no confidence any more; between 1 and this it is 1."""
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,10 +30,12 @@ class PersonKeypoints:
     person_id: str = "0"
     image: str | None = None  # the image's name or number, where the file says it
     image_size: tuple[int, int] | None = None  # width, height
-    box: tuple[float, float, float, float] | None = None  # x, y, width, height, pixels
+    box: Box | None = None  # x, y, width, height, pixels
     intrinsics: NDArray[np.float64] | None = None  # (3, 3), cv2's convention: pixel centres at integers
     distortion: NDArray[np.float64] | None = None  # cv2's coefficients
     mask: str | None = None  # path of the person's mask, relative to `source`
+    track: str | None = None  # who it is from frame to frame, where the file says it
+    warnings: tuple[str, ...] = ()  # what had to be assumed to read it
 
     def __len__(self) -> int:
         return len(self.names)
@@ -55,61 +62,93 @@ class PersonKeypoints:
         lost = np.isnan(xy).any(1)
         return replace(self, xy=np.where(lost[:, None], 0.0, xy), confidence=self.confidence * ~lost, distortion=None)
 
+    def at_size(self, size: tuple[int, int]) -> "PersonKeypoints":
+        """The same person in the image at another resolution (width, height).
 
-def names_for(count: int, said: str | Sequence[str] | None, asked: str | Sequence[str] | None, what: str) -> tuple:
-    """The keypoint names of `count` keypoints: what the caller asked for, else what the file said.
-
-    Raises:
-        ValueError: neither is there, or the count is another one. Lists the sets of that size.
-    """
-    choice = said if asked is None else asked
-    of_size = sets_of_size(count)
-    candidates = " or ".join(f"keypoint_set='{name}'" for name in of_size)
-    if choice is None:
-        advice = f"Say which set they are: {candidates}." if of_size else _no_such_size(count)
-        raise ValueError(f"{what} holds {count} keypoints, but does not say which. {advice}")
-    names = resolve_set(choice)
-    if len(names) != count:
-        label = f"'{choice}'" if isinstance(choice, str) else "the given set"
-        advice = f"For {count}: {candidates}." if of_size else _no_such_size(count)
-        raise ValueError(f"{what} holds {count} keypoints, but {label} has {len(names)}. {advice}")
-    return names
-
-
-def _no_such_size(count: int) -> str:
-    sizes = ", ".join(f"{name} ({len(names)})" for name, names in keypoint_sets().items())
-    return (
-        f"No known set has {count} keypoints: {sizes}. Add yours with register_keypoint_set(name, names), "
-        f"or give the {count} names as keypoint_set."
-    )
-
-
-def clean(xy: ArrayLike, confidence: ArrayLike | None, shift: float, what: str) -> tuple[NDArray, NDArray]:
-    """Numbers of a file -> xy (K, 2) in our pixels and confidence (K,) in [0, 1]; unseen ones are zero.
-
-    Raises:
-        ValueError: NaN or infinity at a keypoint that counts as seen, or confidences that are none.
-    """
-    xy = np.array(xy, np.float64)
-    finite = np.isfinite(xy).all(1)
-    if confidence is None:  # nothing but coordinates: missing ones are NaN, or (0, 0) as some detectors write
-        confidence = np.where(finite & (xy != 0).any(1), 1.0, 0.0)
-    confidence = np.array(confidence, np.float64)
-    confidence[np.isnan(confidence) & ~finite] = 0.0  # a row of NaN: a missing keypoint in a table
-    _check_confidence(confidence, what)
-    seen = confidence > 0
-    if (broken := np.flatnonzero(seen & ~finite)).size:
-        raise ValueError(
-            f"{what}: keypoint {broken[0]} is at {xy[broken[0]].tolist()} with confidence {confidence[broken[0]]:g}. "
-            "Give unseen keypoints confidence 0."
+        Raises:
+            ValueError: the size that the file states has another aspect ratio.
+        """
+        if self.image_size is None or tuple(self.image_size) == tuple(size):
+            return replace(self, image_size=tuple(size)) if self.image_size is None else self
+        (w, h), (W, H) = self.image_size, size
+        if min(abs(w - W * h / H), abs(h - H * w / W), abs(W - w * H / h), abs(H - h * W / w)) >= 1:  # rounding
+            raise ValueError(
+                f"The sizes of the image do not agree (the image: {W} × {H}; the keypoints' file "
+                f"'{self.source.name}': {w} × {h}). The keypoints must be pixels of this very image: scale them, or "
+                "give the image they were found in (turned upright as its EXIF says)."
+            )
+        factor = np.array([W / w, H / h])
+        said = f"The file states keypoints of an image of {w} × {h} pixels: they were scaled to {W} × {H}."
+        return replace(
+            self,
+            xy=self.xy * factor,
+            image_size=(int(W), int(H)),
+            box=None if self.box is None else tuple((np.array(self.box) * np.tile(factor, 2)).tolist()),
+            intrinsics=None if self.intrinsics is None else _scaled_intrinsics(self.intrinsics, factor),
+            warnings=(*self.warnings, said),
         )
-    return np.where(seen[:, None], xy + shift, 0.0), confidence.clip(0, 1)
 
 
-def _check_confidence(confidence: NDArray, what: str) -> None:
-    if np.isnan(confidence).any():
-        raise ValueError(f"{what}: keypoint {int(np.isnan(confidence).argmax())} has NaN as its confidence.")
-    low, high = confidence.min(initial=0.0), confidence.max(initial=0.0)
-    if low < 0 or high > MOST_CONFIDENCE:
-        hint = "percentages: divide by 100" if low >= 0 and 10 < high <= 100 else "logits: pass them through a sigmoid"
-        raise ValueError(f"{what}: confidences run from {low:g} to {high:g}, expected 0 to 1. They may be {hint}.")
+def _scaled_intrinsics(intrinsics: NDArray, factor: NDArray) -> NDArray:
+    """K of the image at another resolution; its pixel centres are at integers."""
+    scaled = np.array(intrinsics, np.float64)
+    scaled[:2, 2] += PIXEL_CENTER
+    scaled[:2] *= factor[:, None]
+    scaled[:2, 2] -= PIXEL_CENTER
+    return scaled
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One person with the numbers of the file."""
+
+    points: NDArray[np.float64]  # (K, 2) x, y or (K, 3) x, y, score; NaN where the file has null
+    said: Said  # which keypoints they are, as far as the file says it
+    what: str  # to name the person in errors
+    person_id: str = "0"
+    shift: float = PIXEL_CENTER  # what makes the file's pixels ours
+    shares: bool = False  # x and y are shares of the image's width and height
+    image: str | None = None
+    image_size: tuple[int, int] | None = None
+    box: Box | None = None  # in shares as well, if the points are
+    intrinsics: NDArray[np.float64] | None = None
+    distortion: NDArray[np.float64] | None = None
+    mask: str | None = None
+    track: str | None = None
+    kept: bool = False  # also where no keypoint is seen: a row of an array is a person or a frame
+
+
+def finish(
+    people: Iterable[Found], source: Path, asked: AskedSet, image_size: tuple[int, int] | None = None
+) -> Iterator[PersonKeypoints]:
+    """The people of one file, in our names, confidences and pixels; without those of whom no keypoint is seen.
+
+    Raises:
+        ValueError: their keypoints are unknown or broken, or a size is needed that is not known.
+    """
+    people = list(people)
+    chosen = [choose_points(len(found.points), found.said, asked, found.what) for found in people]
+    points = [f.points if c.rows is None else f.points[list(c.rows)] for f, c in zip(people, chosen, strict=True)]
+    scores = Scores([p[:, 2] for p in points if p.shape[1] == 3], people[0].what if people else "")
+    for found, which, rows in zip(people, chosen, points, strict=True):
+        scored = rows.shape[1] == 3
+        confidence = scores.confidence(rows[:, 2]) if scored else None
+        xy, confidence = seen_points(rows[:, :2], confidence, found.what)
+        if not (found.kept or confidence.any()):
+            continue
+        size = found.image_size or (None if image_size is None else tuple(image_size))
+        box = found.box
+        if found.shares:
+            if size is None:
+                raise ValueError(
+                    f"{found.what}: the coordinates are shares of the image's width and height. Give the image, or its "
+                    "size in pixels: image_size=(width, height)."
+                )
+            xy = xy * size
+            box = None if box is None else tuple((np.array(box) * (*size, *size)).tolist())
+        xy = np.where(confidence[:, None] > 0, xy + found.shift, 0.0)
+        warnings = (which.warning, scores.warning if scored else None)
+        yield PersonKeypoints(
+            which.names, xy, confidence, source, found.person_id, found.image, size, box,
+            found.intrinsics, found.distortion, found.mask, found.track, tuple(w for w in warnings if w),
+        )  # fmt: skip
