@@ -6,10 +6,10 @@ distortion is taken out of the keypoints here, so that the fit sees a pinhole.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ from hmrfit.keypoints import keypoint_sets
 from hmrfit.types import Keypoints
 
 ImageLike = str | os.PathLike | bytes | BinaryIO | ArrayLike | None
-KeypointsLike = str | os.PathLike | ArrayLike | Sequence[PersonKeypoints] | Keypoints | Any | None
+KeypointsLike = (
+    str | os.PathLike | ArrayLike | Sequence[PersonKeypoints] | Keypoints | Mapping | bytes | BinaryIO | None
+)
 
 NORMALISED = 2.0
 """Several keypoints with no coordinate beyond this are no pixels of a photograph."""
@@ -86,16 +88,15 @@ def read_photo(
     path = Path(image) if isinstance(image, str | os.PathLike) else None
     if keypoints is None:
         raise ValueError(no_keypoints_letter(path))
+    people = _people(keypoints, keypoint_set, path)
     image = image.read() if callable(getattr(image, "read", None)) else image
     pixels = _pixels(image)
-    size = _size(pixels, image_size)
-    people = _people(keypoints, keypoint_set, path, size)
+    size = _size(pixels, image_size, people)
     if not people:
         raise ValueError(f"There is nobody to fit: {_described(keypoints)} holds no people. Detect them again, or leave this image out.")  # fmt: skip  # noqa: E501
     names = {p.names for p in people}
     if len(names) > 1:
         raise ValueError(f"The people of one photograph should share one keypoint set, but there are {len(names)}. Fit them in two calls.")  # fmt: skip  # noqa: E501
-    size = _stated_size(people) if size is None else size
     people = tuple(p.at_size(size).pinhole() for p in people)
     warnings = tuple((*p.warnings, *_checked(p, i, size)) for i, p in enumerate(people))
     cameras, source = _camera(people, size, camera, focal, focal_35mm, image if isinstance(image, bytes) else path)
@@ -117,10 +118,7 @@ def _pixels(image: ImageLike) -> Image | None:
 
 
 def find_people(
-    image: Path,
-    keypoints: str | os.PathLike,
-    keypoint_set: str | Sequence[str] | None = None,
-    image_size: tuple[int, int] | None = None,
+    image: Path, keypoints: str | os.PathLike, keypoint_set: str | Sequence[str] | None = None
 ) -> list[PersonKeypoints]:
     """The people of an image file in a keypoint file, or in the folder where its keypoint file lies.
 
@@ -129,58 +127,46 @@ def find_people(
     """
     file = find_keypoint_file(image, keypoints)
     if file is None:
-        refuse_url(keypoints, "the keypoint file")
         raise FileNotFoundError(
             f"There is no keypoint file for '{image.name}' in '{keypoints}': looked for {image.stem}.json, .npy, .npz, "
             f".csv and {image.stem}_keypoints.json."
         )
-    return people_in_image(read_keypoints(file, keypoint_set, image_size), image)
+    return people_in_image(read_keypoints(file, keypoint_set), image)
 
 
-def _people(
-    keypoints: KeypointsLike,
-    keypoint_set: str | Sequence[str] | None,
-    image: Path | None,
-    size: tuple[int, int] | None,
-) -> list[PersonKeypoints]:
+def _people(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None, image: Path | None) -> list:
     """Any accepted form -> people."""
     if not isinstance(keypoints, str | os.PathLike):
-        return people_in_memory(keypoints, keypoint_set, size)
-    if image is not None:
-        return find_people(image, keypoints, keypoint_set, size)
-    return read_keypoints(keypoints, keypoint_set, size)
+        return people_in_memory(keypoints, keypoint_set)
+    if not os.path.exists(keypoints):
+        refuse_url(keypoints, "the keypoint file")
+    return read_keypoints(keypoints, keypoint_set) if image is None else find_people(image, keypoints, keypoint_set)
 
 
 def _described(keypoints: KeypointsLike) -> str:
     return f"'{keypoints}'" if isinstance(keypoints, str | os.PathLike) else "the given keypoints"
 
 
-def _size(pixels: Image | None, given: tuple[int, int] | None) -> tuple[int, int] | None:
-    """(width, height) of the image, as far as the caller says it."""
-    given = None if given is None else _checked_size(given)
-    own = None if pixels is None else (pixels.shape[1], pixels.shape[0])
-    if own is not None and given is not None and own != given:
-        raise _disagreeing({"the image": own, "image_size": given})
-    return given if own is None else own
-
-
-def _stated_size(people: Sequence[PersonKeypoints]) -> tuple[int, int]:
-    """(width, height), the same from all keypoint files that state it."""
-    known = {f"the keypoints' file '{p.source.name}'": tuple(p.image_size) for p in people if p.image_size is not None}
-    sizes = {tuple(p.image_size) for p in people if p.image_size is not None}
-    if not sizes:
+def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[PersonKeypoints]) -> tuple[int, int]:
+    """(width, height), the same from all who know it."""
+    known: dict[str, tuple[int, int]] = {}
+    if pixels is not None:
+        known["the image"] = (pixels.shape[1], pixels.shape[0])
+    if given is not None:
+        known["image_size"] = _checked_size(given)
+    if not known:  # else `at_size` follows the image
+        known |= {
+            f"the keypoints' file '{p.source.name}'": tuple(p.image_size) for p in people if p.image_size is not None
+        }
+    if not known:
         raise ValueError("Without an image, give its size in pixels: image_size=(width, height).")
-    if len(sizes) > 1:
-        raise _disagreeing(known if len(known) > 1 else {f"person {p.person_id}": p.image_size for p in people})
-    return next(iter(sizes))
-
-
-def _disagreeing(known: dict[str, tuple[int, int]]) -> ValueError:
-    said = "; ".join(f"{who}: {size[0]} × {size[1]}" for who, size in known.items())
-    return ValueError(
-        f"The sizes of the image do not agree ({said}). The keypoints must be pixels of this very image: scale "
-        "them, or give the image they were found in (turned upright as its EXIF says)."
-    )
+    if len(set(known.values())) > 1:
+        said = "; ".join(f"{who}: {w} × {h}" for who, (w, h) in known.items())
+        raise ValueError(
+            f"The sizes of the image do not agree ({said}). The keypoints must be pixels of this very image: scale "
+            "them, or give the image they were found in (turned upright as its EXIF says)."
+        )
+    return next(iter(known.values()))
 
 
 def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -192,6 +178,8 @@ def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _checked(person: PersonKeypoints, index: int, size: tuple[int, int]) -> list[str]:
     """Warnings about one person's keypoints; those that cannot be pixels of this image are refused."""
+    if person.problem:
+        raise ValueError(f"Person {index}: {person.problem}")
     xy = person.xy[person.confidence > 0]
     if not len(xy):
         raise ValueError(

@@ -6,6 +6,7 @@ The formats of single tools are in `other_json`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -102,7 +103,9 @@ def _mmpose(content: dict | list, name: str) -> Iterator[Found]:
     """{"meta_info": {...}, "instance_info": [frames or instances]}, or that list alone, as the inferencer writes it."""
     listed = isinstance(content, list)
     meta = {} if listed else content.get("meta_info") or {}
-    for i, entry in enumerate(content if listed else content["instance_info"]):
+    entries = content if listed else content["instance_info"]
+    frames = _all_frames(entries)
+    for i, entry in enumerate(entries):
         framed = "keypoints" not in entry
         frame = entry.get("frame_id") if framed else None
         for j, instance in enumerate(entry.get("instances") or [] if framed else [entry]):
@@ -113,8 +116,14 @@ def _mmpose(content: dict | list, name: str) -> Iterator[Found]:
             yield Found(
                 points, _mmpose_set(meta, len(points)), what, str(i if frame is None else j),
                 image=None if frame is None else str(frame), box=box_of(instance.get("bbox"), what, corners=True),
-                track=track_of(instance.get("track_id")),
+                track=track_of(instance.get("track_id")), frames=frames,
             )  # fmt: skip
+
+
+def _all_frames(entries: Sequence[Any]) -> tuple[int, int] | None:
+    """The first and last frame of a video's list; None where not every entry is a numbered frame."""
+    numbers = [entry.get("frame_id") if isinstance(entry, Mapping) else None for entry in entries]
+    return (min(numbers), max(numbers)) if numbers and all(type(number) is int for number in numbers) else None
 
 
 def _mmpose_set(meta: Mapping, count: int) -> Said:

@@ -19,9 +19,7 @@ NAME = "keypoints"
 """What they are called in errors."""
 
 
-def people_in_memory(
-    keypoints: Any, keypoint_set: AskedSet = None, image_size: tuple[int, int] | None = None
-) -> list[PersonKeypoints]:
+def people_in_memory(keypoints: Any, keypoint_set: AskedSet = None) -> list[PersonKeypoints]:
     """Keypoints in any accepted form -> people.
 
     (K, 3) x, y, confidence, (K, 2), (N, K, 3), as arrays, tensors or lists; flat lists x, y, c, ... of a known set;
@@ -49,7 +47,7 @@ def people_in_memory(
         found = people_of_json(landmarks, NAME)
     else:
         found = _of_array(_joined(keypoints), keypoint_set)
-    return list(finish(found, Path("array"), keypoint_set, image_size))
+    return list(finish(found, Path("array"), keypoint_set))
 
 
 def _is_json(keypoints: Any) -> bool:

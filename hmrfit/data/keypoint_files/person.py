@@ -36,6 +36,9 @@ class PersonKeypoints:
     mask: str | None = None  # path of the person's mask, relative to `source`
     track: str | None = None  # who it is from frame to frame, where the file says it
     warnings: tuple[str, ...] = ()  # what had to be assumed to read it
+    problem: str | None = None  # why the numbers of this person among others cannot be read; nothing is seen then
+    frames: tuple[int, int] | None = None  # a video's first and last number, where `image` is one of every frame listed
+    shares: float | None = None  # x and y are shares of an image of unknown size: what to add to them as pixels
 
     def __len__(self) -> int:
         return len(self.names)
@@ -68,8 +71,10 @@ class PersonKeypoints:
         Raises:
             ValueError: the size that the file states has another aspect ratio.
         """
+        if self.shares is not None:
+            return self._in_pixels(size)
         if self.image_size is None or tuple(self.image_size) == tuple(size):
-            return replace(self, image_size=tuple(size)) if self.image_size is None else self
+            return self
         (w, h), (W, H) = self.image_size, size
         if min(abs(w - W * h / H), abs(h - H * w / W), abs(W - w * H / h), abs(H - h * W / w)) >= 1:  # rounding
             raise ValueError(
@@ -87,6 +92,13 @@ class PersonKeypoints:
             intrinsics=None if self.intrinsics is None else _scaled_intrinsics(self.intrinsics, factor),
             warnings=(*self.warnings, said),
         )
+
+    def _in_pixels(self, size: tuple[int, int]) -> "PersonKeypoints":
+        """The same person, from shares of the image's width and height."""
+        seen = self.confidence[:, None] > 0
+        xy = np.where(seen, self.xy * np.array(size) + self.shares, 0.0)
+        box = None if self.box is None else tuple((np.array(self.box) * np.tile(size, 2)).tolist())
+        return replace(self, xy=xy, box=box, image_size=(int(size[0]), int(size[1])), shares=None)
 
 
 def _scaled_intrinsics(intrinsics: NDArray, factor: NDArray) -> NDArray:
@@ -115,6 +127,7 @@ class Found:
     distortion: NDArray[np.float64] | None = None
     mask: str | None = None
     track: str | None = None
+    frames: tuple[int, int] | None = None
     kept: bool = False  # also where no keypoint is seen: a row of an array is a person or a frame
 
 
@@ -123,32 +136,34 @@ def finish(
 ) -> Iterator[PersonKeypoints]:
     """The people of one file, in our names, confidences and pixels; without those of whom no keypoint is seen.
 
+    Of several people, one whose numbers are broken does not take the others down (`PersonKeypoints.problem`).
+
     Raises:
-        ValueError: their keypoints are unknown or broken, or a size is needed that is not known.
+        ValueError: their keypoints are unknown, or the only person's are broken.
     """
     people = list(people)
     chosen = [choose_points(len(found.points), found.said, asked, found.what) for found in people]
     points = [f.points if c.rows is None else f.points[list(c.rows)] for f, c in zip(people, chosen, strict=True)]
     scores = Scores([p[:, 2] for p in points if p.shape[1] == 3], people[0].what if people else "")
     for found, which, rows in zip(people, chosen, points, strict=True):
-        scored = rows.shape[1] == 3
-        confidence = scores.confidence(rows[:, 2]) if scored else None
-        xy, confidence = seen_points(rows[:, :2], confidence, found.what)
-        if not (found.kept or confidence.any()):
+        scored, problem = rows.shape[1] == 3, None
+        try:
+            xy, confidence = seen_points(rows[:, :2], scores.confidence(rows[:, 2]) if scored else None, found.what)
+        except ValueError as error:
+            if len(people) == 1:
+                raise
+            problem, (xy, confidence) = str(error), (np.zeros((len(rows), 2)), np.zeros(len(rows)))
+        if not (found.kept or problem or confidence.any()):
             continue
-        size = found.image_size or (None if image_size is None else tuple(image_size))
-        box = found.box
-        if found.shares:
-            if size is None:
-                raise ValueError(
-                    f"{found.what}: the coordinates are shares of the image's width and height. Give the image, or its "
-                    "size in pixels: image_size=(width, height)."
-                )
-            xy = xy * size
-            box = None if box is None else tuple((np.array(box) * (*size, *size)).tolist())
-        xy = np.where(confidence[:, None] > 0, xy + found.shift, 0.0)
-        warnings = (which.warning, scores.warning if scored else None)
-        yield PersonKeypoints(
-            which.names, xy, confidence, source, found.person_id, found.image, size, box,
-            found.intrinsics, found.distortion, found.mask, found.track, tuple(w for w in warnings if w),
+        warnings = tuple(w for w in (which.warning, scores.warning if scored else None) if w)
+        person = PersonKeypoints(
+            which.names, xy, confidence, source, found.person_id, found.image, found.image_size, found.box,
+            found.intrinsics, found.distortion, found.mask, found.track, warnings, problem, found.frames,
+            found.shift if found.shares else None,
         )  # fmt: skip
+        if found.shares:
+            size = found.image_size or image_size
+            yield person if size is None else person.at_size(size)
+        else:
+            size = found.image_size or (None if image_size is None else tuple(image_size))
+            yield replace(person, xy=np.where(confidence[:, None] > 0, xy + found.shift, 0.0), image_size=size)

@@ -25,8 +25,8 @@ def read_keypoints(
     Args:
         keypoint_set: a set's name or its names; needed where the file does not say it, and stronger where it does, but
             for the order: a file that names the same points in another order is believed.
-        image_size: (width, height) of the image, pixels, kept with the people where the file says none; needed where a
-            format writes shares of it.
+        image_size: (width, height) of the image, pixels, kept with the people where the file says none. Formats that
+            write shares of it are read as such without it (`PersonKeypoints.shares`); `at_size` makes pixels of them.
     Raises:
         FileNotFoundError: there is no such file. ValueError: it cannot be read, or its set is unknown; says what to do.
     """
