@@ -65,7 +65,7 @@ def in_frame_order(people: Sequence[PersonKeypoints], what: str, filled: bool = 
     if None in numbers or len(set(numbers)) < len(numbers):
         return people
     ordered = sorted(zip(numbers, people, strict=True), key=lambda pair: pair[0])
-    numbers, people = [number for number, _ in ordered], [person for _, person in ordered]
+    numbers, people = [number for number, _ in ordered], _with_switches([person for _, person in ordered])
     steps = np.diff(numbers)
     step = int(np.gcd.reduce(steps)) if len(steps) else 1
     if not filled:
@@ -119,6 +119,16 @@ def _refuse_mixed(people: Sequence[PersonKeypoints], what: str) -> None:
             f"{what}: there are {len(tracks)} tracks ({', '.join(sorted(tracks)[:8])}), but fit_sequence is about one "
             "person. Choose the same person in every frame: a list of one PersonKeypoints a frame."
         )
+
+
+def _with_switches(people: list[PersonKeypoints]) -> list[PersonKeypoints]:
+    """The same, warned of where the tracker changed its mind about who it is."""
+    for i in range(1, len(people)):
+        before, now = people[i - 1].track, people[i].track
+        if before is not None and now is not None and before != now:
+            said = f"The file calls this person '{now}' from here on, and '{before}' before: is it the same one?"
+            people[i] = replace(people[i], warnings=(*people[i].warnings, said))
+    return people
 
 
 def _with_gaps(people: list[PersonKeypoints], numbers: list[int], step: int) -> list[PersonKeypoints]:

@@ -16,6 +16,7 @@ from hmrfit.data.keypoint_files.json_parts import (
     has,
     joined_scores,
     list_of,
+    lists_of,
     size_of,
     track_of,
     triples,
@@ -136,9 +137,9 @@ def _mmpose_set(meta: Mapping, count: int) -> Said:
     return said if said is None or isinstance(said, str) or len(said) == count else None
 
 
-def _mmpose_predictions(content: dict, name: str) -> Iterator[Found]:
-    """What MMPose's inferencer returns: {"predictions": [instances of each image]}."""
-    pictures = content["predictions"]
+def _mmpose_predictions(content: dict | list, name: str) -> Iterator[Found]:
+    """What MMPose's inferencer returns: {"predictions": [instances of each image]}, or that list alone."""
+    pictures = content["predictions"] if isinstance(content, Mapping) else content
     if len(pictures) and isinstance(pictures[0], Mapping):
         pictures = [pictures]
     if len(pictures) == 1:
@@ -176,6 +177,7 @@ JSON_FORMATS = (
     JsonFormat("MMPose instances", list_of("keypoints", "keypoint_scores"), _mmpose),
     JsonFormat("MMPose frames", list_of("instances"), _mmpose),
     JsonFormat("MMPose predictions", has("predictions"), _mmpose_predictions),
+    JsonFormat("MMPose predictions", lists_of("keypoints", "keypoint_scores"), _mmpose_predictions),
     *OTHER_FORMATS,
     JsonFormat("hmrfit", has("keypoints"), _hmrfit),
     JsonFormat("hmrfit", list_of("keypoints"), _hmrfit_list),

@@ -30,6 +30,11 @@ def list_of(*keys: str) -> Callable[[Any], bool]:
     return lambda content: isinstance(content, list | tuple) and len(content) > 0 and all(map(has(*keys), content))
 
 
+def lists_of(*keys: str) -> Callable[[Any], bool]:
+    """A list of such lists."""
+    return lambda content: isinstance(content, list | tuple) and len(content) > 0 and all(map(list_of(*keys), content))
+
+
 def triples(values: Any, what: str) -> NDArray:
     """A flat list x, y, c, x, y, c, ... -> (K, 3)."""
     flat = numbers_of(values, what)

@@ -66,14 +66,18 @@ def read_txt(path: Path) -> Iterator[Found]:
 
 
 def _rows(path: Path) -> list[list[str]]:
-    """The lines that are not empty, cut into cells: at semicolons, tabs, commas, or else at spaces."""
-    lines = [line for line in text_of(path, latin=True).splitlines() if line.strip(" \t,;")]
+    """The lines that are not empty, cut into cells: at semicolons, tabs, commas, or else at spaces.
+
+    A line of separators alone is a missing keypoint, unless every keypoint has a name.
+    """
+    lines = [line for line in text_of(path, latin=True).splitlines() if line.strip()]
     if lines and lines[0].lower().startswith("sep="):
         lines = lines[1:]
     between = next((mark for mark in ";\t," if any(mark in line for line in lines[:5])), " ")
     try:
         cells = csv.reader(lines, delimiter=between, skipinitialspace=True)
         rows = [[cell.strip() for cell in row] for row in cells]
+        rows = [row for row in rows if any(row)] if all(map(_is_named, filter(any, rows))) else rows
     except csv.Error as error:
         raise ValueError(f"'{path}' is no table ({error}).") from error
     if between == " ":
@@ -84,6 +88,10 @@ def _rows(path: Path) -> list[list[str]]:
 def _with_point(cell: str) -> str:
     """A decimal comma becomes a point; it cannot be anything else where commas do not separate cells."""
     return cell.replace(",", ".") if re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", cell) else cell
+
+
+def _is_named(row: Sequence[str]) -> bool:
+    return not all(map(_is_number, row))
 
 
 def _is_number(cell: str) -> bool:
