@@ -243,4 +243,9 @@ def _fill_blank_frames(people: Sequence[PersonKeypoints]) -> tuple[list[PersonKe
         raise ValueError("No frame shows any keypoint, so nothing is seen to fit to.")
     there = np.flatnonzero(seen)
     nearest = there[np.abs(np.arange(len(seen))[:, None] - there).argmin(1)]
-    return [people[i] for i in nearest], ~seen
+    return [_with_problem(people[i], people[t].problem) for t, i in enumerate(nearest)], ~seen
+
+
+def _with_problem(person: PersonKeypoints, problem: str | None) -> PersonKeypoints:
+    """A neighbour in the place of a frame that cannot be read, warned of."""
+    return person if problem is None else replace(person, warnings=(*person.warnings, f"Filled in: {problem}"))

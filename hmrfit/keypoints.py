@@ -246,11 +246,14 @@ def _known_set(name: str) -> str | None:
 def find_set(keypoint_set: str | Sequence[str | None]) -> KeypointSet:
     """A set's name, without regard to case and punctuation, or the names themselves -> the set.
 
+    Names that are all of a known set's, as its files have them, are that set.
+
     Raises:
         ValueError: no set has that name. Names the nearest one.
     """
     if not isinstance(keypoint_set, str):
-        return KeypointSet(tuple(keypoint_set))
+        names = tuple(keypoint_set)
+        return next((known for known in _SETS.values() if known.layout == names), KeypointSet(names))
     known = _known_set(keypoint_set)
     if known is None:
         hint = did_you_mean(keypoint_set, _SETS)

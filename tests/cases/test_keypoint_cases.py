@@ -5,6 +5,8 @@ What each layout means is in `hmrfit.data.keypoint_files`; the numbers here are 
 
 import io
 import json
+import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,13 @@ def test_a_fit_of_133_points_is_the_fit_of_its_23() -> None:
     np.testing.assert_array_equal(whole.joints, body.joints)
 
 
+@pytest.mark.parametrize("name", ["coco_wholebody133", "goliath308"])
+def test_all_names_of_a_set_mean_that_set(name: str) -> None:
+    points = torch.tensor(rows(name, shift=0))
+    named = hmrfit.Keypoints(points[None, :, :2], points[None, :, 2], hmrfit.keypoints.find_set(name).layout)
+    assert photo_of(named).people[0].names == resolve_set(name)
+
+
 def test_the_orders_of_the_large_sets() -> None:
     goliath, halpe = hmrfit.keypoints.find_set("goliath308"), hmrfit.keypoints.find_set("Halpe-26")
     places = {0: "nose", 9: "left_hip_coco", 14: "right_ankle", 15: "left_big_toe", 20: "right_heel", 41: "right_wrist",
@@ -310,6 +319,28 @@ def test_a_person_with_broken_numbers_does_not_take_the_others_down(tmp_path: Pa
         read_keypoints(write(tmp_path / "b.json", results[:1]))
 
 
+@pytest.mark.parametrize("form", ["openpose", "coco annotations", "coco results", "mmpose"])
+@pytest.mark.parametrize("broken", [[1.0] * 50, ["a"] * 51, [10**400, *[1.0] * 50], {"x": 1}, 7])
+def test_a_person_who_is_built_differently_does_not_take_the_others_down(
+    tmp_path: Path, form: str, broken: Any
+) -> None:
+    points = rows("openpose25" if form == "openpose" else "coco17")
+    scores = points[:, 2].tolist()
+    content = {
+        "openpose": lambda: {"people": [{"pose_keypoints_2d": k} for k in (broken, flat(points))]},
+        "coco results": lambda: [{"image_id": 1, "keypoints": k} for k in (broken, flat(points))],
+        "mmpose": lambda: {"instance_info": [
+            {"keypoints": k, "keypoint_scores": scores} for k in (broken, points[:, :2].tolist())
+        ], "meta_info": {"dataset_name": "coco"}},
+        "coco annotations": lambda: {"images": [], "annotations": [
+            {"id": i, "image_id": 1, "keypoints": k} for i, k in enumerate((broken, flat(points)))
+        ]},
+    }[form]()  # fmt: skip
+    first, second = read_keypoints(write(tmp_path / "a.json", content))
+    assert first.problem and first.names == second.names and second.problem is None
+    assert_at(second, "openpose25" if form == "openpose" else "coco17")
+
+
 def test_a_number_of_400_digits_is_refused(tmp_path: Path) -> None:
     text = json.dumps([{"image_id": 1, "keypoints": [1.0] * 51}]).replace("1.0", "1" * 400, 1)
     with pytest.raises(ValueError, match=r"result 0: expected lists of numbers"):
@@ -350,6 +381,14 @@ def test_scores_keep_their_order_and_low_ones_stay_low(scores: list[float]) -> N
     assert (np.diff(by_score) >= 0).all() and by_score[-1] > 0
     low = np.array(scores) <= 0.3
     assert (confidence[low] <= 0.3).all() and (confidence <= 1).all()
+
+
+def test_the_scores_of_missing_points_say_nothing() -> None:
+    points = rows("coco17", shift=0)
+    points[3], points[4] = [-1, -1, -1], [0, 0, 99]
+    person = photo_of(points).people[0]
+    assert not person.warnings
+    assert person.confidence.tolist() == [0.8 * (i not in (3, 4)) for i in range(17)]
 
 
 def test_one_file_has_one_scale(tmp_path: Path) -> None:
@@ -529,6 +568,29 @@ def test_spins_npz(tmp_path: Path, fields: tuple[str, ...]) -> None:
     assert_at(person, names)
 
 
+DAMAGE = (None, "", [], {}, 0, -1, 10**400, float("nan"), float("inf"), -1e300, "abc", ["abc"], True, [[[]]], 1e60)
+
+
+def damaged(content: Any, rng: random.Random) -> Any:
+    """A copy in which something, somewhere, is something else."""
+    if isinstance(content, dict | list) and content and rng.random() < 0.8:
+        copy = content.copy()
+        key = rng.choice(list(copy)) if isinstance(copy, dict) else rng.randrange(len(copy))
+        copy[key] = damaged(copy[key], rng)
+        return copy
+    return rng.choice(DAMAGE)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_any_damage_is_read_or_refused(tool: str) -> None:
+    rng = random.Random(0)
+    for _ in range(60):
+        content = damaged(TOOLS[tool][0], rng)
+        if not isinstance(content, str):
+            with suppress(ValueError, TypeError):
+                assert np.isfinite(photo_of(content, None).keypoints.xy).all()
+
+
 # ---- in memory
 
 
@@ -629,6 +691,13 @@ def test_frames_that_a_file_leaves_out_are_blank(tmp_path: Path) -> None:
     assert len(result) == 4 and (result.keypoints.confidence[2] == 0).all()
     listed = hmrfit.fit_sequence(read_keypoints(path), fps=30, image_size=(700, 480))
     assert len(listed) == 3 and "between 4 and 6 are left out" in listed.warnings[2][0]
+
+
+def test_a_frame_that_cannot_be_read_is_filled_in_and_warned_of(tmp_path: Path) -> None:
+    content = video([0, 1, 2])
+    content[1]["keypoints"] = content[1]["keypoints"][:-1]
+    result = hmrfit.fit_sequence(write(tmp_path / "a.json", content), fps=30, image_size=(700, 480))
+    assert "Filled in:" in result.warnings[1][0] and (result.keypoints.confidence[1] == 0).all()
 
 
 def test_mmposes_frames_without_people_are_blank(tmp_path: Path) -> None:

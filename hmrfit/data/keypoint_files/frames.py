@@ -70,8 +70,8 @@ def in_frame_order(people: Sequence[PersonKeypoints], what: str, filled: bool = 
     step = int(np.gcd.reduce(steps)) if len(steps) else 1
     if not filled:
         return _with_gaps(people, numbers, step)
-    first, last = people[0].frames or (numbers[0], numbers[-1])
-    step = 1 if people[0].frames else step
+    listed = next((p.frames for p in people if p.frames), None)  # every frame, those without people too
+    first, last, step = (*listed, 1) if listed else (numbers[0], numbers[-1], step)
     if (last - first) // step > MOST_BLANK * len(numbers):
         return people
     there = dict(zip(numbers, people, strict=True))

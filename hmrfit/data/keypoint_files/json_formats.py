@@ -6,6 +6,7 @@ The formats of single tools are in `other_json`.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from hmrfit.data.keypoint_files.json_parts import (
     joined_scores,
     list_of,
     lists_of,
+    person_of,
     size_of,
     track_of,
     triples,
@@ -61,14 +63,19 @@ def _coco_annotations(content: dict, name: str) -> Iterator[Found]:
         category = annotation.get("category_id")
         if category in named and category not in human and human:
             continue  # the animal beside a person
-        points = triples(annotation["keypoints"], what)
         image = images.get(annotation.get("image_id"), {})
-        yield Found(
-            points, named.get(category, _coco_set(points)), what, str(annotation.get("id", 0)),
-            image=image.get("file_name") or str(annotation.get("image_id")),
-            image_size=size_of((image.get("width"), image.get("height")), what),
-            box=box_of(annotation.get("bbox"), what), track=track_of(annotation.get("track_id")),
-        )  # fmt: skip
+        called = image.get("file_name") or str(annotation.get("image_id"))
+        make = partial(_coco_person, annotation, named.get(category), image, called, what)
+        yield person_of(make, what, annotation.get("id", 0), called)
+
+
+def _coco_person(annotation: Mapping, names: Said, image: Mapping, called: str, what: str) -> Found:
+    points = triples(annotation["keypoints"], what)
+    return Found(
+        points, names or _coco_set(points), what, str(annotation.get("id", 0)), image=called,
+        image_size=size_of((image.get("width"), image.get("height")), what),
+        box=box_of(annotation.get("bbox"), what), track=track_of(annotation.get("track_id")),
+    )  # fmt: skip
 
 
 def _is_human(names: Sequence[str], what: str) -> bool:
@@ -90,14 +97,18 @@ def _coco_results(content: list, name: str) -> Iterator[Found]:
     unique = len({(str(r["image_id"]), t) for r, t in zip(content, tracks, strict=True)}) == len(content)
     for i, result in enumerate(content):
         what = f"{name}, result {i}"
-        if result["keypoints"] is None or not len(result["keypoints"]):
+        if result["keypoints"] is None or result["keypoints"] == []:
             continue
-        points = triples(result["keypoints"], what)
         own = tracks[i] if unique and tracks[i] is not None else str(result.get("id", i))
-        box = box_of(result.get("bbox", result.get("box")), what)
-        yield Found(
-            points, _coco_set(points), what, own, image=str(result["image_id"]), box=box, track=tracks[i]
-        )  # fmt: skip
+        yield person_of(partial(_coco_result, result, own, tracks[i], what), what, own, str(result["image_id"]))
+
+
+def _coco_result(result: Mapping, person_id: str, track: str | None, what: str) -> Found:
+    points = triples(result["keypoints"], what)
+    box = box_of(result.get("bbox", result.get("box")), what)
+    return Found(
+        points, _coco_set(points), what, person_id, image=str(result["image_id"]), box=box, track=track
+    )  # fmt: skip
 
 
 def _mmpose(content: dict | list, name: str) -> Iterator[Found]:
@@ -113,12 +124,19 @@ def _mmpose(content: dict | list, name: str) -> Iterator[Found]:
             what = f"{name}, " + (f"instance {i}" if frame is None else f"frame {frame}, instance {j}")
             if instance.get("keypoints") is None:
                 continue
-            points = joined_scores(instance["keypoints"], instance.get("keypoint_scores"), what, "keypoint_scores")
-            yield Found(
-                points, _mmpose_set(meta, len(points)), what, str(i if frame is None else j),
-                image=None if frame is None else str(frame), box=box_of(instance.get("bbox"), what, corners=True),
-                track=track_of(instance.get("track_id")), frames=frames,
-            )  # fmt: skip
+            image, person_id = (None, str(i)) if frame is None else (str(frame), str(j))
+            make = partial(_mmpose_person, instance, meta, what, person_id, image, frames)
+            yield person_of(make, what, person_id, image)
+
+
+def _mmpose_person(
+    instance: Mapping, meta: Mapping, what: str, person_id: str, image: str | None, frames: tuple[int, int] | None
+) -> Found:
+    points = joined_scores(instance["keypoints"], instance.get("keypoint_scores"), what, "keypoint_scores")
+    return Found(
+        points, _mmpose_set(meta, len(points)), what, person_id, image=image,
+        box=box_of(instance.get("bbox"), what, corners=True), track=track_of(instance.get("track_id")), frames=frames,
+    )  # fmt: skip
 
 
 def _all_frames(entries: Sequence[Any]) -> tuple[int, int] | None:

@@ -35,6 +35,16 @@ def lists_of(*keys: str) -> Callable[[Any], bool]:
     return lambda content: isinstance(content, list | tuple) and len(content) > 0 and all(map(list_of(*keys), content))
 
 
+def person_of(make: Callable[[], Found], what: str, person_id: Any, image: Any = None) -> Found:
+    """One of the people of a file; one who is broken is noted as such, and the others are read."""
+    try:
+        return make()
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        known = isinstance(error, ValueError)
+        problem = str(error) if known else f"{what} is built differently ({type(error).__name__}: {error})."
+        return Found(np.zeros((0, 2)), None, what, str(person_id), image=image, problem=problem)
+
+
 def triples(values: Any, what: str) -> NDArray:
     """A flat list x, y, c, x, y, c, ... -> (K, 3)."""
     flat = numbers_of(values, what)
@@ -76,7 +86,7 @@ def size_of(values: Any, what: str) -> tuple[int, int] | None:
     if values is None or None in tuple(values):
         return None
     size = numbers_of(values, f"{what}, size")
-    if size.shape != (2,) or not (size > 0).all() or not np.isfinite(size).all():
+    if size.shape != (2,) or not (size >= 1).all() or not np.isfinite(size).all():
         raise ValueError(f"{what}: an image's size should be a positive width and height, but is {values}.")
     return int(size[0]), int(size[1])
 

@@ -18,6 +18,9 @@ from hmrfit.types import Keypoints
 NAME = "keypoints"
 """What they are called in errors."""
 
+DEEPEST = 8
+"""Lists and dictionaries within one another, in any known format."""
+
 
 def people_in_memory(keypoints: Any, keypoint_set: AskedSet = None) -> list[PersonKeypoints]:
     """Keypoints in any accepted form -> people.
@@ -51,9 +54,11 @@ def people_in_memory(keypoints: Any, keypoint_set: AskedSet = None) -> list[Pers
 
 
 def _is_json(keypoints: Any) -> bool:
-    """Dictionaries, as JSON files hold them."""
-    if isinstance(keypoints, Sequence) and len(keypoints):
-        return _is_json(keypoints[0])
+    """Dictionaries, or lists of them, as JSON files hold them."""
+    for _ in range(DEEPEST):
+        if not isinstance(keypoints, list | tuple) or not len(keypoints):
+            break
+        keypoints = keypoints[0]
     return isinstance(keypoints, Mapping)
 
 
@@ -70,14 +75,14 @@ def _of_json(content: Any) -> Iterator[Found]:
         raise
 
 
-def _without_tensors(content: Any) -> Any:
+def _without_tensors(content: Any, deep: int = DEEPEST) -> Any:
     """The same with arrays in the place of tensors."""
     if isinstance(content, torch.Tensor):
         return _plain(content)
-    if isinstance(content, Mapping):
-        return {key: _without_tensors(value) for key, value in content.items()}
-    if isinstance(content, list | tuple) and content and not isinstance(content[0], int | float | str):
-        return [_without_tensors(value) for value in content]
+    if isinstance(content, Mapping) and deep:
+        return {key: _without_tensors(value, deep - 1) for key, value in content.items()}
+    if isinstance(content, list | tuple) and deep and content and not isinstance(content[0], int | float | str):
+        return [_without_tensors(value, deep - 1) for value in content]
     return content
 
 

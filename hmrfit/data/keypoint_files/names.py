@@ -79,7 +79,7 @@ IGNORED = re.compile(
     r"|(^|inner|outer|upper|lower)lip|mouth|glabella|labiomental|^chin|ofchin|cheek|contour|helix|tragus|crus|concha|earlobe|jawline|tongue|tooth|teeth"
     r"|cupidbow|midpointbetween|^jaw\d|^eye\d|^ear\d|^nose\d"
     r"|finger|knuckle|palm|metacarp|handroot|^hand\d|^(thumb|index|forefinger|pinky|pinkie)"
-    r"|^(middle|ring|little)(\d|tip|mcp|pip|dip|first|second|third)|olecranon|cubitalfossa|acromion"
+    r"|^(middle|ring|little)(\d|tip|mcp|pip|dip|first|second|third)|olecranon|cubitalfossa|acromion|goliath"
 )
 """Parts of a person that no body here has as points."""
 
@@ -119,8 +119,16 @@ def _part(joined: str) -> str:
 
 def _own_key(name: str) -> Key:
     """Of one of our names, without whose definition it is: `left_hip_coco` -> ("left", "hip")."""
-    for ending in DEFINITIONS:
-        name = name.removesuffix(ending)
+    return _whole_key(_plain(name))
+
+
+def _plain(name: str) -> str:
+    """One of our names without its definition."""
+    return next((name.removesuffix(ending) for ending in DEFINITIONS if name.endswith(ending)), name)
+
+
+def _whole_key(name: str) -> Key:
+    """Of one of our names as it stands."""
     side, _, part = name.partition("_")
     return (side, _part(part.replace("_", ""))) if side in ("left", "right") else (None, _part(name.replace("_", "")))
 
@@ -128,7 +136,8 @@ def _own_key(name: str) -> Key:
 @cache
 def _namings() -> tuple[dict[Key, str], ...]:
     """Of every set of `NAMINGS`: key -> our name."""
-    return tuple({_own_key(name): name for name in find_set(known).names} | more for known, more in NAMINGS)
+    sets = [(find_set(known).names, more) for known, more in NAMINGS]
+    return tuple({_own_key(n): n for n in names} | {_whole_key(n): n for n in names} | more for names, more in sets)
 
 
 @cache
@@ -163,7 +172,7 @@ def match_names(names: Sequence[str], what: str) -> tuple[str | None, ...]:
     matched = tuple(n if n in unknown and n in registered else ours for n, ours in zip(names, matched, strict=True))
     unknown = tuple(name for name in unknown if name not in registered)
     if unknown:
-        plain = sorted({f"{side}_{part}" if side else part for side, part in _known_keys()})
+        plain = sorted(map(_plain, _own_names().values()))
         listed = ", ".join(f"'{name}'" for name in unknown[:6]) + (", ..." if len(unknown) > 6 else "")
         raise ValueError(
             f"{what}: {listed} {'is no point' if len(unknown) == 1 else 'are no points'} of a human body that hmrfit "

@@ -50,9 +50,9 @@ def numbers_of(values: ArrayLike, what: str) -> NDArray[np.float64]:
 class Scores:
     """How the scores of one file become confidences: the rule above, and a sentence where it had to be used."""
 
-    def __init__(self, scores: Iterable[NDArray[np.float64]], what: str) -> None:
-        """scores: of every person of the file, (K,) each."""
-        found = [s[np.isfinite(s)] for s in scores]
+    def __init__(self, people: Iterable[NDArray[np.float64]], what: str) -> None:
+        """people: (K, 3) each, every person of the file; the scores of missing points say nothing."""
+        found = [p[~marked_missing(p[:, :2]) & np.isfinite(p[:, 2]), 2] for p in people]
         low = min((float(s.min()) for s in found if s.size), default=0.0)
         high = max((float(s.max()) for s in found if s.size), default=0.0)
         self.divisor, self.warning = 1.0, None
@@ -76,6 +76,12 @@ class Scores:
         return (scores / self.divisor).clip(0.0, 1.0)
 
 
+def marked_missing(xy: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(K,) which points are missing by their coordinates alone."""
+    x, y = xy[:, 0], xy[:, 1]
+    return (np.isnan(x) & np.isnan(y)) | ((x == 0) & (y == 0)) | ((x == y) & (x < 0))
+
+
 def seen_points(
     xy: NDArray[np.float64], confidence: NDArray[np.float64] | None, what: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -86,7 +92,7 @@ def seen_points(
     """
     x, y = xy[:, 0], xy[:, 1]
     finite = np.isfinite(x) & np.isfinite(y)
-    missing = (np.isnan(x) & np.isnan(y)) | ((x == 0) & (y == 0)) | ((x == y) & (x < 0))
+    missing = marked_missing(xy)
     if confidence is None:
         missing = missing | ((x < 0) & (y < 0)) | ~finite
         confidence = np.ones(len(xy))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmrfit.camera import PIXEL_CENTER
-from hmrfit.data.keypoint_files.names import AskedSet, Said, choose_points
+from hmrfit.data.keypoint_files.names import AskedSet, Chosen, Said, choose_points
 from hmrfit.data.keypoint_files.numbers import Scores, seen_points
 from hmrfit.image import undistort_points
 
@@ -128,6 +128,7 @@ class Found:
     mask: str | None = None
     track: str | None = None
     frames: tuple[int, int] | None = None
+    problem: str | None = None  # why this person cannot be read, where others may be
     kept: bool = False  # also where no keypoint is seen: a row of an array is a person or a frame
 
 
@@ -136,34 +137,72 @@ def finish(
 ) -> Iterator[PersonKeypoints]:
     """The people of one file, in our names, confidences and pixels; without those of whom no keypoint is seen.
 
-    Of several people, one whose numbers are broken does not take the others down (`PersonKeypoints.problem`).
+    One person who cannot be read does not take the others down (`PersonKeypoints.problem`).
 
     Raises:
-        ValueError: their keypoints are unknown, or the only person's are broken.
+        ValueError: none of the people can be read; says why the first one cannot.
     """
     people = list(people)
-    chosen = [choose_points(len(found.points), found.said, asked, found.what) for found in people]
-    points = [f.points if c.rows is None else f.points[list(c.rows)] for f, c in zip(people, chosen, strict=True)]
-    scores = Scores([p[:, 2] for p in points if p.shape[1] == 3], people[0].what if people else "")
-    for found, which, rows in zip(people, chosen, points, strict=True):
-        scored, problem = rows.shape[1] == 3, None
-        try:
-            xy, confidence = seen_points(rows[:, :2], scores.confidence(rows[:, 2]) if scored else None, found.what)
-        except ValueError as error:
-            if len(people) == 1:
-                raise
-            problem, (xy, confidence) = str(error), (np.zeros((len(rows), 2)), np.zeros(len(rows)))
-        if not (found.kept or problem or confidence.any()):
-            continue
-        warnings = tuple(w for w in (which.warning, scores.warning if scored else None) if w)
-        person = PersonKeypoints(
-            which.names, xy, confidence, source, found.person_id, found.image, found.image_size, found.box,
-            found.intrinsics, found.distortion, found.mask, found.track, warnings, problem, found.frames,
-            found.shift if found.shares else None,
-        )  # fmt: skip
-        if found.shares:
-            size = found.image_size or image_size
-            yield person if size is None else person.at_size(size)
-        else:
-            size = found.image_size or (None if image_size is None else tuple(image_size))
-            yield replace(person, xy=np.where(confidence[:, None] > 0, xy + found.shift, 0.0), image_size=size)
+    chosen = [_chosen(found, asked) for found in people]
+    points = [_used(found, which) for found, which in zip(people, chosen, strict=True)]
+    scores = Scores([p for p in points if p is not None and p.shape[1] == 3], people[0].what if people else "")
+    seen = [_seen(found, rows, scores) for found, rows in zip(people, points, strict=True)]
+    problems = [
+        next((part for part in parts if isinstance(part, str)), None) for parts in zip(chosen, seen, strict=True)
+    ]
+    if people and all(problems):
+        raise ValueError(problems[0])
+    names = next((which.names for which, problem in zip(chosen, problems, strict=True) if problem is None), ())
+    for found, which, numbers, problem in zip(people, chosen, seen, problems, strict=True):
+        if problem is not None:
+            unseen = np.zeros(len(names))
+            yield PersonKeypoints(names, np.zeros((len(names), 2)), unseen, source, found.person_id, found.image,
+                                  found.image_size, track=found.track, problem=problem)  # fmt: skip
+        elif found.kept or numbers[1].any():
+            said = which.warning, scores.warning if found.points.shape[1] == 3 else None
+            yield _person(found, which.names, *numbers, source, tuple(w for w in said if w), image_size)
+
+
+def _chosen(found: Found, asked: AskedSet) -> Chosen | str:
+    """Which points they are, or why that cannot be said."""
+    try:
+        return found.problem or choose_points(len(found.points), found.said, asked, found.what)
+    except ValueError as error:
+        return str(error)
+
+
+def _used(found: Found, which: Chosen | str) -> NDArray | None:
+    """The rows of the points that are used."""
+    if isinstance(which, str):
+        return None
+    return found.points if which.rows is None else found.points[list(which.rows)]
+
+
+def _seen(found: Found, rows: NDArray | None, scores: Scores) -> tuple[NDArray, NDArray] | str:
+    """Coordinates and confidences, or what is broken in them."""
+    if rows is None:
+        return ""
+    try:
+        return seen_points(rows[:, :2], scores.confidence(rows[:, 2]) if rows.shape[1] == 3 else None, found.what)
+    except ValueError as error:
+        return str(error)
+
+
+def _person(
+    found: Found,
+    names: tuple[str, ...],
+    xy: NDArray,
+    confidence: NDArray,
+    source: Path,
+    warnings: tuple[str, ...],
+    image_size: tuple[int, int] | None,
+) -> PersonKeypoints:
+    """In pixels as far as the image's size is known."""
+    size = found.image_size or (None if image_size is None else tuple(image_size))
+    xy = xy if found.shares else np.where(confidence[:, None] > 0, xy + found.shift, 0.0)
+    person = PersonKeypoints(
+        names, xy, confidence, source, found.person_id, found.image, None if found.shares else size, found.box,
+        found.intrinsics, found.distortion, found.mask, found.track, warnings, None, found.frames,
+        found.shift if found.shares else None,
+    )  # fmt: skip
+    return person.at_size(size) if found.shares and size is not None else person

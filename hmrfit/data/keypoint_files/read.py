@@ -69,7 +69,7 @@ def people_of_json(content: Any, name: str) -> Iterator[Found]:
         if form.recognises(content):
             try:
                 yield from form.read(content, name)
-            except (KeyError, TypeError, AttributeError, IndexError) as error:
+            except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
                 raise ValueError(
                     f"{name} looks like {form.name}, but is built differently ({type(error).__name__}: {error})."
                 ) from error
