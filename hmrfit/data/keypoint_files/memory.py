@@ -121,7 +121,7 @@ def _are_pair(xy: Any, scores: Any) -> bool:
 
 
 def _of_array(points: NDArray[np.float64], keypoint_set: AskedSet) -> list[Found]:
-    points = _unflattened(points, keypoint_set)
+    points = np.array(_unflattened(points, keypoint_set))  # the caller's stay the caller's
     if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
         raise ValueError(
             f"keypoints should have the shape (K, 3) with x, y, confidence, (K, 2) with x, y, or (N, K, 3) for N "

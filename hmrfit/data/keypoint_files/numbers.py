@@ -52,10 +52,13 @@ class Scores:
 
     def __init__(self, people: Iterable[NDArray[np.float64]], what: str) -> None:
         """people: (K, 3) each, every person of the file; the scores of missing points say nothing."""
+        self.divisor, self.warning = 1.0, None
+        people = list(people)
+        if all(p[:, 2].min(initial=0) >= 0 and p[:, 2].max(initial=0) <= 1 for p in people):
+            return  # the usual case, of thousands of people at once
         found = [p[~marked_missing(p[:, :2]) & np.isfinite(p[:, 2]), 2] for p in people]
         low = min((float(s.min()) for s in found if s.size), default=0.0)
         high = max((float(s.max()) for s in found if s.size), default=0.0)
-        self.divisor, self.warning = 1.0, None
         if (low >= 0 and high <= 1 + ROUNDING) or all(np.isin(s, (-1, 0, 1, 2)).all() for s in found):
             return
         if high <= 0:
@@ -73,7 +76,7 @@ class Scores:
 
     def confidence(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
         """(K,) in [0, 1]; NaN stays."""
-        return (scores / self.divisor).clip(0.0, 1.0)
+        return np.clip(scores / self.divisor, 0.0, 1.0)
 
 
 def marked_missing(xy: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -90,6 +93,8 @@ def seen_points(
     Raises:
         ValueError: a keypoint that counts as seen has a broken coordinate, or NaN as its confidence.
     """
+    if confidence is not None and xy.size and xy.min() > 0 and xy.max() < FARTHEST and confidence.min() > 0:
+        return xy, confidence  # the usual case
     x, y = xy[:, 0], xy[:, 1]
     finite = np.isfinite(x) & np.isfinite(y)
     missing = marked_missing(xy)

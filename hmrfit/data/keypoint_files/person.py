@@ -199,7 +199,8 @@ def _person(
 ) -> PersonKeypoints:
     """In pixels as far as the image's size is known."""
     size = found.image_size or (None if image_size is None else tuple(image_size))
-    xy = xy if found.shares else np.where(confidence[:, None] > 0, xy + found.shift, 0.0)
+    if not found.shares and found.shift:
+        xy = np.where(confidence[:, None] > 0, xy + found.shift, 0.0)
     person = PersonKeypoints(
         names, xy, confidence, source, found.person_id, found.image, None if found.shares else size, found.box,
         found.intrinsics, found.distortion, found.mask, found.track, warnings, None, found.frames,
