@@ -46,10 +46,13 @@ def fit(
     """Fits a body to every person of a photograph.
 
     Args:
-        image: a path, an array (H, W, 3) RGB (grey, RGBA, 16 bit and floats in [0, 1] too), or None with `image_size`.
+        image: a path, an array (H, W, 3) RGB (grey, RGBA, 16 bit and floats in [0, 1] too), Pillow's, the bytes of a
+            file, an open file, or None with `image_size`.
         keypoints: (K, 3) x, y, confidence, or (N, K, 3) for N people; pixels of the full image, (0, 0) the corner of
-            the top-left pixel; (K, 2) too, NaN where unseen. Or a keypoint file, or what `read_keypoints` returns.
-        keypoint_set: its name ("coco17", see `keypoint_sets`), or the K names. Files often say it themselves.
+            the top-left pixel; (K, 2) too, NaN where unseen. Or a keypoint file, what `read_keypoints` returns, what a
+            JSON file of a known format held, (xy, scores), or flat lists x, y, c, ... of a known set.
+        keypoint_set: its name ("coco17", see `keypoint_sets`), or the K names, None for a point to ignore. Files often
+            say it themselves.
         focal: pixels, one number or (fx, fy). Unknown: the file's K, EXIF, else the image's diagonal; "free": fitted
             beside the people, about that one.
         focal_35mm: instead, millimetres in 35 mm equivalent. camera: instead, the whole camera.
@@ -65,7 +68,7 @@ def fit(
         ground: the floor and what touches it, a `Floor`.
         terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M).
         weights: of terms by name, in the stages that use them.
-        config: settings from `load_config`, a YAML file, or the name of a shipped one.
+        config: settings from `load_config`, a YAML file, the name of a shipped one, or a mapping {"FIT.SIGMA": 0.05}.
 
     Raises:
         ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work.

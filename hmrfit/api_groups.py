@@ -1,5 +1,6 @@
 """One person in several calibrated views, or in many frames: fit_views, fit_sequence. Read, check, fit, results."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor
 from hmrfit.build import build
 from hmrfit.camera import Camera
 from hmrfit.data.keypoint_files import PersonKeypoints
+from hmrfit.data.keypoint_files.frames import in_frame_order, read_frames
+from hmrfit.data.keypoint_files.memory import people_in_memory
 from hmrfit.data.photo import ImageLike, KeypointsLike, Photo, focal_is_told, read_photo
 from hmrfit.evidence import WEIGHT, WIDE_WEIGHT, with_terms
 from hmrfit.fitting.evidence import Evidence, ViewEvidence
@@ -101,8 +104,9 @@ def fit_sequence(
     """Fits one person in T consecutive frames of a camera that stands still: one shape, and a motion that is smooth.
 
     Args:
-        keypoints: (T, K, 3) x, y, confidence, or a list of T `PersonKeypoints`; a frame in which nothing is seen is
-            filled in from its neighbours.
+        keypoints: (T, K, 3) x, y, confidence; a list of one `PersonKeypoints` a frame; a detector's file of the whole
+            video, or a folder with a keypoint file a frame. Frames are put in the order of the numbers that files
+            give them. A frame in which nothing is seen is filled in from its neighbours.
         fps: frames a second. smooth: how much smoothness counts; 0 shares the shape only, as for photographs of one
             person at different times.
         image: one of the frames, for its size; else `image_size`. The others are as for `hmrfit.fit`.
@@ -114,7 +118,7 @@ def fit_sequence(
         raise ValueError(f"fps is frames a second, a number above 0, not {fps!r}.")
     if not (np.isscalar(smooth) and np.isfinite(smooth) and smooth >= 0):
         raise ValueError(f"smooth is a weight, 0 or more, not {smooth!r}.")
-    filled, blank = _fill_blank_frames(keypoints)
+    filled, blank = _fill_blank_frames(_frames(keypoints, keypoint_set))
     photo = read_photo(image, filled, keypoint_set, focal, focal_35mm, camera, image_size)
     engine = build(config)
     with one_thread_for_few(len(photo)):
@@ -221,21 +225,27 @@ def _read_views(
     return photos
 
 
-def _fill_blank_frames(keypoints: KeypointsLike) -> tuple[KeypointsLike, np.ndarray]:
+def _frames(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None) -> list[PersonKeypoints]:
+    """One person a frame, in the order of the frames."""
+    if isinstance(keypoints, str | os.PathLike):
+        return read_frames(keypoints, keypoint_set)
+    listed = isinstance(keypoints, Sequence) and all(isinstance(p, PersonKeypoints) for p in keypoints)
+    people = people_in_memory(keypoints, keypoint_set)
+    if len(people) == 1 and not listed and np.ndim(keypoints) == 2:
+        raise ValueError(f"keypoints should have the shape (T, K, 3), frames first, but have {np.shape(keypoints)}.")
+    return in_frame_order(people, "keypoints", filled=not listed)
+
+
+def _fill_blank_frames(people: Sequence[PersonKeypoints]) -> tuple[list[PersonKeypoints], np.ndarray]:
     """Frames without any keypoint take those of the nearest frame that has some; and which frames these are (T,)."""
-    people = isinstance(keypoints, Sequence) and all(isinstance(p, PersonKeypoints) for p in keypoints)
-    try:
-        rows = [p.confidence for p in keypoints] if people else np.asarray(keypoints, np.float64)
-    except (TypeError, ValueError):
-        raise TypeError("keypoints should be numbers (T, K, 3), or a list of PersonKeypoints, one a frame.") from None
-    if not people and (rows.ndim != 3 or rows.shape[-1] not in (2, 3)):
-        raise ValueError(f"keypoints should have the shape (T, K, 3), frames first, but have {rows.shape}.")
-    if people:
-        seen = np.array([(confidence > 0).any() for confidence in rows])
-    else:
-        seen = ((rows[..., 2] > 0) if rows.shape[-1] == 3 else np.isfinite(rows).all(-1)).any(-1)
-    if not len(seen) or not seen.any():
+    seen = np.array([bool((person.confidence > 0).any()) for person in people], bool)
+    if not seen.any():
         raise ValueError("No frame shows any keypoint, so nothing is seen to fit to.")
     there = np.flatnonzero(seen)
     nearest = there[np.abs(np.arange(len(seen))[:, None] - there).argmin(1)]
-    return ([keypoints[i] for i in nearest] if people else rows[nearest]), ~seen
+    return [_with_problem(people[i], people[t].problem) for t, i in enumerate(nearest)], ~seen
+
+
+def _with_problem(person: PersonKeypoints, problem: str | None) -> PersonKeypoints:
+    """A neighbour in the place of a frame that cannot be read, warned of."""
+    return person if problem is None else replace(person, warnings=(*person.warnings, f"Filled in: {problem}"))

@@ -63,11 +63,12 @@ NETWORKS_BODY = "free_body"
 _ENGINES: dict[str, Engine] = {}
 
 
-def build(config: CfgNode | str | PathLike | None = None) -> Engine:
+def build(config: CfgNode | str | PathLike | Mapping[str, Any] | None = None) -> Engine:
     """The engine of these settings, the same object for equal ones.
 
     Args:
-        config: from `load_config`, or what it takes: a YAML file or a shipped name; None for the defaults.
+        config: from `load_config`, or what it takes: a YAML file, a shipped name or a mapping; None for
+            the defaults.
     """
     config, settings = _defaults() if config is None else _read(config)
     if settings not in _ENGINES:
@@ -79,7 +80,7 @@ def build(config: CfgNode | str | PathLike | None = None) -> Engine:
     return _ENGINES[settings]
 
 
-def _read(config: CfgNode | str | PathLike | None) -> tuple[CfgNode, str]:
+def _read(config: CfgNode | str | PathLike | Mapping[str, Any] | None) -> tuple[CfgNode, str]:
     """(the settings, as YAML)."""
     config = config if isinstance(config, CfgNode) else load_config(config)
     return config, config.dump()

@@ -6,7 +6,7 @@
 Only this file, `hmrfit.build` and `hmrfit.cli` ever see a CfgNode; everything below them takes plain arguments.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,18 +111,21 @@ class ConfigError(ValueError):
     """A setting that does not exist, has the wrong type, or cannot be read."""
 
 
-def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> CfgNode:
+def load_config(path: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> CfgNode:
     """The settings, frozen.
 
     Args:
-        path: a YAML file, or the name of one in configs/ ("fit").
+        path: a YAML file, or the name of one in configs/ ("fit"); or a mapping as such a file holds it,
+            {"FIT": {"SIGMA": 0.05}}, or with dotted keys, {"FIT.SIGMA": 0.05}.
         overrides: "KEY=value" each, with the whole key: "BODY.PATH=smpl_neutral". The last one wins.
     Raises:
         ConfigError: an unknown key (with the nearest known one), a value of another type, or no YAML.
         FileNotFoundError: no such file.
     """
     config = _C.clone()
-    if path is not None:
+    if isinstance(path, Mapping):
+        _merge(config, dict(_leaves(path, config)), "config")
+    elif path is not None:
         file = _find(path)
         _merge(config, dict(_leaves(_read(file), config)), str(file))
     for override in overrides:
@@ -171,12 +174,12 @@ def _read(file: Path) -> dict[str, Any]:
     return content or {}
 
 
-def _leaves(tree: dict[str, Any], defaults: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[str, Any], defaults: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, value) of a nested dictionary, descending where the defaults do."""
     for key, value in tree.items():
         dotted = f"{prefix}{key}"
         inner = defaults.get(key) if isinstance(defaults, CfgNode) else None
-        if isinstance(inner, CfgNode) and isinstance(value, dict):
+        if isinstance(inner, CfgNode) and isinstance(value, Mapping):
             yield from _leaves(value, inner, f"{dotted}.")
         else:
             yield dotted, value

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import Engine, build_renderer
-from hmrfit.data.keypoint_files.person import names_for
+from hmrfit.data.keypoint_files.names import choose_points
 from hmrfit.data.photo import Photo
 from hmrfit.fitting.evidence import Evidence, GroundEvidence, Measure, PointEvidence
 from hmrfit.fitting.evidence_terms import FINAL_3D, SOLES, WIDE_3D, Ground, Keypoints3D, KnownHeight, KnownShape
@@ -163,7 +163,8 @@ def read_points_3d(
     points = points[None] if points.ndim == 2 else points
     if points.ndim != 3 or points.shape[0] != count or points.shape[-1] not in (3, 4):
         raise ValueError(f"keypoints_3d should have the shape ({count}, K, 4) with x, y, z, confidence, or ({count}, K, 3), but has {points.shape}.")  # fmt: skip  # noqa: E501
-    names = names_for(points.shape[1], None, keypoint_set, "keypoints_3d")
+    chosen = choose_points(points.shape[1], None, keypoint_set, "keypoints_3d")
+    names, points = chosen.names, points if chosen.rows is None else points[:, chosen.rows]
     for name in names:
         _check_point(name, body, "keypoint_set_3d")
     finite = np.isfinite(points[..., :3]).all(-1)

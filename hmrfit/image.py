@@ -13,18 +13,19 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hmrfit.camera import PIXEL_CENTER
-from hmrfit.files import atomic_write
+from hmrfit.files import atomic_write, refuse_url
 from hmrfit.opencv import cv2
 
 Image = NDArray[np.uint8]
 
-EXIF_TAGS, FOCAL_35MM = 0x8769, 0xA405
-"""Tags of EXIF 2.3: where its own directory begins, and FocalLengthIn35mmFilm."""
+EXIF_TAGS, FOCAL_35MM, EXIF_ORIENTATION = 0x8769, 0xA405, 0x0112
+"""Tags of EXIF 2.3: where its own directory begins, FocalLengthIn35mmFilm, and which way up the picture is."""
 
 TIFF_NUMBERS = {3: "H", 4: "I", 5: "II", 9: "i", 10: "ii", 11: "f", 12: "d"}
 """Kinds of numbers in EXIF: SHORT, LONG, RATIONAL (numerator and denominator), the signed ones, and two floats."""
@@ -47,22 +48,31 @@ def read_image(path: str | os.PathLike) -> Image:
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file. ValueError: it is empty, cut off or not an image.
     """
-    data = _read_bytes(Path(path))
+    return decode_image(_read_bytes(Path(path)), f"'{path}'")
+
+
+def decode_image(data: bytes, name: str = "The image") -> Image:
+    """The bytes of an image file -> (H, W, 3) uint8 RGB, as `read_image`.
+
+    Raises:
+        ValueError: they are no image, or cut off.
+    """
     oriented = data[:2] == b"\xff\xd8" or b"eXIf" in data or b"EXIF" in data
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if oriented else cv2.IMREAD_UNCHANGED
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
-        raise ValueError(f"'{path}' cannot be decoded as an image ({error.err.strip()}).") from error
+        raise ValueError(f"{name} cannot be decoded as an image ({error.err.strip()}).") from error
     if pixels is None:
-        raise ValueError(f"'{path}' cannot be decoded: {_what_it_is(data)}")
-    return as_image(_bgr_to_rgb(pixels), str(path))
+        raise ValueError(f"{name} cannot be decoded: {_what_it_is(data)}")
+    return as_image(_bgr_to_rgb(pixels), name.strip("'"))
 
 
 def _read_bytes(path: Path) -> bytes:
     if path.is_dir():
         raise IsADirectoryError(f"'{path}' is a folder, not an image. Give one image, or list the folder's images.")
     if not path.exists():
+        refuse_url(path, "the image")
         raise FileNotFoundError(f"There is no image '{path}'.")
     data = path.read_bytes()
     if not data:
@@ -115,15 +125,18 @@ def _size_in_header(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-def exif_focal_35mm(path: str | os.PathLike) -> float | None:
+def exif_focal_35mm(source: str | os.PathLike | bytes) -> float | None:
     """The 35 mm-equivalent focal length, millimetres, that a camera wrote into a JPEG; None where there is none.
 
-    0 stands for an unknown one in EXIF, and so does what is no number (0/0, n/0, NaN) or negative. Whether a lens has
-    it is for the caller to judge. It holds for the whole photograph: not for one that was cropped.
-    `camera.focal_from_35mm` makes pixels of it.
+    `source` is the file's path, or its bytes. 0 stands for an unknown one in EXIF, and so does what is no number (0/0,
+    n/0, NaN) or negative. Whether a lens has it is for the caller to judge. It holds for the whole photograph: not for
+    one that was cropped. `camera.focal_from_35mm` makes pixels of it.
     """
-    with Path(path).open("rb") as file:
-        data = file.read(EXIF_WITHIN)
+    if isinstance(source, bytes):
+        data = source[:EXIF_WITHIN]
+    else:
+        with Path(source).open("rb") as file:
+            data = file.read(EXIF_WITHIN)
     tiff = _exif_block(data)
     if tiff is None:
         return None
@@ -168,17 +181,32 @@ def as_image(array: ArrayLike, name: str = "The image") -> Image:
     """An array as users have them -> (H, W, 3) uint8 RGB. The input is never changed.
 
     Accepts (H, W), (H, W, 1), (H, W, 3) RGB and (H, W, 4) RGBA (laid over white); uint8, uint16 (over its full range),
-    bool, and floats in [0, 1].
+    bool, and floats in [0, 1]. Of Pillow's images any mode, turned upright as their EXIF says; tensors.
 
     Raises:
         TypeError: not an array, or numbers of another type. ValueError: empty, another shape, floats outside [0, 1].
     """
-    pixels = np.asarray(array)
+    if callable(getattr(array, "detach", None)):
+        array = array.detach().cpu()
+    pixels = _of_pillow(array) if callable(getattr(array, "getexif", None)) else np.asarray(array)
     _check_image_shape(pixels, name)
     pixels = _to_uint8(pixels, name)
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2)
     return _over_white(pixels) if pixels.shape[2] == 4 else np.ascontiguousarray(pixels)
+
+
+def _of_pillow(picture: Any) -> NDArray:
+    """A `PIL.Image`'s pixels: palettes, CMYK and the like as RGB or RGBA, and upright."""
+    if picture.mode not in ("1", "L", "RGB", "RGBA", "I;16"):
+        transparent = picture.mode in ("LA", "PA", "La", "RGBa") or "transparency" in picture.info
+        picture = picture.convert("RGBA" if transparent else "RGB")
+    pixels = np.asarray(picture)
+    orientation = picture.getexif().get(EXIF_ORIENTATION, 1)
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    upward, leftward = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return pixels[:: -1 if upward else 1, :: -1 if leftward else 1]
 
 
 def _check_image_shape(pixels: NDArray, name: str) -> None:

@@ -4,10 +4,14 @@ The same name means the same anatomical point: `right_hip` is SMPL's hip joint, 
 LSP click, `right_hip_coco` where those of COCO do. Limb joints (shoulder, elbow, wrist, knee, ankle) share one
 definition in every set, as they do in SPIN's table of 49. `left_` and `right_` are the person's own sides.
 
-Adding a set is one line: `register_keypoint_set("mine", ("nose", "left_wrist", ...))`.
+A set may have parts that are ignored, as faces and fingers are until a body has them: files hold their points, and
+readers drop them. Adding a set is one line: `register_keypoint_set("mine", ("nose", "left_wrist", ...))`.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from hmrfit.ops.check import did_you_mean
@@ -79,19 +83,96 @@ SPIN24 = (
 )  # fmt: skip
 """The "ground truth superset" of SPIN's npz files."""
 
-_SETS: dict[str, tuple[str, ...]] = {
-    "smpl24": SMPL24,
-    "coco17": COCO17,
-    "openpose25": OPENPOSE25,
-    "openpose25b": OPENPOSE25B,
-    "openpose18": OPENPOSE18,
-    "lsp14": LSP14,
-    "mpii16": MPII16,
-    "h36m17": H36M17,
-    "mediapipe33": MEDIAPIPE33,
-    "spin24": SPIN24,
-    "spin49": OPENPOSE25 + SPIN24,
+HALPE26 = (
+    *COCO17, "head_top", "neck_openpose", "mid_hip_coco", "left_big_toe", "right_big_toe", "left_small_toe",
+    "right_small_toe", "left_heel", "right_heel",
+)  # fmt: skip
+"""AlphaPose's and RTMPose's body with feet."""
+
+FEET6 = ("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel")
+
+FINGERS = ("thumb", "index", "middle", "ring", "pinky")
+THUMB_JOINTS, FINGER_JOINTS = ("cmc", "knuckle", "ip", "tip"), ("knuckle", "pip", "dip", "tip")
+"""From the wrist to the tip."""
+
+
+def _hand(side: str, tips_first: bool = False) -> tuple[str, ...]:
+    """The 20 points of the fingers of one hand."""
+    joints = {finger: THUMB_JOINTS if finger == "thumb" else FINGER_JOINTS for finger in FINGERS}
+    step = -1 if tips_first else 1
+    return tuple(f"{side}_{finger}_{joint}" for finger, names in joints.items() for joint in names[::step])
+
+
+HANDS42 = tuple(name for side in ("left", "right") for name in (f"{side}_hand_root", *_hand(side)))
+FACE68 = tuple(f"face_{i}" for i in range(68))
+"""iBUG's 68 points: jaw line, brows, nose, eyes, mouth."""
+
+GOLIATH_ARMS = (
+    "left_olecranon", "right_olecranon", "left_cubital_fossa", "right_cubital_fossa", "left_acromion",
+    "right_acromion", "neck_goliath",
+)  # fmt: skip
+GOLIATH_FACE = tuple(f"goliath_face_{i}" for i in range(70, 308))
+"""Face, ears and eyes, in Sapiens's own order."""
+
+GOLIATH308 = (
+    *COCO17[:9], *COCO17[11:], *FEET6, *_hand("right", True), "right_wrist", *_hand("left", True), "left_wrist",
+    *GOLIATH_ARMS, *GOLIATH_FACE,
+)  # fmt: skip
+"""Sapiens's: the wrists stand behind their fingers."""
+
+
+@dataclass(frozen=True)
+class KeypointSet:
+    """What stands where in a file, and which part of it is used."""
+
+    layout: tuple[str | None, ...]  # every point in the order of files; None is ignored too
+    ignored: frozenset[str] = frozenset()
+
+    @cached_property
+    def rows(self) -> tuple[int, ...]:
+        """The places of the points that are used."""
+        return tuple(i for i, name in enumerate(self.layout) if name is not None and name not in self.ignored)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The points that are used: what a body is asked for."""
+        return tuple(self.layout[i] for i in self.rows)
+
+
+_SETS: dict[str, KeypointSet] = {
+    "smpl24": KeypointSet(SMPL24),
+    "coco17": KeypointSet(COCO17),
+    "openpose25": KeypointSet(OPENPOSE25),
+    "openpose25b": KeypointSet(OPENPOSE25B),
+    "openpose18": KeypointSet(OPENPOSE18),
+    "lsp14": KeypointSet(LSP14),
+    "mpii16": KeypointSet(MPII16),
+    "h36m17": KeypointSet(H36M17),
+    "mediapipe33": KeypointSet(MEDIAPIPE33),
+    "spin24": KeypointSet(SPIN24),
+    "spin49": KeypointSet(OPENPOSE25 + SPIN24),
+    "halpe26": KeypointSet(HALPE26),
+    "halpe136": KeypointSet(HALPE26 + FACE68 + HANDS42, frozenset(FACE68 + HANDS42)),
+    "coco_wholebody133": KeypointSet(COCO17 + FEET6 + FACE68 + HANDS42, frozenset(FACE68 + HANDS42)),
+    "openpose135": KeypointSet(
+        (*OPENPOSE25B, *_hand("left"), *_hand("right"), *FACE68, "right_pupil", "left_pupil"),
+        frozenset((*_hand("left"), *_hand("right"), *FACE68, "right_pupil", "left_pupil")),
+    ),
+    "goliath308": KeypointSet(GOLIATH308, frozenset(_hand("right") + _hand("left") + GOLIATH_ARMS + GOLIATH_FACE)),
 }
+
+_OTHER_NAMES = {
+    "body25": "openpose25", "body25b": "openpose25b", "body135": "openpose135", "openposebody25": "openpose25",
+    "coco18": "openpose18", "openposecoco": "openpose18", "openposecoco18": "openpose18",
+    "mediapipe": "mediapipe33", "mediapipepose": "mediapipe33", "blazepose": "mediapipe33",
+    "blazepose33": "mediapipe33", "cocowholebody": "coco_wholebody133", "wholebody": "coco_wholebody133",
+    "wholebody133": "coco_wholebody133", "halpefullbody136": "halpe136", "halpe26body": "halpe26",
+    "goliath": "goliath308", "sapiens": "goliath308", "sapiens308": "goliath308", "human36m17": "h36m17",
+}  # fmt: skip
+"""What other people call our sets, in the form of `plain_set_name`."""
+
+SETS_BY_COUNT = {26: "halpe26", 133: "coco_wholebody133", 135: "openpose135", 136: "halpe136", 308: "goliath308"}
+"""Numbers of keypoints that only one detector writes: these sets are recognised where nothing says them."""
 
 COMMON14 = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
@@ -117,38 +198,77 @@ LIMB_CHAINS = (
 
 
 def keypoint_sets() -> dict[str, tuple[str, ...]]:
-    """Every known set, built in or registered: name -> keypoint names."""
-    return dict(_SETS)
+    """Every known set, built in or registered: name -> the names of its points that are used."""
+    return {name: known.names for name, known in _SETS.items()}
 
 
-def register_keypoint_set(name: str, names: Sequence[str]) -> tuple[str, ...]:
+def register_keypoint_set(name: str, names: Sequence[str | None], ignored: Collection[str] = ()) -> tuple[str, ...]:
     """Add a keypoint set. Names that no body defines are noticed when a body is asked for them.
 
+    Args:
+        names: of every point, in the order of your arrays and files.
+        ignored: those of them that are not used: files hold them, and no body has to know them. None in `names` is
+            ignored as well.
+    Returns: the names of the points that are used.
+
     Raises:
-        ValueError: `name` stands for another set already, or `names` is empty.
+        ValueError: `name` stands for another set already, or none of the points is used.
     """
-    names = tuple(names)
-    if not names:
+    if isinstance(names, str):
+        raise TypeError(f"The keypoints of set '{name}' should be a list of names, but are the text '{names}'.")
+    unknown = sorted(set(ignored) - set(names))
+    if unknown:
+        raise ValueError(f"Keypoint set '{name}' has no point '{unknown[0]}' that could be ignored.")
+    new = KeypointSet(tuple(names), frozenset(ignored))
+    if not new.names:
         raise ValueError(f"Keypoint set '{name}' is empty. Expected at least one keypoint name.")
-    if _SETS.get(name, names) != names:
+    known = _known_set(name)
+    if known is not None and _SETS[known] != new:
         raise ValueError(f"Keypoint set '{name}' exists already with other names. Choose another name for yours.")
-    _SETS[name] = names
-    return names
+    _SETS[known or name] = new
+    return new.names
 
 
-def resolve_set(keypoint_set: str | Sequence[str]) -> tuple[str, ...]:
-    """A set's name, or the names themselves -> the tuple of keypoint names."""
+def plain_set_name(name: str) -> str:
+    """Without regard to case and punctuation: `BODY_25` -> `body25`."""
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def _known_set(name: str) -> str | None:
+    """The set that is meant, or None."""
+    if name in _SETS:
+        return name
+    plain = plain_set_name(name)
+    plain = plain_set_name(_OTHER_NAMES.get(plain, plain))
+    return next((known for known in _SETS if plain_set_name(known) == plain), None)
+
+
+def find_set(keypoint_set: str | Sequence[str | None]) -> KeypointSet:
+    """A set's name, without regard to case and punctuation, or the names themselves -> the set.
+
+    Names that are all of a known set's, as its files have them, are that set.
+
+    Raises:
+        ValueError: no set has that name. Names the nearest one.
+    """
     if not isinstance(keypoint_set, str):
-        return tuple(keypoint_set)
-    if keypoint_set not in _SETS:
+        names = tuple(keypoint_set)
+        return next((known for known in _SETS.values() if known.layout == names), KeypointSet(names))
+    known = _known_set(keypoint_set)
+    if known is None:
         hint = did_you_mean(keypoint_set, _SETS)
         raise ValueError(f"Unknown keypoint set '{keypoint_set}'.{hint} Known sets: {', '.join(_SETS)}.")
-    return _SETS[keypoint_set]
+    return _SETS[known]
+
+
+def resolve_set(keypoint_set: str | Sequence[str | None]) -> tuple[str, ...]:
+    """A set's name, or the names themselves -> the names of the points that are used. `find_set` has all of them."""
+    return find_set(keypoint_set).names
 
 
 def sets_of_size(count: int) -> list[str]:
     """The names of the sets with `count` keypoints, to say what an unnamed array might be."""
-    return [name for name, names in _SETS.items() if len(names) == count]
+    return [name for name, known in _SETS.items() if len(known.layout) == count]
 
 
 def mirrored_name(name: str) -> str:

@@ -172,11 +172,12 @@ def test_without_smoothness_only_the_shape_is_shared() -> None:
     [
         (np.ones((17, 3)), {}, "frames first"),
         (np.zeros((3, 17, 3)), {}, "No frame shows"),
-        ("photo.json", {}, "numbers"),
+        ("photo.json", {}, "There is no keypoint file"),
+        ("https://example.org/walk.json", {}, "is a URL"),
         (np.ones((3, 17, 3)), {"fps": 0}, "frames a second"),
         (np.ones((3, 17, 3)), {"smooth": -1}, "0 or more"),
     ],
 )
 def test_letters_about_sequences(keypoints, more: dict, said: str) -> None:
-    with pytest.raises((ValueError, TypeError), match=said):
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=said):
         sequence(keypoints, **more)

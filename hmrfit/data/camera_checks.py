@@ -29,9 +29,9 @@ LIKELY_MM = (4.0, 400.0)
 IGNORED = "the photograph's EXIF is ignored"
 
 
-def focal_from_exif(path: str | os.PathLike, size: tuple[int, int]) -> tuple[float | None, str]:
+def focal_from_exif(photograph: str | os.PathLike | bytes, size: tuple[int, int]) -> tuple[float | None, str]:
     """(pixels, where they are from), or (None, why what is written there is ignored, "" where nothing is)."""
-    millimetres = exif_focal_35mm(path)
+    millimetres = exif_focal_35mm(photograph)
     if millimetres is None:
         return None, ""
     if not LENSES_MM[0] <= millimetres <= LENSES_MM[1]:

@@ -6,25 +6,29 @@ distortion is taken out of the keypoints here, so that the fit sees a pinhole.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from hmrfit.camera import Camera, default_focal, focal_from_35mm
 from hmrfit.data.camera_checks import camera_warnings, focal_from_exif
 from hmrfit.data.keypoint_checks import check_keypoints
 from hmrfit.data.keypoint_files import PersonKeypoints, find_keypoint_file, people_in_image, read_keypoints
-from hmrfit.data.keypoint_files.person import clean, names_for
-from hmrfit.image import Image, as_image, read_image
+from hmrfit.data.keypoint_files.memory import people_in_memory
+from hmrfit.files import refuse_url
+from hmrfit.image import Image, as_image, decode_image, read_image
 from hmrfit.keypoints import keypoint_sets
 from hmrfit.types import Keypoints
 
-ImageLike = str | os.PathLike | ArrayLike | None
-KeypointsLike = str | os.PathLike | ArrayLike | Sequence[PersonKeypoints] | Keypoints | None
+ImageLike = str | os.PathLike | bytes | BinaryIO | ArrayLike | None
+KeypointsLike = (
+    str | os.PathLike | ArrayLike | Sequence[PersonKeypoints] | Keypoints | Mapping | bytes | BinaryIO | None
+)
 
 NORMALISED = 2.0
 """Several keypoints with no coordinate beyond this are no pixels of a photograph."""
@@ -86,16 +90,17 @@ def read_photo(
     if keypoints is None:
         raise ValueError(no_keypoints_letter(path))
     people = _people(keypoints, keypoint_set, path)
-    pixels = None if image is None else as_image(image) if path is None else read_image(path)
+    image = image.read() if callable(getattr(image, "read", None)) else image
+    pixels = _pixels(image)
     size = _size(pixels, image_size, people)
     if not people:
         raise ValueError(f"There is nobody to fit: {_described(keypoints)} holds no people. Detect them again, or leave this image out.")  # fmt: skip  # noqa: E501
     names = {p.names for p in people}
     if len(names) > 1:
         raise ValueError(f"The people of one photograph should share one keypoint set, but there are {len(names)}. Fit them in two calls.")  # fmt: skip  # noqa: E501
-    people = tuple(p.pinhole() for p in people)
-    warnings = tuple(tuple(_checked(p, i, size)) for i, p in enumerate(people))
-    cameras, source = _camera(people, size, camera, focal, focal_35mm, path)
+    people = tuple(p.at_size(size).pinhole() for p in people)
+    warnings = tuple((*p.warnings, *_checked(p, i, size)) for i, p in enumerate(people))
+    cameras, source = _camera(people, size, camera, focal, focal_35mm, image if isinstance(image, bytes) else path)
     of_cameras = camera_warnings(cameras, source, [p.xy[p.confidence > 0] for p in people])
     warnings = tuple(mine + more for mine, more in zip(warnings, of_cameras, strict=True))
     return Photo(people, cameras, size, source, warnings, path, pixels)
@@ -105,6 +110,14 @@ def no_keypoints_letter(path: Path | None = None) -> str:
     """What to do for someone who has a photograph and no keypoints."""
     name = "photo.jpg" if path is None else path.name
     return NO_KEYPOINTS.format(image=name, stem=Path(name).stem, sets=", ".join(keypoint_sets()))
+
+
+def _pixels(image: ImageLike) -> Image | None:
+    if image is None:
+        return None
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)
+    return decode_image(bytes(image)) if isinstance(image, bytes | bytearray) else as_image(image)
 
 
 def find_people(
@@ -126,42 +139,11 @@ def find_people(
 
 def _people(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None, image: Path | None) -> list:
     """Any accepted form -> people."""
-    if isinstance(keypoints, str | os.PathLike):
-        if image is not None:
-            return find_people(image, keypoints, keypoint_set)
-        return read_keypoints(keypoints, keypoint_set)
-    if isinstance(keypoints, PersonKeypoints):
-        return [keypoints]
-    if isinstance(keypoints, Keypoints):
-        points = torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1).detach().cpu().numpy()
-        return _from_array(points, keypoints.names)
-    if isinstance(keypoints, Sequence) and all(isinstance(p, PersonKeypoints) for p in keypoints):
-        return list(keypoints)
-    return _from_array(keypoints, keypoint_set)
-
-
-def _from_array(keypoints: ArrayLike, keypoint_set: str | Sequence[str] | None) -> list[PersonKeypoints]:
-    try:
-        points = np.asarray(keypoints, np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(
-            "keypoints should be numbers (K, 3) or (N, K, 3), the path of a keypoint file, or what read_keypoints "
-            f"returns, not {type(keypoints).__name__}."
-        ) from None
-    if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
-        raise ValueError(
-            f"keypoints should have the shape (K, 3) with x, y, confidence, (K, 2) with x, y, or (N, K, 3) for N "
-            f"people, but have {points.shape}."
-        )
-    people = points[None] if points.ndim == 2 else points
-    names = names_for(people.shape[1], None, keypoint_set, "keypoints")
-    return [_person(p, names, i) for i, p in enumerate(people)]
-
-
-def _person(points: NDArray, names: tuple[str, ...], index: int) -> PersonKeypoints:
-    confidence = points[:, 2] if points.shape[1] == 3 else None
-    xy, confidence = clean(points[:, :2], confidence, 0.0, f"keypoints, person {index}")
-    return PersonKeypoints(names, xy, confidence, Path("array"), str(index))
+    if not isinstance(keypoints, str | os.PathLike):
+        return people_in_memory(keypoints, keypoint_set)
+    if not os.path.exists(keypoints):
+        refuse_url(keypoints, "the keypoint file")
+    return read_keypoints(keypoints, keypoint_set) if image is None else find_people(image, keypoints, keypoint_set)
 
 
 def _described(keypoints: KeypointsLike) -> str:
@@ -175,7 +157,10 @@ def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[
         known["the image"] = (pixels.shape[1], pixels.shape[0])
     if given is not None:
         known["image_size"] = _checked_size(given)
-    known |= {f"the keypoints' file '{p.source.name}'": tuple(p.image_size) for p in people if p.image_size is not None}
+    if not known:  # else `at_size` follows the image
+        known |= {
+            f"the keypoints' file '{p.source.name}'": tuple(p.image_size) for p in people if p.image_size is not None
+        }
     if not known:
         raise ValueError("Without an image, give its size in pixels: image_size=(width, height).")
     if len(set(known.values())) > 1:
@@ -196,6 +181,8 @@ def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
 
 def _checked(person: PersonKeypoints, index: int, size: tuple[int, int]) -> list[str]:
     """Warnings about one person's keypoints; those that cannot be pixels of this image are refused."""
+    if person.problem:
+        raise ValueError(f"Person {index}: {person.problem}")
     xy = person.xy[person.confidence > 0]
     if not len(xy):
         raise ValueError(
@@ -218,7 +205,7 @@ def _camera(
     camera: Camera | None,
     focal: float | Sequence[float] | None,
     focal_35mm: float | None,
-    path: Path | None,
+    photograph: Path | bytes | None,
 ) -> tuple[Camera, str]:
     """One camera per person, and where its focal length comes from."""
     N = len(people)
@@ -233,7 +220,7 @@ def _camera(
         return _with_focal(size, [pixels], N), f"given, {float(focal_35mm):g} mm in 35 mm equivalent"
     if all(p.intrinsics is not None for p in people):
         return Camera.cat([Camera.from_intrinsics(p.intrinsics, *size) for p in people]), "the keypoints' file (K)"
-    pixels, about = (None, "") if path is None else focal_from_exif(path, size)
+    pixels, about = (None, "") if photograph is None else focal_from_exif(photograph, size)
     if pixels is not None:
         return _with_focal(size, [pixels], N), about
     assumed = "assumed, the image's diagonal; depth and lean depend on it"

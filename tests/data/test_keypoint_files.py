@@ -261,9 +261,7 @@ def test_nan_at_an_unseen_keypoint_is_fine(tmp_path):
         ([np.nan, 5, 0.5], r"keypoint 3 is at \[nan, 5.0\] with confidence 0.5. Give unseen keypoints confidence 0"),
         ([np.inf, 5, 0.5], "keypoint 3 is at"),
         ([5, 5, np.nan], "keypoint 3 has NaN as its confidence"),
-        ([5, 5, -0.1], "from -0.1 to 1, expected 0 to 1. They may be logits"),
-        ([5, 5, 7.5], "logits"),
-        ([5, 5, 85.0], "percentages: divide by 100"),
+        ([1e60, 5, 0.5], "keypoint 3 is at"),
     ],
 )
 def test_broken_numbers(tmp_path, row, letter):
@@ -280,7 +278,8 @@ def test_confidences_that_overshoot_count_as_one(tmp_path):
     points = points_of(17)
     points[:, 2] = 1.03
     np.save(tmp_path / "a.npy", points)
-    assert (read_keypoints(tmp_path / "a.npy", "coco17")[0].confidence == 1).all()
+    seen = (points[:, :2] != 0).any(1)
+    assert (read_keypoints(tmp_path / "a.npy", "coco17")[0].confidence == seen).all()
 
 
 # Broken files
@@ -297,7 +296,6 @@ def test_confidences_that_overshoot_count_as_one(tmp_path):
         ("3", "none of the keypoint formats"),
         ({"people": [{"pose_keypoints_2d": [1.0, 2.0]}]}, "person 0: expected x, y, confidence"),
         ({"people": [{"pose_keypoints_2d": []}, {"pose_keypoints_2d": ["a"] * 75}]}, "person 1: expected lists"),
-        ({"people": [{"face_keypoints_2d": []}]}, "no 'pose_keypoints_2d'"),
         ({"people": [{"pose_keypoints_2d": [1.0] * 60}]}, r"20 keypoints.*No known set has 20.*register_keypoint_set"),
         ({"people": 3}, "looks like OpenPose, but is built differently"),
         ({"images": [{}], "annotations": []}, "looks like COCO annotations, but is built differently"),
@@ -409,8 +407,8 @@ def test_missing_files_folders_and_other_kinds(tmp_path):
         read_keypoints(tmp_path / "a.json")
     with pytest.raises(IsADirectoryError, match="find_keypoint_file"):
         read_keypoints(tmp_path)
-    with pytest.raises(ValueError, match=r"read from \.json, \.npy, \.npz, \.csv"):
-        read_keypoints(write(tmp_path / "a.txt", ""))
+    with pytest.raises(ValueError, match=r"read from \.json, \.npy, \.npz, \.csv, \.tsv, \.txt"):
+        read_keypoints(write(tmp_path / "a.xml", ""))
 
 
 # Which file, which people

@@ -1,27 +1,43 @@
-"""Plain arrays as npy, npz and csv: (K, 2), (K, 3) or several people (N, K, 2 or 3), in our own pixels."""
+"""Plain arrays as npy and npz: (K, 2), (K, 3) or several people (N, K, 2 or 3), in our own pixels; SPIN's datasets."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hmrfit.data.keypoint_files.json_formats import AskedSet, set_of_names
-from hmrfit.data.keypoint_files.person import PersonKeypoints, clean, names_for
+from hmrfit.camera import PIXEL_CENTER
+from hmrfit.data.keypoint_files.names import Said
+from hmrfit.data.keypoint_files.person import Found
+
+SPIN_FIELDS = {"openpose": "openpose25", "part": "spin24"}
+"""Keypoints of SPIN's npz, in the order of the set spin49."""
+
+SPIN_BOX = 200.0
+"""Pixels: what `scale` is multiplied by."""
 
 
-def read_npy(path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
+def read_npy(path: Path) -> Iterator[Found]:
     """One array."""
-    yield from _people(_load(path), None, path, asked)
+    yield from people_of_array(_load(path), None, f"'{path}'")
 
 
-def read_npz(path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
+def read_npz(path: Path) -> Iterator[Found]:
     """An array `keypoints` (or `xy` with `confidence`, or the only one), beside it `names` or `keypoint_set`."""
-    arrays = _load(path)
-    said = [str(name) for name in arrays["names"].ravel()] if "names" in arrays else None
+    yield from people_of_arrays(_load(path), f"'{path}'")
+
+
+def people_of_arrays(arrays: NDArray | Mapping[str, NDArray], what: str) -> Iterator[Found]:
+    """The people of an npz file's arrays."""
+    if not isinstance(arrays, Mapping):
+        yield from people_of_array(arrays, None, what)
+        return
+    if "imgname" in arrays and any(field in arrays for field in SPIN_FIELDS):
+        yield from _spin(arrays, what)
+        return
+    said = [str(name) for name in np.ravel(arrays["names"])] if "names" in arrays else None
     said = str(arrays["keypoint_set"]) if "keypoint_set" in arrays else said
-    yield from _people(_main_array(arrays, path), said, path, asked)
+    yield from people_of_array(_main_array(arrays, what), said, what)
 
 
 def _load(path: Path) -> NDArray | dict[str, NDArray]:
@@ -43,25 +59,25 @@ def _load(path: Path) -> NDArray | dict[str, NDArray]:
         raise ValueError(f"'{path}' is damaged or cut off ({error}). Write or copy it again.") from error
 
 
-def _main_array(arrays: Mapping[str, NDArray], path: Path) -> NDArray:
+def _main_array(arrays: Mapping[str, NDArray], what: str) -> NDArray:
     if "keypoints" in arrays:
-        return arrays["keypoints"]
+        return np.asarray(arrays["keypoints"])
     if "xy" in arrays and "confidence" in arrays:
-        xy, confidence = arrays["xy"], arrays["confidence"]
+        xy, confidence = np.asarray(arrays["xy"]), np.asarray(arrays["confidence"])
         if xy.shape[:-1] != confidence.shape:
-            raise ValueError(f"'{path}': xy has the shape {xy.shape}, but confidence {confidence.shape}.")
+            raise ValueError(f"{what}: xy has the shape {xy.shape}, but confidence {confidence.shape}.")
         return np.concatenate([xy, confidence[..., None]], -1)
     others = [key for key in arrays if key not in ("names", "keypoint_set")]
     if len(others) != 1:
         raise ValueError(
-            f"'{path}' holds {', '.join(arrays) or 'nothing'}; expected one array called 'keypoints', (K, 3), "
+            f"{what} holds {', '.join(arrays) or 'nothing'}; expected one array called 'keypoints', (K, 3), "
             "or 'xy' (K, 2) and 'confidence' (K,)."
         )
-    return arrays[others[0]]
+    return np.asarray(arrays[others[0]])
 
 
-def _people(points: NDArray, said: AskedSet, path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
-    what = f"'{path}'"
+def people_of_array(points: NDArray, said: Said, what: str) -> Iterator[Found]:
+    """(K, 2), (K, 3), (N, K, 2) or (N, K, 3) -> people; a row without any keypoint is one of whom nothing is seen."""
     if not np.issubdtype(points.dtype, np.number) or np.iscomplexobj(points):
         raise ValueError(f"{what} holds {points.dtype}, expected numbers.")
     if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
@@ -69,44 +85,28 @@ def _people(points: NDArray, said: AskedSet, path: Path, asked: AskedSet) -> Ite
             f"{what} has the shape {points.shape}; expected (K, 3) with x, y, confidence, (K, 2) with x, y, "
             "or (N, K, 3) for N people."
         )
-    people = points[None] if points.ndim == 2 else points
-    names = names_for(people.shape[1], said, asked, what)
+    people = (points[None] if points.ndim == 2 else points).astype(np.float64)
     for i, person in enumerate(people):
-        confidence = person[:, 2] if person.shape[1] == 3 else None
-        xy, confidence = clean(person[:, :2], confidence, 0.0, f"{what}, person {i}")
-        yield PersonKeypoints(names, xy, confidence, path, str(i))
+        yield Found(person, said, f"{what}, person {i}" if len(people) > 1 else what, str(i), shift=0.0, kept=True)
 
 
-def read_csv(path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
-    """One keypoint a line: [name,] x, y[, confidence]; a heading is optional; commas, semicolons or tabs between."""
-    rows = _csv_rows(path)
-    named = bool(rows) and not _is_number(rows[0][0])
-    names = [row[0] for row in rows] if named else None
-    try:
-        points = np.array([[float(cell or "nan") for cell in row[named:]] for row in rows], np.float64)
-    except ValueError as error:
-        raise ValueError(f"'{path}': expected x, y and confidence as numbers in each line ({error}).") from error
-    if points.ndim != 2:
-        raise ValueError(f"'{path}' holds no keypoints. Expected a line x, y, confidence for each.")
-    said = (set_of_names(names) or names) if names else None
-    yield from _people(points, said, path, asked)
+def _spin(arrays: Mapping[str, NDArray], what: str) -> Iterator[Found]:
+    """SPIN's dataset (see `hmrfit.data.spin_npz`): the keypoints that it has for anybody, pixel centres at integers."""
+    images = [name.decode() if isinstance(name, bytes) else str(name) for name in np.ravel(arrays["imgname"])]
+    fields = {field: np.asarray(arrays[field], np.float64) for field in SPIN_FIELDS if field in arrays}
+    for field, points in fields.items():
+        if points.ndim != 3 or points.shape[0] != len(images) or points.shape[-1] != 3:
+            raise ValueError(f"{what}: '{field}' has the shape {points.shape}, expected ({len(images)}, K, 3).")
+    used = {field: points for field, points in fields.items() if (points[..., 2] > 0).any()} or fields
+    said = "spin49" if len(used) == 2 else SPIN_FIELDS[next(iter(used))]
+    points = np.concatenate(list(used.values()), 1)
+    for i, (image, person) in enumerate(zip(images, points, strict=True)):
+        yield Found(person, said, f"{what}, row {i}", str(i), PIXEL_CENTER, image=image, box=_spin_box(arrays, i))
 
 
-def _csv_rows(path: Path) -> list[list[str]]:
-    """The lines that are keypoints: not empty, and not the heading."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"'{path}' is not a text file, although it is called csv.") from error
-    between = next((mark for mark in ";\t" if mark in text), ",")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=between)]
-    rows = [row for row in rows if any(row)]
-    return rows[1:] if rows and not any(map(_is_number, rows[0])) else rows
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell or "nan")
-    except ValueError:
-        return False
-    return True
+def _spin_box(arrays: Mapping[str, NDArray], row: int) -> tuple[float, float, float, float] | None:
+    if "center" not in arrays or "scale" not in arrays:
+        return None
+    side = SPIN_BOX * float(np.ravel(arrays["scale"])[row])
+    x, y = (float(value) - side / 2 for value in np.reshape(arrays["center"], (-1, 2))[row])
+    return (x, y, side, side) if np.isfinite([x, y, side]).all() and side >= 0 else None

@@ -1,131 +1,89 @@
 """The JSON formats: one function each, from the parsed file to people; `JSON_FORMATS` says how each is recognised.
 
 A format is added with one function and one line in that table (and its line in the package's table of conventions).
+The formats of single tools are in `other_json`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from hmrfit.camera import PIXEL_CENTER
-from hmrfit.data.keypoint_files.person import PersonKeypoints, clean, names_for
-from hmrfit.keypoints import base_name, keypoint_sets
+from hmrfit.data.keypoint_files.json_parts import (
+    JsonFormat,
+    box_of,
+    has,
+    joined_scores,
+    list_of,
+    lists_of,
+    person_of,
+    size_of,
+    track_of,
+    triples,
+)
+from hmrfit.data.keypoint_files.names import Said, match_names
+from hmrfit.data.keypoint_files.numbers import numbers_of
+from hmrfit.data.keypoint_files.openpose import read_openpose
+from hmrfit.data.keypoint_files.other_json import OTHER_FORMATS
+from hmrfit.data.keypoint_files.person import Found
 
-AskedSet = str | Sequence[str] | None
+AIC14 = (
+    "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", "right_hip_lsp",
+    "right_knee", "right_ankle", "left_hip_lsp", "left_knee", "left_ankle", "head_top", "neck_lsp",
+)  # fmt: skip
+CROWDPOSE14 = (
+    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip_lsp",
+    "right_hip_lsp", "left_knee", "right_knee", "left_ankle", "right_ankle", "head_top", "neck_lsp",
+)  # fmt: skip
+POSETRACK17 = (
+    "nose", "neck_lsp", "head_top", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip_coco", "right_hip_coco", "left_knee", "right_knee",
+    "left_ankle", "right_ankle",
+)  # fmt: skip
 
-OPENPOSE_SETS = {25: "openpose25", 18: "openpose18"}
-
-MMPOSE_SETS = {"coco": "coco17", "mpii": "mpii16", "h36m": "h36m17", "lsp": "lsp14", "posetrack18": None}
-"""MMPose's `dataset_name` -> our set."""
-
-
-@dataclass(frozen=True)
-class JsonFormat:
-    """How one format is recognised in a parsed file, and read."""
-
-    name: str
-    recognises: Callable[[Any], bool]
-    read: Callable[[Any, Path, AskedSet], Iterator[PersonKeypoints]]
-
-
-def _has(*keys: str) -> Callable[[Any], bool]:
-    return lambda content: isinstance(content, dict) and all(key in content for key in keys)
-
-
-def _list_of(*keys: str) -> Callable[[Any], bool]:
-    return lambda content: isinstance(content, list) and bool(content) and all(map(_has(*keys), content))
-
-
-def _numbers(values: Any, what: str) -> NDArray:
-    """A (nested) list of numbers, where null means NaN -> float64."""
-    try:
-        return np.array(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}: expected lists of numbers of equal length ({error}).") from error
-
-
-def _triples(values: Any, what: str) -> NDArray:
-    """A flat list x, y, c, x, y, c, ... -> (K, 3)."""
-    flat = _numbers(values, what)
-    if flat.ndim == 2 and flat.shape[1] == 3:
-        return flat
-    if flat.ndim != 1 or flat.size % 3 or not flat.size:
-        raise ValueError(f"{what}: expected x, y, confidence for each keypoint, but there are {flat.size} numbers.")
-    return flat.reshape(-1, 3)
+MMPOSE_SETS: dict[str, Said] = {
+    "coco": "coco17", "mpii": "mpii16", "h36m": "h36m17", "lsp": "lsp14", "halpe26": "halpe26", "halpe": "halpe136",
+    "coco_wholebody": "coco_wholebody133", "goliath": "goliath308", "aic": AIC14, "crowdpose": CROWDPOSE14,
+    "posetrack18": POSETRACK17,
+}  # fmt: skip
+"""MMPose's `dataset_name` -> our set, or its names."""
 
 
-def _box(values: Any, what: str, corners: bool = False) -> tuple[float, float, float, float] | None:
-    """[x, y, width, height], or two corners; None where there is none."""
-    if values is None:
-        return None
-    box = _numbers(values, f"{what}, bbox").ravel()
-    if box.size < 4 or not np.isfinite(box[:4]).all():
-        raise ValueError(f"{what}: a box should be four numbers, but is {values}.")
-    x, y, width, height = box[:4] - (np.array([0, 0, *box[:2]]) if corners else 0)
-    if width < 0 or height < 0:
-        raise ValueError(f"{what}: the box has the negative size {width:g} × {height:g}. Expected x, y, width, height.")
-    return float(x), float(y), float(width), float(height)
-
-
-def _size(values: Any, what: str) -> tuple[int, int] | None:
-    """(width, height) in pixels; None where there is none."""
-    if values is None or None in tuple(values):
-        return None
-    size = _numbers(values, f"{what}, size")
-    if size.shape != (2,) or not (size > 0).all() or not np.isfinite(size).all():
-        raise ValueError(f"{what}: an image's size should be a positive width and height, but is {values}.")
-    return int(size[0]), int(size[1])
-
-
-def _openpose(content: dict, path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
-    """{"people": [{"person_id": [-1], "pose_keypoints_2d": [x, y, c, ...]}]}; hands and faces are left out."""
-    for i, person in enumerate(content["people"]):
-        what = f"'{path}', person {i}"
-        body = person.get("pose_keypoints_2d", person.get("pose_keypoints"))
-        if body is None:
-            raise ValueError(f"{what}: there is no 'pose_keypoints_2d'. Were only hands or faces detected?")
-        if not body:
-            continue  # a hand or a face without its body
-        points = _triples(body, what)
-        names = names_for(len(points), OPENPOSE_SETS.get(len(points)), asked, what)
-        xy, confidence = clean(points[:, :2], points[:, 2], PIXEL_CENTER, what)
-        given = (person.get("person_id") or [-1])[0]
-        yield PersonKeypoints(names, xy, confidence, path, str(i if given in (-1, None) else given))
-
-
-def set_of_names(names: Sequence[str]) -> str | tuple[str, ...] | None:
-    """The set whose keypoints are called so in other people's files ("left_hip" for `left_hip_coco`), or None."""
-    plain = [name.strip().lower().replace(" ", "_").replace("-", "_") for name in names]
-    for known, ours in keypoint_sets().items():
-        if plain == list(ours) or plain == [base_name(name) for name in ours]:
-            return known
-    return None
-
-
-def _coco_annotations(content: dict, path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
+def _coco_annotations(content: dict, name: str) -> Iterator[Found]:
     """{"images": [...], "annotations": [...], "categories": [...]}; without crowds and people without keypoints."""
     images = {image["id"]: image for image in content["images"]}
-    said = {c.get("id"): set_of_names(c["keypoints"]) for c in content.get("categories", []) if c.get("keypoints")}
+    named = {c.get("id"): c["keypoints"] for c in content.get("categories") or [] if c.get("keypoints")}
+    human = {key for key, names in named.items() if _is_human(names, name)}
     for annotation in content["annotations"]:
         if annotation.get("iscrowd") or not annotation.get("keypoints"):
             continue
-        what = f"'{path}', annotation {annotation.get('id')}"
-        points = _triples(annotation["keypoints"], what)
-        if not (points[:, 2] > 0).any():
-            continue
-        names = names_for(len(points), said.get(annotation.get("category_id")) or _coco_set(points), asked, what)
-        xy, confidence = clean(points[:, :2], points[:, 2], PIXEL_CENTER, what)
+        what = f"{name}, annotation {annotation.get('id')}"
+        category = annotation.get("category_id")
+        if category in named and category not in human and human:
+            continue  # the animal beside a person
         image = images.get(annotation.get("image_id"), {})
-        yield PersonKeypoints(
-            names, xy, confidence, path, str(annotation.get("id", 0)),
-            image=image.get("file_name") or str(annotation.get("image_id")),
-            image_size=_size((image.get("width"), image.get("height")), what),
-            box=_box(annotation.get("bbox"), what),
-        )  # fmt: skip
+        called = image.get("file_name") or str(annotation.get("image_id"))
+        make = partial(_coco_person, annotation, named.get(category), image, called, what)
+        yield person_of(make, what, annotation.get("id", 0), called)
+
+
+def _coco_person(annotation: Mapping, names: Said, image: Mapping, called: str, what: str) -> Found:
+    points = triples(annotation["keypoints"], what)
+    return Found(
+        points, names or _coco_set(points), what, str(annotation.get("id", 0)), image=called,
+        image_size=size_of((image.get("width"), image.get("height")), what),
+        box=box_of(annotation.get("bbox"), what), track=track_of(annotation.get("track_id")),
+    )  # fmt: skip
+
+
+def _is_human(names: Sequence[str], what: str) -> bool:
+    try:
+        match_names(names, what)
+    except ValueError:
+        return False
+    return True
 
 
 def _coco_set(points: NDArray) -> str | None:
@@ -133,72 +91,113 @@ def _coco_set(points: NDArray) -> str | None:
     return "coco17" if len(points) == 17 else None
 
 
-def _coco_results(content: list, path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
-    """[{"image_id": 785, "keypoints": [x, y, c, ...], "score": 0.9}, ...]; AlphaPose writes the same."""
+def _coco_results(content: list, name: str) -> Iterator[Found]:
+    """[{"image_id": 785, "keypoints": [x, y, c, ...], "score": 0.9}, ...]; AlphaPose writes the same, with `idx`."""
+    tracks = [track_of(result.get("idx", result.get("track_id"))) for result in content]
+    unique = len({(str(r["image_id"]), t) for r, t in zip(content, tracks, strict=True)}) == len(content)
     for i, result in enumerate(content):
-        what = f"'{path}', result {i}"
-        points = _triples(result["keypoints"], what)
-        names = names_for(len(points), _coco_set(points), asked, what)
-        xy, confidence = clean(points[:, :2], points[:, 2], PIXEL_CENTER, what)
-        box = _box(result.get("bbox"), what)
-        yield PersonKeypoints(names, xy, confidence, path, str(result.get("id", i)), str(result["image_id"]), box=box)
+        what = f"{name}, result {i}"
+        if result["keypoints"] is None or result["keypoints"] == []:
+            continue
+        own = tracks[i] if unique and tracks[i] is not None else str(result.get("id", i))
+        yield person_of(partial(_coco_result, result, own, tracks[i], what), what, own, str(result["image_id"]))
 
 
-def _mmpose(content: dict | list, path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
-    """{"meta_info": {...}, "instance_info": [frames or instances]}, or that list alone, as the inferencer writes it."""
-    listed = isinstance(content, list)
-    meta = {} if listed else content.get("meta_info") or {}
-    said = _mmpose_set(meta)
-    for i, entry in enumerate(content if listed else content["instance_info"]):
-        instances, frame = (
-            ([entry], None) if "keypoints" in entry else (entry.get("instances", []), entry.get("frame_id"))
-        )
-        for j, instance in enumerate(instances):
-            what = f"'{path}', " + (f"instance {i}" if frame is None else f"frame {frame}, instance {j}")
-            points = _numbers(instance["keypoints"], what)
-            if points.ndim != 2 or points.shape[1] not in (2, 3):
-                raise ValueError(f"{what}: 'keypoints' should be a list of [x, y], but has the shape {points.shape}.")
-            scores = _numbers(instance.get("keypoint_scores", np.ones(len(points))), what)
-            if scores.shape != points.shape[:1]:
-                raise ValueError(f"{what}: {len(points)} keypoints, but keypoint_scores has the shape {scores.shape}.")
-            names = names_for(len(points), said, asked, what)
-            xy, confidence = clean(points[:, :2], scores.clip(0, 1), PIXEL_CENTER, what)
-            box = _box(instance.get("bbox"), what, corners=True)
-            person = str(i if frame is None else j)
-            yield PersonKeypoints(names, xy, confidence, path, person, None if frame is None else str(frame), box=box)
-
-
-def _mmpose_set(meta: dict) -> str | None:
-    """The set that an MMPose file's `meta_info` names, by dataset or by its list of keypoint names."""
-    by_index = meta.get("keypoint_id2name") or {}
-    if by_index and (found := set_of_names([by_index[k] for k in sorted(by_index, key=int)])):
-        return found
-    return MMPOSE_SETS.get(str(meta.get("dataset_name", "")).lower())
-
-
-def _hmrfit(content: dict, path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
-    """{"format": set, "keypoints": [[x, y, c], ...], "image", "size", "bbox", "mask", "K", "dist"}; one person."""
-    what = f"'{path}'"
-    points = _triples(content["keypoints"], what)
-    names = names_for(len(points), content.get("format"), asked, what)
-    xy, confidence = clean(points[:, :2], points[:, 2], PIXEL_CENTER, what)
-    lens = {key: _numbers(content[key], f"{what}, {key}") for key in ("K", "dist") if content.get(key) is not None}
-    if "K" in lens and lens["K"].shape != (3, 3):
-        raise ValueError(f"{what}: 'K' should be 3×3, but has the shape {lens['K'].shape}.")
-    yield PersonKeypoints(
-        names, xy, confidence, path, str(content.get("id", 0)),
-        image=content.get("image"), image_size=_size(content.get("size"), what), box=_box(content.get("bbox"), what),
-        intrinsics=lens.get("K"), distortion=lens.get("dist"), mask=content.get("mask"),
+def _coco_result(result: Mapping, person_id: str, track: str | None, what: str) -> Found:
+    points = triples(result["keypoints"], what)
+    box = box_of(result.get("bbox", result.get("box")), what)
+    return Found(
+        points, _coco_set(points), what, person_id, image=str(result["image_id"]), box=box, track=track
     )  # fmt: skip
 
 
+def _mmpose(content: dict | list, name: str) -> Iterator[Found]:
+    """{"meta_info": {...}, "instance_info": [frames or instances]}, or that list alone, as the inferencer writes it."""
+    listed = isinstance(content, list)
+    meta = {} if listed else content.get("meta_info") or {}
+    entries = content if listed else content["instance_info"]
+    frames = _all_frames(entries)
+    for i, entry in enumerate(entries):
+        framed = "keypoints" not in entry
+        frame = entry.get("frame_id") if framed else None
+        for j, instance in enumerate(entry.get("instances") or [] if framed else [entry]):
+            what = f"{name}, " + (f"instance {i}" if frame is None else f"frame {frame}, instance {j}")
+            if instance.get("keypoints") is None:
+                continue
+            image, person_id = (None, str(i)) if frame is None else (str(frame), str(j))
+            make = partial(_mmpose_person, instance, meta, what, person_id, image, frames)
+            yield person_of(make, what, person_id, image)
+
+
+def _mmpose_person(
+    instance: Mapping, meta: Mapping, what: str, person_id: str, image: str | None, frames: tuple[int, int] | None
+) -> Found:
+    points = joined_scores(instance["keypoints"], instance.get("keypoint_scores"), what, "keypoint_scores")
+    return Found(
+        points, _mmpose_set(meta, len(points)), what, person_id, image=image,
+        box=box_of(instance.get("bbox"), what, corners=True), track=track_of(instance.get("track_id")), frames=frames,
+    )  # fmt: skip
+
+
+def _all_frames(entries: Sequence[Any]) -> tuple[int, int] | None:
+    """The first and last frame of a video's list; None where not every entry is a numbered frame."""
+    numbers = [entry.get("frame_id") if isinstance(entry, Mapping) else None for entry in entries]
+    return (min(numbers), max(numbers)) if numbers and all(type(number) is int for number in numbers) else None
+
+
+def _mmpose_set(meta: Mapping, count: int) -> Said:
+    """The set that an MMPose file's `meta_info` names, by its list of keypoint names or by dataset."""
+    by_index = meta.get("keypoint_id2name") or {}
+    if by_index:
+        return [by_index[k] for k in sorted(by_index, key=int)] if isinstance(by_index, Mapping) else by_index
+    dataset = str(meta.get("dataset_name") or "").lower()
+    said = MMPOSE_SETS.get(dataset)
+    return said if said is None or isinstance(said, str) or len(said) == count else None
+
+
+def _mmpose_predictions(content: dict | list, name: str) -> Iterator[Found]:
+    """What MMPose's inferencer returns: {"predictions": [instances of each image]}, or that list alone."""
+    pictures = content["predictions"] if isinstance(content, Mapping) else content
+    if len(pictures) and isinstance(pictures[0], Mapping):
+        pictures = [pictures]
+    if len(pictures) == 1:
+        yield from _mmpose(list(pictures[0]), name)
+        return
+    yield from _mmpose([{"frame_id": i, "instances": people} for i, people in enumerate(pictures)], name)
+
+
+def _hmrfit(content: Mapping, name: str) -> Iterator[Found]:
+    """{"format": set, "keypoints": [[x, y, c], ...], "image", "size", "bbox", "mask", "K", "dist"}; one person."""
+    points = triples(content["keypoints"], name)
+    lens = {key: numbers_of(content[key], f"{name}, {key}") for key in ("K", "dist") if content.get(key) is not None}
+    if "K" in lens and lens["K"].shape != (3, 3):
+        raise ValueError(f"{name}: 'K' should be 3×3, but has the shape {lens['K'].shape}.")
+    yield Found(
+        points, content.get("format"), name, str(content.get("id", 0)),
+        image=content.get("image"), image_size=size_of(content.get("size"), name),
+        box=box_of(content.get("bbox"), name), intrinsics=lens.get("K"), distortion=lens.get("dist"),
+        mask=content.get("mask"), kept=True,
+    )  # fmt: skip
+
+
+def _hmrfit_list(content: list, name: str) -> Iterator[Found]:
+    """Several people in hmrfit's own format."""
+    for i, person in enumerate(content):
+        (found,) = _hmrfit(person, f"{name}, person {i}")
+        yield found if "id" in person else replace(found, person_id=str(i))
+
+
 JSON_FORMATS = (
-    JsonFormat("OpenPose", _has("people"), _openpose),
-    JsonFormat("COCO annotations", _has("images", "annotations"), _coco_annotations),
-    JsonFormat("COCO results", _list_of("image_id", "keypoints"), _coco_results),
-    JsonFormat("MMPose", _has("instance_info"), _mmpose),
-    JsonFormat("MMPose instances", _list_of("keypoints", "keypoint_scores"), _mmpose),
-    JsonFormat("MMPose frames", _list_of("instances"), _mmpose),
-    JsonFormat("hmrfit", _has("keypoints"), _hmrfit),
+    JsonFormat("OpenPose", has("people"), read_openpose),
+    JsonFormat("COCO annotations", has("images", "annotations"), _coco_annotations),
+    JsonFormat("COCO results", list_of("image_id", "keypoints"), _coco_results),
+    JsonFormat("MMPose", has("instance_info"), _mmpose),
+    JsonFormat("MMPose instances", list_of("keypoints", "keypoint_scores"), _mmpose),
+    JsonFormat("MMPose frames", list_of("instances"), _mmpose),
+    JsonFormat("MMPose predictions", has("predictions"), _mmpose_predictions),
+    JsonFormat("MMPose predictions", lists_of("keypoints", "keypoint_scores"), _mmpose_predictions),
+    *OTHER_FORMATS,
+    JsonFormat("hmrfit", has("keypoints"), _hmrfit),
+    JsonFormat("hmrfit", list_of("keypoints"), _hmrfit_list),
 )
 """The first that recognises a file reads it."""

@@ -2,25 +2,31 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-from hmrfit.data.keypoint_files.array_formats import read_csv, read_npy, read_npz
-from hmrfit.data.keypoint_files.json_formats import JSON_FORMATS, AskedSet
-from hmrfit.data.keypoint_files.person import PersonKeypoints
+from hmrfit.data.keypoint_files.array_formats import read_npy, read_npz
+from hmrfit.data.keypoint_files.json_formats import JSON_FORMATS
+from hmrfit.data.keypoint_files.names import AskedSet
+from hmrfit.data.keypoint_files.person import Found, PersonKeypoints, finish
+from hmrfit.data.keypoint_files.tables import read_csv, read_txt
+from hmrfit.data.keypoint_files.text import text_of
+from hmrfit.files import refuse_url
 
 
 def read_keypoints(
     path: str | os.PathLike,
-    keypoint_set: str | Sequence[str] | None = None,
+    keypoint_set: AskedSet = None,
     image_size: tuple[int, int] | None = None,
 ) -> list[PersonKeypoints]:
     """The people of a keypoint file; an empty list where it is in order but sees nobody.
 
     Args:
-        keypoint_set: a set's name or its names; needed where the file does not say it, and stronger where it does.
-        image_size: (width, height) of the image, pixels, kept with the people where the file says none.
+        keypoint_set: a set's name or its names; needed where the file does not say it, and stronger where it does, but
+            for the order: a file that names the same points in another order is believed.
+        image_size: (width, height) of the image, pixels, kept with the people where the file says none. Formats that
+            write shares of it are read as such without it (`PersonKeypoints.shares`); `at_size` makes pixels of them.
     Raises:
         FileNotFoundError: there is no such file. ValueError: it cannot be read, or its set is unknown; says what to do.
     """
@@ -30,33 +36,49 @@ def read_keypoints(
             f"'{path}' is a folder. Give one keypoint file, or use find_keypoint_file(image, folder)."
         )
     if not path.exists():
+        refuse_url(path, "the keypoint file")
         raise FileNotFoundError(f"There is no keypoint file '{path}'.")
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"'{path}': unknown kind of file. Keypoints are read from {', '.join(READERS)}.")
-    people = list(reader(path, keypoint_set))
-    return [p if p.image_size or image_size is None else replace(p, image_size=tuple(image_size)) for p in people]
+    return list(finish(reader(path), path, keypoint_set, image_size))
 
 
-def _read_json(path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
+def _read_json(path: Path) -> Iterator[Found]:
+    yield from parse_json(text_of(path, latin=True), f"'{path}'")
+
+
+def parse_json(text: str, name: str) -> Iterator[Found]:
+    """The people of a JSON text."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"'{path}' is not JSON, or it is cut off ({error}).") from error
+        raise ValueError(f"{name} is not JSON, or it is cut off ({error}).") from error
+    yield from people_of_json(content, name)
+
+
+def people_of_json(content: Any, name: str) -> Iterator[Found]:
+    """The people of what a JSON file of any known format held.
+
+    Raises:
+        ValueError: it is none of the formats, or built differently.
+    """
     if content == []:
         return
     for form in JSON_FORMATS:
         if form.recognises(content):
             try:
-                yield from form.read(content, path, asked)
-            except (KeyError, TypeError, AttributeError, IndexError) as error:
+                yield from form.read(content, name)
+            except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
                 raise ValueError(
-                    f"'{path}' looks like {form.name}, but is built differently ({type(error).__name__}: {error})."
+                    f"{name} looks like {form.name}, but is built differently ({type(error).__name__}: {error})."
                 ) from error
             return
     known = ", ".join(dict.fromkeys(form.name for form in JSON_FORMATS))
-    raise ValueError(f"'{path}' is JSON, but none of the keypoint formats that are known: {known}.")
+    raise ValueError(f"{name} is JSON, but none of the keypoint formats that are known: {known}.")
 
 
-READERS = {".json": _read_json, ".npy": read_npy, ".npz": read_npz, ".csv": read_csv}
+READERS: dict[str, Callable[[Path], Iterator[Found]]] = {
+    ".json": _read_json, ".npy": read_npy, ".npz": read_npz, ".csv": read_csv, ".tsv": read_csv, ".txt": read_txt,
+}  # fmt: skip
 """By suffix."""
