@@ -1,5 +1,6 @@
 """From a batch's outcome to the results that users get, one a photograph, with the warnings that only it can give."""
 
+import logging
 import platform
 
 import numpy as np
@@ -8,11 +9,14 @@ from torch import Tensor
 
 from hmrfit.build import Engine
 from hmrfit.data.photo import Photo
+from hmrfit.fitting.finite import NO_NUMBERS, only_numbers
 from hmrfit.fitting.focal import FittedEnergy, last_stage
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.solver import STATUS
 from hmrfit.result import FitResult
 from hmrfit.version import __version__
+
+LOGGER = logging.getLogger("hmrfit")
 
 FEW_KEYPOINTS = 6
 """Fewer say too little: five points are ten numbers, a pose alone has 69."""
@@ -24,7 +28,8 @@ labelled people have 0.01 to 0.03."""
 
 def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitResult:
     """The part of a batch's outcome that is one photograph's."""
-    outcome, fitter = outcome.of(rows), engine.fitter
+    fitter = engine.fitter
+    outcome = only_numbers(outcome.of(rows), fitter.body)
     result = FitResult(
         params=outcome.state.params,
         camera=photo.camera,
@@ -43,6 +48,8 @@ def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitRe
         focal_source=photo.focal_source,
         warnings=[list(warnings) for warnings in photo.warnings],
         person_ids=[person.person_id for person in photo.people],
+        left_out=dict(photo.left_out),
+        measurements=dict(photo.measurements),
         body=engine.body,
         body_kind=engine.body_kind,
         image_path=None if photo.path is None else photo.path.resolve(),
@@ -50,6 +57,8 @@ def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitRe
         image=photo.image,
     )
     _judge(result)
+    for who, reason in result.left_out.items():
+        LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
     return result
 
 
@@ -70,8 +79,8 @@ def _judge(result: FitResult) -> None:
             result.warnings[i].append(
                 f"The body is on average {100 * error:.0f} % of the box away from its keypoints: look at the overlay."
             )
-        if result.status_code[i] == 4:
-            result.warnings[i].append(STATUS[4])
+        if (code := int(result.status_code[i])) in (4, NO_NUMBERS):
+            result.warnings[i].append(STATUS[code])
         elif not result.accepted[i]:
             result.warnings[i].append(result.verdict[i])
         seen = int((result.keypoints.confidence[i] > 0).sum())
