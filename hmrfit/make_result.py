@@ -9,10 +9,9 @@ from torch import Tensor
 
 from hmrfit.build import Engine
 from hmrfit.data.photo import Photo
-from hmrfit.fitting.finite import NO_NUMBERS, only_numbers
+from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
 from hmrfit.fitting.focal import FittedEnergy, last_stage
 from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.solver import STATUS
 from hmrfit.result import FitResult
 from hmrfit.version import __version__
 
@@ -80,7 +79,7 @@ def _judge(result: FitResult) -> None:
                 f"The body is on average {100 * error:.0f} % of the box away from its keypoints: look at the overlay."
             )
         if (code := int(result.status_code[i])) in (4, NO_NUMBERS):
-            result.warnings[i].append(STATUS[code])
+            result.warnings[i].append(ENDS[code])
         elif not result.accepted[i]:
             result.warnings[i].append(result.verdict[i])
         seen = int((result.keypoints.confidence[i] > 0).sum())

@@ -21,9 +21,9 @@ from hmrfit.camera import Camera
 from hmrfit.data.photo import focal_is_told
 from hmrfit.data.result_file import read_result, write_result
 from hmrfit.evaluate.metrics import reprojection_error
+from hmrfit.fitting.finite import ENDS
 from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, focal_sensitivity
 from hmrfit.fitting.guard import REASONS
-from hmrfit.fitting.solver import STATUS
 from hmrfit.fitting.state import Layout, State
 from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.image import Image, read_image
@@ -84,7 +84,7 @@ class FitResult:
     @property
     def status(self) -> list[str]:
         """How each person's fit ended, a sentence."""
-        return [STATUS[int(code)] for code in self.status_code]
+        return [ENDS[int(code)] for code in self.status_code]
 
     @property
     def accepted(self) -> NDArray[np.bool_]:

@@ -16,12 +16,17 @@ from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.outcome import Fit
+from hmrfit.fitting.solver import STATUS
 from hmrfit.fitting.start import UPRIGHT
 from hmrfit.fitting.state import State
 from hmrfit.types import BodyParams
 
 NO_NUMBERS = 5
-"""In `solver.STATUS`."""
+ENDS = {
+    **STATUS,
+    NO_NUMBERS: "The fit did not end in numbers; its start is returned, or an upright body where that is none either.",
+}
+"""How a fit may have ended: as the solver says, or here."""
 
 USUAL_HEIGHT = 1.7
 """Metres, of the upright body."""

@@ -21,7 +21,6 @@ STATUS = {
     2: "The gradient vanished (scaled by the Hessian's diagonal, below gtol).",
     3: "No step lowers the cost any more, however small.",
     4: "The cost at the start is not finite; the start is returned.",
-    5: "The fit did not end in numbers; its start is returned, or an upright body where the start is none either.",
 }
 """What the status codes of a solution mean."""
 
