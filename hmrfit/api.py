@@ -96,7 +96,9 @@ def fit(
     photo = with_notes(photo, evidence, engine.fitter.body)
     start, std = _start(init, photo, engine.fitter.body), _spread(init_std, init, engine.fitter.body)
     try_terms(terms, engine.fitter.point_body(photo.people[0].names), photo.keypoints, photo.camera, evidence)
-    photo = with_free_focal(photo, engine, evidence) if free else photo
+    if free:
+        with one_thread_for_few(len(photo), engine.threads):
+            photo = with_free_focal(photo, engine, evidence)
     return fit_photos([photo], engine, start, std, evidence)[0]
 
 
@@ -120,7 +122,7 @@ def fit_photos(
         together = [photos[i] for i in chosen]
         keypoints = Keypoints.cat([photo.keypoints for photo in together])
         camera = Camera.cat([photo.camera for photo in together])
-        with one_thread_for_few(len(keypoints)):
+        with one_thread_for_few(len(keypoints), engine.threads):
             start = BodyParams.cat([seen_in(p, engine) for p in together]) if seen else init
             outcome = engine.fitter.fit(keypoints, camera, start, init_std, evidence=evidence)
         rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])

@@ -75,7 +75,7 @@ def fit_views(
     )
     seen, camera = Keypoints.cat([p.keypoints for p in photos]), Camera.cat([p.camera for p in photos])
     views = other_views(seen, camera, rotation, translation)
-    with one_thread_for_few(len(photos)):
+    with one_thread_for_few(len(photos), engine.threads):
         fit = fitter.fit(seen, camera, evidence=Evidence(views=views))
         best = int(fit.cost.nan_to_num(torch.inf).argmin())
         params = turned(fit.state.params[[best] * len(photos)], fitter.body.rest_joints[0], fitter.body.joint_shapes[0],
@@ -117,7 +117,7 @@ def fit_sequence(
     filled, blank = _fill_blank_frames(keypoints)
     photo = read_photo(image, filled, keypoint_set, focal, focal_35mm, camera, image_size)
     engine = build(config)
-    with one_thread_for_few(len(photo)):
+    with one_thread_for_few(len(photo), engine.threads):
         outcome = _fit_frames(engine.fitter, photo, blank, float(fps), float(smooth))
     people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
     result = result_of(outcome, replace(photo, people=people), torch.arange(len(photo)), engine)

@@ -32,6 +32,7 @@ from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.network.image_guess import ImageGuess
 from hmrfit.network.packed import packed
 from hmrfit.ops.check import did_you_mean, numbers, shown
+from hmrfit.ops.threads import own_threads
 from hmrfit.priors.discriminator import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -53,6 +54,7 @@ class Engine:
     image_guess: ImageGuess | None = None  # what photographs are shown to, for the fit to start from
     renderer: str = "builtin"  # of soft silhouettes
     silhouette: float = 0.0  # the weight of that term where there are masks
+    threads: int = 0  # of torch for many people, 0: as many as it has
 
 
 MOST_WEIGHT = 1e12
@@ -72,11 +74,11 @@ def build(config: CfgNode | str | PathLike | None = None) -> Engine:
     """
     config, settings = _defaults() if config is None else _read(config)
     if settings not in _ENGINES:
-        if config.THREADS > 0:
-            torch.set_num_threads(config.THREADS)
         guess = ImageGuess.from_file(locate(config.PRIORS.IMAGE_GUESS)) if config.PRIORS.IMAGE_GUESS else None
         body, drawn = (config.BODY.PATH, config.BODY.KIND), (config.RENDER.BACKEND, config.FIT.SILHOUETTE)
-        _ENGINES[settings] = Engine(build_fitter(config), *body, settings, guess, *drawn)
+        threads = max(config.THREADS, 0)
+        with own_threads(threads):
+            _ENGINES[settings] = Engine(build_fitter(config), *body, settings, guess, *drawn, threads)
     return _ENGINES[settings]
 
 
