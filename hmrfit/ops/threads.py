@@ -46,18 +46,24 @@ def own_threads(count: int) -> Iterator[None]:
     that begin meanwhile too, keep theirs, and so does this one afterwards."""
     with _ONE_AT_A_TIME:
         found = torch.get_num_threads()
-        first = found if count in (0, found) else set_own_threads(count)
+        first = found if count in (0, found) else _set_own(count)
     try:
         yield
     finally:
         if torch.get_num_threads() != found:
             with _ONE_AT_A_TIME:
                 # this also sets what threads begin with, to what that was in all but the rarest cases
-                torch.set_num_threads(found) if first == found else set_own_threads(found)
+                torch.set_num_threads(found) if first == found else _set_own(found)
 
 
-def set_own_threads(count: int) -> int:
-    """This Python thread's number; what threads begin with stays as it is, and is returned."""
+def set_own_threads(count: int) -> None:
+    """This Python thread's number, for good; what threads begin with stays as it is."""
+    with _ONE_AT_A_TIME:
+        _set_own(count)
+
+
+def _set_own(count: int) -> int:
+    """`set_own_threads` for who holds the lock; returns what threads begin with."""
     torch.get_num_threads()  # a thread that never asked would forget what it is set to
     known, changed, done = (allocate_lock() for _ in range(3))
     for lock in (known, changed, done):
