@@ -20,7 +20,7 @@ from hmrfit.free_focal import with_free_focal
 from hmrfit.image import read_image
 from hmrfit.make_result import result_of
 from hmrfit.ops.check import numbers
-from hmrfit.ops.threads import one_thread_for_few
+from hmrfit.ops.threads import know_own_threads, one_thread_for_few
 from hmrfit.result import FitResult
 from hmrfit.types import BodyParams, Keypoints
 
@@ -87,6 +87,7 @@ def fit(
         ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work; also where none of the
             people can be fitted.
     """
+    know_own_threads()
     free = isinstance(focal, str) and focal == "free"
     photo = read_photo(image, keypoints, keypoint_set, None if free else focal, focal_35mm, camera, image_size)
     engine, evidence = with_evidence(

@@ -25,7 +25,7 @@ from hmrfit.fitting.solver import Options
 from hmrfit.fitting.state import Evaluation, State
 from hmrfit.make_result import result_of
 from hmrfit.ops.check import check_finite
-from hmrfit.ops.threads import one_thread_for_few
+from hmrfit.ops.threads import know_own_threads, one_thread_for_few
 from hmrfit.result import FitResult
 from hmrfit.types import BodyParams, Keypoints
 
@@ -62,6 +62,7 @@ def fit_views(
     Raises:
         ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work.
     """
+    know_own_threads()
     rotation, translation = _extrinsics(extrinsics, len(images))
     photos = _read_views(images, keypoints, keypoint_set, cameras, image_size)
     engine = build(config)
@@ -110,6 +111,7 @@ def fit_sequence(
     Returns: one result, its "people" being the frames in order. How sure it is of each, and what another
         focal length would change, is said without the others (`result.apart`).
     """
+    know_own_threads()
     if not (np.isscalar(fps) and np.isfinite(fps) and fps > 0):
         raise ValueError(f"fps is frames a second, a number above 0, not {fps!r}.")
     if not (np.isscalar(smooth) and np.isfinite(smooth) and smooth >= 0):

@@ -29,6 +29,15 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_lock)
 
 
+def know_own_threads() -> None:
+    """A Python thread that has not used torch yet learns its number here, while no other is changing it.
+
+    To be called first by what users call: the moment in which threads begin with another number is short, not zero.
+    """
+    with _ONE_AT_A_TIME:
+        torch.get_num_threads()
+
+
 @contextmanager
 def one_thread_for_few(people: int, most: int = 0) -> Iterator[None]:
     """The matrices of a few people are too small to share. Where other programs hold the cores, threads that wait for
