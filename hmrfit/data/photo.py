@@ -90,10 +90,12 @@ def read_photo(
     focal_35mm: float | None = None,
     camera: Camera | None = None,
     image_size: tuple[int, int] | None = None,
+    each: str = "person",
 ) -> Photo:
     """Everything a fit needs, from the many forms users have it in; see `hmrfit.fit` for the arguments.
 
     People who cannot be fitted are left out, and `Photo.left_out` says why. If nobody is left, that is an error.
+    each: what one of the people is called there; the frames of a sequence are read as people.
 
     Raises:
         ValueError, TypeError, FileNotFoundError: letters; nothing was computed yet.
@@ -108,8 +110,8 @@ def read_photo(
         raise ValueError(f"There is nobody to fit: {_described(keypoints)} holds no people. Detect them again, or leave this image out.")  # fmt: skip  # noqa: E501
     ready, reasons = _fit_to_be_used(people, size)
     if not ready:
-        several = "" if len(people) == 1 else f"None of the {len(people)} people can be fitted. "
-        said = [f"Person {i}: {reason}" for i, reason in reasons.items()]
+        several = "" if len(people) == 1 else f"None of {len(people)} can be fitted, the reason for each: "
+        said = [f"{each.capitalize()} {i}: {reason}" for i, reason in reasons.items()]
         raise ValueError(several + " ".join(said[:MOST_REASONS]) + " …" * (len(said) > MOST_REASONS))
     names = {p.names for p, _ in ready.values()}
     if len(names) > 1:

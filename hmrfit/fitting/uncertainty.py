@@ -109,20 +109,16 @@ def posterior(
     Args:
         states: H entries of (B,) people. costs: E (B, H), infinite where there is none. chunk: people at a time.
     """
-    if not len(costs):
-        P = Layout.everything(body).columns
-        return Posterior(costs, costs.new_zeros(*costs.shape, P, P), how.nu)
-    covariances, log_weights = [], []
-    for state, cost in zip(states, costs.T, strict=True):
-        parts = [slice(i, i + chunk) for i in range(0, len(cost), chunk)]
-        H = torch.cat([hessian(body, terms, how.weights, state[p], observation[p]) for p in parts])
-        factor = cholesky_of_any(H)
-        covariances.append(torch.cholesky_inverse(factor))
-        log_weights.append(-cost - factor.diagonal(dim1=1, dim2=2).log().sum(-1))
-    log_weights = torch.stack(log_weights, 1)
+    P = Layout.everything(body).columns
+    covariance, log_weights = costs.new_empty(*costs.shape, P, P), torch.empty_like(costs)
+    for h, state in enumerate(states):
+        for part in (slice(i, i + chunk) for i in range(0, len(costs), chunk)):
+            factor = cholesky_of_any(hessian(body, terms, how.weights, state[part], observation[part]))
+            covariance[part, h] = torch.cholesky_inverse(factor)
+            log_weights[part, h] = -costs[part, h] - factor.diagonal(dim1=1, dim2=2).log().sum(-1)
     nobody = ~log_weights.isfinite().any(1)
     log_weights[nobody, 0] = 0.0
-    return Posterior(log_weights.nan_to_num(-torch.inf).softmax(1), torch.stack(covariances, 1), how.nu)
+    return Posterior(log_weights.nan_to_num(-torch.inf).softmax(1), covariance, how.nu)
 
 
 def cholesky_of_any(H: Tensor, first: float = FLOORS[0]) -> Tensor:
@@ -164,7 +160,7 @@ def joint_rows(body: PointBody, params: BodyParams) -> Tensor:
 def joint_scale(body: PointBody, params: BodyParams, covariance: Tensor) -> Tensor:
     """(B, K, 3, 3) of the points relative to the root, metres², from a scale matrix (B, P, P) of the columns."""
     A = joint_rows(body, params)
-    return A @ covariance[:, None] @ A.mT
+    return (A.flatten(1, 2) @ covariance).view_as(A) @ A.mT
 
 
 def sample_steps(spread: Posterior, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -179,9 +175,14 @@ def sample_steps(spread: Posterior, count: int, rng: np.random.Generator) -> tup
     return which, steps * heavy
 
 
-def mixed_joint_covariance(body: PointBody, hypotheses: list[BodyParams], spread: Posterior) -> Tensor:
+def mixed_joint_covariance(
+    body: PointBody, hypotheses: list[BodyParams], spread: Posterior, chunk: int = 256
+) -> Tensor:
     """(B, K, 3, 3) metres²: of the points' positions relative to the root about the first hypothesis' own, the t's
-    tails and the other hypotheses in it."""
+    tails and the other hypotheses in it. chunk: people at a time."""
+    if len(spread.probability) > chunk:
+        parts = [slice(i, i + chunk) for i in range(0, len(spread.probability), chunk)]
+        return torch.cat([mixed_joint_covariance(body, [h[p] for h in hypotheses], spread[p]) for p in parts])
     placed = [body.pose(params).points for params in hypotheses]
     placed = [points - points[:, :1] for points in placed]
     wider = spread.nu / (spread.nu - 2)

@@ -41,7 +41,7 @@ def random_system(T: int, n: int, S: int, bands: int) -> Bordered:
     H = whole.T @ whole
     A = H[: T * n, : T * n].view(T, n, T, n)
     blocks = tuple(torch.stack([A[t, :, t + k] for t in range(T - k)]) for k in range(bands + 1))
-    return Bordered(blocks, H[: T * n, T * n :].reshape(T, n, S), H[T * n :, T * n :], draw(T, n), draw(S))
+    return Bordered.of(blocks, H[: T * n, T * n :].reshape(T, n, S), H[T * n :, T * n :], draw(T, n), draw(S))
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,8 @@ def test_the_block_solver_is_the_dense_one(T, n, S, bands):
 
 def test_what_is_not_positive_definite_has_no_step():
     system = random_system(5, 3, 2, 1)
-    negative = Bordered((-system.blocks[0], system.blocks[1]), system.border, system.corner, system.gradient, system.shared_gradient)  # fmt: skip  # noqa: E501
-    assert negative.step() is None
-    broken = Bordered(system.blocks, system.border, -system.corner, system.gradient, system.shared_gradient)
-    assert broken.step() is None
+    assert replace(system, band=-system.band).step() is None
+    assert replace(system, corner=-system.corner).step() is None
 
 
 def test_the_stencil_is_that_of_second_differences():
@@ -115,11 +113,9 @@ def test_the_smoothness_hessian_is_gauss_newton():
     whole, state = problem(4)
     T, layout = 4, whole.frames.layout
     n, S = whole.width, 10
-    empty = Bordered(
-        tuple(torch.zeros(T - k, n, n).double() for k in range(3)), torch.zeros(T, n, S).double(),
-        torch.zeros(S, S).double(), torch.zeros(T, n).double(), torch.zeros(S).double(),
-    )  # fmt: skip
-    found, gradient = whole.motion.add(state.params, layout, empty).dense()
+    sums = Bordered.zeros(T, n, S, 2)
+    whole.motion.add(state.params, layout, sums)
+    found, gradient = sums.dense()
 
     def residuals(delta: torch.Tensor) -> torch.Tensor:
         moved = whole.retract(state, delta[: T * n].view(T, n), delta[T * n :])
