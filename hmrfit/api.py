@@ -6,19 +6,26 @@ from typing import Any, Literal
 
 import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 
+from hmrfit.body.smpl import SmplBody, checked_params
 from hmrfit.build import Engine, build, extended
 from hmrfit.camera import Camera
 from hmrfit.data.photo import ImageLike, KeypointsLike, Photo, read_photo
-from hmrfit.evidence import Floor, MaskLike, with_evidence
+from hmrfit.evidence import Floor, MaskLike, with_evidence, with_notes
+from hmrfit.fitting.check import try_terms
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.terms import ResidualFunction, Term
 from hmrfit.free_focal import with_free_focal
 from hmrfit.image import read_image
 from hmrfit.make_result import result_of
-from hmrfit.ops.threads import one_thread_for_few
+from hmrfit.ops.check import numbers
+from hmrfit.ops.threads import know_own_threads, one_thread_for_few
 from hmrfit.result import FitResult
 from hmrfit.types import BodyParams, Keypoints
+
+INIT_STDS = (1e-3, 360.0)
+"""Degrees, what `init_std` may be."""
 
 
 def fit(
@@ -36,7 +43,8 @@ def fit(
     keypoints_3d: ArrayLike | None = None,
     keypoint_set_3d: str | Sequence[str] | None = None,
     relative_3d: bool = False,
-    height: float | Sequence[float] | None = None,
+    height: float | Sequence[float | None] | None = None,
+    height_std: float | Sequence[float] | None = None,
     shape: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     ground: Floor | None = None,
     terms: Sequence[Term | ResidualFunction] = (),
@@ -63,34 +71,52 @@ def fit(
         keypoints_3d: (K, 4) or (N, K, 4) x, y, z in metres of the camera frame and confidence, or (…, 3) with NaN where
             unseen. keypoint_set_3d: theirs, where it is not that of `keypoints`. relative_3d: only where they are
             relative to each other counts, not where they are.
-        height: metres, from the sole to the top of the head, upright and barefoot; one number or one a person.
-        shape: betas known from elsewhere, or (betas, their standard deviation).
+        height: metres, from the sole to the top of the head, upright and barefoot; one number, or one a person and None
+            where it is not known. height_std: metres, its standard deviation, 0.02 by default: how far the body's
+            height may be from it. `result.measurements` says what was believed.
+        shape: betas known from elsewhere, or (betas, their standard deviation), 0.1 by default.
         ground: the floor and what touches it, a `Floor`.
         terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M).
         weights: of terms by name, in the stages that use them.
         config: settings from `load_config`, a YAML file, the name of a shipped one, or a mapping {"FIT.SIGMA": 0.05}.
 
+    Returns:
+        The people that could be fitted, `len(result)` of them, in the order given; `result.person_ids` tells who is
+        who. Of several, those that cannot be fitted (nothing is seen, numbers that are no pixels of this image) are
+        left out: `result.left_out` says who and why, and so does a warning of the logger "hmrfit". What is given one
+        for each person (mask, keypoints_3d, height, shape, camera, init) is still one for each person given.
+
     Raises:
-        ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work.
+        ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work; also where none of the
+            people can be fitted.
     """
+    know_own_threads()
     free = isinstance(focal, str) and focal == "free"
     photo = read_photo(image, keypoints, keypoint_set, None if free else focal, focal_35mm, camera, image_size)
-    known = with_evidence(build(config), photo, mask, keypoints_3d, keypoint_set_3d, relative_3d, height, shape, ground)
-    engine = extended(known[0], terms, weights or {})
-    photo = with_free_focal(photo, engine, known[1]) if free else photo
-    return fit_photos([photo], engine, init, init_std, known[1])[0]
+    engine, evidence = with_evidence(
+        build(config), photo, mask, keypoints_3d, keypoint_set_3d, relative_3d, height, shape, ground, height_std
+    )
+    engine = extended(engine, terms, {} if weights is None else weights)
+    photo = with_notes(photo, evidence, engine.fitter.body)
+    start, std = _start(init, photo, engine.fitter.body), _spread(init_std, init, engine.fitter.body)
+    try_terms(terms, engine.fitter.point_body(photo.people[0].names), photo.keypoints, photo.camera, evidence)
+    if free:
+        with one_thread_for_few(len(photo), engine.threads):
+            photo = with_free_focal(photo, engine, evidence)
+    return fit_photos([photo], engine, start, std, evidence)[0]
 
 
 def fit_photos(
     photos: Sequence[Photo],
     engine: Engine,
-    init: BodyParams | FitResult | None = None,
-    init_std: float | Sequence[float] | None = None,
+    init: BodyParams | None = None,
+    init_std: Tensor | None = None,
     evidence: Evidence | None = None,
 ) -> list[FitResult]:
     """The people of many photographs, side by side in one batch per keypoint set. One result per photo, in order.
 
     Args:
+        init, init_std: as the fitter takes them, of the people of one photograph.
         evidence: what else is known about the people of one photograph; for several, fit them one by one.
     """
     results: dict[int, FitResult] = {}
@@ -100,9 +126,9 @@ def fit_photos(
         together = [photos[i] for i in chosen]
         keypoints = Keypoints.cat([photo.keypoints for photo in together])
         camera = Camera.cat([photo.camera for photo in together])
-        with one_thread_for_few(len(keypoints)):
-            start = BodyParams.cat([seen_in(p, engine) for p in together]) if seen else _start(init, len(keypoints))
-            outcome = engine.fitter.fit(keypoints, camera, start, _spread(init_std), evidence=evidence)
+        with one_thread_for_few(len(keypoints), engine.threads):
+            start = BodyParams.cat([seen_in(p, engine) for p in together]) if seen else init
+            outcome = engine.fitter.fit(keypoints, camera, start, init_std, evidence=evidence)
         rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
         results |= {i: result_of(outcome, photos[i], row, engine) for i, row in zip(chosen, rows, strict=True)}
     return [results[i] for i in range(len(photos))]
@@ -119,22 +145,32 @@ def seen_in(photo: Photo, engine: Engine) -> BodyParams:
     return engine.image_guess.predict(image, photo.keypoints, photo.camera).params
 
 
-def _start(init: BodyParams | FitResult | None, count: int) -> BodyParams | None:
+def _start(init: BodyParams | FitResult | None, photo: Photo, body: SmplBody) -> BodyParams | None:
+    """The start of the people who are fitted, from one for each person given, or a result of the same people."""
     if init is None:
         return None
     params = init.params if isinstance(init, FitResult) else init
     if not isinstance(params, BodyParams):
         raise TypeError(f"init should be a FitResult or BodyParams, not {type(init).__name__}.")
-    if len(params) != count:
-        raise ValueError(f"init holds {len(params)} people, but there are {count} in the keypoints. Give one each.")
-    return params.to("cpu", torch.float64)
+    params = checked_params(params, body)
+    if isinstance(init, FitResult) and init.left_out and init.person_ids == [p.person_id for p in photo.people]:
+        return params
+    if len(params) != photo.given:
+        raise ValueError(
+            f"init holds {len(params)} people, but there are {photo.given} in the keypoints. Give one each."
+        )
+    return params[list(photo.rows)]
 
 
-def _spread(init_std: float | Sequence[float] | None) -> float | torch.Tensor | None:
+def _spread(init_std: float | Sequence[float] | None, init: Any, body: SmplBody) -> Tensor | None:
     """Degrees, as the fitter takes them."""
     if init_std is None:
         return None
-    std = torch.as_tensor(init_std, dtype=torch.float64)
-    if not (std.isfinite() & (std > 0)).all() or std.ndim > 1:
-        raise ValueError(f"init_std is degrees, positive, one number or one for each joint; not {init_std}.")
-    return std
+    if init is None:
+        raise ValueError("init_std says how wrong init= is, which is not given. Give it, or leave both out.")
+    count = len(body.parents)
+    what = f"degrees, positive, one number or one for each of the {count} joints"
+    std = numbers(init_std, "init_std", what, None, *INIT_STDS)
+    if std.shape not in ((), (count,)):
+        raise ValueError(f"init_std should be {what}, but has the shape {std.shape}.")
+    return torch.tensor(std)

@@ -1,7 +1,7 @@
 """One person in several calibrated views, or in many frames: fit_views, fit_sequence. Read, check, fit, results."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from hmrfit.body.smpl import FARTHEST, NO_ROTATION
 from hmrfit.build import build
 from hmrfit.camera import Camera
 from hmrfit.data.keypoint_files import PersonKeypoints
@@ -27,8 +28,8 @@ from hmrfit.fitting.problem import term_costs
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.state import Evaluation, State
 from hmrfit.make_result import result_of
-from hmrfit.ops.check import check_finite
-from hmrfit.ops.threads import one_thread_for_few
+from hmrfit.ops.check import numbers, shown
+from hmrfit.ops.threads import know_own_threads, one_thread_for_few
 from hmrfit.result import FitResult
 from hmrfit.types import BodyParams, Keypoints
 
@@ -38,6 +39,9 @@ WIDE_VIEWS, FINAL_VIEWS = 0.3, 0.06
 SMOOTH = 0.3
 """Of the smoothness. On clips of the set-aside motion (walking, uneven ground, jumping; 150 frames, 1 % noise), 0.3 and
 1 were as good for walking (18.6 mm PA-MPJPE where single frames have 27.3), 1 was too much for jumping."""
+
+RATES, MOST_SMOOTH = (1e-3, 1e5), 1e6
+"""Frames a second, and the greatest weight: beyond them, rounding decides."""
 
 SEQUENCE = Options(max_steps=40, ftol=1e-4)
 
@@ -65,7 +69,8 @@ def fit_views(
     Raises:
         ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work.
     """
-    rotation, translation = _extrinsics(extrinsics, len(images))
+    know_own_threads()
+    rotation, translation = _extrinsics(extrinsics, _length(images, "images"))
     photos = _read_views(images, keypoints, keypoint_set, cameras, image_size)
     engine = build(config)
     # several views know better than the guess from one of them: 25.5 mm PA-MPJPE unanchored, 28.9 anchored (12 views)
@@ -78,7 +83,7 @@ def fit_views(
     )
     seen, camera = Keypoints.cat([p.keypoints for p in photos]), Camera.cat([p.camera for p in photos])
     views = other_views(seen, camera, rotation, translation)
-    with one_thread_for_few(len(photos)):
+    with one_thread_for_few(len(photos), engine.threads):
         fit = fitter.fit(seen, camera, evidence=Evidence(views=views))
         best = int(fit.cost.nan_to_num(torch.inf).argmin())
         params = turned(fit.state.params[[best] * len(photos)], fitter.body.rest_joints[0], fitter.body.joint_shapes[0],
@@ -106,7 +111,8 @@ def fit_sequence(
     Args:
         keypoints: (T, K, 3) x, y, confidence; a list of one `PersonKeypoints` a frame; a detector's file of the whole
             video, or a folder with a keypoint file a frame. Frames are put in the order of the numbers that files
-            give them. A frame in which nothing is seen is filled in from its neighbours.
+            give them. A frame in which nothing is seen, or whose numbers are no pixels of the image, is filled in from
+            its neighbours, and its warnings say so.
         fps: frames a second. smooth: how much smoothness counts; 0 shares the shape only, as for photographs of one
             person at different times.
         image: one of the frames, for its size; else `image_size`. The others are as for `hmrfit.fit`.
@@ -114,15 +120,14 @@ def fit_sequence(
     Returns: one result, its "people" being the frames in order. How sure it is of each, and what another
         focal length would change, is said without the others (`result.apart`).
     """
-    if not (np.isscalar(fps) and np.isfinite(fps) and fps > 0):
-        raise ValueError(f"fps is frames a second, a number above 0, not {fps!r}.")
-    if not (np.isscalar(smooth) and np.isfinite(smooth) and smooth >= 0):
-        raise ValueError(f"smooth is a weight, 0 or more, not {smooth!r}.")
-    filled, blank = _fill_blank_frames(_frames(keypoints, keypoint_set))
-    photo = read_photo(image, filled, keypoint_set, focal, focal_35mm, camera, image_size)
+    know_own_threads()
+    rate = float(numbers(fps, "fps", "frames a second, one number", (), *RATES))
+    weight = float(numbers(smooth, "smooth", "a weight, one number, 0 or more", (), 0.0, MOST_SMOOTH))
+    frames = _frames(keypoints, keypoint_set)
+    photo, blank = _read_frames(image, frames, keypoint_set, focal, focal_35mm, camera, image_size)
     engine = build(config)
-    with one_thread_for_few(len(photo)):
-        outcome = _fit_frames(engine.fitter, photo, blank, float(fps), float(smooth))
+    with one_thread_for_few(len(photo), engine.threads):
+        outcome = _fit_frames(engine.fitter, photo, blank, rate, weight)
     people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
     result = result_of(outcome, replace(photo, people=people), torch.arange(len(photo)), engine)
     return replace(result, apart="the other frames")
@@ -183,17 +188,20 @@ def other_views(seen: Keypoints, camera: Camera, rotation: Tensor, translation: 
 
 def _extrinsics(extrinsics: ArrayLike, count: int) -> tuple[Tensor, Tensor]:
     """(C, 3, 3) and (C, 3), checked."""
-    values = np.asarray(extrinsics, np.float64)
     if count < 2:
         raise ValueError("fit_views needs at least two views. For one photograph there is hmrfit.fit.")
+    what = f"of the shape ({count}, 3, 4), [R | t] for each view"
+    values = numbers(extrinsics, "extrinsics", what)
     if values.shape not in ((count, 3, 4), (count, 4, 4)):
-        raise ValueError(f"extrinsics should have the shape ({count}, 3, 4), [R | t] for each view, but have {values.shape}.")  # fmt: skip  # noqa: E501
-    check_finite(values, "extrinsics")
+        raise ValueError(f"extrinsics should be {what}, but have {values.shape}.")
+    if np.abs(values[:, 3:] - [0, 0, 0, 1]).max(initial=0) > NO_ROTATION:
+        raise ValueError("The last row of 4×4 extrinsics should be 0, 0, 0, 1. Expected [R | t] with x_camera = R x_world + t.")  # fmt: skip  # noqa: E501
     rotation, translation = (torch.tensor(part) for part in (values[:, :3, :3], values[:, :3, 3]))
     off = (rotation @ rotation.mT - torch.eye(3).double()).abs().amax((1, 2))
-    if off.max() > 1e-3 or (torch.linalg.det(rotation) < 0).any():
-        raise ValueError(f"The extrinsics of view {int(off.argmax())} hold no rotation. Expected [R | t] with x_camera = R x_world + t.")  # fmt: skip  # noqa: E501
-    if translation.norm(dim=-1).median() > 100:
+    off = torch.where(torch.linalg.det(rotation) > 0, off, 2.0)
+    if off.max() > NO_ROTATION:
+        raise ValueError(f"The extrinsics of view {int(off.argmax())} hold no rotation (or a reflection). Expected [R | t] with x_camera = R x_world + t.")  # fmt: skip  # noqa: E501
+    if translation.norm(dim=-1).median() > 100 or translation.abs().max() > FARTHEST:
         raise ValueError("The translations of the extrinsics look like millimetres. Give metres: divide by 1000.")
     return rotation, translation
 
@@ -208,20 +216,24 @@ def _read_views(
     """The views, each with one person, a known camera and the same keypoints."""
     C = len(images)
     for what, given in (("keypoints", keypoints), ("cameras", cameras)):
-        if given is not None and len(given) != C:
+        if given is not None and _length(given, what) != C:
             raise ValueError(f"{what} should be one for each of the {C} views, but there are {len(given)}.")
-    sizes = image_size if image_size is not None and np.ndim(image_size) == 2 else [image_size] * C
-    photos = [
-        read_photo(image, points, keypoint_set, camera=None if cameras is None else cameras[i], image_size=sizes[i])
-        for i, (image, points) in enumerate(zip(images, keypoints, strict=True))
-    ]
-    for i, photo in enumerate(photos):
-        if len(photo) != 1:
-            raise ValueError(f"View {i} shows {len(photo)} people. fit_views is about one: choose the same person in every view.")  # fmt: skip  # noqa: E501
+    sizes = _sizes_of_views(image_size, C)
+    photos = []
+    for i in range(C):
+        try:
+            camera = None if cameras is None else cameras[i]
+            photo = read_photo(images[i], keypoints[i], keypoint_set, camera=camera, image_size=sizes[i])
+        except (ValueError, TypeError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"View {i}: {error}") from error
+        if photo.given != 1:
+            raise ValueError(f"View {i} shows {photo.given} people. fit_views is about one: choose the same person in every view.")  # fmt: skip  # noqa: E501
         if not focal_is_told(photo.focal_source):
             raise ValueError(f"The camera of view {i} is not known. Give cameras=, or keypoint files with K.")
-        if photo.people[0].names != photos[0].people[0].names:
+        if photos and photo.people[0].names != photos[0].people[0].names:
             raise ValueError(f"View {i} has other keypoints than view 0. All views need the same keypoint set.")
+        photos.append(photo)
     return photos
 
 
@@ -236,16 +248,46 @@ def _frames(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None) 
     return in_frame_order(people, "keypoints", filled=not listed)
 
 
-def _fill_blank_frames(people: Sequence[PersonKeypoints]) -> tuple[list[PersonKeypoints], np.ndarray]:
-    """Frames without any keypoint take those of the nearest frame that has some; and which frames these are (T,)."""
-    seen = np.array([bool((person.confidence > 0).any()) for person in people], bool)
-    if not seen.any():
-        raise ValueError("No frame shows any keypoint, so nothing is seen to fit to.")
-    there = np.flatnonzero(seen)
-    nearest = there[np.abs(np.arange(len(seen))[:, None] - there).argmin(1)]
-    return [_with_problem(people[i], people[t].problem) for t, i in enumerate(nearest)], ~seen
+def _length(given: Any, what: str) -> int:
+    """How many views something is given for."""
+    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) == 0:
+        raise TypeError(f"{what} should be a list, one for each view, not {shown(given)}.")
+    return len(given)
 
 
-def _with_problem(person: PersonKeypoints, problem: str | None) -> PersonKeypoints:
-    """A neighbour in the place of a frame that cannot be read, warned of."""
-    return person if problem is None else replace(person, warnings=(*person.warnings, f"Filled in: {problem}"))
+def _sizes_of_views(size: Any, count: int) -> list:
+    """The size of each view's image, from one for all or one for each."""
+    if isinstance(size, list | tuple | np.ndarray) and len(size) and not all(np.ndim(part) == 0 for part in size):
+        if len(size) != count:
+            raise ValueError(f"image_size should be one for all, or one for each of the {count} views, but there are {len(size)}.")  # fmt: skip  # noqa: E501
+        return list(size)
+    return [size] * count
+
+
+def _read_frames(
+    image: ImageLike, frames: list[PersonKeypoints], keypoint_set: str | Sequence[str] | None, *camera: Any
+) -> tuple[Photo, np.ndarray]:
+    """(the frames, which of them are blank (T,)): frames of which nothing can be used take the nearest other one's
+    keypoints, and say so."""
+    try:
+        photo = read_photo(image, frames, keypoint_set, *camera, each="frame")
+    except ValueError as error:
+        hint = "No frame shows anybody who can be fitted. " if "Frame 0: " in str(error) else ""
+        raise ValueError(f"{hint}{error}") from None
+    there = np.array(photo.rows)
+    everyone = np.arange(photo.given)
+    after = np.searchsorted(there, everyone).clip(0, len(there) - 1)
+    before = (after - 1).clip(0)
+    nearest = np.where(np.abs(there[before] - everyone) <= np.abs(there[after] - everyone), before, after)
+    blank = there[nearest] != everyone
+    reasons = iter(photo.left_out.values())
+    said = [
+        (f"Filled in from the nearest frames: {next(reasons)}",) if empty else photo.warnings[n]
+        for n, empty in zip(nearest, blank, strict=True)
+    ]
+    people = tuple(
+        replace(photo.people[n], person_id=str(t)) if empty else photo.people[n]
+        for t, (n, empty) in enumerate(zip(nearest, blank, strict=True))
+    )
+    cameras, rows = photo.camera[nearest.tolist()], tuple(everyone.tolist())
+    return replace(photo, people=people, camera=cameras, warnings=tuple(said), rows=rows, left_out={}), blank

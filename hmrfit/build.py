@@ -33,7 +33,8 @@ from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.network.image_guess import ImageGuess
 from hmrfit.network.packed import packed
-from hmrfit.ops.check import did_you_mean
+from hmrfit.ops.check import did_you_mean, numbers, shown
+from hmrfit.ops.threads import own_threads
 from hmrfit.priors.discriminator import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -55,7 +56,11 @@ class Engine:
     image_guess: ImageGuess | None = None  # what photographs are shown to, for the fit to start from
     renderer: str = "builtin"  # of soft silhouettes
     silhouette: float = 0.0  # the weight of that term where there are masks
+    threads: int = 0  # of torch for many people, 0: as many as it has
 
+
+MOST_WEIGHT = 1e12
+"""Of a term. Beyond it, rounding decides what the other terms say."""
 
 NETWORKS_BODY = "free_body"
 """The body whose betas the shipped networks speak of."""
@@ -72,11 +77,11 @@ def build(config: CfgNode | str | PathLike | Mapping[str, Any] | None = None) ->
     """
     config, settings = _defaults() if config is None else _read(config)
     if settings not in _ENGINES:
-        if config.THREADS > 0:
-            torch.set_num_threads(config.THREADS)
         guess = ImageGuess.from_file(locate(config.PRIORS.IMAGE_GUESS)) if config.PRIORS.IMAGE_GUESS else None
         body, drawn = (config.BODY.PATH, config.BODY.KIND), (config.RENDER.BACKEND, config.FIT.SILHOUETTE)
-        _ENGINES[settings] = Engine(build_fitter(config), *body, settings, guess, *drawn)
+        threads = max(config.THREADS, 0)
+        with own_threads(threads):
+            _ENGINES[settings] = Engine(build_fitter(config), *body, settings, guess, *drawn, threads)
     return _ENGINES[settings]
 
 
@@ -219,22 +224,35 @@ def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: 
         weights: by term. Built-in terms get theirs in the stages that use them, in every stage if none does; 0 leaves a
             term out.
     Raises:
-        ValueError: a weight for a term that is not there, with the nearest name.
+        ValueError: a weight for a term that is not there, with the nearest name, or one that is no weight; a term of
+            the name of another. TypeError: terms or weights of another kind.
     """
-    if not terms and not weights:
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"weights should be a dictionary of numbers by the name of a term, not {shown(weights)}.")
+    if not isinstance(terms, Sequence) or isinstance(terms, str):
+        raise TypeError(f"terms should be a list of functions or Terms, not {shown(terms)}. For one: terms=[term].")
+    if not len(terms) and not weights:
         return engine
+    for term in terms:
+        if (not callable(term) and not isinstance(term, Term)) or isinstance(term, type):
+            raise TypeError(f"terms should hold functions (state, output, observation) or Terms, not {shown(term)}.")
     added = terms_by_name(terms)
     known = {**engine.fitter.terms, **added}
-    for name in weights:
+    if taken := set(added) & set(engine.fitter.terms):
+        name = min(taken)
+        raise ValueError(f"terms: the fit has a term '{name}' already. Give yours another name: FunctionTerm(function, name).")  # fmt: skip  # noqa: E501
+    for name, weight in weights.items():
         if name not in known:
-            raise ValueError(
-                f"weights: there is no term '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}."
-            )
+            near = did_you_mean(str(name), known)
+            raise ValueError(f"weights: there is no term {shown(name)}.{near} Known: {', '.join(known)}.")
+        numbers(weight, f"The weight of '{name}'", f"one number from 0 to {MOST_WEIGHT:g}", (), 0.0, MOST_WEIGHT)
     schedule = engine.fitter.schedule
     stages = [*(stage for stage, _ in schedule.rounds), *schedule.anchored]
     idle = {name for name in weights if not any(name in stage.weights for stage in stages)}
     added |= {name: known[name] for name in idle}
     changed = restaged(schedule, lambda stage: replace(stage, weights=_mixed(stage.weights, added, weights)))
+    if not all(any(stage.weights.values()) for stage in [*(s for s, _ in changed.rounds), *changed.anchored]):
+        raise ValueError("weights: with these, a stage of the fit has no term with a weight above 0. Leave one in.")
     other = engine.fitter.with_schedule(changed)
     other.terms = known
     return replace(engine, fitter=other)

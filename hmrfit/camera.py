@@ -12,11 +12,14 @@ Spaces, in the order a point passes them:
 Weak perspective (s, tx, ty), as released HMR code has it: x̂ = s (X_xy + (tx, ty)) in the crop's [-1, 1].
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from hmrfit.ops.check import check_finite, numbers, shown
 from hmrfit.types import TensorRecord
 
 PIXEL_CENTER = 0.5
@@ -24,6 +27,19 @@ PIXEL_CENTER = 0.5
 
 MIN_DEPTH = 0.05
 """Metres. Points nearer than this (or behind the camera) are projected as if they were this far away."""
+
+
+LARGEST_SIDE = 2**20
+"""Pixels. No image is wider or higher (OpenCV reads none that is)."""
+
+FOCAL_RANGE = (1e-8, 1e9)
+"""Of an image's longer side: beyond it, projections lose their digits. Lenses lie between 0.2 and 100."""
+
+MOST_SKEW = 0.01
+"""Of fx: a calibration's rounding. Leaving out as much moves a keypoint at the image's edge by half a percent."""
+
+CENTER_RANGE = 100.0
+"""Of an image's longer side: how far from its corner the principal point may lie. Crops have it outside of them."""
 
 
 def default_focal(width: float | Tensor, height: float | Tensor) -> float | Tensor:
@@ -53,21 +69,39 @@ class Camera(TensorRecord):
         return self.focal.shape[0]
 
     @classmethod
-    def from_size(cls, width: float, height: float, focal: float | None = None, count: int = 1) -> "Camera":
-        """An ordinary photograph's camera: principal point in the middle, focal length given or `default_focal`."""
-        focal = default_focal(width, height) if focal is None else focal
-        size = torch.tensor([[width, height]], dtype=torch.float64)
-        return cls(torch.full_like(size, focal), size / 2, size)[[0] * count]
+    def from_size(
+        cls, width: float, height: float, focal: float | Sequence[float] | None = None, count: int = 1
+    ) -> "Camera":
+        """An ordinary photograph's camera: principal point in the middle, focal length (one number or two, along x and
+        y) given or `default_focal`.
+
+        Raises:
+            ValueError, TypeError: a size or a focal length that no camera has.
+        """
+        size = _size_row(width, height)
+        focal = checked_focal(default_focal(*size[0].tolist()) if focal is None else focal, *size[0].tolist())
+        return cls(torch.tensor([focal], dtype=torch.float64), size / 2, size)[[0] * count]
 
     @classmethod
     def from_intrinsics(
         cls, K: Tensor, width: float, height: float, pixel_centers_at_integers: bool = True
     ) -> "Camera":
-        """From a 3×3 matrix without skew; cv2's calibrations (the default) have pixel centres at integers: +0.5."""
-        K = torch.as_tensor(K, dtype=torch.float64)
+        """From a 3×3 matrix without skew; cv2's calibrations (the default) have pixel centres at integers: +0.5.
+
+        Raises:
+            ValueError, TypeError: K is no such matrix, or its numbers are those of no camera.
+        """
+        what = "a matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels"
+        K = numbers(K, "K", what)
+        if K.shape != (3, 3) or abs(K[2] - [0, 0, 1]).max() > 1e-6 or abs(K[1, 0]) > MOST_SKEW * abs(K[0, 0]):
+            raise ValueError(f"K should be {what}, but is {shown(K.tolist(), 200)}.")
+        if abs(K[0, 1]) > MOST_SKEW * abs(K[0, 0]):
+            raise ValueError(f"K has a skew of {K[0, 1]:g} px, which this pinhole has not. Calibrate without skew.")
         shift = PIXEL_CENTER if pixel_centers_at_integers else 0.0
-        size = torch.tensor([[width, height]], dtype=torch.float64)
-        return cls(K.diagonal()[None, :2].clone(), K[None, :2, 2] + shift, size)
+        focal, center = torch.tensor(K.diagonal()[None, :2].copy()), torch.tensor(K[None, :2, 2].copy()) + shift
+        camera = cls(focal, center, _size_row(width, height))
+        check_camera(camera, "K")
+        return camera
 
     def project(self, points: Tensor) -> Tensor:
         """Camera-frame points (B, ..., 3) in metres -> pixels (B, ..., 2)."""
@@ -96,6 +130,70 @@ class Camera(TensorRecord):
         """The camera of the image resampled to `size` (B, 2) pixels."""
         ratio = size / self.size
         return Camera(self.focal * ratio, self.center * ratio, size)
+
+
+def checked_size(size: Any, name: str = "image_size") -> tuple[int, int]:
+    """(width, height) as whole numbers of pixels.
+
+    Raises:
+        ValueError, TypeError: it is something else.
+    """
+    what = f"(width, height), two whole numbers of pixels from 1 to {LARGEST_SIDE:,}"
+    pair = numbers(size, name, what)
+    if pair.shape != (2,) or (pair < 1).any() or (pair > LARGEST_SIDE).any() or (pair % 1).any():
+        raise ValueError(f"{name} should be {what}, but is {shown(size)}.")
+    return int(pair[0]), int(pair[1])
+
+
+def checked_focal(focal: Any, width: float, height: float, name: str = "focal") -> list[float]:
+    """Pixels along x and y, from one number or two.
+
+    Raises:
+        ValueError, TypeError: no such number, or one that no lens over an image of this size has.
+    """
+    what = "one number above 0 (or two, along x and y), in pixels"
+    if isinstance(focal, str):
+        raise ValueError(f"{name} should be {what}, or 'free' in hmrfit.fit, but is {shown(focal)}.")
+    pair = numbers(focal, name, what)
+    if pair.shape not in ((), (1,), (2,)) or not (pair > 0).all():
+        raise ValueError(f"{name} should be {what}, but is {shown(focal)}.")
+    low, high = (limit * max(width, height) for limit in FOCAL_RANGE)
+    if (pair < low).any() or (pair > high).any():
+        raise ValueError(
+            f"{name} should be {what}. Over {width:g} × {height:g} pixels, {shown(focal)} cannot be computed with: "
+            f"expected {low:g} to {high:g}, about {default_focal(width, height):.0f} where nothing is known. "
+            "Millimetres in 35 mm equivalent go to focal_35mm=."
+        )
+    return [float(pair.flat[0]), float(pair.flat[-1])]
+
+
+def check_camera(camera: Camera, name: str = "camera") -> None:
+    """That B cameras hold the numbers of cameras.
+
+    Raises:
+        TypeError, ValueError: names the part that does not, and of which camera.
+    """
+    for field in fields(Camera):
+        part = getattr(camera, field.name)
+        if not isinstance(part, Tensor) or not (part.is_floating_point() or part.dtype in (torch.int32, torch.int64)):
+            raise TypeError(f"{name}.{field.name} should be a tensor (B, 2) of real numbers, not {shown(part)}.")
+        if part.ndim != 2 or part.shape != (len(camera.focal), 2):
+            raise ValueError(f"{name}.{field.name} should have the shape (B, 2), but has {tuple(part.shape)}; B is {len(camera.focal)}.")  # fmt: skip  # noqa: E501
+        check_finite(part, f"{name}.{field.name}")
+    for i, (focal, center, size) in enumerate(zip(*(getattr(camera, f.name).tolist() for f in fields(Camera)), strict=True)):  # fmt: skip  # noqa: E501
+        one = name if len(camera) == 1 else f"{name} {i}"
+        if not (min(size) >= 1 and max(size) <= LARGEST_SIDE):
+            raise ValueError(f"{one} is of an image of {size} pixels; expected 1 to {LARGEST_SIDE:,} along each side.")
+        checked_focal(focal, *size, name=f"{one}'s focal length")
+        if max(map(abs, center)) > CENTER_RANGE * max(size):
+            raise ValueError(f"{one} has its principal point at {center}, far outside of its image of {size} pixels.")
+
+
+def _size_row(width: float, height: float) -> Tensor:
+    """(1, 2) pixels; a crop's need not be whole."""
+    what = f"pixels, one number from 1 to {LARGEST_SIDE:,}"
+    pair = [float(numbers(v, n, what, (), 1, LARGEST_SIDE)) for v, n in ((width, "width"), (height, "height"))]
+    return torch.tensor([pair], dtype=torch.float64)
 
 
 def weak_to_translation(weak: Tensor, box_center: Tensor, box_side: Tensor, camera: Camera) -> Tensor:

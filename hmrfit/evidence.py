@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from hmrfit.body.smpl import SmplBody
+from hmrfit.body.smpl import FARTHEST, LARGEST_BETA, SmplBody
 from hmrfit.build import Engine, build_renderer
 from hmrfit.data.keypoint_files.names import choose_points
 from hmrfit.data.photo import Photo
@@ -27,7 +27,7 @@ from hmrfit.fitting.schedule import restaged
 from hmrfit.fitting.silhouette_term import SilhouetteTerm, silhouette_evidence
 from hmrfit.fitting.terms import Term
 from hmrfit.image import read_image
-from hmrfit.ops.check import check_finite, did_you_mean
+from hmrfit.ops.check import did_you_mean, numbers, shown
 
 MaskLike = str | os.PathLike | ArrayLike | Sequence[Any] | None
 
@@ -44,7 +44,19 @@ FIRST_STEPS, LAST_STEPS = 10, 30
 HEIGHT_STD = 0.02
 """Metres: people tell their height in whole centimetres, with or without shoes."""
 
+HEIGHTS, HEIGHT_STDS = (0.5, 2.6), (1e-4, 10.0)
+"""Metres: what a height and its standard deviation may be."""
+
 SHAPE_STD = 0.1
+
+LEAST_SHAPE_STD = 1e-6
+"""No shape is known better."""
+
+IMPLAUSIBLE = 4.0
+"""Standard deviations of adults, from which a known height or beta is called into question: one in 16,000 people."""
+
+MOST_CONFIDENCE = 2.0
+"""As for 2D keypoints: greater than this is no confidence any more; between 1 and this it is 1."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +83,18 @@ def with_evidence(
     height: float | Sequence[float] | None = None,
     shape: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     ground: Floor | None = None,
+    height_std: float | Sequence[float] | None = None,
 ) -> tuple[Engine, Evidence | None]:
-    """The engine with the terms that what is given needs, and the evidence; see `hmrfit.fit` for the arguments."""
-    body, keypoints, count = engine.fitter.body, photo.keypoints, len(photo)
+    """The engine with the terms that what is given needs, and the evidence; see `hmrfit.fit` for the arguments.
+
+    What the caller gave for each person is counted as the caller counts: people whom `photo` leaves out have theirs.
+    """
+    body, keypoints = engine.fitter.body, photo.keypoints
     parts: dict[str, Any] = {}
     terms: list[Term] = []
     rounds: tuple[dict[str, float], dict[str, float]] = ({}, {})
     if mask is not None:
-        masks = read_masks(mask, count, photo.size)
+        masks = read_masks(mask, photo)
         parts["mask"] = mask_evidence(masks, keypoints)
         terms.append(MaskTerm(body))
         _weigh(rounds, {"mask": MASK_WEIGHT}, {"mask": MASK_WEIGHT})
@@ -87,22 +103,25 @@ def with_evidence(
             terms.append(SilhouetteTerm(body, build_renderer(engine.renderer)))
             _weigh(rounds, {}, {"silhouette": engine.silhouette})
     if keypoints_3d is not None:
-        names, parts["points"] = read_points_3d(keypoints_3d, keypoint_set_3d or keypoints.names, body, count)
+        names_3d = keypoints.names if keypoint_set_3d is None else keypoint_set_3d
+        names, parts["points"] = read_points_3d(keypoints_3d, names_3d, body, photo, relative_3d)
         points = body.points(names)
         terms += [Keypoints3D(points, relative_3d, WIDE_3D, "keypoints_3d_wide"), Keypoints3D(points, relative_3d, FINAL_3D)]  # fmt: skip  # noqa: E501
         _weigh(rounds, {"keypoints_3d_wide": WIDE_WEIGHT}, {"keypoints_3d": WEIGHT})
+    elif keypoint_set_3d is not None or relative_3d is not False:
+        raise ValueError("keypoint_set_3d and relative_3d are about keypoints_3d, which is not given. Give it, or leave them out.")  # fmt: skip  # noqa: E501
     if height is not None:
-        metres = torch.tensor(_numbers(height, (count,), "height", "metres, one number or one a person"))
-        _check_height(metres)
-        parts["height"] = Measure(metres, torch.full_like(metres, HEIGHT_STD))
+        parts["height"] = _known_height(height, height_std, photo)
         terms.append(KnownHeight(body))
         _weigh(rounds, {"height": 1.0}, {"height": 1.0})
+    elif height_std is not None:
+        raise ValueError("height_std says how well height= is known, which is not given. Give it, or leave both out.")
     if shape is not None:
-        parts["shape"] = _known_shape(shape, count, body.shape_count)
+        parts["shape"] = _known_shape(shape, photo, body.shape_count)
         terms.append(KnownShape())
         _weigh(rounds, {"known_shape": 1.0}, {"known_shape": 1.0})
     if ground is not None:
-        names, parts["ground"] = _floor(ground, body, count)
+        names, parts["ground"] = _floor(ground, body, len(photo))
         points, contacts = body.points(names), tuple(ground.contacts)
         terms += [Ground(points, contacts, WIDE_3D, "ground_wide"), Ground(points, contacts)]
         _weigh(rounds, {"ground_wide": WIDE_WEIGHT}, {"ground": WEIGHT})
@@ -131,21 +150,60 @@ def _weigh(rounds: tuple[dict, dict], before: Mapping[str, float], last: Mapping
         weights.update(more)
 
 
-def read_masks(mask: MaskLike, count: int, size: tuple[int, int]) -> list[NDArray[np.bool_] | None]:
-    """A mask, or one for each of `count` people, None where there is none: a path, or an array (H, W), set where > 0.
+def with_notes(photo: Photo, evidence: Evidence | None, body: SmplBody) -> Photo:
+    """The photograph with what is known of its people in words, and warnings where that is implausible."""
+    said: dict[str, str] = {}
+    warnings = [list(of_one) for of_one in photo.warnings]
+    if evidence is not None and evidence.height is not None:
+        value, std = evidence.height.value.tolist(), evidence.height.std.tolist()
+        said["height"] = ", ".join(f"{v:.4g} ± {s:.2g} m" if np.isfinite(s) else "unknown" for v, s in zip(value, std, strict=True))  # fmt: skip  # noqa: E501
+        known = KnownHeight(body)
+        usual, spread = float(known.mean), float(known.slope.norm())
+        for i, (v, s) in enumerate(zip(value, std, strict=True)):
+            away = abs(v - usual) / spread
+            if np.isfinite(s) and away > IMPLAUSIBLE:
+                warnings[i].append(
+                    f"height={v:g} m is {away:.0f} standard deviations from the height of an adult of this body "
+                    f"({usual:.2f} ± {spread:.2f} m), and the shape is that of nobody. Is it metres, from the sole to "
+                    "the top of the head?"
+                )
+    if evidence is not None and evidence.shape is not None:
+        value, std = evidence.shape.value, evidence.shape.std
+        said["shape"] = "; ".join(_shape_said(v, s) for v, s in zip(value, std, strict=True))
+        for i, largest in enumerate((value.abs() * std.isfinite()).amax(1).tolist()):
+            if largest > IMPLAUSIBLE:
+                warnings[i].append(
+                    f"shape= holds a beta of {largest:.1f}, but betas have a standard deviation of 1 over adults. Are "
+                    "they this body's?"
+                )
+    return replace(photo, measurements=said, warnings=tuple(map(tuple, warnings)))
+
+
+def _shape_said(value: Tensor, std: Tensor) -> str:
+    """One person's known betas in words."""
+    pairs = [(v, s) for v, s in zip(value.tolist(), std.tolist(), strict=True) if np.isfinite(s)]
+    return ", ".join(f"{v:.2f} ± {s:.2g}" for v, s in pairs) or "unknown"
+
+
+def read_masks(mask: MaskLike, photo: Photo) -> list[NDArray[np.bool_] | None]:
+    """A mask, or one for each of the people given, None where there is none: a path, or an array (H, W), set where > 0.
 
     Raises:
         ValueError, TypeError, FileNotFoundError: another number of masks, another size, an empty mask.
     """
     many = list(mask) if isinstance(mask, list | tuple) or getattr(mask, "ndim", 2) == 3 else [mask]
-    if len(many) != count:
-        raise ValueError(f"mask should be one for each of the {count} people (None where there is none), but there are {len(many)}.")  # fmt: skip  # noqa: E501
-    return [None if m is None else _read_mask(m, i, size) for i, m in enumerate(many)]
+    if len(many) != photo.given:
+        raise ValueError(f"mask should be one for each of the {photo.given} people (None where there is none), but there are {len(many)}.")  # fmt: skip  # noqa: E501
+    return [None if many[i] is None else _read_mask(many[i], i, photo.size) for i in photo.rows]
 
 
 def _read_mask(mask: str | os.PathLike | ArrayLike, person: int, size: tuple[int, int]) -> NDArray[np.bool_]:
-    pixels = read_image(mask)[..., 0] if isinstance(mask, str | os.PathLike) else np.asarray(mask)
     what = f"The mask of person {person}"
+    try:
+        mask = mask.detach().cpu() if isinstance(mask, Tensor) else mask
+        pixels = read_image(mask)[..., 0] if isinstance(mask, str | os.PathLike) else np.asarray(mask)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{what} cannot be read: {error}") from None
     if pixels.ndim != 2 or pixels.shape[::-1] != size:
         raise ValueError(f"{what} should be of the image's size, height {size[1]} and width {size[0]}, but has the shape {pixels.shape}.")  # fmt: skip  # noqa: E501
     if pixels.dtype.kind not in "biuf" or not np.isfinite(pixels).all():
@@ -156,76 +214,105 @@ def _read_mask(mask: str | os.PathLike | ArrayLike, person: int, size: tuple[int
 
 
 def read_points_3d(
-    points: ArrayLike, keypoint_set: str | Sequence[str], body: SmplBody, count: int
+    points: ArrayLike, keypoint_set: str | Sequence[str], body: SmplBody, photo: Photo, relative: bool
 ) -> tuple[tuple[str, ...], PointEvidence]:
     """(K, 4) or (N, K, 4) x, y, z in metres and confidence; (…, 3) with NaN where unseen -> names and evidence."""
-    points = _numbers(points, None, "keypoints_3d", "x, y, z in metres and confidence")
+    if not isinstance(relative, bool | np.bool_):
+        raise TypeError(f"relative_3d should be True or False, not {shown(relative)}.")
+    points = numbers(points, "keypoints_3d", "x, y, z in metres and confidence", finite=False)
     points = points[None] if points.ndim == 2 else points
+    count = photo.given
     if points.ndim != 3 or points.shape[0] != count or points.shape[-1] not in (3, 4):
         raise ValueError(f"keypoints_3d should have the shape ({count}, K, 4) with x, y, z, confidence, or ({count}, K, 3), but has {points.shape}.")  # fmt: skip  # noqa: E501
     chosen = choose_points(points.shape[1], None, keypoint_set, "keypoints_3d")
     names, points = chosen.names, points if chosen.rows is None else points[:, chosen.rows]
     for name in names:
         _check_point(name, body, "keypoint_set_3d")
+    points = points[list(photo.rows)]
     finite = np.isfinite(points[..., :3]).all(-1)
     confidence = points[..., 3] if points.shape[-1] == 4 else finite.astype(np.float64)
+    confidence = np.where(np.isnan(confidence) & ~finite, 0.0, confidence)  # a row of NaN: a missing point
     if not (finite | ~(confidence > 0)).all():
         raise ValueError("keypoints_3d: a point with NaN or infinite coordinates has a confidence above 0. Unseen points have confidence 0.")  # fmt: skip  # noqa: E501
     seen = finite & (confidence > 0)
-    if seen.any() and np.median(np.abs(points[seen][:, 2])) > 100:
+    if not seen.any():
+        raise ValueError("keypoints_3d: no point has a confidence above 0 and three coordinates, so nothing is known. Leave it out.")  # fmt: skip  # noqa: E501
+    if np.median(np.abs(points[seen][:, 2])) > 100 or np.abs(points[seen][:, :3]).max() > FARTHEST:
         raise ValueError("keypoints_3d: depths above 100 look like millimetres. Give metres: divide by 1000.")
+    if not ((confidence >= 0) & (confidence <= MOST_CONFIDENCE)).all():
+        raise ValueError(f"keypoints_3d: confidences should lie between 0 and 1, but run from {confidence.min():g} to {confidence.max():g}.")  # fmt: skip  # noqa: E501
+    if not relative and np.median(points[seen][:, 2]) <= 0:
+        raise ValueError(
+            "keypoints_3d lie behind the camera: they should be in its frame, x to the right, y down, z forward. With "
+            "relative_3d=True only where they are relative to each other counts, in the same axes."
+        )
     xyz = np.where(seen[..., None], points[..., :3], 0.0)
     return names, PointEvidence(torch.tensor(xyz), torch.tensor(np.where(seen, confidence.clip(0, 1), 0.0)))
 
 
-def _known_shape(shape: Any, count: int, betas: int) -> Measure:
-    value, std = shape if isinstance(shape, tuple) and len(shape) == 2 and np.ndim(shape[0]) > 0 else (shape, SHAPE_STD)
-    value = np.atleast_2d(_numbers(value, None, "shape", "betas (S,), or (betas, std)"))
-    if value.shape[0] not in (1, count) or value.shape[1] > betas:
+def _known_height(height: Any, std: Any, photo: Photo) -> Measure:
+    """The heights of the people, with infinite standard deviation where a height is None."""
+    count = photo.given
+    each = f"one number or one for each of the {count} people"
+    holes = np.zeros(count, bool)
+    if isinstance(height, list | tuple) and len(height) == count:
+        holes = np.array([h is None for h in height])
+        height = [HEIGHTS[0] if h is None else h for h in height]
+    value = numbers(height, "height", f"metres, {each} (None where it is not known)", (count,), *HEIGHTS)
+    what = f"metres, the standard deviation of height=, {each}"
+    std = numbers(HEIGHT_STD if std is None else std, "height_std", what, (count,), *HEIGHT_STDS)
+    rows, std = list(photo.rows), np.where(holes, np.inf, std)
+    return Measure(torch.tensor(value[rows]), torch.tensor(std[rows]))
+
+
+def _known_shape(shape: Any, photo: Photo, betas: int) -> Measure:
+    count = photo.given
+    pair = isinstance(shape, tuple) and len(shape) == 2 and np.ndim(shape[0]) > 0
+    value, std = shape if pair else (shape, SHAPE_STD)
+    what = f"betas ({betas},) or ({count}, {betas}), or (betas, their standard deviation)"
+    value = np.atleast_2d(numbers(value, "shape", what, None, -LARGEST_BETA, LARGEST_BETA))
+    if value.ndim != 2 or value.shape[0] not in (1, count) or not 0 < value.shape[1] <= betas:
         raise ValueError(f"shape should be at most {betas} betas, for one or for {count} people, but has the shape {value.shape}.")  # fmt: skip  # noqa: E501
-    std = np.broadcast_to(_numbers(std, None, "shape's std", "one number, or one a beta"), value.shape).copy()
+    what = f"one number from {LEAST_SHAPE_STD:g}, or one for each beta"
+    std = numbers(std, "shape's standard deviation", what, finite=False)
+    if std.shape not in ((), (value.shape[1],), value.shape):
+        raise ValueError(f"shape's standard deviation should be {what}, but has the shape {std.shape}, and the betas {value.shape}.")  # fmt: skip  # noqa: E501
     if not (std > 0).all():
         raise ValueError("shape: the standard deviations of betas should be above 0.")
+    if (std < LEAST_SHAPE_STD).any():
+        raise ValueError(f"shape's standard deviation should be {what}, but is {std.min():g}.")
+    std = np.broadcast_to(std, value.shape)
     missing = ((0, 0), (0, betas - value.shape[1]))  # betas that were not given stay unknown
     value, std = np.pad(value, missing), np.pad(std, missing, constant_values=np.inf)
-    return Measure(*(torch.tensor(np.broadcast_to(v, (count, betas)).copy()) for v in (value, std)))
+    rows = list(photo.rows)
+    return Measure(*(torch.tensor(np.broadcast_to(v, (count, betas))[rows].copy()) for v in (value, std)))
 
 
 def _floor(floor: Floor, body: SmplBody, count: int) -> tuple[tuple[str, ...], GroundEvidence]:
     if not isinstance(floor, Floor):
         raise TypeError(f"ground should be a hmrfit.Floor(up, offset, contacts), not {type(floor).__name__}.")
+    if not isinstance(floor.contacts, Sequence) or isinstance(floor.contacts, str):
+        raise TypeError(f"ground's contacts should be a list of names of points, not {shown(floor.contacts)}.")
     for name in floor.contacts:
         _check_point(name, body, "ground's contacts")
-    up = _numbers(floor.up, (3,), "ground's up", "three numbers")
-    length = float(np.linalg.norm(up))
-    if not length > 0:
+    what = "three numbers that point away from the floor, (0, -1, 0) for a level camera"
+    up = numbers(floor.up, "ground's up", what)
+    if up.shape != (3,):
+        raise ValueError(f"ground's up should be {what}, but has the shape {up.shape}.")
+    largest = float(np.abs(up).max())
+    if not largest > 0:
         raise ValueError("ground's up should point away from the floor, but has no length.")
-    offset = float(_numbers(floor.offset, (), "ground's offset", "metres, one number")) / length
+    offset = numbers(floor.offset, "ground's offset", "metres, one number", ())
+    length = float(np.linalg.norm(up / largest)) * largest
+    metres = float(offset) / length
+    if not abs(metres) <= FARTHEST:
+        raise ValueError(f"ground's offset should be metres, at most {FARTHEST:g}, but the floor is {metres:g} m away.")
     names = tuple(dict.fromkeys((*floor.contacts, *(n for n in SOLES if body.has_point(n)))))
     row = torch.tensor(up / length).expand(count, 3).clone()
-    return names, GroundEvidence(row, torch.full((count,), offset, dtype=torch.float64), torch.ones(count).double())
+    return names, GroundEvidence(row, torch.full((count,), metres, dtype=torch.float64), torch.ones(count).double())
 
 
 def _check_point(name: str, body: SmplBody, what: str) -> None:
-    if not body.has_point(name):
+    if not isinstance(name, str) or not body.has_point(name):
         known = (*body.joint_names, *body.landmark_names)
-        raise ValueError(f"{what}: this body defines no point '{name}'.{did_you_mean(name, known)}")
-
-
-def _check_height(height: Tensor) -> None:
-    if not ((height > 0.5) & (height < 2.6)).all():
-        raise ValueError(f"height should be in metres, between 0.5 and 2.6, but is {height.tolist()}.")
-
-
-def _numbers(value: Any, shape: tuple[int, ...] | None, name: str, what: str) -> NDArray[np.float64]:
-    """As float64 of this shape (a single number for all), finite unless the shape is left open."""
-    try:
-        array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} should be {what}, not {value!r}.") from None
-    if shape is None:
-        return array
-    if array.shape not in ((), shape):
-        raise ValueError(f"{name} should be {what}, but has the shape {array.shape}.")
-    check_finite(array, name)
-    return np.broadcast_to(array, shape).copy()
+        raise ValueError(f"{what}: this body defines no point {shown(name)}.{did_you_mean(str(name), known)}")

@@ -1,5 +1,6 @@
 """From a batch's outcome to the results that users get, one a photograph, with the warnings that only it can give."""
 
+import logging
 import platform
 
 import numpy as np
@@ -9,13 +10,15 @@ from torch import Tensor
 from hmrfit.build import Engine
 from hmrfit.data.photo import Photo
 from hmrfit.fitting.evidence import Evidence
+from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
 from hmrfit.fitting.focal import FittedEnergy, last_stage
 from hmrfit.fitting.mask import NEAR
 from hmrfit.fitting.mask_term import look_up
 from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.solver import STATUS
 from hmrfit.result import FitResult
 from hmrfit.version import __version__
+
+LOGGER = logging.getLogger("hmrfit")
 
 FEW_KEYPOINTS = 6
 """Fewer say too little: five points are ten numbers, a pose alone has 69."""
@@ -34,7 +37,8 @@ much more of it lies outside where the mask is inverted. Keypoints near its edge
 
 def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitResult:
     """The part of a batch's outcome that is one photograph's."""
-    outcome, fitter = outcome.of(rows), engine.fitter
+    fitter = engine.fitter
+    outcome = only_numbers(outcome.of(rows), fitter.body)
     result = FitResult(
         params=outcome.state.params,
         camera=photo.camera,
@@ -53,6 +57,8 @@ def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitRe
         focal_source=photo.focal_source,
         warnings=[list(warnings) for warnings in photo.warnings],
         person_ids=[person.person_id for person in photo.people],
+        left_out=dict(photo.left_out),
+        measurements=dict(photo.measurements),
         body=engine.body,
         body_kind=engine.body_kind,
         image_path=None if photo.path is None else photo.path.resolve(),
@@ -61,6 +67,8 @@ def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitRe
     )
     _judge(result)
     _judge_mask(result, outcome.observation.evidence)
+    for who, reason in result.left_out.items():
+        LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
     return result
 
 
@@ -87,8 +95,8 @@ def _judge(result: FitResult) -> None:
                 f"Few people have such a shape: |beta| reaches {beta:.1f}, and above 3 is rare. Look "
                 "whether height, focal length and mask are right, and whether the keypoints are of one person."
             )
-        if result.status_code[i] == 4:
-            result.warnings[i].append(STATUS[4])
+        if (code := int(result.status_code[i])) in (4, NO_NUMBERS):
+            result.warnings[i].append(ENDS[code])
         elif not result.accepted[i]:
             result.warnings[i].append(result.verdict[i])
         seen = int((result.keypoints.presence[i] > 0.5).sum())

@@ -21,9 +21,9 @@ from hmrfit.camera import Camera
 from hmrfit.data.photo import focal_is_told
 from hmrfit.data.result_file import read_result, write_result
 from hmrfit.evaluate.metrics import reprojection_error
+from hmrfit.fitting.finite import ENDS
 from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, focal_sensitivity
 from hmrfit.fitting.guard import REASONS
-from hmrfit.fitting.solver import STATUS
 from hmrfit.fitting.state import Layout, State
 from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.image import Image, read_image
@@ -38,7 +38,7 @@ from hmrfit.types import BodyOutput, BodyParams, Keypoints
 
 @dataclass(eq=False)
 class FitResult:
-    """Bodies of N people. Made by `hmrfit.fit` and `FitResult.load`."""
+    """Bodies of the N people that could be fitted. Made by `hmrfit.fit` and `FitResult.load`."""
 
     params: BodyParams  # (N,), camera frame
     camera: Camera  # (N,)
@@ -57,6 +57,8 @@ class FitResult:
     apart: str = ""  # what held in the fit, and is left out where it says how sure it is and of `focal_effect`
     warnings: list[list[str]] = field(default_factory=list)  # a list for each person
     person_ids: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)  # person_id of those that were not fitted -> why
+    measurements: dict[str, str] = field(default_factory=dict)  # what was given of height and shape, and how sure it is
     body: str = "free_body"  # its name or path
     body_kind: str = "smpl"
     image_path: Path | None = None
@@ -82,7 +84,7 @@ class FitResult:
     @property
     def status(self) -> list[str]:
         """How each person's fit ended, a sentence."""
-        return [STATUS[int(code)] for code in self.status_code]
+        return [ENDS[int(code)] for code in self.status_code]
 
     @property
     def accepted(self) -> NDArray[np.bool_]:
@@ -201,10 +203,10 @@ class FitResult:
         """(F, 3), counterclockwise seen from outside."""
         return self.body_model.faces.numpy()
 
-    @property
+    @cached_property
     def joints(self) -> NDArray[np.float64]:
-        """(N, J, 3) metres, camera frame, in the order of `joint_names`."""
-        return self.output.joints.numpy()
+        """(N, J, 3) metres, camera frame, in the order of `joint_names`. Posed without the mesh."""
+        return load_points(self.body, self.joint_names).pose(self.params).joints.numpy()
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -311,6 +313,8 @@ class FitResult:
             for i, (name, error) in enumerate(zip(self.person_ids, self.reprojection_error, strict=True))
         ]
         text = f"Focal length: {self.camera.focal[0, 0]:.0f} px ({self.focal_source})."
+        text += "".join(f" Given {name}: {said}." for name, said in self.measurements.items())
+        text += "".join(f" Person {who} is left out: {reason}" for who, reason in self.left_out.items())
         if self.apart:
             text += f" How sure it is, and what another focal length changes, is said without {self.apart}."
         return Entry(self.name, pictures, people, text)

@@ -35,10 +35,22 @@ class TensorRecord:
         return self.map(lambda t: t.to(*args, **kwargs))
 
     def __getitem__(self, index: Any) -> Self:
-        """The people chosen by a slice, an index tensor or a mask; the leading dimension stays."""
+        """The people chosen by a number, a slice, an index tensor or a mask; the leading dimension stays.
+
+        Raises:
+            IndexError: there is no such person; so a loop over a record ends.
+        """
         if isinstance(index, int):
+            if not -self._rows() <= index < self._rows():
+                raise IndexError(f"There is no person {index}: this {type(self).__name__} holds {self._rows()}.")
             index = slice(index, index + 1 or None)
         return self.map(lambda t: t[index])
+
+    def _rows(self) -> int:
+        """B, from the first tensor there is."""
+        values = (getattr(self, field.name) for field in fields(self))
+        found = (v._rows() if isinstance(v, TensorRecord) else len(v) for v in values if isinstance(v, Tensor | TensorRecord))  # fmt: skip  # noqa: E501
+        return next(found, 0)
 
     def with_rows(self, index: Tensor, source: Self) -> Self:
         """The same record with the people at `index` taken from `source`; an optional part that one lacks goes."""

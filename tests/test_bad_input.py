@@ -72,12 +72,6 @@ def test_broken_numbers(points: np.ndarray, row: object, values: object, letter:
 
 
 @pytest.mark.usefixtures("no_work")
-def test_one_of_several_people_of_whom_nothing_is_seen(points: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="Person 1: no keypoint has a confidence above 0"):
-        fit(np.stack([points, points * [1, 1, 0]]))
-
-
-@pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
     ("shape", "letter"),
     [

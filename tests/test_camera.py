@@ -12,6 +12,7 @@ from hmrfit.camera import (
     MIN_DEPTH,
     PIXEL_CENTER,
     Camera,
+    checked_size,
     crop_to_pixels,
     default_focal,
     focal_from_35mm,
@@ -197,3 +198,64 @@ def test_the_networks_square_is_the_crops_pixels():
     center, side = torch.tensor([crop.center], dtype=torch.float64), torch.tensor([crop.side], dtype=torch.float64)
     unit = pixels_to_crop(torch.from_numpy(xy)[None], center, side)[0]
     np.testing.assert_allclose((unit + 1) * 112, crop.points_to_crop(xy), atol=1e-10)
+
+
+K_OF = [[500.0, 0.0, 320.0], [0.0, 500.0, 240.0], [0.0, 0.0, 1.0]]
+
+
+def K_with(row: int, column: int, value: float) -> list[list[float]]:
+    return [[value if (i, j) == (row, column) else v for j, v in enumerate(r)] for i, r in enumerate(K_OF)]
+
+
+@pytest.mark.parametrize(
+    ("K", "said"),
+    [
+        (K_with(0, 0, 0.0), "focal length should be one number above 0"),
+        (K_with(1, 1, -500.0), "focal length should be one number above 0"),
+        (K_with(0, 2, float("nan")), "NaN"),
+        (K_with(0, 1, 20.0), "skew of 20 px"),
+        (K_with(2, 2, 2.0), r"\[\[fx, 0, cx\]"),
+        (K_with(1, 0, 9.0), r"\[\[fx, 0, cx\]"),
+        (K_with(0, 2, 1e9), "principal point"),
+        ([[1.0, 2.0]], r"\[\[fx, 0, cx\]"),
+    ],
+)
+def test_matrices_that_are_no_camera(K: list, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Camera.from_intrinsics(K, 640, 480)
+
+
+@pytest.mark.parametrize("K", ["K", None, [[1j] * 3] * 3, [[True] * 3] * 3])
+def test_what_is_no_matrix_at_all(K: object) -> None:
+    with pytest.raises(TypeError, match=r"K should be a matrix"):
+        Camera.from_intrinsics(K, 640, 480)
+
+
+def test_a_focal_length_for_each_axis() -> None:
+    assert Camera.from_size(640, 480, focal=(500, 510), count=2).focal.tolist() == [[500, 510]] * 2
+    for focal in (0, -1, float("nan"), (1, 2, 3), 1e300, "500"):
+        with pytest.raises(ValueError, match="focal should be one number above 0"):
+            Camera.from_size(640, 480, focal=focal)
+    with pytest.raises(ValueError, match="width should be"):
+        Camera.from_size(0, 480)
+    with pytest.raises(ValueError, match="height should be"):
+        Camera.from_size(640, 1e300)
+
+
+@pytest.mark.parametrize("size", [(1, 1), [640, 480], np.array([640.0, 480.0]), torch.tensor([2**20, 480])])
+def test_sizes(size: object) -> None:
+    assert checked_size(size) == tuple(int(v) for v in size)
+
+
+@pytest.mark.parametrize(
+    "size", [(0, 480), (640.5, 480), (1e300, 480), (2**20 + 1, 4), (-3, 4), (640,), 640, [], [[640, 480]], (10**400, 1)]
+)
+def test_what_is_no_size(size: object) -> None:
+    with pytest.raises(ValueError, match=r"image_size should be \(width, height\)"):
+        checked_size(size)
+
+
+@pytest.mark.parametrize("size", ["640x480", ("640", "480"), (True, True), (1j, 3), {640, 480}, None, (None, 480)])
+def test_what_are_no_numbers_of_a_size(size: object) -> None:
+    with pytest.raises(TypeError, match=r"image_size should be \(width, height\)"):
+        checked_size(size)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from hmrfit.ops.check import numbers
 from hmrfit.ops.presence import NOTHING, SURE
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyOutput, BodyParams, Keypoints
@@ -86,3 +87,15 @@ def test_with_rows_takes_those_people_from_the_other_and_leaves_both_as_they_wer
     assert mixed.confidence[:, 0].tolist() == [0, 1, 0]
     assert mixed.xy[:, 1, 0].tolist() == [0, 1, 0]
     assert not a.xy.any() and b.xy.all()
+
+
+def test_a_loop_over_a_record_ends() -> None:
+    """So numpy, which tries to take any object with lengths and items for numbers, stops as well."""
+    three = Keypoints(torch.arange(12.0).view(3, 2, 2), torch.ones(3, 2), ("a", "b"))
+    assert [len(one) for one in three] == [1, 1, 1] and torch.equal(list(three)[2].xy, three.xy[2:])
+    assert torch.equal(three[-1].xy, three.xy[2:])
+    for index in (3, -4):
+        with pytest.raises(IndexError, match=f"no person {index}: this Keypoints holds 3"):
+            three[index]
+    with pytest.raises(TypeError, match="x should be numbers"):
+        numbers([three], "x", "numbers")

@@ -19,9 +19,19 @@ from hmrfit.body.files import read_body_file
 from hmrfit.body.landmarks import landmarks_of
 from hmrfit.body.points import PointBody
 from hmrfit.keypoints import SMPL24
-from hmrfit.ops.check import did_you_mean
+from hmrfit.ops.check import check_finite, check_shape, did_you_mean, shown
+from hmrfit.ops.rotation import orthonormalize
 from hmrfit.ops.skinning import joint_positions, skin, world_rotations
 from hmrfit.types import BodyOutput, BodyParams
+
+LARGEST_BETA = 50.0
+"""No body has a larger one, whoever measured it."""
+
+FARTHEST = 1e4
+"""Metres from the camera: farther away there are no people in photographs."""
+
+NO_ROTATION = 1e-3
+"""The largest entry of R Rᵀ − I, from which R is no rotation that was rounded."""
 
 
 class SmplBody:
@@ -161,6 +171,41 @@ class SmplBody:
         shares = row[:, None] * self.weights  # (V, J)
         bones = shares.abs().amax(0).nonzero()[:, 0].tolist()
         return [(k, b, shares[:, b], shares[:, b].sum()) for b in bones]
+
+
+def checked_params(params: BodyParams, body: SmplBody, name: str = "init") -> BodyParams:
+    """Parameters of a body in front of the camera, float64 on the CPU, with all of the body's betas.
+
+    Raises:
+        TypeError, ValueError: they are not tensors of this body's shapes, or their numbers are those of no body.
+    """
+    sizes: dict[str, int] = {}
+    J = len(body.parents)
+    shapes = {"global_orient": "N 3 3", "body_pose": f"N {J - 1} 3 3", "betas": "N S", "transl": "N 3"}
+    for part, pattern in shapes.items():
+        value = getattr(params, part)
+        if not isinstance(value, Tensor) or value.is_complex() or value.dtype == torch.bool:
+            raise TypeError(f"{name}.{part} should be a tensor of real numbers, not {shown(value)}.")
+        sizes = check_shape(value, pattern, f"{name}.{part}", sizes, "Rotations are matrices: BodyParams.from_rotvecs.")
+        check_finite(value, f"{name}.{part}")
+    params = body._complete(params.map(lambda t: t.detach()).to("cpu", torch.float64))
+    rotations = params.rotations
+    off = (rotations @ rotations.mT - torch.eye(3).to(rotations)).abs().amax((-2, -1))
+    off = torch.where(torch.linalg.det(rotations) > 0, off, 2.0)
+    if len(off) and off.max() > NO_ROTATION:
+        person, joint = (int(i) for i in torch.unravel_index(off.argmax(), off.shape))
+        raise ValueError(f"{name}: the matrix of joint {joint} of person {person} is no rotation (or a reflection).")
+    if len(off) and off.max() > NO_ROTATION**2:  # rounded by whoever wrote it: the nearest rotation
+        rotations = orthonormalize(rotations)
+    if (params.betas.abs() > LARGEST_BETA).any():
+        raise ValueError(f"{name}.betas should lie within ±{LARGEST_BETA:g}, but reach {params.betas.abs().max():.3g}.")
+    depth = params.transl[:, 2] + body.rest_joints[0, 2]
+    if (depth <= 0).any() or (params.transl.abs() > FARTHEST).any():
+        raise ValueError(
+            f"{name} should be in the camera frame, in front of the camera and within {FARTHEST:g} m: x to the right, "
+            f"y down, z forward; transl runs from {params.transl.min():.3g} to {params.transl.max():.3g} m."
+        )
+    return BodyParams(rotations[:, 0], rotations[:, 1:], params.betas, params.transl)
 
 
 def _joint_names(data: Mapping[str, np.ndarray], count: int) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from hmrfit.evaluate.run import compared
 from hmrfit.files import atomic_write
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.ops.check import did_you_mean
+from hmrfit.ops.threads import use_threads
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.version import __version__
 
@@ -65,6 +66,7 @@ def evaluate_command(
             f"{protocol} needs --data ROOT, its data set's folder. Without any data: --protocol synthetic."
         )
     engine = build(load_config(config, overrides))
+    use_threads(engine.threads)
     chosen = make_setting(kind, load_body(engine.body), **setting)
     people = kind(chosen).load(Path(data))[slice(limit)]
     folder = Path(out or f"out/evaluate/{protocol}")

@@ -22,6 +22,7 @@ from hmrfit.data.keypoint_files import find_keypoint_file
 from hmrfit.data.photo import Photo, find_people, no_keypoints_letter, read_photo
 from hmrfit.data.result_file import read_stamp
 from hmrfit.image import write_image
+from hmrfit.ops.threads import use_threads
 from hmrfit.render.page import thumbnail
 from hmrfit.result import FitResult
 from hmrfit.version import __version__
@@ -65,6 +66,7 @@ def fit_command(
         raise FileNotFoundError(f"There is no keypoint file or folder '{keypoints}'.")
     options = Options(Path(out), Path(keypoints), pictures=not no_pictures, **flags)
     engine = build(load_config(config, overrides))
+    use_threads(engine.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     lines = list(fit_all(paths, engine, options))
     print_table(lines)

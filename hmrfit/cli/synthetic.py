@@ -29,6 +29,7 @@ from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
 from hmrfit.evaluate.protocol import EvaluationData, Setting, Summary, protocol_named
 from hmrfit.evaluate.report import Run
 from hmrfit.files import atomic_write
+from hmrfit.ops.threads import use_threads
 from hmrfit.version import __version__
 
 NAME = "synthetic"
@@ -81,6 +82,7 @@ def synthetic_command(
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in other)
         raise ValueError(f"--protocol {NAME} runs every protocol with every predictor and takes no {flags}.")
     engine = build(load_config(config, overrides))
+    use_threads(engine.threads)
     folder = Path(out or f"out/evaluate/{NAME}")
     root = Path(data or folder / "data")
     make_data(root, people, seed, motion)

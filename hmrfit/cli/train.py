@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import device_of
 from hmrfit.cli.trainers import RUNS
 from hmrfit.config import ConfigError, load_config
 from hmrfit.data.motion import load_frames, read_pool
+from hmrfit.ops.threads import use_threads
 from hmrfit.train import ranks
 from hmrfit.train.session import train
 
@@ -24,8 +23,7 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
     how = settings.TRAIN
     if not how.MOTION:
         raise ConfigError("Training needs motion: add TRAIN.MOTION=FOLDER, a folder of BVH, AMASS or CMU files.")
-    if settings.THREADS > 0:
-        torch.set_num_threads(settings.THREADS)
+    use_threads(settings.THREADS)
     ranks.join("nccl" if device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE") == "cuda" else "gloo")
     folder = Path(out)
     pool = read_pool(how.MOTION, cache=folder / "motion.npz")

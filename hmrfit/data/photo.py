@@ -7,7 +7,7 @@ distortion is taken out of the keypoints here, so that the fit sees a pinhole.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from hmrfit.camera import Camera, default_focal, focal_from_35mm
+from hmrfit.camera import Camera, check_camera, checked_focal, checked_size, focal_from_35mm
 from hmrfit.data.camera_checks import camera_warnings, focal_from_exif
 from hmrfit.data.keypoint_checks import check_keypoints
 from hmrfit.data.keypoint_files import PersonKeypoints, find_keypoint_file, people_in_image, read_keypoints
@@ -23,6 +23,7 @@ from hmrfit.data.keypoint_files.memory import people_in_memory
 from hmrfit.files import refuse_url
 from hmrfit.image import Image, as_image, decode_image, read_image
 from hmrfit.keypoints import keypoint_sets
+from hmrfit.ops.check import numbers
 from hmrfit.types import Keypoints
 
 ImageLike = str | os.PathLike | bytes | BinaryIO | ArrayLike | None
@@ -32,6 +33,12 @@ KeypointsLike = (
 
 NORMALISED = 2.0
 """Several keypoints with no coordinate beyond this are no pixels of a photograph."""
+
+FARTHEST = 1e6
+"""Of the image's longer side: a keypoint farther outside is no place in a photograph, but a broken number."""
+
+MOST_REASONS = 5
+"""People whose reasons an error message lists."""
 
 NO_KEYPOINTS = """\
 Keypoints are missing: a fit needs 2D keypoints, and hmrfit finds none itself. Two free detectors (both
@@ -57,9 +64,17 @@ class Photo:
     warnings: tuple[tuple[str, ...], ...]  # for each person
     path: Path | None = None
     image: Image | None = None
+    rows: tuple[int, ...] = ()  # (N,) which of the given people these are, counted from 0
+    left_out: Mapping[str, str] = field(default_factory=dict)  # the others: person_id -> why they cannot be fitted
+    measurements: Mapping[str, str] = field(default_factory=dict)  # what the caller knows of the people, in words
 
     def __len__(self) -> int:
         return len(self.people)
+
+    @property
+    def given(self) -> int:
+        """How many people were given, those who are left out too: what the caller counts by."""
+        return len(self.people) + len(self.left_out)
 
     @property
     def keypoints(self) -> Keypoints:
@@ -80,8 +95,12 @@ def read_photo(
     focal_35mm: float | None = None,
     camera: Camera | None = None,
     image_size: tuple[int, int] | None = None,
+    each: str = "person",
 ) -> Photo:
     """Everything a fit needs, from the many forms users have it in; see `hmrfit.fit` for the arguments.
+
+    People who cannot be fitted are left out, and `Photo.left_out` says why. If nobody is left, that is an error.
+    each: what one of the people is called there; the frames of a sequence are read as people.
 
     Raises:
         ValueError, TypeError, FileNotFoundError: letters; nothing was computed yet.
@@ -95,15 +114,44 @@ def read_photo(
     size = _size(pixels, image_size, people)
     if not people:
         raise ValueError(f"There is nobody to fit: {_described(keypoints)} holds no people. Detect them again, or leave this image out.")  # fmt: skip  # noqa: E501
-    names = {p.names for p in people}
+    ready, reasons = _fit_to_be_used(people, size)
+    if not ready:
+        several = "" if len(people) == 1 else f"None of {len(people)} can be fitted, the reason for each: "
+        said = [f"{each.capitalize()} {i}: {reason}" for i, reason in reasons.items()]
+        raise ValueError(several + " ".join(said[:MOST_REASONS]) + " …" * (len(said) > MOST_REASONS))
+    names = {p.names for p, _ in ready.values()}
     if len(names) > 1:
         raise ValueError(f"The people of one photograph should share one keypoint set, but there are {len(names)}. Fit them in two calls.")  # fmt: skip  # noqa: E501
-    people = tuple(p.at_size(size).pinhole() for p in people)
-    warnings = tuple((*p.warnings, *_checked(p, i, size)) for i, p in enumerate(people))
-    cameras, source = _camera(people, size, camera, focal, focal_35mm, image if isinstance(image, bytes) else path)
-    of_cameras = camera_warnings(cameras, source, [p.xy[p.confidence > 0] for p in people])
+    chosen, warnings = zip(*ready.values(), strict=True)
+    rows, source_of_exif = tuple(ready), image if isinstance(image, bytes) else path
+    cameras, source = _camera(chosen, size, camera, focal, focal_35mm, source_of_exif, rows, len(people))
+    of_cameras = camera_warnings(cameras, source, [p.xy[p.confidence > 0] for p in chosen])
     warnings = tuple(mine + more for mine, more in zip(warnings, of_cameras, strict=True))
-    return Photo(people, cameras, size, source, warnings, path, pixels)
+    left_out = {_called(people, i): reason for i, reason in reasons.items()}
+    return Photo(chosen, cameras, size, source, warnings, path, pixels, rows, left_out)
+
+
+def _fit_to_be_used(
+    people: Sequence[PersonKeypoints], size: tuple[int, int]
+) -> tuple[dict[int, tuple[PersonKeypoints, tuple[str, ...]]], dict[int, str]]:
+    """(the people without lens distortion, with warnings, by their place; why the others cannot be fitted)."""
+    ready, reasons = {}, {}
+    for i, person in enumerate(people):
+        if person.problem:
+            reasons[i] = person.problem
+            continue
+        try:
+            straight = person.at_size(size).pinhole()
+            ready[i] = straight, (*person.warnings, *_checked(straight, size))
+        except ValueError as error:
+            reasons[i] = str(error)
+    return ready, reasons
+
+
+def _called(people: Sequence[PersonKeypoints], index: int) -> str:
+    """A person's name in `left_out`: the person_id, with the place where others have the same."""
+    name = people[index].person_id
+    return name if sum(p.person_id == name for p in people) == 1 else f"{name} (person {index})"
 
 
 def no_keypoints_letter(path: Path | None = None) -> str:
@@ -156,11 +204,11 @@ def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[
     if pixels is not None:
         known["the image"] = (pixels.shape[1], pixels.shape[0])
     if given is not None:
-        known["image_size"] = _checked_size(given)
-    if not known:  # else `at_size` follows the image
-        known |= {
-            f"the keypoints' file '{p.source.name}'": tuple(p.image_size) for p in people if p.image_size is not None
-        }
+        known["image_size"] = checked_size(given)
+    for p in () if known else people:  # else `at_size` follows the image
+        if p.image_size is not None:
+            what = f"the keypoints' file '{p.source.name}'"
+            known[what] = checked_size(p.image_size, f"The image size in {what}")
     if not known:
         raise ValueError("Without an image, give its size in pixels: image_size=(width, height).")
     if len(set(known.values())) > 1:
@@ -172,30 +220,35 @@ def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[
     return next(iter(known.values()))
 
 
-def _checked_size(size: tuple[int, int]) -> tuple[int, int]:
-    values = np.asarray(size, np.float64)
-    if values.shape != (2,) or not np.isfinite(values).all() or (values < 1).any():
-        raise ValueError(f"image_size should be (width, height) in pixels, but is {size}.")
-    return int(values[0]), int(values[1])
+def _checked(person: PersonKeypoints, size: tuple[int, int]) -> list[str]:
+    """Warnings about one person's keypoints.
 
-
-def _checked(person: PersonKeypoints, index: int, size: tuple[int, int]) -> list[str]:
-    """Warnings about one person's keypoints; those that cannot be pixels of this image are refused."""
-    if person.problem:
-        raise ValueError(f"Person {index}: {person.problem}")
+    Raises:
+        ValueError: they cannot be pixels of this image; says why.
+    """
     xy = person.xy[person.confidence > 0]
     if not len(xy):
         raise ValueError(
-            f"Person {index}: no keypoint has a confidence above 0, so nothing is seen to fit to. Leave this person "
-            "out, or look at the detector's confidences."
+            "no keypoint has a confidence above 0, so nothing is seen to fit to. Leave this person out, or look at the "
+            "detector's confidences."
+        )
+    if not np.isfinite(person.xy).all() or not np.isfinite(person.confidence).all():
+        raise ValueError("the keypoints hold NaN or infinite numbers. Give unseen keypoints confidence 0.")
+    away = np.abs(xy).max()
+    if away > (FARTHEST + 1) * max(size):
+        raise ValueError(
+            f"a keypoint lies at {away:.3g} pixels, which is no place in an image of {size[0]} × {size[1]}. Give it "
+            "confidence 0 if it is unseen, or look at what wrote it."
         )
     warnings = check_keypoints(person.names, person.xy, person.confidence, size)
     inside = ((xy >= 0) & (xy <= np.array(size))).all(1)
     if not inside.any():
         reason = warnings[0] if warnings else f"({xy[0, 0]:.0f}, {xy[0, 1]:.0f}) is outside of {size[0]} × {size[1]}."
-        raise ValueError(f"Person {index}: no keypoint lies inside the image. {reason}")
+        raise ValueError(f"no keypoint lies inside the image. {reason}")
     if len(xy) > 1 and np.abs(xy).max() <= NORMALISED:
-        raise ValueError(f"Person {index}: {warnings[0]}")
+        raise ValueError(warnings[0])
+    if person.intrinsics is not None:
+        Camera.from_intrinsics(person.intrinsics, *size)
     return warnings
 
 
@@ -206,25 +259,27 @@ def _camera(
     focal: float | Sequence[float] | None,
     focal_35mm: float | None,
     photograph: Path | bytes | None,
+    rows: Sequence[int],
+    given: int,
 ) -> tuple[Camera, str]:
-    """One camera per person, and where its focal length comes from."""
+    """One camera per person, and where its focal length comes from. rows: which of the `given` people these are."""
     N = len(people)
     if sum(value is not None for value in (camera, focal, focal_35mm)) > 1:
         raise ValueError("Give one of camera, focal (pixels) and focal_35mm (millimetres), not several.")
     if camera is not None:
-        return _given_camera(camera, size, N), "given, as a camera"
+        return _given_camera(camera, size, rows, given), "given, as a camera"
     if focal is not None:
-        return _with_focal(size, _positive(focal, "focal"), N), "given, in pixels"
+        return Camera.from_size(*size, focal=focal, count=N), "given, in pixels"
     if focal_35mm is not None:
-        pixels = focal_from_35mm(_positive(focal_35mm, "focal_35mm")[0], *size)
-        return _with_focal(size, [pixels], N), f"given, {float(focal_35mm):g} mm in 35 mm equivalent"
+        film = _millimetres(focal_35mm, size)
+        pixels = focal_from_35mm(film, *size)
+        return Camera.from_size(*size, focal=pixels, count=N), f"given, {film:g} mm in 35 mm equivalent"
     if all(p.intrinsics is not None for p in people):
         return Camera.cat([Camera.from_intrinsics(p.intrinsics, *size) for p in people]), "the keypoints' file (K)"
     pixels, about = (None, "") if photograph is None else focal_from_exif(photograph, size)
     if pixels is not None:
-        return _with_focal(size, [pixels], N), about
-    assumed = "assumed, the image's diagonal; depth and lean depend on it"
-    return _with_focal(size, [default_focal(*size)], N), assumed + about
+        return Camera.from_size(*size, focal=pixels, count=N), about
+    return Camera.from_size(*size, count=N), "assumed, the image's diagonal; depth and lean depend on it" + about
 
 
 def focal_is_told(source: str) -> bool:
@@ -232,33 +287,33 @@ def focal_is_told(source: str) -> bool:
     return source.startswith(("given", "the keypoints' file", "the photograph's EXIF"))
 
 
-def _positive(value: float | Sequence[float], name: str) -> list[float]:
+def _millimetres(focal: float, size: tuple[int, int]) -> float:
+    """A focal length in 35 mm equivalent, checked."""
+    what = "one number above 0, millimetres in 35 mm equivalent"
+    film = numbers(focal, "focal_35mm", what)
+    if film.shape not in ((), (1,)) or not (film > 0).all():
+        raise ValueError(f"focal_35mm should be {what}, but is {focal!r}.")
     try:
-        numbers = np.atleast_1d(np.asarray(value, np.float64))
-    except (TypeError, ValueError):
-        numbers = np.array([np.nan])
-    if numbers.shape not in ((1,), (2,)) or not (np.isfinite(numbers).all() and (numbers > 0).all()):
-        raise ValueError(f"{name} should be one number above 0 (or two, along x and y), but is {value!r}.")
-    return numbers.tolist()
+        checked_focal(focal_from_35mm(film.item(), *size), *size)
+    except ValueError:
+        raise ValueError(f"focal_35mm should be {what}, but no lens has {film.item():g} mm.") from None
+    return film.item()
 
 
-def _with_focal(size: tuple[int, int], focal: Sequence[float], count: int) -> Camera:
-    camera = Camera.from_size(*size, count=count)
-    return replace(camera, focal=torch.tensor(focal, dtype=torch.float64).expand(count, 2).clone())
-
-
-def _given_camera(camera: Camera, size: tuple[int, int], count: int) -> Camera:
+def _given_camera(camera: Camera, size: tuple[int, int], rows: Sequence[int], given: int) -> Camera:
+    """The caller's camera, one for all or one for each of the `given` people, for those at `rows`."""
     if not isinstance(camera, Camera):
         raise TypeError(
             f"camera should be a hmrfit.Camera, not {type(camera).__name__}. From a 3×3 matrix: "
             "Camera.from_intrinsics(K, width, height)."
         )
-    camera = camera.to("cpu", torch.float64)
-    if len(camera) not in (1, count):
-        raise ValueError(f"Give one camera, or one per person ({count}); there are {len(camera)}.")
+    check_camera(camera)
+    camera = camera.map(lambda t: t.detach()).to("cpu", torch.float64)
+    if len(camera) not in (1, given):
+        raise ValueError(f"Give one camera, or one per person ({given}); there are {len(camera)}.")
     if (camera.size != torch.tensor(size)).any():
         raise ValueError(
             f"The camera is of an image of {camera.size[0].tolist()} pixels, but this one has {list(size)}. "
             "`camera.resize` and `camera.crop` follow an image."
         )
-    return camera if len(camera) == count else camera[[0] * count]
+    return camera[list(rows) if len(camera) == given else [0] * len(rows)]

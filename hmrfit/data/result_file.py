@@ -11,7 +11,8 @@
     start_poses (N, 72)  start_trans  start_betas  reason (N,)                 where there was one start
     start_term_names (T,)  start_term_cost (N, T)
     focal_factor  focal_depth (N,)  focal_moved (N, J, 3)                      see `FitResult.focal_effect`
-    person_ids (N,)  warnings  versions  body  body_kind  image  image_path  stamp  apart  text; JSON where nested
+    person_ids (N,)  left_out  measurements  warnings  versions                text; JSON where nested
+    body  body_kind  image  image_path  stamp  apart                           text
 
 Read with numpy alone: `numpy.load(path)["poses"]`. Nothing in it is a pickle.
 """
@@ -97,6 +98,8 @@ def _arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
         "hypothesis_cost": fields["hypothesis_cost"],
         "person_ids": np.array(fields["person_ids"]),
         "warnings": np.array(json.dumps(fields["warnings"])),
+        "left_out": np.array(json.dumps(fields["left_out"])),
+        "measurements": np.array(json.dumps(fields["measurements"])),
         "versions": np.array(json.dumps(fields["versions"])),
         "body": np.array(fields["body"]),
         "body_kind": np.array(fields["body_kind"]),
@@ -214,6 +217,7 @@ def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
         **_focal_fields(data),
         "apart": str(data.get("apart", "")),
         "warnings": json.loads(str(data["warnings"])),
+        **{name: json.loads(str(data.get(name, "{}"))) for name in ("left_out", "measurements")},
         "versions": json.loads(str(data["versions"])),
         "person_ids": [str(name) for name in data["person_ids"]],
         "image_path": Path(str(data["image_path"])) if str(data["image_path"]) else None,

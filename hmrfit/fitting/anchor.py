@@ -106,7 +106,7 @@ class Anchor(TensorRecord):
     def _shared(self, index: Tensor) -> Tensor:
         """V (B, r, d) with VᵀV = U (I + UᵀU)⁻¹ Uᵀ over some coordinates."""
         U = self.factors[:, index]
-        return torch.linalg.solve_triangular(torch.linalg.cholesky(_inner(U)), U.mT, upper=False)
+        return torch.linalg.solve_triangular(torch.linalg.cholesky_ex(_inner(U))[0], U.mT, upper=False)
 
     def energy(self, params: BodyParams, phi: Tensor | None = None) -> Tensor:
         """E (B,) of some parameters, nats: ½ (|e/s|² − |V e/s|²) and the translation's. phi: as `error_of` takes it.
@@ -147,7 +147,7 @@ class Anchor(TensorRecord):
         if not len(rest):
             return params
         U = self.factors[:, known]
-        weights = torch.linalg.solve(_inner(U), (U.mT @ (e / self.scale)[:, known, None]))
+        weights = torch.linalg.solve_ex(_inner(U), (U.mT @ (e / self.scale)[:, known, None]))[0]
         filled = e.clone()
         filled[:, rest] = self.scale[:, rest] * (self.factors[:, rest] @ weights).squeeze(-1)
         return self.moved(filled, params.transl)

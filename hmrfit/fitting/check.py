@@ -8,12 +8,14 @@ The terms are tried on a made-up body in random poses, so nothing has to be inst
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
+from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.start import UPRIGHT
 from hmrfit.fitting.state import GROUPS, Evaluation, Observation, State
 from hmrfit.fitting.terms import NormalEquations, ResidualFunction, Term, as_term
@@ -194,3 +196,35 @@ def _check_sums(term: Term, e: Evaluation, r: Tensor, J: Tensor) -> None:
         bound = TOLERANCE * max(1.0, expected.abs().max().item())
         if not (found - weight * expected).abs().max() <= bound:
             raise ValueError(f"Term '{term.name}': add() gives another {name} than its residuals and Jacobian do; expected weight times ½|r|², Jᵀr and JᵀJ.")  # fmt: skip  # noqa: E501
+
+
+def try_terms(
+    terms: Sequence[Term | ResidualFunction],
+    body: PointBody,
+    keypoints: Keypoints,
+    camera: Camera,
+    evidence: Evidence | None = None,
+) -> None:
+    """Try each term once where a fit of these people will: in some pose, about where they are.
+
+    Raises:
+        TypeError, ValueError: a term raises, returns something else than finite residuals (B, M), or cannot be derived.
+    """
+    if not terms:
+        return
+    observation = Observation.of(keypoints, evidence)
+    made_up = sample_evaluation(body, count=len(keypoints)).state.params
+    depth = camera.focal.mean(-1) * 1.7 / observation.box_size
+    low, high = keypoints.bounds()
+    at = camera.unproject(((low + high) / 2)[:, None], depth[:, None])[:, 0]
+    e = Evaluation(body, State(replace(made_up, transl=at - body.rest_joints[0]), camera), observation)
+    for term in map(as_term, terms):
+        try:
+            residuals, jacobian = _checked_residuals(term, e), term.jacobian(e)
+            finite = all(part.isfinite().all() for part in (jacobian, *normal_equations(term, e)))
+        except Exception as error:
+            if isinstance(error, TypeError | ValueError) and str(error).startswith("Term '"):
+                raise
+            raise ValueError(f"Term '{term.name}' cannot be computed: {type(error).__name__}: {error} Try it with hmrfit.check_term.") from error  # fmt: skip  # noqa: E501
+        if jacobian.shape != (*residuals.shape, e.layout.columns) or not finite:
+            raise ValueError(f"Term '{term.name}' has a derivative or a square that is not finite. Look for the root, logarithm or norm of 0, and for numbers above 1e100.")  # fmt: skip  # noqa: E501

@@ -42,6 +42,7 @@ from hmrfit.fitting.terms import (
 from hmrfit.fitting.uncertainty import GAUSSIAN, GIVEN, MEASURED, Calibration, Posterior, Weight, posterior
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.ops.threads import set_own_threads
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.types import BodyParams, Keypoints, Regression, TensorRecord
@@ -296,13 +297,8 @@ def in_pieces(fit: Callable[[slice], Fit], people: int, chunk: int = CHUNK) -> F
     on any number of cores, and so are the answers. Terms are called from these threads: they must not keep notes.
     """
     parts = [slice(i, i + chunk) for i in range(0, people, chunk)]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            return Fit.cat(list(pool.map(fit, parts)))
-    finally:
-        torch.set_num_threads(threads)
+    with ThreadPoolExecutor(torch.get_num_threads(), initializer=set_own_threads, initargs=(1,)) as pool:
+        return Fit.cat(list(pool.map(fit, parts)))
 
 
 def _each_ones(init_std: float | Tensor, like: Tensor) -> Tensor:

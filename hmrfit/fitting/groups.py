@@ -35,6 +35,9 @@ ACCELERATION = {
 
 TRUNK_ACCELERATION = 3.0
 
+FRAMES = 128
+"""Whose Jacobians are in memory at a time: 100 kB each, before they are summed up."""
+
 MARKER = 0.1
 """Metres from the joint, where the two further points of each bone are."""
 
@@ -87,18 +90,21 @@ class Motion:
         moving = (self.depth / z * path)[:, None] * self.scale[:, None, None]
         return torch.cat([moving, turning], -1).flatten(1, 2)
 
-    def add(self, params: BodyParams, layout: Layout, sums: Bordered) -> Bordered:
-        """The equations with this term: G = D^T D couples frames t and t + 1, t + 2, of Jacobians J_t."""
+    def add(self, params: BodyParams, layout: Layout, sums: Bordered) -> None:
+        """Adds this term to the equations: G = D^T D couples frames t and t + 1, t + 2, of Jacobians J_t."""
         T = len(sums.gradient)
         if T < 3:
-            return sums
-        posed, pelvis = self._posed(params)
-        J, G = self.rows(posed, pelvis, layout), stencil(T).to(pelvis)
-        pull = banded_product(G, self.scaled(posed, pelvis)).flatten(1)
-        blocks = tuple(
-            block + G[k, : T - k, None, None] * (J[: T - k].mT @ J[k:]) for k, block in enumerate(sums.blocks)
-        )
-        return replace(sums, blocks=blocks, gradient=sums.gradient + (pull[:, None] @ J).squeeze(1))
+            return
+        G = stencil(T).to(sums.gradient)
+        pull = banded_product(G, self.scaled(*self._posed(params))).flatten(1)
+        for part in pieces(T):
+            J = self.rows(*self._posed(params[part.start : part.stop + 2]), layout)
+            for k in range(3):
+                count = min(part.stop, T - k) - part.start
+                if count > 0:
+                    between = G[k, part.start : part.start + count, None, None]
+                    sums.add_block(k, part.start, between * (J[:count].mT @ J[k : k + count]))
+            sums.gradient[part] += (pull[part, None] @ J[: part.stop - part.start]).squeeze(1)
 
 
 def bone_points(body: SmplBody) -> PointBody:
@@ -136,6 +142,11 @@ def banded_product(G: Tensor, x: Tensor) -> Tensor:
     return total
 
 
+def pieces(count: int) -> list[slice]:
+    """The frames, FRAMES at a time."""
+    return [slice(i, min(i + FRAMES, count)) for i in range(0, count, FRAMES)]
+
+
 class SequenceProblem:
     """All frames of one person, as equations with a border.
 
@@ -158,15 +169,20 @@ class SequenceProblem:
 
     def linearize(self, state: State) -> tuple[float, Bordered]:
         """E, and its equations."""
-        linear, n = self.frames.linearize(state), self.width
-        H, g = linear.hessian, linear.gradient
-        T = len(g)
-        off = [H.new_zeros(max(T - k, 0), n, n) for k in ((1, 2) if self.motion else ())]
-        sums = Bordered((H[:, :n, :n], *off), H[:, :n, n:], H[:, n:, n:].sum(0), g[:, :n], g[:, n:].sum(0))
-        total = float(linear.cost.sum())
+        n, S = self.width, state.params.betas.shape[1] if self.frames.layout.moves("betas") else 0
+        sums, total = Bordered.zeros(len(state), n, S, 0 if self.motion is None else 2), 0.0
+        for part in pieces(len(state)):
+            linear = self.frames.select(part).linearize(state[part])
+            H, g = linear.hessian, linear.gradient
+            sums.add_block(0, part.start, H[:, :n, :n])
+            sums.border[part], sums.gradient[part] = H[:, :n, n:], g[:, :n]
+            sums.corner.add_(H[:, n:, n:].sum(0))
+            sums.shared_gradient.add_(g[:, n:].sum(0))
+            total += float(linear.cost.sum())
         if self.motion is None:
             return total, sums
-        return total + float(self.motion.cost(state.params)), self.motion.add(state.params, self.frames.layout, sums)
+        self.motion.add(state.params, self.frames.layout, sums)
+        return total + float(self.motion.cost(state.params)), sums
 
     def retract(self, state: State, x: Tensor, y: Tensor) -> State:
         """Move every frame by its x (T, n) and the shape of all by y (S,)."""
@@ -190,28 +206,33 @@ def one_shape(state: State) -> State:
 
 
 def solve_sequence(problem: SequenceProblem, state: State, options: Options) -> SequenceSolution:
-    """Levenberg-Marquardt on all frames together; damping as in `solver`, one for the whole sequence."""
+    """Levenberg-Marquardt on all frames together; damping as in `solver`, one for the whole sequence.
+
+    The equations are solved where they lie: there is room for one set of them. A step that is rejected makes them anew.
+    """
     cost, system = problem.linearize(state)
     damping, nu, status, steps = options.damping, 2.0, 0, 0
     if not torch.isfinite(torch.tensor(cost)):
         return SequenceSolution(state, cost, 4, 0)
     while steps < options.max_steps and not status:
         steps += 1
-        damped, added = system.damped(damping)
-        step = damped.step()
+        system = system or problem.linearize(state)[1]
+        damped, added = system.damped(damping, overwrite=True)
+        gradients, step = (system.gradient, system.shared_gradient), damped.step(overwrite=True)
+        system = damped = None
         accepted = False
         if step is not None:
-            gradients = (system.gradient, system.shared_gradient)
             predicted = 0.5 * float(sum((d * (a * d - g)).sum() for d, a, g in zip(step, added, gradients, strict=True)))  # fmt: skip  # noqa: E501
             trial = problem.retract(state, *step)
-            new, linear = problem.linearize(trial)
+            new, system = problem.linearize(trial)
             accepted = new <= cost and predicted > 0
         if accepted:
             gain = min((cost - new) / max(predicted, 1e-300), 2.0)
             damping, nu = max(damping * max(1 - (2 * gain - 1) ** 3, 0.1), 1e-9), 2.0
             status = int(cost - new <= options.ftol * new and predicted <= options.ftol * new)
-            state, cost, system = trial, new, linear
+            state, cost = trial, new
         else:
+            system = None
             damping, nu = min(damping * nu, MAX_DAMPING), nu * 2
             status = 3 if nu >= NU_MAX else 0
     filled = problem.frames.fill(state)

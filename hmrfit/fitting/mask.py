@@ -89,10 +89,13 @@ def _signed_distance(mask: NDArray[np.bool_], low: NDArray, side: float) -> tupl
     shift = (0.5 - low) / cell - 0.5  # from pixel centres to pixel centres
     turn = np.array([[1 / cell, 0, shift[0]], [0, 1 / cell, shift[1]]])
     blurred = cv2.blur(mask.astype(np.float32), (int(cell), int(cell))) if cell >= 2 else mask.astype(np.float32)
-    part = cv2.warpAffine(blurred, turn, (count, count), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) > 0.5
+    share = cv2.warpAffine(blurred, turn, (count, count), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    part = share > 0.5 if (share > 0.5).any() else share >= share.max()  # a mask thinner than a cell has its best cells
+    if part.all():  # no edge is near: all of the square lies in the mask, as deep as it is wide
+        return np.full(part.shape, -side, np.float32), cell
     outside, inside = (cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 5) for m in (~part, part))
     # the transform counts from pixel centre to pixel centre; the edge lies half a pixel before the first one
-    signed = np.where(part, 0.5 - inside, outside - 0.5) if part.any() and not part.all() else outside - inside
+    signed = np.where(part, 0.5 - inside, outside - 0.5)
     return signed * cell, cell
 
 

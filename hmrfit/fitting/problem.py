@@ -99,7 +99,7 @@ class StageProblem:
         """Move the free columns."""
         return state.retract(delta, self.body.parents, self.layout)
 
-    def select(self, index: Tensor) -> "StageProblem":
+    def select(self, index: Tensor | slice) -> "StageProblem":
         """The problem of some of the people."""
         other = object.__new__(StageProblem)
         other.__dict__ = self.__dict__ | {"observation": self.observation[index]}

@@ -103,7 +103,7 @@ def solve_translation(points: Tensor, observation: Observation, camera: Camera) 
     normal = torch.einsum("bk,bkri,bkrj->bij", c * c, A, A) + 1e-4 * torch.eye(3).to(A)
     right = torch.einsum("bk,bkri,bkr->bi", c * c, A, b)
     right = right + 1e-4 * torch.stack([torch.zeros_like(depth), torch.zeros_like(depth), depth], -1)
-    transl = torch.linalg.solve(normal, right)
+    transl, _ = torch.linalg.solve_ex(normal, right)  # where that fails, the depth above is taken
     poor = ~(transl[:, 2] > 0.2 * depth) | ~(transl[:, 2] < 5 * depth)
     return torch.where(poor[:, None], _at_depth(points, observation, camera, depth), transl)
 

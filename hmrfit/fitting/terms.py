@@ -185,7 +185,7 @@ class FunctionTerm(Term):
     """A plain Python function as a term."""
 
     def __init__(self, function: ResidualFunction, name: str | None = None) -> None:
-        self.function, self.name = function, name or function.__name__
+        self.function, self.name = function, name or getattr(function, "__name__", type(function).__name__)
 
     def residuals(self, e: Evaluation) -> Tensor:
         return self.function(e.state, e.output, e.observation)

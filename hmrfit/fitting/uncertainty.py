@@ -70,6 +70,11 @@ GAUSSIAN = 1e6
 """So many degrees of freedom are a Gaussian: what is said where nothing was measured."""
 
 
+FLOORS = (1e-9, 1e-6, 1e-3)
+"""Of the largest diagonal entry: the first is added where a Hessian would be singular (a column nothing speaks of), the
+others to those that rounding has left not positive definite."""
+
+
 @dataclass(frozen=True)
 class Posterior(TensorRecord):
     """B people with H hypotheses each, the best first."""
@@ -105,31 +110,39 @@ def posterior(
     Args:
         states: H entries of (B,) people. costs: E (B, H), infinite where there is none. chunk: people at a time.
     """
-    if not len(costs):
-        P = Layout.everything(body).columns
-        return Posterior(costs, costs.new_zeros(*costs.shape, P, P), how.nu)
-    covariances, log_weights = [], []
-    for state, cost in zip(states, costs.T, strict=True):
-        parts = [slice(i, i + chunk) for i in range(0, len(cost), chunk)]
-        H = torch.cat([hessian(body, terms, how.weights, state[p], observation[p]) for p in parts])
-        factor = torch.linalg.cholesky(_regular(H))
-        covariances.append(torch.cholesky_inverse(factor))
-        log_weights.append(-cost - factor.diagonal(dim1=1, dim2=2).log().sum(-1))
-    log_weights = torch.stack(log_weights, 1)
+    P = Layout.everything(body).columns
+    covariance, log_weights = costs.new_empty(*costs.shape, P, P), torch.empty_like(costs)
+    for h, state in enumerate(states):
+        for part in (slice(i, i + chunk) for i in range(0, len(costs), chunk)):
+            factor = cholesky_of_any(hessian(body, terms, how.weights, state[part], observation[part]))
+            covariance[part, h] = torch.cholesky_inverse(factor)
+            log_weights[part, h] = -costs[part, h] - factor.diagonal(dim1=1, dim2=2).log().sum(-1)
     nobody = ~log_weights.isfinite().any(1)
     log_weights[nobody, 0] = 0.0
-    return Posterior(log_weights.nan_to_num(-torch.inf).softmax(1), torch.stack(covariances, 1), how.nu)
+    return Posterior(log_weights.nan_to_num(-torch.inf).softmax(1), covariance, how.nu)
 
 
-FLOOR = 1e-9
-"""Of the largest diagonal entry, added where a Hessian would be singular: a column nothing speaks of."""
+def cholesky_of_any(H: Tensor, first: float = FLOORS[0]) -> Tensor:
+    """The lower factors (B, P, P) of Hessians with what is needed to invert them; where they are NaN, nothing is known.
 
-
-def _regular(H: Tensor) -> Tensor:
-    """H with what is needed to invert it, NaN replaced by certainty of nothing."""
-    H = H.nan_to_num(0)
+    first: the floor that everyone gets. Where no floor helps, the columns are taken one by one.
+    """
+    H = H.nan_to_num(0.0, 0.0, 0.0)
     H = 0.5 * (H + H.mT)
-    floor = FLOOR * H.diagonal(dim1=1, dim2=2).amax(-1).clamp_min(1e-6)
+    largest = H.diagonal(dim1=1, dim2=2).amax(-1).clamp_min(1e-6)
+    factor, info = torch.linalg.cholesky_ex(_raised(H, first * largest))
+    for floor in FLOORS[1:]:
+        rows = info.nonzero()[:, 0]
+        if not len(rows):
+            return factor
+        factor[rows], info[rows] = torch.linalg.cholesky_ex(_raised(H[rows], floor * largest[rows]))
+    rows = info.nonzero()[:, 0]
+    alone = torch.maximum(H[rows].diagonal(dim1=1, dim2=2), FLOORS[0] * largest[rows, None])
+    factor[rows] = torch.diag_embed(alone.sqrt())
+    return factor
+
+
+def _raised(H: Tensor, floor: Tensor) -> Tensor:
     return H + torch.diag_embed(floor[:, None].expand(-1, H.shape[-1]))
 
 
@@ -148,7 +161,7 @@ def joint_rows(body: PointBody, params: BodyParams) -> Tensor:
 def joint_scale(body: PointBody, params: BodyParams, covariance: Tensor) -> Tensor:
     """(B, K, 3, 3) of the points relative to the root, metres², from a scale matrix (B, P, P) of the columns."""
     A = joint_rows(body, params)
-    return A @ covariance[:, None] @ A.mT
+    return (A.flatten(1, 2) @ covariance).view_as(A) @ A.mT
 
 
 def sample_steps(spread: Posterior, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -156,16 +169,21 @@ def sample_steps(spread: Posterior, count: int, rng: np.random.Generator) -> tup
     B, P = spread.covariance.shape[0], spread.covariance.shape[-1]
     edges = spread.probability.cumsum(1).numpy()
     which = torch.as_tensor((rng.random((count, B, 1)) > edges[None, :, :-1]).sum(-1))
-    factor = torch.linalg.cholesky(spread.covariance)
+    factor = cholesky_of_any(spread.covariance.flatten(0, 1), 0.0).view_as(spread.covariance)
     normal = torch.as_tensor(rng.standard_normal((count, B, P, 1)))
     steps = (factor[torch.arange(B), which] @ normal).squeeze(-1)
     heavy = torch.as_tensor(spread.nu / rng.chisquare(spread.nu, (count, B, 1))).sqrt()
     return which, steps * heavy
 
 
-def mixed_joint_covariance(body: PointBody, hypotheses: list[BodyParams], spread: Posterior) -> Tensor:
+def mixed_joint_covariance(
+    body: PointBody, hypotheses: list[BodyParams], spread: Posterior, chunk: int = 256
+) -> Tensor:
     """(B, K, 3, 3) metres²: of the points' positions relative to the root about the first hypothesis' own, the t's
-    tails and the other hypotheses in it."""
+    tails and the other hypotheses in it. chunk: people at a time."""
+    if len(spread.probability) > chunk:
+        parts = [slice(i, i + chunk) for i in range(0, len(spread.probability), chunk)]
+        return torch.cat([mixed_joint_covariance(body, [h[p] for h in hypotheses], spread[p]) for p in parts])
     placed = [body.pose(params).points for params in hypotheses]
     placed = [points - points[:, :1] for points in placed]
     wider = spread.nu / (spread.nu - 2)

@@ -9,10 +9,12 @@ and a leading `...` is any number of axes:
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
@@ -82,3 +84,62 @@ def check_finite(x: Any, name: str, hint: str = "") -> None:
     raise ValueError(
         f"{name} holds {int((~finite).sum())} NaN or infinite numbers of {finite.size}{at}. {hint}".rstrip()
     )
+
+
+def numbers(
+    value: Any,
+    name: str,
+    what: str,
+    shape: tuple[int, ...] | None = None,
+    low: float = -np.inf,
+    high: float = np.inf,
+    finite: bool = True,
+) -> NDArray[np.float64]:
+    """Real numbers as float64, from numbers, sequences, arrays and tensors.
+
+    Args:
+        name, what: "height" should be "metres, one number or one for each person": how the error messages speak.
+        shape: what the numbers should have; one number stands for all of them. None leaves the shape open.
+        low, high: where they should lie. finite: whether NaN and infinity are refused; else None is NaN.
+    Raises:
+        TypeError: text, booleans, complex numbers, other objects. ValueError: another shape, or other numbers.
+    """
+    array = _real_array(value, may_be_none=not finite)
+    if array is None:
+        raise TypeError(f"{name} should be {what}, not {shown(value)}.")
+    if shape is not None and array.shape not in ((), shape):
+        raise ValueError(f"{name} should be {what}, but has the shape {array.shape}.")
+    if finite and not np.isfinite(array).all():
+        count = int((~np.isfinite(array)).sum())
+        raise ValueError(f"{name} should be {what}, but holds {count} NaN or infinite numbers of {array.size}.")
+    outside = array[(array < low) | (array > high)]
+    if outside.size:
+        raise ValueError(f"{name} should be {what}, between {low:g} and {high:g}, but is {outside.flat[0]:g}.")
+    return array if shape is None or array.shape == shape else np.broadcast_to(array, shape).copy()
+
+
+def _real_array(value: Any, may_be_none: bool) -> NDArray[np.float64] | None:
+    """As a float64 array of its own; None where that is no array of real numbers."""
+    try:
+        array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
+        if array.dtype.kind == "O" and not all(_is_real(v) or (v is None and may_be_none) for v in array.flat):
+            return None
+        with np.errstate(over="ignore"):  # what 64 bits cannot hold is infinite, and refused as such
+            return array.astype(np.float64) if array.dtype.kind in "iufO" else None
+    except OverflowError:  # an integer of hundreds of digits
+        return np.array(np.inf)
+    except (TypeError, ValueError, RuntimeError):  # lists of different lengths, objects that are no arrays
+        return None
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+
+
+def shown(value: Any, longest: int = 60) -> str:
+    """A value as an error message can show it: short, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # a repr may fail in any way: an integer of 5,000 digits does
+        text = f"something of type {type(value).__name__}"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -1,5 +1,12 @@
-"""How many threads torch gets."""
+"""How many threads torch gets, and that the caller's own number of them stays as it was.
 
+torch keeps it twice: every Python thread has its own number, and there is one that a thread begins with when it first
+uses torch. `torch.set_num_threads` sets both. So a number that is only meant for a moment, in one thread, would be what
+threads that begin in that moment keep for good; here the other number is put back at once, from a thread of its own.
+"""
+
+import os
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,14 +15,92 @@ import torch
 FEW = 8
 """People up to whom one thread is as fast as two."""
 
+_ONE_AT_A_TIME = allocate_lock()
+"""Between the two halves of a change, no other thread looks."""
+
+
+def _new_lock() -> None:
+    """For a forked process: the old one may be held by a thread that is not there."""
+    global _ONE_AT_A_TIME
+    _ONE_AT_A_TIME = allocate_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_lock)
+
+
+def know_own_threads() -> None:
+    """A Python thread that has not used torch yet learns its number here, while no other is changing it.
+
+    To be called first by what users call: the moment in which threads begin with another number is short, not zero.
+    """
+    with _ONE_AT_A_TIME:
+        torch.get_num_threads()
+
 
 @contextmanager
-def one_thread_for_few(people: int) -> Iterator[None]:
+def one_thread_for_few(people: int, most: int = 0) -> Iterator[None]:
     """The matrices of a few people are too small to share. Where other programs hold the cores, threads that wait for
-    each other cost dearly: 1.9 s instead of 0.07 s for one person on two busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1 if people <= FEW else threads)
+    each other cost dearly: 1.9 s instead of 0.07 s for one person on two busy cores.
+
+    most: threads for many people; 0: as many as there are.
+    """
+    with own_threads(1 if people <= FEW else most):
+        yield
+
+
+@contextmanager
+def own_threads(count: int) -> Iterator[None]:
+    """`count` threads for what this Python thread does with torch inside, 0: as many as it has. Other threads, those
+    that begin meanwhile too, keep theirs, and so does this one afterwards."""
+    with _ONE_AT_A_TIME:
+        found = torch.get_num_threads()
+        first = found if count in (0, found) else _set_own(count)
     try:
         yield
     finally:
-        torch.set_num_threads(threads)
+        if torch.get_num_threads() != found:
+            with _ONE_AT_A_TIME:
+                # this also sets what threads begin with, to what that was in all but the rarest cases
+                torch.set_num_threads(found) if first == found else _set_own(found)
+
+
+def set_own_threads(count: int) -> None:
+    """This Python thread's number, for good; what threads begin with stays as it is."""
+    with _ONE_AT_A_TIME:
+        _set_own(count)
+
+
+def _set_own(count: int) -> int:
+    """`set_own_threads` for who holds the lock; returns what threads begin with."""
+    torch.get_num_threads()  # a thread that never asked would forget what it is set to
+    known, changed, done = (allocate_lock() for _ in range(3))
+    for lock in (known, changed, done):
+        lock.acquire()
+    first: list[int] = []
+
+    def keep() -> None:
+        try:
+            first.append(torch.get_num_threads())
+            known.release()
+            changed.acquire()
+            torch.set_num_threads(first[0])
+        finally:
+            done.release()
+
+    try:
+        start_new_thread(keep, ())
+    except RuntimeError:  # the system has no thread left: the computation matters more
+        torch.set_num_threads(count)
+        return count
+    known.acquire()
+    torch.set_num_threads(count)
+    changed.release()
+    done.acquire()
+    return first[0]
+
+
+def use_threads(count: int) -> None:
+    """`count` threads for the rest of the process, as commands have them in their settings; 0 changes nothing."""
+    if count > 0:
+        torch.set_num_threads(count)

@@ -41,7 +41,7 @@ def random_system(T: int, n: int, S: int, bands: int) -> Bordered:
     H = whole.T @ whole
     A = H[: T * n, : T * n].view(T, n, T, n)
     blocks = tuple(torch.stack([A[t, :, t + k] for t in range(T - k)]) for k in range(bands + 1))
-    return Bordered(blocks, H[: T * n, T * n :].reshape(T, n, S), H[T * n :, T * n :], draw(T, n), draw(S))
+    return Bordered.of(blocks, H[: T * n, T * n :].reshape(T, n, S), H[T * n :, T * n :], draw(T, n), draw(S))
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,8 @@ def test_the_block_solver_is_the_dense_one(T, n, S, bands):
 
 def test_what_is_not_positive_definite_has_no_step():
     system = random_system(5, 3, 2, 1)
-    negative = Bordered((-system.blocks[0], system.blocks[1]), system.border, system.corner, system.gradient, system.shared_gradient)  # fmt: skip  # noqa: E501
-    assert negative.step() is None
-    broken = Bordered(system.blocks, system.border, -system.corner, system.gradient, system.shared_gradient)
-    assert broken.step() is None
+    assert replace(system, band=-system.band).step() is None
+    assert replace(system, corner=-system.corner).step() is None
 
 
 def test_the_stencil_is_that_of_second_differences():
@@ -115,11 +113,9 @@ def test_the_smoothness_hessian_is_gauss_newton():
     whole, state = problem(4)
     T, layout = 4, whole.frames.layout
     n, S = whole.width, 10
-    empty = Bordered(
-        tuple(torch.zeros(T - k, n, n).double() for k in range(3)), torch.zeros(T, n, S).double(),
-        torch.zeros(S, S).double(), torch.zeros(T, n).double(), torch.zeros(S).double(),
-    )  # fmt: skip
-    found, gradient = whole.motion.add(state.params, layout, empty).dense()
+    sums = Bordered.zeros(T, n, S, 2)
+    whole.motion.add(state.params, layout, sums)
+    found, gradient = sums.dense()
 
     def residuals(delta: torch.Tensor) -> torch.Tensor:
         moved = whole.retract(state, delta[: T * n].view(T, n), delta[T * n :])
@@ -172,3 +168,33 @@ def test_one_frame_is_the_fit_itself():
     alone = fitter().fit(observation.keypoints, clip(1)[0].camera)
     found = solve_sequence(whole, alone.state, Options(max_steps=30, ftol=1e-9))
     assert found.cost <= alone.cost.item() + 1e-9 and found.cost > 0.99 * alone.cost.item()
+
+
+@pytest.mark.parametrize("smooth", [0.0, 1.0])
+def test_frames_are_taken_in_pieces(smooth, monkeypatch: pytest.MonkeyPatch):
+    """However many at a time, the equations are the same, and so are those that are solved where they lie."""
+    whole, state = problem(7, smooth)
+    cost, system = whole.linearize(state)
+    dense, gradient = system.dense()
+    for count in (1, 2, 3, 6):
+        monkeypatch.setattr("hmrfit.fitting.groups.FRAMES", count)
+        other, parts = whole.linearize(state)
+        assert other == pytest.approx(cost, rel=1e-12)
+        torch.testing.assert_close(parts.dense()[0], dense, rtol=1e-12, atol=1e-12 * dense.abs().max().item())
+        torch.testing.assert_close(parts.dense()[1], gradient, rtol=1e-12, atol=1e-10)
+    kept = system.damped(0.1)[0]
+    x, y = kept.step()
+    there = system.damped(0.1, overwrite=True)[0]
+    assert there.band.data_ptr() == system.band.data_ptr() and torch.equal(there.band, kept.band)
+    assert all(torch.equal(a, b) for a, b in zip(there.step(overwrite=True), (x, y), strict=True))
+    torch.testing.assert_close(torch.cat([x.flatten(), y]), -torch.linalg.solve(*kept.dense()), rtol=1e-6, atol=1e-9)
+
+
+def test_a_rejected_step_costs_nothing_but_time():
+    """From a start so far off that steps are rejected, the cost never rises, and the end is a minimum."""
+    whole, state = problem(5)
+    far = State(replace(state.params, betas=state.params.betas * 0 + 3.0, transl=state.params.transl * 1.5), state.camera)  # noqa: E501  # fmt: skip
+    found = solve_sequence(whole, one_shape(far), Options(max_steps=60, ftol=1e-9, damping=1e-9))
+    assert found.cost < whole.linearize(one_shape(far))[0] and found.status in (1, 3)
+    again = solve_sequence(whole, found.state, Options(max_steps=60, ftol=1e-9))
+    assert again.cost >= found.cost * (1 - 1e-4)

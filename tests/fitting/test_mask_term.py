@@ -1,6 +1,6 @@
 """The mask: its map and outline, the term's derivative, and what it does and does not pull."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 
 import numpy as np
@@ -159,3 +159,50 @@ def test_the_term_asks_for_its_mask():
     bare = Evaluation(e.body, e.state, replace(e.observation, evidence=None))
     with pytest.raises(ValueError, match="mask="):
         term().residuals(bare)
+
+
+EDGES = {
+    "everything": lambda m: np.ones_like(m),
+    "all but one pixel": lambda m: np.arange(m.size).reshape(m.shape) > 0,
+    "one pixel": lambda m: np.arange(m.size).reshape(m.shape) == 0,
+    "one pixel in the middle": lambda m: np.arange(m.size).reshape(m.shape) == 384 * 1024 + 512,
+    "the last pixel": lambda m: np.arange(m.size).reshape(m.shape) == m.size - 1,
+    "a row": lambda m: (np.arange(len(m)) == 300)[:, None] & np.ones_like(m),
+    "a column": lambda m: (np.arange(m.shape[1]) == 1023) & np.ones_like(m),
+    "the border": lambda m: ~np.pad(np.ones((766, 1022), bool), 1),
+    "all but the border": lambda m: np.pad(np.ones((766, 1022), bool), 1),
+    "the upper half": lambda m: (np.arange(len(m)) < 384)[:, None] & np.ones_like(m),
+    "a chessboard": lambda m: np.indices(m.shape).sum(0) % 2 == 0,
+}
+
+
+@pytest.mark.parametrize("kind", EDGES)
+def test_masks_of_any_shape_have_finite_numbers(kind: str):
+    """Map, outline, cost and derivatives."""
+    person = people(1, "coco17", noise=0.01)
+    mask = EDGES[kind](np.zeros(SIZE[::-1], bool))
+    evidence = mask_evidence([mask], person.clean)
+    assert all(getattr(evidence, f.name).isfinite().all() for f in fields(evidence))
+    assert evidence.distance.abs().max() < 1e4
+    assert all(part.isfinite().all() for part in normal_equations(term(), evaluation([mask], person)))
+
+
+def test_a_mask_of_the_whole_image_says_nothing():
+    """Nothing sticks out of it and none of its outline is the person's: as without a mask."""
+    person = people(1, "coco17", noise=0.01)
+    assert cost([np.ones(SIZE[::-1], bool)], person).item() == 0
+    evidence = mask_evidence([np.ones(SIZE[::-1], bool)], person.clean)
+    assert (evidence.distance < 0).all() and not evidence.length.any() and evidence.trusted.all()
+
+
+def test_the_thinnest_masks_are_seen_from_any_distance():
+    """A pixel lies where it is, however large the image and coarse the map."""
+    rng = np.random.default_rng(0)
+    for width, height in ((50, 40), (700, 900), (3000, 200), (5000, 4000)):
+        mask = np.zeros((height, width), bool)
+        y, x = rng.integers(height), rng.integers(width)
+        mask[y, x] = True
+        evidence = mask_evidence([mask], three_points(20.0))
+        at = torch.tensor([[[x + 0.5, y + 0.5]]]).double()
+        value, _ = look_up(evidence, at)
+        assert value.item() * 20 < 1.5 * evidence.cell.item() + 2

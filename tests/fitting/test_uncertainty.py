@@ -21,6 +21,7 @@ from hmrfit.fitting.uncertainty import (
     Calibration,
     Posterior,
     Weight,
+    cholesky_of_any,
     joint_rows,
     joint_scale,
     mixed_joint_covariance,
@@ -158,3 +159,21 @@ def test_a_start_whose_error_is_told_truly_is_as_sure_as_it_should_be():
 def test_where_nothing_was_measured_the_energy_is_taken_at_its_word():
     truth = people(2, "coco17", noise=0.01)
     assert fitter().posterior(fitter().fit(truth.keypoints, photograph(2))).nu == GAUSSIAN  # no start, no anchor
+
+
+def test_any_hessian_has_a_factor():
+    """Good ones theirs, with the floor; what is no Hessian of anything does not take the others down."""
+    good = torch.randn(6, 6, dtype=torch.float64)
+    good = good @ good.T + torch.eye(6)
+    indefinite = -good
+    broken = good.clone()
+    broken[2, 3] = torch.nan
+    tiny, huge = good * 1e-30, torch.full((6, 6), torch.inf).double()
+    H = torch.stack([good, indefinite, broken, torch.zeros(6, 6).double(), tiny, huge])
+    factor = cholesky_of_any(H)
+    covariance = torch.cholesky_inverse(factor)
+    assert factor.isfinite().all() and covariance.isfinite().all()
+    assert (covariance.diagonal(dim1=1, dim2=2) > 0).all()
+    floor = 1e-9 * good.diagonal().max() * torch.eye(6)
+    torch.testing.assert_close(factor[0], torch.linalg.cholesky(0.5 * (good + good.T) + floor), rtol=0, atol=0)
+    torch.testing.assert_close(cholesky_of_any(good[None], 0.0)[0], torch.linalg.cholesky(good))

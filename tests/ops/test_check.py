@@ -1,10 +1,12 @@
 """The letters: what was expected, what came, the nearest right name."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
-from hmrfit.ops.check import check_finite, check_shape, did_you_mean, nearest_name
+from hmrfit.ops.check import check_finite, check_shape, did_you_mean, nearest_name, numbers, shown
 
 
 def test_letters_are_bound_across_calls():
@@ -56,3 +58,48 @@ def test_names():
     assert nearest_name("zzz", known) is None
     assert did_you_mean("openpos", known) == " Did you mean 'openpose25'?"
     assert did_you_mean("zzz", known) == ""
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1.5, np.float32(1.5), np.array(1.5), torch.tensor(1.5), torch.tensor(1.5, requires_grad=True), Fraction(3, 2),
+     np.array(1.5, object)],
+)  # fmt: skip
+def test_one_number_in_any_form(value):
+    found = numbers(value, "x", "one number", ())
+    assert found.shape == () and found.dtype == np.float64 and found == 1.5
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, [True, False], np.array(True), "1.5", b"1.5", ["1", "2"], 1j, [1.0, 2j], None, [None], object(), {1.0}, {},
+     [[1.0], [1.0, 2.0]], np.array(["1"]), np.array([object()]), torch.tensor([True]), torch.tensor([1j]), print,
+     np.array(["2020-01-01"], "datetime64[D]")],
+)  # fmt: skip
+def test_what_is_no_real_number_is_a_type_error(value):
+    with pytest.raises(TypeError, match="x should be one number, not"):
+        numbers(value, "x", "one number")
+
+
+@pytest.mark.parametrize("value", [np.nan, [1.0, np.inf], 10**400, [10**5000, 1], np.longdouble("1e400")])
+def test_numbers_are_finite(value):
+    with pytest.raises(ValueError, match="x should be numbers, but holds 1 NaN or infinite"):
+        numbers(value, "x", "numbers")
+
+
+def test_shapes_and_ranges_of_numbers():
+    assert numbers(2, "x", "numbers", (3,)).tolist() == [2, 2, 2]
+    assert np.array_equal(numbers([1, None], "x", "numbers", finite=False), [1, np.nan], equal_nan=True)
+    given = np.ones(2)
+    numbers(given, "x", "numbers", (2,))[0] = 5
+    assert given[0] == 1
+    for wrong in ([1, 2], [], [[1, 2, 3]]):
+        with pytest.raises(ValueError, match=r"x should be numbers, but has the shape"):
+            numbers(wrong, "x", "numbers", (3,))
+    for wrong in (0.5, 2.5):
+        with pytest.raises(ValueError, match=f"between 1 and 2, but is {wrong}"):
+            numbers([1, wrong], "x", "numbers", low=1, high=2)
+
+
+def test_anything_can_be_shown():
+    assert shown("abc") == "'abc'" and len(shown(np.ones(999))) <= 60 and "int" in shown(10**5000)
