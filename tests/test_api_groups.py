@@ -40,7 +40,7 @@ def joints_of(params: BodyParams) -> torch.Tensor:
 def person() -> BodyParams:
     """One person of the shipped poses, three metres and a half in front of a level camera."""
     fitter = build().fitter
-    pose = rotvec_to_matrix(fitter.library_poses[12:13].unflatten(1, (-1, 3)))
+    pose = rotvec_to_matrix(fitter.library_poses[16:17].unflatten(1, (-1, 3)))
     orient = rotvec_to_matrix(torch.tensor([[np.pi, 0, 0]]).double()) @ rotvec_to_matrix(
         torch.tensor([[0, 0.5, 0]]).double()
     )
@@ -123,7 +123,7 @@ def test_the_world_is_anywhere() -> None:
         ({"image_size": [SIZE, SIZE, (1e300, 4)]}, "View 2: image_size should be"),
         ({"image_size": [SIZE, SIZE, (640, 480)]}, r"View 2: The camera is of an image"),
         ({"keypoints": rig()[1] * [1, 1, 0]}, "View 0: Person 0: no keypoint has"),
-        ({"keypoints": rig()[1] + np.array([[[0, 0, 0]], [[0, 0, 0]], [[1e60, 0, 0]]])}, "View 2: Person 0"),
+        ({"keypoints": rig()[1] + np.array([[[0, 0, 0]], [[0, 0, 0]], [[1e60, 0, 0]]])}, "View 2: .*person 0"),
         ({"extrinsics": np.stack([np.c_[np.eye(3), [0, 0, 3000.0]]] * 3)}, "millimetres"),
         ({"keypoints": np.ones((2, 17, 3))}, "one for each of the 3 views"),
         ({"cameras": None}, "is not known"),
@@ -257,7 +257,7 @@ def test_without_smoothness_only_the_shape_is_shared() -> None:
         (walk()[1], {"camera": replace(walk()[2], focal=-walk()[2].focal)}, "above 0"),
         (walk()[1], {"camera": None, "focal": 0}, "above 0"),
         (walk()[1] * 1j, {}, "keypoints should be numbers"),
-        ([], {}, "nobody to fit"),
+        ([], {}, "holds no people"),
     ],
 )
 def test_letters_about_sequences(keypoints, more: dict, said: str) -> None:

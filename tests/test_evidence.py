@@ -173,7 +173,8 @@ HELD = {
 
 @pytest.mark.parametrize("name", HELD)
 def test_what_else_was_known_is_in_the_effect(truth: Truth, mask: np.ndarray, name: str, tmp_path) -> None:
-    """As new fits with the other focal length have it: in the room of a third of the change, or 3 mm and 5 cm."""
+    """As new fits with the other focal length have it: within a third of the change, or 3.5 mm and 5 cm. New fits also
+    start elsewhere, since the network looks at the focal length, and the effect leaves the start where it is: 3 mm."""
     more = {"mask": {"mask": mask}, "keypoints_3d": {"keypoints_3d": np.c_[true_joints(truth), np.ones(24)]}}
     given = {**HELD[name], **more.get(name, {})}
     result = fitted(truth, **given)
@@ -181,7 +182,7 @@ def test_what_else_was_known_is_in_the_effect(truth: Truth, mask: np.ndarray, na
     moved = longer.joints[0] - result.joints[0]
     about, said = moved - moved[:1], result.focal_effect.moved[0].numpy()
     off, size = np.linalg.norm(said - about, axis=1).mean(), np.linalg.norm(about, axis=1).mean()
-    assert off < max(size / 3, 0.003), (name, off, size)
+    assert off < max(size / 3, 0.0035), (name, off, size)
     assert result.focal_effect.depth[0].item() == pytest.approx(moved[0, 2], rel=0.15, abs=0.05)
     copied = pickle.loads(pickle.dumps(result))
     assert copied.energy is None and torch.equal(copied.focal_effect.moved, result.focal_effect.moved)

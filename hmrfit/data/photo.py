@@ -142,7 +142,7 @@ def _fit_to_be_used(
             continue
         try:
             straight = person.at_size(size).pinhole()
-            ready[i] = straight, (*person.warnings, *_checked(straight, size))
+            ready[i] = straight, (*straight.warnings, *_checked(straight, size))
         except ValueError as error:
             reasons[i] = str(error)
     return ready, reasons

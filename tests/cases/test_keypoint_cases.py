@@ -697,7 +697,7 @@ def test_a_frame_that_cannot_be_read_is_filled_in_and_warned_of(tmp_path: Path) 
     content = video([0, 1, 2])
     content[1]["keypoints"] = content[1]["keypoints"][:-1]
     result = hmrfit.fit_sequence(write(tmp_path / "a.json", content), fps=30, image_size=(700, 480))
-    assert "Filled in:" in result.warnings[1][0] and (result.keypoints.confidence[1] == 0).all()
+    assert "Filled in from the nearest frames:" in result.warnings[1][0] and (result.keypoints.confidence[1] == 0).all()
 
 
 def test_mmposes_frames_without_people_are_blank(tmp_path: Path) -> None:

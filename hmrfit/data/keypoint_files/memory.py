@@ -93,6 +93,8 @@ def _plain(values: Any) -> NDArray[np.float64]:
     if isinstance(values, list | tuple) and any(isinstance(value, torch.Tensor) for value in values):
         values = [_plain(value) for value in values]
     try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers")
         return np.asarray(values, np.float64)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         raise _another_form(values) from None
