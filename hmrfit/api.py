@@ -15,10 +15,14 @@ from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.terms import ResidualFunction, Term
 from hmrfit.free_focal import with_free_focal
 from hmrfit.image import read_image
-from hmrfit.make_result import result_of
+from hmrfit.make_result import log_warnings, result_of
 from hmrfit.ops.threads import one_thread_for_few
+from hmrfit.ops.upright import unit_up
 from hmrfit.result import FitResult
 from hmrfit.types import BodyParams, Keypoints
+
+SAME_UP = 0.9986
+"""Cosine of three degrees: directions nearer to each other are the same."""
 
 
 def fit(
@@ -39,6 +43,7 @@ def fit(
     height: float | Sequence[float] | None = None,
     shape: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     ground: Floor | None = None,
+    up: ArrayLike | None = None,
     terms: Sequence[Term | ResidualFunction] = (),
     weights: Mapping[str, float] | None = None,
     config: Any = None,
@@ -63,6 +68,8 @@ def fit(
         height: metres, from the sole to the top of the head, upright and barefoot; one number or one a person.
         shape: betas known from elsewhere, or (betas, their standard deviation).
         ground: the floor and what touches it, a `Floor`.
+        up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default the floor's. Views,
+            meshes and motion files stand upright by it; the fit itself does not use it.
         terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M).
         weights: of terms by name, in the stages that use them.
         config: settings from `load_config`, a YAML file, or the name of a shipped one.
@@ -74,8 +81,9 @@ def fit(
     photo = read_photo(image, keypoints, keypoint_set, None if free else focal, focal_35mm, camera, image_size)
     known = with_evidence(build(config), photo, mask, keypoints_3d, keypoint_set_3d, relative_3d, height, shape, ground)
     engine = extended(known[0], terms, weights or {})
+    upright = _known_up(up, ground)
     photo = with_free_focal(photo, engine, known[1]) if free else photo
-    return fit_photos([photo], engine, init, init_std, known[1])[0]
+    return fit_photos([photo], engine, init, init_std, known[1], upright)[0]
 
 
 def fit_photos(
@@ -84,12 +92,15 @@ def fit_photos(
     init: BodyParams | FitResult | None = None,
     init_std: float | Sequence[float] | None = None,
     evidence: Evidence | None = None,
+    up: ArrayLike | None = None,
 ) -> list[FitResult]:
     """The people of many photographs, side by side in one batch per keypoint set. One result per photo, in order.
 
     Args:
         evidence: what else is known about the people of one photograph; for several, fit them one by one.
+        up: as for `fit`, of all their cameras.
     """
+    level = None if up is None else unit_up(up).numpy()
     results: dict[int, FitResult] = {}
     kind = lambda i: (photos[i].people[0].names, shows_itself(photos[i], engine) and init is None)  # noqa: E731
     for (_, seen), group in groupby(sorted(range(len(photos)), key=kind), key=kind):
@@ -102,7 +113,19 @@ def fit_photos(
             outcome = engine.fitter.fit(keypoints, camera, start, _spread(init_std), evidence=evidence)
         rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
         results |= {i: result_of(outcome, photos[i], row, engine) for i, row in zip(chosen, rows, strict=True)}
+    for result in results.values():
+        result.up = level
+        log_warnings([result])
     return [results[i] for i in range(len(photos))]
+
+
+def _known_up(up: ArrayLike | None, ground: Floor | None) -> ArrayLike | None:
+    """What points up: what is given, else the floor's own direction. They must agree."""
+    given = None if up is None else unit_up(up)
+    floor = unit_up(ground.up, "ground's up") if isinstance(ground, Floor) else None
+    if given is not None and floor is not None and float(given @ floor) < SAME_UP:
+        raise ValueError(f"up is {given.tolist()}, but ground's up is {floor.tolist()}. Give one of them, or the same.")
+    return floor if given is None else given
 
 
 def shows_itself(photo: Photo, engine: Engine) -> bool:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from hmrfit.body.rigid import turned
 from hmrfit.build import build
 from hmrfit.camera import Camera
 from hmrfit.data.keypoint_files import PersonKeypoints
@@ -23,11 +24,12 @@ from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import term_costs
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.state import Evaluation, State
-from hmrfit.make_result import result_of
+from hmrfit.make_result import log_warnings, result_of
 from hmrfit.ops.check import check_finite
 from hmrfit.ops.threads import one_thread_for_few
+from hmrfit.ops.upright import unit_up
 from hmrfit.result import FitResult
-from hmrfit.types import BodyParams, Keypoints
+from hmrfit.types import Keypoints
 
 WIDE_VIEWS, FINAL_VIEWS = 0.3, 0.06
 """Robust scales of other views, shares of the box there, as of the keypoints' own rounds."""
@@ -35,6 +37,8 @@ WIDE_VIEWS, FINAL_VIEWS = 0.3, 0.06
 SMOOTH = 0.3
 """Of the smoothness. On clips of the set-aside motion (walking, uneven ground, jumping; 150 frames, 1 % noise), 0.3 and
 1 were as good for walking (18.6 mm PA-MPJPE where single frames have 27.3), 1 was too much for jumping."""
+
+BLANK = "No keypoint is seen in this frame; the body comes from its neighbours."
 
 SEQUENCE = Options(max_steps=40, ftol=1e-4)
 
@@ -47,6 +51,7 @@ def fit_views(
     keypoint_set: str | Sequence[str] | None = None,
     cameras: Sequence[Camera] | None = None,
     image_size: tuple[int, int] | Sequence[tuple[int, int]] | None = None,
+    up: ArrayLike | None = None,
     config: Any = None,
 ) -> list[FitResult]:
     """Fits one body to one person seen by several calibrated cameras at the same instant.
@@ -56,6 +61,8 @@ def fit_views(
         keypoints: one per view, each with exactly one person.
         extrinsics: (C, 3, 4) or (C, 4, 4), [R | t] with x_camera = R x_world + t, metres.
         keypoint_set: of all views. cameras: one each; else the keypoint files' intrinsics, without lens distortion.
+        up: (3,), points up in the world of the extrinsics, often (0, 0, 1) or (0, 1, 0). Views, meshes and motion files
+            stand upright by it; the fit itself does not use it.
 
     Returns: one result per view, the same body in each camera's frame.
 
@@ -63,6 +70,7 @@ def fit_views(
         ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work.
     """
     rotation, translation = _extrinsics(extrinsics, len(images))
+    upright = None if up is None else unit_up(up)
     photos = _read_views(images, keypoints, keypoint_set, cameras, image_size)
     engine = build(config)
     # several views know better than the guess from one of them: 25.5 mm PA-MPJPE unanchored, 28.9 anchored (12 views)
@@ -82,7 +90,11 @@ def fit_views(
                         *relative_pose(rotation, translation, best))  # fmt: skip
         outcome = _settled(fitter, fit, State(params, camera))
     engine = replace(engine, fitter=fitter)
-    return [result_of(outcome, photo, torch.tensor([i]), engine) for i, photo in enumerate(photos)]
+    results = [result_of(outcome, photo, torch.tensor([i]), engine) for i, photo in enumerate(photos)]
+    log_warnings(results, f"fit_views, {len(results)} views")
+    if upright is None:
+        return results
+    return [replace(r, up=unit_up(R @ upright).numpy()) for r, R in zip(results, rotation, strict=True)]
 
 
 def fit_sequence(
@@ -96,6 +108,7 @@ def fit_sequence(
     camera: Camera | None = None,
     image_size: tuple[int, int] | None = None,
     smooth: float = SMOOTH,
+    up: ArrayLike | None = None,
     config: Any = None,
 ) -> FitResult:
     """Fits one person in T consecutive frames of a camera that stands still: one shape, and a motion that is smooth.
@@ -106,10 +119,13 @@ def fit_sequence(
         fps: frames a second. smooth: how much smoothness counts; 0 shares the shape only, as for photographs of one
             person at different times.
         image: one of the frames, for its size; else `image_size`. The others are as for `hmrfit.fit`.
+        up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level. Views, meshes and motion
+            files stand upright by it; the fit itself does not use it.
 
-    Returns: one result, its "people" being the frames in order. How sure it is of each, and what another
-        focal length would change, is said without the others (`result.apart`).
+    Returns: one result, its rows being the frames in order; `result[i]` is one, `result.save_motion` writes all. How
+        sure it is of each, and what another focal length would change, is said without the others (`result.apart`).
     """
+    upright = None if up is None else unit_up(up).numpy()
     if not (np.isscalar(fps) and np.isfinite(fps) and fps > 0):
         raise ValueError(f"fps is frames a second, a number above 0, not {fps!r}.")
     if not (np.isscalar(smooth) and np.isfinite(smooth) and smooth >= 0):
@@ -121,7 +137,12 @@ def fit_sequence(
         outcome = _fit_frames(engine.fitter, photo, blank, float(fps), float(smooth))
     people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
     result = result_of(outcome, replace(photo, people=people), torch.arange(len(photo)), engine)
-    return replace(result, apart="the other frames")
+    warnings = [[BLANK] if b else of_one for b, of_one in zip(blank, result.warnings, strict=True)]
+    numbers = [str(i) for i in range(len(photo))]
+    frames = {"rows": "frames", "fps": float(fps), "person_ids": numbers, "warnings": warnings}
+    result = replace(result, apart="the other frames", up=upright, **frames)
+    log_warnings([result], f"fit_sequence, {len(result)} frames")
+    return result
 
 
 def _fit_frames(fitter: Fitter, photo: Photo, blank: np.ndarray, fps: float, smooth: float) -> Fit:
@@ -155,13 +176,6 @@ def relative_pose(rotation: Tensor, translation: Tensor, base: int) -> tuple[Ten
     """From camera `base` to every camera: x_c = R_c R_baseᵀ x_base + t_c - R_c R_baseᵀ t_base."""
     between = rotation @ rotation[base].T
     return between, translation - (between @ translation[base, :, None]).squeeze(-1)
-
-
-def turned(params: BodyParams, pelvis: Tensor, shapes: Tensor, rotation: Tensor, translation: Tensor) -> BodyParams:
-    """The same bodies after a rigid motion x -> R x + t: global_orient turns about the pelvis J0(beta)."""
-    about = pelvis + params.betas @ shapes.T
-    moved = (rotation @ (about + params.transl)[..., None]).squeeze(-1) + translation - about
-    return replace(params, global_orient=rotation @ params.global_orient, transl=moved)
 
 
 def other_views(seen: Keypoints, camera: Camera, rotation: Tensor, translation: Tensor) -> ViewEvidence:

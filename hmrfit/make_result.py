@@ -1,6 +1,8 @@
 """From a batch's outcome to the results that users get, one a photograph, with the warnings that only it can give."""
 
+import logging
 import platform
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -12,6 +14,7 @@ from hmrfit.fitting.focal import FittedEnergy, last_stage
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.solver import STATUS
 from hmrfit.result import FitResult
+from hmrfit.result_text import printable, shortened, warning_lines
 from hmrfit.version import __version__
 
 FEW_KEYPOINTS = 6
@@ -45,12 +48,27 @@ def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitRe
         person_ids=[person.person_id for person in photo.people],
         body=engine.body,
         body_kind=engine.body_kind,
+        gender=fitter.body.gender,
         image_path=None if photo.path is None else photo.path.resolve(),
         versions=_versions(),
         image=photo.image,
     )
     _judge(result)
     return result
+
+
+def log_warnings(results: Sequence[FitResult], what: str = "") -> None:
+    """One record of the logger "hmrfit" for what one call fitted, if there is anything to warn of.
+
+    Args:
+        results: of one photograph, of one sequence, or of the views of one person.
+    """
+    warned = [result for result in results if any(result.warnings)]
+    if not warned:
+        return
+    title = printable(f"{what or warned[0].name}: {sum(len(w) for r in warned for w in r.warnings)} warnings")
+    lines = list(dict.fromkeys(line for r in warned for line in warning_lines(r.warnings, r.rows, r.names)))
+    logging.getLogger("hmrfit").warning("%s\n%s", title, "\n".join(map(printable, shortened(lines, 2))))
 
 
 def _versions() -> dict[str, str]:

@@ -132,7 +132,8 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
     data = read_pickle(path)
     if not isinstance(data, dict):
         raise RefusedFile(f"'{path}' holds a {type(data).__name__}, not a dictionary of arrays.")
-    return {str(name): np.asarray(v) for name, v in data.items() if isinstance(v, np.ndarray | np.generic)}
+    kinds = np.ndarray | np.generic | str | bytes
+    return {str(name): np.asarray(v) for name, v in data.items() if isinstance(v, kinds)}
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from hmrfit.body.files import read_body_file, write_body_npz
+from hmrfit.body.gender import gender_of
 from hmrfit.image import read_image, write_image
 from hmrfit.result import FitResult
 
@@ -30,6 +33,8 @@ def render_command(
 def convert_command(body: str, target: str) -> int:
     """A body file -> .npz."""
     data = read_body_file(body)
+    if (gender := gender_of(body, data)) != "neutral":
+        data["gender"] = np.array(gender)  # the name of the new file may not state it
     write_body_npz(target, data)
     print(f"{target}: {len(data['v_template'])} vertices, {data['kintree_table'].shape[1]} joints, fields {', '.join(sorted(data))}.")  # fmt: skip  # noqa: E501
     return 0
