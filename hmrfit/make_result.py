@@ -13,8 +13,9 @@ from hmrfit.data.photo import Photo
 from hmrfit.fitting.focal import FittedEnergy, last_stage
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.solver import STATUS
+from hmrfit.printable import printable
 from hmrfit.result import FitResult
-from hmrfit.result_text import printable, shortened, warning_lines
+from hmrfit.result_text import shortened, warning_lines
 from hmrfit.version import __version__
 
 FEW_KEYPOINTS = 6

@@ -116,7 +116,8 @@ class OnPage:
         others = [f"{100 * p:.0f} %" for p in self.probability[i, 1:] if p > 0.005]
         word = "" if self.counted else " (as its energy says, not counted)"
         found = {"uncertain by": f"{', '.join(sure[:-1])}; least {sure[-1]}{word}"}
-        return found | ({"other answers": ", ".join(others)} if others else {}) | {"verdict": self.verdict[i]}
+        verdict = {} if self.reason is None else {"verdict": self.verdict[i]}
+        return found | ({"other answers": ", ".join(others)} if others else {}) | verdict
 
     def _other_focal(self, i: int) -> dict[str, str]:
         """What a longer focal length changes, for the page, where it may be another one."""

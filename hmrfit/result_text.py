@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hmrfit.printable import printable
+
 Rows = Literal["people", "frames"]
 """What the rows of a result are: the people of one photograph, or the frames of one person."""
 
@@ -32,7 +34,7 @@ def described(rows: Rows, ids: Sequence[str], fps: float | None) -> str:
         return _count(count, rows)
     if count == 1:
         return f"frame {ids[0]}"
-    return _count(count, rows) + ("" if fps is None else f" at {fps:g} a second ({count / fps:.3g} s)")
+    return _count(count, rows) + ("" if fps is None else f" at {fps:.4g} a second ({count / fps:.3g} s)")
 
 
 def _count(count: int, rows: Rows) -> str:
@@ -50,14 +52,13 @@ def reprojection(errors: NDArray[np.float64], rows: Rows, ids: Sequence[str]) ->
     if not len(seen):
         return without
     shares = [f"{100 * errors[i]:.1f} %" for i in seen]
-    if len(shares) <= FEW and rows == "people":
-        said = " and ".join(filter(None, [", ".join(shares[:-1]), shares[-1]]))
-    elif len(shares) == 1:
-        said = shares[0]
+    if len(shares) == 1 or (len(shares) <= FEW and rows == "people"):
+        said = " and ".join(filter(None, [", ".join(shares[:-1]), shares[-1]])) + " of the box"
     else:
         worst = seen[int(np.argmax(errors[seen]))]
-        said = f"median {100 * np.median(errors[seen]):.1f} %, worst {100 * errors[worst]:.1f} % ({one} {ids[worst]})"
-    return said + " of the box" + (f"; {without}" + (", filled in" if rows == "frames" else "") if blank else "")
+        middle = 100 * np.median(errors[seen])
+        said = f"median {middle:.1f} % of the box, worst {100 * errors[worst]:.1f} % ({one} {ids[worst]})"
+    return said + (f"; {without}" + (", filled in" if rows == "frames" else "") if blank else "")
 
 
 def acceptance(accepted: Sequence[bool] | None, reasons: Sequence[str], rows: Rows, ids: Sequence[str]) -> str:
@@ -100,11 +101,6 @@ def summary(title: str, facts: Sequence[tuple[str, str]], warnings: Sequence[str
         lines += _wrapped(f"{name}: {fact}", 2)[:3]
     lines += ["  warnings:" if warnings else "  warnings: none", *shortened(warnings, 4)]
     return "\n".join(map(printable, lines))
-
-
-def printable(text: str) -> str:
-    """Without what a terminal would obey: file names and ids may hold escape codes."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def joined(ids: Sequence[str], count: int) -> list[str]:
