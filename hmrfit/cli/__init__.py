@@ -68,7 +68,10 @@ def _fit(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     command.add_argument("--keypoint-set", metavar="NAME", help="which keypoints they are, where the file does not say")
     command.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels")
     command.add_argument("--focal-35mm", type=float, metavar="MM", help="focal length, 35 mm equivalent")
-    command.add_argument("--mesh", choices=("glb", "obj", "ply"), help="also write the bodies as mesh files")
+    command.add_argument(
+        "--mesh", choices=("glb", "obj", "ply"),
+        help="also write the bodies as mesh files, y up for a level camera (for others: hmrfit render --up)",
+    )  # fmt: skip
     command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
     command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
     command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
