@@ -18,14 +18,18 @@ from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.terms import ResidualFunction, Term
 from hmrfit.free_focal import with_free_focal
 from hmrfit.image import read_image
-from hmrfit.make_result import result_of
+from hmrfit.make_result import log_warnings, result_of
 from hmrfit.ops.check import numbers
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few
+from hmrfit.ops.upright import unit_up
 from hmrfit.result import FitResult
 from hmrfit.types import BodyParams, Keypoints
 
 INIT_STDS = (1e-3, 360.0)
 """Degrees, what `init_std` may be."""
+
+SAME_UP = 0.9986
+"""Cosine of three degrees: directions nearer to each other are the same."""
 
 
 def fit(
@@ -47,6 +51,7 @@ def fit(
     height_std: float | Sequence[float] | None = None,
     shape: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     ground: Floor | None = None,
+    up: ArrayLike | None = None,
     terms: Sequence[Term | ResidualFunction] = (),
     weights: Mapping[str, float] | None = None,
     config: Any = None,
@@ -76,6 +81,8 @@ def fit(
             height may be from it. `result.measurements` says what was believed.
         shape: betas known from elsewhere, or (betas, their standard deviation), 0.1 by default.
         ground: the floor and what touches it, a `Floor`.
+        up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default the floor's. Views,
+            meshes and motion files stand upright by it; the fit itself does not use it.
         terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M).
         weights: of terms by name, in the stages that use them.
         config: settings from `load_config`, a YAML file, the name of a shipped one, or a mapping {"FIT.SIGMA": 0.05}.
@@ -99,11 +106,12 @@ def fit(
     engine = extended(engine, terms, {} if weights is None else weights)
     photo = with_notes(photo, evidence, engine.fitter.body)
     start, std = _start(init, photo, engine.fitter.body), _spread(init_std, init, engine.fitter.body)
+    upright = _known_up(up, ground)
     try_terms(terms, engine.fitter.point_body(photo.people[0].names), photo.keypoints, photo.camera, evidence)
     if free:
         with one_thread_for_few(len(photo), engine.threads):
             photo = with_free_focal(photo, engine, evidence)
-    return fit_photos([photo], engine, start, std, evidence)[0]
+    return fit_photos([photo], engine, start, std, evidence, upright)[0]
 
 
 def fit_photos(
@@ -112,13 +120,16 @@ def fit_photos(
     init: BodyParams | None = None,
     init_std: Tensor | None = None,
     evidence: Evidence | None = None,
+    up: ArrayLike | None = None,
 ) -> list[FitResult]:
     """The people of many photographs, side by side in one batch per keypoint set. One result per photo, in order.
 
     Args:
         init, init_std: as the fitter takes them, of the people of one photograph.
         evidence: what else is known about the people of one photograph; for several, fit them one by one.
+        up: as for `fit`, of all their cameras.
     """
+    level = None if up is None else unit_up(up).numpy()
     results: dict[int, FitResult] = {}
     kind = lambda i: (photos[i].people[0].names, shows_itself(photos[i], engine) and init is None)  # noqa: E731
     for (_, seen), group in groupby(sorted(range(len(photos)), key=kind), key=kind):
@@ -131,7 +142,19 @@ def fit_photos(
             outcome = engine.fitter.fit(keypoints, camera, start, init_std, evidence=evidence)
         rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
         results |= {i: result_of(outcome, photos[i], row, engine) for i, row in zip(chosen, rows, strict=True)}
+    for result in results.values():
+        result.up = level
+        log_warnings([result])
     return [results[i] for i in range(len(photos))]
+
+
+def _known_up(up: ArrayLike | None, ground: Floor | None) -> ArrayLike | None:
+    """What points up: what is given, else the floor's own direction. They must agree."""
+    given = None if up is None else unit_up(up)
+    floor = unit_up(ground.up, "ground's up") if isinstance(ground, Floor) else None
+    if given is not None and floor is not None and float(given @ floor) < SAME_UP:
+        raise ValueError(f"up is {given.tolist()}, but ground's up is {floor.tolist()}. Give one of them, or the same.")
+    return floor if given is None else given
 
 
 def shows_itself(photo: Photo, engine: Engine) -> bool:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from hmrfit.body.rigid import turned
 from hmrfit.body.smpl import FARTHEST, NO_ROTATION
 from hmrfit.build import build
 from hmrfit.camera import Camera
@@ -27,11 +28,12 @@ from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.problem import term_costs
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.state import Evaluation, State
-from hmrfit.make_result import result_of
+from hmrfit.make_result import log_warnings, result_of
 from hmrfit.ops.check import numbers, shown
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few
+from hmrfit.ops.upright import unit_up
 from hmrfit.result import FitResult
-from hmrfit.types import BodyParams, Keypoints
+from hmrfit.types import Keypoints
 
 WIDE_VIEWS, FINAL_VIEWS = 0.3, 0.06
 """Robust scales of other views, shares of the box there, as of the keypoints' own rounds."""
@@ -42,6 +44,8 @@ SMOOTH = 0.3
 
 RATES, MOST_SMOOTH = (1e-3, 1e5), 1e6
 """Frames a second, and the greatest weight: beyond them, rounding decides."""
+
+FILLED_IN = "Filled in from the nearest frames: "
 
 SEQUENCE = Options(max_steps=40, ftol=1e-4)
 
@@ -54,6 +58,7 @@ def fit_views(
     keypoint_set: str | Sequence[str] | None = None,
     cameras: Sequence[Camera] | None = None,
     image_size: tuple[int, int] | Sequence[tuple[int, int]] | None = None,
+    up: ArrayLike | None = None,
     config: Any = None,
 ) -> list[FitResult]:
     """Fits one body to one person seen by several calibrated cameras at the same instant.
@@ -63,6 +68,8 @@ def fit_views(
         keypoints: one per view, each with exactly one person.
         extrinsics: (C, 3, 4) or (C, 4, 4), [R | t] with x_camera = R x_world + t, metres.
         keypoint_set: of all views. cameras: one each; else the keypoint files' intrinsics, without lens distortion.
+        up: (3,), points up in the world of the extrinsics, often (0, 0, 1) or (0, 1, 0). Views, meshes and motion files
+            stand upright by it; the fit itself does not use it.
 
     Returns: one result per view, the same body in each camera's frame.
 
@@ -71,6 +78,7 @@ def fit_views(
     """
     know_own_threads()
     rotation, translation = _extrinsics(extrinsics, _length(images, "images"))
+    upright = None if up is None else unit_up(up)
     photos = _read_views(images, keypoints, keypoint_set, cameras, image_size)
     engine = build(config)
     # several views know better than the guess from one of them: 25.5 mm PA-MPJPE unanchored, 28.9 anchored (12 views)
@@ -90,7 +98,11 @@ def fit_views(
                         *relative_pose(rotation, translation, best))  # fmt: skip
         outcome = _settled(fitter, fit, State(params, camera))
     engine = replace(engine, fitter=fitter)
-    return [result_of(outcome, photo, torch.tensor([i]), engine) for i, photo in enumerate(photos)]
+    results = [result_of(outcome, photo, torch.tensor([i]), engine) for i, photo in enumerate(photos)]
+    log_warnings(results, f"fit_views, {len(results)} views")
+    if upright is None:
+        return results
+    return [replace(r, up=unit_up(R @ upright).numpy()) for r, R in zip(results, rotation, strict=True)]
 
 
 def fit_sequence(
@@ -104,6 +116,7 @@ def fit_sequence(
     camera: Camera | None = None,
     image_size: tuple[int, int] | None = None,
     smooth: float = SMOOTH,
+    up: ArrayLike | None = None,
     config: Any = None,
 ) -> FitResult:
     """Fits one person in T consecutive frames of a camera that stands still: one shape, and a motion that is smooth.
@@ -116,11 +129,14 @@ def fit_sequence(
         fps: frames a second. smooth: how much smoothness counts; 0 shares the shape only, as for photographs of one
             person at different times.
         image: one of the frames, for its size; else `image_size`. The others are as for `hmrfit.fit`.
+        up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level. Views, meshes and motion
+            files stand upright by it; the fit itself does not use it.
 
-    Returns: one result, its "people" being the frames in order. How sure it is of each, and what another
-        focal length would change, is said without the others (`result.apart`).
+    Returns: one result, its rows being the frames in order; `result[i]` is one, `result.save_motion` writes all. How
+        sure it is of each, and what another focal length would change, is said without the others (`result.apart`).
     """
     know_own_threads()
+    upright = None if up is None else unit_up(up).numpy()
     rate = float(numbers(fps, "fps", "frames a second, one number", (), *RATES))
     weight = float(numbers(smooth, "smooth", "a weight, one number, 0 or more", (), 0.0, MOST_SMOOTH))
     frames = _frames(keypoints, keypoint_set)
@@ -130,7 +146,12 @@ def fit_sequence(
         outcome = _fit_frames(engine.fitter, photo, blank, rate, weight)
     people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
     result = result_of(outcome, replace(photo, people=people), torch.arange(len(photo)), engine)
-    return replace(result, apart="the other frames")
+    warnings = [of_one[:1] if b else of_one for b, of_one in zip(blank, result.warnings, strict=True)]
+    ids = [str(i) for i in range(len(photo))]
+    kept = {"rows": "frames", "fps": rate, "person_ids": ids, "warnings": warnings}
+    result = replace(result, apart="the other frames", up=upright, **kept)
+    log_warnings([result], f"fit_sequence, {len(result)} frames")
+    return result
 
 
 def _fit_frames(fitter: Fitter, photo: Photo, blank: np.ndarray, fps: float, smooth: float) -> Fit:
@@ -164,13 +185,6 @@ def relative_pose(rotation: Tensor, translation: Tensor, base: int) -> tuple[Ten
     """From camera `base` to every camera: x_c = R_c R_baseᵀ x_base + t_c - R_c R_baseᵀ t_base."""
     between = rotation @ rotation[base].T
     return between, translation - (between @ translation[base, :, None]).squeeze(-1)
-
-
-def turned(params: BodyParams, pelvis: Tensor, shapes: Tensor, rotation: Tensor, translation: Tensor) -> BodyParams:
-    """The same bodies after a rigid motion x -> R x + t: global_orient turns about the pelvis J0(beta)."""
-    about = pelvis + params.betas @ shapes.T
-    moved = (rotation @ (about + params.transl)[..., None]).squeeze(-1) + translation - about
-    return replace(params, global_orient=rotation @ params.global_orient, transl=moved)
 
 
 def other_views(seen: Keypoints, camera: Camera, rotation: Tensor, translation: Tensor) -> ViewEvidence:
@@ -282,7 +296,7 @@ def _read_frames(
     blank = there[nearest] != everyone
     reasons = iter(photo.left_out.values())
     said = [
-        (f"Filled in from the nearest frames: {next(reasons)}",) if empty else photo.warnings[n]
+        (f"{FILLED_IN}{next(reasons)}",) if empty else photo.warnings[n]
         for n, empty in zip(nearest, blank, strict=True)
     ]
     people = tuple(

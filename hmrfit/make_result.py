@@ -2,6 +2,7 @@
 
 import logging
 import platform
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -15,7 +16,9 @@ from hmrfit.fitting.focal import FittedEnergy, last_stage
 from hmrfit.fitting.mask import NEAR
 from hmrfit.fitting.mask_term import look_up
 from hmrfit.fitting.outcome import Fit
+from hmrfit.printable import printable
 from hmrfit.result import FitResult
+from hmrfit.result_text import shortened, warning_lines
 from hmrfit.version import __version__
 
 LOGGER = logging.getLogger("hmrfit")
@@ -61,6 +64,7 @@ def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitRe
         measurements=dict(photo.measurements),
         body=engine.body,
         body_kind=engine.body_kind,
+        gender=fitter.body.gender,
         image_path=None if photo.path is None else photo.path.resolve(),
         versions=_versions(),
         image=photo.image,
@@ -70,6 +74,20 @@ def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitRe
     for who, reason in result.left_out.items():
         LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
     return result
+
+
+def log_warnings(results: Sequence[FitResult], what: str = "") -> None:
+    """One record of the logger "hmrfit" for what one call fitted, if there is anything to warn of.
+
+    Args:
+        results: of one photograph, of one sequence, or of the views of one person.
+    """
+    warned = [result for result in results if any(result.warnings)]
+    if not warned:
+        return
+    title = printable(f"{what or warned[0].name}: {sum(len(w) for r in warned for w in r.warnings)} warnings")
+    lines = list(dict.fromkeys(line for r in warned for line in warning_lines(r.warnings, r.rows, r.names)))
+    logging.getLogger("hmrfit").warning("%s\n%s", title, "\n".join(map(printable, shortened(lines, 2))))
 
 
 def _versions() -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""FitResult: what a fit found, for the N people of one photograph. To look at, to save, to hand on.
+"""FitResult: what a fit found, for the N people of one photograph or for N frames of one person. To look at, to save,
+to hand on.
 
 The records (`params`, `camera`, `keypoints`, `output`) hold tensors, as the rest of the library takes them; everything
 else is numpy. Camera frame: OpenCV, +x right, +y down, +z forward, metres; pixels of the full image.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -16,11 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.build import load_points, load_posed_body
+from hmrfit.build import load_body, load_points, load_posed_body
 from hmrfit.camera import Camera
 from hmrfit.data.photo import focal_is_told
 from hmrfit.data.result_file import read_result, write_result
 from hmrfit.evaluate.metrics import reprojection_error
+from hmrfit.export.amass import ADD_ONS_RATE, write_amass
 from hmrfit.fitting.finite import ENDS
 from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, focal_sensitivity
 from hmrfit.fitting.guard import REASONS
@@ -29,16 +30,20 @@ from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covarian
 from hmrfit.image import Image, read_image
 from hmrfit.ops.rotation import geodesic_angle
 from hmrfit.ops.threads import one_thread_for_few
-from hmrfit.render.doubt import doubt
+from hmrfit.ops.upright import unit_up
 from hmrfit.render.meshes import write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
-from hmrfit.render.page import Entry, write_page
+from hmrfit.render.page import write_page
+from hmrfit.result_page import OnPage
+from hmrfit.result_rows import InRows
+from hmrfit.result_text import Rows
 from hmrfit.types import BodyOutput, BodyParams, Keypoints
 
 
-@dataclass(eq=False)
-class FitResult:
-    """Bodies of the N people that could be fitted. Made by `hmrfit.fit` and `FitResult.load`."""
+@dataclass(eq=False, repr=False)
+class FitResult(InRows, OnPage):
+    """Bodies of the N people that could be fitted, or (`rows`) of one person in N frames. Made by `hmrfit.fit` and its
+    like, and by `FitResult.load`. `result[i]`, `result[a:b]` and iteration give results of single people or frames."""
 
     params: BodyParams  # (N,), camera frame
     camera: Camera  # (N,)
@@ -56,13 +61,17 @@ class FitResult:
     focal_source: str = "unknown"
     apart: str = ""  # what held in the fit, and is left out where it says how sure it is and of `focal_effect`
     warnings: list[list[str]] = field(default_factory=list)  # a list for each person
-    person_ids: list[str] = field(default_factory=list)
+    person_ids: list[str] = field(default_factory=list)  # of a sequence, the frames' numbers
     left_out: dict[str, str] = field(default_factory=dict)  # person_id of those that were not fitted -> why
     measurements: dict[str, str] = field(default_factory=dict)  # what was given of height and shape, and how sure it is
     body: str = "free_body"  # its name or path
     body_kind: str = "smpl"
     image_path: Path | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    rows: Rows = "people"  # or "frames"
+    fps: float | None = None  # frames a second, of a sequence
+    up: NDArray[np.float64] | None = None  # (3,) of length 1, points up in the camera frame; None where not known
+    gender: str = "neutral"  # of the body's file: "female", "male", or "neutral"
     stamp: str = ""  # of what it was computed from, for runs that go on where they stopped
     focal_moves: FocalSensitivity | None = None  # `focal_effect`, once it was asked for
     energy: FittedEnergy | None = field(default=None, repr=False)  # what was minimised; not saved
@@ -71,9 +80,10 @@ class FitResult:
     def __len__(self) -> int:
         return len(self.params)
 
-    def __repr__(self) -> str:
-        share = ", ".join(f"{100 * e:.1f} %" for e in self.reprojection_error)
-        return f"FitResult({len(self)} people, reprojection {share} of the box, focal {self.focal_source})"
+    def with_up(self, up: ArrayLike | None) -> "FitResult":
+        """The same result, which knows which way is up: (3,) in the camera frame. Views, meshes and motion files stand
+        upright then; the bodies stay as they are."""
+        return replace(self, up=None if up is None else unit_up(up).numpy())
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -270,21 +280,74 @@ class FitResult:
         Args:
             image: to draw on; default the photograph itself.
             keypoints: also draws what was fitted, as rings.
+
+        The side and back view are upright where `up` is known; else they have the camera's axes. Of a sequence, one
+        frame at a time: `result[i].overlay(frame)`.
         """
+        self._at_one_moment("overlay")
         image = self.picture() if image is None else image
         given = self.keypoints if keypoints else None
         draw = sheet if sides else overlay
-        return draw(image, self.output.vertices, self.body_model.faces, self.camera, given=given)
+        upright = {"up": self.up} if sides else {}
+        return draw(image, self.output.vertices, self.body_model.faces, self.camera, given=given, **upright)
 
     def turntable(self, count: int = 8, size: tuple[int, int] = (360, 480)) -> list[Image]:
-        """`count` pictures from all around, the photograph's own side first."""
-        return turntable(self.output.vertices, self.body_model.faces, count, size)
+        """`count` pictures from all around, the photograph's own side first. Upright where `up` is known; else the
+        vertical is the camera's y axis."""
+        self._at_one_moment("turntable")
+        return turntable(self.output.vertices, self.body_model.faces, count, size, up=self.up)
 
     def mesh(self, path: str | PathLike, frame: str = "y_up", colors: ArrayLike | None = None) -> None:
-        """Writes the bodies as .obj, .ply or .glb, metres; y up, or with frame="camera" as they are here."""
+        """Writes the bodies as .obj, .ply or .glb, metres; y up, or with frame="camera" as they are here.
+
+        They stand upright where `up` is known; else y is the camera's own vertical. Of a sequence, one frame at a time:
+        `result[i].mesh(path)`; all frames are a motion, see `save_motion`.
+        """
+        self._at_one_moment("mesh")
         names = [f"person_{name}" for name in self.person_ids] or None
         names = names if names and len(set(names)) == len(names) else None
-        write_mesh(path, self.output.vertices, self.body_model.faces, frame, colors, names)
+        write_mesh(path, self.output.vertices, self.body_model.faces, frame, colors, names, self.up)
+
+    def save_motion(
+        self,
+        path: str | PathLike,
+        person: int | None = None,
+        *,
+        columns: int | None = None,
+        fps: float | None = None,
+        on_floor: bool = False,
+    ) -> None:
+        """Writes one person's motion, or pose, as an npz for readers of AMASS (Blender add-ons, aitviewer, ours).
+
+        The world has z up; the camera is its origin and looks along +y. It is upright where `up` is known; else the
+        camera is taken as level, and the file says so. See `hmrfit.export.amass` for the keys.
+
+        Args:
+            person: which of several people of a photograph. Of a sequence, all frames are written.
+            columns: of `poses`: 156 (SMPL-H, the default for a body of 24 joints, as AMASS has it), 165 (SMPL-X) or 72
+                (SMPL). Hands and face are at rest.
+            fps: another frame rate, to which the motion is interpolated: Blender's add-ons refuse rates below 30. By
+                default the sequence's own; a photograph has none, and its one pose is written with 30.
+            on_floor: moves everything up or down until the lowest point of the motion is at z = 0.
+        """
+        chosen = self if self.rows == "frames" else self[self._one_person(person)]
+        if self.rows == "frames" and person not in (None, 0):
+            raise ValueError(f"This result is a sequence of one person; there is no person {person!r}.")
+        if chosen.is_sequence and chosen.fps is None:
+            raise ValueError(
+                "The frame rate of this sequence is not known: it was saved by an earlier version. Fit it again."
+            )
+        still = chosen.fps is None
+        rate, resample = (ADD_ONS_RATE if fps is None else fps, None) if still else (chosen.fps, fps)
+        write_amass(
+            path, chosen.params, load_body(self.body), rate, up=self.up, gender=self.gender, body_name=self.body,
+            columns=columns, resample=resample, on_floor=on_floor,
+        )  # fmt: skip
+
+    def _one_person(self, person: int | None) -> int:
+        if person is None and len(self) > 1:
+            raise ValueError(f"This photograph has {len(self)} people; a motion file has one. Say which: person=0.")
+        return 0 if person is None else person
 
     def page(self, path: str | PathLike, title: str | None = None) -> None:
         """Writes one .html file with the overlay, views from all around and the numbers; nothing else is needed."""
@@ -294,71 +357,6 @@ class FitResult:
     def name(self) -> str:
         """What to call it: the image's file name."""
         return self.image_path.name if self.image_path is not None else "image"
-
-    def entry(self, pictures: Mapping[str, Image | str] | None = None) -> Entry:
-        """This result on a page; pictures by caption, default the overlay and a turntable."""
-        if pictures is None:
-            around = {f"{45 * i}°": view for i, view in enumerate(self.turntable())}
-            pictures = {"photograph, from the right, from behind": self.overlay(), **around, **self.doubts()}
-        people = [
-            {
-                "person": name,
-                "reprojection": f"{100 * error:.1f} % of the box" + self._before(i),
-                **self._how_sure(i),
-                **self._other_focal(i),
-                "cost": ", ".join(f"{term} {value[i]:.1f}" for term, value in self.term_cost.items()),
-                "end": f"{self.status[i]} ({self.steps[i]} steps)",
-                "notes": " ".join(self.warnings[i]),
-            }
-            for i, (name, error) in enumerate(zip(self.person_ids, self.reprojection_error, strict=True))
-        ]
-        text = f"Focal length: {self.camera.focal[0, 0]:.0f} px ({self.focal_source})."
-        text += "".join(f" Given {name}: {said}." for name, said in self.measurements.items())
-        text += "".join(f" Person {who} is left out: {reason}" for who, reason in self.left_out.items())
-        if self.apart:
-            text += f" How sure it is, and what another focal length changes, is said without {self.apart}."
-        return Entry(self.name, pictures, people, text)
-
-    def doubt(self, person: int = 0, height: int = 480) -> Image:
-        """A person's skeleton from the front and from the side (depth to the right), an ellipse about every joint in
-        which nine in ten of its errors lie, relative to the pelvis."""
-        parents = tuple(self.body_model.parents)
-        return doubt(self.joints[person], self.joint_covariance[person], parents, height)
-
-    def doubts(self) -> dict[str, Image]:
-        """`doubt` of everyone, for the page."""
-        if self.spread is None:
-            return {}
-        return {f"how sure, {name}: front, side": self.doubt(i) for i, name in enumerate(self.person_ids)}
-
-    def _before(self, i: int) -> str:
-        """The start's reprojection and how far the fit turned it, for the page."""
-        if self.start is None:
-            return ""
-        turned = self.change_degrees[i]
-        most = int(turned.argmax())
-        return (
-            f" ({100 * self.start_reprojection_error[i]:.1f} % at the start; joints turned by {turned.mean():.0f}° on "
-            f"average, {self.joint_names[most].replace('_', ' ')} by {turned[most]:.0f}°)"
-        )
-
-    def _how_sure(self, i: int) -> dict[str, str]:
-        """The joints it is least and most sure of, and other answers, for the page."""
-        if self.spread is None:
-            return {}
-        std, names = 100 * self.joint_std[i, 1:], [name.replace("_", " ") for name in self.joint_names[1:]]
-        order = std.argsort()
-        sure = [f"{names[j]} ±{std[j]:.0f} cm" for j in (*order[-1:-4:-1], order[0])]
-        others = [f"{100 * p:.0f} %" for p in self.probability[i, 1:] if p > 0.005]
-        word = "" if self.counted else " (as its energy says, not counted)"
-        found = {"uncertain by": f"{', '.join(sure[:-1])}; least {sure[-1]}{word}"}
-        return found | ({"other answers": ", ".join(others)} if others else {}) | {"verdict": self.verdict[i]}
-
-    def _other_focal(self, i: int) -> dict[str, str]:
-        """What a longer focal length changes, for the page, where it may be another one."""
-        if focal_is_told(self.focal_source) or (self.energy is None and self.focal_moves is None):
-            return {}
-        return {f"if the focal length is {100 * (WRONG - 1):.0f} % longer": self.focal_effect.said(i)}
 
     def _kept(self) -> dict:
         """The fields that can leave this process. Where the focal length was not told, its effect is among them."""

@@ -264,3 +264,35 @@ def test_an_image_network_takes_the_place_of_the_guess(points: np.ndarray, photo
     with_pixels = read_photo(photo, points, "coco17").without_image()  # read again from its file
     alone, together = fit_photos([blind], engine), fit_photos([with_pixels, blind], engine)
     assert same(together[0], seen) and same(together[1], alone[0]) and not same(alone[0], seen)
+
+
+@pytest.mark.parametrize("up", [(0, -1), (0, 0, 0), (0, float("inf"), 0), "up", np.eye(3)])
+def test_a_direction_that_is_none_is_refused(points: np.ndarray, up: object) -> None:
+    with pytest.raises((ValueError, TypeError), match="up should"):
+        hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, up=up)
+
+
+def test_up_is_kept_and_does_not_act_on_the_fit(points: np.ndarray, result: hmrfit.FitResult) -> None:
+    given = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, up=[0, -3, -4])
+    assert result.up is None and np.allclose(given.up, [0, -0.6, -0.8]) and same(given, result)
+
+
+def test_a_floor_says_what_is_up(points: np.ndarray) -> None:
+    given = {"keypoint_set": "coco17", "image_size": SIZE, "ground": hmrfit.Floor((0, -2, 0), -3)}
+    assert np.allclose(hmrfit.fit(None, points, **given).up, [0, -1, 0])
+    assert np.allclose(hmrfit.fit(None, points, **given, up=(0.01, -1, 0)).up, [0.01, -1, 0], atol=1e-4)
+    with pytest.raises(ValueError, match="Give one of them"):
+        hmrfit.fit(None, points, **given, up=(0, 1, 0))
+
+
+def test_warnings_go_to_the_logger_once_a_photograph(points: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+    few = points.copy()
+    few[5:] = 0
+    with caplog.at_level("WARNING", "hmrfit"):
+        hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE)
+        assert not caplog.records
+        warned = hmrfit.fit(None, np.stack([points, few, few]), keypoint_set="coco17", image_size=SIZE)
+    assert len(caplog.records) == 1 and caplog.records[0].name == "hmrfit"
+    for warning in warned.warnings[1]:
+        assert "people 1-2: " + warning in " ".join(caplog.text.split())
+        assert warning in " ".join(str(warned).split())

@@ -1,7 +1,9 @@
 """fit_views and fit_sequence: what several cameras and many frames know together, and letters for what does not fit."""
 
+import logging
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import hmrfit
 from hmrfit.api_groups import relative_pose, turned
 from hmrfit.build import build
 from hmrfit.camera import Camera
+from hmrfit.data.motion import read_motion
 from hmrfit.data.people import Corruption, corrupt
 from hmrfit.data.photo import read_photo
 from hmrfit.keypoints import COCO17, SMPL24
@@ -102,6 +105,20 @@ def test_the_world_is_anywhere() -> None:
     other = np.concatenate([E[:, :, :3] @ Q, (E[:, :, :3] @ s)[..., None] + E[:, :, 3:]], -1)
     a, b = views(), views(extrinsics=other)
     np.testing.assert_allclose(a[1].joints, b[1].joints, atol=1e-6)
+
+
+def test_up_of_the_world_is_up_in_every_view() -> None:
+    """The rig is level; its world is turned so that z points up, as calibrations often have it."""
+    to_level = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # x right, y ahead, z up -> x right, y down, z forward
+    E = rig()[0]
+    world = np.concatenate([E[:, :, :3] @ to_level, E[:, :, 3:]], -1)
+    known, unknown = views(extrinsics=world, up=(0, 0, 5)), views(extrinsics=world)
+    assert all(result.up is None for result in unknown)
+    for a, b, camera in zip(known, unknown, world, strict=True):
+        np.testing.assert_allclose(a.up, camera[:, 2], atol=1e-9)
+        np.testing.assert_allclose(a.joints, b.joints, atol=1e-12)
+    with pytest.raises(ValueError, match="up should be three"):
+        views(up=(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -227,6 +244,53 @@ def test_a_list_of_people_is_a_sequence() -> None:
     np.testing.assert_allclose(result.joints, sequence(keypoints).joints, atol=1e-9)
 
 
+def test_a_sequence_is_saved_with_its_time_and_written_as_motion(tmp_path: Path) -> None:
+    """Upright, at the right rate, in the direction and as far as the person truly went; the camera looks down."""
+    truth, _, camera = walk()
+    tilt = rotvec_to_matrix(torch.tensor([0.4, 0.0, 0.0]).double())
+    center = truth.transl.mean(0)
+    body = build().fitter.body
+    held = turned(truth, body.rest_joints[0], body.joint_shapes[0], tilt, center - tilt @ center)
+    up = (tilt @ torch.tensor([0.0, -1, 0]).double()).numpy()
+    result = sequence(seen_by(held, camera[[0] * len(held)], noise=0.005), fps=60.0, up=up)
+    assert (result.rows, result.fps) == ("frames", 60.0) and result.names == [str(i) for i in range(12)]
+    np.testing.assert_allclose(result.up, up, atol=1e-12)
+    result.save(tmp_path / "result.npz")
+    loaded = hmrfit.FitResult.load(tmp_path / "result.npz")
+    assert (loaded.rows, loaded.fps, loaded.names) == ("frames", 60.0, result.names) and np.allclose(loaded.up, up)
+    with np.load(tmp_path / "result.npz") as data:
+        assert data["mocap_framerate"] == 60
+    loaded.save_motion(tmp_path / "walk.npz")
+    motion = read_motion(tmp_path / "walk.npz")
+    assert motion.fps == 60 and len(motion) == 12 and motion.up == "z"
+    x, y, z = np.moveaxis(joints_of(truth).numpy(), -1, 0)  # in the level camera's frame
+    true = np.stack([x, z, -y], -1)
+    R = rotvec_to_matrix(torch.tensor(motion.poses))
+    betas = torch.tensor(motion.betas).expand(12, -1)
+    found = joints_of(BodyParams(R[:, 0], R[:, 1:], betas, torch.tensor(motion.transl))).numpy()
+    head, ankle = SMPL24.index("head"), SMPL24.index("left_ankle")
+    trunk = (found[:, head] - found[:, 0]).mean(0), (true[:, head] - true[:, 0]).mean(0)
+    cosine = trunk[0] @ trunk[1] / np.linalg.norm(trunk[0]) / np.linalg.norm(trunk[1])
+    assert cosine > np.cos(np.deg2rad(12)) and (found[:, head, 2] > found[:, ankle, 2] + 1).all()
+    steps = found[-1, 0] - found[0, 0], true[-1, 0] - true[0, 0]
+    # the depth of a person who is seen for 0.2 s is known least; across the picture the way is as long as it was
+    assert steps[0] @ steps[1] > 0.9 * np.linalg.norm(steps[0]) * np.linalg.norm(steps[1])
+    assert steps[0][0] == pytest.approx(steps[1][0], rel=0.15)
+    x, y, z = np.moveaxis(result.joints[:, :22] @ tilt.numpy(), -1, 0)  # palms are at rest in the file
+    np.testing.assert_allclose(found[:, :22], np.stack([x, z, -y], -1), atol=1e-9)
+    assert np.linalg.norm(trunk[0]) == pytest.approx(np.linalg.norm(trunk[1]), rel=0.1)
+
+
+def test_blank_frames_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    holes = walk()[1].copy()
+    holes[5:7] = 0
+    with caplog.at_level(logging.WARNING, "hmrfit"):
+        result = sequence(holes)
+    assert [len(w) for w in result.warnings[5:7]] == [1, 1] and "nearest frames" in result.warnings[5][0]
+    assert len(caplog.records) == 1 and "frames 5-6: Filled in from the nearest frames: no keypoint" in caplog.text
+    assert "nan" not in str(result) + repr(result) and "2 frames without keypoints" in repr(result)
+
+
 def test_without_smoothness_only_the_shape_is_shared() -> None:
     _, keypoints, _ = walk()
     result = sequence(keypoints[:4], smooth=0)
@@ -258,6 +322,7 @@ def test_without_smoothness_only_the_shape_is_shared() -> None:
         (walk()[1], {"camera": None, "focal": 0}, "above 0"),
         (walk()[1] * 1j, {}, "keypoints should be numbers"),
         ([], {}, "holds no people"),
+        (np.ones((3, 17, 3)), {"up": (0, np.nan, 0)}, "up should be three finite"),
     ],
 )
 def test_letters_about_sequences(keypoints, more: dict, said: str) -> None:

@@ -106,6 +106,21 @@ def test_the_table(material: Path, fitted: Path, capsys: pytest.CaptureFixture) 
     assert "3 of 5 photographs have a result" in said
 
 
+def test_the_table_shows_warnings_as_whole_sentences(
+    fitted: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However narrow the terminal is and however long the photograph's name."""
+    monkeypatch.setenv("COLUMNS", "40")
+    result = hmrfit.FitResult.load(fitted / "b b.npz")
+    result.warnings = [["The first of all warnings has a long sentence, and it ends here."] * 2, [f"Other {i}." for i in range(90)]]  # fmt: skip  # noqa: E501
+    print_table([Line("a long name of a photograph " * 4, "a", result), Line("none", "none", error="No file. " * 30)])
+    said = capsys.readouterr().out
+    text = " ".join(said.split())
+    assert "person 0: The first of all warnings has a long sentence, and it ends here." in text
+    assert "person 1: Other 0." in text and "more, in index.html" in text and len(said.splitlines()) < 24
+    assert text.count("No file.") == 30
+
+
 def test_a_folder_of_photographs_and_their_keypoints_needs_no_more(material: Path, tmp_path: Path) -> None:
     shutil.copytree(material / "images", tmp_path / "all" / "images")
     for file in (material / "keypoints").iterdir():
@@ -158,6 +173,30 @@ def test_render_draws_again(fitted: Path, tmp_path: Path, capsys: pytest.Capture
     assert main(["render", str(fitted / "none.npz")]) == 2
     assert "There is no result" in capsys.readouterr().err
     assert main(["render", str(fitted / "a.npz"), str(fitted / "c.npz"), "--image", "x.png"]) == 2
+
+
+def test_render_stands_upright_and_writes_motion(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hmrfit.FitResult, "turntable", lambda self: [])
+    flags = ["-o", str(tmp_path), "--mesh", "obj", "--up", "0", "-1", "-0.5", "--motion"]
+    assert main(["render", str(fitted / "a.npz"), str(fitted / "b b.npz"), *flags]) == 0
+    names = {"a_motion.npz", "b b_motion_0.npz", "b b_motion_1.npz"}
+    assert {p.name for p in tmp_path.glob("*.npz")} == names and "a_motion.npz" in capsys.readouterr().out
+    for name in names:
+        with np.load(tmp_path / name) as data:
+            assert data["up_is_known"] and data["poses"].shape == (1, 156)
+    assert "stand upright" in (tmp_path / "a.obj").read_text()[:200]
+    assert "stand upright" in (tmp_path / "a.html").read_text()
+    assert main(["render", str(fitted / "a.npz"), "-o", str(tmp_path / "no"), "--up", "0", "0", "0"]) == 2
+    assert "up should point up" in capsys.readouterr().err
+
+
+def test_render_of_a_sequence_is_its_page(points: np.ndarray, tmp_path: Path) -> None:
+    frames = hmrfit.fit_sequence(np.stack([points] * 3), fps=30, keypoint_set="coco17", image_size=SIZE)
+    frames.save(tmp_path / "walk.npz")
+    assert main(["render", str(tmp_path / "walk.npz"), "-o", str(tmp_path / "out"), "--motion"]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["walk.html", "walk_motion.npz"]
 
 
 def test_convert_writes_a_body_that_reads_back(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

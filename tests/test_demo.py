@@ -147,7 +147,7 @@ def test_the_readmes_python_runs(
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})  # our own text
     assert {"overlay.png", "body.glb", "result.npz"} < {p.name for p in (tmp_path / "out").iterdir()}
-    assert "FitResult(1 people" in capsys.readouterr().out
+    assert "FitResult of photo.png: 1 person" in capsys.readouterr().out
 
 
 def test_the_readme_links_what_is_there_and_names_every_command() -> None:

@@ -13,12 +13,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 LAYERS = {
     "cli": 6, "api": 6, "api_groups": 6, "free_focal": 6, "make_result": 6, "result": 6, "__main__": 6, "__init__": 6,
+    "result_page": 6, "result_rows": 6, "result_text": 6,
     "config": 5, "build": 5, "assets": 5, "evidence": 5,
-    "train": 4, "evaluate": 4, "data": 4,
+    "train": 4, "evaluate": 4, "data": 4, "export": 4,
     "fitting": 3,
     "priors": 2, "network": 2, "render": 2, "body": 2,
     "types": 1, "camera": 1, "keypoints": 1, "image": 1,
-    "ops": 0, "files": 0, "opencv": 0, "pickles": 0, "pickle_values": 0, "version": 0,
+    "ops": 0, "files": 0, "own_files": 0, "printable": 0, "opencv": 0, "pickles": 0, "pickle_values": 0, "version": 0,
 }  # fmt: skip
 """What stands directly in hmrfit/, and on which floor. A module may import its own floor and those below."""
 

@@ -1,8 +1,9 @@
-"""FitResult: what is saved comes back, in a file that AMASS's readers and numpy alone understand; pictures show it."""
+"""FitResult: what is saved comes back, in a file that numpy alone understands; motion files, pictures and meshes."""
 
 import dataclasses
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,15 @@ import torch
 import trimesh
 
 import hmrfit
+from hmrfit.assets import locate
 from hmrfit.build import build
 from hmrfit.cli.demo import make_truth
 from hmrfit.data import result_file
-from hmrfit.data.motion.amass import motion_from_amass
+from hmrfit.data.motion import read_motion
 from hmrfit.fitting.uncertainty import GAUSSIAN
 from hmrfit.image import write_image
 from hmrfit.ops.rotation import geodesic_angle, rotvec_to_matrix
+from hmrfit.types import BodyParams
 
 SIZE = (320, 240)
 
@@ -35,10 +38,15 @@ def photo(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> Path:
 
 
 @pytest.fixture(scope="module")
-def result(photo: Path) -> hmrfit.FitResult:
-    """Two people in one photograph, the second with a keypoint far off."""
+def points() -> np.ndarray:
     truth = make_truth(build().fitter.body, SIZE[1])
-    one = np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    return np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+
+
+@pytest.fixture(scope="module")
+def result(photo: Path, points: np.ndarray) -> hmrfit.FitResult:
+    """Two people in one photograph, the second with a keypoint far off."""
+    one = points.copy()
     other = one * [0.6, 0.6, 1]
     other[0] = [SIZE[0], 0, 0.9]
     return hmrfit.fit(photo, np.stack([one, other]), keypoint_set="coco17")
@@ -78,14 +86,96 @@ def test_saving_twice_gives_the_same_numbers(saved: Path, tmp_path: Path) -> Non
                 assert np.array_equal(first[key], second[key]), key
 
 
-def test_amass_readers_read_it(result: hmrfit.FitResult, saved: Path) -> None:
-    motion = motion_from_amass(saved.read_bytes())
-    assert motion.poses.shape == (2, 24, 3)
-    assert np.array_equal(motion.poses.reshape(2, 72), result.poses)
+def test_a_result_is_no_motion_file(result: hmrfit.FitResult, saved: Path) -> None:
+    """It is in the camera's frame, where y points down: our own reader refuses it, others find no rate."""
+    with pytest.raises(ValueError, match=r"saved result.*save_motion"):
+        read_motion(saved)
     with np.load(saved, allow_pickle=False) as data:
-        assert str(data["gender"]) == "neutral" and data["betas"].shape == (2, 10) and data["mocap_framerate"] == 1
+        assert not {"mocap_framerate", "mocap_frame_rate", "fps"} & set(data.files) and str(data["rows"]) == "people"
+        assert str(data["gender"]) == "neutral" and str(data["body"]) == "free_body" and data["betas"].shape == (2, 10)
         turned = rotvec_to_matrix(torch.tensor(data["poses"][:, :3]))
     np.testing.assert_allclose(turned, result.params.global_orient, atol=1e-12)
+
+
+def test_one_person_as_a_motion_file(result: hmrfit.FitResult, tmp_path: Path) -> None:
+    """A pose without a rate of its own is one frame at 30 a second, with which every reader opens it."""
+    result.with_up((0, -1, 0)).save_motion(tmp_path / "pose.npz", person=1, columns=72)
+    read = read_motion(tmp_path / "pose.npz")
+    assert read.fps == 30 and read.up == "z" and read.poses.shape == (1, 24, 3) and read.betas.shape == (10,)
+    body, R = result.body_model, rotvec_to_matrix(torch.tensor(read.poses))
+    params = BodyParams(R[:, 0], R[:, 1:], torch.tensor(read.betas)[None], torch.tensor(read.transl))
+    x, y, z = result.joints[1].T
+    np.testing.assert_allclose(body(params).joints[0], np.stack([x, z, -y], -1), atol=1e-9)
+    with pytest.raises(ValueError, match=r"2 people.*person=0"):
+        result.save_motion(tmp_path / "both.npz")
+    with pytest.raises(IndexError, match="2 people"):
+        result.save_motion(tmp_path / "third.npz", person=2)
+    result[0].save_motion(tmp_path / "alone.npz", fps=60)
+    with np.load(tmp_path / "alone.npz") as data:
+        assert data["mocap_framerate"] == 60 and data["poses"].shape == (1, 156) and str(data["body"]) == "free_body"
+
+
+@pytest.mark.parametrize("name", ["smpl_female", "smpl_male", "smpl_neutral"])
+def test_the_gender_of_the_body_is_written(
+    points: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The free body under the name of SMPL's: readers of AMASS choose the body by this word."""
+    monkeypatch.setenv("HMRFIT_HOME", str(tmp_path))
+    file = {"smpl_female": "SMPL_FEMALE", "smpl_male": "basicmodel_m_lbs_10_207_0_v1.1.0"}.get(name, "SMPL_NEUTRAL")
+    shutil.copy(locate("free_body"), tmp_path / f"{file}.npz")
+    config = hmrfit.load_config(None, [f"BODY.PATH={name}"])
+    fitted = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, config=config)
+    fitted.save(tmp_path / "result.npz")
+    fitted.save_motion(tmp_path / "pose.npz")
+    for path in (tmp_path / "result.npz", tmp_path / "pose.npz"):
+        with np.load(path) as data:
+            assert (str(data["gender"]), str(data["body"])) == (name.removeprefix("smpl_"), name)
+    assert hmrfit.FitResult.load(tmp_path / "result.npz").gender == fitted.gender == name.removeprefix("smpl_")
+
+
+def test_results_of_earlier_versions_are_read(result: hmrfit.FitResult, saved: Path, tmp_path: Path) -> None:
+    """They name every body neutral, have no up and the rate 1, and say by `apart` only that they are a sequence."""
+    with np.load(saved) as data:
+        arrays = {k: data[k] for k in data.files if k != "rows"} | {"mocap_framerate": np.array(1.0)}
+    np.savez(tmp_path / "a.npz", **arrays | {"body": np.array("bodies/SMPL_FEMALE.pkl")})
+    loaded = hmrfit.FitResult.load(tmp_path / "a.npz")
+    assert (loaded.rows, loaded.fps, loaded.up, loaded.gender) == ("people", None, None, "female")
+    np.savez(tmp_path / "b.npz", **arrays | {"apart": np.array("the other frames")})
+    loaded = hmrfit.FitResult.load(tmp_path / "b.npz")
+    assert loaded.is_sequence and loaded.fps is None and str(loaded).splitlines()[0].endswith(": 2 frames")
+    with pytest.raises(ValueError, match="frame rate of this sequence is not known"):
+        loaded.save_motion(tmp_path / "walk.npz")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rows": "animals"}, {"gender": "both"}, {"fps": -1.0}, {"fps": np.nan}, {"up": np.zeros(3)}, {"up": np.zeros(2)}],
+)
+def test_damaged_words_are_noticed(saved: Path, tmp_path: Path, change: dict) -> None:
+    with np.load(saved) as data:
+        arrays = {k: data[k] for k in data.files}
+    np.savez(tmp_path / "bad.npz", **arrays | {k: np.array(v) for k, v in change.items()})
+    with pytest.raises(ValueError, match="damaged result"):
+        hmrfit.FitResult.load(tmp_path / "bad.npz")
+
+
+def test_what_is_up_is_saved_and_meshes_stand_upright(result: hmrfit.FitResult, tmp_path: Path) -> None:
+    upright = result.with_up([0, -2, -1])
+    assert result.up is None and np.allclose(upright.up, np.array([0, -2, -1]) / 5**0.5)
+    assert np.array_equal(upright.trans, result.trans)
+    upright.save(tmp_path / "up.npz")
+    loaded = hmrfit.FitResult.load(tmp_path / "up.npz")
+    np.testing.assert_allclose(loaded.up, upright.up, atol=1e-15)
+    loaded.mesh(tmp_path / "up.ply")
+    mesh = trimesh.load(tmp_path / "up.ply", process=False)
+    np.testing.assert_allclose(mesh.vertices[:, 1], (result.vertices @ upright.up).reshape(-1), atol=1e-5)
+    assert b"stand upright" in (tmp_path / "up.ply").read_bytes()[:400]
+    result.mesh(tmp_path / "level.ply")
+    assert b"camera was taken as level" in (tmp_path / "level.ply").read_bytes()[:400]
+    assert "(0.00, -0.89, -0.45) in the camera frame" in str(loaded)
+    assert "stand upright" in loaded.entry({}).text and "camera's own axes" in result.entry({}).text
+    with pytest.raises(ValueError, match="up should point up"):
+        result.with_up((0, 0, 0))
 
 
 def test_the_file_explains_itself_to_numpy(result: hmrfit.FitResult, saved: Path) -> None:

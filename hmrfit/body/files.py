@@ -132,7 +132,9 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
     data = read_pickle(path)
     if not isinstance(data, dict):
         raise RefusedFile(f"'{path}' holds a {type(data).__name__}, not a dictionary of arrays.")
-    return {str(name): np.asarray(v) for name, v in data.items() if isinstance(v, np.ndarray | np.generic)}
+    arrays = {str(name): np.asarray(v) for name, v in data.items() if isinstance(v, np.ndarray | np.generic)}
+    gender = data.get("gender")
+    return arrays | ({"gender": np.asarray(gender)} if isinstance(gender, str | bytes) else {})
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

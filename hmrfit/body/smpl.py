@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.files import read_body_file
+from hmrfit.body.gender import gender_of
 from hmrfit.body.landmarks import landmarks_of
 from hmrfit.body.points import PointBody
 from hmrfit.keypoints import SMPL24
@@ -57,6 +58,7 @@ class SmplBody:
         names, regressor = landmarks_of(data, self.joint_names)
         self.landmark_names = names
         self.landmark_regressor = torch.as_tensor(regressor, dtype=dtype)  # (K, V)
+        self.gender = gender_of("", data)
         labels = data.get("part_labels")
         self.part_labels = None if labels is None else torch.as_tensor(np.asarray(labels).astype(np.int64))  # (V,)
         self.rest_joints = self.J_regressor @ self.v_template
@@ -65,7 +67,10 @@ class SmplBody:
     @classmethod
     def from_file(cls, path: str | Path, **kwargs: Any) -> "SmplBody":
         """From `.npz`, or from `.pkl` through the restricted unpickler. Errors: those of `read_body_file`."""
-        return cls(read_body_file(path), **kwargs)
+        data = read_body_file(path)
+        body = cls(data, **kwargs)
+        body.gender = gender_of(path, data)
+        return body
 
     @property
     def shape_count(self) -> int:

@@ -13,6 +13,10 @@ from hmrfit.version import __version__
 
 USER_ERRORS = (ValueError, OSError, ImportError)
 """What the library raises for what a user can mend; anything else is our mistake and keeps its traceback."""
+UP = (
+    "points up in the camera frame (x right, y down, z forward), 0 -1 0 for a camera that is held level: views, meshes "
+    "and motion files stand upright by it; without it they have the camera's own axes"
+)
 NOTHING_DONE, USAGE, STOPPED = 1, 2, 130
 
 # GNU OpenMP, which torch computes with, reads this when torch is first imported. By default its threads spin for
@@ -64,7 +68,10 @@ def _fit(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     command.add_argument("--keypoint-set", metavar="NAME", help="which keypoints they are, where the file does not say")
     command.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels")
     command.add_argument("--focal-35mm", type=float, metavar="MM", help="focal length, 35 mm equivalent")
-    command.add_argument("--mesh", choices=("glb", "obj", "ply"), help="also write the bodies as mesh files")
+    command.add_argument(
+        "--mesh", choices=("glb", "obj", "ply"),
+        help="also write the bodies as mesh files, y up for a level camera (for others: hmrfit render --up)",
+    )  # fmt: skip
     command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
     command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
     command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
@@ -90,6 +97,10 @@ def _render(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     command.add_argument("-o", "--out", metavar="FOLDER", help="where to (default: beside each result)")
     command.add_argument("--image", metavar="FILE", help="the photograph, where it is no longer where it was")
     command.add_argument("--mesh", choices=("glb", "obj", "ply"), help="also write the bodies as mesh files")
+    command.add_argument("--up", nargs=3, type=float, metavar=("X", "Y", "Z"), help=UP)
+    command.add_argument(
+        "--motion", action="store_true", default=None, help="also write motion files, as AMASS has them"
+    )
     command.set_defaults(run=_run_render)
     return command
 
@@ -154,7 +165,11 @@ def _convert(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def _run_fit(**arguments: object) -> int:
+    import logging
+
     from hmrfit.cli.folder import fit_command
+
+    logging.getLogger("hmrfit").addHandler(logging.NullHandler())  # the table shows the warnings
 
     return fit_command(**arguments)
 

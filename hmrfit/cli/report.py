@@ -1,6 +1,5 @@
 """What `hmrfit fit` says at the end: a table on the screen, and index.html."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from hmrfit.fitting.focal import FocalSensitivity
 from hmrfit.render.page import Entry, write_page
 from hmrfit.result import FitResult
+from hmrfit.result_text import shortened, warning_lines
 
 MOST_LINES = 60
 """Of the table on the screen; beyond it, those that want looking at come first."""
@@ -33,7 +33,7 @@ class Line:
         if self.result is None:
             return self.image, "-", "-", f"FAILED: {self.error}"
         shares = " ".join(f"{100 * error:.1f}" for error in self.result.reprojection_error)
-        return self.image, str(len(self.result)), shares, f"{self.state}{self.notes}"
+        return self.image, str(len(self.result)), shares, self.state
 
     @property
     def state(self) -> str:
@@ -43,9 +43,11 @@ class Line:
         return end + (", from before" if self.skipped else "")
 
     @property
-    def notes(self) -> str:
-        """The warnings."""
-        return "".join(f"; {warning}" for warnings in self.result.warnings for warning in warnings)
+    def notes(self) -> list[str]:
+        """The warnings, whole sentences, each with whom it is about; as many as there is room for."""
+        if self.result is None:
+            return []
+        return shortened(warning_lines(self.result.warnings, self.result.rows, self.result.names), 4, "index.html")
 
     @property
     def wants_looking_at(self) -> bool:
@@ -53,14 +55,15 @@ class Line:
 
 
 def print_table(lines: Sequence[Line]) -> None:
-    """One line per photograph, and the medians."""
+    """One line per photograph, its warnings beneath, and the medians."""
     shown = sorted(lines, key=lambda line: not line.wants_looking_at) if len(lines) > MOST_LINES else lines
-    rows = [("photograph", "people", "reprojection, % of the box", "")] + [line.cells for line in shown[:MOST_LINES]]
-    widths = [max(len(row[i]) for row in rows) for i in range(3)]
-    room = max(40, shutil.get_terminal_size((160, 20)).columns - sum(widths) - 6)
-    for row in rows:
-        said = row[3] if len(row[3]) <= room else row[3][: room - 1] + "…"
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), said]).rstrip())
+    head = (("photograph", "people", "reprojection, % of the box", ""), [])
+    rows = [head] + [(line.cells, line.notes) for line in shown[:MOST_LINES]]
+    widths = [max(len(cells[i]) for cells, _ in rows) for i in range(3)]
+    for cells, notes in rows:
+        print("  ".join([*(cell.ljust(width) for cell, width in zip(cells, widths, strict=False)), cells[3]]).rstrip())
+        for note in notes:
+            print(note)
     if len(lines) > MOST_LINES:
         print(f"... and {len(lines) - MOST_LINES} more, in index.html")
     print(summary(lines))

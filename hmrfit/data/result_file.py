@@ -1,7 +1,16 @@
-"""The .npz that a result is saved as: an AMASS-style file (one row per person), and everything else beside it.
+"""The .npz that a result is saved as: everything but the pixels, one row per person, or per frame of a sequence.
 
-    poses (N, 72)  trans (N, 3)  betas (N, 10)  gender  mocap_framerate        as AMASS names them; the frame is the
-                                                                               CAMERA's: x right, y down, z forward
+It is no motion file, although it names poses as AMASS does: its frame is the CAMERA's, with y down, and every row has
+its own betas. Readers of AMASS would put the people on their heads; `FitResult.save_motion` writes what they take.
+
+    poses (N, 72)  trans (N, 3)  betas (N, 10)                                 rotation vectors, metres, shape; camera
+                                                                               frame: x right, y down, z forward
+    gender  body  body_kind                                                    of the body's file: female, male, neutral
+    rows                                                                       "people" of a photograph, or "frames"
+    fps = mocap_framerate                                                      of a sequence, frames a second; absent
+                                                                               for a photograph, which has no rate
+    up (3,)                                                                    points up in the camera frame; absent
+                                                                               where that is not known
     focal (N, 2)  center (N, 2)  image_size (2,)  focal_source                 pixels
     keypoints (N, K, 3)  keypoint_names (K,)                                   pixels and confidence, as fitted
     cost (N,)  term_names (T,)  term_cost (N, T)  status (N,)  steps (N,)
@@ -12,7 +21,7 @@
     start_term_names (T,)  start_term_cost (N, T)
     focal_factor  focal_depth (N,)  focal_moved (N, J, 3)                      see `FitResult.focal_effect`
     person_ids (N,)  left_out  measurements  warnings  versions                text; JSON where nested
-    body  body_kind  image  image_path  stamp  apart                           text
+    image  image_path  stamp  apart                                            text
 
 Read with numpy alone: `numpy.load(path)["poses"]`. Nothing in it is a pickle.
 """
@@ -29,11 +38,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hmrfit.body.gender import GENDERS, gender_of
 from hmrfit.camera import Camera
 from hmrfit.files import atomic_write
 from hmrfit.fitting.focal import FocalSensitivity
 from hmrfit.fitting.uncertainty import Posterior
 from hmrfit.ops.check import check_finite, check_shape
+from hmrfit.ops.upright import unit_up
 from hmrfit.types import BodyParams, Keypoints
 
 FORMAT = "hmrfit result 1"
@@ -49,6 +60,9 @@ MAY_LACK = {
     "reason": "N", "start_term_names": "Q", "start_term_cost": "N Q", "focal_depth": "N", "focal_moved": "N J 3",
 }  # fmt: skip
 """What a result of an earlier version, or of a fit without one start, does not have."""
+
+EARLIER_SEQUENCE = "the other frames"
+"""What `apart` says in sequences of earlier versions, by which they are known."""
 
 MAY_BE_INFINITE = ("cost", "term_cost", "hypothesis_cost", "start_term_cost")
 """A fit that could not begin has no finite cost."""
@@ -78,8 +92,8 @@ def _arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
         "poses": poses[0],
         "betas": betas[0],
         "trans": trans[0],
-        "gender": np.array("neutral"),
-        "mocap_framerate": np.array(1.0),
+        "gender": np.array(fields["gender"]),
+        "rows": np.array(fields["rows"]),
         "frame": np.array("camera: +x right, +y down, +z forward, metres"),
         "focal": camera.focal.numpy(),
         "center": camera.center.numpy(),
@@ -107,10 +121,17 @@ def _arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
         "image_path": np.array("" if path is None else str(path)),
         "stamp": np.array(fields["stamp"]),
         "apart": np.array(fields["apart"]),
+        **_known_arrays(fields),
         **_spread_arrays(fields["spread"]),
         **_start_arrays(fields),
         **_focal_arrays(fields["focal_moves"]),
     }
+
+
+def _known_arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
+    """The frame rate and the direction that points up, where they are known."""
+    rate = {} if fields["fps"] is None else dict.fromkeys(("fps", "mocap_framerate"), np.array(float(fields["fps"])))
+    return rate | ({} if fields["up"] is None else {"up": np.asarray(fields["up"], np.float64)})
 
 
 def _focal_arrays(effect: FocalSensitivity | None) -> dict[str, NDArray]:
@@ -212,6 +233,7 @@ def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
             for of_one in zip(data["hypothesis_poses"], data["hypothesis_betas"], data["hypothesis_trans"], strict=True)
         ],
         "hypothesis_cost": data["hypothesis_cost"],
+        **_known_fields(data),
         **_spread_fields(data),
         **_start_fields(data),
         **_focal_fields(data),
@@ -222,6 +244,25 @@ def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
         "person_ids": [str(name) for name in data["person_ids"]],
         "image_path": Path(str(data["image_path"])) if str(data["image_path"]) else None,
         **{name: str(data[name]) for name in ("focal_source", "body", "body_kind", "stamp")},
+    }
+
+
+def _known_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
+    """What the rows are, frame rate, up, gender. Earlier versions wrote none of them, and "neutral" for everyone."""
+    if "rows" not in data:
+        rows = "frames" if str(data.get("apart", "")) == EARLIER_SEQUENCE else "people"
+        return {"rows": rows, "gender": gender_of(str(data["body"]))}
+    rows, gender = str(data["rows"]), str(data["gender"])
+    if rows not in ("people", "frames") or gender not in GENDERS:
+        raise ValueError(f"its rows are '{rows}' and its gender is '{gender}', which are no known words.")
+    fps, up = data.get("fps"), data.get("up")
+    if fps is not None and not (np.isfinite(fps).all() and np.size(fps) == 1 and fps > 0):
+        raise ValueError("fps is no number above 0.")
+    return {
+        "rows": rows,
+        "gender": gender,
+        "fps": None if fps is None else float(fps),
+        "up": None if up is None else unit_up(up).numpy(),
     }
 
 

@@ -5,8 +5,10 @@ and Unreal's importers expect of it). From the camera frame (x right, y down, z 
 
     (x, y, z) -> (x, −y, −z),
 
-so the camera stands at the origin and looks along −z. With `frame="camera"` the vertices are written as they are. The
-file says which: glTF in its asset's extras, obj and ply in a comment. Vertices keep their number and order.
+after the turn to the level frame where it is known which way is up (`ops.upright`): then bodies stand upright however
+the camera was held. The camera stands at the origin and, where it is level, looks along −z. With `frame="camera"` the
+vertices are written as they are. The file says which: glTF in its asset's extras, obj and ply in a comment. Vertices
+keep their number and order.
 """
 
 import os
@@ -21,11 +23,14 @@ from torch import Tensor
 
 from hmrfit.files import atomic_write
 from hmrfit.ops.check import check_shape, did_you_mean
+from hmrfit.ops.upright import level_rotation
 
 FRAMES = {
     "y_up": "y up, +z towards the camera (glTF); the camera at the origin looks along -z",
     "camera": "OpenCV camera frame: +x right, +y down, +z forward",
 }
+UP_KNOWN = "up was given: bodies stand upright"
+UP_UNKNOWN = "the camera was taken as level: up was not given"
 
 PART_COLORS = ((239, 201, 165), (94, 131, 197), (224, 122, 95), (242, 177, 96), (88, 163, 132), (150, 112, 178))
 """sRGB for labels 1, 2, ... in turn."""
@@ -38,6 +43,7 @@ def write_mesh(
     frame: str = "y_up",
     colors: ArrayLike | None = None,
     names: Sequence[str] | None = None,
+    up: ArrayLike | None = None,
 ) -> None:
     """Writes one body, or several as one file (.glb: one named node each; .obj and .ply: one mesh after the other).
 
@@ -48,6 +54,7 @@ def write_mesh(
         frame: "y_up" (see above) or "camera".
         colors: (V, 3) sRGB uint8, for every person; see `part_colors`.
         names: of the people, for .glb; default person_0, person_1, ...
+        up: (3,) in the camera frame, which becomes +y; None takes the camera as level.
 
     Raises:
         ValueError: unknown suffix or frame, wrong shapes. OSError: see `files.atomic_write`.
@@ -55,11 +62,12 @@ def write_mesh(
     export = _exporter(path)
     if frame not in FRAMES:
         raise ValueError(f"frame should be one of {', '.join(FRAMES)}, not '{frame}'.{did_you_mean(frame, FRAMES)}")
-    meshes = _meshes(vertices, faces, frame, colors)
+    meshes = _meshes(vertices, faces, _turn(frame, up), colors)
     names = names or [f"person_{p}" for p in range(len(meshes))]
     if len(names) != len(meshes):
         raise ValueError(f"Expected a name for each of {len(meshes)} people, got {len(names)}.")
-    data = export(meshes, names, f"metres; {FRAMES[frame]}")
+    level = f"; {UP_UNKNOWN if up is None else UP_KNOWN}" if frame == "y_up" else ""
+    data = export(meshes, names, f"metres; {FRAMES[frame]}{level}")
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
@@ -80,8 +88,13 @@ def _exporter(path: str | os.PathLike) -> Callable[[list[trimesh.Trimesh], Seque
     return exporters[suffix]
 
 
+def _turn(frame: str, up: ArrayLike | None) -> NDArray[np.float64]:
+    """(3, 3) camera frame -> the file's."""
+    return np.eye(3) if frame == "camera" else np.diag([1.0, -1.0, -1.0]) @ level_rotation(up).numpy()
+
+
 def _meshes(
-    vertices: Tensor | Sequence[Tensor], faces: Tensor, frame: str, colors: ArrayLike | None
+    vertices: Tensor | Sequence[Tensor], faces: Tensor, turn: NDArray[np.float64], colors: ArrayLike | None
 ) -> list[trimesh.Trimesh]:
     """One mesh per person in the file's frame, vertices untouched by trimesh's clean-up."""
     people = torch.as_tensor(np.asarray(vertices)) if not isinstance(vertices, Tensor) else vertices.detach().cpu()
@@ -90,9 +103,8 @@ def _meshes(
     check_shape(faces, "F 3", "faces")
     if colors is not None:
         check_shape(colors := np.asarray(colors, np.uint8), "V 3", "colors", {"V": sizes["V"]})
-    turn = np.array([1, -1, -1]) if frame == "y_up" else np.ones(3)
     faces = faces.detach().cpu().numpy()
-    return [trimesh.Trimesh(p.numpy() * turn, faces, vertex_colors=colors, process=False) for p in people]
+    return [trimesh.Trimesh(p.numpy() @ turn.T, faces, vertex_colors=colors, process=False) for p in people]
 
 
 def _obj(meshes: list[trimesh.Trimesh], names: Sequence[str], note: str) -> bytes:

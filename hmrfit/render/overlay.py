@@ -17,6 +17,7 @@ from hmrfit.image import Image, as_image
 from hmrfit.keypoints import limbs
 from hmrfit.opencv import cv2
 from hmrfit.ops.raster import silhouette
+from hmrfit.ops.upright import level_rotation
 from hmrfit.render.base import to_screen
 from hmrfit.render.shading import hex_to_rgb, shade
 from hmrfit.types import Keypoints
@@ -76,18 +77,25 @@ def overlay(
     return result
 
 
-def sheet(image: ArrayLike, vertices: Tensor, faces: Tensor, camera: Camera, **options: Any) -> Image:
+def sheet(
+    image: ArrayLike,
+    vertices: Tensor,
+    faces: Tensor,
+    camera: Camera,
+    up: ArrayLike | None = None,
+    **options: Any,
+) -> Image:
     """The overlay with the bodies' side view (from the picture's right) and back view beside it.
 
-    Bodies that are small in the picture also get a close-up of it. Arguments as for `overlay`. The panels show everyone
-    given; for one of several people pass that one's vertices.
+    Bodies that are small in the picture also get a close-up of it. Arguments as for `overlay`; `up` as for `views`. The
+    panels show everyone given; for one of several people pass that one's vertices.
     """
     image = as_image(image)
     front = overlay(image, vertices, faces, camera, **options)
     height = int(np.clip(front.shape[0], LEAST_PANEL, MOST_PANEL))
-    size = _panel_width(vertices, height), height
+    size = _panel_width(_levelled(vertices, up), height), height
     close = close_up(image, vertices, faces, camera, size, **options) if _is_small(vertices, camera) else None
-    sides = views(vertices, faces, (90, 180), size, options.get("colors"))
+    sides = views(vertices, faces, (90, 180), size, options.get("colors"), up)
     return side_by_side([panel for panel in (front, close, *sides) if panel is not None])
 
 
@@ -122,25 +130,33 @@ def views(
     angles: Sequence[float] = (90, 180),
     size: tuple[int, int] = (480, 640),
     colors: ArrayLike | None = None,
+    up: ArrayLike | None = None,
 ) -> list[Image]:
     """The bodies from other sides, on a plain background, all at one scale.
 
     Args:
         angles: degrees the viewer walks to the right around the bodies: 0 is the photograph's own side, 90 is seen from
-            the picture's right, 180 from behind. The vertical is the camera's y axis.
+            the picture's right, 180 from behind.
         size: (width, height) of each, pixels.
+        up: (3,) in the camera frame, the views' vertical; None: the camera's y axis, so that a camera that looks up or
+            down, or is held aslant, tilts the bodies.
     """
-    vertices = _whole(vertices.detach().double().cpu())
+    vertices = _whole(_levelled(vertices, up).detach().double().cpu())
     turned = [_seen_from(vertices, angle) for angle in angles]
     camera = _framing(torch.cat(turned), size)
     return [_studio(v, faces.cpu(), camera, colors) for v in turned]
 
 
 def turntable(
-    vertices: Tensor, faces: Tensor, count: int = 8, size: tuple[int, int] = (480, 640), colors: ArrayLike | None = None
+    vertices: Tensor,
+    faces: Tensor,
+    count: int = 8,
+    size: tuple[int, int] = (480, 640),
+    colors: ArrayLike | None = None,
+    up: ArrayLike | None = None,
 ) -> list[Image]:
-    """`count` views at equal angles all around, the photograph's side first."""
-    return views(vertices, faces, [360 * i / count for i in range(count)], size, colors)
+    """`count` `views` at equal angles all around, the photograph's side first."""
+    return views(vertices, faces, [360 * i / count for i in range(count)], size, colors, up)
 
 
 def side_by_side(images: Sequence[Image], background: int = 244) -> Image:
@@ -269,6 +285,11 @@ def _cut(image: Image, corner: Sequence[int], size: Sequence[int]) -> Image:
     inside = image[y0 : max(top + height, 0), x0 : max(left + width, 0)]
     part[y0 - top : y0 - top + inside.shape[0], x0 - left : x0 - left + inside.shape[1]] = inside
     return part
+
+
+def _levelled(vertices: Tensor, up: ArrayLike | None) -> Tensor:
+    """Camera frame -> the level frame, whose y axis points straight down; as they are where `up` is not known."""
+    return vertices if up is None else vertices @ level_rotation(up).to(vertices).T
 
 
 def _panel_width(vertices: Tensor, height: int) -> int:

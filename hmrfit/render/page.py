@@ -73,9 +73,10 @@ def _figure(caption: str, picture: Image | Svg | str) -> str:
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
     if not rows:
         return ""
-    head = "".join(f"<th>{escape(name)}</th>" for name in rows[0])
+    names = list(dict.fromkeys(name for row in rows for name in row))  # of every row: some know more than the first
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
     lines = (
-        "".join(f"<td class='{escape(name, quote=True)}'>{escape(str(row.get(name, '')))}</td>" for name in rows[0])
+        "".join(f"<td class='{escape(name, quote=True)}'>{escape(str(row.get(name, '')))}</td>" for name in names)
         for row in rows
     )
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

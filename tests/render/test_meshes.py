@@ -95,3 +95,19 @@ def test_letters(tmp_path, body):
     with pytest.raises(ValueError, match="a name for each of 1 people"):
         write_mesh(tmp_path / "body.glb", vertices, faces, names=["ann", "bob"])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_up_becomes_y(tmp_path, body, suffix):
+    """A camera that looks down: y of the file is the height above it, and the shape stays as it is."""
+    vertices, faces = body
+    up = np.array([0.1, -0.9, -0.4])
+    up /= np.linalg.norm(up)
+    write_mesh(tmp_path / f"body{suffix}", vertices, faces, up=3 * up)
+    found = read(tmp_path / f"body{suffix}").vertices
+    np.testing.assert_allclose(found[:, 1], vertices.numpy() @ up, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), vertices.norm(dim=1), atol=1e-6)
+    edges = lambda v: np.linalg.det(v[faces.numpy()] - v.mean(0))  # noqa: E731
+    np.testing.assert_allclose(edges(np.asarray(found)), edges(vertices.numpy()), atol=1e-5)  # not mirrored
+    write_mesh(tmp_path / f"camera{suffix}", vertices, faces, "camera", up=up)
+    np.testing.assert_allclose(read(tmp_path / f"camera{suffix}").vertices, vertices, atol=1e-6)

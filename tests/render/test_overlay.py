@@ -8,6 +8,7 @@ import trimesh
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
+from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.base import BuiltinRenderer
 from hmrfit.render.overlay import (
     LARGEST,
@@ -248,3 +249,24 @@ def test_srgb_round_trip():
         to_srgb(to_linear(torch.tensor(values)).numpy()), values, atol=1e-4
     )  # IEC's own rounding
     assert len({tuple(hex_to_rgb(c)) for c in BODY_COLORS}) == len(BODY_COLORS)
+
+
+def test_views_are_upright_where_it_is_known_what_is_up(person):
+    """A camera that looks down by 25 degrees and is held aslant by 15: with `up` the pictures of a level one."""
+    vertices, faces = person
+    turn = rotvec_to_matrix(torch.tensor([0.0, 0, 0.26]).double()) @ rotvec_to_matrix(
+        torch.tensor([0.44, 0, 0]).double()
+    )
+    up = -turn[:, 1]
+    held = vertices @ turn.T
+    level = views(vertices, faces, (0, 90, 180, 270), (60, 80))
+    upright = views(held, faces, (0, 90, 180, 270), (60, 80), up=up)
+    tilted = views(held, faces, (0, 90, 180, 270), (60, 80))
+    off = lambda a, b: max(np.abs(i.astype(int) - j).mean() for i, j in zip(a, b, strict=True))  # noqa: E731
+    assert off(level, upright) < 0.5 and off(level, tilted) > 5
+    around = turntable(held, faces, 4, (60, 80), up=up)
+    assert off(around, upright) == 0
+    camera = Camera.from_size(160, 120, focal=200)
+    known, unknown, truly = sheet(GREY, held, faces, camera, up=up), sheet(GREY, held, faces, camera), sheet(GREY, vertices, faces, camera)  # fmt: skip  # noqa: E501
+    beside = slice(-200, None)  # from behind
+    assert off([truly[:, beside]], [known[:, beside]]) < 1 < 5 < off([known[:, beside]], [unknown[:, beside]])

@@ -21,7 +21,7 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
     """The arrays of an npz; whatever would need a pickle is left out."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            wanted = {"poses", "trans", "transl", "betas", "gender", "root_orient", "pose_body", *_RATES}
+            wanted = {"format", "poses", "trans", "transl", "betas", "gender", "root_orient", "pose_body", *_RATES}
             return {key: _one(archive, key) for key in archive.files if key in wanted}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         raise ValueError(
@@ -64,9 +64,15 @@ def motion_from_amass(data: bytes, name: str = "", fps: float | None = None) -> 
         fps: the rate, where the file has none.
 
     Raises:
-        ValueError: not an npz, Python objects inside, no poses, unknown width, NaN, or no rate anywhere.
+        ValueError: not an npz, Python objects inside, no poses, unknown width, NaN, no rate anywhere, or a result of
+            hmrfit, which is in the camera's frame.
     """
     arrays = _read(data)
+    if str(arrays.get("format", "")).startswith("hmrfit result"):
+        raise ValueError(
+            "this is a saved result, in the frame of its camera (y down). Write a motion file from it: "
+            "hmrfit.FitResult.load(path).save_motion('walk.npz')."
+        )
     poses = np.asarray(_poses(arrays))
     if poses.ndim != 2 or poses.shape[1] not in _WIDTHS or not np.issubdtype(poses.dtype, np.number):
         raise ValueError(f"AMASS npz: 'poses' is {poses.dtype} {poses.shape}; expected (T, 72), (T, 156) or (T, 165).")

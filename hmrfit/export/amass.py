@@ -1,0 +1,216 @@
+"""The motion of one person as an npz that readers of AMASS take: its keys, its world, its columns.
+
+    trans (T, 3) metres   poses (T, 72 | 156 | 165) rotation vectors   betas (S,)   gender   surface_model_type
+    mocap_framerate = mocap_frame_rate, frames a second   mocap_time_length = T / rate, seconds   num_betas
+    body, frame, up_is_known                                                 what no reader asks for and a person may
+
+    columns of poses     72 SMPL     root 3, body 63, left and right hand 3 each
+                        156 SMPL-H   root 3, body 63, left and right fingers 45 each
+                        165 SMPL-X   root 3, body 63, jaw 3, eyes 6, left and right fingers 45 each
+                                     (also as root_orient, pose_body, pose_jaw, pose_eye, pose_hand)
+
+What a body has no joints for is at rest (zero): SMPL's two hand joints are no finger joints, so 156 and 165 leave them
+out. The world has z up. From the level frame of `ops.upright` (x right, y down, z ahead) that is
+
+    (x, y, z) -> (x, z, −y),
+
+so the camera is the origin, looks along +y and a person who faces it faces −y. `trans` is such that the pelvis is at
+J0(beta) + trans, as SMPL has it. The files of readers that were looked at ask for: all five keys and one float for each
+of `betas` (Blender add-ons of SMPL-X and of Meshcapade; these take `int(rate)` and refuse less than 30), `gender` as
+text, `betas[None]` (1, S), fingers in the columns 66:156 (aitviewer), T = round(rate × mocap_time_length) (MOYO).
+"""
+
+import io
+import logging
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation, Slerp
+from torch import Tensor
+
+from hmrfit.body.gender import GENDERS
+from hmrfit.body.rigid import turned
+from hmrfit.body.smpl import SmplBody
+from hmrfit.files import atomic_write
+from hmrfit.ops.check import check_finite
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.ops.upright import level_rotation
+from hmrfit.types import BodyParams
+
+SURFACES = {72: "smpl", 156: "smplh", 165: "smplx"}
+"""By columns of `poses`."""
+
+DEFAULT_COLUMNS = {24: 156, 52: 156, 55: 165}
+"""By joints of the body. AMASS itself has 156 (and 165 in its SMPL-X files); no file of it has 72."""
+
+BODY, HANDS, FACE = 22, 30, 3
+"""Joints: the pelvis and the body's other ones, the fingers of both hands, jaw and eyes."""
+
+ADD_ONS_RATE = 30
+"""Frames a second: what the Blender add-ons play, and the least they take. A still has no rate; it is written with
+this one, at which its one frame loads everywhere."""
+
+LEVEL_TO_Z_UP = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]], dtype=torch.float64)
+
+FRAMES_AT_ONCE = 32
+"""Whose meshes are made to find the floor."""
+
+
+def write_amass(
+    path: str | PathLike,
+    params: BodyParams,
+    body: SmplBody,
+    fps: float,
+    *,
+    up: ArrayLike | None = None,
+    gender: str = "neutral",
+    body_name: str = "",
+    columns: int | None = None,
+    resample: float | None = None,
+    on_floor: bool = False,
+) -> None:
+    """Writes one person's motion, whole or not at all.
+
+    Args:
+        path: ends in .npz.
+        params: (T,) camera frame, the same betas in every frame. body: theirs.
+        fps: frames a second of `params`; of a single frame, the rate that is written.
+        up: (3,) in the camera frame; None takes the camera as level, and the file says so.
+        columns: 72, 156 or 165; default 156, and 165 for a body of SMPL-X's joints.
+        resample: another rate, to which the motion is interpolated.
+        on_floor: moves the motion up or down until its lowest point is at z = 0; the camera's height is lost.
+
+    Raises:
+        ValueError: says what was expected; nothing is written. OSError: see `files.atomic_write`.
+    """
+    if Path(path).suffix != ".npz":
+        raise ValueError(f"A motion is saved as .npz; '{path}' ends otherwise. Choose a name such as walk.npz.")
+    if gender not in GENDERS:
+        raise ValueError(f"gender should be one of {', '.join(GENDERS)}, not {gender!r}.")
+    columns = _columns(columns, len(body.parents))
+    rate = _rate(fps, "fps")
+    _check(params)
+    params = in_z_up_world(params, body, up)
+    if resample is not None:
+        resample = _rate(resample, "the rate to resample to")
+        params, rate = resampled(params, rate, resample), resample
+    if on_floor:
+        params = replace(params, transl=params.transl - _lowest(params, body) * LEVEL_TO_Z_UP.new_tensor([0, 0, 1]))
+    if len(params) > 1 and int(rate) < ADD_ONS_RATE:
+        logging.getLogger("hmrfit").warning(
+            "'%s' has %g frames a second; Blender add-ons refuse fewer than %d. save_motion(..., fps=%d) resamples.",
+            path, rate, ADD_ONS_RATE, ADD_ONS_RATE,
+        )  # fmt: skip
+    content = io.BytesIO()
+    np.savez_compressed(content, **_arrays(params, rate, columns, gender, body_name, up is not None))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+def in_z_up_world(params: BodyParams, body: SmplBody, up: ArrayLike | None = None) -> BodyParams:
+    """Bodies of the camera frame in the world with z up (see above): Q R for the root, Q(J0 + t) − J0 for transl."""
+    Q = LEVEL_TO_Z_UP @ level_rotation(up)
+    params = params.to("cpu", torch.float64)
+    pelvis, shapes = (part.detach().cpu().double() for part in (body.rest_joints[0], body.joint_shapes[0]))
+    return turned(params, pelvis, shapes[:, : params.betas.shape[1]], Q, torch.zeros(3, dtype=torch.float64))
+
+
+def resampled(params: BodyParams, fps: float, rate: float) -> BodyParams:
+    """The same motion at another rate, from its first frame for as long as it lasts: turns along the shortest way,
+    positions along straight lines."""
+    T = len(params)
+    if T < 2 or rate == fps:
+        return params
+    seconds = np.arange(T) / fps
+    # the last frame counts as reached in spite of rounding
+    at = np.minimum(np.arange(int((T - 1) * rate / fps + 1e-9) + 1) / rate, seconds[-1])
+    turns = params.rotations.numpy()
+    poses = [Slerp(seconds, Rotation.from_matrix(turns[:, j]))(at).as_rotvec() for j in range(turns.shape[1])]
+    transl = np.stack([np.interp(at, seconds, params.transl[:, k].numpy()) for k in range(3)], 1)
+    rotations = rotvec_to_matrix(torch.tensor(np.stack(poses, 1)))
+    betas = params.betas[:1].expand(len(at), -1).contiguous()
+    return BodyParams(rotations[:, 0], rotations[:, 1:], betas, torch.tensor(transl))
+
+
+def laid_out(poses: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
+    """(T, J, 3) of a body with 24, 52 or 55 joints -> (T, columns). Equal joints are carried over, others at rest."""
+    T, J = poses.shape[:2]
+    body, rest = poses[:, :BODY], lambda count: np.zeros((T, count, 3))
+    hands = poses[:, J - HANDS :] if J > HANDS else rest(HANDS)
+    face = poses[:, BODY : BODY + FACE] if J == BODY + FACE + HANDS else rest(FACE)
+    palms = poses[:, BODY:] if J == BODY + 2 else rest(2)
+    parts = {72: (body, palms), 156: (body, hands), 165: (body, face, hands)}[columns]
+    return np.concatenate(parts, 1).reshape(T, columns)
+
+
+def _arrays(
+    params: BodyParams, rate: float, columns: int, gender: str, body_name: str, up_is_known: bool
+) -> dict[str, NDArray]:
+    """The table above."""
+    poses = laid_out(torch.cat(params.to_rotvecs(), 1).unflatten(1, (-1, 3)).numpy(), columns)
+    betas = params.betas[0].numpy()
+    level = "up was given" if up_is_known else "the camera was taken as level, up was not given"
+    arrays = {
+        "trans": params.transl.numpy(),
+        "gender": np.array(gender),
+        "mocap_framerate": np.array(rate),
+        "mocap_frame_rate": np.array(rate),
+        "mocap_time_length": np.array(len(poses) / rate),
+        "betas": betas,
+        "num_betas": np.array(len(betas)),
+        "poses": poses,
+        "surface_model_type": np.array(SURFACES[columns]),
+        "body": np.array(body_name),
+        "frame": np.array(f"world: +x the camera's right, +y ahead of it, +z up, metres; {level}"),
+        "up_is_known": np.array(up_is_known),
+    }
+    if columns == 165:
+        names = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")
+        arrays |= dict(zip(names, np.split(poses, [3, 66, 69, 75], 1), strict=True))
+    return arrays
+
+
+def _columns(columns: int | None, joints: int) -> int:
+    if joints not in DEFAULT_COLUMNS:
+        raise ValueError(
+            f"This body has {joints} joints; motion files hold bodies of SMPL (24), SMPL-H (52) or SMPL-X (55)."
+        )
+    columns = DEFAULT_COLUMNS[joints] if columns is None else columns
+    if columns not in SURFACES:
+        known = ", ".join(f"{count} ({surface})" for count, surface in SURFACES.items())
+        raise ValueError(f"columns should be one of {known}, not {columns!r}.")
+    return columns
+
+
+def _rate(value: float, name: str) -> float:
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        rate = np.nan
+    if not (np.isfinite(rate) and rate > 0):
+        raise ValueError(f"{name} should be frames a second, a number above 0, not {value!r}.")
+    return rate
+
+
+def _check(params: BodyParams) -> None:
+    """That it is one person's motion, and finite."""
+    if not len(params):
+        raise ValueError("There is no frame to write.")
+    for name in ("global_orient", "body_pose", "betas", "transl"):
+        check_finite(getattr(params, name), name)
+    if (params.betas != params.betas[:1]).any():
+        raise ValueError(
+            "A motion file has one shape, but the frames differ in betas. Frames of one person come from fit_sequence; "
+            "several people are written one by one."
+        )
+
+
+def _lowest(params: BodyParams, body: SmplBody) -> Tensor:
+    """The least z of all frames' vertices, metres."""
+    body = body.to("cpu", torch.float64)
+    parts = [params[slice(i, i + FRAMES_AT_ONCE)] for i in range(0, len(params), FRAMES_AT_ONCE)]
+    return torch.stack([body(part).vertices[..., 2].min() for part in parts]).min()
