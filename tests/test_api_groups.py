@@ -43,7 +43,7 @@ def joints_of(params: BodyParams) -> torch.Tensor:
 def person() -> BodyParams:
     """One person of the shipped poses, three metres and a half in front of a level camera."""
     fitter = build().fitter
-    pose = rotvec_to_matrix(fitter.library_poses[16:17].unflatten(1, (-1, 3)))
+    pose = rotvec_to_matrix(fitter.library_poses[9:10].unflatten(1, (-1, 3)))
     orient = rotvec_to_matrix(torch.tensor([[np.pi, 0, 0]]).double()) @ rotvec_to_matrix(
         torch.tensor([[0, 0.5, 0]]).double()
     )

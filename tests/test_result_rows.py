@@ -132,7 +132,7 @@ def test_frames_are_printed_as_frames(frames: hmrfit.FitResult) -> None:
     assert f"(frame {np.nanargmax(errors)})" in said and "2 frames without keypoints, filled in" in said.replace(
         "\n   ", ""
     )
-    assert "accepted: not tested" in said and "frames 3-4: No keypoint is seen" in said
+    assert "accepted: not tested" in said and "frames 3-4: Filled in from the nearest frames: no keypoint" in said
     assert repr(frames).startswith("FitResult(8 frames at 25 a second") and "2 frames without keypoints" in repr(frames)
     assert str(frames[3]).splitlines()[0].endswith(": frame 3") and "1 frame without keypoints" in str(frames[3])
 

@@ -245,43 +245,37 @@ class StudentReprojection(Term):
     name: str = "keypoints"
     points_only: ClassVar[bool] = True
 
-    def _parts(self, e: Evaluation) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Whitened errors (B, K, 2), their unit (B, K, 1), g and rho' (B, K, 1)."""
+    def _parts(self, e: Evaluation) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Whitened errors (B, K, 2), their unit, g, rho' and sqrt(q c) (B, K, 1)."""
         seen, box = e.observation.keypoints, e.observation.box_size[:, None]
         sigma = self.sigma if e.observation.noise is None else e.observation.noise
         unit = 1 / (sigma * box).expand_as(seen.confidence)[..., None]
-        white = (e.projected - seen.xy) * unit
+        white, root = (e.projected - seen.xy) * unit, (seen.shown * seen.confidence).sqrt()[..., None]
         if self.nu == torch.inf:
-            return white, unit, *2 * (torch.ones_like(white[..., :1]),)
+            return white, unit, *2 * (torch.ones_like(white[..., :1]),), root
         z = white.square().sum(-1, keepdim=True) / self.nu
         small = z < 1e-8
         safe = torch.where(small, 1.0, z)  # a root of 0 has no gradient, whatever is chosen afterwards
         g = torch.where(small, 1 - 0.25 * z, (torch.log1p(safe) / safe).sqrt())
-        return white, unit, g, 1 / (1 + z)
+        return white, unit, g, 1 / (1 + z), root
 
     def residuals(self, e: Evaluation) -> Tensor:
-        white, _, g, _ = self._parts(e)
-        return (self._weight(e) * g * white).flatten(1)
+        white, _, g, _, root = self._parts(e)
+        return (root * g * white).flatten(1)
 
     def jacobian(self, e: Evaluation) -> Tensor:
         return self._rows(e, *self._parts(e))
 
     def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
-        white, unit, g, slope = self._parts(e)
-        sums.add_rows((self._weight(e) * g * white).flatten(1), self._rows(e, white, unit, g, slope), weight)
+        white, unit, g, slope, root = self._parts(e)
+        sums.add_rows((root * g * white).flatten(1), self._rows(e, white, unit, g, slope, root), weight)
 
-    def _weight(self, e: Evaluation) -> Tensor:
-        """The root of q c (B, K, 1)."""
-        seen = e.observation.keypoints
-        return (seen.shown * seen.confidence).sqrt()[..., None]
-
-    def _rows(self, e: Evaluation, white: Tensor, unit: Tensor, g: Tensor, slope: Tensor) -> Tensor:
+    def _rows(self, e: Evaluation, white: Tensor, unit: Tensor, g: Tensor, slope: Tensor, root: Tensor) -> Tensor:
         projection = e.state.camera.project_jacobian(e.posed.points)
         along = white[..., None] * (white[..., None, :] @ projection)  # |white|² u u^T dPi
         square = white.square().sum(-1, keepdim=True).clamp_min(1e-12)
         radial = (slope / g - g) / square
-        unit = (unit * self._weight(e))[..., None]
-        return e.point_rows(unit * (g[..., None] * projection + radial[..., None] * along))
+        return e.point_rows((root * unit)[..., None] * (g[..., None] * projection + radial[..., None] * along))
 
 
 @dataclass
