@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hmrfit.camera import Camera, default_focal, focal_from_35mm
 from hmrfit.data.keypoint_checks import check_keypoints
-from hmrfit.data.keypoint_files import PersonKeypoints, find_keypoint_file, people_in_image, read_keypoints
+from hmrfit.data.keypoint_files import KeypointSource, PersonKeypoints, read_keypoints
 from hmrfit.data.keypoint_files.person import clean, names_for
 from hmrfit.image import Image, as_image, exif_focal_35mm, read_image
 from hmrfit.keypoints import keypoint_sets
@@ -93,7 +93,7 @@ def read_photo(
     if len(names) > 1:
         raise ValueError(f"The people of one photograph should share one keypoint set, but there are {len(names)}. Fit them in two calls.")  # fmt: skip  # noqa: E501
     people = tuple(p.pinhole() for p in people)
-    warnings = tuple(tuple(_checked(p, i, size)) for i, p in enumerate(people))
+    warnings = tuple((*p.remarks, *_checked(p, i, size)) for i, p in enumerate(people))
     cameras, source = _camera(people, size, camera, focal, focal_35mm, path)
     return Photo(people, cameras, size, source, warnings, path, pixels)
 
@@ -112,13 +112,7 @@ def find_people(
     Raises:
         FileNotFoundError: the folder has no file for this image. ValueError: as `read_keypoints`.
     """
-    file = find_keypoint_file(image, keypoints)
-    if file is None:
-        raise FileNotFoundError(
-            f"There is no keypoint file for '{image.name}' in '{keypoints}': looked for {image.stem}.json, .npy, .npz, "
-            f".csv and {image.stem}_keypoints.json."
-        )
-    return people_in_image(read_keypoints(file, keypoint_set), image)
+    return KeypointSource(keypoint_set).people(image, keypoints)
 
 
 def _people(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None, image: Path | None) -> list:

@@ -149,7 +149,9 @@ def _mmpose(content: dict | list, path: Path, asked: AskedSet) -> Iterator[Perso
     listed = isinstance(content, list)
     meta = {} if listed else content.get("meta_info") or {}
     said = _mmpose_set(meta)
-    for i, entry in enumerate(content if listed else content["instance_info"]):
+    entries = content if listed else content["instance_info"]
+    frames = _all_frames(entries)
+    for i, entry in enumerate(entries):
         instances, frame = (
             ([entry], None) if "keypoints" in entry else (entry.get("instances", []), entry.get("frame_id"))
         )
@@ -165,7 +167,14 @@ def _mmpose(content: dict | list, path: Path, asked: AskedSet) -> Iterator[Perso
             xy, confidence = clean(points[:, :2], scores.clip(0, 1), PIXEL_CENTER, what)
             box = _box(instance.get("bbox"), what, corners=True)
             person = str(i if frame is None else j)
-            yield PersonKeypoints(names, xy, confidence, path, person, None if frame is None else str(frame), box=box)
+            image = None if frame is None else str(frame)
+            yield PersonKeypoints(names, xy, confidence, path, person, image, box=box, frames=frames)
+
+
+def _all_frames(entries: Sequence[Any]) -> tuple[int, int] | None:
+    """The first and last frame of a video's list; None where not every entry is a numbered frame."""
+    numbers = [entry.get("frame_id") if isinstance(entry, dict) else None for entry in entries]
+    return (min(numbers), max(numbers)) if numbers and all(type(number) is int for number in numbers) else None
 
 
 def _mmpose_set(meta: dict) -> str | None:

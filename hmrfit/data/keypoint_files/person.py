@@ -1,6 +1,7 @@
 """One person's keypoints as a file held them, checked and in our pixels."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,6 +30,8 @@ class PersonKeypoints:
     intrinsics: NDArray[np.float64] | None = None  # (3, 3), cv2's convention: pixel centres at integers
     distortion: NDArray[np.float64] | None = None  # cv2's coefficients
     mask: str | None = None  # path of the person's mask, relative to `source`
+    frames: tuple[int, int] | None = None  # a video's first and last number, where `image` is one of every frame listed
+    remarks: tuple[str, ...] = ()  # what was believed when this person was found for a photograph
 
     def __len__(self) -> int:
         return len(self.names)
@@ -36,14 +39,12 @@ class PersonKeypoints:
     @property
     def image_path(self) -> Path | None:
         """The image's file, where it lies at the place that the keypoint file names; None otherwise."""
-        path = self.source.parent / self.image if self.image else None
-        return path if path is not None and path.is_file() else None
+        return _file_beside(self.source, self.image)
 
     @property
     def mask_path(self) -> Path | None:
         """The mask's file, where it lies at the place that the keypoint file names; None otherwise."""
-        path = self.source.parent / self.mask if self.mask else None
-        return path if path is not None and path.is_file() else None
+        return _file_beside(self.source, self.mask)
 
     def pinhole(self) -> "PersonKeypoints":
         """The same person without lens distortion; what the lens model cannot invert becomes unseen."""
@@ -54,6 +55,16 @@ class PersonKeypoints:
         xy[seen] = undistort_points(self.xy[seen], self.intrinsics, self.distortion)
         lost = np.isnan(xy).any(1)
         return replace(self, xy=np.where(lost[:, None], 0.0, xy), confidence=self.confidence * ~lost, distortion=None)
+
+
+def _file_beside(source: Path, named: str | None) -> Path | None:
+    """The file of a name that is relative to another file; where there is none, with Windows' backslashes as folders."""
+    for name in (named, named.replace("\\", "/")) if named else ():
+        path = source.parent / name
+        with suppress(OSError, ValueError):  # such as a name too long to be one
+            if path.is_file():
+                return path
+    return None
 
 
 def names_for(count: int, said: str | Sequence[str] | None, asked: str | Sequence[str] | None, what: str) -> tuple:
