@@ -113,6 +113,15 @@ def _machine() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
+def check_writable(folder: str | os.PathLike) -> None:
+    """Makes a temporary file in the folder and removes it. Errors: as `atomic_write`."""
+    path = Path(folder) / "a file"
+    try:
+        _temporary_beside(path).unlink()
+    except OSError as error:
+        raise _letter(error, path) from error
+
+
 def _flush(path: Path) -> None:
     """Onto the disk: some file systems say only now that they are full."""
     with path.open("r+b") as file:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from hmrfit.files import atomic_write
 
@@ -30,8 +31,14 @@ REMARK = re.compile(rb"made by hmrfit: ([a-z]+), sha256 ([0-9a-f]{64})")
 NEAR_AN_END = 1024
 """Bytes at a file's begin and end in which the remark is looked for."""
 
+CHUNK = 1 << 20
+
 LONGEST_LIST = 5
 """Of file names in one error message."""
+
+
+def _as_it_is(data: bytes, _: int) -> bytes:
+    return data
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Place:
 
     position: Callable[[bytes], int]
     wrapped: Callable[[bytes], bytes]
-    prepared: Callable[[bytes, int], bytes] = lambda data, _: data
+    prepared: Callable[[bytes, int], bytes] = _as_it_is
 
 
 def _after_jfif(data: bytes) -> int:
@@ -128,7 +135,7 @@ def kind_of(path: str | os.PathLike) -> str | None:
     return None if found is None else found[1].decode()
 
 
-def _tail(file: object, end: int) -> bytes:
+def _tail(file: BinaryIO, end: int) -> bytes:
     """The last bytes before `end`."""
     file.seek(max(0, end - NEAR_AN_END))
     return file.read(min(end, NEAR_AN_END))
@@ -141,17 +148,50 @@ def is_own(path: str | os.PathLike) -> bool:
         return False
     if is_cut_off(path):
         return True
-    return kind_of(path) is not None and _is_unchanged(path.read_bytes(), path.suffix)
+    return kind_of(path) is not None and _is_unchanged(path)
 
 
-def _is_unchanged(data: bytes, suffix: str) -> bool:
-    place = PLACES.get(suffix.lower())
-    for match in REMARK.finditer(data) if place else ():
+def _is_unchanged(path: Path) -> bool:
+    place = PLACES.get(path.suffix.lower())
+    if place is None:
+        return False
+    if place.position is len and place.prepared is _as_it_is:
+        with path.open("rb") as file:
+            end = os.fstat(file.fileno()).st_size
+            tail = _tail(file, end)
+            match = REMARK.search(tail)
+            if match is None or not tail.endswith(remark := place.wrapped(match[0])):
+                return False
+            return _streamed(match[1], file, end - len(remark)) == match[2].decode()
+    data = path.read_bytes()
+    for match in REMARK.finditer(data):
         remark = place.wrapped(match[0])
         position = data.find(remark)
         if position >= 0:
-            return _digest(match[1], data[:position], data[position + len(remark) :]).encode() == match[2]
+            return _digest(match[1], data[:position], data[position + len(remark) :]) == match[2].decode()
     return False
+
+
+def _streamed(kind: bytes, file: BinaryIO, length: int) -> str:
+    """The digest of a file's first bytes, which may be many."""
+    digest = hashlib.sha256(kind)
+    file.seek(0)
+    while length > 0 and (chunk := file.read(min(length, CHUNK))):
+        digest.update(chunk)
+        length -= len(chunk)
+    return digest.hexdigest()
+
+
+def _add_remark(path: Path, suffix: str, kind: str) -> None:
+    """Into a file that was just written."""
+    place = PLACES[suffix.lower()]
+    if place.position is len and place.prepared is _as_it_is:
+        with path.open("r+b") as file:
+            digest = _streamed(kind.encode(), file, file.seek(0, os.SEEK_END))
+            file.seek(0, os.SEEK_END)
+            file.write(place.wrapped(_text(kind, digest)))
+    else:
+        path.write_bytes(with_remark(path.read_bytes(), suffix, kind))
 
 
 def is_cut_off(path: str | os.PathLike) -> bool:
@@ -207,7 +247,7 @@ def own_file(path: str | os.PathLike, kind: str) -> Iterator[Path]:
     check_own(path)
     with atomic_write(path) as temporary:
         yield temporary
-        temporary.write_bytes(with_remark(temporary.read_bytes(), path.suffix, kind))
+        _add_remark(temporary, path.suffix, kind)
         check_own(path)  # again: it may have been put there meanwhile
 
 
@@ -217,4 +257,3 @@ def remove_own(path: str | os.PathLike) -> bool:
         return False
     Path(path).unlink(missing_ok=True)
     return True
-

@@ -1,6 +1,6 @@
 """Text that is safe to show: what a terminal or a page would obey instead of printing is written as an escape.
 
-    "a\\x1b[2J.jpg" -> a, backslash, x1b, [2J.jpg
+"a\\x1b[2J.jpg" -> a, backslash, x1b, [2J.jpg
 """
 
 BYTES_OF_NAMES = range(0xDC80, 0xDD00)

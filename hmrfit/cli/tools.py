@@ -1,35 +1,85 @@
 """hmrfit render, hmrfit convert: the small commands."""
 
+import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from hmrfit.body.files import read_body_file, write_body_npz
-from hmrfit.image import read_image, write_image
+from hmrfit.cli.outputs import BESIDE_INPUTS, Outputs, image_of, output_names, write_own, write_picture
+from hmrfit.files import check_writable, sweep
+from hmrfit.image import Image, read_image
+from hmrfit.own_files import check_own, refuse_others
+from hmrfit.printable import printable
 from hmrfit.result import FitResult
 
 
 def render_command(
-    results: Sequence[str], out: str | None = None, image: str | None = None, mesh: str | None = None
+    results: Sequence[str],
+    out: str | None = None,
+    image: str | None = None,
+    mesh: str | None = None,
+    debug: bool = False,
 ) -> int:
-    """Overlay, page and mesh of every result, beside it or in `out`."""
+    """Overlay, page and mesh of every result, beside it or in `out`; 0 if that was possible for one, else 1."""
     if image is not None and len(results) > 1:
         raise ValueError(f"--image names one photograph, but there are {len(results)} results. Render them one by one.")
-    for path in map(Path, results):
-        result = FitResult.load(path)
-        if image is not None:
-            result.image = read_image(image)
-        stem = (Path(out) if out is not None else path.parent) / path.stem
-        write_image(f"{stem}.jpg", result.overlay())
-        result.page(f"{stem}.html")
-        if mesh is not None:
-            result.mesh(f"{stem}.{mesh}")
-        print(f"{path}: {stem}.jpg, {stem}.html" + (f", {stem}.{mesh}" if mesh else ""))
-    return 0
+    paths = list(dict.fromkeys(map(Path, results)))
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no result '{path}'. Results are written by `hmrfit fit`.")
+    photograph = None if image is None else read_image(image)
+    names = output_names(paths) if out is not None else {path: path.stem for path in paths}
+    files = {path: _files(path, names[path], out, image, mesh) for path in paths}
+    refuse_others(file for written in files.values() for file in written)
+    for folder in {written[0].parent for written in files.values()}:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        check_writable(folder)
+    done = 0
+    for path in paths:
+        try:
+            _render(path, files[path], photograph)
+        except Exception as error:
+            if len(paths) == 1:
+                raise
+            if debug:
+                traceback.print_exc()
+            print(printable(f"{path}: FAILED: {type(error).__name__}: {error}"), file=sys.stderr)
+        else:
+            done += 1
+            print(printable(f"{path}: {', '.join(map(str, files[path]))}"))
+    return 0 if done else 1
+
+
+def _files(path: Path, name: str, out: str | None, image: str | None, mesh: str | None) -> list[Path]:
+    """Picture, page and mesh of a result, called so that they cannot meet its photograph."""
+    folder = path.parent if out is None else Path(out)
+    photograph = image_of(path) if image is None else Path(image)
+    meets = photograph is not None and photograph.resolve().parent == folder.resolve()
+    infix = BESIDE_INPUTS if meets and not name.endswith(BESIDE_INPUTS) else ""
+    outputs = Outputs(folder, infix)
+    return [outputs.file(name, suffix) for suffix in (".jpg", ".html", *([f".{mesh}"] if mesh else []))]
+
+
+def _render(path: Path, files: Sequence[Path], photograph: Image | None) -> None:
+    result = FitResult.load(path)
+    if photograph is not None:
+        result.image = photograph
+    picture = result.overlay()
+    for file in files:
+        if file.suffix == ".jpg":
+            write_picture(file, picture)
+        elif file.suffix == ".html":
+            write_own(file, "page", result.page)
+        else:
+            write_own(file, "mesh", result.mesh)
 
 
 def convert_command(body: str, target: str) -> int:
     """A body file -> .npz."""
+    check_own(target)
     data = read_body_file(body)
-    write_body_npz(target, data)
-    print(f"{target}: {len(data['v_template'])} vertices, {data['kintree_table'].shape[1]} joints, fields {', '.join(sorted(data))}.")  # fmt: skip  # noqa: E501
+    write_own(Path(target), "body", lambda temporary: write_body_npz(temporary, data))
+    print(printable(f"{target}: {len(data['v_template'])} vertices, {data['kintree_table'].shape[1]} joints, fields {', '.join(sorted(data))}."))  # fmt: skip  # noqa: E501
     return 0

@@ -1,7 +1,7 @@
 """Which of a file's people are in which photograph: by the path that the file gives, or by its number.
 
-A file names a photograph by a path ("images\\\\cam1\\\\0001.jpg", whose folders Windows writes so) or by a number (COCO's
-image_id, a video's frame_id). Paths are compared from their ends, as far as the file gives them: the name has to agree,
+A file names a photograph by a path ("images\\\\cam1\\\\0001.jpg" where Windows wrote it) or by a number (COCO's image_id,
+a video's frame_id). Paths are compared from their ends, as far as the file gives them: the name has to agree,
 and so have its folders, since two cameras' folders may hold photographs of one name. Where the file's outer folders are
 called otherwise here, and the photograph that it names is not there, they were renamed.
 

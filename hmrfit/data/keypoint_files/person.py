@@ -58,7 +58,7 @@ class PersonKeypoints:
 
 
 def _file_beside(source: Path, named: str | None) -> Path | None:
-    """The file of a name that is relative to another file; where there is none, with Windows' backslashes as folders."""
+    """The file of a name relative to another file, as it stands or with Windows' backslashes as folders; or None."""
     for name in (named, named.replace("\\", "/")) if named else ():
         path = source.parent / name
         with suppress(OSError, ValueError):  # such as a name too long to be one
