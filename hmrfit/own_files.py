@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from hmrfit.files import atomic_write
 
 REMARK = re.compile(rb"made by hmrfit: ([a-z]+), sha256 ([0-9a-f]{64})")
@@ -197,12 +199,31 @@ def _add_remark(path: Path, suffix: str, kind: str) -> None:
 def is_cut_off(path: str | os.PathLike) -> bool:
     """Whether it is the beginning of one of our npz files: `format` is their first array, and the end is missing."""
     path = Path(path)
-    if path.suffix.lower() != ".npz":
+    if path.suffix.lower() != ".npz" or first_array(path) != "format":
         return False
     with path.open("rb") as file:
-        first = file.read(40)
-        end = _tail(file, os.fstat(file.fileno()).st_size)
-    return first[:4] == b"PK\3\4" and first[30:40] == b"format.npy" and b"PK\5\6" not in end
+        return b"PK\5\6" not in _tail(file, os.fstat(file.fileno()).st_size)
+
+
+def first_array(npz: str | os.PathLike) -> str:
+    """The name of the array that a npz begins with; "" for any other file."""
+    with open(npz, "rb") as file:
+        begin = file.read(NEAR_AN_END)
+    if begin[:4] != b"PK\3\4" or len(begin) < 30:
+        return ""
+    length = int.from_bytes(begin[26:28], "little")
+    return begin[30 : 30 + length].decode(errors="replace").removesuffix(".npy")
+
+
+def holds_our_format(npz: str | os.PathLike) -> bool:
+    """Whether a npz is a result or predictions of hmrfit, written by a command or saved from Python."""
+    if first_array(npz) != "format":
+        return False
+    try:
+        with np.load(npz, allow_pickle=False) as archive:
+            return str(archive["format"]).startswith("hmrfit ")
+    except Exception:  # it is damaged
+        return False
 
 
 def check_own(path: str | os.PathLike) -> None:

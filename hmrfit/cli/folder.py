@@ -172,9 +172,12 @@ class Run:
         """In one sentence; an error that is not the file's, with its type."""
         if self.options.debug:
             self.bar.write("".join(traceback.format_exception(error)), file=sys.stderr)
+        if isinstance(error, OSError) and error.strerror and error.filename is not None:
+            return f"'{error.filename}': {error.strerror}."
         if isinstance(error, EXPECTED) and str(error):
             return str(error)
-        return f"{type(error).__name__}: {error}. This is an error of hmrfit; --debug shows where it comes from."
+        said = f"{type(error).__name__}: {error}".rstrip(". ")
+        return f"{said}. This is an error of hmrfit; --debug shows where it comes from."
 
     def _label(self, path: Path) -> str:
         """What the photograph is called in the table: its name, with its folder where there are two of that name."""
@@ -276,7 +279,7 @@ def open_photo(path: Path, collection: Collection, options: Options) -> Photo:
             try:
                 read_photo(path, [person], **given)
             except Exception as error:
-                remarks.append(_left_out(person.person_id, str(error)))
+                remarks.append(_left_out(person.person_id, str(error) or type(error).__name__))
             else:
                 kept.append(person)
         if not kept or not remarks:

@@ -26,8 +26,11 @@ from hmrfit.result import FitResult
 MOST_LINES = 60
 """Of the table on the screen; beyond it, those that want looking at come first."""
 
-PAGE_EVERY, PAGE_SHARE = 2.0, 0.05
+PAGE_EVERY, PAGE_SHARE = 1.0, 0.05
 """Seconds between two pages of a run that goes on, and the most of its time that writing them may take."""
+
+LONGEST_NAME = 48
+"""Characters of a photograph's name in the table; the page has the whole."""
 
 Cells = tuple[str, str, str, str]
 
@@ -72,10 +75,12 @@ class Line:
     @property
     def cells(self) -> Cells:
         """Photograph, people, reprojection, what to say about it; safe to show."""
+        name = printable(self.image)
+        name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 13]}…{name[-12:]}"
         if not self.done:
-            return printable(self.image), "-", "-", printable(f"FAILED: {self.error}")
+            return name, "-", "-", printable(f"FAILED: {self.error}")
         shares = " ".join(f"{100 * error:.1f}" for error in self.people)
-        return printable(self.image), str(len(self.people)), shares, printable(f"{self.state}{self.notes}")
+        return name, str(len(self.people)), shares, printable(f"{self.state}{self.notes}")
 
     @property
     def wants_looking_at(self) -> bool:

@@ -5,12 +5,10 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from hmrfit.data.keypoint_files.match import ImageIndex
 from hmrfit.data.keypoint_files.person import PersonKeypoints
 from hmrfit.data.keypoint_files.read import READERS, read_keypoints
-from hmrfit.own_files import kind_of
+from hmrfit.own_files import holds_our_format
 
 DATASET_PATTERNS = ("*annotations*.json", "*keypoints*.json", "*results*.json")
 """How files that hold a whole dataset are called."""
@@ -86,9 +84,11 @@ class KeypointSource:
         image = Path(image_path)
         file = self.file_of(image, folder)
         if file is None:
+            other = next((path for path in _own_files(image, Path(folder)) if os.path.lexists(path)), None)
+            there = "" if other is None else f" '{other.name}' is there, but it is none that can be read."
             raise FileNotFoundError(
                 f"There is no keypoint file for '{image.name}' in '{folder}': looked for {image.stem}.json, .npy, "
-                f".npz, .csv and {image.stem}_keypoints.json."
+                f".npz, .csv and {image.stem}_keypoints.json.{there}"
             )
         index = self.index(file)
         people = index.of(image)
@@ -126,20 +126,6 @@ def _own_files(image: Path, folder: Path) -> list[Path]:
 
 def _is_keypoints(path: Path, image: Path) -> bool:
     try:
-        return path.is_file() and path != image and not (path.suffix == ".npz" and _is_ours(path))
+        return path.is_file() and path != image and not (path.suffix == ".npz" and holds_our_format(path))
     except OSError:  # such as a name too long to be one
-        return False
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a npz is a result or predictions of hmrfit, by the command line or saved from Python."""
-    if kind_of(path) == "result":
-        return True
-    with path.open("rb") as file:
-        if b"format.npy" not in file.read(64):
-            return False
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return str(archive["format"]).startswith("hmrfit ")
-    except Exception:  # it is damaged: its reader says so
         return False

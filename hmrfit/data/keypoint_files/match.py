@@ -1,9 +1,9 @@
 """Which of a file's people are in which photograph: by the path that the file gives, or by its number.
 
-A file names a photograph by a path ("images\\\\cam1\\\\0001.jpg" where Windows wrote it) or by a number (COCO's image_id,
-a video's frame_id). Paths are compared from their ends, as far as the file gives them: the name has to agree,
-and so have its folders, since two cameras' folders may hold photographs of one name. Where the file's outer folders are
-called otherwise here, and the photograph that it names is not there, they were renamed.
+A file names a photograph by a path ("images\\\\cam1\\\\0001.jpg" where Windows wrote it) or by a number (COCO's
+image_id, a video's frame_id). Paths are compared from their ends, as far as the file gives them: the name has to
+agree, and so have its folders, since two cameras' folders may hold photographs of one name. Where the file's outer
+folders are called otherwise here, and the photograph that it names is not there, they were renamed.
 
 Numbers are compared with the one that a photograph's name ends in. Some tools count from 0 and others from 1; then the
 first is the first if both end together, and otherwise it cannot be known who is who, and the file is refused.
@@ -109,6 +109,8 @@ class ImageIndex:
         named = [name for name in alike if _folders(name) in likely]
         if len(likely) != 1 or len(named) != 1 or self._is_another(named[0], image):
             return [], ""
+        if self._is_own_file(image):
+            return named, ""
         return named, f"The keypoints' file calls this photograph '{named[0]}', which lies in another folder."
 
     def _is_another(self, named: str, image: Path) -> bool:
