@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from hmrfit.api import fit_photos
 from hmrfit.build import Engine, build
-from hmrfit.cli.outputs import Outputs, Wanted, image_of, output_names, outputs_in, safe_name
+from hmrfit.cli.outputs import Outputs, Wanted, image_of, output_names, outputs_in
 from hmrfit.cli.photographs import Collection, check_file, collect, photographs
 from hmrfit.cli.report import Line, Report
 from hmrfit.config import load_config
@@ -172,8 +172,8 @@ class Run:
         """In one sentence; an error that is not the file's, with its type."""
         if self.options.debug:
             self.bar.write("".join(traceback.format_exception(error)), file=sys.stderr)
-        if isinstance(error, OSError) and error.strerror and error.filename is not None:
-            return f"'{error.filename}': {error.strerror}."
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror if error.filename is None else f"'{error.filename}': {error.strerror}."
         if isinstance(error, EXPECTED) and str(error):
             return str(error)
         said = f"{type(error).__name__}: {error}".rstrip(". ")
@@ -181,7 +181,7 @@ class Run:
 
     def _label(self, path: Path) -> str:
         """What the photograph is called in the table: its name, with its folder where there are two of that name."""
-        return path.name if self.names[path] == safe_name(path) else f"{path.absolute().parent.name}/{path.name}"
+        return f"{path.absolute().parent.name}/{path.name}" if path.stem in self.collection.doubled else path.name
 
     def _open(self, path: Path) -> Line | Waiting:
         """The line of a result that is there, or the photograph, ready to be fitted."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from hmrfit.data.keypoint_files import KeypointSource, PersonKeypoints
 from hmrfit.data.keypoint_files.match import PHOTO_SUFFIXES
 from hmrfit.data.photo import no_keypoints_letter
+from hmrfit.keypoints import resolve_set
 from hmrfit.own_files import kind_of
 
 NO_FILE = {
@@ -101,6 +102,7 @@ class Collection:
 
     places: dict[Path, Path]  # photograph -> the file or folder of its keypoints
     source: KeypointSource
+    doubled: frozenset[str]  # stems that photographs of several folders have
     contested: dict[Path, tuple[Path, Path]]  # photograph -> the file that it shares with another of its name, that one
 
     def people(self, photograph: Path) -> list[PersonKeypoints]:
@@ -126,8 +128,10 @@ def collect(images: Sequence[str], keypoints: str | None, keypoint_set: str | No
     """The photographs, and where their keypoints are: as said, else beside them.
 
     Raises:
-        FileNotFoundError, ValueError: see `photographs`; there are no keypoints at all.
+        FileNotFoundError, ValueError: see `photographs`; there are no keypoints at all, or no such set of them.
     """
+    if keypoint_set is not None:
+        resolve_set(keypoint_set)
     places, source = found_in(images), KeypointSource(keypoint_set)
     if keypoints is not None:
         if not (Path(keypoints).is_file() or Path(keypoints).is_dir()):
@@ -136,13 +140,15 @@ def collect(images: Sequence[str], keypoints: str | None, keypoint_set: str | No
         places = dict.fromkeys(places, Path(keypoints))
     elif not any(source.file_of(path, place) for path, place in places.items()):
         raise ValueError(no_keypoints_letter(next(iter(places))))
-    return Collection(places, source, _contested(places, source))
-
-
-def _contested(places: dict[Path, Path], source: KeypointSource) -> dict[Path, tuple[Path, Path]]:
-    """The photographs that find the same keypoint file as one of the same name in another folder."""
     first: dict[str, Path] = {}
-    doubled = {path.stem for path in places if first.setdefault(path.stem, path).parent != path.parent}
+    doubled = frozenset(p.stem for p in places if first.setdefault(p.stem, p).parent != p.parent)
+    return Collection(places, source, doubled, _contested(places, source, doubled))
+
+
+def _contested(
+    places: dict[Path, Path], source: KeypointSource, doubled: frozenset[str]
+) -> dict[Path, tuple[Path, Path]]:
+    """The photographs that find the same keypoint file as one of the same name in another folder."""
     claims: dict[tuple[str, Path], list[Path]] = {}
     for path, place in places.items():
         if path.stem in doubled and (file := source.file_of(path, place)) is not None:

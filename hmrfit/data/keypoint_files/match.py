@@ -76,8 +76,10 @@ class ImageIndex:
 
     def tells_folders_apart(self, image: Path) -> bool:
         """Whether what the file says of this photograph cannot be about one of the same name in another folder."""
-        named = [] if self.all_numbers else self._match(image)[0]
-        return not self.anywhere and all(_folders(name) for name in named)
+        if self.anywhere or self.all_numbers:
+            return False
+        here = image.absolute().parent.parts
+        return all(_common(here, _folders(named)) > 0 for named in self._match(image)[0])
 
     def called(self) -> list[str]:
         """What the file calls its photographs."""
@@ -114,10 +116,13 @@ class ImageIndex:
         return named, f"The keypoints' file calls this photograph '{named[0]}', which lies in another folder."
 
     def _is_another(self, named: str, image: Path) -> bool:
-        """Whether the photograph that the file names is there, and is another one."""
+        """Whether the photograph that the file names is there, in a folder of that name, and is another one."""
         sources = {self.people[i].source.absolute().parent for i in self.rows[named]}
-        for folder in (*image.absolute().parents, *sources):
-            other = folder.joinpath(*path_parts(named))
+        parts = path_parts(named)
+        roots = (*image.absolute().parents, *sources)
+        places = [(root, parts[-length:]) for root in roots for length in range(2, len(parts) + 1)]
+        for folder, inner in places:
+            other = folder.joinpath(*inner)
             try:
                 if other.is_file() and not (other.samefile(image) or filecmp.cmp(other, image, shallow=False)):
                     return True
