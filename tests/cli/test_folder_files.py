@@ -379,6 +379,15 @@ def change_setting(place: Path, points: np.ndarray) -> list[str]:
     return ["SEED=1"]
 
 
+def change_names(place: Path, points: np.ndarray) -> list[str]:
+    return ["--keypoint-set", "h36m17"]
+
+
+def change_version(place: Path, points: np.ndarray) -> list[str]:
+    folder_module.__version__ += "x"  # the test puts it back
+    return []
+
+
 def change_prior_file(place: Path, points: np.ndarray) -> list[str]:
     with np.load(place / "limits.npz") as limits:
         arrays = dict(limits)
@@ -386,20 +395,24 @@ def change_prior_file(place: Path, points: np.ndarray) -> list[str]:
     return []
 
 
-CHANGES = [change_photograph, change_keypoints, change_confidence, change_camera, change_setting, change_prior_file]
+CHANGES = [
+    change_photograph, change_keypoints, change_confidence, change_names, change_camera, change_setting, change_version,
+    change_prior_file,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_result_is_made_again_when_what_it_depends_on_changes(
-    place: Path, points: np.ndarray, fits: list[int], change: Callable
+    place: Path, points: np.ndarray, fits: list[int], monkeypatch: pytest.MonkeyPatch, change: Callable
 ) -> None:
+    monkeypatch.setattr(folder_module, "__version__", "1")
     shutil.copy(PRIORS / "joint_limits.npz", "limits.npz")
     own = ["PRIORS.LIMITS=./limits.npz"] if change is change_prior_file else []
     settings = ["--set", "SEED=0", *own]
     for _ in range(2):
         assert fit("p/a.jpg", "-o", "out", "--focal", "200", *settings) == 0
     assert fits == [1]
-    assert fit("p/a.jpg", "-o", "out", "--focal", "200", *settings, *change(place, points)) == 0
+    assert fit("p/a.jpg", "-o", "out", "--focal", "200", *settings, *change(place, points)) == 0, "with the change"
     assert fits == [1, 1]
 
 
