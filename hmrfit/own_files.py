@@ -4,7 +4,7 @@ A file of ours holds, where its format has room for a remark, the text
 
     made by hmrfit: KIND, sha256 D            D = sha256 of KIND and the file without the remark
 
-It stays ours when it is moved, copied or renamed, with no list beside it that could be lost; once somebody edits it, D
+It stays ours when it is moved, copied or renamed, with no list beside it that could be lost; once it is edited, D
 is another one or the remark is gone, and the file is theirs. KIND says what it is: a "drawing" is no photograph.
 
     format     where the remark stands

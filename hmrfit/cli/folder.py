@@ -233,7 +233,7 @@ class Run:
         return Line.of(one.label, one.name, result, self.outputs)
 
     def _without_the_hopeless(self, one: Waiting, error: Exception) -> Line:
-        """A photograph that cannot be fitted as it is, fitted without the people of whom that is true alone."""
+        """A photograph that cannot be fitted as it is, fitted without the people who cannot be fitted alone either."""
         photo = one.photo
         lost: dict[int, str] = {}
         for i in range(len(photo)) if len(photo) > 1 else ():

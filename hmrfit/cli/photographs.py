@@ -106,7 +106,7 @@ class Collection:
     contested: dict[Path, tuple[Path, Path]]  # photograph -> the file that it shares with another of its name, that one
 
     def people(self, photograph: Path) -> list[PersonKeypoints]:
-        """Of one photograph, those of whom something is seen, if there are any.
+        """The people of one photograph; those without any seen keypoint only if there are no others.
 
         Raises:
             ValueError, FileNotFoundError: as `KeypointSource.people`; two photographs of one name share a file that

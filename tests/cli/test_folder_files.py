@@ -237,14 +237,14 @@ def test_a_folder_of_everything_that_is_wrong(place: Path, points: np.ndarray, c
     for name in (b"caf\xe9", b"\x1b[2J\x1b]0;title\x07", b"two\nlines", "gpj.\u202e".encode(), b"<b>'&\"", b"x" * 245):
         photograph(Path(os.fsdecode(b"p/" + name + b".jpg")), points)
     assert fit("p", "-o", "out") == 0
-    told, errors = capsys.readouterr()
-    said = rows(told)
+    printed, errors = capsys.readouterr()
+    said = rows(printed)
     for name, reason in bad.items():
         assert "FAILED" in said[name], name
-        assert any(line.startswith(f"{name}: ") and reason in line for line in told.splitlines()), name
+        assert any(line.startswith(f"{name}: ") and reason in line for line in printed.splitlines()), name
     assert good <= set(said)
-    assert f"{len(good) + 1} of {len(good) + 1 + len(bad)} photographs have a result" in told
-    assert "Traceback" not in told + errors and "\x1b" not in told + errors
+    assert f"{len(good) + 1} of {len(good) + 1 + len(bad)} photographs have a result" in printed
+    assert "Traceback" not in printed + errors and "\x1b" not in printed + errors
     page = Path("out/index.html").read_text()
     assert page.count("<section>") == len(good) + 1 + len(bad)
     assert "\x1b" not in page and "<b>" not in page and "&lt;b&gt;" in page
@@ -274,10 +274,10 @@ def test_whatever_is_raised_is_one_photographs(
 
     monkeypatch.setattr(folder_module, where, broken)
     assert fit("p", "-o", "out", "--debug") == 0
-    told, errors = capsys.readouterr()
-    said = rows(told)
+    printed, errors = capsys.readouterr()
+    said = rows(printed)
     assert "FAILED" in said["a.jpg"] and "converged" in said["b.jpg"]
-    assert f"a.jpg: {type(error).__name__}" in told and "error of hmrfit" in told
+    assert f"a.jpg: {type(error).__name__}" in printed and "error of hmrfit" in printed
     assert "Traceback" in errors
     assert "<section>" in Path("out/index.html").read_text()
 
@@ -474,8 +474,8 @@ def test_a_stopped_run_leaves_its_page(
 
     monkeypatch.setattr(folder_module, "fit_photos", stopping)
     assert fit("p", "-o", "out") == code
-    told, errors = capsys.readouterr()
-    assert "1 of 2 photographs have a result" in told and "goes on where it stopped" in errors
+    printed, errors = capsys.readouterr()
+    assert "1 of 2 photographs have a result" in printed and "goes on where it stopped" in errors
     page = Path("out/index.html").read_text()
     assert page.count("<section>") == 1 and "1 photographs are to come" in page
     assert signal.getsignal(signal.SIGTERM) == handler

@@ -58,7 +58,7 @@ def test_folders_tell_two_photographs_of_one_name_apart(tmp_path: Path, separato
     assert found(named, tmp_path / "cam3" / "0001.jpg") == []
 
 
-def test_the_file_knows_the_folder_and_has_nobody_there(tmp_path: Path) -> None:
+def test_the_file_knows_the_folder_and_has_no_person_there(tmp_path: Path) -> None:
     assert found(["cam1/0001.jpg", "cam2/0002.jpg"], tmp_path / "cam2" / "0001.jpg") == []
 
 
@@ -90,7 +90,7 @@ def test_a_backslash_may_belong_to_a_name(tmp_path: Path) -> None:
     assert found(["x\\a.jpg"], tmp_path / "x\\a.jpg") == ["x\\a.jpg"]
 
 
-def test_whoever_names_no_image_is_in_every_one() -> None:
+def test_people_without_an_image_name_are_in_every_one() -> None:
     people = [person(None), person("a.jpg"), person("b.jpg")]
     assert people_in_image(people, "a.jpg") == people[:2]
 
@@ -172,7 +172,7 @@ def test_numbers_of_a_dataset_are_those_of_its_files(tmp_path: Path) -> None:
         ["1"],
         ["2"],
         ["3"],
-    ]  # nobody was seen in the first
+    ]  # no person was seen in the first
 
 
 def test_the_own_file_of_a_photograph_has_one_frame(tmp_path: Path) -> None:
