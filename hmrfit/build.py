@@ -3,17 +3,19 @@
 engine = build()        the second call returns the same object
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from hmrfit.assets import locate
+from hmrfit.assets import checksum, locate
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
@@ -57,6 +59,13 @@ class Engine:
     renderer: str = "builtin"  # of soft silhouettes
     silhouette: float = 0.0  # the weight of that term where there are masks
     threads: int = 0  # of torch for many people, 0: as many as it has
+    files: tuple[Path, ...] = ()  # body, priors and networks that the settings name
+    written: tuple[tuple[int, ...], ...] = ()  # when they were, see `_written`
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What a fit depends on beside its input: the settings, and the content of the files that they name."""
+        return "\n".join([self.settings, *map(checksum, self.files)])
 
 
 MOST_WEIGHT = 1e12
@@ -69,20 +78,59 @@ _ENGINES: dict[str, Engine] = {}
 
 
 def build(config: CfgNode | str | PathLike | Mapping[str, Any] | None = None) -> Engine:
-    """The engine of these settings, the same object for equal ones.
+    """The engine of these settings, the same object for equal ones as long as the files they name do not change.
 
     Args:
         config: from `load_config`, or what it takes: a YAML file, a shipped name or a mapping; None for
             the defaults.
     """
     config, settings = _defaults() if config is None else _read(config)
-    if settings not in _ENGINES:
-        guess = ImageGuess.from_file(locate(config.PRIORS.IMAGE_GUESS)) if config.PRIORS.IMAGE_GUESS else None
-        body, drawn = (config.BODY.PATH, config.BODY.KIND), (config.RENDER.BACKEND, config.FIT.SILHOUETTE)
-        threads = max(config.THREADS, 0)
-        with own_threads(threads):
-            _ENGINES[settings] = Engine(build_fitter(config), *body, settings, guess, *drawn, threads)
-    return _ENGINES[settings]
+    engine = _ENGINES.get(settings)
+    if engine is None or engine.written != _written(engine.files):
+        _forget_files()
+        engine = _ENGINES[settings] = _build(config, settings)
+    return engine
+
+
+def _build(config: CfgNode, settings: str) -> Engine:
+    files = parameter_files(config)
+    written = _written(files)  # before they are read
+    guess = ImageGuess.from_file(locate(config.PRIORS.IMAGE_GUESS)) if config.PRIORS.IMAGE_GUESS else None
+    body, drawn = (config.BODY.PATH, config.BODY.KIND), (config.RENDER.BACKEND, config.FIT.SILHOUETTE)
+    threads = max(config.THREADS, 0)
+    with own_threads(threads):
+        return Engine(build_fitter(config), *body, settings, guess, *drawn, threads, files, written)
+
+
+def parameter_files(config: CfgNode) -> tuple[Path, ...]:
+    """The files of parameters that a fit with these settings reads. Errors: those of `locate`."""
+    priors = config.PRIORS
+    names = [config.BODY.PATH, priors.GMM, priors.LIMITS, priors.FIRST_GUESS, priors.DISCRIMINATORS, priors.IMAGE_GUESS]
+    if priors.FIRST_GUESS and config.FIT.START == "hypotheses":
+        names.append(priors.ERROR_MODEL)
+    return tuple(locate(name) for name in names if name)
+
+
+def _written(files: Sequence[Path]) -> tuple[tuple[int, ...], ...]:
+    """Which files these are, and when they were last written: equal as long as nothing has to be read again."""
+    return tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) if (s := _stat(file)) else () for file in files)
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:  # gone: reading it says so
+        return None
+
+
+def _forget_files() -> None:
+    """Bodies by name are kept as long as no file of an engine has changed."""
+    stale = [settings for settings, engine in _ENGINES.items() if engine.written != _written(engine.files)]
+    for settings in stale:
+        del _ENGINES[settings]
+    if stale:
+        for read in (load_body, load_posed_body, load_points):
+            read.cache_clear()
 
 
 def _read(config: CfgNode | str | PathLike | Mapping[str, Any] | None) -> tuple[CfgNode, str]:

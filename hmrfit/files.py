@@ -1,11 +1,22 @@
-"""Writing files so that a reader finds the old file or the whole new one, never a half: write beside, then rename."""
+"""Writing files so that a reader finds the old file or the whole new one, never a half: write beside, then rename.
+
+A process that is killed on the way leaves its temporary file. Its name says whose it is,
+
+    .hmrfit-MACHINE-PROCESS-RANDOM.suffix
+
+so that `sweep` removes those of processes that are gone, and no other file.
+"""
 
 import errno
+import hashlib
 import os
+import platform
 import re
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 LETTERS = {
@@ -54,11 +65,61 @@ def _temporary_beside(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}.", suffix=path.suffix, dir=path.parent)
+    prefix = f".hmrfit-{_machine()}-{os.getpid()}-"
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)
     os.close(handle)
     os.umask(mask := os.umask(0))
     os.chmod(name, 0o666 & ~mask)
     return Path(name)
+
+
+TEMPORARY = re.compile(r"\.hmrfit-([0-9a-f]{8})-([0-9]+)-[a-z0-9_]{8}(\.[^.]*)?")
+STALE = 24 * 3600.0
+"""Seconds after which a temporary file is taken for left over where its process cannot be asked for."""
+
+
+def sweep(folder: str | os.PathLike) -> int:
+    """Removes the temporary files that killed processes left in a folder; those of running ones stay. How many."""
+    removed = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = TEMPORARY.fullmatch(entry.name)
+            with suppress(OSError):
+                if name and entry.is_file(follow_symlinks=False) and _is_stale(entry, name[1], int(name[2])):
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
+
+
+def _is_stale(entry: os.DirEntry, machine: str, process: int) -> bool:
+    if machine == _machine() and os.name == "posix":
+        try:
+            os.kill(process, 0)  # asks, and does nothing
+        except (ProcessLookupError, OverflowError):
+            return True
+        except OSError:
+            pass  # it runs, under another user
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE
+
+
+@cache
+def _machine() -> str:
+    """Eight digits that two processes share if each can ask whether the other runs: same machine, start, container."""
+    parts = [platform.node()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+    with suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
+
+
+def check_writable(folder: str | os.PathLike) -> None:
+    """Makes a temporary file in the folder and removes it. Errors: as `atomic_write`."""
+    path = Path(folder) / "a file"
+    try:
+        _temporary_beside(path).unlink()
+    except OSError as error:
+        raise _letter(error, path) from error
 
 
 def _flush(path: Path) -> None:

@@ -13,6 +13,7 @@ from hmrfit.cli import folder as folder_module
 from hmrfit.cli import main
 from hmrfit.cli.demo import make_truth
 from hmrfit.cli.folder import output_names, photographs
+from hmrfit.cli.outputs import Outputs
 from hmrfit.cli.report import Line, print_table, summary, write_index
 from hmrfit.image import write_image
 
@@ -113,7 +114,9 @@ def test_the_table_shows_warnings_as_whole_sentences(
     monkeypatch.setenv("COLUMNS", "40")
     result = hmrfit.FitResult.load(fitted / "b b.npz")
     result.warnings = [["The first of all warnings has a long sentence, and it ends here."] * 2, [f"Other {i}." for i in range(90)]]  # fmt: skip  # noqa: E501
-    print_table([Line("a long name of a photograph " * 4, "a", result), Line("none", "none", error="No file. " * 30)])
+    outputs = Outputs(fitted)
+    line = Line.of("a long name of a photograph " * 4, "a", result, outputs)
+    print_table([line, Line("none", "none", error="No file. " * 30)])
     said = capsys.readouterr().out
     text = " ".join(said.split())
     assert "person 0: The first of all warnings has a long sentence, and it ends here." in text

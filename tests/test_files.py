@@ -2,13 +2,15 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hmrfit import files
-from hmrfit.files import atomic_write
+from hmrfit.files import atomic_write, check_writable, sweep
 
 
 def left_in(folder: Path) -> list[str]:
@@ -96,3 +98,52 @@ def test_errors_about_other_files_are_not_about_ours(tmp_path):
         Path("/nowhere/else").read_text()
     assert caught.value.filename == "/nowhere/else"
     assert left_in(tmp_path) == []
+
+
+def test_a_name_as_long_as_the_disk_allows(tmp_path):
+    target = tmp_path / ("ä" * 125 + ".npz")  # 254 bytes
+    with atomic_write(target) as temporary:
+        temporary.write_text("x")
+    assert left_in(tmp_path) == [target.name]
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path):
+    code = f"""
+import os, signal
+from hmrfit.files import atomic_write
+with atomic_write({str(tmp_path / "a.jpg")!r}) as temporary:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert len(left_in(tmp_path)) == 1
+    assert sweep(tmp_path) == 1
+    assert left_in(tmp_path) == []
+
+
+def test_only_what_is_left_over_and_ours_is_swept(tmp_path):
+    with atomic_write(tmp_path / "a.jpg") as running:
+        machine = running.name.split("-")[1]
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        for name in (
+            f".hmrfit-{machine}-{gone.pid}-abcd_123.jpg",  # of a process that is gone
+            ".hmrfit-00000000-1-abcd_old.jpg",  # of another machine, long ago
+            ".hmrfit-00000000-1-abcd_new.jpg",  # of another machine, now
+            ".hmrfit-mine.jpg", ".a.jpg", "b.jpg",
+        ):  # fmt: skip
+            (tmp_path / name).write_text("")
+        os.utime(tmp_path / ".hmrfit-00000000-1-abcd_old.jpg", (0, 0))
+        folder = tmp_path / f".hmrfit-{machine}-{gone.pid}-abcd_124.jpg"
+        folder.mkdir()
+        assert sweep(tmp_path) == 2
+        kept = [".a.jpg", ".hmrfit-00000000-1-abcd_new.jpg", ".hmrfit-mine.jpg", "b.jpg", folder.name, running.name]
+        assert left_in(tmp_path) == sorted(kept)
+    assert sweep(tmp_path / "nowhere") == 0
+
+
+def test_whether_a_folder_can_be_written_is_known_before(tmp_path):
+    check_writable(tmp_path)
+    assert left_in(tmp_path) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="is a file, not a folder"):
+        check_writable(tmp_path / "file")

@@ -1,14 +1,16 @@
 """The command line: parse, build, call.   hmrfit fit | demo | render | train | evaluate | convert
 
 Flags that are not given are not passed on, so every default has its home in the function that is called. What a user
-did wrong is answered with one letter on stderr, without a traceback; --debug shows it.
+did wrong is answered with one error message on stderr, without a traceback; --debug shows it.
 """
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import IO
 
+from hmrfit.printable import printable
 from hmrfit.version import __version__
 
 USER_ERRORS = (ValueError, OSError, ImportError)
@@ -17,7 +19,10 @@ UP = (
     "points up in the camera frame (x right, y down, z forward), 0 -1 0 for a camera that is held level: views, meshes "
     "and motion files stand upright by it; without it they have the camera's own axes"
 )
-NOTHING_DONE, USAGE, STOPPED = 1, 2, 130
+NOTHING_DONE, USAGE, STOPPED, TERMINATED = 1, 2, 130, 143
+
+LINES = "\n\t"
+"""What our own messages are laid out with."""
 
 # GNU OpenMP, which torch computes with, reads this when torch is first imported. By default its threads spin for
 # milliseconds while they wait for each other, which on a busy machine makes everything several times slower.
@@ -25,31 +30,43 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0 done, 1 nothing could be done, 2 refused, 130 stopped by Ctrl-C."""
+    """Runs one command.
+
+    Returns the exit code: 0 done, 1 nothing could be done, 2 refused, 130 stopped by Ctrl-C, 143 by a request to end.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a character that the terminal does not know is no reason to stop
+            stream.reconfigure(errors="backslashreplace")
     args = parser().parse_args(arguments)
-    given = {name: value for name, value in vars(args).items() if value is not None and name not in ("run", "debug")}
+    kept = ("run",) if args.run in SURVIVING else ("run", "debug")
+    given = {name: value for name, value in vars(args).items() if value is not None and name not in kept}
     try:
         return args.run(**given)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("\nhmrfit: stopped. The same command goes on where it stopped.", file=sys.stderr)
-        return STOPPED
+        return TERMINATED if type(stop) is not KeyboardInterrupt else STOPPED
     except USER_ERRORS as error:
         if args.debug:
             raise
-        print(f"hmrfit: {_said(error)}", file=sys.stderr)
+        print(f"hmrfit: {printable(_said(error), keep=LINES)}", file=sys.stderr)
         return USAGE
 
 
 def _said(error: Exception) -> str:
-    """The letter; an OSError's without its number."""
+    """The error message; an OSError's without its number."""
     return error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else str(error)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments without what a terminal would obey in them."""
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        super()._print_message(printable(message, keep=LINES) if message else message, file)
 
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their flags."""
-    top = argparse.ArgumentParser(
-        prog="hmrfit", description="From a photograph and 2D keypoints to an accurate 3D human body."
-    )
+    top = _Parser(prog="hmrfit", description="From a photograph and 2D keypoints to an accurate 3D human body.")
     top.add_argument("--version", action="version", version=f"hmrfit {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (_fit, _demo, _render, _train, _evaluate, _convert):
@@ -62,9 +79,13 @@ def _fit(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     command.add_argument("images", nargs="+", metavar="IMAGE", help="photographs, or folders of them")
     command.add_argument(
         "-k", "--keypoints", metavar="FILE|FOLDER",
-        help="a keypoint file (OpenPose, COCO, MMPose, npy, npz, csv), or a folder that holds one for each photograph",
+        help="a keypoint file (OpenPose, COCO, MMPose, npy, npz, csv), or a folder that holds one for each photograph; "
+        "default: beside the photographs",
     )  # fmt: skip
-    command.add_argument("-o", "--out", required=True, metavar="FOLDER", help="where results and index.html go")
+    command.add_argument(
+        "-o", "--out", required=True, metavar="FOLDER",
+        help="where results and index.html go; the photographs' own folder will do: nothing of yours is overwritten",
+    )  # fmt: skip
     command.add_argument("--keypoint-set", metavar="NAME", help="which keypoints they are, where the file does not say")
     command.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels")
     command.add_argument("--focal-35mm", type=float, metavar="MM", help="focal length, 35 mm equivalent")
@@ -205,3 +226,7 @@ def _run_convert(**arguments: object) -> int:
     from hmrfit.cli.tools import convert_command
 
     return convert_command(**arguments)
+
+
+SURVIVING = (_run_fit, _run_render)
+"""Commands that go on after an error of one item, and show its traceback themselves."""

@@ -12,14 +12,17 @@ from hmrfit.api import fit
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import load_body
 from hmrfit.camera import PIXEL_CENTER, Camera, focal_from_35mm
+from hmrfit.cli.outputs import write_own, write_picture
+from hmrfit.cli.photographs import SCENE
 from hmrfit.data.people import Corruption, corrupt
 from hmrfit.data.scene import Scene, render_scene
 from hmrfit.evaluate.metrics import mpjpe, pa_mpjpe
-from hmrfit.files import atomic_write
+from hmrfit.files import sweep
 from hmrfit.fitting.start import UPRIGHT
 from hmrfit.image import write_image
 from hmrfit.keypoints import COCO17, COMMON14
 from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.own_files import own_file, refuse_others
 from hmrfit.render.overlay import side_by_side
 from hmrfit.render.page import write_page
 from hmrfit.result import FitResult
@@ -43,6 +46,10 @@ NOISE = 0.015
 """Standard deviation of the keypoints, a share of the person's box."""
 TILT = 7.0
 """Degrees by which the camera looks down."""
+FILES = (
+    "photo.png", "keypoints.json", "overlay.png", "turntable.png", "mesh.glb", "mesh.obj", "result.npz", "index.html",
+)  # fmt: skip
+"""What it writes."""
 SHAPE = (0.6, -0.5, 0.4)
 FILL = 0.78
 """Share of the picture's height that the person fills."""
@@ -62,9 +69,11 @@ def demo_command(out: str = "out/demo", seed: int = 53, height: int = 1080) -> i
     """Renders, fits, compares, writes; prints what it found and where it lies."""
     began = time.perf_counter()
     folder, body = Path(out), load_body("free_body")
+    refuse_others(folder / name for name in FILES)
+    sweep(folder)
     truth = make_truth(body, height)
     scene = render_scene(truth.params, body, truth.camera, torch.Generator().manual_seed(seed), up=truth.up)
-    write_image(folder / "photo.png", scene.image)
+    write_own(folder / "photo.png", SCENE, lambda temporary: write_image(temporary, scene.image))
     noisy = corrupt(truth.clean, Corruption(noise=NOISE, missing=0.0), torch.Generator().manual_seed(seed))
     write_keypoints(folder / "keypoints.json", noisy)
     result = fit(folder / "photo.png", folder / "keypoints.json")
@@ -79,7 +88,7 @@ def write_keypoints(path: Path, keypoints: Keypoints) -> None:
     """One person's, as the JSON that `read_keypoints` knows by its `format`: pixel centres at integers there."""
     xy, confidence = keypoints.xy[0] - PIXEL_CENTER, keypoints.confidence[0]
     points = [[round(x, 2), round(y, 2), c] for (x, y), c in zip(xy.tolist(), confidence.tolist(), strict=True)]
-    with atomic_write(path) as temporary:
+    with own_file(path, "keypoints") as temporary:
         temporary.write_text(json.dumps({"image": "photo.png", "format": "coco17", "keypoints": points}, indent=1))
 
 
@@ -139,15 +148,16 @@ def compared(result: FitResult, truth: Truth, body: SmplBody) -> str:
 def write_all(result: FitResult, scene: Scene, folder: Path, text: str) -> None:
     """Everything but the photograph."""
     overlay, around = result.overlay(), result.turntable(8)
-    write_image(folder / "overlay.png", overlay)
-    write_image(folder / "turntable.png", side_by_side(around))
+    write_picture(folder / "overlay.png", overlay)
+    write_picture(folder / "turntable.png", side_by_side(around))
     for suffix in ("glb", "obj"):
-        result.mesh(folder / f"mesh.{suffix}")
-    result.save(folder / "result.npz")
+        write_own(folder / f"mesh.{suffix}", "mesh", result.mesh)
+    write_own(folder / "result.npz", "result", result.save)
     pictures = {
         "a scene that was rendered, not photographed": scene.image,
         "the fit: over the picture, from the right, from behind": overlay,
         "from all around": side_by_side(around),
         **result.doubts(),
     }
-    write_page(folder / "index.html", [result.entry(pictures)], "hmrfit demo", text)
+    entries = [result.entry(pictures)]
+    write_own(folder / "index.html", "page", lambda temporary: write_page(temporary, entries, "hmrfit demo", text))

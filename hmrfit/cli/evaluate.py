@@ -31,10 +31,11 @@ from hmrfit.evaluate.predict import (
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
 from hmrfit.evaluate.protocol import EvaluationData, Protocol, Setting, Summary, protocol_named
 from hmrfit.evaluate.run import compared
-from hmrfit.files import atomic_write
+from hmrfit.files import sweep
 from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.threads import use_threads
+from hmrfit.own_files import holds_our_format, is_cut_off, own_file, refuse_others
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.version import __version__
 
@@ -70,6 +71,9 @@ def evaluate_command(
     chosen = make_setting(kind, load_body(engine.body), **setting)
     people = kind(chosen).load(Path(data))[slice(limit)]
     folder = Path(out or f"out/evaluate/{protocol}")
+    made = predictor if predictions is None else Path(predictions).stem
+    runs_of = [made, f"{made}+fit"] if fit else [made]
+    refuse_in_the_way(folder, runs_of if predictions is None else runs_of[1:], runs_of, page)
     files = exported(people, kind.name, engine, folder, predictions, predictor, fit)
     read = {name: read_predictions(file, dataset_stamp(kind.name, people.people)) for name, file in files.items()}
     runs = [scored(name, kind(chosen), people, found, stamp) for name, (found, stamp) in read.items()]
@@ -79,10 +83,23 @@ def evaluate_command(
     if page is not None:
         drawn = Report(chosen.body, people, {name: found for name, (found, _) in read.items()})
         print(f"Look at {drawn.write(page, runs, f'hmrfit evaluate: {protocol}', kind.title)}")
-    with atomic_write(folder / "table.md") as temporary:
+    with own_file(folder / "table.md", "numbers") as temporary:
         temporary.write_text(said + "\n", encoding="utf-8")
     print(f"{said}\n\nIn {folder}: {', '.join(sorted(p.name for p in folder.iterdir()))}")
     return 0
+
+
+def refuse_in_the_way(folder: Path, predicted: Sequence[str], scored_as: Sequence[str], page: str | None) -> None:
+    """Before any work: no file of the user's is called like one of the predictions, numbers and pages to be written.
+
+    Raises:
+        FileExistsError: names what is in the way.
+    """
+    npz = [folder / f"{name}.npz" for name in predicted]
+    refuse_others(file for file in npz if not (file.is_file() and (holds_our_format(file) or is_cut_off(file))))
+    refuse_others(folder / f"{name}{suffix}" for name in scored_as for suffix in (".json", ".md"))
+    refuse_others([folder / "table.md", *([Path(page) / "index.html"] if page is not None else [])])
+    sweep(folder)
 
 
 def make_setting(

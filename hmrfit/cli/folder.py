@@ -1,14 +1,20 @@
 """hmrfit fit: many photographs, their people fitted side by side, results as they come.
 
-For each photograph <stem>: <stem>.npz (see hmrfit.data.result_file), <stem>.jpg (overlay, side and back view), a
-thumbnail, on request <stem>.glb; and one index.html. A run that was stopped goes on: what is there and was made from
-the same photograph, keypoints and settings is left as it is. A file that cannot be used is named and skipped.
+For each photograph a result, pictures and on request a mesh, and one page for all; `hmrfit.cli.outputs` says how they
+are called. A run that was stopped goes on: a result that was made from the same photograph, keypoints, settings, and
+parameter files is left as it is, and what is missing beside it is made from it. Whatever is wrong with one photograph,
+it is named and skipped, and so is a person who cannot be fitted.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,184 +22,290 @@ from tqdm import tqdm
 
 from hmrfit.api import fit_photos
 from hmrfit.build import Engine, build
-from hmrfit.cli.report import Line, print_table, write_index
+from hmrfit.cli.outputs import Outputs, Wanted, image_of, output_names, outputs_in
+from hmrfit.cli.photographs import Collection, check_file, collect, photographs
+from hmrfit.cli.report import Line, Report
 from hmrfit.config import load_config
-from hmrfit.data.keypoint_files import find_keypoint_file
-from hmrfit.data.photo import Photo, find_people, no_keypoints_letter, read_photo
+from hmrfit.data.photo import Photo, read_photo
 from hmrfit.data.result_file import read_stamp
-from hmrfit.image import write_image
+from hmrfit.image import image_size
 from hmrfit.ops.threads import use_threads
-from hmrfit.render.page import thumbnail
+from hmrfit.printable import printable
 from hmrfit.result import FitResult
 from hmrfit.version import __version__
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+__all__ = ["fit_command", "output_names", "photographs"]
+
 PEOPLE_AT_ONCE = 64
 """More gain little speed: the solver's work is matrices of one person each."""
 
-FILE_ERRORS = (ValueError, TypeError, OSError)
+EXPECTED = (ValueError, TypeError, OSError)
+"""What the library raises for what is wrong with a file; anything else is named by its type."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM, SIGHUP)."""
 
 
 @dataclass(frozen=True)
 class Options:
     """What the flags say."""
 
-    out: Path
-    keypoints: Path
-    keypoint_set: str | None = None
     focal: float | None = None
     focal_35mm: float | None = None
     mesh: str | None = None
     pictures: bool = True
     overwrite: bool = False
+    debug: bool = False
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is to be there beside each result."""
+        return Wanted(self.pictures, self.mesh)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A photograph that is to be fitted, without its pixels."""
+
+    photo: Photo
+    label: str
+    name: str
+    stamp: str
 
 
 def fit_command(
     images: Sequence[str],
     out: str,
     keypoints: str | None = None,
+    keypoint_set: str | None = None,
     config: str | None = None,
     overrides: Sequence[str] = (),
     no_pictures: bool = False,
     **flags: object,
 ) -> int:
     """Fits every photograph; 0 if there is a result for at least one, else 1."""
-    paths = list(photographs(images))
-    keypoints = keypoints or beside(images, paths[0])
-    if keypoints is None:
-        raise ValueError(no_keypoints_letter(paths[0]))
-    if not Path(keypoints).exists():
-        raise FileNotFoundError(f"There is no keypoint file or folder '{keypoints}'.")
-    options = Options(Path(out), Path(keypoints), pictures=not no_pictures, **flags)
+    options = Options(pictures=not no_pictures, **flags)
+    collection = collect(images, keypoints, keypoint_set)
     engine = build(load_config(config, overrides))
     use_threads(engine.threads)
-    options.out.mkdir(parents=True, exist_ok=True)
-    lines = list(fit_all(paths, engine, options))
-    print_table(lines)
-    write_index(options.out, lines)
-    done = sum(line.result is not None for line in lines)
-    print(f"{done} of {len(lines)} photographs have a result. Look at {options.out / 'index.html'}")
-    return 0 if done else 1
+    names = output_names(list(collection.places))
+    outputs = outputs_in(Path(out), collection.places, set(collection.places.values()))
+    outputs.prepare(names.values(), options.wanted)
+    report = Report(outputs, len(names))
+    try:
+        with _stopped_by_signals():
+            for line in Run(collection, names, outputs, engine, options).lines():
+                report.add(line)
+    finally:
+        _say(report)
+    return 0 if report.done else 1
 
 
-def photographs(images: Sequence[str]) -> Iterator[Path]:
-    """The files meant by names of files and folders, each once, a folder's in alphabetical order.
-
-    Raises:
-        FileNotFoundError: a name stands for nothing. ValueError: a folder without photographs.
-    """
-    seen = set()
-    for name in images:
-        path = Path(name)
-        if not path.exists():
-            raise FileNotFoundError(f"There is no photograph or folder '{name}'.")
-        found = (_inside(path) or _inside(path / "images")) if path.is_dir() else [path]
-        if not found:
-            raise ValueError(f"Neither '{name}' nor its folder 'images' holds photographs ({', '.join(SUFFIXES)}).")
-        yield from (p for p in found if p not in seen)
-        seen |= set(found)
+def _say(report: Report) -> None:
+    """The table, the page, and where it is."""
+    report.print_table()
+    try:
+        look = f"Look at {printable(report.write_page())}"
+    except OSError as error:
+        look = f"There is no page: {printable(error)}"
+    print(f"{report.done} of {report.planned} photographs have a result. {look}")
 
 
-def _inside(folder: Path) -> list[Path]:
-    """The photographs of a folder, in alphabetical order; none where there is no such folder."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """A request to end is as Ctrl-C, so that what was done is reported on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    requests = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {request: signal.signal(request, _terminate) for request in requests}
+    try:
+        yield
+    finally:
+        for request, handler in before.items():
+            signal.signal(request, handler)
 
 
-def beside(images: Sequence[str], first: Path) -> str | None:
-    """The one folder named, where keypoints lie beside its photographs and nobody said where they are."""
-    if len(images) == 1 and Path(images[0]).is_dir() and find_keypoint_file(first, images[0]):
-        return images[0]
-    return None
+def _terminate(*_: object) -> None:
+    raise Terminated
 
 
-def fit_all(paths: Sequence[Path], engine: Engine, options: Options) -> Iterator[Line]:
-    """A line per photograph, in order of completion: those already there, those that failed, those fitted now."""
-    names = output_names(paths)
-    waiting: list[tuple[Photo, str, str]] = []
-    with tqdm(total=len(paths), unit="photo", disable=None) as bar:
-        for path in paths:
-            bar.set_postfix_str(path.name[-30:])
+class Run:
+    """One run over a collection of photographs."""
+
+    def __init__(
+        self, collection: Collection, names: dict[Path, str], outputs: Outputs, engine: Engine, options: Options
+    ) -> None:
+        self.collection, self.names, self.outputs = collection, names, outputs
+        self.engine, self.options = engine, options
+        self.bar = tqdm(total=len(names), unit="photo", disable=None)
+
+    def lines(self) -> Iterator[Line]:
+        """A line per photograph, in order of completion: those already there, those that failed, those fitted now."""
+        waiting: list[Waiting] = []
+        with self.bar:
+            for path, name in self.names.items():
+                self.bar.set_postfix_str(printable(path.name)[-30:])
+                found = self._guarded(path, name, lambda path=path: self._open(path))
+                if isinstance(found, Line):
+                    yield self._counted(found)
+                    continue
+                waiting.append(found)
+                if sum(len(one.photo) for one in waiting) >= PEOPLE_AT_ONCE:
+                    yield from map(self._counted, self._fit(waiting))
+                    waiting = []
+            yield from map(self._counted, self._fit(waiting))
+
+    def _counted(self, line: Line) -> Line:
+        self.bar.update()
+        if line.error:
+            self.bar.write(printable(f"{line.image}: {line.error}"))
+        return line
+
+    def _guarded(self, path: Path, name: str, work: Callable[[], Line | Waiting]) -> Line | Waiting:
+        """What the work gives; whatever it raises is this photograph's failure and no other's."""
+        try:
+            return work()
+        except Exception as error:
+            return Line(self._label(path), name, error=self._described(error))
+
+    def _described(self, error: Exception) -> str:
+        """In one sentence; an error that is not the file's, with its type."""
+        if self.options.debug:
+            self.bar.write("".join(traceback.format_exception(error)), file=sys.stderr)
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror if error.filename is None else f"'{error.filename}': {error.strerror}."
+        if isinstance(error, EXPECTED) and str(error):
+            return str(error)
+        said = f"{type(error).__name__}: {error}".rstrip(". ")
+        return f"{said}. This is an error of hmrfit; --debug shows where it comes from."
+
+    def _label(self, path: Path) -> str:
+        """What the photograph is called in the table: its name, with its folder where there are two of that name."""
+        return f"{path.absolute().parent.name}/{path.name}" if path.stem in self.collection.doubled else path.name
+
+    def _open(self, path: Path) -> Line | Waiting:
+        """The line of a result that is there, or the photograph, ready to be fitted."""
+        name, label = self.names[path], self._label(path)
+        check_file(path)
+        photo = open_photo(path, self.collection, self.options)
+        stamp = stamp_of(photo, self.engine)
+        old = None if self.options.overwrite else finished(self.outputs.file(name, ".npz"), stamp)
+        if old is not None:
+            old.image_path = path.resolve()
+            made = self.outputs.draw(old, name, self.options.wanted)
+            old.image = None
+            line = Line.of(label, name, old, self.outputs, skipped=True)
+            return replace(line, state=f"{line.state}, what was missing is drawn") if made else line
+        self.outputs.check(name, self.options.wanted)
+        if not self.options.overwrite:
+            self._check_whose(self.outputs.file(name, ".npz"), path)
+        return Waiting(photo, label, name, stamp)
+
+    def _check_whose(self, file: Path, path: Path) -> None:
+        """That a result in the way is not another photograph's."""
+        before = image_of(file)
+        if before is not None and before.is_file() and not before.samefile(path):
+            raise FileExistsError(
+                f"'{file}' is the result of '{before}'. Choose another folder with --out, name both photographs in one "
+                "call, or replace it with --overwrite."
+            )
+
+    def _fit(self, waiting: Sequence[Waiting]) -> Iterator[Line]:
+        """Fits a batch and writes it; where that fails, one photograph after the other, one person after the other."""
+        if not waiting:
+            return
+        try:
+            results = fit_photos([one.photo for one in waiting], self.engine)
+        except Exception as error:  # such as keypoints that the body does not define
+            if len(waiting) > 1:
+                for one in waiting:
+                    yield from self._fit([one])
+            else:
+                yield self._without_the_hopeless(waiting[0], error)
+            return
+        for one, result in zip(waiting, results, strict=True):
+            path = one.photo.path
+            yield self._guarded(path, one.name, lambda one=one, result=result: self._written(one, result))
+
+    def _written(self, one: Waiting, result: FitResult) -> Line:
+        result = replace(result, stamp=one.stamp)
+        self.outputs.write(result, one.name, self.options.wanted)
+        return Line.of(one.label, one.name, result, self.outputs)
+
+    def _without_the_hopeless(self, one: Waiting, error: Exception) -> Line:
+        """A photograph that cannot be fitted as it is, fitted without the people who cannot be fitted alone either."""
+        photo = one.photo
+        lost: dict[int, str] = {}
+        for i in range(len(photo)) if len(photo) > 1 else ():
             try:
-                photo = open_photo(path, options)
-                stamp = stamp_of(photo, engine)
-                old = None if options.overwrite else finished(options.out / f"{names[path]}.npz", stamp)
-            except FILE_ERRORS as error:
-                yield _count(bar, Line(path.name, names[path], error=str(error)))
-                continue
-            if old is not None:
-                yield _count(bar, Line(path.name, names[path], old, skipped=True))
-                continue
-            waiting.append((photo, names[path], stamp))
-            if sum(len(photo) for photo, *_ in waiting) >= PEOPLE_AT_ONCE:
-                yield from (_count(bar, line) for line in fit_waiting(waiting, engine, options))
-                waiting = []
-        yield from (_count(bar, line) for line in fit_waiting(waiting, engine, options))
+                fit_photos([_only(photo, [i])], self.engine)
+            except Exception as reason:
+                lost[i] = self._described(reason)
+        kept = [i for i in range(len(photo)) if i not in lost]
+        if not lost or not kept:
+            return Line(one.label, one.name, error=self._described(error))
+        fewer = with_remarks(_only(photo, kept), [_left_out(photo.people[i].person_id, r) for i, r in lost.items()])
+        return next(self._fit([replace(one, photo=fewer)]))
 
 
-def _count(bar: tqdm, line: Line) -> Line:
-    bar.update()
-    if line.error:
-        bar.write(f"{line.image}: {line.error}")
-    return line
+def _only(photo: Photo, rows: Sequence[int]) -> Photo:
+    """Some of a photograph's people."""
+    people, warnings, places = (tuple(values[i] for i in rows) for values in (photo.people, photo.warnings, photo.rows))
+    return replace(photo, people=people, camera=photo.camera[list(rows)], warnings=warnings, rows=places)
 
 
-def output_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """What each photograph's files are called: its stem; where stems meet, its whole name, or a number behind it."""
-    names: dict[Path, str] = {}
-    for path in paths:
-        wanted = [path.stem, path.name.replace(".", "_"), *(f"{path.stem}_{i}" for i in range(2, len(paths) + 2))]
-        names[path] = next(name for name in wanted if name not in names.values())
-    return names
+def with_remarks(photo: Photo, remarks: Sequence[str]) -> Photo:
+    """The photograph with more to say; its first person says it."""
+    first, *others = photo.warnings
+    return replace(photo, warnings=((*first, *remarks), *others))
 
 
-def open_photo(path: Path, options: Options) -> Photo:
-    """Read and checked, without its pixels. People of whom nothing is seen are left out."""
-    people = find_people(path, options.keypoints, options.keypoint_set)
-    seen = [person for person in people if (person.confidence > 0).any()]
-    photo = read_photo(path, seen or people, focal=options.focal, focal_35mm=options.focal_35mm)
-    return photo.without_image()
+def _left_out(person: str, reason: str) -> str:
+    return f"Person '{person}' was left out: {reason}"
+
+
+def open_photo(path: Path, collection: Collection, options: Options) -> Photo:
+    """Read and checked, without its pixels. People who cannot be fitted are left out if there are others: `read_photo`
+    does so for what it knows, this for whatever else one person raises."""
+    people = collection.people(path)
+    given = {"focal": options.focal, "focal_35mm": options.focal_35mm}
+    try:
+        return read_photo(path, people, **given).without_image()
+    except Exception:
+        if len(people) < 2:
+            raise
+        image_size(path)  # where this is what is wrong, no person is to blame
+        kept, remarks = [], []
+        for person in people:
+            try:
+                read_photo(path, [person], **given)
+            except Exception as error:
+                remarks.append(_left_out(person.person_id, str(error) or type(error).__name__))
+            else:
+                kept.append(person)
+        if not kept or not remarks:
+            raise
+        return with_remarks(read_photo(path, kept, **given).without_image(), remarks)
 
 
 def stamp_of(photo: Photo, engine: Engine) -> str:
-    """What the result depends on, as a checksum: the photograph, keypoints, camera, settings and version."""
-    digest = hashlib.sha256(photo.path.read_bytes())
+    """What the result depends on, as a checksum: photograph, keypoints, camera, settings, parameter files, version."""
+    with photo.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
     keypoints, camera = photo.keypoints, photo.camera
-    for tensor in (keypoints.xy, keypoints.confidence, camera.focal, camera.center):
+    for tensor in (keypoints.xy, keypoints.confidence, *(getattr(camera, field.name) for field in fields(camera))):
         digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
-    digest.update(json.dumps([keypoints.names, engine.settings, __version__]).encode())
+    digest.update(json.dumps([keypoints.names, engine.fingerprint, __version__]).encode())
     return digest.hexdigest()
 
 
 def finished(path: Path, stamp: str) -> FitResult | None:
-    """The result that is already there, if it was made from the same."""
-    return FitResult.load(path) if path.is_file() and read_stamp(path) == stamp else None
-
-
-def fit_waiting(waiting: Sequence[tuple[Photo, str, str]], engine: Engine, options: Options) -> Iterator[Line]:
-    """Fits a batch and writes it; where the batch cannot be fitted together, one photograph after the other."""
-    if not waiting:
-        return
+    """The result that is already there, if it was made from the same and can be read."""
+    if not path.is_file() or read_stamp(path) != stamp:
+        return None
     try:
-        results = fit_photos([photo for photo, *_ in waiting], engine)
-    except ValueError as error:  # such as keypoints that the body does not define
-        if len(waiting) == 1:
-            yield Line(waiting[0][0].path.name, waiting[0][1], error=str(error))
-        else:
-            for one in waiting:
-                yield from fit_waiting([one], engine, options)
-        return
-    for (photo, name, stamp), result in zip(waiting, results, strict=True):
-        result = replace(result, stamp=stamp)
-        write_outputs(result, name, options)
-        yield Line(photo.path.name, name, replace(result, image=None, energy=None))  # nothing large is kept
-
-
-def write_outputs(result: FitResult, name: str, options: Options) -> None:
-    """Pictures and mesh first: where the result is, the rest is there too."""
-    if options.mesh is not None:
-        result.mesh(options.out / f"{name}.{options.mesh}")
-    if options.pictures:
-        picture = result.overlay()
-        write_image(options.out / f"{name}.jpg", picture)
-        write_image(options.out / "thumbnails" / f"{name}.jpg", thumbnail(picture))
-    result.save(options.out / f"{name}.npz")
+        return FitResult.load(path)
+    except (ValueError, OSError):
+        return None

@@ -19,17 +19,17 @@ import torch
 
 from hmrfit.assets import locate, shipped
 from hmrfit.build import Engine, build, build_renderer, load_body
-from hmrfit.cli.evaluate import make_predictor
+from hmrfit.cli.evaluate import make_predictor, refuse_in_the_way
 from hmrfit.cli.report_page import Report, scored
 from hmrfit.config import load_config
-from hmrfit.data.motion import load_frames, read_pool
+from hmrfit.data.motion import check_cache, load_frames, read_pool
 from hmrfit.data.synthetic import Benchmark, PosePool, is_whole, make_benchmark
 from hmrfit.evaluate.predict import Fit, Predictor, export, keypoint_source
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
 from hmrfit.evaluate.protocol import EvaluationData, Setting, Summary, protocol_named
 from hmrfit.evaluate.report import Run
-from hmrfit.files import atomic_write
 from hmrfit.ops.threads import use_threads
+from hmrfit.own_files import own_file
 from hmrfit.version import __version__
 
 NAME = "synthetic"
@@ -85,6 +85,8 @@ def synthetic_command(
     use_threads(engine.threads)
     folder = Path(out or f"out/evaluate/{NAME}")
     root = Path(data or folder / "data")
+    every = ("mean_pose", "first_guess", *PRESETS, "fit")
+    refuse_in_the_way(folder, every, [f"{protocol}-{name}" for protocol in COLUMNS for name in every], page)
     make_data(root, people, seed, motion)
     free = load_body("free_body")
     setting = Setting(load_body(engine.body), dict.fromkeys("mfn", free), renderer=build_renderer(renderer))
@@ -94,7 +96,7 @@ def synthetic_command(
     files = {name: _export(name, p, everybody, engine, folder) for name, p in predictors.items()}
     runs = [run for protocol in COLUMNS for run in score_all(protocol, setting, root, everybody, files, folder)]
     table = published_table(runs)
-    with atomic_write(folder / "table.md") as temporary:
+    with own_file(folder / "table.md", "numbers") as temporary:
         temporary.write_text(table + "\n", encoding="utf-8")
     if page is not None:
         drawn = Report(setting.body, everybody, {name: read_predictions(file)[0] for name, file in files.items()})
@@ -126,6 +128,7 @@ def pose_pool(motion: str | None, cache: Path) -> PosePool:
         poses = torch.cat([torch.zeros_like(body_pose[:, :1]), body_pose], 1)
         origin = f"the shipped pose set (no motion in {MOTION}: these are the prior's own samples, an easier test)"
         return PosePool(poses, torch.ones(len(poses)), ("pose_set",) * len(poses), origin)
+    check_cache(cache)
     frames = load_frames(read_pool(folder, cache=cache), "test")
     origin = f"{folder.name}, split 'test', {len(frames['weight'])} frames"
     poses, weight = (torch.as_tensor(frames[name]) for name in ("poses", "weight"))

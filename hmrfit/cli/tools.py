@@ -1,13 +1,20 @@
 """hmrfit render, hmrfit convert: the small commands."""
 
+import sys
+import traceback
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from hmrfit.body.files import read_body_file, write_body_npz
 from hmrfit.body.gender import gender_of
-from hmrfit.image import read_image, write_image
+from hmrfit.cli.outputs import BESIDE_INPUTS, Outputs, image_of, output_names, write_own, write_picture
+from hmrfit.files import check_writable, sweep
+from hmrfit.image import Image, read_image
+from hmrfit.own_files import check_own, refuse_others
+from hmrfit.printable import printable
 from hmrfit.result import FitResult
 
 
@@ -18,44 +25,87 @@ def render_command(
     mesh: str | None = None,
     up: Sequence[float] | None = None,
     motion: bool = False,
+    debug: bool = False,
 ) -> int:
-    """Overlay, page and mesh of every result, beside it or in `out`; of a sequence its page and its motion."""
+    """Overlay, page and mesh of every result, beside it or in `out`, of a sequence its page and its motion; 0 if that
+    was possible for one, else 1."""
     if image is not None and len(results) > 1:
         raise ValueError(f"--image names one photograph, but there are {len(results)} results. Render them one by one.")
-    for path in map(Path, results):
-        result = FitResult.load(path)
-        result = result if up is None else result.with_up(up)
-        if image is not None:
-            result.image = read_image(image)
-        stem = (Path(out) if out is not None else path.parent) / path.stem
-        written = [f"{stem}.html"]
-        result.page(written[0])
-        if not result.is_sequence:
-            written.append(f"{stem}.jpg")
-            write_image(written[-1], result.overlay())
-        if mesh is not None:
-            written.append(f"{stem}.{mesh}")
-            result.mesh(written[-1])
-        if motion:
-            written += write_motions(result, str(stem))
-        print(f"{path}: {', '.join(written)}")
-    return 0
+    paths = list(dict.fromkeys(map(Path, results)))
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no result '{path}'. Results are written by `hmrfit fit`.")
+    photograph = None if image is None else read_image(image)
+    names = output_names(paths) if out is not None else {path: path.stem for path in paths}
+    files = {path: _files(path, names[path], out, image, mesh, motion) for path in paths}
+    refuse_others(file for written in files.values() for file in written)
+    for folder in {written[0].parent for written in files.values()}:
+        folder.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
+        check_writable(folder)
+    done = 0
+    for path in paths:
+        try:
+            written = _render(path, files[path], photograph, up)
+        except Exception as error:
+            if len(paths) == 1:
+                raise
+            if debug:
+                traceback.print_exc()
+            print(printable(f"{path}: FAILED: {type(error).__name__}: {error}"), file=sys.stderr)
+        else:
+            done += 1
+            print(printable(f"{path}: {', '.join(map(str, written))}"))
+    return 0 if done else 1
 
 
-def write_motions(result: FitResult, stem: str) -> list[str]:
-    """A sequence's motion file, or one for each person of a photograph; their names."""
-    one = result.rows == "frames" or len(result) == 1
-    names = [f"{stem}_motion.npz"] if one else [f"{stem}_motion_{i}.npz" for i in range(len(result))]
-    for person, name in enumerate(names):
-        result.save_motion(name, person)
-    return names
+def _files(
+    path: Path, name: str, out: str | None, image: str | None, mesh: str | None, motion: bool = False
+) -> list[Path]:
+    """Picture, page, mesh and motion of a result, called so that they cannot meet its photograph."""
+    folder = path.parent if out is None else Path(out)
+    photograph = image_of(path) if image is None else Path(image)
+    meets = photograph is not None and photograph.resolve().parent == folder.resolve()
+    infix = BESIDE_INPUTS if meets and not name.endswith(BESIDE_INPUTS) else ""
+    outputs = Outputs(folder, infix)
+    shown = [outputs.file(name, suffix) for suffix in (".jpg", ".html", *([f".{mesh}"] if mesh else []))]
+    return shown + [outputs.file(f"{name}_motion{part}", ".npz") for part in (_motion_parts(path) if motion else ())]
+
+
+def _motion_parts(path: Path) -> list[str]:
+    """Behind the names of motion files: one of a sequence or a single person, else one for each person."""
+    result = FitResult.load(path)
+    return [""] if result.rows == "frames" or len(result) == 1 else [f"_{i}" for i in range(len(result))]
+
+
+def _render(
+    path: Path, files: Sequence[Path], photograph: Image | None, up: Sequence[float] | None = None
+) -> list[Path]:
+    """Writes the files; those that there are (a sequence has no overlay)."""
+    result = FitResult.load(path)
+    result = result if up is None else result.with_up(up)
+    if photograph is not None:
+        result.image = photograph
+    written = [file for file in files if file.suffix != ".jpg" or not result.is_sequence]
+    motions = [file for file in written if file.suffix == ".npz"]
+    for file in written:
+        if file.suffix == ".jpg":
+            write_picture(file, result.overlay())
+        elif file.suffix == ".html":
+            write_own(file, "page", result.page)
+        elif file.suffix == ".npz":
+            write_own(file, "motion", partial(result.save_motion, person=motions.index(file)))
+        else:
+            write_own(file, "mesh", result.mesh)
+    return written
 
 
 def convert_command(body: str, target: str) -> int:
     """A body file -> .npz."""
+    check_own(target)
     data = read_body_file(body)
     if (gender := gender_of(body, data)) != "neutral":
         data["gender"] = np.array(gender)  # the name of the new file may not state it
-    write_body_npz(target, data)
-    print(f"{target}: {len(data['v_template'])} vertices, {data['kintree_table'].shape[1]} joints, fields {', '.join(sorted(data))}.")  # fmt: skip  # noqa: E501
+    write_own(Path(target), "body", lambda temporary: write_body_npz(temporary, data))
+    print(printable(f"{target}: {len(data['v_template'])} vertices, {data['kintree_table'].shape[1]} joints, fields {', '.join(sorted(data))}."))  # fmt: skip  # noqa: E501
     return 0

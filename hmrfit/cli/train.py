@@ -1,5 +1,6 @@
 """hmrfit train: settings -> motion, people, network, and a run in a folder."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,10 +9,11 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.build import device_of
 from hmrfit.cli.trainers import RUNS
 from hmrfit.config import ConfigError, load_config
-from hmrfit.data.motion import load_frames, read_pool
+from hmrfit.data.motion import check_cache, load_frames, read_pool
+from hmrfit.files import sweep
 from hmrfit.ops.threads import use_threads
 from hmrfit.train import ranks
-from hmrfit.train.session import train
+from hmrfit.train.session import LAST, SHEET, WEIGHTS, train
 
 
 def train_command(out: str, config: str | None = None, overrides: Sequence[str] = ()) -> int:
@@ -26,6 +28,7 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
     use_threads(settings.THREADS)
     ranks.join("nccl" if device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE") == "cuda" else "gloo")
     folder = Path(out)
+    refuse_others_run(folder)
     pool = read_pool(how.MOTION, cache=folder / "motion.npz")
     body = SmplBody.from_file(locate(settings.BODY.PATH))
     aside = load_frames(pool, "validation")
@@ -35,6 +38,18 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
         print(f"{weights}: {trainer.step} steps, {trainer.elapsed / 60:.1f} minutes. Losses: {folder}/log.jsonl.")
     ranks.leave()
     return 0
+
+
+def refuse_others_run(folder: Path) -> None:
+    """Raises FileExistsError where files of a run's names are in the folder, but no run."""
+    check_cache(folder / "motion.npz")
+    there = [name for name in (WEIGHTS, SHEET) if os.path.lexists(folder / name)]
+    if there and not (folder / LAST).is_file():
+        raise FileExistsError(
+            f"'{folder}' holds {' and '.join(there)}, but no {LAST}: that is no run to go on with, and nothing of it "
+            "is overwritten. Choose another folder with --out."
+        )
+    sweep(folder)
 
 
 def _written_with_equals(overrides: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from hmrfit.camera import Camera, check_camera, checked_focal, checked_size, focal_from_35mm
 from hmrfit.data.camera_checks import camera_warnings, focal_from_exif
 from hmrfit.data.keypoint_checks import check_keypoints
-from hmrfit.data.keypoint_files import PersonKeypoints, find_keypoint_file, people_in_image, read_keypoints
+from hmrfit.data.keypoint_files import KeypointSource, PersonKeypoints, read_keypoints
 from hmrfit.data.keypoint_files.memory import people_in_memory
 from hmrfit.files import refuse_url
 from hmrfit.image import Image, as_image, decode_image, read_image
@@ -176,13 +176,7 @@ def find_people(
     Raises:
         FileNotFoundError: the folder has no file for this image. ValueError: as `read_keypoints`.
     """
-    file = find_keypoint_file(image, keypoints)
-    if file is None:
-        raise FileNotFoundError(
-            f"There is no keypoint file for '{image.name}' in '{keypoints}': looked for {image.stem}.json, .npy, .npz, "
-            f".csv and {image.stem}_keypoints.json."
-        )
-    return people_in_image(read_keypoints(file, keypoint_set), image)
+    return KeypointSource(keypoint_set).people(image, keypoints)
 
 
 def _people(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None, image: Path | None) -> list:

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from hmrfit.body.smpl import SmplBody
 from hmrfit.data.spin_npz import SpinDataset
 from hmrfit.evaluate.predictions import Predictions
-from hmrfit.files import atomic_write
 from hmrfit.keypoints import SPIN24
 from hmrfit.ops.check import did_you_mean
+from hmrfit.own_files import own_file
 from hmrfit.render.base import BuiltinRenderer, Renderer
 from hmrfit.version import __version__
 
@@ -109,7 +109,7 @@ class Summary:
         """Writes `<stem>.json` and `<stem>.md` into a folder, by default named after the protocol; returns both."""
         paths = tuple(Path(folder) / f"{stem or self.protocol}{suffix}" for suffix in (".json", ".md"))
         for path, text in zip(paths, (self.to_json(), self.to_table()), strict=True):
-            with atomic_write(path) as temporary:
+            with own_file(path, "numbers") as temporary:
                 temporary.write_text(text + "\n", encoding="utf-8")
         return paths
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hmrfit.evaluate.protocol import Details, Measure, Summary
 from hmrfit.evaluate.published import Published, published
 from hmrfit.image import Image
+from hmrfit.own_files import own_file
 from hmrfit.render.charts import Svg, bars, histogram, matrix
 from hmrfit.render.page import Entry, thumbnail, write_page
 
@@ -54,7 +55,7 @@ def write_report(
         runs: of any protocols, all of the same people; predictors in the order they are to be shown.
         show: draws single people; without it there are no cases.
     Raises:
-        ValueError: no runs. OSError: see `files.atomic_write`.
+        ValueError: no runs. FileExistsError: there is a page that hmrfit did not write. OSError: see `own_file`.
     """
     if not runs:
         raise ValueError("A report needs at least one run of a protocol, but there is none.")
@@ -66,7 +67,8 @@ def write_report(
         entries += [_numbers(own), *_spread(own)]
         entries += _cases(own[-1], show) if show is not None else []
     path = Path(folder) / "index.html"
-    write_page(path, entries, title, text)
+    with own_file(path, "page") as temporary:
+        write_page(temporary, entries, title, text)
     return path
 
 

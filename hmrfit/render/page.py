@@ -4,6 +4,7 @@ Pictures are embedded (arrays, charts) or linked (names of files beside the page
 """
 
 import base64
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -13,6 +14,7 @@ from urllib.parse import quote
 from hmrfit.files import atomic_write
 from hmrfit.image import Image
 from hmrfit.opencv import cv2
+from hmrfit.printable import printable
 from hmrfit.render.charts import Svg
 
 STYLE = """
@@ -41,32 +43,42 @@ class Entry:
 
 def write_page(path: str | PathLike, entries: Sequence[Entry], title: str, text: str = "") -> None:
     """Writes the page, whole or not at all. Raises OSError, see `files.atomic_write`."""
-    body = "\n".join(map(_section, entries))
-    page = (
-        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{escape(title)}</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>\n"
-        f"<body><h1>{escape(title)}</h1><p>{escape(text)}</p>\n{body}\n</body></html>\n"
-    )
+    head, end = page_frame(title, text)
     with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(head + "\n".join(map(section, entries)) + end, encoding="utf-8")
 
 
-def _section(entry: Entry) -> str:
-    links = " · ".join(f"<a href='{_url(file)}'>{escape(label)}</a>" for label, file in entry.links.items())
+def page_frame(title: str, text: str = "") -> tuple[str, str]:
+    """What stands before and after the sections of a page."""
+    return (
+        f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{_text(title)}</title>"
+        f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>\n"
+        f"<body><h1>{_text(title)}</h1><p>{_text(text)}</p>\n"
+    ), "\n</body></html>\n"
+
+
+def section(entry: Entry) -> str:
+    """What stands on a page about one photograph, as HTML."""
+    links = " · ".join(f"<a href='{_url(file)}'>{_text(label)}</a>" for label, file in entry.links.items())
     pictures = "".join(_figure(caption, picture) for caption, picture in entry.pictures.items())
     return (
-        f"<section><h2>{escape(entry.title)}</h2><p>{escape(entry.text)} {links}</p>{pictures}"
+        f"<section><h2>{_text(entry.title)}</h2><p>{_text(entry.text)} {links}</p>{pictures}"
         f"{_table(entry.rows)}</section>"
     )
 
 
+def _text(text: str) -> str:
+    """As HTML, in quotes as well; what is invisible or no character at all, as an escape."""
+    return escape(printable(text, keep="\n\t"), quote=True)
+
+
 def _figure(caption: str, picture: Image | Svg | str) -> str:
     if isinstance(picture, Svg):
-        return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
+        return f"<figure>{picture}<figcaption>{_text(caption)}</figcaption></figure>"
     source = _url(picture) if isinstance(picture, str) else _embedded(picture)
     return (
-        f"<figure><img loading='lazy' src='{source}' alt='{escape(caption, quote=True)}'>"
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figure><img loading='lazy' src='{source}' alt='{_text(caption)}'>"
+        f"<figcaption>{_text(caption)}</figcaption></figure>"
     )
 
 
@@ -74,17 +86,16 @@ def _table(rows: Sequence[Mapping[str, str]]) -> str:
     if not rows:
         return ""
     names = list(dict.fromkeys(name for row in rows for name in row))  # of every row: some know more than the first
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    head = "".join(f"<th>{_text(name)}</th>" for name in names)
     lines = (
-        "".join(f"<td class='{escape(name, quote=True)}'>{escape(str(row.get(name, '')))}</td>" for name in names)
-        for row in rows
+        "".join(f"<td class='{_text(name)}'>{_text(str(row.get(name, '')))}</td>" for name in names) for row in rows
     )
     return f"<table><tr>{head}</tr>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _url(file: str) -> str:
     """A relative file name as an address."""
-    return quote(file)
+    return quote(os.fsencode(file))
 
 
 def _embedded(picture: Image) -> str:

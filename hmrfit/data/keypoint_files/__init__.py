@@ -25,8 +25,8 @@ that a file states is followed: `PersonKeypoints.at_size` scales to the photogra
 Boxes are [x, y, width, height] with corners as corners in all of these formats, and are not shifted.
 """
 
-from hmrfit.data.keypoint_files.find import find_keypoint_file, people_in_image
+from hmrfit.data.keypoint_files.find import KeypointSource, find_keypoint_file, people_in_image
 from hmrfit.data.keypoint_files.person import PersonKeypoints
 from hmrfit.data.keypoint_files.read import read_keypoints
 
-__all__ = ["PersonKeypoints", "find_keypoint_file", "people_in_image", "read_keypoints"]
+__all__ = ["KeypointSource", "PersonKeypoints", "find_keypoint_file", "people_in_image", "read_keypoints"]

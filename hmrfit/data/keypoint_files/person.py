@@ -5,6 +5,7 @@ confidences and pixels in one place.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class PersonKeypoints:
     distortion: NDArray[np.float64] | None = None  # cv2's coefficients
     mask: str | None = None  # path of the person's mask, relative to `source`
     track: str | None = None  # who it is from frame to frame, where the file says it
-    warnings: tuple[str, ...] = ()  # what had to be assumed to read it
+    warnings: tuple[str, ...] = ()  # what had to be assumed to read it, and to find this person for a photograph
     problem: str | None = None  # why the numbers of this person among others cannot be read; nothing is seen then
     frames: tuple[int, int] | None = None  # a video's first and last number, where `image` is one of every frame listed
     shares: float | None = None  # x and y are shares of an image of unknown size: what to add to them as pixels
@@ -46,14 +47,12 @@ class PersonKeypoints:
     @property
     def image_path(self) -> Path | None:
         """The image's file, where it lies at the place that the keypoint file names; None otherwise."""
-        path = self.source.parent / self.image if self.image else None
-        return path if path is not None and path.is_file() else None
+        return _file_beside(self.source, self.image)
 
     @property
     def mask_path(self) -> Path | None:
         """The mask's file, where it lies at the place that the keypoint file names; None otherwise."""
-        path = self.source.parent / self.mask if self.mask else None
-        return path if path is not None and path.is_file() else None
+        return _file_beside(self.source, self.mask)
 
     def pinhole(self) -> "PersonKeypoints":
         """The same person without lens distortion; what the lens model cannot invert becomes unseen."""
@@ -99,6 +98,16 @@ class PersonKeypoints:
         xy = np.where(seen, self.xy * np.array(size) + self.shares, 0.0)
         box = None if self.box is None else tuple((np.array(self.box) * np.tile(size, 2)).tolist())
         return replace(self, xy=xy, box=box, image_size=(int(size[0]), int(size[1])), shares=None)
+
+
+def _file_beside(source: Path, named: str | None) -> Path | None:
+    """The file of a name relative to another file, as it stands or with Windows' backslashes as folders; or None."""
+    for name in (named, named.replace("\\", "/")) if named else ():
+        path = source.parent / name
+        with suppress(OSError, ValueError):  # such as a name too long to be one
+            if path.is_file():
+                return path
+    return None
 
 
 def _scaled_intrinsics(intrinsics: NDArray, factor: NDArray) -> NDArray:

@@ -7,9 +7,12 @@ What is shipped with the library is fitted from motion; the motion itself is not
 """
 
 from hmrfit.data.motion.motion import Motion
-from hmrfit.data.motion.pool import load_frames, read_folder, read_pool
+from hmrfit.data.motion.pool import check_cache, load_frames, read_folder, read_pool
 from hmrfit.data.motion.read import read_motion, read_motions
 from hmrfit.data.motion.rest import mirror_poses
 from hmrfit.data.motion.split import split
 
-__all__ = ["Motion", "load_frames", "mirror_poses", "read_folder", "read_motion", "read_motions", "read_pool", "split"]
+__all__ = [
+    "Motion", "check_cache", "load_frames", "mirror_poses", "read_folder", "read_motion", "read_motions", "read_pool",
+    "split",
+]  # fmt: skip

@@ -10,6 +10,7 @@ disk), or any folder of motion files, whose class is the name of the folder a fi
 import hashlib
 import json
 import lzma
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,6 +23,7 @@ from hmrfit.data.motion.motion import Motion
 from hmrfit.data.motion.read import MAX_BYTES, SUFFIXES, motions_from_bytes, read_motions
 from hmrfit.data.motion.split import SPLITS, split
 from hmrfit.files import atomic_write
+from hmrfit.own_files import first_array
 
 FPS = 15.0
 HAND_KEYED = "mesh2motion"
@@ -183,6 +185,15 @@ def _stamp(folder: Path) -> str:
 
 
 _TEXTS = ("name", "label", "subject", "source")
+
+
+def check_cache(path: Path) -> None:
+    """Before a pool is kept there: raises FileExistsError where the file is no cache of a pool, but somebody's own."""
+    if os.path.lexists(path) and not (path.is_file() and first_array(path) == "stamp"):
+        raise FileExistsError(
+            f"'{path}' is in the way: the motion that was read is kept there, and this file is not that. Choose "
+            "another folder with --out, or move it away."
+        )
 
 
 def _save_cache(path: Path, stamp: str, pool: list[Motion]) -> None:

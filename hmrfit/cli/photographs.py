@@ -1,0 +1,162 @@
+"""The photographs that a command's arguments mean, and where the keypoints of each are."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hmrfit.data.keypoint_files import KeypointSource, PersonKeypoints
+from hmrfit.data.keypoint_files.match import PHOTO_SUFFIXES
+from hmrfit.data.photo import no_keypoints_letter
+from hmrfit.keypoints import resolve_set
+from hmrfit.own_files import kind_of
+
+NO_FILE = {
+    stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket",
+    stat.S_ISDIR: "a folder",
+}  # fmt: skip
+"""What is no file, in words: reading it may never end."""
+
+SCENE = "scene"
+"""The kind of our own files that is a photograph all the same: the demo's."""
+
+
+def photographs(images: Sequence[str]) -> Iterator[Path]:
+    """The photographs meant by names of files and folders, each once, a folder's in alphabetical order.
+
+    What hmrfit drew or wrote itself is no photograph, nor is a hidden file of a folder.
+
+    Raises:
+        FileNotFoundError: a name stands for nothing. ValueError: a folder without photographs.
+    """
+    yield from found_in(images)
+
+
+def found_in(images: Sequence[str]) -> dict[Path, Path]:
+    """Each photograph, and the folder that was named for it: where its keypoints are if nothing else is said."""
+    places: dict[Path, Path] = {}
+    known: set[str] = set()
+    for name in images:
+        path = Path(name)
+        if not os.path.lexists(path):
+            raise FileNotFoundError(f"There is no photograph or folder '{name}'.")
+        found = _of_folder(path, name) if path.is_dir() else [] if is_our_own(path) else [path]
+        for photograph in found:
+            whole = os.path.abspath(photograph)
+            if whole not in known:
+                known.add(whole)
+                places[photograph] = path if path.is_dir() else path.parent
+    if not places:
+        raise ValueError(
+            f"There is no photograph in {', '.join(map(repr, images))}: only what hmrfit itself drew or wrote."
+        )
+    return places
+
+
+def _of_folder(folder: Path, name: str) -> list[Path]:
+    """A folder's photographs, or those of its folder `images`."""
+    for place in (folder, folder / "images"):
+        candidates = _inside(place)
+        found = [path for path in candidates if not is_our_own(path)]
+        if found:
+            return found
+    if any(_inside(place) for place in (folder, folder / "images")):
+        return []  # nothing but our own drawings
+    raise ValueError(f"Neither '{name}' nor its folder 'images' holds photographs ({', '.join(PHOTO_SUFFIXES)}).")
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is called like a photograph in a folder, in alphabetical order; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as entries:
+        names = [e.name for e in entries if e.name.lower().endswith(PHOTO_SUFFIXES) and not e.name.startswith(".")]
+    return [folder / name for name in sorted(names)]
+
+
+def is_our_own(path: Path) -> bool:
+    """Whether hmrfit wrote this file, and not as a photograph."""
+    return kind_of(path) not in (None, SCENE)
+
+
+def check_file(path: Path) -> None:
+    """That a photograph can be read to an end.
+
+    Raises:
+        FileNotFoundError: it is gone, or a link to nothing. ValueError: a pipe, a device, a socket or a folder.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        what = "is a link to nothing" if os.path.islink(path) else "is no longer there"
+        raise FileNotFoundError(f"'{path}' {what}.") from None
+    what = next((said for is_one, said in NO_FILE.items() if is_one(mode)), None)
+    if what is not None:
+        raise ValueError(f"'{path}' is {what}, not a photograph.")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The photographs of a run and the source of their keypoints."""
+
+    places: dict[Path, Path]  # photograph -> the file or folder of its keypoints
+    source: KeypointSource
+    doubled: frozenset[str]  # stems that photographs of several folders have
+    contested: dict[Path, tuple[Path, Path]]  # photograph -> the file that it shares with another of its name, that one
+
+    def people(self, photograph: Path) -> list[PersonKeypoints]:
+        """The people of one photograph; those without any seen keypoint only if there are no others.
+
+        Raises:
+            ValueError, FileNotFoundError: as `KeypointSource.people`; two photographs of one name share a file that
+                does not tell them apart.
+        """
+        people = self.source.people(photograph, self.places[photograph])
+        if photograph in self.contested:
+            file, other = self.contested[photograph]
+            if not self.source.index(file).tells_folders_apart(photograph):
+                raise ValueError(
+                    f"'{photograph}' and '{other}' have one name, and '{file}' does not say which of them it is about. "
+                    f"Put the keypoints into folders that are called like theirs ({photograph.absolute().parent.name}, "
+                    f"{other.absolute().parent.name}), or write the folder before the name in the file."
+                )
+        return [person for person in people if (person.confidence > 0).any()] or people
+
+
+def collect(images: Sequence[str], keypoints: str | None, keypoint_set: str | None) -> Collection:
+    """The photographs, and where their keypoints are: as said, else beside them.
+
+    Raises:
+        FileNotFoundError, ValueError: see `photographs`; there are no keypoints at all, or no such set of them.
+    """
+    if keypoint_set is not None:
+        resolve_set(keypoint_set)
+    places, source = found_in(images), KeypointSource(keypoint_set)
+    if keypoints is not None:
+        if not (Path(keypoints).is_file() or Path(keypoints).is_dir()):
+            what = "is neither a file nor a folder" if os.path.lexists(keypoints) else "does not exist"
+            raise FileNotFoundError(f"There is no keypoint file or folder '{keypoints}': it {what}.")
+        places = dict.fromkeys(places, Path(keypoints))
+    elif not any(source.file_of(path, place) for path, place in places.items()):
+        raise ValueError(no_keypoints_letter(next(iter(places))))
+    first: dict[str, Path] = {}
+    doubled = frozenset(p.stem for p in places if first.setdefault(p.stem, p).parent != p.parent)
+    return Collection(places, source, doubled, _contested(places, source, doubled))
+
+
+def _contested(
+    places: dict[Path, Path], source: KeypointSource, doubled: frozenset[str]
+) -> dict[Path, tuple[Path, Path]]:
+    """The photographs that find the same keypoint file as one of the same name in another folder."""
+    claims: dict[tuple[str, Path], list[Path]] = {}
+    for path, place in places.items():
+        if path.stem in doubled and (file := source.file_of(path, place)) is not None:
+            claims.setdefault((path.stem, file), []).append(path)
+    found: dict[Path, tuple[Path, Path]] = {}
+    for (_, file), paths in claims.items():
+        for path in paths:
+            other = next((p for p in paths if p.parent != path.parent), None)
+            if other is not None:
+                found[path] = file, other
+    return found
