@@ -22,7 +22,7 @@ from hmrfit.data.photo import focal_is_told
 from hmrfit.data.result_file import read_result, write_result
 from hmrfit.evaluate.metrics import reprojection_error
 from hmrfit.fitting.finite import ENDS
-from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, focal_sensitivity
+from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, checked_factor, focal_sensitivity
 from hmrfit.fitting.guard import REASONS
 from hmrfit.fitting.state import Layout, State
 from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covariance, sample_steps
@@ -159,7 +159,7 @@ class FitResult:
 
     def with_other_focal(self, factor: float) -> FocalSensitivity:
         """`focal_effect` for any factor; to first order from that for 1.2 where the result comes from a file."""
-        body = load_points(self.body, self.keypoints.names)
+        body, factor = load_points(self.body, self.keypoints.names), checked_factor(factor)
         if self.energy is not None:
             held = None if self.reason is None else torch.as_tensor(self.reason != 0)
             with one_thread_for_few(len(self)):
