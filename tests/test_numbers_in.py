@@ -1,4 +1,4 @@
-"""What fit() is given in numbers is used or refused before any work; one hopeless person does not take the others down."""
+"""What fit() is given in numbers is used or refused before any work; a hopeless person does not take others down."""
 
 import json
 import logging
@@ -335,6 +335,14 @@ def test_the_length_of_up_counts_for_nothing(points: np.ndarray) -> None:
 def test_weights_that_are_none(points: np.ndarray, weights: object, error: type, said: str) -> None:
     with pytest.raises(error, match=said):
         fit(points, weights=weights)
+
+
+@pytest.mark.parametrize(("weight", "error"), [("1e3", TypeError), (".nan", ValueError), ("-1", ValueError), ("[1, 2]", ValueError)])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize("kind", ["weights", "factors"])
+def test_weights_in_settings(weight: str, error: type, kind: str, tmp_path) -> None:
+    (tmp_path / "a.yaml").write_text(f"FIT:\n  STAGES: [{{{kind}: {{gmm: {weight}}}}}]\n")
+    with pytest.raises(error, match=f"FIT.STAGES: {kind}: gmm should be one number from 0"):
+        build(tmp_path / "a.yaml")
 
 
 def raises(state, output, observation):
