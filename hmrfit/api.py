@@ -94,7 +94,7 @@ def fit(
         for each person (mask, keypoints_3d, height, shape, camera, init) is still one for each person given.
 
     Raises:
-        ValueError, TypeError, FileNotFoundError: letters that say what to do, before any work; also where none of the
+        ValueError, TypeError, FileNotFoundError: error messages, before any work; also where none of the
             people can be fitted.
     """
     know_own_threads()

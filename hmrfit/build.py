@@ -260,6 +260,11 @@ def _round(stage: Mapping[str, Any]) -> tuple[Stage, int]:
             raise ConfigError(f"FIT.STAGES: there is no setting {key}.{did_you_mean(key, STAGE_KEYS)}")
     options = Options(**{k: v for k, v in stage.items() if k in OPTION_KEYS})
     free = {"free": tuple(stage["free"])} if "free" in stage else {}
+    for kind in ("weights", "factors"):
+        for name, weight in stage.get(kind, {}).items():
+            numbers(
+                weight, f"FIT.STAGES: {kind}: {name}", f"one number from 0 to {MOST_WEIGHT:g}", (), 0.0, MOST_WEIGHT
+            )
     weights = {**stage.get("weights", {}), **{name: w * w for name, w in stage.get("factors", {}).items()}}
     return Stage(weights, options=options, **free), int(stage.get("keep", 1))
 

@@ -164,7 +164,7 @@ def with_notes(photo: Photo, evidence: Evidence | None, body: SmplBody) -> Photo
             if np.isfinite(s) and away > IMPLAUSIBLE:
                 warnings[i].append(
                     f"height={v:g} m is {away:.0f} standard deviations from the height of an adult of this body "
-                    f"({usual:.2f} ± {spread:.2f} m), and the shape is that of nobody. Is it metres, from the sole to "
+                    f"({usual:.2f} ± {spread:.2f} m), so the shape is implausible too. Is it metres, from the sole to "
                     "the top of the head?"
                 )
     if evidence is not None and evidence.shape is not None:

@@ -8,10 +8,13 @@ All people of a photograph share its focal length: each says log f_i ± s_i besi
 import math
 from dataclasses import replace
 
+import torch
+
 from hmrfit.build import Engine
 from hmrfit.data.photo import Photo
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.focal import LENS_STD, WRONG, FocalSensitivity, free_focal, last_stage
+from hmrfit.fitting.focal import LENS_STD, WRONG, FocalSensitivity, checked_factor, free_focal, last_stage
+from hmrfit.ops.check import shown
 from hmrfit.result import FitResult
 
 MEASURED = 3.0
@@ -25,9 +28,10 @@ def with_free_focal(photo: Photo, engine: Engine, evidence: Evidence | None) -> 
     fit = fitter.fit(photo.keypoints, photo.camera, evidence=evidence)
     body, stage = fitter.point_body(photo.keypoints.names), last_stage(fitter.schedule, fit)
     found = free_focal(body, fitter.terms, stage, fit.state, fit.observation)
-    said = found.std**-2
+    # a person whose energy has lost its numbers says nothing
+    said = torch.where(found.log_factor.isfinite(), found.std**-2, 0.0).nan_to_num(0.0, 0.0, 0.0)
     precision = LENS_STD**-2 + (said - LENS_STD**-2).clamp_min(0).sum()
-    away = float((found.log_factor * said).sum() / precision)
+    away = float((found.log_factor.nan_to_num(0.0) * said).sum() / precision)
     spread = min(MEASURED / math.sqrt(float(precision)), LENS_STD)
     camera = replace(photo.camera, focal=photo.camera.focal * math.exp(away))
     source = f"fitted beside the people, about {photo.focal_source.split(',')[0]}: right to about {100 * spread:.0f} %"
@@ -45,8 +49,9 @@ def focal_effect(result: FitResult, factor: float = WRONG) -> FocalSensitivity:
         the same as vectors.
 
     Raises:
-        ValueError: factor is no number above 0, or the result was saved without what is needed.
+        ValueError, TypeError: factor is no number above 0, or the result was saved without what is needed.
     """
-    if not (math.isfinite(factor) and factor > 0):
-        raise ValueError(f"factor should be a number above 0, not {factor}.")
+    if not isinstance(result, FitResult):
+        raise TypeError(f"focal_effect is about a result of hmrfit.fit, not {shown(result)}.")
+    factor = checked_factor(factor)
     return result.focal_effect if factor == WRONG else result.with_other_focal(factor)

@@ -23,7 +23,7 @@ from hmrfit.data.result_file import read_result, write_result
 from hmrfit.evaluate.metrics import reprojection_error
 from hmrfit.export.amass import ADD_ONS_RATE, write_amass
 from hmrfit.fitting.finite import ENDS
-from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, focal_sensitivity
+from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, checked_factor, focal_sensitivity
 from hmrfit.fitting.guard import REASONS
 from hmrfit.fitting.state import Layout, State
 from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covariance, sample_steps
@@ -169,7 +169,7 @@ class FitResult(InRows, OnPage):
 
     def with_other_focal(self, factor: float) -> FocalSensitivity:
         """`focal_effect` for any factor; to first order from that for 1.2 where the result comes from a file."""
-        body = load_points(self.body, self.keypoints.names)
+        body, factor = load_points(self.body, self.keypoints.names), checked_factor(factor)
         if self.energy is not None:
             held = None if self.reason is None else torch.as_tensor(self.reason != 0)
             with one_thread_for_few(len(self)):

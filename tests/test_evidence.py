@@ -148,8 +148,17 @@ def test_the_result_says_what_a_wrong_focal_length_does(truth: Truth, tmp_path) 
     assert torch.equal(loaded.focal_effect.moved, effect.moved) and torch.equal(loaded.focal_effect.depth, effect.depth)
     torch.testing.assert_close(hmrfit.focal_effect(loaded, 1.1).joints, half.joints, rtol=0.2, atol=1e-3)
     torch.testing.assert_close(hmrfit.focal_effect(loaded, 1.1).depth, half.depth, rtol=0.02, atol=0)
-    with pytest.raises(ValueError, match="above 0"):
-        hmrfit.focal_effect(result, 0)
+    for factor, error in (
+        (0, ValueError),
+        (np.nan, ValueError),
+        (10**400, ValueError),
+        ("2", TypeError),
+        (True, TypeError),
+    ):
+        with pytest.raises(error, match="factor should be a number above 0"):
+            hmrfit.focal_effect(result, factor)
+    with pytest.raises(TypeError, match="about a result"):
+        hmrfit.focal_effect(result.params)
 
 
 def test_where_the_focal_length_was_told_its_effect_is_not_saved_unless_asked_for(truth: Truth, tmp_path) -> None:

@@ -1,5 +1,6 @@
-"""What fit() is given in numbers is used or refused before any work; one hopeless person takes nobody else down."""
+"""What fit() is given in numbers is used or refused before any work; a hopeless person does not take others down."""
 
+import json
 import logging
 from dataclasses import replace
 
@@ -336,6 +337,14 @@ def test_weights_that_are_none(points: np.ndarray, weights: object, error: type,
         fit(points, weights=weights)
 
 
+@pytest.mark.parametrize(("weight", "error"), [("1e3", TypeError), (".nan", ValueError), ("-1", ValueError), ("[1, 2]", ValueError)])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize("kind", ["weights", "factors"])
+def test_weights_in_settings(weight: str, error: type, kind: str, tmp_path) -> None:
+    (tmp_path / "a.yaml").write_text(f"FIT:\n  STAGES: [{{{kind}: {{gmm: {weight}}}}}]\n")
+    with pytest.raises(error, match=f"FIT.STAGES: {kind}: gmm should be one number from 0"):
+        build(tmp_path / "a.yaml")
+
+
 def raises(state, output, observation):
     raise KeyError("mine")
 
@@ -421,7 +430,7 @@ def test_where_all_are_hopeless_the_error_says_why(points: np.ndarray, kind: str
 
 
 def test_what_is_given_for_each_stays_with_its_person(points: np.ndarray, result: hmrfit.FitResult) -> None:
-    """Masks, heights, shapes, 3D points, cameras and starts count everybody, also who is left out."""
+    """Masks, heights, shapes, 3D points, cameras and starts count all people, also those who are left out."""
     hole = np.stack([points, points * 0, points * [0.8, 0.8, 1]])
     two = hole[[0, 2]]
     params = BodyParams.cat([result.params] * 3)
@@ -448,6 +457,15 @@ def test_what_is_given_for_each_stays_with_its_person(points: np.ndarray, result
     assert len(again) == 2 and again.person_ids == ["0", "2"]
 
 
+def test_a_file_of_several_people(points: np.ndarray, tmp_path) -> None:
+    """As OpenPose writes them: one of them far outside, one of whom a number is broken."""
+    people = [points, points + np.array([9000, 0, 0]), changed(points, (3, 0), 1e60)]
+    written = {"people": [{"pose_keypoints_2d": p.flatten().tolist()} for p in people]}
+    (tmp_path / "a.json").write_text(json.dumps(written))
+    result = fit(tmp_path / "a.json")
+    assert result.person_ids == ["0"] and list(result.left_out) == ["1", "2"]
+
+
 def test_photographs_side_by_side_leave_out_their_own(points: np.ndarray) -> None:
     photos = [read_photo(None, np.stack([points * 0, points]), "coco17", image_size=SIZE) for _ in range(2)]
     first, second = fit_photos(photos, build())
@@ -455,13 +473,13 @@ def test_photographs_side_by_side_leave_out_their_own(points: np.ndarray) -> Non
 
 
 def test_people_of_one_name_are_told_apart(points: np.ndarray) -> None:
-    """Files of several trackers call everybody 0."""
+    """Files of several trackers call all people 0."""
     people = read_photo(None, np.stack([points] * 3), "coco17", image_size=SIZE).people
     same = [replace(p, person_id="0", confidence=p.confidence * (i == 1)) for i, p in enumerate(people)]
     assert list(fit(same).left_out) == ["0 (person 0)", "0 (person 2)"]
 
 
-def test_a_term_that_loses_its_numbers_on_the_way_loses_nobody(points: np.ndarray) -> None:
+def test_a_term_that_loses_its_numbers_on_the_way_keeps_the_start(points: np.ndarray) -> None:
     """Where a term is tried it is finite, where the fit starts it is not: the start comes back, with a warning."""
     seen: list[int] = []
 

@@ -26,7 +26,7 @@ from hmrfit.ops.skinning import joint_positions, skin, world_rotations
 from hmrfit.types import BodyOutput, BodyParams
 
 LARGEST_BETA = 50.0
-"""No body has a larger one, whoever measured it."""
+"""No body has a larger one."""
 
 FARTHEST = 1e4
 """Metres from the camera: farther away there are no people in photographs."""
@@ -200,7 +200,7 @@ def checked_params(params: BodyParams, body: SmplBody, name: str = "init") -> Bo
     if len(off) and off.max() > NO_ROTATION:
         person, joint = (int(i) for i in torch.unravel_index(off.argmax(), off.shape))
         raise ValueError(f"{name}: the matrix of joint {joint} of person {person} is no rotation (or a reflection).")
-    if len(off) and off.max() > NO_ROTATION**2:  # rounded by whoever wrote it: the nearest rotation
+    if len(off) and off.max() > NO_ROTATION**2:  # rounded when it was written: the nearest rotation
         rotations = orthonormalize(rotations)
     if (params.betas.abs() > LARGEST_BETA).any():
         raise ValueError(f"{name}.betas should lie within ±{LARGEST_BETA:g}, but reach {params.betas.abs().max():.3g}.")

@@ -99,7 +99,7 @@ def read_photo(
 ) -> Photo:
     """Everything a fit needs, from the many forms users have it in; see `hmrfit.fit` for the arguments.
 
-    People who cannot be fitted are left out, and `Photo.left_out` says why. If nobody is left, that is an error.
+    People who cannot be fitted are left out, and `Photo.left_out` says why. If none is left, that is an error.
     each: what one of the people is called there; the frames of a sequence are read as people.
 
     Raises:

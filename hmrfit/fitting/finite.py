@@ -84,7 +84,7 @@ def _known(cost: Tensor) -> Tensor:
 
 
 def _upright(fit: Fit, body: SmplBody) -> State:
-    """Everybody at rest, upright, in the middle of the box of the keypoints."""
+    """Bodies at rest, upright, in the middle of the box of their keypoints."""
     seen, camera = fit.observation.keypoints, fit.state.camera
     rest = body.neutral(len(fit.cost))
     orient = rest.global_orient.new_tensor(UPRIGHT).expand_as(rest.global_orient).clone()

@@ -32,6 +32,7 @@ from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.solver import Linear
 from hmrfit.fitting.state import Observation, State
 from hmrfit.fitting.terms import Term
+from hmrfit.ops.check import numbers
 from hmrfit.types import TensorRecord
 
 STEP = 1e-4
@@ -55,6 +56,20 @@ NEWTON_STEPS, LONGEST_STEP = 6, 0.3
 
 CG_STEPS, TOLERANCE = 25, 1e-6
 """Of the conjugate gradients: most steps, and the part of the preconditioned residual's square that may be left."""
+
+
+FACTORS = (1e-3, 1e3)
+"""What `focal_effect` may be asked about."""
+
+
+def checked_factor(factor: float) -> float:
+    """A factor of the focal length.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    what = "a number above 0, how many times as long the focal length is"
+    return float(numbers(factor, "factor", what, (), *FACTORS))
 
 
 def last_stage(schedule: Schedule, fit: Fit) -> Stage:

@@ -1,4 +1,4 @@
-"""What leaves a fit is a number: whoever has lost theirs gets the start back, and nobody else notices."""
+"""What leaves a fit is a number: a person who lost theirs gets the start back, and the others stay as they are."""
 
 from dataclasses import replace
 
@@ -47,7 +47,7 @@ def test_the_start_comes_back_for_one(fit: Fit, part: str, value: float) -> None
     assert torch.equal(found.hypothesis_cost[[0, 2]], fit.hypothesis_cost[[0, 2]])
 
 
-def test_without_a_start_somebody_stands_where_the_keypoints_are(fit: Fit) -> None:
+def test_without_a_start_an_upright_body_stands_where_the_keypoints_are(fit: Fit) -> None:
     """Upright: the head is above the feet in the picture, and both are about where the person is seen."""
     broken = without(fit.state, 2, "transl")
     for start in (None, without(fit.start, 2, "body_pose")):

@@ -18,7 +18,7 @@ from hmrfit.ops.threads import FEW, one_thread_for_few, own_threads
 
 @pytest.fixture(autouse=True)
 def three() -> Iterator[None]:
-    """A number that nobody has by chance."""
+    """A number that no test has by chance."""
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
@@ -76,7 +76,7 @@ def test_each_thread_keeps_its_own_and_new_ones_begin_as_they_would() -> None:
 
 
 def test_threads_that_overlap() -> None:
-    """The first to enter leaves first; whoever is inside last finds and leaves three as well."""
+    """The first to enter leaves first; the last one inside finds and leaves three as well."""
     inside, out = threading.Barrier(3), threading.Barrier(3)
 
     def one(_: int) -> tuple[int, int]:
