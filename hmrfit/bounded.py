@@ -72,9 +72,17 @@ def decode(data: bytes, what: str) -> str:
     encoding = next((name for mark, name in BOMS if data.startswith(mark)), "utf-8")
     check_bytes(len(data) + _text_bytes(data), what)
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise ValueError(f"{what} is not a text in {encoding.upper()} (byte {error.start} is none).") from None
+    if text and encoding in ("utf-16", "utf-32") and not _PLAIN.search(text):
+        raise ValueError(
+            f"{what} is not a text: it begins as one in {encoding.upper()}, but no letter or digit follows."
+        )
+    return text
+
+
+_PLAIN = re.compile(r"[ -~]")
 
 
 def _text_bytes(data: bytes) -> int:
@@ -101,7 +109,7 @@ def parse_json(text: str | bytes, what: str) -> Any:
     try:
         return json.loads(text)
     except RecursionError:
-        raise ValueError(f"{what} is nested too deeply for JSON that a program wrote. It is damaged.") from None
+        raise ValueError(f"{what} is not JSON that a program wrote: it is nested too deeply.") from None
     except ValueError as error:
         raise ValueError(f"{what} is not JSON, or it is cut off ({brief(str(error))}).") from None
 

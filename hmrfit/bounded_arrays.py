@@ -13,7 +13,7 @@ import os
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +29,9 @@ KINDS = "biufcSU"
 
 MOST_MEMBERS = 20_000
 """Arrays in one npz; the largest networks have hundreds."""
+
+TEXT = 100
+"""Bytes of a str of Python beside its characters, and of its place in a list."""
 
 CHUNK = 1 << 22
 
@@ -64,11 +67,32 @@ def read_npz(
         return _guarded(lambda: _members(file, names, skip_objects, what), what)
 
 
+def read_fields(path: str | os.PathLike, names: Sequence[str]) -> list[NDArray]:
+    """These arrays of numbers of an npz, in this order. Errors: those of `read_npz`; ValueError: one is missing."""
+    found = read_npz(path, names)
+    for name in names:
+        if name not in found:
+            raise ValueError(f"'{path}' has no array `{name}`. Needed are {', '.join(names)}.")
+        if found[name].dtype.kind not in "fiu":
+            raise ValueError(f"`{name}` of '{path}' should hold numbers, not {found[name].dtype}.")
+    return [found[name] for name in names]
+
+
+def npz_names(path: str | os.PathLike) -> list[str]:
+    """The names of an npz's arrays. Errors: those of `read_npz`."""
+    what = f"'{path}'"
+    with _opened(path, what) as file:
+        return _guarded(lambda: _names(file, what), what)
+
+
 def read_npy(path: str | os.PathLike) -> NDArray:
     """The one array of an npy. Errors: those of `read_npz`."""
     what = f"'{path}'"
     size = check_regular(path)
     with Path(path).open("rb") as file:
+        if file.read(1) == b"\x80":
+            raise PythonObjects(f"{what} holds Python objects, which could run code: they are never unpickled.")
+        file.seek(0)
         return _guarded(lambda: _array(file, *_header(file, what), size - file.tell(), Meter(what)), what)
 
 
@@ -121,6 +145,12 @@ def _members(file: BinaryIO, names: Collection[str] | None, skip_objects: bool, 
     return arrays
 
 
+def _names(file: BinaryIO, what: str) -> list[str]:
+    check_directory(file, what)
+    with zipfile.ZipFile(file) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+
+
 def check_directory(file: BinaryIO, what: str) -> None:
     """That a zip lists no more members than `MOST_MEMBERS`: zipfile takes some 700 bytes for each of 50 in the file."""
     data = file.getbuffer() if isinstance(file, io.BytesIO) else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -159,9 +189,9 @@ def _header(file: BinaryIO, what: str, where: str = "") -> tuple[tuple[int, ...]
 
 
 def _cost(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    """Bytes of the array and of what is made of it: text of bytes becomes four times as wide, a number eight bytes."""
-    count = math.prod(shape)
-    return count * (dtype.itemsize + (4 * dtype.itemsize if dtype.kind == "S" else max(8, dtype.itemsize)))
+    """Bytes of the array and of what is made of it: a text becomes a str and its characters wider, a number 8 bytes."""
+    more = TEXT + 4 * dtype.itemsize if dtype.kind in "SU" else max(8, dtype.itemsize)
+    return math.prod(shape) * (dtype.itemsize + more)
 
 
 def _array(file: BinaryIO, shape: tuple[int, ...], fortran: bool, dtype: np.dtype, there: int, meter: Meter) -> NDArray:

@@ -90,7 +90,7 @@ def read_pickle_tree(path: str | Path, meter: Meter | None = None) -> Any:
     try:
         data = read_bytes(path)
         meter.add(len(data))
-        tree = _Machine(data, meter).run()
+        tree = Machine(data, meter).run()
         meter.free(len(data))
         return tree
     except TooLarge as error:
@@ -103,7 +103,7 @@ def _refused(path: str | Path, why: str) -> str:
     return f"'{path}' was refused: {why} Nothing in it has been run."
 
 
-class _Machine:
+class Machine:
     """The stack, the memo and the reading position of one pickle."""
 
     def __init__(self, data: bytes, meter: Meter) -> None:
@@ -215,6 +215,10 @@ class _Machine:
             raise RefusedFile("it calls something that is not one of the known names.")
         self.push(Node(what.path, args))
 
+    def persistent(self, said: Any) -> Any:
+        """What stands for an object outside of the file."""
+        raise RefusedFile(_unknown_opcode(b"Q", False))
+
     def build(self) -> None:
         state, node = self.pop(), self.stack[-1]
         if type(node) is not Node:
@@ -268,7 +272,7 @@ def _long(raw: bytes) -> int:
     return int.from_bytes(raw, "little", signed=True)
 
 
-Step = Callable[[_Machine], Any]
+Step = Callable[[Machine], Any]
 
 _CONSTANTS: dict[bytes, Step] = {
     b"N": lambda m: None,
@@ -310,12 +314,12 @@ _CONSTANTS: dict[bytes, Step] = {
 """Opcodes that push one value."""
 
 
-def _instance(m: _Machine) -> None:
+def _instance(m: Machine) -> None:
     """INST and OBJ, of Python 2's old classes: the class stands in the program, or just above the mark."""
     raise RefusedFile("it makes an instance of an old-style class, which no array is.")
 
 
-def _named_instance(m: _Machine) -> None:
+def _named_instance(m: Machine) -> None:
     m.name(m.line(), m.line())
     _instance(m)
 
@@ -344,6 +348,7 @@ _STEPS: dict[bytes, Step] = {
     b"R": lambda m: m.call(m.pop(), m.pop()),
     b"\x81": lambda m: m.call(m.pop(), m.pop()),
     b"b": lambda m: m.build(),
+    b"Q": lambda m: m.push(m.persistent(m.pop())),
     b"i": _named_instance,
     b"o": _instance,
 }

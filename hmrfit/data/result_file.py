@@ -18,7 +18,6 @@ Read with numpy alone: `numpy.load(path)["poses"]`. Nothing in it is a pickle.
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -28,6 +27,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hmrfit.bounded import parse_json
+from hmrfit.bounded_arrays import read_npz, read_numpy
+from hmrfit.budget import TooLarge, brief
 from hmrfit.camera import Camera
 from hmrfit.files import atomic_write
 from hmrfit.fitting.focal import FocalSensitivity
@@ -48,6 +50,9 @@ MAY_LACK = {
     "reason": "N", "start_term_names": "Q", "start_term_cost": "N Q", "focal_depth": "N", "focal_moved": "N J 3",
 }  # fmt: skip
 """What a result of an earlier version, or of a fit without one start, does not have."""
+
+LISTS, MOST_ROWS = ("hypothesis_poses", "term_names", "start_term_names", "keypoint_names"), 10_000
+"""Rows that are read one by one; a file can have any number of them that take no bytes, where it has no people."""
 
 MAY_BE_INFINITE = ("cost", "term_cost", "hypothesis_cost", "start_term_cost")
 """A fit that could not begin has no finite cost."""
@@ -158,38 +163,31 @@ def read_result(path: str | PathLike) -> dict[str, Any]:
         raise ValueError(f"'{path}' is no result of hmrfit: expected the format '{FORMAT}'. It holds {_listed(data)}.")
     try:
         return _fields(data)
-    except (KeyError, ValueError, TypeError) as error:
-        missing = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+    except (KeyError, ValueError, TypeError, IndexError, RuntimeError, OverflowError) as error:
+        missing = f"it lacks {error}" if isinstance(error, KeyError) else brief(str(error), 300)
         raise ValueError(f"'{path}' is a damaged result: {missing} Fit again, or copy it again.") from None
 
 
 def read_stamp(path: Path) -> str | None:
     """The stamp of a result file; None where there is no readable one."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return str(archive["stamp"])
-    except Exception:  # whatever is wrong with it, it is made anew
+        return str(read_npz(path, names=("stamp",))["stamp"])
+    except (OSError, ValueError, KeyError):  # whatever is wrong with it, it is made anew
         return None
 
 
 def _read(path: Path) -> dict[str, NDArray]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            return {"array": loaded}
-        with loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except PermissionError:
+        found = read_numpy(path)
+    except TooLarge:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError, NotImplementedError, RuntimeError) as error:
-        hint = "holds Python objects, which could run code" if "pickle" in str(error) else "is damaged or cut off"
-        raise ValueError(f"'{path}' {hint} ({error}). Fit again, or copy it again.") from None
-    except Exception as error:  # numpy parses a member's header as Python's syntax: damage shows as any kind of error
-        raise ValueError(f"'{path}' is damaged ({error}). Fit again, or copy it again.") from None
+    except ValueError as error:
+        raise ValueError(f"{error} Fit again, or copy it again.") from None
+    return found if isinstance(found, dict) else {"array": found}
 
 
 def _listed(data: Mapping[str, Any]) -> str:
-    return ", ".join(list(data)[:8]) or "nothing"
+    return brief(", ".join(list(data)[:8])) or "nothing"
 
 
 def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
@@ -213,8 +211,8 @@ def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
         **_start_fields(data),
         **_focal_fields(data),
         "apart": str(data.get("apart", "")),
-        "warnings": json.loads(str(data["warnings"])),
-        "versions": json.loads(str(data["versions"])),
+        "warnings": parse_json(str(data["warnings"]), "its warnings"),
+        "versions": parse_json(str(data["versions"]), "its versions"),
         "person_ids": [str(name) for name in data["person_ids"]],
         "image_path": Path(str(data["image_path"])) if str(data["image_path"]) else None,
         **{name: str(data[name]) for name in ("focal_source", "body", "body_kind", "stamp")},
@@ -249,6 +247,9 @@ def _check(data: Mapping[str, NDArray]) -> None:
         sizes = check_shape(data[name], pattern, name, sizes)
         if data[name].dtype.kind == "f" and name not in MAY_BE_INFINITE:
             check_finite(data[name], name)
+    many = [n for n in LISTS if n in data and data[n].shape[0] > MOST_ROWS]
+    if many:
+        raise ValueError(f"`{many[0]}` has {data[many[0]].shape[0]} rows; at most {MOST_ROWS} are read.")
 
 
 def _params(poses: NDArray, betas: NDArray, trans: NDArray) -> BodyParams:

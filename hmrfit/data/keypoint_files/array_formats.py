@@ -1,14 +1,19 @@
 """Plain arrays as npy, npz and csv: (K, 2), (K, 3) or several people (N, K, 2 or 3), in our own pixels."""
 
-import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hmrfit.bounded import csv_rows, read_text
+from hmrfit.bounded_arrays import PythonObjects, read_numpy
+from hmrfit.budget import TooLarge, check_bytes
 from hmrfit.data.keypoint_files.json_formats import AskedSet, set_of_names
 from hmrfit.data.keypoint_files.person import PersonKeypoints, clean, names_for
+
+PERSON = 6000
+"""Bytes that a person of a file may take in memory; 200,000 of them are made in ten seconds."""
 
 
 def read_npy(path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
@@ -19,6 +24,7 @@ def read_npy(path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
 def read_npz(path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
     """An array `keypoints` (or `xy` with `confidence`, or the only one), beside it `names` or `keypoint_set`."""
     arrays = _load(path)
+    check_bytes(PERSON * arrays.get("names", np.empty(0)).size, f"'{path}'")
     said = [str(name) for name in arrays["names"].ravel()] if "names" in arrays else None
     said = str(arrays["keypoint_set"]) if "keypoint_set" in arrays else said
     yield from _people(_main_array(arrays, path), said, path, asked)
@@ -27,20 +33,13 @@ def read_npz(path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
 def _load(path: Path) -> NDArray | dict[str, NDArray]:
     """numpy's file, without executing what it says: arrays of Python objects are refused."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            return loaded
-        with loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except (FileNotFoundError, PermissionError):
+        return read_numpy(path)
+    except TooLarge:
         raise
-    except Exception as error:  # numpy parses the header as Python's syntax: damage shows as any kind of error
-        if "allow_pickle" in str(error):
-            raise ValueError(
-                f"'{path}' holds Python objects, or is no numpy file; loading those could run code. "
-                "Save plain numbers: numpy.save(path, array.astype(float))."
-            ) from error
-        raise ValueError(f"'{path}' is damaged or cut off ({error}). Write or copy it again.") from error
+    except PythonObjects as error:
+        raise ValueError(f"{error} Save plain numbers: numpy.save(path, array.astype(float)).") from error
+    except ValueError as error:
+        raise ValueError(f"{error} Write or copy it again.") from error
 
 
 def _main_array(arrays: Mapping[str, NDArray], path: Path) -> NDArray:
@@ -70,6 +69,7 @@ def _people(points: NDArray, said: AskedSet, path: Path, asked: AskedSet) -> Ite
             "or (N, K, 3) for N people."
         )
     people = points[None] if points.ndim == 2 else points
+    check_bytes(PERSON * len(people), what)
     names = names_for(people.shape[1], said, asked, what)
     for i, person in enumerate(people):
         confidence = person[:, 2] if person.shape[1] == 3 else None
@@ -95,12 +95,13 @@ def read_csv(path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
 def _csv_rows(path: Path) -> list[list[str]]:
     """The lines that are keypoints: not empty, and not the heading."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
+        text = read_text(path)
+    except TooLarge:
+        raise
+    except ValueError as error:
         raise ValueError(f"'{path}' is not a text file, although it is called csv.") from error
     between = next((mark for mark in ";\t" if mark in text), ",")
-    rows = [[cell.strip() for cell in row] for row in csv.reader(text.splitlines(), delimiter=between)]
-    rows = [row for row in rows if any(row)]
+    rows = list(csv_rows(text, between, f"'{path}'"))
     return rows[1:] if rows and not any(map(_is_number, rows[0])) else rows
 
 

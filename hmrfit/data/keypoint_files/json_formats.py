@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hmrfit.budget import brief
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.data.keypoint_files.person import PersonKeypoints, clean, names_for
 from hmrfit.keypoints import base_name, keypoint_sets
@@ -44,8 +45,8 @@ def _numbers(values: Any, what: str) -> NDArray:
     """A (nested) list of numbers, where null means NaN -> float64."""
     try:
         return np.array(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}: expected lists of numbers of equal length ({error}).") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{what}: expected lists of numbers of equal length ({brief(str(error))}).") from error
 
 
 def _triples(values: Any, what: str) -> NDArray:

@@ -1,5 +1,6 @@
 """One person's keypoints as a file held them, checked and in our pixels."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,13 +38,13 @@ class PersonKeypoints:
     def image_path(self) -> Path | None:
         """The image's file, where it lies at the place that the keypoint file names; None otherwise."""
         path = self.source.parent / self.image if self.image else None
-        return path if path is not None and path.is_file() else None
+        return path if path is not None and os.path.isfile(path) else None
 
     @property
     def mask_path(self) -> Path | None:
         """The mask's file, where it lies at the place that the keypoint file names; None otherwise."""
         path = self.source.parent / self.mask if self.mask else None
-        return path if path is not None and path.is_file() else None
+        return path if path is not None and os.path.isfile(path) else None
 
     def pinhole(self) -> "PersonKeypoints":
         """The same person without lens distortion; what the lens model cannot invert becomes unseen."""

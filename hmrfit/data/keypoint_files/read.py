@@ -1,11 +1,12 @@
 """From a keypoint file of any known format to its people."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hmrfit.bounded import check_regular, read_json
+from hmrfit.budget import brief
 from hmrfit.data.keypoint_files.array_formats import read_csv, read_npy, read_npz
 from hmrfit.data.keypoint_files.json_formats import JSON_FORMATS, AskedSet
 from hmrfit.data.keypoint_files.person import PersonKeypoints
@@ -34,25 +35,22 @@ def read_keypoints(
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"'{path}': unknown kind of file. Keypoints are read from {', '.join(READERS)}.")
+    check_regular(path)
     people = list(reader(path, keypoint_set))
     return [p if p.image_size or image_size is None else replace(p, image_size=tuple(image_size)) for p in people]
 
 
 def _read_json(path: Path, asked: AskedSet) -> Iterator[PersonKeypoints]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"'{path}' is not JSON, or it is cut off ({error}).") from error
+    content = read_json(path)
     if content == []:
         return
     for form in JSON_FORMATS:
         if form.recognises(content):
             try:
                 yield from form.read(content, path, asked)
-            except (KeyError, TypeError, AttributeError, IndexError) as error:
-                raise ValueError(
-                    f"'{path}' looks like {form.name}, but is built differently ({type(error).__name__}: {error})."
-                ) from error
+            except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+                said = f"{type(error).__name__}: {brief(str(error))}"
+                raise ValueError(f"'{path}' looks like {form.name}, but is built differently ({said}).") from error
             return
     known = ", ".join(dict.fromkeys(form.name for form in JSON_FORMATS))
     raise ValueError(f"'{path}' is JSON, but none of the keypoint formats that are known: {known}.")
