@@ -76,9 +76,7 @@ def decode(data: bytes, what: str) -> str:
     except UnicodeDecodeError as error:
         raise ValueError(f"{what} is not a text in {encoding.upper()} (byte {error.start} is none).") from None
     if text and encoding in ("utf-16", "utf-32") and not _PLAIN.search(text):
-        raise ValueError(
-            f"{what} is not a text: it begins as one in {encoding.upper()}, but no letter or digit follows."
-        )
+        raise ValueError(f"{what} is not a text: it begins as one in {encoding.upper()}, but holds no letter.")
     return text
 
 

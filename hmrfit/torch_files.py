@@ -70,10 +70,7 @@ def check_torch_file(path: Path) -> None:
     what, size = f"'{path}'", check_regular(path)
     check_bytes(size, what)
     with path.open("rb") as file:
-        if file.read(4) == b"PK\x03\x04":
-            programs = [_zipped(file, what)]
-        else:
-            programs = _in_a_row(path, what)
+        programs = [_zipped(file, what)] if file.read(4) == b"PK\x03\x04" else _in_a_row(path, what)
     storages: dict[Any, int] = {}
     tensors = sum(_measure(program, storages) for program in programs)
     check_bytes(max(size, 2 * sum(storages.values())), what)
