@@ -236,9 +236,8 @@ def _merge(config: CfgNode, changes: dict[str, Any], where: str) -> None:
         try:
             config.merge_from_list([key, value])
         except (ValueError, AssertionError, TypeError, RecursionError, MemoryError, OverflowError, SyntaxError):
-            raise ConfigError(
-                f"{where}: {key} should be of type {type(default).__name__} (by default {default!r}), not {brief(repr(value))}."
-            ) from None
+            kind = f"of type {type(default).__name__} (by default {default!r})"
+            raise ConfigError(f"{where}: {key} should be {kind}, not {brief(repr(value))}.") from None
 
 
 def _number(value: Any) -> Any:

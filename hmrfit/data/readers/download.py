@@ -32,6 +32,11 @@ SPIN_SLOTS = {
 }  # fmt: skip
 """What SPIN files under the name of another definition. So these slots mean different points in different datasets."""
 
+DAMAGE = (
+    KeyError, IndexError, TypeError, AttributeError, ValueError, EOFError, OSError, RuntimeError, OverflowError,
+)  # fmt: skip
+"""What reading a file of another structure raises."""
+
 INSTALL = "pip install 'hmrfit[datasets]' (or: pip install {package})"
 
 
@@ -62,17 +67,7 @@ def reading(path: Path) -> Iterator[None]:
     """Whatever goes wrong inside with the structure of a file becomes a letter about the file."""
     try:
         yield
-    except (
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        EOFError,
-        OSError,
-        RuntimeError,
-        OverflowError,
-    ) as error:
+    except DAMAGE as error:
         if isinstance(error, FileNotFoundError | DamagedDownload | RefusedFile | TooLarge):
             raise
         raise DamagedDownload(path, f"{type(error).__name__}: {brief(str(error), 200)}") from error
@@ -181,9 +176,8 @@ def extract_frames(video: Path, wanted: Mapping[int, Path]) -> int:
     check_regular(video)
     total, capture = len(left), cv2.VideoCapture(str(video))
     try:
-        check_pixels(
-            *(int(capture.get(p)) for p in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)), f"'{video}'"
-        )
+        sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        check_pixels(*(int(capture.get(side)) for side in sides), f"'{video}'")
         number = 0
         while left:
             if not capture.grab():
