@@ -1,9 +1,9 @@
 """What reading one file may take: 2 GB of memory and 64 megapixels, unless the user says otherwise.
 
-    claimed bytes · what the reader makes of each  <=  3/4 · gigabytes · 10⁹        checked before anything is allocated
+    claimed bytes · what the reader makes of each  <=  0.65 · gigabytes · 10⁹        checked before anything is allocated
     width · height                                 <=  megapixels · 10⁶
 
-A file of a few kilobytes can claim any size. The remaining quarter is for what Python, torch and the fit take beside.
+A file of a few kilobytes can claim any size. The rest is for what Python, torch and the fit take beside.
 
     with hmrfit.file_limits(gigabytes=8, megapixels=200):       in Python, for this thread
         hmrfit.fit("panorama.png", ...)
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
-FOR_FILES = 0.75
+FOR_FILES = 0.65
 """Of the gigabytes: what a file's contents may take of them."""
 
 MOST = 10**40

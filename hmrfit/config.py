@@ -108,7 +108,7 @@ CHOICES = {
 }
 
 
-MOST_BYTES, MOST_VALUES = 1 << 16, 20_000
+MOST_BYTES, MOST_VALUES, MOST_BRACKETS = 1 << 16, 20_000, 2000
 """Of a settings file; with every key there is, it has 6 KiB."""
 
 
@@ -171,6 +171,8 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"'{file}' is larger than {MOST_BYTES >> 10} KiB; settings take a few. Is it another file?")
     try:
         text = read_text(file)
+        if text.count("[") + text.count("{") > MOST_BRACKETS:  # PyYAML takes a square of them
+            raise ConfigError(f"'{file}' has more than {MOST_BRACKETS} brackets; settings have a few.")
         _check_size(yaml.compose(text, Loader=yaml.SafeLoader), str(file))
         content = yaml.safe_load(text)
     except ConfigError:

@@ -232,7 +232,7 @@ def _jpeg2000(data: bytes) -> Claim | None:
     if not sizes or any(data[at : at + 4] != b"\xff\x4f\xff\x51" for at in starts):
         return None
     parts = max(struct.unpack_from(">H", data, at + 40)[0] for at in starts)
-    return Claim(*(max(side) for side in zip(*sizes, strict=True)), 4 + 8 * parts)
+    return Claim(*(max(side) for side in zip(*sizes, strict=True)), 4 + 6 * parts)
 
 
 def _avif(data: bytes) -> Claim | None:

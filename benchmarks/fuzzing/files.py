@@ -206,7 +206,7 @@ KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], Any]]] = {
     "network.pt": (".pt", _torch_file, _read_network),
     "old network.pt": (".pt", _old_torch_file, _read_network),
     "result.npz": (".npz", lambda: RESULT[0], hmrfit.FitResult.load),
-    "predictions.npz": (".npz", _predictions, lambda path: read_predictions(path)[0].betas),
+    "predictions.npz": (".npz", _predictions, lambda path: read_predictions(path)[0].params.betas),
     "spin.npz": (".npz", _spin, lambda path: read_spin_npz(path).center),
     "fits.npy": (".npy", lambda: _array(np.zeros((2, 82))), lambda path: read_static_fits(path, _spin_dataset()).pose),
     "keypoints.npz": (".npz", lambda: _npz(keypoints=np.ones((2, 17, 3))), lambda path: _people(path)),

@@ -15,7 +15,8 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -44,8 +45,8 @@ class Outcome:
     peak_gb: float = 0.0
 
 
-def attempt(name: str, seed: int, folder: Path) -> Outcome:
-    """One try, in this process."""
+def attempt(name: str, seed: int, folder: Path, begins: Callable[[], object] = lambda: None) -> Outcome:
+    """One try, in this process. begins: called when a file is made, and its reader begins."""
     from fuzzing import calls, files
 
     kind, _, number = name.partition(":")
@@ -61,6 +62,7 @@ def attempt(name: str, seed: int, folder: Path) -> Outcome:
                 value = calls.call(what, rng, folder)
             else:
                 path = files.make(what, rng, folder)
+                begins()
                 forget_peak()
                 begun = time.monotonic()
                 value = files.read(what, path)
@@ -91,10 +93,8 @@ def _where(error: BaseException) -> str:
 
 def forget_peak() -> None:
     """Let the system count the largest memory anew."""
-    try:
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def peak() -> float:
@@ -122,7 +122,7 @@ def _serve(pipe: Connection, seed: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (here + ADDRESS_SPACE, here + ADDRESS_SPACE))
         pipe.send("ready")
         while (name := pipe.recv()) is not None:
-            pipe.send(json.dumps(asdict(attempt(name, seed, folder))))
+            pipe.send(json.dumps(asdict(attempt(name, seed, folder, lambda: pipe.send("made")))))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -135,6 +135,7 @@ class _Worker:
     pipe: Connection
     name: str | None = None  # None: it starts
     since: float = 0.0
+    made: bool = False  # whether the file of its try is there, so that its time counts
 
     @classmethod
     def begin(cls, seed: int) -> "_Worker":
@@ -158,16 +159,20 @@ def outcomes(names: Sequence[str], seed: int, processes: int) -> Iterator[Outcom
             try:
                 if worker.pipe.poll(0.005):
                     said = worker.pipe.recv()
+                    if said == "made":
+                        worker.since, worker.made = time.monotonic(), True
+                        continue
                     if said != "ready":
                         yield Outcome(**json.loads(said))
                     worker.name, worker.since = (waiting.pop() if waiting else None), time.monotonic()
+                    worker.made = worker.name is None or worker.name.startswith("call")
                     worker.pipe.send(worker.name)
                     if worker.name is None:
                         worker.process.join(5)
                         worker.end()
                         workers.remove(worker)
                     continue
-                late = time.monotonic() - worker.since > (START if worker.name is None else PATIENCE)
+                late = time.monotonic() - worker.since > (PATIENCE if worker.name and worker.made else START)
                 if not late:
                     continue
                 lost, why = "hang", f"not answered within {PATIENCE:g} s"

@@ -51,6 +51,8 @@ MAY_LACK = {
 }  # fmt: skip
 """What a result of an earlier version, or of a fit without one start, does not have."""
 
+TEXTS = ("keypoint_names", "term_names", "start_term_names", "person_ids")
+
 LISTS, MOST_ROWS = ("hypothesis_poses", "term_names", "start_term_names", "keypoint_names"), 10_000
 """Rows that are read one by one; a file can have any number of them that take no bytes, where it has no people."""
 
@@ -245,6 +247,9 @@ def _check(data: Mapping[str, NDArray]) -> None:
     sizes: dict[str, int] = {}
     for name, pattern in (SHAPES | {k: v for k, v in MAY_LACK.items() if k in data}).items():
         sizes = check_shape(data[name], pattern, name, sizes)
+        kinds, words = ("U", "texts") if name in TEXTS else ("fiub", "numbers")
+        if data[name].dtype.kind not in kinds:
+            raise ValueError(f"`{name}` should hold {words}, not {data[name].dtype}.")
         if data[name].dtype.kind == "f" and name not in MAY_BE_INFINITE:
             check_finite(data[name], name)
     many = [n for n in LISTS if n in data and data[n].shape[0] > MOST_ROWS]
