@@ -1,15 +1,15 @@
-"""Does anything break it? Random calls and hostile files, each answered with a result or with a refusal that is documented.
+"""Does anything break it? Random calls and hostile files, each answered with a result or with a documented refusal.
 
     python benchmarks/fuzz.py [--calls 10000] [--files 500] [--seed 0] [--processes 2] [--only call:17]
 
-Calls     of fit, fit_views, fit_sequence, Camera, FitResult.load and read_keypoints, their arguments drawn from ordinary
-          values and from NaN, infinity, 1e300, 10^400, empty, wrong shapes and types (`fuzzing/calls.py`)
+Calls     of fit, fit_views, fit_sequence, Camera, FitResult.load and read_keypoints, their arguments drawn from
+          ordinary values and from NaN, infinity, 1e300, 10^400, empty, wrong shapes and types (`fuzzing/calls.py`)
 Files     of every kind that is read: valid ones cut off, changed and edited, and bombs (`fuzzing/files.py`, `bombs.py`)
 
-A call or a reader returns numbers without NaN, or raises ValueError, TypeError or an error of the system (a file that is
-not there); anything else is foreign. Each try runs in a process that is ended after 10 s (a hang), and its largest
+A call or a reader returns numbers without NaN, or raises ValueError, TypeError or an error of the system (a file that
+is not there); anything else is foreign. Each try runs in a process that is ended after 10 s (a hang), and its largest
 memory is what the system counted while it ran, the library's own 0.5 GB included. Every failure is printed with its
-name: `--only NAME`, with the same --seed, repeats it alone, in this process, with its traceback.
+name: `--only NAME`, with the same --seed, repeats it alone, in this process.
 """
 
 import argparse
@@ -32,7 +32,10 @@ MEMORY = 2.0
 
 def names(calls: int, files: int) -> Iterator[str]:
     """Every try: the files spread among the calls, so that no process gets all of one kind."""
-    every = sorted([(i / max(calls, 1), f"call:{i}") for i in range(calls)] + [(i / max(files, 1), f"file:{i}") for i in range(files)])  # fmt: skip
+    every = sorted(
+        [(i / max(calls, 1), f"call:{i}") for i in range(calls)]
+        + [(i / max(files, 1), f"file:{i}") for i in range(files)]
+    )
     yield from (name for _, name in every)
 
 
@@ -47,10 +50,8 @@ def repeat(name: str, seed: int) -> Outcome:
 
 
 def show(outcome: Outcome) -> str:
-    return (
-        f"{outcome.name:>10}  {outcome.result:<8} {outcome.what:<18} {outcome.seconds:6.2f} s {outcome.peak_gb:5.2f} GB  "
-        f"{outcome.detail}"
-    )
+    measured = f"{outcome.seconds:6.2f} s {outcome.peak_gb:5.2f} GB"
+    return f"{outcome.name:>10}  {outcome.result:<8} {outcome.what:<18} {measured}  {outcome.detail}"
 
 
 def main() -> None:
@@ -66,7 +67,7 @@ def main() -> None:
         outcome = repeat(args.only, args.seed)
         print(show(outcome))
         sys.exit(outcome.result in FAILURES)
-    print(f"{args.calls} calls and {args.files} files, seed {args.seed}; a failure is repeated by --seed {args.seed} --only NAME")  # fmt: skip
+    print(f"{args.calls} calls and {args.files} files. A failure is repeated by --seed {args.seed} --only NAME.")
     begun, found = time.monotonic(), []
     tries = list(names(args.calls, args.files))
     for outcome in tqdm(outcomes(tries, args.seed, args.processes), total=len(tries), unit="try", disable=None):

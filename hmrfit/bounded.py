@@ -7,7 +7,6 @@ counted before it is parsed. Every function raises ValueError with a sentence th
 """
 
 import csv
-import gc
 import io
 import json
 import os
@@ -15,11 +14,10 @@ import re
 import stat
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hmrfit.budget import TooLarge, brief, check_bytes
+from hmrfit.budget import TooLarge, brief, check_bytes, uncollected
 
 NUMBER, SLOT, STRING, LIST, DICT, PAIR = 32, 9, 64, 104, 200, 80
 """Bytes of CPython's objects, at most: a number, its place in a list, a short string, a list, a dictionary, a pair."""
@@ -29,8 +27,6 @@ LONGEST_NUMBER = 300
 
 _TOO_LONG = b"0" * (LONGEST_NUMBER + 1)
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
-
-LARGE = 1 << 20
 
 BOMS = (
     (BOM_UTF8, "utf-8-sig"), (BOM_UTF32_LE, "utf-32"), (BOM_UTF32_BE, "utf-32"), (BOM_UTF16_LE, "utf-16"),
@@ -110,25 +106,12 @@ def parse_json(text: str | bytes, what: str) -> Any:
     if _TOO_LONG in text.encode("utf-8", "replace").translate(_DIGITS):
         raise ValueError(f"{what} holds a number of more than {LONGEST_NUMBER} digits. It is damaged.")
     try:
-        with _uncollected(len(text)):
+        with uncollected(len(text)):
             return json.loads(text)
     except RecursionError:
         raise ValueError(f"{what} is not JSON that a program wrote: it is nested too deeply.") from None
     except ValueError as error:
         raise ValueError(f"{what} is not JSON, or it is cut off ({brief(str(error))}).") from None
-
-
-@contextmanager
-def _uncollected(size: int) -> Iterator[None]:
-    """Without Python's search for cycles, which takes most of the time where millions of lists are made; none is one."""
-    collecting = gc.isenabled() and size > LARGE
-    if collecting:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _json_bytes(text: str) -> int:

@@ -1,6 +1,6 @@
 """What reading one file may take: 2 GB of memory and 64 megapixels, unless the user says otherwise.
 
-    claimed bytes · what the reader makes of each  <=  0.65 · gigabytes · 10⁹        checked before anything is allocated
+    claimed bytes · what the reader makes of each  <=  0.65 · gigabytes · 10⁹       checked before anything is allocated
     width · height                                 <=  megapixels · 10⁶
 
 A file of a few kilobytes can claim any size. The rest is for what Python, torch and the fit take beside.
@@ -10,6 +10,7 @@ A file of a few kilobytes can claim any size. The rest is for what Python, torch
     HMRFIT_GIGABYTES=8 HMRFIT_MEGAPIXELS=200 hmrfit fit ...     from a shell, for everything
 """
 
+import gc
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ FOR_FILES = 0.65
 
 MOST = 10**40
 """Larger claims are as good as this one: a file can write a number that is no float any more."""
+
+LARGE = 1 << 20
 
 VARIABLES = {"gigabytes": "HMRFIT_GIGABYTES", "megapixels": "HMRFIT_MEGAPIXELS"}
 
@@ -151,6 +154,23 @@ class Meter:
     def free(self, count: int) -> None:
         """So many bytes less."""
         self.taken -= count
+
+
+@contextmanager
+def uncollected(size: int) -> Iterator[None]:
+    """Without Python's search for cycles, which takes most of the time where a file makes millions of lists.
+
+    Args:
+        size: bytes of the file; below `LARGE` nothing is changed.
+    """
+    collecting = gc.isenabled() and size > LARGE
+    if collecting:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def brief(value: object, most: int = 80) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hmrfit.budget import Meter, TooLarge, brief, check_bytes
+from hmrfit.budget import LARGE, Meter, TooLarge, brief, check_bytes, uncollected
 from hmrfit.pickles import Name, Node, RefusedFile, read_pickle_tree
 
 PLAIN_TYPE = re.compile(r"(b1|[iu][1248]|f[248]|S[1-9]\d{0,3}|U[1-9]\d{0,3})")
@@ -31,6 +31,11 @@ def read_pickle(path: str | Path) -> Any:
         RefusedFile: it asks for anything that is not data, is damaged, or is made to exhaust the machine.
     """
     meter = Meter("it")
+    with uncollected(LARGE + 1):
+        return _read(path, meter)
+
+
+def _read(path: str | Path, meter: Meter) -> Any:
     tree = read_pickle_tree(path, meter)
     try:
         return _Meaning(meter).of(tree)

@@ -15,9 +15,28 @@ from hmrfit.cli.demo import make_truth
 SIZE = (640, 480)
 
 NUMBERS = (
-    0, 1, -1, 2, 0.5, -500, 1e-12, 5e-324, 1e60, 1e300, -1e300, 2**31, 2**63, 10**400, np.nan, np.inf, -np.inf, True,
-    np.float32(3), np.float16("nan"), np.int8(-3),
-)  # fmt: skip
+    0,
+    1,
+    -1,
+    2,
+    0.5,
+    -500,
+    1e-12,
+    5e-324,
+    1e60,
+    1e300,
+    -1e300,
+    2**31,
+    2**63,
+    10**400,
+    np.nan,
+    np.inf,
+    -np.inf,
+    True,
+    np.float32(3),
+    np.float16("nan"),
+    np.int8(-3),
+)
 NOT_NUMBERS = (
     None,
     "",
@@ -86,10 +105,19 @@ def recast(rng: np.random.Generator, array: np.ndarray) -> Any:
     """The same numbers as another kind of thing."""
     with np.errstate(all="ignore"):
         forms: tuple[Callable[[np.ndarray], Any], ...] = (
-            lambda a: a, lambda a: a, lambda a: a, lambda a: a.tolist(), lambda a: a.astype(np.float32),
-            lambda a: torch.tensor(a), lambda a: np.nan_to_num(a).clip(-1e9, 1e9).astype(int), lambda a: a.astype(object),
-            lambda a: a.astype(str), lambda a: a.astype(complex), lambda a: a.astype(np.float16), lambda a: a.tolist() + [None] if a.ndim else None,
-        )  # fmt: skip
+            lambda a: a,
+            lambda a: a,
+            lambda a: a,
+            lambda a: a.tolist(),
+            lambda a: a.astype(np.float32),
+            lambda a: torch.tensor(a),
+            lambda a: np.nan_to_num(a).clip(-1e9, 1e9).astype(int),
+            lambda a: a.astype(object),
+            lambda a: a.astype(str),
+            lambda a: a.astype(complex),
+            lambda a: a.astype(np.float16),
+            lambda a: [*a.tolist(), None] if a.ndim else None,
+        )
         return pick(rng, forms)(array)
 
 
@@ -99,7 +127,7 @@ def keypoints(rng: np.random.Generator, count: int | None = None) -> Any:
     points[:, :2] += rng.normal(size=(17, 2)) * pick(rng, (0, 3, 60))
     points[:, 2] = np.where(rng.random(17) < 0.1, 0, pick(rng, (1.0, rng.random())))
     many = int(rng.integers(1, 4)) if count is None and rng.random() < 0.2 else count
-    points = points if many is None else np.stack([points + [7.0 * i, 0, 0] for i in range(many)])
+    points = points if many is None else np.stack([points + np.array([7.0 * i, 0, 0]) for i in range(many)])
     return damaged(rng, points) if rng.random() < 0.6 else recast(rng, points) if rng.random() < 0.3 else points
 
 
@@ -131,15 +159,34 @@ def options(rng: np.random.Generator) -> dict[str, Any]:
         "init": lambda: start(rng),
         "init_std": lambda: pick(rng, (5, damaged(rng, np.full(24, 5.0)), any_value(rng))),
         "mask": lambda: mask(rng),
-        "keypoints_3d": lambda: pick(rng, (damaged(rng, np.ones((17, 4))), damaged(rng, 0.3 * rng.normal(size=(17, 4)) + [0, 0, 4, 1]), any_value(rng))),
+        "keypoints_3d": lambda: pick(
+            rng,
+            (
+                damaged(rng, np.ones((17, 4))),
+                damaged(rng, 0.3 * rng.normal(size=(17, 4)) + [0, 0, 4, 1]),
+                any_value(rng),
+            ),
+        ),
         "relative_3d": lambda: pick(rng, (True, any_value(rng))),
         "height": lambda: pick(rng, (1.75, [1.8], any_value(rng), any_number(rng))),
-        "shape": lambda: pick(rng, (np.zeros(10), damaged(rng, np.zeros(10)), (damaged(rng, np.zeros(10)), any_number(rng)), any_value(rng))),
-        "ground": lambda: pick(rng, (hmrfit.Floor((0, -1, 0), -1.5), hmrfit.Floor(damaged(rng, np.array([0, -1, 0])), any_number(rng), pick(rng, ((), ["left_heel"], ["x"], None))), any_value(rng))),
+        "shape": lambda: pick(
+            rng,
+            (np.zeros(10), damaged(rng, np.zeros(10)), (damaged(rng, np.zeros(10)), any_number(rng)), any_value(rng)),
+        ),
+        "ground": lambda: pick(
+            rng,
+            (
+                hmrfit.Floor((0, -1, 0), -1.5),
+                hmrfit.Floor(
+                    damaged(rng, np.array([0, -1, 0])), any_number(rng), pick(rng, ((), ["left_heel"], ["x"], None))
+                ),
+                any_value(rng),
+            ),
+        ),
         "weights": lambda: pick(rng, ({"gmm": any_number(rng)}, {"mask": 1.0}, {"nothing": 1.0}, any_value(rng))),
         "terms": lambda: pick(rng, ([], any_value(rng), [any_value(rng)])),
         "config": lambda: pick(rng, ("fit", "nowhere", any_value(rng))),
-    }  # fmt: skip
+    }
     asked = {"keypoint_set": "coco17", "image_size": SIZE}
     for name in rng.permutation(list(one_person))[: int(rng.integers(0, 3))]:
         asked[name] = one_person[name]()
@@ -276,7 +323,11 @@ def read_array_file(rng: np.random.Generator, folder: Path) -> Any:
     elif path.suffix == ".npy":
         np.save(path, array)
     else:
-        np.savez(path, keypoints=array, names=pick(rng, (np.array(["nose"]), np.array(hmrfit.keypoint_sets()["coco17"]), np.array(1.0))))  # fmt: skip
+        np.savez(
+            path,
+            keypoints=array,
+            names=pick(rng, (np.array(["nose"]), np.array(hmrfit.keypoint_sets()["coco17"]), np.array(1.0))),
+        )
     people = hmrfit.read_keypoints(path, pick(rng, ("coco17", None, any_value(rng))))
     return [p.xy for p in people]
 
@@ -307,8 +358,18 @@ def call(name: str, rng: np.random.Generator, folder: Path) -> Any:
 def numbers(value: Any, name: str = "result") -> dict[str, np.ndarray]:
     """Everything that a returned value says in numbers, by name."""
     if isinstance(value, hmrfit.FitResult):
-        params = {f"params {i}": torch.cat([t.flatten(1) for t in (p.rotations, p.betas, p.transl)], 1).numpy() for i, p in enumerate([value.params, *value.hypotheses])}  # fmt: skip
-        said = {"cost": value.cost, "joints": value.joints, "projected": value.projected.xy.numpy(), "keypoints": value.keypoints.xy.numpy(), "focal": value.camera.focal.numpy(), "reprojection_error": value.reprojection_error}  # fmt: skip
+        params = {
+            f"params {i}": torch.cat([t.flatten(1) for t in (p.rotations, p.betas, p.transl)], 1).numpy()
+            for i, p in enumerate([value.params, *value.hypotheses])
+        }
+        said = {
+            "cost": value.cost,
+            "joints": value.joints,
+            "projected": value.projected.xy.numpy(),
+            "keypoints": value.keypoints.xy.numpy(),
+            "focal": value.camera.focal.numpy(),
+            "reprojection_error": value.reprojection_error,
+        }
         said |= {f"cost of {term}": cost for term, cost in value.term_cost.items()}
         return params | said | ({} if value.spread is None else {"joint_std": value.joint_std})
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Hostile files of every kind that is read: valid ones, made on the spot and damaged, and bombs made for their reader."""
+"""Hostile files of every kind that is read: valid ones, made here and damaged, and bombs made for their reader."""
 
 import io
 import json
@@ -33,6 +33,7 @@ from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import KeypointEncoder
 from hmrfit.network.hmr import HMR
 from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.network.strict import read_arrays
 from hmrfit.opencv import cv2
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -62,6 +63,13 @@ def _read_network(path: Path) -> None:
     load_network(path)
 
 
+def _read_torch(path: Path) -> list[np.ndarray]:
+    arrays = read_arrays(path)
+    if any(name.startswith(("decpose", "layer1", "fc")) for name in arrays):
+        load_network(path)
+    return [tensor.numpy() for tensor in arrays.values() if tensor.numel() < 10**6 and not tensor.is_sparse]
+
+
 def _read_regressor(path: Path) -> np.ndarray:
     return read_regressor("extra", path, 50).numpy()
 
@@ -81,7 +89,7 @@ def _npz(packed: bool = True, **arrays: Any) -> bytes:
 def _picture(suffix: str) -> Callable[[], bytes]:
     def make() -> bytes:
         image = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
-        return cv2.imencode(suffix, image.astype(np.float32) if suffix == ".hdr" else image)[1].tobytes()
+        return cv2.imencode(suffix, np.float32(image / 255.0) if suffix == ".hdr" else image)[1].tobytes()
 
     return make
 
@@ -97,24 +105,28 @@ def _saved(write: Callable[[Path], Any], suffix: str) -> bytes:
 
 
 def _coco() -> bytes:
-    points = [float(n) for n in np.arange(51)]
+    points = [float(n) for k in range(17) for n in (20 * k, 300, 2)]
     people = [{"id": i, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "keypoints": points} for i in range(3)]
     images = [{"id": 1, "file_name": "a.jpg", "width": 640, "height": 480}]
     return json.dumps({"images": images, "annotations": people, "categories": [{"id": 1, "keypoints": []}]}).encode()
 
 
 def _openpose() -> bytes:
-    return json.dumps({"version": 1.3, "people": [{"person_id": [-1], "pose_keypoints_2d": list(range(75))}]}).encode()
+    return json.dumps(
+        {"version": 1.3, "people": [{"person_id": [-1], "pose_keypoints_2d": [30, 40, 0.5] * 25}]}
+    ).encode()
 
 
 def _mmpose() -> bytes:
     instance = {"keypoints": np.ones((17, 2)).tolist(), "keypoint_scores": [0.9] * 17, "bbox": [[1, 2, 30, 40]]}
-    return json.dumps({"meta_info": {"dataset_name": "coco"}, "instance_info": [{"frame_id": 1, "instances": [instance]}]}).encode()  # fmt: skip
+    return json.dumps(
+        {"meta_info": {"dataset_name": "coco"}, "instance_info": [{"frame_id": 1, "instances": [instance]}]}
+    ).encode()
 
 
 def _glb() -> bytes:
-    nodes = [{"name": name} for name in SKELETONS[0].nodes().values()]
-    nodes = [{**node, "translation": [0.1, 0.2 * i, 0.3], "children": [i + 1]} for i, node in enumerate(nodes[:-1])] + [nodes[-1]]  # fmt: skip
+    nodes = [{"name": name, "translation": [0.1, 0.2, 0.3]} for name in SKELETONS[0].nodes().values()]
+    nodes = [node | ({"children": [i + 1]} if i + 1 < len(nodes) else {}) for i, node in enumerate(nodes)]
     keys = [(0.0, [0.0, 0.0, 0.0, 1.0]), (1.0, [0.0, 0.1, 0.0, 1.0])]
     return animated_glb(nodes, {SKELETONS[0].rest_clip: {0: keys}, "Walk": {0: keys, 3: keys}})
 
@@ -141,19 +153,31 @@ def _old_torch_file() -> bytes:
 
 def _spin() -> bytes:
     return _npz(
-        imgname=np.array(["a.jpg", "b.jpg"]), center=np.ones((2, 2)), scale=np.ones(2), part=np.ones((2, 24, 3)),
-        S=np.ones((2, 24, 4)), pose=np.zeros((2, 72)), shape=np.zeros((2, 10)), gender=np.array(["m", "f"]),
-    )  # fmt: skip
+        imgname=np.array(["a.jpg", "b.jpg"]),
+        center=np.ones((2, 2)),
+        scale=np.ones(2),
+        part=np.ones((2, 24, 3)),
+        S=np.ones((2, 24, 4)),
+        pose=np.zeros((2, 72)),
+        shape=np.zeros((2, 10)),
+        gender=np.array(["m", "f"]),
+    )
 
 
 def _predictions() -> bytes:
     texts = dict.fromkeys(("run", "dataset", "problems"), "{}")
     pairs = {name: np.ones((2, 2)) for name in ("focal", "center", "image_size")}
     return _npz(
-        format="hmrfit predictions 1", rotations=np.ones((2, 24, 3, 3)), betas=np.zeros((2, 10)),
-        transl=np.zeros((2, 3)), weak_camera=np.zeros((2, 3)), done=np.ones(2, bool), joint_names=np.array(["a"]),
-        **pairs, **texts,
-    )  # fmt: skip
+        format="hmrfit predictions 1",
+        rotations=np.ones((2, 24, 3, 3)),
+        betas=np.zeros((2, 10)),
+        transl=np.zeros((2, 3)),
+        weak_camera=np.zeros((2, 3)),
+        done=np.ones(2, bool),
+        joint_names=np.array(["a"]),
+        **pairs,
+        **texts,
+    )
 
 
 def _amass() -> bytes:
@@ -185,7 +209,17 @@ def _cdf() -> bytes:
     def write(path: Path) -> None:
         with cdflib.cdfwrite.CDF(path, {"Compressed": 0}) as cdf:
             pose = np.ones((1, 40, 96), np.float32)
-            cdf.write_var({"Variable": "Pose", "Data_Type": 44, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": [40, 96], "Compress": 6}, var_data=pose)  # fmt: skip
+            cdf.write_var(
+                {
+                    "Variable": "Pose",
+                    "Data_Type": 44,
+                    "Num_Elements": 1,
+                    "Rec_Vary": True,
+                    "Dim_Sizes": [40, 96],
+                    "Compress": 6,
+                },
+                var_data=pose,
+            )
 
     return _saved(write, ".cdf")
 
@@ -199,12 +233,20 @@ KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], Any]]] = {
     "body.npz": (".npz", lambda: _npz(**synthetic_body()), read_body_file),
     "parts.npy": (".npy", lambda: _array(np.ones(50, np.int64)), lambda path: read_part_labels(path, 50)),
     "regressor.npy": (".npy", lambda: _array(np.full((9, 50), 0.02)), _read_regressor),
-    "gmm.npz": (".npz", lambda: _npz(means=np.zeros((2, 6)), covariances=np.tile(np.eye(6), (2, 1, 1)), weights=np.ones(2)), PoseGmm.from_file),
+    "gmm.npz": (
+        ".npz",
+        lambda: _npz(means=np.zeros((2, 6)), covariances=np.tile(np.eye(6), (2, 1, 1)), weights=np.ones(2)),
+        PoseGmm.from_file,
+    ),
     "limits.npz": (".npz", lambda: _npz(lower=-np.ones((23, 3)), upper=np.ones((23, 3))), JointLimits.from_file),
     "network.npz": (".npz", lambda: _saved(lambda path: save_network(path, _network()), ".npz"), _read_network),
-    "discriminator.npz": (".npz", lambda: _saved(lambda path: save_network(path, FactorizedDiscriminator(hidden=8)), ".npz"), _read_network),
-    "network.pt": (".pt", _torch_file, _read_network),
-    "old network.pt": (".pt", _old_torch_file, _read_network),
+    "discriminator.npz": (
+        ".npz",
+        lambda: _saved(lambda path: save_network(path, FactorizedDiscriminator(hidden=8)), ".npz"),
+        _read_network,
+    ),
+    "network.pt": (".pt", _torch_file, _read_torch),
+    "old network.pt": (".pt", _old_torch_file, _read_torch),
     "result.npz": (".npz", lambda: RESULT[0], hmrfit.FitResult.load),
     "predictions.npz": (".npz", _predictions, lambda path: read_predictions(path)[0].params.betas),
     "spin.npz": (".npz", _spin, lambda path: read_spin_npz(path).center),
@@ -215,7 +257,11 @@ KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], Any]]] = {
     "coco.json": (".json", _coco, lambda path: _people(path)),
     "openpose.json": (".json", _openpose, lambda path: _people(path)),
     "mmpose.json": (".json", _mmpose, lambda path: _people(path)),
-    "settings.yaml": (".yaml", lambda: b"FIT:\n  HYPOTHESES: 4\nSEED: 3\n", lambda path: hmrfit.load_config(path) and None),
+    "settings.yaml": (
+        ".yaml",
+        lambda: b"FIT:\n  HYPOTHESES: 4\nSEED: 3\n",
+        lambda path: hmrfit.load_config(path) and None,
+    ),
     "motion.bvh": (".bvh", lambda: cmu_bvh(_angles()).encode(), _read_motions),
     "motion.txt": (".txt", lambda: cmu_expmap(_angles()).encode(), _read_motions),
     "motion.json": (".json", lambda: deepmimic([{}, {}, {}]).encode(), _read_motions),
@@ -224,9 +270,12 @@ KINDS: dict[str, tuple[str, Callable[[], bytes], Callable[[Path], Any]]] = {
     "joints.mat": (".mat", _mat, lambda path: read_mat(path) and None),
     "joints.h5": (".h5", _h5, _read_h5),
     "poses.cdf": (".cdf", _cdf, read_cdf),
-    **{f"image{s}": (s, _picture(s), _read_image) for s in (".png", ".jpg", ".bmp", ".webp", ".tif", ".gif", ".ppm", ".hdr", ".jp2", ".avif")},
+    **{
+        f"image{s}": (s, _picture(s), _read_image)
+        for s in (".png", ".jpg", ".bmp", ".webp", ".tif", ".gif", ".ppm", ".hdr", ".jp2", ".avif")
+    },
     "mask.png": (".png", _picture(".png"), read_mask),
-}  # fmt: skip
+}
 """(suffix, a valid file, what reads it)."""
 
 RESULT: list[bytes] = []

@@ -51,6 +51,11 @@ MAY_LACK = {
 }  # fmt: skip
 """What a result of an earlier version, or of a fit without one start, does not have."""
 
+WHOLE = ("status", "steps", "reason", "image_size")
+
+LARGEST = 1e12
+"""Of any number; squares of larger ones are none that can be calculated with."""
+
 TEXTS = ("keypoint_names", "term_names", "start_term_names", "person_ids")
 
 LISTS, MOST_ROWS = ("hypothesis_poses", "term_names", "start_term_names", "keypoint_names"), 10_000
@@ -243,18 +248,33 @@ def _start_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
     return {"start": start, "reason": data["reason"], "start_term_cost": costs}
 
 
-def _check(data: Mapping[str, NDArray]) -> None:
+def _check(data: dict[str, NDArray]) -> None:
+    """Shapes, types and numbers; what is to be a float becomes float64 in its place."""
     sizes: dict[str, int] = {}
     for name, pattern in (SHAPES | {k: v for k, v in MAY_LACK.items() if k in data}).items():
         sizes = check_shape(data[name], pattern, name, sizes)
         kinds, words = ("U", "texts") if name in TEXTS else ("fiub", "numbers")
         if data[name].dtype.kind not in kinds:
             raise ValueError(f"`{name}` should hold {words}, not {data[name].dtype}.")
-        if data[name].dtype.kind == "f" and name not in MAY_BE_INFINITE:
-            check_finite(data[name], name)
+        if name not in (*TEXTS, *WHOLE):
+            data[name] = data[name].astype(np.float64, copy=False)
+            _check_numbers(data[name], name)
     many = [n for n in LISTS if n in data and data[n].shape[0] > MOST_ROWS]
     if many:
         raise ValueError(f"`{many[0]}` has {data[many[0]].shape[0]} rows; at most {MOST_ROWS} are read.")
+
+
+def _check_numbers(array: NDArray, name: str) -> None:
+    if name in MAY_BE_INFINITE:
+        if np.isnan(array).any():
+            raise ValueError(f"`{name}` holds NaN.")
+        return
+    check_finite(array, name)
+    if name == "covariance":
+        if (np.diagonal(array, axis1=2, axis2=3) < 0).any():
+            raise ValueError("`covariance` holds a variance below 0.")
+    elif np.abs(array).max(initial=0) > LARGEST:
+        raise ValueError(f"`{name}` holds {np.abs(array).max():.3g}, which no fit gives.")
 
 
 def _params(poses: NDArray, betas: NDArray, trans: NDArray) -> BodyParams:
