@@ -22,7 +22,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from hmrfit.bounded import check_regular
-from hmrfit.budget import MOST, Meter, TooLarge, brief
+from hmrfit.budget import MOST, Meter, TooLarge, brief, check_bytes
 
 KINDS = "biufcSU"
 """Of numpy's types: numbers and text. Anything else is made of Python objects, or is of no use to any reader here."""
@@ -129,10 +129,10 @@ def _members(file: BinaryIO, names: Collection[str] | None, skip_objects: bool, 
     check_directory(file, what)
     meter, arrays = Meter(what), {}
     with zipfile.ZipFile(file) as archive:
-        for full, member in {member.filename: member for member in archive.infolist()}.items():
-            name = full.removesuffix(".npy")
-            if full == name or not (names is None or name in names):
-                continue
+        every = {m.filename.removesuffix(".npy"): m for m in archive.infolist() if m.filename.endswith(".npy")}
+        wanted = {name: member for name, member in every.items() if names is None or name in names}
+        check_bytes(sum(member.file_size for member in wanted.values()), what)
+        for name, member in wanted.items():
             _check_member(member)
             with archive.open(member) as opened:
                 try:

@@ -112,9 +112,8 @@ def _coco() -> bytes:
 
 
 def _openpose() -> bytes:
-    return json.dumps(
-        {"version": 1.3, "people": [{"person_id": [-1], "pose_keypoints_2d": [30, 40, 0.5] * 25}]}
-    ).encode()
+    person = {"person_id": [-1], "pose_keypoints_2d": [30, 40, 0.5] * 25}
+    return json.dumps({"version": 1.3, "people": [person]}).encode()
 
 
 def _mmpose() -> bytes:
@@ -324,11 +323,11 @@ def make(kind: str, rng: np.random.Generator, folder: Path) -> Path:
     elif KINDS[kind][0] == ".npz" and rng.random() < 0.5:
         path.write_bytes(bombs.edited_npz(whole, rng))
     else:
-        path.write_bytes(_damaged(whole, rng))
+        path.write_bytes(damaged(whole, rng))
     return path
 
 
-def _damaged(data: bytes, rng: np.random.Generator) -> bytes:
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
     """Cut off, some bytes changed, a part doubled or left out, or a number made huge."""
     raw = bytearray(data)
     for _ in range(int(rng.integers(1, 4))):

@@ -119,6 +119,9 @@ def read_predictions(path: str | PathLike, dataset: Mapping[str, Any] | None = N
         sizes: dict[str, int] = {}
         for name, pattern in SHAPES.items():
             sizes = check_shape(data[name], pattern, name, sizes)
+        wrong = [name for name in (*SHAPES, "joints") if name in data and data[name].dtype.kind not in "fiub"]
+        if wrong:
+            raise ValueError(f"`{wrong[0]}` should hold numbers, not {data[wrong[0]].dtype}")
         stamp = Stamp(*(_record(data, name) for name in ("run", "dataset", "problems")))
         names = tuple(map(str, data["joint_names"]))
         if "joints" in data:
