@@ -6,9 +6,11 @@
 The names below are loaded on first use, so `import hmrfit` costs nothing.
 """
 
+import os
 from importlib import import_module
 from typing import Any
 
+from hmrfit.budget import use_environment
 from hmrfit.version import __version__
 
 _HOMES = {
@@ -27,12 +29,15 @@ _HOMES = {
     "read_keypoints": "hmrfit.data.keypoint_files",
     "read_image": "hmrfit.image",
     "write_image": "hmrfit.image",
+    "file_limits": "hmrfit.budget",
     "load_config": "hmrfit.config",
     "keypoint_sets": "hmrfit.keypoints",
     "register_keypoint_set": "hmrfit.keypoints",
 }
 
 __all__ = [*_HOMES, "__version__"]
+
+use_environment(os.environ)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hmrfit.bounded import read_json
 from hmrfit.files import atomic_write
 from hmrfit.ops.check import did_you_mean
 
@@ -125,7 +126,7 @@ def _verified(file: Path) -> Path:
     table = file.parent / CHECKSUMS
     if not table.is_file():
         return file
-    expected = json.loads(table.read_text()).get(file.name)
+    expected = _checksums(table).get(file.name)
     if expected is not None and checksum(file) != expected:
         raise DamagedAsset(
             f"'{file}' is not the file that was shipped (its sha256 is not {table.name}'s). Reinstall hmrfit, or check "
@@ -134,10 +135,17 @@ def _verified(file: Path) -> Path:
     return file
 
 
+def _checksums(table: Path) -> dict[str, str]:
+    found = read_json(table)
+    if not isinstance(found, dict):
+        raise ValueError(f"'{table}' should hold file names and their checksums. Delete it, or install hmrfit again.")
+    return found
+
+
 def record_checksum(file: str | Path) -> None:
     """Writes the file's line in the table beside it; scripts that make parameters end with this."""
     table = Path(file).parent / CHECKSUMS
-    lines = json.loads(table.read_text()) if table.is_file() else {}
+    lines = _checksums(table) if table.is_file() else {}
     lines[Path(file).name] = checksum(file)
     with atomic_write(table) as temporary:
         temporary.write_text(json.dumps(lines, indent=1, sort_keys=True) + "\n")

@@ -14,6 +14,8 @@ import yaml  # comes with yacs
 from yacs.config import CfgNode
 
 from hmrfit.assets import shipped
+from hmrfit.bounded import check_regular, read_text
+from hmrfit.budget import brief
 from hmrfit.ops.check import did_you_mean
 
 _C = CfgNode()
@@ -107,6 +109,10 @@ CHOICES = {
 }
 
 
+MOST_BYTES, MOST_VALUES, MOST_BRACKETS = 1 << 16, 20_000, 2000
+"""Of a settings file; with every key there is, it has 6 KiB."""
+
+
 class ConfigError(ValueError):
     """A setting that does not exist, has the wrong type, or cannot be read."""
 
@@ -131,13 +137,15 @@ def load_config(path: str | Path | Mapping[str, Any] | None = None, overrides: S
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
-            raise ConfigError(f"An override is written KEY=value, not '{override}'.")
-        _merge(config, {key.strip(): value.strip()}, f"'{override}'")
+            raise ConfigError(f"An override is written KEY=value, not '{brief(override)}'.")
+        _merge(config, {key.strip(): value.strip()}, f"'{brief(override)}'")
     for key, allowed in CHOICES.items():
         if (value := _at(config, key)) not in allowed:
             raise ConfigError(
                 f"{key} is one of {', '.join(allowed)}, not '{value}'.{did_you_mean(str(value), allowed)}"
             )
+    if not 0 <= config.SEED < 1 << 63:
+        raise ConfigError(f"SEED should be a whole number from 0 to 2^63 - 1, but is {brief(repr(config.SEED))}.")
     config.freeze()
     return config
 
@@ -163,15 +171,45 @@ def _find(path: str | Path) -> Path:
 
 
 def _read(file: Path) -> dict[str, Any]:
+    if check_regular(file) > MOST_BYTES:
+        raise ConfigError(f"'{file}' is larger than {MOST_BYTES >> 10} KiB; settings take a few. Is it another file?")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"'{file}' is no YAML: {error}") from None
+        text = read_text(file)
+        if text.count("[") + text.count("{") > MOST_BRACKETS:  # PyYAML takes a square of them
+            raise ConfigError(f"'{file}' has more than {MOST_BRACKETS} brackets; settings have a few.")
+        _check_size(yaml.compose(text, Loader=yaml.SafeLoader), str(file))
+        content = yaml.safe_load(text)
+    except ConfigError:
+        raise
+    except RecursionError:
+        raise ConfigError(f"'{file}' is nested too deeply for settings.") from None
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ConfigError(f"'{file}' is no YAML: {brief(str(error), 300)}") from None  # its numbers and dates, too
     if not isinstance(content, dict | None):
         raise ConfigError(
-            f"'{file}' should hold keys such as {known_keys()[0].replace('.', ': ')}, not {content!r:.40}."
+            f"'{file}' should hold keys such as {known_keys()[0].replace('.', ': ')}, not {brief(repr(content), 40)}."
         )
     return content or {}
+
+
+def _check_size(node: yaml.Node | None, where: str) -> None:
+    """That references to the same part (`*name`) do not multiply: nine lines can name a billion values.
+
+    Raises:
+        ConfigError: more than `MOST_VALUES`, or a part that holds itself.
+    """
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in known:
+            known[id(node)] = MOST_VALUES + 1  # while it is looked at: a part that holds itself has no end
+            inside = node.value if isinstance(node, yaml.SequenceNode | yaml.MappingNode) else ()
+            parts = [part for pair in inside for part in (pair if isinstance(pair, tuple) else (pair,))]
+            known[id(node)] = 1 + sum(map(size, parts))
+        return known[id(node)]
+
+    known: dict[int, int] = {}
+    if node is not None and size(node) > MOST_VALUES:
+        raise ConfigError(f"'{where}' holds more than {MOST_VALUES} values, those that it refers to counted each time.")
 
 
 def _leaves(tree: Mapping[str, Any], defaults: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -195,7 +233,7 @@ def _merge(config: CfgNode, changes: dict[str, Any], where: str) -> None:
     """Writes the changes into `config`; `where` they were written is named in the errors."""
     for key, value in changes.items():
         if key not in known_keys():
-            raise ConfigError(f"{where}: there is no setting {key}.{did_you_mean(key, known_keys())}")
+            raise ConfigError(f"{where}: there is no setting {brief(str(key))}.{did_you_mean(str(key), known_keys())}")
         default = _at(_C, key)
         if isinstance(default, str) and isinstance(value, str):
             value = repr(value)  # yacs evaluates strings as literals; a path named 007 is a path
@@ -203,15 +241,14 @@ def _merge(config: CfgNode, changes: dict[str, Any], where: str) -> None:
             value = _number(value)
         try:
             config.merge_from_list([key, value])
-        except (ValueError, AssertionError):
-            raise ConfigError(
-                f"{where}: {key} should be of type {type(default).__name__} (by default {default!r}), not {value!r}."
-            ) from None
+        except (ValueError, AssertionError, TypeError, RecursionError, MemoryError, OverflowError, SyntaxError):
+            kind = f"of type {type(default).__name__} (by default {default!r})"
+            raise ConfigError(f"{where}: {key} should be {kind}, not {brief(repr(value))}.") from None
 
 
 def _number(value: Any) -> Any:
     """A whole number, written as one or as text, as a float; anything else as it is."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return value

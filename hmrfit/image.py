@@ -10,7 +10,7 @@ everything cv2 does.
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hmrfit.bounded import read_bytes
+from hmrfit.budget import check_pixels
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.files import atomic_write, refuse_url
+from hmrfit.image_header import check_claim
 from hmrfit.opencv import cv2
 
 Image = NDArray[np.uint8]
@@ -32,6 +35,9 @@ TIFF_NUMBERS = {3: "H", 4: "I", 5: "II", 9: "i", 10: "ii", 11: "f", 12: "d"}
 
 EXIF_WITHIN = 1 << 18
 """Bytes of a file in which its EXIF block is looked for; one block has at most 64 KiB and comes first."""
+
+ROWS = 256
+"""Of a picture, that are converted at a time."""
 
 DISTORTION_LENGTHS = (4, 5, 8, 12, 14)
 """How many coefficients cv2's lens models have."""
@@ -47,25 +53,32 @@ def read_image(path: str | os.PathLike) -> Image:
 
     Raises:
         FileNotFoundError, IsADirectoryError: there is no such file. ValueError: it is empty, cut off or not an image.
+        TooLarge (a ValueError): it says that it has more pixels than `hmrfit.file_limits` allows; nothing was decoded.
     """
     return decode_image(_read_bytes(Path(path)), f"'{path}'")
 
 
 def decode_image(data: bytes, name: str = "The image") -> Image:
-    """The bytes of an image file -> (H, W, 3) uint8 RGB, as `read_image`.
+    """The bytes of an image file -> (H, W, 3) uint8 RGB; errors are those of `read_image`."""
+    return as_image(_bgr_to_rgb(decode_pixels(data, name, _flags(data))), name.strip("'"))
 
-    Raises:
-        ValueError: they are no image, or cut off.
-    """
+
+def _flags(data: bytes) -> int:
+    """As stored; where EXIF may turn the picture, cv2 does so only on its way to colours."""
     oriented = data[:2] == b"\xff\xd8" or b"eXIf" in data or b"EXIF" in data
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if oriented else cv2.IMREAD_UNCHANGED
+    return cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH if oriented else cv2.IMREAD_UNCHANGED
+
+
+def decode_pixels(data: bytes, name: str, flags: int) -> NDArray:
+    """What cv2 makes of an image file's bytes, after its claims were checked. Errors: those of `read_image`."""
+    known = check_claim(data, name)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        pixels = None if known is None else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         raise ValueError(f"{name} cannot be decoded as an image ({error.err.strip()}).") from error
     if pixels is None:
         raise ValueError(f"{name} cannot be decoded: {_what_it_is(data)}")
-    return as_image(_bgr_to_rgb(pixels), name.strip("'"))
+    return pixels
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -74,7 +87,7 @@ def _read_bytes(path: Path) -> bytes:
     if not path.exists():
         refuse_url(path, "the image")
         raise FileNotFoundError(f"There is no image '{path}'.")
-    data = path.read_bytes()
+    data = read_bytes(path)
     if not data:
         raise ValueError(f"'{path}' is empty (0 bytes). Was its download or copy cut off?")
     return data
@@ -105,6 +118,7 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
             data = file.read(EXIF_WITHIN)
         found = _size_in_header(data)
         if found:
+            check_pixels(*found, f"'{path}'")
             return found
     height, width = read_image(path).shape[:2]
     return width, height
@@ -227,7 +241,7 @@ def _to_uint8(pixels: NDArray, name: str) -> Image:
     if pixels.dtype == np.bool_:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return _by_rows(lambda part: (part.astype(np.uint32) + 128) // 257, pixels)
     if not np.issubdtype(pixels.dtype, np.floating):
         raise TypeError(
             f"{name} should be uint8, uint16 or float in [0, 1], but is {pixels.dtype}. "
@@ -244,9 +258,17 @@ def _to_uint8(pixels: NDArray, name: str) -> Image:
 
 def _over_white(rgba: Image) -> Image:
     """colour · α + white · (1 − α)."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    mixed = rgba[..., :3] * alpha + 255 * (255 - alpha)
-    return ((mixed + 127) // 255).astype(np.uint8)
+
+    def mixed(part: Image) -> NDArray:
+        alpha = part[..., 3:].astype(np.uint16)
+        return (part[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255
+
+    return _by_rows(mixed, rgba)
+
+
+def _by_rows(change: Callable[[NDArray], NDArray], pixels: NDArray) -> Image:
+    """The change of some rows at a time: on the way its numbers take several times the picture's own bytes."""
+    return np.concatenate([change(pixels[i : i + ROWS]).astype(np.uint8) for i in range(0, len(pixels), ROWS)])
 
 
 def write_image(path: str | os.PathLike, image: ArrayLike) -> None:

@@ -9,12 +9,12 @@ readers drop them. Adding a set is one line: `register_keypoint_set("mine", ("no
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from hmrfit.ops.check import did_you_mean
+from hmrfit.ops.check import did_you_mean, shown
 
 SMPL24 = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
@@ -252,7 +252,11 @@ def find_set(keypoint_set: str | Sequence[str | None]) -> KeypointSet:
         ValueError: no set has that name. Names the nearest one.
     """
     if not isinstance(keypoint_set, str):
-        names = tuple(keypoint_set)
+        names = tuple(keypoint_set) if isinstance(keypoint_set, Iterable) else (keypoint_set,)
+        if not all(name is None or isinstance(name, str) for name in names):
+            raise TypeError(
+                f"keypoint_set should be a set's name, or a list of keypoint names, not {shown(keypoint_set)}."
+            )
         return next((known for known in _SETS.values() if known.layout == names), KeypointSet(names))
     known = _known_set(keypoint_set)
     if known is None:

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MAX_BYTES = 2 << 30
-MAX_STEPS = 5_000_000
+from hmrfit.bounded import read_bytes
+from hmrfit.budget import Meter, TooLarge, brief
+
+MAX_STEPS = 1_000_000
 """Published body files have some hundreds of opcodes; beyond this a file is made to exhaust, not to be read."""
 
 ALIASES = {
@@ -60,14 +62,14 @@ class RefusedFile(ValueError):
     """A file that asks for more than data, is damaged, or is made to exhaust the machine. Nothing of it was run."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Name:
     """A known global, by name only."""
 
     path: str
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Node:
     """What a call would have made: the callable's name, its arguments, and the state given afterwards."""
 
@@ -76,26 +78,37 @@ class Node:
     state: Any = None
 
 
-def read_pickle_tree(path: str | Path) -> Any:
+def read_pickle_tree(path: str | Path, meter: Meter | None = None) -> Any:
     """The values in a pickle file: dicts, lists, tuples, strings, bytes, numbers, None, and `Node`s.
 
+    Args:
+        meter: counts the bytes that the values take; the file's own beside them while it is read.
     Raises:
         FileNotFoundError: no such file. RefusedFile: it asks for anything else, or is damaged, or is too large.
     """
-    path = Path(path)
-    if path.stat().st_size > MAX_BYTES:
-        raise RefusedFile(f"'{path}' is larger than {MAX_BYTES >> 30} GiB; no body file is. Nothing was read.")
+    meter = meter or Meter("it")
     try:
-        return _Machine(path.read_bytes()).run()
+        data = read_bytes(path)
+        meter.add(len(data))
+        tree = Machine(data, meter).run()
+        meter.free(len(data))
+        return tree
+    except TooLarge as error:
+        raise RefusedFile(_refused(path, str(error).replace(f"'{path}'", "it", 1))) from None
     except RefusedFile as error:
-        raise RefusedFile(f"'{path}' was refused: {error} Nothing in it has been run.") from None
+        raise RefusedFile(_refused(path, str(error))) from None
 
 
-class _Machine:
+def _refused(path: str | Path, why: str) -> str:
+    return f"'{path}' was refused: {why} Nothing in it has been run."
+
+
+class Machine:
     """The stack, the memo and the reading position of one pickle."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, meter: Meter) -> None:
         self.data = data
+        self.meter = meter
         self.at = 0
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -111,11 +124,11 @@ class _Machine:
                 raise RefusedFile(_unknown_opcode(code, self.at == 1))
             try:
                 step(self)
-            except RefusedFile:
+            except (RefusedFile, TooLarge):
                 raise
             except (IndexError, KeyError, ValueError, TypeError, AttributeError, OverflowError, struct.error) as error:
                 raise RefusedFile(
-                    f"it is damaged at byte {self.at}, or no pickle ({type(error).__name__}: {error})."
+                    f"it is damaged at byte {self.at}, or no pickle ({type(error).__name__}: {brief(str(error))})."
                 ) from None
         raise RefusedFile(f"it takes more than {MAX_STEPS} steps; body files take hundreds.")
 
@@ -132,6 +145,7 @@ class _Machine:
         if end < 0:
             raise RefusedFile("it ends in the middle of a line: truncated, or not a pickle.")
         line, self.at = self.data[self.at : end], end + 1
+        self.meter.add(4 * len(line))
         return line.decode("latin1")
 
     def number(self, form: str) -> Any:
@@ -140,7 +154,16 @@ class _Machine:
 
     def sized(self, form: str) -> bytes:
         """Bytes that follow their own length."""
-        return self.take(self.number(form))
+        count = self.number(form)
+        self.meter.add(min(max(count, 0), len(self.data)))
+        return self.take(count)
+
+    def text(self, form: str) -> str:
+        """The same in UTF-8. One rare character makes all of them four bytes wide."""
+        raw = self.sized(form)
+        if not raw.isascii():
+            self.meter.add(3 * len(raw))
+        return raw.decode("utf-8", "surrogatepass")
 
     def push(self, value: Any) -> None:
         self.stack.append(value)
@@ -192,6 +215,10 @@ class _Machine:
             raise RefusedFile("it calls something that is not one of the known names.")
         self.push(Node(what.path, args))
 
+    def persistent(self, said: Any) -> Any:
+        """What stands for an object outside of the file."""
+        raise RefusedFile(_unknown_opcode(b"Q", False))
+
     def build(self) -> None:
         state, node = self.pop(), self.stack[-1]
         if type(node) is not Node:
@@ -207,8 +234,8 @@ def _known(module: str, name: str) -> str:
             path = old + path.removeprefix(new)
     if path not in KNOWN:
         raise RefusedFile(
-            f"it asks for {module}.{name}, which is no part of an array, a sparse matrix or a chumpy value. "
-            "If you trust where it comes from, convert it to .npz with the program that wrote it."
+            f"it asks for {brief(f'{module}.{name}')}, which is no part of an array, a sparse matrix or a chumpy "
+            "value. If you trust where it comes from, convert it to .npz with the program that wrote it."
         )
     return path
 
@@ -245,7 +272,7 @@ def _long(raw: bytes) -> int:
     return int.from_bytes(raw, "little", signed=True)
 
 
-Step = Callable[[_Machine], Any]
+Step = Callable[[Machine], Any]
 
 _CONSTANTS: dict[bytes, Step] = {
     b"N": lambda m: None,
@@ -264,9 +291,9 @@ _CONSTANTS: dict[bytes, Step] = {
     b"T": lambda m: m.sized("<i").decode("latin1"),
     b"U": lambda m: m.sized("<B").decode("latin1"),
     b"V": lambda m: m.line().encode("latin1").decode("raw-unicode-escape"),
-    b"X": lambda m: m.sized("<I").decode("utf-8", "surrogatepass"),
-    b"\x8c": lambda m: m.sized("<B").decode("utf-8", "surrogatepass"),
-    b"\x8d": lambda m: m.sized("<Q").decode("utf-8", "surrogatepass"),
+    b"X": lambda m: m.text("<I"),
+    b"\x8c": lambda m: m.text("<B"),
+    b"\x8d": lambda m: m.text("<Q"),
     b"B": lambda m: m.sized("<I"),
     b"C": lambda m: m.sized("<B"),
     b"\x8e": lambda m: m.sized("<Q"),
@@ -287,12 +314,12 @@ _CONSTANTS: dict[bytes, Step] = {
 """Opcodes that push one value."""
 
 
-def _instance(m: _Machine) -> None:
+def _instance(m: Machine) -> None:
     """INST and OBJ, of Python 2's old classes: the class stands in the program, or just above the mark."""
     raise RefusedFile("it makes an instance of an old-style class, which no array is.")
 
 
-def _named_instance(m: _Machine) -> None:
+def _named_instance(m: Machine) -> None:
     m.name(m.line(), m.line())
     _instance(m)
 
@@ -321,6 +348,7 @@ _STEPS: dict[bytes, Step] = {
     b"R": lambda m: m.call(m.pop(), m.pop()),
     b"\x81": lambda m: m.call(m.pop(), m.pop()),
     b"b": lambda m: m.build(),
+    b"Q": lambda m: m.push(m.persistent(m.pop())),
     b"i": _named_instance,
     b"o": _instance,
 }

@@ -126,7 +126,7 @@ class FitResult(InRows, OnPage):
     @property
     def joint_std(self) -> NDArray[np.float64]:
         """(N, J) metres: the distance a joint is expected to be off (root mean square), relative to the pelvis."""
-        return np.sqrt(np.trace(self.joint_covariance, axis1=2, axis2=3))
+        return np.sqrt(np.trace(self.joint_covariance, axis1=2, axis2=3).clip(0))
 
     @property
     def landmark_std(self) -> NDArray[np.float64]:
@@ -134,7 +134,7 @@ class FitResult(InRows, OnPage):
         names = ("pelvis", *self.keypoints.names)
         body = load_points(self.body, names)
         covariance = mixed_joint_covariance(body, self.hypotheses, self._known_spread()).numpy()[:, 1:]
-        return np.sqrt(np.trace(covariance, axis1=2, axis2=3))
+        return np.sqrt(np.trace(covariance, axis1=2, axis2=3).clip(0))
 
     def sample(self, count: int, seed: int = 0) -> list[BodyParams]:
         """`count` bodies (N,) each, drawn from what is likely given the picture; the same for the same seed."""

@@ -20,6 +20,8 @@ LAYERS = {
     "priors": 2, "network": 2, "render": 2, "body": 2,
     "types": 1, "camera": 1, "keypoints": 1, "image": 1,
     "ops": 0, "files": 0, "own_files": 0, "printable": 0, "opencv": 0, "pickles": 0, "pickle_values": 0, "version": 0,
+    "budget": 0, "bounded": 0, "bounded_arrays": 0, "image_header": 0,
+    "torch_files": 0,
 }  # fmt: skip
 """What stands directly in hmrfit/, and on which floor. A module may import its own floor and those below."""
 

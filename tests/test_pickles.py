@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hmrfit import pickle_values, pickles
+from hmrfit import pickles
+from hmrfit.budget import file_limits
 from hmrfit.pickle_values import read_pickle
 from hmrfit.pickles import RefusedFile
 
@@ -305,14 +306,14 @@ def test_shared_values_do_not_multiply(read) -> None:
     assert time.process_time() - start < 10  # multiplied out it would take longer than the universe has
 
 
-def test_the_same_data_named_often_is_refused(read, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_data_named_often_is_refused(read) -> None:
     """One string of 80 kB in the file, a hundred arrays of it."""
-    monkeypatch.setattr(pickle_values, "MAX_TOTAL", 1_000_000)
     reconstruct, dtype, data = np.zeros(1).__reduce__()[0], np.dtype("f8"), np.zeros(10_000).tobytes()
     parts = [Calls(reconstruct, (np.ndarray, (0,), b"b"), (1, (10_000,), dtype, False, data)) for _ in range(100)]
     raw = pickle.dumps(parts)
     assert len(raw) < 100_000
-    with pytest.raises(RefusedFile, match="together"):
+    assert len(read(raw)) == 100
+    with file_limits(gigabytes=0.002), pytest.raises(RefusedFile, match=r"would take.*file_limits\(gigabytes"):
         read(raw)
 
 
@@ -331,10 +332,10 @@ def test_endless_programs_are_refused(read, monkeypatch: pytest.MonkeyPatch) -> 
         read(b"N0" * 1000 + b"N.")
 
 
-def test_giant_files_are_not_read(read, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickles, "MAX_BYTES", 100)
-    with pytest.raises(RefusedFile, match="larger"):
-        read(pickle.dumps(np.zeros(100)))
+def test_giant_files_are_not_read(read) -> None:
+    raw = pickle.dumps(np.zeros(100))
+    with file_limits(gigabytes=1e-6), pytest.raises(RefusedFile, match="would take"):
+        read(raw)
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])

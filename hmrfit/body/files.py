@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from hmrfit.bounded import check_regular
+from hmrfit.bounded_arrays import read_npz
+from hmrfit.budget import Meter, TooLarge, check_bytes
 from hmrfit.files import atomic_write
 from hmrfit.ops.check import check_finite, check_shape
-from hmrfit.pickle_values import MAX_DENSE, MAX_TOTAL, dense_from_triplets, read_pickle
+from hmrfit.pickle_values import dense_from_triplets, read_pickle
 from hmrfit.pickles import RefusedFile
 
 PATTERNS = {
@@ -27,6 +30,9 @@ PATTERNS = {
     "weights": "V J",
     "f": "F 3",
 }
+MOST_JOINTS = 1000
+"""SMPL-X has 55; poses are worked out joint after joint."""
+
 WEIGHT_SUM_TOLERANCE = 1e-3
 """How far the skinning weights of a vertex may be from 1 in total: files in half precision are off by 5e-4."""
 
@@ -38,7 +44,7 @@ def read_body_file(path: str | Path) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: no such file.
-        RefusedFile: damaged, hostile, or neither an npz nor a pickle; nothing of it was run.
+        RefusedFile: damaged, hostile, too large, or neither an npz nor a pickle; nothing of it was run.
         ValueError: readable, but not a body; the letter says which field is missing or wrong.
     """
     path = Path(path)
@@ -46,11 +52,13 @@ def read_body_file(path: str | Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(
             f"There is no body file '{path}'. hmrfit.assets.locate knows where bodies are looked for."
         )
+    check_regular(path)
     data = _read_npz(path) if zipfile.is_zipfile(path) else _read_pickled(path)
     try:
         check_body(data)
     except (ValueError, TypeError) as error:
         raise type(error)(f"'{path}' is not a body in SMPL's format: {error}") from None
+    check_bytes(sum(array.nbytes + 8 * array.size for array in data.values()), f"'{path}'")
     parents = np.concatenate([[-1], data["kintree_table"][0, 1:]])
     tree = np.stack([parents, np.arange(len(parents))]).astype(np.int64)
     return {**data, "f": data["f"].astype(np.int64), "kintree_table": tree}
@@ -84,6 +92,10 @@ def check_body(data: Mapping[str, np.ndarray]) -> None:
     sizes: dict[str, int] = {}
     for name, pattern in PATTERNS.items():
         sizes = check_shape(data[name], pattern, name, sizes)
+    if not 0 < sizes["J"] <= MOST_JOINTS or not sizes["V"]:
+        raise ValueError(
+            f"it has {sizes['V']} vertices and {sizes['J']} joints; a body has at most {MOST_JOINTS} joints."
+        )
     check_shape(data["posedirs"], f"V 3 {9 * (sizes['J'] - 1)}", "posedirs", sizes, "It holds 9 columns per joint but the root.")  # fmt: skip  # noqa: E501
     for name in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights"):
         _check_floats(data[name], name)
@@ -140,47 +152,26 @@ def _read_pickled(path: Path) -> dict[str, np.ndarray]:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     """Every member that is plain numbers or text; members of Python objects are not opened."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_TOTAL:
-                raise RefusedFile(f"'{path}' unpacks to more than {MAX_TOTAL >> 30} GiB; no body file does.")
-            names = [member.removesuffix(".npy") for member in archive.namelist() if member.endswith(".npy")]
-            data = {name: array for name in names if (array := _read_member(archive, name)) is not None}
-    except RefusedFile:
-        raise
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError, MemoryError, NotImplementedError, RuntimeError) as error:
-        raise RefusedFile(f"'{path}' is damaged ({error}). Fetch or convert it again.") from None
-    try:
-        return _with_sparse(data)
-    except RefusedFile as error:
+        return _with_sparse(read_npz(path, skip_objects=True, what="it"))
+    except (RefusedFile, TooLarge) as error:
         raise RefusedFile(f"'{path}' was refused: {error}") from None
-
-
-def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
-    """One array, or None for Python objects; the header's size must be the size that is there."""
-    with archive.open(f"{name}.npy") as member:
-        version = np.lib.format.read_magic(member)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read_header(member)
-        if dtype.kind not in "biufSU":
-            return None
-        array = np.frombuffer(member.read(), dtype).reshape(shape, order="F" if fortran else "C")
-        return array.astype(dtype.newbyteorder("="), order="C")
+    except ValueError as error:
+        raise RefusedFile(f"'{path}' cannot be read: {error} Fetch or convert it again.") from None
 
 
 def _with_sparse(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """X_row, X_col, X_data, X_shape -> X."""
+    meter = Meter("it")
     parts = ("_row", "_col", "_data", "_shape")
     stems = [name.removesuffix("_shape") for name in data if name.endswith("_shape")]
     for stem in stems:
         if not all(stem + part in data for part in parts):
             continue
         rows, columns, values, shape = (data.pop(stem + part) for part in parts)
-        if (
-            shape.shape != (2,)
-            or shape.dtype.kind not in "iu"
-            or shape.min() < 0
-            or int(shape[0]) * int(shape[1]) > MAX_DENSE
-        ):
-            raise RefusedFile(f"{stem}_shape is {shape.tolist()}, which is no shape of a sparse matrix.")
-        data[stem] = dense_from_triplets(tuple(shape.tolist()), rows, columns, values)
+        if shape.shape != (2,) or shape.dtype.kind not in "iu":
+            raise RefusedFile(f"{stem}_shape is no shape of a matrix: it has {shape.size} numbers of {shape.dtype}.")
+        try:
+            data[stem] = dense_from_triplets(tuple(shape.tolist()), rows, columns, values, meter)
+        except TooLarge as error:
+            raise RefusedFile(f"{stem}_shape is {shape.tolist()}, no shape that is read: {error}") from None
     return data

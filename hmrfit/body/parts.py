@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
+from hmrfit.bounded_arrays import read_npy
 from hmrfit.keypoints import SMPL24
 
 PART_NAMES = ("head", "torso", "right_arm", "left_arm", "right_leg", "left_leg")
@@ -80,14 +81,11 @@ def read_part_labels(path: str | PathLike, vertices: int) -> NDArray[np.int64]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of part labels '{path}'.")
-    try:
-        labels = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"'{path}' is damaged or no npy file ({error}). Copy it again.") from error
-    if not isinstance(labels, np.ndarray) or labels.shape != (vertices,) or labels.dtype.kind not in "iu":
+    labels = read_npy(path)
+    if labels.shape != (vertices,) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"'{path}' should hold {vertices} whole numbers, one for each vertex of the body, but has "
-            f"{getattr(labels, 'shape', 'several arrays')} of {getattr(labels, 'dtype', 'several types')}."
+            f"{labels.shape} of {labels.dtype}."
         )
     if labels.min() < 1 or labels.max() > len(PART_NAMES):
         raise ValueError(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
+from hmrfit.bounded_arrays import read_npy
 from hmrfit.keypoints import LSP14
 from hmrfit.ops.check import check_finite, did_you_mean
 
@@ -48,15 +49,12 @@ def read_regressor(kind: str, path: str | PathLike, vertices: int) -> Tensor:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no joint regressor '{path}'. SPIN's fetch_data.sh brings J_regressor_h36m.npy and J_regressor_extra.npy.")  # fmt: skip  # noqa: E501
-    try:
-        matrix = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"'{path}' is damaged or no npy file ({error}). Copy it again.") from error
+    matrix = read_npy(path)
     expected = (len(REGRESSORS[kind]), vertices)
-    if not isinstance(matrix, np.ndarray) or matrix.shape != expected or matrix.dtype.kind not in "fiu":
+    if matrix.shape != expected or matrix.dtype.kind not in "fiu":
         raise ValueError(
             f"The joint regressor '{path}' should hold numbers of shape {expected}, a row for each joint of "
-            f"'{kind}' and a column for each vertex of the body, but has {getattr(matrix, 'shape', 'several arrays')}. "
+            f"'{kind}' and a column for each vertex of the body, but has {matrix.shape}. "
             "Give the file of this body, or leave it out: the body's own points then stand in."
         )
     check_finite(matrix, f"The joint regressor '{path}'")

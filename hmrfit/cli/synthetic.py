@@ -8,7 +8,6 @@
 The predictors are given the benchmark's noisy detections and the size of the image, nothing else.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,8 @@ import numpy as np
 import torch
 
 from hmrfit.assets import locate, shipped
+from hmrfit.bounded import read_json
+from hmrfit.bounded_arrays import read_fields
 from hmrfit.build import Engine, build, build_renderer, load_body
 from hmrfit.cli.evaluate import make_predictor, refuse_in_the_way
 from hmrfit.cli.report_page import Report, scored
@@ -123,8 +124,8 @@ def pose_pool(motion: str | None, cache: Path) -> PosePool:
     """
     folder = Path(motion or MOTION)
     if motion is None and not folder.is_dir():
-        with np.load(locate("poses"), allow_pickle=False) as file:
-            body_pose = torch.as_tensor(file["poses"].astype(np.float64)).reshape(len(file["poses"]), -1, 3)
+        (found,) = read_fields(locate("poses"), ("poses",))
+        body_pose = torch.as_tensor(found.astype(np.float64)).reshape(len(found), -1, 3)
         poses = torch.cat([torch.zeros_like(body_pose[:, :1]), body_pose], 1)
         origin = f"the shipped pose set (no motion in {MOTION}: these are the prior's own samples, an easier test)"
         return PosePool(poses, torch.ones(len(poses)), ("pose_set",) * len(poses), origin)
@@ -179,7 +180,7 @@ def same_people(everybody: EvaluationData, data: EvaluationData) -> tuple[np.nda
 
 def card_of(root: Path) -> str:
     """What the benchmark was made of, in words."""
-    card = json.loads((root / "card.json").read_text(encoding="utf-8"))
+    card = read_json(root / "card.json")
     return f"{card['people']} synthetic people, seed {card['seed']}, posed by {card['poses']}"
 
 

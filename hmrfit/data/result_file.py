@@ -28,7 +28,6 @@ Read with numpy alone: `numpy.load(path)["poses"]`. Nothing in it is a pickle.
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
@@ -39,6 +38,9 @@ import torch
 from numpy.typing import NDArray
 
 from hmrfit.body.gender import GENDERS, gender_of
+from hmrfit.bounded import parse_json
+from hmrfit.bounded_arrays import read_npz, read_numpy
+from hmrfit.budget import TooLarge, brief
 from hmrfit.camera import Camera
 from hmrfit.files import atomic_write
 from hmrfit.fitting.focal import FocalSensitivity
@@ -63,6 +65,15 @@ MAY_LACK = {
 
 EARLIER_SEQUENCE = "the other frames"
 """What `apart` says in sequences of earlier versions, by which they are known."""
+WHOLE = ("status", "steps", "reason", "image_size")
+
+LARGEST = 1e12
+"""Of any number; squares of larger ones are none that can be calculated with."""
+
+TEXTS = ("keypoint_names", "term_names", "start_term_names", "person_ids")
+
+LISTS, MOST_ROWS = ("hypothesis_poses", "term_names", "start_term_names", "keypoint_names"), 10_000
+"""Rows that are read one by one; a file can have any number of them that take no bytes, where it has no people."""
 
 MAY_BE_INFINITE = ("cost", "term_cost", "hypothesis_cost", "start_term_cost")
 """A fit that could not begin has no finite cost."""
@@ -182,38 +193,31 @@ def read_result(path: str | PathLike) -> dict[str, Any]:
         raise ValueError(f"'{path}' is no result of hmrfit: expected the format '{FORMAT}'. It holds {_listed(data)}.")
     try:
         return _fields(data)
-    except (KeyError, ValueError, TypeError) as error:
-        missing = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+    except (KeyError, ValueError, TypeError, IndexError, RuntimeError, OverflowError) as error:
+        missing = f"it lacks {error}" if isinstance(error, KeyError) else brief(str(error), 300)
         raise ValueError(f"'{path}' is a damaged result: {missing} Fit again, or copy it again.") from None
 
 
 def read_stamp(path: Path) -> str | None:
     """The stamp of a result file; None where there is no readable one."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return str(archive["stamp"])
-    except Exception:  # whatever is wrong with it, it is made anew
+        return str(read_npz(path, names=("stamp",))["stamp"])
+    except (OSError, ValueError, KeyError):  # whatever is wrong with it, it is made anew
         return None
 
 
 def _read(path: Path) -> dict[str, NDArray]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            return {"array": loaded}
-        with loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except PermissionError:
+        found = read_numpy(path)
+    except TooLarge:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, MemoryError, NotImplementedError, RuntimeError) as error:
-        hint = "holds Python objects, which could run code" if "pickle" in str(error) else "is damaged or cut off"
-        raise ValueError(f"'{path}' {hint} ({error}). Fit again, or copy it again.") from None
-    except Exception as error:  # numpy parses a member's header as Python's syntax: damage shows as any kind of error
-        raise ValueError(f"'{path}' is damaged ({error}). Fit again, or copy it again.") from None
+    except ValueError as error:
+        raise ValueError(f"{error} Fit again, or copy it again.") from None
+    return found if isinstance(found, dict) else {"array": found}
 
 
 def _listed(data: Mapping[str, Any]) -> str:
-    return ", ".join(list(data)[:8]) or "nothing"
+    return brief(", ".join(list(data)[:8])) or "nothing"
 
 
 def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
@@ -238,13 +242,21 @@ def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
         **_start_fields(data),
         **_focal_fields(data),
         "apart": str(data.get("apart", "")),
-        "warnings": json.loads(str(data["warnings"])),
-        **{name: json.loads(str(data.get(name, "{}"))) for name in ("left_out", "measurements")},
-        "versions": json.loads(str(data["versions"])),
+        "warnings": parse_json(str(data["warnings"]), "its warnings"),
+        **{name: _words(data, name) for name in ("left_out", "measurements")},
+        "versions": parse_json(str(data["versions"]), "its versions"),
         "person_ids": [str(name) for name in data["person_ids"]],
         "image_path": Path(str(data["image_path"])) if str(data["image_path"]) else None,
         **{name: str(data[name]) for name in ("focal_source", "body", "body_kind", "stamp")},
     }
+
+
+def _words(data: Mapping[str, NDArray], name: str) -> dict[str, str]:
+    """A dictionary of texts; empty in results of earlier versions."""
+    found = parse_json(str(data.get(name, "{}")), f"its {name}")
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ValueError(f"its {name} should be texts by name.")
+    return found
 
 
 def _known_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
@@ -288,12 +300,33 @@ def _start_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
     return {"start": start, "reason": data["reason"], "start_term_cost": costs}
 
 
-def _check(data: Mapping[str, NDArray]) -> None:
+def _check(data: dict[str, NDArray]) -> None:
+    """Shapes, types and numbers; what is to be a float becomes float64 in its place."""
     sizes: dict[str, int] = {}
     for name, pattern in (SHAPES | {k: v for k, v in MAY_LACK.items() if k in data}).items():
         sizes = check_shape(data[name], pattern, name, sizes)
-        if data[name].dtype.kind == "f" and name not in MAY_BE_INFINITE:
-            check_finite(data[name], name)
+        kinds, words = ("U", "texts") if name in TEXTS else ("fiub", "numbers")
+        if data[name].dtype.kind not in kinds:
+            raise ValueError(f"`{name}` should hold {words}, not {data[name].dtype}.")
+        if name not in (*TEXTS, *WHOLE):
+            data[name] = data[name].astype(np.float64, copy=False)
+            _check_numbers(data[name], name)
+    many = [n for n in LISTS if n in data and data[n].shape[0] > MOST_ROWS]
+    if many:
+        raise ValueError(f"`{many[0]}` has {data[many[0]].shape[0]} rows; at most {MOST_ROWS} are read.")
+
+
+def _check_numbers(array: NDArray, name: str) -> None:
+    if name in MAY_BE_INFINITE:
+        if np.isnan(array).any():
+            raise ValueError(f"`{name}` holds NaN.")
+        return
+    check_finite(array, name)
+    if name == "covariance":
+        if (np.diagonal(array, axis1=2, axis2=3) < 0).any():
+            raise ValueError("`covariance` holds a variance below 0.")
+    elif np.abs(array).max(initial=0) > LARGEST:
+        raise ValueError(f"`{name}` holds {np.abs(array).max():.3g}, which no fit gives.")
 
 
 def _params(poses: NDArray, betas: NDArray, trans: NDArray) -> BodyParams:

@@ -14,8 +14,6 @@ click them; `keypoints` adds the half pixel. Its boxes need none: SPIN's crop cu
 """
 
 import os
-import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmrfit.bounded_arrays import PythonObjects, npz_names, read_npy, read_npz
+from hmrfit.budget import brief
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.files import atomic_write
 from hmrfit.image import Crop
@@ -191,12 +191,10 @@ def _fields(path: Path) -> dict[str, NDArray]:
             "in its dataset_extras."
         )
     try:
-        with np.load(path, allow_pickle=False) as file:
-            names = set(file.files)
-            _check_names(path, names)
-            return {name: _array(path, file, name) for name in (*TEXTS, *SHAPES) if name in names}
-    except (zipfile.BadZipFile, EOFError, OSError, AttributeError) as error:
-        raise ValueError(f"'{path}' is damaged, cut off, or no npz ({error}). Copy or write it again.") from error
+        _check_names(path, set(npz_names(path)))
+        return read_npz(path, (*TEXTS, *SHAPES))
+    except PythonObjects as error:
+        raise ValueError(f"{error} Save the field as numbers or fixed-length text.") from error
 
 
 def _check_names(path: Path, names: set[str]) -> None:
@@ -204,18 +202,8 @@ def _check_names(path: Path, names: set[str]) -> None:
         if name not in names:
             raise ValueError(
                 f"'{path}' has no field `{name}`, so it is not in SPIN's format.{did_you_mean(name, names)} It has "
-                f"{', '.join(sorted(names)) or 'none'}; needed are {', '.join(REQUIRED)}."
+                f"{brief(', '.join(sorted(names)), 300) or 'none'}; needed are {', '.join(REQUIRED)}."
             )
-
-
-def _array(path: Path, file: Mapping[str, NDArray], name: str) -> NDArray:
-    try:
-        return file[name]
-    except ValueError as error:
-        raise ValueError(
-            f"The field `{name}` of '{path}' cannot be read ({error}). Python objects are never unpickled here: "
-            "save it as numbers or fixed-length text."
-        ) from error
 
 
 def write_spin_npz(path: str | os.PathLike, dataset: SpinDataset) -> None:
@@ -242,11 +230,8 @@ def read_static_fits(path: str | os.PathLike, dataset: SpinDataset) -> SpinDatas
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no '{path}'. SPIN's fits are <name>_fits.npy in its static_fits folder.")
-    try:
-        fits = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"'{path}' is damaged or no npy file ({error}). Copy it again.") from error
-    if fits.shape != (len(dataset), 82):
+    fits = read_npy(path)
+    if fits.dtype.kind not in "fiu" or fits.shape != (len(dataset), 82):
         raise ValueError(
             f"'{path}' should hold ({len(dataset)}, 82), one row of 72 pose and 10 betas for each person, but has "
             f"{fits.shape}: the fits of another file?"

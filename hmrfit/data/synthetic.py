@@ -28,6 +28,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hmrfit.body.smpl import SmplBody
+from hmrfit.bounded import read_json
+from hmrfit.bounded_arrays import read_npz
 from hmrfit.camera import PIXEL_CENTER, Camera
 from hmrfit.data.people import Corruption, People, Views, people_from_points, uniform
 from hmrfit.data.quick_scene import Drawn, draw_person, numpy_generator, occlude
@@ -181,7 +183,7 @@ def _claim(root: Path, card: dict[str, object]) -> None:
     """Writes the card, or checks that the one that is there is the same."""
     path = root / "card.json"
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         other = [name for name in card if found.get(name) != card[name]]
         if other:
             said = "; ".join(f"{name}: {found.get(name)} there, {card[name]} asked for" for name in other)
@@ -267,9 +269,16 @@ def read_truth(root: str | os.PathLike) -> Truth:
     path = Path(root) / "truth.npz"
     if not path.exists():
         raise FileNotFoundError(f"There is no '{path}': no synthetic benchmark was finished in '{root}'.")
-    with np.load(path, allow_pickle=False) as file:
-        action = tuple(file["action"].tolist())
-        data = {name: torch.as_tensor(file[name]) for name in file.files if name != "action"}
+    arrays = read_npz(path)
+    try:
+        action = tuple(arrays.pop("action").tolist())
+        data = {name: torch.as_tensor(array) for name, array in arrays.items()}
+        return _truth(data, action)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"'{path}' is damaged ({type(error).__name__}: {error}). Make the benchmark anew.") from error
+
+
+def _truth(data: dict[str, torch.Tensor], action: tuple[str, ...]) -> Truth:
     params = BodyParams.from_rotvecs(data["pose"][:, :3], data["pose"][:, 3:], data["betas"], data["transl"])
     return Truth(params, Camera(data["focal"], data["center"], data["size"]), action)
 

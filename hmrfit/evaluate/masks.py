@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hmrfit.bounded import read_bytes
+from hmrfit.budget import TooLarge
 from hmrfit.data.spin_npz import BOX_UNIT
+from hmrfit.image import decode_pixels
 from hmrfit.opencv import cv2
 
 SPIN_RESOLUTION = 224
@@ -27,11 +30,13 @@ def read_mask(path: str | PathLike) -> NDArray[np.uint8]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no mask '{path}'.")
-    data = np.frombuffer(path.read_bytes(), np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE) if len(data) else None
-    if pixels is None:
-        raise ValueError(f"'{path}' is damaged, cut off, or no image ({len(data)} bytes). Copy it again.")
-    return pixels
+    data = read_bytes(path)
+    try:
+        return decode_pixels(data, f"'{path}'", cv2.IMREAD_GRAYSCALE)
+    except TooLarge:
+        raise
+    except ValueError as error:
+        raise ValueError(f"'{path}' is damaged, cut off, or no image ({len(data)} bytes). Copy it again.") from error
 
 
 def spin_window(center: NDArray, scale: float, resolution: int = SPIN_RESOLUTION) -> tuple[int, int, int, int]:

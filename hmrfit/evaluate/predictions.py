@@ -14,7 +14,6 @@ Matrices, not rotation vectors, so that the very same numbers come back. Nothing
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -26,6 +25,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmrfit.bounded import parse_json
+from hmrfit.bounded_arrays import read_npz
+from hmrfit.budget import TooLarge, brief
 from hmrfit.camera import Camera
 from hmrfit.data.spin_npz import SpinDataset
 from hmrfit.files import atomic_write
@@ -117,18 +119,30 @@ def read_predictions(path: str | PathLike, dataset: Mapping[str, Any] | None = N
         sizes: dict[str, int] = {}
         for name, pattern in SHAPES.items():
             sizes = check_shape(data[name], pattern, name, sizes)
-        stamp = Stamp(*(json.loads(str(data[name])) for name in ("run", "dataset", "problems")))
+        wrong = [name for name in (*SHAPES, "joints") if name in data and data[name].dtype.kind not in "fiub"]
+        if wrong:
+            raise ValueError(f"`{wrong[0]}` should hold numbers, not {data[wrong[0]].dtype}")
+        stamp = Stamp(*(_record(data, name) for name in ("run", "dataset", "problems")))
         names = tuple(map(str, data["joint_names"]))
         if "joints" in data:
             check_shape(data["joints"], f"N {len(names)} 3", "joints", {"N": sizes["N"]})
-    except (KeyError, ValueError, TypeError) as error:
+        predictions = _predictions(data, names)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
         raise ValueError(f"'{path}' is no whole predictions file ({error}). Export the predictions again.") from error
     if dataset is not None and stamp.dataset.get("sha256") != dataset["sha256"]:
         raise ValueError(
             f"'{path}' holds predictions for {_named(stamp.dataset)}, but {_named(dataset)} is to be scored. Give the "
             "file of this run, or export the predictions again."
         )
-    return _predictions(data, names), stamp
+    return predictions, stamp
+
+
+def _record(data: Mapping[str, NDArray], name: str) -> dict[str, Any]:
+    """A dictionary that the file holds as JSON."""
+    found = parse_json(str(data[name]), f"`{name}`")
+    if not isinstance(found, dict):
+        raise ValueError(f"`{name}` should be a dictionary, not {type(found).__name__}")
+    return found
 
 
 def _named(dataset: Mapping[str, Any]) -> str:
@@ -137,14 +151,14 @@ def _named(dataset: Mapping[str, Any]) -> str:
 
 def _arrays(path: Path) -> dict[str, NDArray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            data = {name: file[name] for name in file.files}
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, AttributeError, SyntaxError) as error:
-        raise ValueError(f"'{path}' is damaged, cut off, or no npz ({error}). Export the predictions again.") from error
-    except Exception as error:  # zlib's own, and numpy's parser of headers: whatever byte was hit
-        raise ValueError(f"'{path}' is damaged ({error}). Export the predictions again.") from error
+        data = read_npz(path)
+    except TooLarge:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{error} Export the predictions again.") from error
     if str(data.get("format")) != FORMAT:
-        raise ValueError(f"'{path}' is no predictions file: its `format` is {data.get('format')}, not '{FORMAT}'.")
+        said = brief(str(data.get("format")))
+        raise ValueError(f"'{path}' is no predictions file: its `format` is {said}, not '{FORMAT}'.")
     return data
 
 

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from hmrfit.bounded import parse_json
+from hmrfit.budget import brief
 from hmrfit.files import atomic_write
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import ENCODERS, ImageEncoder, KeypointEncoder
@@ -23,11 +26,14 @@ from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hmr import HMR
 from hmrfit.network.published import read_published
 from hmrfit.network.regressor import IterativeRegressor
-from hmrfit.network.strict import Origin, as_tensors, load_from, read_arrays
+from hmrfit.network.strict import Origin, as_tensors, check_fits, load_from, read_arrays
 
 Network = HMR | ImageEncoder | KeypointEncoder | FactorizedDiscriminator | ErrorModel
 
 SETTINGS = "settings"
+
+MOST_LAYERS, MOST_WIDTH = 200, 1 << 20
+"""Blocks or iterations, and any other number of a network's settings."""
 
 
 def save_network(path: str | PathLike, network: Network, half: bool = False, **notes: Any) -> Path:
@@ -92,13 +98,41 @@ def load_network(path: str | PathLike, mean_params: str | PathLike | None = None
     arrays = read_arrays(path)
     if SETTINGS not in arrays:
         return read_published(Path(path), arrays, mean_params).eval()
+    settings = str(arrays.pop(SETTINGS))
     try:
-        network = _build(**json.loads(str(arrays.pop(SETTINGS))))
-    except (TypeError, KeyError, ValueError) as error:
-        raise ValueError(f"The settings in '{path}' are not those of a network of this version ({error}).") from error
+        settings = parse_json(settings, "its JSON")
+        check_settings(settings)
+        with torch.device("meta"):  # shapes without memory: whatever widths a file claims, its arrays must have them
+            claimed = _build(**settings)
+    except (TypeError, KeyError, ValueError, IndexError, RuntimeError, AttributeError, OverflowError) as error:
+        raise ValueError(
+            f"The settings in '{path}' are not those of a network of this version ({brief(str(error), 200)})."
+        ) from error
+    tensors = as_tensors(arrays)
+    check_fits(claimed, tensors, f"'{path}' does not fit its own settings")
+    network = _build(**settings)
     origins = {name: Origin((name,)) for name in network.state_dict()}
-    load_from(network, as_tensors(arrays), origins, f"'{path}' does not fit its own settings")
+    load_from(network, tensors, origins, f"'{path}' does not fit its own settings")
     return network.eval()
+
+
+def check_settings(settings: Any) -> None:
+    """That settings are a dictionary of plain values, and no number in it makes more layers than a file can have.
+
+    Raises:
+        ValueError: says which.
+    """
+    if not isinstance(settings, dict):
+        raise ValueError(f"expected a dictionary, not {type(settings).__name__}")
+    for name, value in settings.items():
+        if isinstance(value, dict) and name in ("encoder", "regressor"):
+            check_settings(value)
+        elif name in ("blocks", "iterations") and not (type(value) is int and 0 <= value <= MOST_LAYERS):
+            raise ValueError(f"{name} should be a whole number of at most {MOST_LAYERS}, but is {brief(repr(value))}")
+        elif type(value) is int and not 0 <= value <= MOST_WIDTH:
+            raise ValueError(f"{brief(name)} should lie between 0 and {MOST_WIDTH}, but is {value:.3g}")
+        elif name == "names" and not (isinstance(value, list) and all(type(n) is str for n in value)):
+            raise ValueError("names should be a list of texts")
 
 
 def load_hmr(path: str | PathLike, mean_params: str | PathLike | None = None) -> HMR:

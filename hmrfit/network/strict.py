@@ -9,9 +9,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+from hmrfit.bounded_arrays import read_npz
+from hmrfit.budget import TooLarge, brief
+from hmrfit.torch_files import check_torch_file
 
 COUNTER = "num_batches_tracked"
 """A counter of batch norm that no forward pass reads; older files lack it."""
@@ -64,6 +67,24 @@ def load_from(
     module.load_state_dict(state)
 
 
+def check_fits(module: nn.Module, arrays: Mapping[str, Tensor], what: str) -> None:
+    """That every parameter is among the arrays, with its shape; of a module without memory, before one is made.
+
+    Raises:
+        CheckpointMismatch: with a table, as `load_from`.
+    """
+    rows = []
+    for name, target in module.state_dict().items():
+        if name not in arrays:
+            rows += [("missing", name, f"for {name} {_shape(target)}")] if not name.endswith(COUNTER) else []
+        elif arrays[name].shape != target.shape:
+            rows.append(("shape", name, f"{_shape(arrays[name])}, for {_shape(target)} here"))
+    if rows:
+        needed = set(module.state_dict())
+        rows += [("unexpected", name, _shape(arrays[name])) for name in arrays if name not in needed]
+        raise CheckpointMismatch(f"{what}:\n{table(rows)}")
+
+
 def _changed(origin: Origin, arrays: Mapping[str, Tensor]) -> Tensor | None:
     """The value, or None where the arrays have shapes that the change cannot take."""
     try:
@@ -89,6 +110,9 @@ def table(rows: Sequence[tuple[str, str, str]]) -> str:
 
 def as_tensors(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
     """Numbers as tensors, floating ones in float32."""
+    texts = [name for name, value in arrays.items() if not isinstance(value, Tensor) and value.dtype.kind not in "biuf"]
+    if texts:
+        raise ValueError(f"`{brief(texts[0])}` should hold numbers, not {arrays[texts[0]].dtype}.")
     tensors = {name: torch.as_tensor(value) for name, value in arrays.items()}
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
@@ -107,20 +131,34 @@ def read_arrays(path: str | PathLike) -> dict[str, Any]:
 
 def _read_npz(path: Path) -> dict[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except Exception as error:  # numpy and zipfile raise a dozen kinds for damaged files
+        return read_npz(path)
+    except TooLarge:
+        raise
+    except ValueError as error:
         raise ValueError(f"'{path}' cannot be read as an npz of plain arrays ({error}). Fetch it again.") from error
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def read_torch_file(path: Path) -> Any:
+    """What torch.save wrote, tensors and plain values; nothing of it is run.
+
+    Raises:
+        ValueError: damaged, or it holds more than tensors. TooLarge: its tensors would take more than the budget.
+    """
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
+        check_torch_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except TooLarge:
+        raise
     except Exception as error:  # torch raises a dozen kinds for damaged and for refused files
+        said = brief((str(error) or type(error).__name__).splitlines()[0], 200)
         raise ValueError(
-            f"'{path}' cannot be read as weights ({str(error).splitlines()[0]}). It is damaged, or holds more than "
+            f"'{path}' cannot be read as weights ({said}). It is damaged, or holds more than "
             "tensors, which is not run. Save its state_dict() alone with torch.save, and try that file."
         ) from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    data = read_torch_file(path)
     for key in ("model", "state_dict"):
         if isinstance(data, Mapping) and isinstance(data.get(key), Mapping):
             data = data[key]

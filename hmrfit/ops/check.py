@@ -16,11 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+LONGEST_NAME = 100
+"""Letters of a name that are compared: longer ones come from damaged files, and take minutes."""
+
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` was probably meant to be, or None where none is near."""
-    lowered = {k.lower(): k for k in known}
-    near = get_close_matches(name.lower(), lowered, n=1, cutoff=0.4)
+    lowered = {k.lower(): k for k in known if len(k) <= LONGEST_NAME}
+    near = get_close_matches(name.lower()[:LONGEST_NAME], lowered, n=1, cutoff=0.4)
     return lowered[near[0]] if near else None
 
 

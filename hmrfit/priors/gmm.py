@@ -12,7 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmrfit.bounded_arrays import read_fields
+from hmrfit.budget import check_bytes
 from hmrfit.ops.check import check_finite, check_shape
+
+MOST_COLUMNS = 1000
+"""Of θ: three for each joint. Inverting larger covariances takes minutes."""
 
 
 class PoseGmm:
@@ -37,10 +42,15 @@ class PoseGmm:
         Raises:
             ValueError: another shape, NaN, weights that are not positive, covariances that are not positive definite.
         """
-        with np.load(path, allow_pickle=False) as data:
-            arrays = {name: torch.as_tensor(data[name]).double() for name in ("means", "covariances", "weights")}
-        check_shape(arrays["means"].numpy(), "K D", "means")
-        check_shape(arrays["covariances"].numpy(), "K D D", "covariances")
+        names = ("means", "covariances", "weights")
+        arrays = dict(zip(names, map(torch.as_tensor, read_fields(path, names)), strict=True))
+        sizes = check_shape(arrays["means"], "K D", f"{path}: means")
+        check_shape(arrays["covariances"], "K D D", f"{path}: covariances", sizes)
+        check_shape(arrays["weights"], "K", f"{path}: weights", sizes)
+        if not sizes["K"] or not 0 < sizes["D"] <= MOST_COLUMNS:
+            raise ValueError(f"{path}: a mixture over {sizes['D']} numbers; expected 1 to {MOST_COLUMNS}.")
+        check_bytes(7 * 8 * sizes["K"] * sizes["D"] ** 2, f"'{path}'")
+        arrays = {name: value.double() for name, value in arrays.items()}
         for name, value in arrays.items():
             check_finite(value.numpy(), name)
         if not (arrays["weights"] > 0).all():

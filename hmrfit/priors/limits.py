@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmrfit.bounded_arrays import read_fields
 from hmrfit.ops.check import check_finite
 
 SOFTNESS = 0.1
@@ -29,8 +30,9 @@ class JointLimits:
     @classmethod
     def from_file(cls, path: str | Path) -> "JointLimits":
         """From an npz with lower and upper (J-1, 3)."""
-        with np.load(path, allow_pickle=False) as data:
-            lower, upper = (np.asarray(data[name], dtype=np.float64) for name in ("lower", "upper"))
+        lower, upper = (a.astype(np.float64) for a in read_fields(path, ("lower", "upper")))
+        if lower.shape != upper.shape:
+            raise ValueError(f"{path}: the lower limits have the shape {lower.shape}, the upper ones {upper.shape}.")
         check_finite(lower, "lower limits")
         check_finite(upper, "upper limits")
         return cls(torch.as_tensor(lower), torch.as_tensor(upper))

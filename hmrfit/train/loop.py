@@ -18,9 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hmrfit.budget import brief
 from hmrfit.files import atomic_write
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.hmr import HMR
+from hmrfit.network.strict import read_torch_file
 from hmrfit.train import ranks
 from hmrfit.train.lesson import Lesson
 from hmrfit.train.losses import adversarial_encoder, discriminator_loss
@@ -200,7 +202,14 @@ class Trainer:
 
     def load(self, path: str | Path) -> None:
         """The state from a file that `save` made. Nothing in the file is run."""
-        self.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        state = read_torch_file(Path(path))
+        try:
+            self.load_state_dict(state)
+        except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+            raise ValueError(
+                f"'{path}' is no state of this training ({type(error).__name__}: {brief(str(error), 200)}). Begin in "
+                "another folder, or with the settings it was begun with."
+            ) from error
 
 
 def _groups(network: torch.nn.Module, decay: float) -> list[dict[str, Any]]:

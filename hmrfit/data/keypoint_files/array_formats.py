@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hmrfit.bounded_arrays import PythonObjects, read_numpy
+from hmrfit.budget import TooLarge, check_bytes
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.data.keypoint_files.names import Said
 from hmrfit.data.keypoint_files.person import Found
@@ -15,6 +17,9 @@ SPIN_FIELDS = {"openpose": "openpose25", "part": "spin24"}
 
 SPIN_BOX = 200.0
 """Pixels: what `scale` is multiplied by."""
+
+PERSON = 6000
+"""Bytes that a person of a file may take in memory; 200,000 of them are made in ten seconds."""
 
 
 def read_npy(path: Path) -> Iterator[Found]:
@@ -32,6 +37,7 @@ def people_of_arrays(arrays: NDArray | Mapping[str, NDArray], what: str) -> Iter
     if not isinstance(arrays, Mapping):
         yield from people_of_array(arrays, None, what)
         return
+    check_bytes(PERSON * sum(np.size(arrays[key]) for key in ("names", "imgname") if key in arrays), what)
     if "imgname" in arrays and any(field in arrays for field in SPIN_FIELDS):
         yield from _spin(arrays, what)
         return
@@ -43,20 +49,13 @@ def people_of_arrays(arrays: NDArray | Mapping[str, NDArray], what: str) -> Iter
 def _load(path: Path) -> NDArray | dict[str, NDArray]:
     """numpy's file, without executing what it says: arrays of Python objects are refused."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            return loaded
-        with loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except (FileNotFoundError, PermissionError):
+        return read_numpy(path)
+    except TooLarge:
         raise
-    except Exception as error:  # numpy parses the header as Python's syntax: damage shows as any kind of error
-        if "allow_pickle" in str(error):
-            raise ValueError(
-                f"'{path}' holds Python objects, or is no numpy file; loading those could run code. "
-                "Save plain numbers: numpy.save(path, array.astype(float))."
-            ) from error
-        raise ValueError(f"'{path}' is damaged or cut off ({error}). Write or copy it again.") from error
+    except PythonObjects as error:
+        raise ValueError(f"{error} Save plain numbers: numpy.save(path, array.astype(float)).") from error
+    except ValueError as error:
+        raise ValueError(f"{error} Write or copy it again.") from error
 
 
 def _main_array(arrays: Mapping[str, NDArray], what: str) -> NDArray:
@@ -85,7 +84,9 @@ def people_of_array(points: NDArray, said: Said, what: str) -> Iterator[Found]:
             f"{what} has the shape {points.shape}; expected (K, 3) with x, y, confidence, (K, 2) with x, y, "
             "or (N, K, 3) for N people."
         )
-    people = (points[None] if points.ndim == 2 else points).astype(np.float64)
+    people = points[None] if points.ndim == 2 else points
+    check_bytes(PERSON * len(people), what)
+    people = people.astype(np.float64)
     for i, person in enumerate(people):
         yield Found(person, said, f"{what}, person {i}" if len(people) > 1 else what, str(i), shift=0.0, kept=True)
 

@@ -25,6 +25,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hmrfit.budget import brief
+
 PEAKS, PERCENT = 10.0, 100.0
 """The greatest score that is still a heat map's peak, and a percentage."""
 
@@ -44,7 +46,7 @@ def numbers_of(values: ArrayLike, what: str) -> NDArray[np.float64]:
     try:
         return np.array(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{what}: expected lists of numbers of equal length ({error}).") from error
+        raise ValueError(f"{what}: expected lists of numbers of equal length ({brief(str(error))}).") from error
 
 
 class Scores:

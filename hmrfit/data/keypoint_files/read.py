@@ -1,11 +1,12 @@
 """From a keypoint file of any known format to its people."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from hmrfit import bounded
+from hmrfit.budget import brief
 from hmrfit.data.keypoint_files.array_formats import read_npy, read_npz
 from hmrfit.data.keypoint_files.json_formats import JSON_FORMATS
 from hmrfit.data.keypoint_files.names import AskedSet
@@ -41,6 +42,7 @@ def read_keypoints(
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise ValueError(f"'{path}': unknown kind of file. Keypoints are read from {', '.join(READERS)}.")
+    bounded.check_regular(path)
     return list(finish(reader(path), path, keypoint_set, image_size))
 
 
@@ -50,11 +52,7 @@ def _read_json(path: Path) -> Iterator[Found]:
 
 def parse_json(text: str, name: str) -> Iterator[Found]:
     """The people of a JSON text."""
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} is not JSON, or it is cut off ({error}).") from error
-    yield from people_of_json(content, name)
+    yield from people_of_json(bounded.parse_json(text, name), name)
 
 
 def people_of_json(content: Any, name: str) -> Iterator[Found]:
@@ -70,9 +68,8 @@ def people_of_json(content: Any, name: str) -> Iterator[Found]:
             try:
                 yield from form.read(content, name)
             except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
-                raise ValueError(
-                    f"{name} looks like {form.name}, but is built differently ({type(error).__name__}: {error})."
-                ) from error
+                said = f"{type(error).__name__}: {brief(str(error))}"
+                raise ValueError(f"{name} looks like {form.name}, but is built differently ({said}).") from error
             return
     known = ", ".join(dict.fromkeys(form.name for form in JSON_FORMATS))
     raise ValueError(f"{name} is JSON, but none of the keypoint formats that are known: {known}.")

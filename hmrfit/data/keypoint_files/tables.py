@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hmrfit.bounded import check_table
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.data.keypoint_files.names import Said, match_names
 from hmrfit.data.keypoint_files.person import Found
@@ -70,10 +71,13 @@ def _rows(path: Path) -> list[list[str]]:
 
     A line of separators alone is a missing keypoint, unless every keypoint has a name.
     """
-    lines = [line for line in text_of(path, latin=True).splitlines() if line.strip()]
+    text = text_of(path, latin=True)
+    check_table(text, "\n", f"'{path}'")
+    lines = [line for line in text.splitlines() if line.strip()]
     if lines and lines[0].lower().startswith("sep="):
         lines = lines[1:]
     between = next((mark for mark in ";\t," if any(mark in line for line in lines[:5])), " ")
+    check_table(text, between, f"'{path}'")
     try:
         cells = csv.reader(lines, delimiter=between, skipinitialspace=True)
         rows = [[cell.strip() for cell in row] for row in cells]

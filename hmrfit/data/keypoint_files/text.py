@@ -3,6 +3,9 @@
 import codecs
 from pathlib import Path
 
+from hmrfit.bounded import read_bytes
+from hmrfit.budget import check_bytes
+
 WIDE = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 
 
@@ -14,6 +17,7 @@ def decoded(data: bytes, what: str, latin: bool = False) -> str:
     Raises:
         ValueError: it is no text.
     """
+    check_bytes(5 * len(data), what)  # the bytes, and a text of which one rare character makes all four bytes wide
     encoding = WIDE.get(data[:2]) or _wide_without_mark(data) or "utf-8-sig"
     try:
         text = data.decode(encoding).removeprefix("\ufeff")
@@ -39,4 +43,4 @@ def _wide_without_mark(data: bytes) -> str | None:
 
 def text_of(path: Path, latin: bool = False) -> str:
     """A file's text; see `decoded`."""
-    return decoded(path.read_bytes(), f"'{path}'", latin)
+    return decoded(read_bytes(path), f"'{path}'", latin)

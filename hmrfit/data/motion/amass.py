@@ -6,36 +6,27 @@ they are left out and the hands count as not driven. The world of AMASS has z up
 `Motion.y_up` turns it.
 """
 
-import io
-import zipfile
-
 import numpy as np
 
-from hmrfit.data.motion.motion import N_JOINTS, Motion
+from hmrfit.bounded_arrays import PythonObjects, read_npz
+from hmrfit.budget import TooLarge, check_bytes
+from hmrfit.data.motion.motion import FRAME_BYTES, N_JOINTS, Motion
 
 _RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "frame_rate", "framerate")
+_WANTED = ("format", "poses", "trans", "transl", "betas", "gender", "root_orient", "pose_body", *_RATES)
 _WIDTHS = {72: "smpl", 156: "smplh", 165: "smplx"}
 
 
 def _read(data: bytes) -> dict[str, np.ndarray]:
     """The arrays of an npz; whatever would need a pickle is left out."""
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            wanted = {"format", "poses", "trans", "transl", "betas", "gender", "root_orient", "pose_body", *_RATES}
-            return {key: _one(archive, key) for key in archive.files if key in wanted}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"AMASS npz: the file cannot be read ({str(error)[:100]}). Truncated? Copy it again."
-        ) from None
-
-
-def _one(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
-    try:
-        return archive[key]
-    except ValueError as error:
-        if "pickle" in str(error).lower():
-            raise ValueError(f"'{key}' holds Python objects, which are refused: they could run code") from None
+        return read_npz(data, _WANTED, what="its npz")
+    except TooLarge:
         raise
+    except PythonObjects as error:
+        raise ValueError(f"AMASS npz: {error} Such arrays are refused.") from None
+    except ValueError as error:
+        raise ValueError(f"AMASS npz: the file cannot be read: {error} Truncated? Copy it again.") from None
 
 
 def _poses(arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -53,7 +44,10 @@ def _poses(arrays: dict[str, np.ndarray]) -> np.ndarray:
 def _rate(arrays: dict[str, np.ndarray]) -> float | None:
     for key in _RATES:
         if key in arrays:
-            return float(np.asarray(arrays[key]).reshape(-1)[0])
+            rate = arrays[key].reshape(-1)
+            if rate.size != 1 or rate.dtype.kind not in "fiu":
+                raise ValueError(f"AMASS npz: '{key}' should be one number, but is {rate.dtype} {rate.shape}.")
+            return float(rate[0])
     return None
 
 
@@ -74,11 +68,12 @@ def motion_from_amass(data: bytes, name: str = "", fps: float | None = None) -> 
             "hmrfit.FitResult.load(path).save_motion('walk.npz')."
         )
     poses = np.asarray(_poses(arrays))
-    if poses.ndim != 2 or poses.shape[1] not in _WIDTHS or not np.issubdtype(poses.dtype, np.number):
+    if poses.ndim != 2 or poses.shape[1] not in _WIDTHS or poses.dtype.kind not in "fiu":
         raise ValueError(f"AMASS npz: 'poses' is {poses.dtype} {poses.shape}; expected (T, 72), (T, 156) or (T, 165).")
     rate = fps or _rate(arrays)
     if rate is None:
         raise ValueError(f"AMASS npz: no frame rate ({', '.join(_RATES)}). Give it as fps=.")
+    check_bytes(FRAME_BYTES * len(poses), "AMASS npz: it")
     kind = _WIDTHS[poses.shape[1]]
     joints = np.zeros((len(poses), N_JOINTS, 3))
     n_known = N_JOINTS if kind == "smpl" else N_JOINTS - 2

@@ -10,9 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from hmrfit.bounded import words
+from hmrfit.budget import check_bytes
+
 _ROTATIONS = {"xrotation": "X", "yrotation": "Y", "zrotation": "Z"}
 _POSITIONS = {"xposition": 0, "yposition": 1, "zposition": 2}
 _MAX_JOINTS = 1000
+MATRIX = 72
+"""Bytes of a rotation matrix."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Bvh:
         """name -> (T, 3, 3), for the wanted joints (all without `wanted`) and those above them."""
         glob: dict[str, np.ndarray] = {}
         needed = self._with_ancestors(set(self.names) if wanted is None else wanted)
+        check_bytes(3 * MATRIX * len(self.values) * len(needed), "BVH: its skeleton")
         for j, (name, parent) in enumerate(zip(self.names, self.parents, strict=True)):
             if name in needed:
                 local = self.local_rotation(j)
@@ -119,7 +125,7 @@ def parse_bvh(text: str) -> Bvh:
     head, found, tail = text.partition("MOTION")
     if not found:
         raise ValueError("BVH: there is no MOTION section. The file is truncated; copy it again.")
-    names, parents, offsets, channels = _parse_hierarchy(_Tokens(head.split()))
+    names, parents, offsets, channels = _parse_hierarchy(_Tokens(words(head, "BVH: its hierarchy")))
     values, frame_time = _parse_motion(tail, sum(len(c) for c in channels))
     return Bvh(tuple(names), tuple(parents), np.array(offsets), tuple(channels), values, frame_time)
 
@@ -169,8 +175,10 @@ def _open_joint(stack: list[int]) -> int:
 
 
 def _parse_channels(tokens: _Tokens) -> tuple[str, ...]:
-    count = int(tokens.number())
-    channels = tuple(tokens.next().lower() for _ in range(min(count, 12)))
+    count = tokens.number()
+    if count not in range(13):
+        raise ValueError(f"BVH: a joint has {count:g} channels; expected 0 to 12.")
+    channels = tuple(tokens.next().lower() for _ in range(int(count)))
     unknown = [c for c in channels if c not in _ROTATIONS and c not in _POSITIONS]
     if unknown:
         raise ValueError(f"BVH: unknown channel '{unknown[0][:40]}'. Known: X, Y, Z position and rotation.")
@@ -188,15 +196,17 @@ def _check_tree(names: list[str], stack: list[int]) -> None:
 
 
 def _parse_motion(text: str, n_channels: int) -> tuple[np.ndarray, float]:
-    words = text.split()
+    found = words(text, "BVH: its motion")
     try:
-        start = words.index("Time:")
-        n_frames, frame_time = int(words[words.index("Frames:") + 1]), float(words[start + 1])
-        values = np.array(words[start + 2 :], dtype=float)
+        start = found.index("Time:")
+        n_frames, frame_time = int(found[found.index("Frames:") + 1]), float(found[start + 1])
+        values = np.array(found[start + 2 :], dtype=float)
     except (ValueError, IndexError) as error:
         raise ValueError(f"BVH: the MOTION section cannot be read ({str(error)[:80]}).") from None
     if n_frames < 1 or not frame_time > 0:
         raise ValueError(f"BVH: {n_frames} frames of {frame_time} s announced; expected at least one, of a time > 0.")
+    if not n_channels:
+        raise ValueError("BVH: no joint has a channel, so nothing moves.")
     if len(values) != n_frames * n_channels:
         raise ValueError(
             f"BVH: {n_frames} frames of {n_channels} channels announced, that is {n_frames * n_channels} numbers; "

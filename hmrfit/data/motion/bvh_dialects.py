@@ -6,9 +6,10 @@ from difflib import get_close_matches
 
 import numpy as np
 
+from hmrfit.budget import check_bytes
 from hmrfit.data.motion import cmu
 from hmrfit.data.motion.bvh import Bvh, parse_bvh
-from hmrfit.data.motion.motion import Z_UP_TO_Y_UP, Motion
+from hmrfit.data.motion.motion import FRAME_BYTES, Z_UP_TO_Y_UP, Motion
 from hmrfit.data.motion.rest import driven_mask, halfway, local_from_ideal, turn
 
 Bones = Mapping[str, np.ndarray]
@@ -144,6 +145,7 @@ def motion_from_bvh(text: str, name: str = "", skip: int | None = None, fps: flo
         fps: the true rate where the header is known to be wrong.
     """
     bvh = parse_bvh(text)
+    check_bytes(FRAME_BYTES * len(bvh.values), "BVH: its motion")
     dialect = recognise(bvh)
     ideal = _to_world(dialect, dialect.ideal(bvh.global_rotations(set(dialect.bones))))
     world = np.eye(3) if dialect.world is None else dialect.world

@@ -13,13 +13,13 @@ spread legs: v_file = Rz(+20) v left, Rz(-20) v right. Its chest is the lower ba
 alone, so only spine1 counts as driven on the trunk.
 """
 
-import json
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from hmrfit.bounded import parse_json
+from hmrfit.budget import TooLarge, check_bytes
 from hmrfit.data.motion import cmu
-from hmrfit.data.motion.motion import Motion
+from hmrfit.data.motion.motion import FRAME_BYTES, Motion
 from hmrfit.data.motion.rest import driven_mask, halfway, local_from_ideal, turn
 
 _LAYOUT = (
@@ -43,13 +43,15 @@ def parse_deepmimic(text: str) -> dict[str, np.ndarray]:
         ValueError: no JSON with `Frames`, rows of another length, or something that is not a finite number.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text, "it")
         rows = content["Frames"]
         widths = {len(row) for row in rows}
+        if widths == {N_COLUMNS}:
+            check_bytes(FRAME_BYTES * len(rows) + len(text), "DeepMimic text: it")
         values = np.array(rows, dtype=float)
-    except RecursionError:
-        raise ValueError("DeepMimic text: nested far too deep for a motion; refused.") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except TooLarge:
+        raise
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise ValueError(
             f"DeepMimic text: expected JSON with 'Frames', rows of {N_COLUMNS} numbers; {str(error)[:80]}"
         ) from None

@@ -8,8 +8,9 @@ that mean Rz Ry Rx. Taking it apart as ZXY and putting the same numbers together
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from hmrfit.budget import check_bytes
 from hmrfit.data.motion import cmu
-from hmrfit.data.motion.motion import Motion
+from hmrfit.data.motion.motion import FRAME_BYTES, Motion
 from hmrfit.data.motion.rest import driven_mask, local_from_ideal
 
 _TREE = """
@@ -42,6 +43,10 @@ NODES = _nodes(_TREE)
 N_COLUMNS = 3 + 3 * len(NODES)
 
 
+NUMBER = 90
+"""Bytes of a number on its way: its text, its place in a list, its value, and its part of a rotation matrix."""
+
+
 def repair_root(rotation: Rotation) -> Rotation:
     """Undo the wrong order of the root's Euler angles."""
     z, x, y = rotation.as_euler("ZXY").T
@@ -54,6 +59,7 @@ def parse_expmap(text: str) -> np.ndarray:
     Raises:
         ValueError: a row has another number of columns, or something is not a finite number.
     """
+    check_bytes(NUMBER * (text.count(",") + 3 * text.count("\n")) + 4 * len(text), "Exponential-map text: it")
     rows = [line for line in text.splitlines() if line.strip()]
     widths = {line.count(",") + 1 for line in rows}
     if widths != {N_COLUMNS}:
@@ -83,6 +89,7 @@ def bone_rotations(values: np.ndarray) -> dict[str, np.ndarray]:
 def motion_from_expmap(text: str, name: str = "", skip: int = 1, fps: float = 120.0) -> Motion:
     """An exponential-map file's text as a Motion. Row 0 is a T-pose and is dropped; the rate is not in the file."""
     values = parse_expmap(text)
+    check_bytes((FRAME_BYTES + 3 * 72 * len(NODES)) * len(values), "Exponential-map text: it")
     if skip >= len(values):
         raise ValueError(f"Exponential-map text: {len(values)} rows, of which the first {skip} are no motion.")
     ideal = cmu.ideal_from_cmu(bone_rotations(values[skip:]))

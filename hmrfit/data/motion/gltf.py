@@ -4,17 +4,24 @@ A GLB is a 12-byte header, a JSON chunk and a binary chunk; an accessor is a typ
 loaded from outside the file. Quaternions x y z w.
 """
 
-import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from hmrfit.bounded import parse_json
+from hmrfit.budget import Meter, TooLarge
+
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTH = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
-MAX_TRANSFORMS = 4_000_000
-"""Frames times nodes that are read of one clip (half an hour of a usual skeleton)."""
+TRANSFORM_BYTES = 400
+"""What a node takes in a frame: rotation and affine matrix, and where they are made of."""
+MOST_CHUNKS = 16
+"""Of a GLB; it has two."""
+_WEIGHTED = ("translation", "rotation", "scale", "weights")
+"""What a channel can move of a node."""
 _DEFAULTS = {"translation": (0.0, 0.0, 0.0), "rotation": (0.0, 0.0, 0.0, 1.0), "scale": (1.0, 1.0, 1.0)}
 
 
@@ -30,7 +37,12 @@ class Gltf:
     order: tuple[int, ...]
     """Node indices, every parent before its children."""
 
-    @property
+    meter: Meter = field(default_factory=lambda: Meter("GLB: the file"))
+    """What its accessors and clips take."""
+    read: dict[int, np.ndarray] = field(default_factory=dict)
+    """The accessors that were read."""
+
+    @cached_property
     def clips(self) -> dict[str, dict]:
         return {str(a.get("name", i)): a for i, a in enumerate(self.content.get("animations", []))}
 
@@ -47,16 +59,20 @@ def parse_glb(data: bytes) -> Gltf:
     if version != 2 or length > len(data):
         raise ValueError(f"GLB: version {version}, {length} bytes announced, {len(data)} there. Truncated, or not 2.0.")
     chunks, at = {}, 12
-    while at + 8 <= length:
+    for _ in range(MOST_CHUNKS):
+        if at + 8 > length:
+            break
         size, kind = struct.unpack("<I4s", data[at : at + 8])
         chunks.setdefault(kind, data[at + 8 : at + 8 + size])
         at += 8 + size
     try:
-        content = json.loads(chunks[b"JSON"])
+        content = parse_json(chunks[b"JSON"], "it")
         nodes = content["nodes"]
         names = tuple(str(n.get("name", i)) for i, n in enumerate(nodes))
         parents = _parents(nodes)
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except TooLarge:
+        raise
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"GLB: the JSON chunk cannot be read ({type(error).__name__}: {str(error)[:80]}).") from None
     return Gltf(content, chunks.get(b"BIN\0", b""), names, tuple(parents), _parents_first(parents))
 
@@ -85,6 +101,12 @@ def _parents_first(parents: list[int]) -> tuple[int, ...]:
 
 def _accessor(gltf: Gltf, index: int) -> np.ndarray:
     """(count, width) numbers of one accessor."""
+    if index not in gltf.read:
+        gltf.read[index] = _read_accessor(gltf, index)
+    return gltf.read[index]
+
+
+def _read_accessor(gltf: Gltf, index: int) -> np.ndarray:
     try:
         accessor = gltf.content["accessors"][index]
         view = gltf.content["bufferViews"][accessor["bufferView"]]
@@ -92,9 +114,16 @@ def _accessor(gltf: Gltf, index: int) -> np.ndarray:
         start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
         stride = view.get("byteStride", dtype.itemsize * width)
         count = accessor["count"]
+        if not all(type(n) is int for n in (index, start, stride, count)):
+            raise ValueError("its numbers are no whole ones")
+        if "sparse" in accessor or stride < dtype.itemsize * width:
+            raise ValueError("it is sparse, or its elements lie on one another")
         if min(index, start, count - 1) < 0 or start + stride * (count - 1) + dtype.itemsize * width > len(gltf.binary):
             raise ValueError("an accessor points outside the file; it is truncated or damaged")
+        gltf.meter.add(4 * 8 * count * width)
         values = np.ndarray((count, width), dtype, gltf.binary, start, (stride, dtype.itemsize)).astype(float)
+    except TooLarge:
+        raise
     except (KeyError, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"GLB: accessor {index} cannot be read ({str(error)[:80]}).") from None
     if accessor.get("normalized") and dtype.kind in "iu":
@@ -120,8 +149,11 @@ def _interpolate(kind: str, path: str, keys: np.ndarray, values: np.ndarray, tim
 
 def clip_times(gltf: Gltf, clip: str, fps: float) -> np.ndarray:
     """Sample times of a clip, seconds, from its first key to its last."""
-    inputs = [_accessor(gltf, sampler["input"])[:, 0] for sampler in gltf.clips[clip]["samplers"]]
-    start, end = min(k[0] for k in inputs), max(k[-1] for k in inputs)
+    inputs = {sampler["input"] for sampler in gltf.clips[clip]["samplers"]}
+    if not inputs:
+        raise ValueError(f"GLB: clip '{clip}' has no samplers.")
+    keys = [_accessor(gltf, index)[:, 0] for index in inputs]
+    start, end = min(k[0] for k in keys), max(k[-1] for k in keys)
     if not 0 <= end - start < 3600:
         raise ValueError(f"GLB: clip '{clip}' lasts {end - start:.0f} s; expected less than an hour.")
     return start + np.arange(int((end - start) * fps + 1e-3) + 1) / fps
@@ -133,7 +165,12 @@ def node_tracks(gltf: Gltf, clip: str, times: np.ndarray) -> list[dict[str, np.n
     for node in gltf.content["nodes"]:
         if "matrix" in node:
             raise ValueError("GLB: a node is given by a matrix, which an animated skeleton may not have.")
-        tracks.append({p: np.tile(np.asarray(node.get(p, d), float), (len(times), 1)) for p, d in _DEFAULTS.items()})
+        rest = {path: np.asarray(node.get(path, default), float) for path, default in _DEFAULTS.items()}
+        if any(rest[path].shape != (len(default),) for path, default in _DEFAULTS.items()):
+            raise ValueError("GLB: a node's translation, rotation or scale has another number of numbers.")
+        tracks.append({path: np.tile(value, (len(times), 1)) for path, value in rest.items()})
+    if len(animation["channels"]) > len(tracks) * len(_WEIGHTED):
+        raise ValueError(f"GLB: clip '{clip}' moves some node twice. The file is damaged.")
     for channel in animation["channels"]:
         path, node = channel["target"].get("path"), channel["target"].get("node")
         if path in _DEFAULTS and node is not None:
@@ -145,8 +182,7 @@ def node_tracks(gltf: Gltf, clip: str, times: np.ndarray) -> list[dict[str, np.n
 
 def global_transforms(gltf: Gltf, clip: str, times: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """name -> (rotations (T, 3, 3), positions (T, 3)) of every node in the file's world."""
-    if len(times) * len(gltf.names) > MAX_TRANSFORMS:
-        raise ValueError(f"GLB: clip '{clip}' is {len(times)} frames of {len(gltf.names)} nodes; refused as too large.")
+    gltf.meter.add(TRANSFORM_BYTES * len(times) * len(gltf.names))
     tracks = node_tracks(gltf, clip, times)
     rotation, affine = {}, {}
     for i in gltf.order:

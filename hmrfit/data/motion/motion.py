@@ -8,6 +8,9 @@ from scipy.spatial.transform import Rotation
 from hmrfit.keypoints import SMPL24
 
 N_JOINTS = len(SMPL24)
+FRAME_BYTES = 3000
+"""What a frame takes while it is made: its 24 rotations as vectors, and a few times as matrices for some of them."""
+
 Z_UP_TO_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 

@@ -8,7 +8,6 @@ disk), or any folder of motion files, whose class is the name of the folder a fi
 """
 
 import hashlib
-import json
 import lzma
 import os
 import tarfile
@@ -18,9 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
+from hmrfit.bounded import read_json
+from hmrfit.bounded_arrays import read_npz
+from hmrfit.budget import check_bytes
 from hmrfit.data.motion.clean import clean, unlike_frames
 from hmrfit.data.motion.motion import Motion
-from hmrfit.data.motion.read import MAX_BYTES, SUFFIXES, motions_from_bytes, read_motions
+from hmrfit.data.motion.read import SUFFIXES, motions_from_bytes, read_motions
 from hmrfit.data.motion.split import SPLITS, split
 from hmrfit.files import atomic_write
 from hmrfit.own_files import first_array
@@ -41,7 +43,8 @@ def read_archive(path: Path, entries: list[dict]) -> Iterator[Motion]:
     try:
         with tarfile.open(path, "r:xz") as archive:
             for member in archive:
-                if member.isfile() and member.name in wanted and member.size <= MAX_BYTES:
+                if member.isfile() and member.name in wanted:
+                    check_bytes(2 * member.size, f"'{path}', {member.name}")
                     yield from _from_entries(archive.extractfile(member).read(), wanted[member.name], path)
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Truncated? Copy it again.") from error
@@ -81,7 +84,7 @@ def read_folder(folder: str | Path) -> Iterator[Motion]:
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}. Expected a folder of motion files.")
     if (folder / "MANIFEST.json").is_file():
-        manifest = json.loads((folder / "MANIFEST.json").read_text())
+        manifest = read_json(folder / "MANIFEST.json")
         for source, entries in manifest.items():
             yield from read_archive(folder / f"{source}.tar.xz", entries)
         return
@@ -207,14 +210,14 @@ def _save_cache(path: Path, stamp: str, pool: list[Motion]) -> None:
 def _load_cache(path: Path, stamp: str) -> list[Motion] | None:
     """None when the cache was made from other files or cannot be read: it is then made anew."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays["stamp"]) != stamp:
-                return None
-            edges = np.cumsum(arrays["length"])[:-1]
-            parts = [np.split(arrays[key], edges) for key in ("poses", "transl")]
-            driven = np.split(arrays["driven"], edges)
-            texts = zip(*(arrays[key].tolist() for key in _TEXTS), strict=True)
-            rows = zip(*parts, arrays["fps"].tolist(), driven, texts, strict=True)
-            return [Motion(*row[:-1], *row[-1]) for row in rows]
-    except (OSError, ValueError, KeyError, EOFError):
+        if str(read_npz(path, ("stamp",))["stamp"]) != stamp:
+            return None
+        arrays = read_npz(path)
+        edges = np.cumsum(arrays["length"])[:-1]
+        parts = [np.split(arrays[key], edges) for key in ("poses", "transl")]
+        driven = np.split(arrays["driven"], edges)
+        texts = zip(*(arrays[key].tolist() for key in _TEXTS), strict=True)
+        rows = zip(*parts, arrays["fps"].tolist(), driven, texts, strict=True)
+        return [Motion(*row[:-1], *row[-1]) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
         return None

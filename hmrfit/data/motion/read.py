@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from hmrfit.bounded import decode, read_bytes
+from hmrfit.budget import TooLarge
 from hmrfit.data.motion.amass import motion_from_amass
 from hmrfit.data.motion.bvh_dialects import motion_from_bvh
 from hmrfit.data.motion.deepmimic import motion_from_deepmimic
@@ -10,13 +12,14 @@ from hmrfit.data.motion.glb import motions_from_glb
 from hmrfit.data.motion.motion import Motion
 
 SUFFIXES = (".npz", ".bvh", ".glb", ".txt", ".json")
-MAX_BYTES = 1 << 30
 
 
 def _text(data: bytes) -> str:
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
+        return decode(data, "its text")
+    except TooLarge:
+        raise
+    except ValueError:
         return data.decode("latin-1")
 
 
@@ -54,10 +57,10 @@ def read_motions(path: str | Path, dialect: str | None = None, **options: object
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no motion file {path}.")
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path}: {path.stat().st_size >> 20} MiB; a motion file of more than 1 GiB is refused.")
     try:
-        return motions_from_bytes(path.read_bytes(), path.stem, dialect, **options)
+        return motions_from_bytes(read_bytes(path), path.stem, dialect, **options)
+    except TooLarge as error:
+        raise TooLarge(f"{path}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

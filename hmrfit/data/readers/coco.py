@@ -6,13 +6,13 @@
 Kept are people whose 12 limb joints are all annotated, visible or not; boxes are the annotated ones, times 1.2.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hmrfit.bounded import read_json
 from hmrfit.data.readers.download import BOX_SCALE, DamagedDownload, reading, require, spin_slots
 from hmrfit.data.spin_npz import BOX_UNIT, SpinDataset
 from hmrfit.keypoints import COCO17
@@ -30,7 +30,7 @@ def read_coco(root: Path, split: str = "train2014") -> SpinDataset:
     file = f"annotations/person_keypoints_{split}.json"
     require(root, TREE.format(split=split), [file, split])
     with reading(root / file):
-        data = json.loads((root / file).read_text())
+        data = read_json(root / file)
         names = {image["id"]: image["file_name"] for image in data["images"]}
         people = [_person(annotation) for annotation in data["annotations"] if annotation.get("keypoints")]
         people = [person for person in people if (person[1][LIMBS, 2] > 0).all() and person[2][2:].max() > 0]

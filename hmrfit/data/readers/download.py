@@ -3,6 +3,7 @@
 center = (low + high)/2,   scale = 1.2 max(high − low) / 200            over a person's keypoints, as SPIN boxes them
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,10 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
+from hmrfit.bounded import check_regular
+from hmrfit.budget import TooLarge, brief, check_bytes, check_pixels
+from hmrfit.data.readers.cdf_check import check_cdf
+from hmrfit.data.readers.matlab_check import check_matlab
 from hmrfit.data.spin_npz import BOX_UNIT
 from hmrfit.image import write_image
 from hmrfit.keypoints import SPIN24
@@ -26,6 +31,11 @@ SPIN_SLOTS = {
     "pelvis_h36m": "pelvis_mpii", "neck_h36m": "neck_lsp",
 }  # fmt: skip
 """What SPIN files under the name of another definition. So these slots mean different points in different datasets."""
+
+DAMAGE = (
+    KeyError, IndexError, TypeError, AttributeError, ValueError, EOFError, OSError, RuntimeError, OverflowError,
+)  # fmt: skip
+"""What reading a file of another structure raises."""
 
 INSTALL = "pip install 'hmrfit[datasets]' (or: pip install {package})"
 
@@ -57,17 +67,32 @@ def reading(path: Path) -> Iterator[None]:
     """Whatever goes wrong inside with the structure of a file becomes a letter about the file."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, AttributeError, ValueError, EOFError, OSError) as error:
-        if isinstance(error, FileNotFoundError | DamagedDownload | RefusedFile):
+    except DAMAGE as error:
+        if isinstance(error, FileNotFoundError | DamagedDownload | RefusedFile | TooLarge):
             raise
-        raise DamagedDownload(path, f"{type(error).__name__}: {error}") from error
+        raise DamagedDownload(path, f"{type(error).__name__}: {brief(str(error), 200)}") from error
+
+
+def h5_numbers(file: Any, name: Any) -> NDArray[np.float64]:
+    """A dataset of an open HDF5 file, by its name or reference, as float64.
+
+    Raises:
+        TooLarge: more than the budget, as it is or as its blocks are packed. ValueError: no numbers.
+    """
+    found = file[name]
+    if found.dtype.kind not in "fiub":
+        raise ValueError(f"a dataset of {found.dtype} where numbers belong")
+    block = math.prod(found.chunks or ()) * found.dtype.itemsize
+    check_bytes(found.size * (8 + found.dtype.itemsize) + 2 * block, f"'{file.filename}'")
+    return np.asarray(found, np.float64)
 
 
 def read_mat(path: Path, **options: Any) -> dict[str, Any]:
     """A MATLAB file up to version 7."""
     try:
+        check_matlab(path)
         return scipy.io.loadmat(path, **options)
-    except FileNotFoundError:
+    except (FileNotFoundError, TooLarge):
         raise
     except NotImplementedError as error:
         raise DamagedDownload(path, "it is of MATLAB 7.3, the dataset's own is older") from error
@@ -101,7 +126,14 @@ def read_cdf(path: Path, variable: str = "Pose") -> NDArray[np.float64]:
     except ImportError as error:
         raise ImportError(f"'{path}' needs cdflib: {INSTALL.format(package='cdflib')}.") from error
     try:
-        return np.asarray(cdflib.CDF(path).varget(variable), np.float64)
+        check_cdf(path)
+        file = cdflib.CDF(path)
+        found = file.vdr_info(variable)
+        each = math.prod(found.dim_sizes) * max(found.num_elements, 1)
+        check_bytes(40 * each * (found.max_rec + 1), f"'{path}'")
+        return np.asarray(file.varget(variable), np.float64)
+    except TooLarge:
+        raise
     except Exception as error:  # cdflib has no error of its own
         raise DamagedDownload(path, f"{type(error).__name__}: {error}") from error
 
@@ -141,8 +173,11 @@ def extract_frames(video: Path, wanted: Mapping[int, Path]) -> int:
     if not video.exists():
         raise FileNotFoundError(f"There is no video '{video}'.")
     left = {number: path for number, path in wanted.items() if not path.exists()}
+    check_regular(video)
     total, capture = len(left), cv2.VideoCapture(str(video))
     try:
+        sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        check_pixels(*(int(capture.get(side)) for side in sides), f"'{video}'")
         number = 0
         while left:
             if not capture.grab():

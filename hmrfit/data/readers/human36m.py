@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from hmrfit.data.readers.download import (
     DamagedDownload,
     extract_frames,
+    h5_numbers,
     open_h5,
     read_cdf,
     reading,
@@ -125,7 +126,7 @@ def _boxes(path: Path, count: int) -> Iterator[tuple[int, int, int, int]]:
         masks = file["Masks"]
         for frame in range(0, EVERY * count, EVERY):
             # MATLAB's columns come as rows: (width, height)
-            columns, rows = np.nonzero(np.asarray(file[masks[frame, 0]]) == 1)
+            columns, rows = np.nonzero(h5_numbers(file, masks[frame, 0]) == 1)
             if not len(rows):
                 raise DamagedDownload(path, f"the mask of frame {frame} is empty")
             yield int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1

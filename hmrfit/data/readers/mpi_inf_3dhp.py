@@ -22,6 +22,7 @@ from hmrfit.data.readers.download import (
     all_inside,
     boxes,
     extract_frames,
+    h5_numbers,
     open_h5,
     read_mat,
     reading,
@@ -105,9 +106,9 @@ def _test_part(root: Path, sequence: str, inside_only: bool) -> tuple[NDArray, N
     """Images (n,), joints (n, 17, 2) pixels, (n, 17, 3) millimetres of the valid frames."""
     path = root / sequence / "annot_data.mat"
     with open_h5(path) as file:
-        xy = np.asarray(file["annot2"], np.float64).reshape(-1, 17, 2)[:, TEST_JOINTS]
-        S = np.asarray(file["univ_annot3"], np.float64).reshape(-1, 17, 3)[:, TEST_JOINTS]
-        rows = (np.asarray(file["valid_frame"]).ravel() > 0).nonzero()[0]
+        xy = h5_numbers(file, "annot2").reshape(-1, 17, 2)[:, TEST_JOINTS]
+        S = h5_numbers(file, "univ_annot3").reshape(-1, 17, 3)[:, TEST_JOINTS]
+        rows = (h5_numbers(file, "valid_frame").ravel() > 0).nonzero()[0]
     images = np.array([f"{sequence}/imageSequence/img_{row + 1:06d}.jpg" for row in rows])
     require(root, TEST_TREE, images)
     if not len(rows):
@@ -129,7 +130,7 @@ def read_3dhp_activities(root: Path, people: SpinDataset) -> NDArray[np.str_]:
         with open_h5(path) as file:
             if "activity_annotation" not in file:
                 continue
-            numbers = np.asarray(file["activity_annotation"]).ravel().astype(int)
+            numbers = h5_numbers(file, "activity_annotation").ravel().astype(int)
             found[rows] = np.array(ACTIVITIES)[numbers[frames] - 1]
     return found
 

@@ -22,7 +22,7 @@ from hmrfit.data.readers.download import DamagedDownload, boxes, reading, requir
 from hmrfit.data.spin_npz import SpinDataset
 from hmrfit.keypoints import OPENPOSE18, OPENPOSE25
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
-from hmrfit.pickle_values import read_pickle
+from hmrfit.pickle_values import as_numbers, read_pickle
 
 TREE = """\
   ROOT/sequenceFiles/{split}/<sequence>.pkl ...    (sequenceFiles.zip)
@@ -52,15 +52,16 @@ def read_3dpw(root: Path, split: str = "test") -> SpinDataset:
 
 def _person(data: dict[str, Any], person: int) -> dict[str, NDArray]:
     """One person's rows."""
-    pose, points = (np.asarray(data[key][person], np.float64) for key in ("poses", "poses2d"))
+    number = lambda values: as_numbers(values, "it")  # noqa: E731
+    pose, points = (number(data[key][person]) for key in ("poses", "poses2d"))
     seen = points[:, 2] > 0
-    frames = ((np.asarray(data["campose_valid"][person]) > 0) & (seen.sum(1) > 1)).nonzero()[0]
+    frames = ((number(data["campose_valid"][person]) > 0) & (seen.sum(1) > 1)).nonzero()[0]
     center, scale = boxes(points[frames, :2].transpose(0, 2, 1), seen[frames])
     openpose = np.zeros((len(frames), len(OPENPOSE25), 3))
     openpose[:, [OPENPOSE25.index(name) for name in OPENPOSE18]] = points[frames].transpose(0, 2, 1)
     turned = pose[frames]  # a copy
-    turned[:, :3] = _before_camera(turned[:, :3], np.asarray(data["cam_poses"], np.float64)[frames, :3, :3])
-    betas = np.asarray(data["betas"][person], np.float64)[:10]
+    turned[:, :3] = _before_camera(turned[:, :3], number(data["cam_poses"])[frames, :3, :3])
+    betas = number(data["betas"][person])[:10]
     return {
         "imgname": np.array([f"imageFiles/{data['sequence']}/image_{f:05d}.jpg" for f in frames], np.str_),
         "center": center,

@@ -1,0 +1,1 @@
+"""What `benchmarks/fuzz.py` tries: random calls, hostile files, and the processes that they run in."""
