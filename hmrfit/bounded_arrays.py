@@ -33,6 +33,9 @@ MOST_MEMBERS = 20_000
 TEXT = 100
 """Bytes of a str of Python beside its characters, and of its place in a list."""
 
+DEFLATE = 1033
+"""How many times its bytes a deflated member can have at most."""
+
 CHUNK = 1 << 22
 
 DAMAGE = (
@@ -131,9 +134,10 @@ def _members(file: BinaryIO, names: Collection[str] | None, skip_objects: bool, 
     with zipfile.ZipFile(file) as archive:
         every = {m.filename.removesuffix(".npy"): m for m in archive.infolist() if m.filename.endswith(".npy")}
         wanted = {name: member for name, member in every.items() if names is None or name in names}
+        for member in wanted.values():
+            _check_member(member)
         check_bytes(sum(member.file_size for member in wanted.values()), what)
         for name, member in wanted.items():
-            _check_member(member)
             with archive.open(member) as opened:
                 try:
                     header = _header(opened, what, f" in '{brief(name)}'")
@@ -170,8 +174,13 @@ def check_directory(file: BinaryIO, what: str) -> None:
 
 def _check_member(member: zipfile.ZipInfo) -> None:
     """Stored or deflated, as numpy writes: the other methods take memory of their own, as much as the file says."""
+    most = DEFLATE * (member.compress_size + 1) if member.compress_type else member.compress_size
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or member.flag_bits & 1:
         raise ValueError(f"'{brief(member.filename)}' in it is packed in a way that numpy does not write")
+    if member.file_size > most:
+        raise ValueError(
+            f"'{brief(member.filename)}' in it is said to have {member.file_size} bytes, at most {most} are there"
+        )
 
 
 def _header(file: BinaryIO, what: str, where: str = "") -> tuple[tuple[int, ...], bool, np.dtype]:

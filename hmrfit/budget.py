@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 FOR_FILES = 0.65
 """Of the gigabytes: what a file's contents may take of them."""
@@ -32,8 +32,7 @@ class TooLarge(ValueError):
     """A file that would take more than the limits allow. Nothing was allocated for it."""
 
 
-@dataclass(frozen=True)
-class FileLimits:
+class FileLimits(NamedTuple):
     """What reading one file may take."""
 
     gigabytes: float = 2.0
@@ -67,7 +66,7 @@ def limits() -> FileLimits:
     if asked is not None:
         return asked
     said = {name: _environment[v] for name, v in VARIABLES.items() if _environment.get(v)}
-    return replace(DEFAULT, **{n: _positive(value, VARIABLES[n]) for n, value in said.items()}) if said else DEFAULT
+    return DEFAULT._replace(**{n: _positive(value, VARIABLES[n]) for n, value in said.items()}) if said else DEFAULT
 
 
 @contextmanager
@@ -81,7 +80,7 @@ def file_limits(gigabytes: float | None = None, megapixels: float | None = None)
         ValueError, TypeError: not a number above 0.
     """
     asked = {"gigabytes": gigabytes, "megapixels": megapixels}
-    new = replace(limits(), **{name: _positive(v, name) for name, v in asked.items() if v is not None})
+    new = limits()._replace(**{name: _positive(v, name) for name, v in asked.items() if v is not None})
     token = _asked.set(new)
     try:
         yield new

@@ -112,6 +112,8 @@ def _png(data: bytes) -> Claim | None:
     at = 8
     while at + 20 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
+        if length > len(data):  # OpenCV makes room for it before it looks whether it is there
+            return None
         if kind == b"fcTL":
             frame = struct.unpack_from(">II", data, at + 12)
             width, height = max(width, frame[0]), max(height, frame[1])

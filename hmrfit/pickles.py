@@ -24,6 +24,9 @@ from hmrfit.budget import Meter, TooLarge, brief
 MAX_STEPS = 1_000_000
 """Published body files have some hundreds of opcodes; beyond this a file is made to exhaust, not to be read."""
 
+LATIN = bytes(range(0xC4))
+"""The bytes of characters up to U+00FF in UTF-8: Python 3 writes bytes as such texts in its older protocols."""
+
 ALIASES = {
     "__builtin__": "builtins",
     "copy_reg": "copyreg",
@@ -159,9 +162,9 @@ class Machine:
         return self.take(count)
 
     def text(self, form: str) -> str:
-        """The same in UTF-8. One rare character makes all of them four bytes wide."""
+        """The same in UTF-8. One character beyond Latin-1 makes all of them two or four bytes wide."""
         raw = self.sized(form)
-        if not raw.isascii():
+        if not raw.isascii() and raw.translate(None, LATIN):
             self.meter.add(3 * len(raw))
         return raw.decode("utf-8", "surrogatepass")
 

@@ -102,6 +102,14 @@ CLAIMS = {
 }  # fmt: skip
 
 
+def test_a_part_of_a_png_that_is_longer_than_the_file() -> None:
+    """OpenCV takes memory for it before it looks: 1.4 GB for 7 KB."""
+    data = png(10, 10)
+    at = data.index(b"IDAT") - 4
+    with pytest.raises(ValueError, match="damaged or cut off"):
+        check_claim(data[:at] + b"\x58" + data[at + 1 :], "it")
+
+
 @pytest.mark.parametrize("name", CLAIMS)
 def test_gigantic_claims_never_reach_a_decoder(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.bounded_arrays import PythonObjects, npz_names, read_npy, read_npz
-from hmrfit.budget import brief
+from hmrfit.budget import TooLarge, brief
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.files import atomic_write
 from hmrfit.image import Crop
@@ -191,10 +191,15 @@ def _fields(path: Path) -> dict[str, NDArray]:
             "in its dataset_extras."
         )
     try:
-        _check_names(path, set(npz_names(path)))
-        return read_npz(path, (*TEXTS, *SHAPES))
+        names, arrays = npz_names(path), read_npz(path, (*TEXTS, *SHAPES))
+    except TooLarge:
+        raise
     except PythonObjects as error:
         raise ValueError(f"{error} Save the field as numbers or fixed-length text.") from error
+    except ValueError as error:
+        raise ValueError(f"'{path}' is damaged, cut off, or no npz ({error}). Copy or write it again.") from error
+    _check_names(path, set(names))
+    return arrays
 
 
 def _check_names(path: Path, names: set[str]) -> None:

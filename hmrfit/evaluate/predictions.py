@@ -152,8 +152,8 @@ def _named(dataset: Mapping[str, Any]) -> str:
 def _arrays(path: Path) -> dict[str, NDArray]:
     try:
         data = read_npz(path)
-    except TooLarge:
-        raise
+    except TooLarge as error:
+        raise TooLarge(f"{error} Or export the predictions again.") from error
     except ValueError as error:
         raise ValueError(f"{error} Export the predictions again.") from error
     if str(data.get("format")) != FORMAT:
