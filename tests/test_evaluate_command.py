@@ -150,7 +150,7 @@ def test_pytorch3d_is_asked_for_by_name(root, tmp_path, capsys):
         assert evaluate(root, tmp_path, "--renderer", "pytorch3d", protocol="lsp-full") == 0
 
 
-@pytest.mark.parametrize("damage, letter", [("nan", "`S` of 1, first row 1"), ("cut", "damaged, cut off"), ("empty", "the split is empty")])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize("damage, letter", [("nan", "`S` of 1, first row 1"), ("cut", "damaged or cut off"), ("empty", "the split is empty")])  # fmt: skip  # noqa: E501
 def test_damaged_data(root, tmp_path, capsys, damage, letter):
     """NaN among the true joints, a truncated npz, nobody in it: a letter before any work."""
     path = tmp_path / "data" / "h36m_valid_protocol1.npz"

@@ -133,7 +133,6 @@ def test_readers_with_random_numbers_in_their_files(what: str, folder: Path) -> 
             assert not [k for k, v in found.items() if v.dtype.kind in "fc" and np.isnan(v).any()], f"seed {seed}"
 
 
-@pytest.mark.xfail(strict=False, reason="arguments that are checked elsewhere; see benchmarks/fuzz.py")
 def test_random_calls(folder: Path) -> None:
     found = failures([f"call:{i}" for i in range(150)], folder)
     assert not found, "\n".join(map(str, found))

@@ -1,6 +1,6 @@
 """Joint limits: a box lower <= theta <= upper on the rotation vectors of the 23 body joints.
 
-    python priors/scripts/fit_joint_limits.py --motion ../shared/mocap
+    python priors/scripts/fit_joint_limits.py --motion FOLDER
 
 Robust quantiles of captured motion (train sequences, mirrored, only driven joints, nothing animated by hand), widened,
 united with ranges from anatomy, the same on both sides.
@@ -120,7 +120,7 @@ def card(box: np.ndarray, held_out: dict[str, float], frames: int, test_frames: 
 * **From**: {SOURCES}. The hand-keyed clips are left out here.
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
-* **Rebuild**: `python priors/scripts/fit_joint_limits.py --motion ../shared/mocap`
+* **Rebuild**: `python priors/scripts/fit_joint_limits.py --motion FOLDER`
 * **How**: {QUANTILE:.1%} and {1 - QUANTILE:.1%} quantiles of {frames} train frames and their mirror images, moved
   out by {MARGIN_DEGREES:.0f} degrees and {MARGIN_SHARE:.0%} of the range, united with ranges from anatomy (listed in
   the script; the collars' come from there alone), the same on both sides.
@@ -141,7 +141,7 @@ Degrees, left side and middle (right: mirrored):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--motion", default="../shared/mocap", help="folder of motion (see hmrfit.data.motion)")
+    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.data.motion)")
     parser.add_argument("--out", default="priors", help="folder to write joint_limits.npz and joint_limits.md into")
     parser.add_argument("--cache", help="file to keep the pool in between runs")
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 """Fit the pose prior: 8 full Gaussians on the 69 numbers log R of the 23 body joints.
 
-    python priors/scripts/fit_pose_gmm.py --motion ../shared/mocap
+    python priors/scripts/fit_pose_gmm.py --motion FOLDER
 
 Reads the motion, fits on the "train" sequences (mirrored, classes balanced), picks among restarts by the "validation"
 sequences, scores on the "test" sequences, and writes `pose_gmm.npz` and its card. Joints that a source does not drive
@@ -193,7 +193,7 @@ CMU's knees and elbows are exact hinges, its collars still.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--motion", default="../shared/mocap", help="folder of motion (see hmrfit.data.motion)")
+    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.data.motion)")
     parser.add_argument("--out", default="priors", help="folder to write pose_gmm.npz and pose_gmm.md into")
     parser.add_argument("--restarts", type=int, default=8)
     parser.add_argument("--cache", help="file to keep the pool in between runs")
@@ -212,7 +212,7 @@ def main() -> None:
     write_mixture(Path(args.out), best)
     facts = report(best, single, collars, train, test, pool) | {"restarts": args.restarts}
     with atomic_write(Path(args.out) / "pose_gmm.md") as temporary:
-        temporary.write_text(card(facts, "python priors/scripts/fit_pose_gmm.py --motion ../shared/mocap"))
+        temporary.write_text(card(facts, "python priors/scripts/fit_pose_gmm.py --motion FOLDER"))
     print(json.dumps(facts))
 
 

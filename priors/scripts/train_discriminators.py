@@ -1,6 +1,6 @@
 """priors/discriminators.npz and its card: the 25 discriminators of HMR, trained to be a prior of the fit.
 
-    python priors/scripts/train_discriminators.py --motion ../shared/mocap [--out priors] [--folder FOLDER]
+    python priors/scripts/train_discriminators.py --motion FOLDER [--out priors] [--folder RUN]
 
 Train sequences as real, against each kind of negatives of `hmrfit.train.discriminators` and against all of them
 ("mixed"). Each is written to FOLDER/discriminators_KIND.npz for `benchmarks/prior_ablation.py`, which says what they
@@ -48,7 +48,7 @@ SHIPPED = "perturbed"
 STEPS, PEOPLE, HELD = 1200, 8000, 1000
 ROUNDS = 4
 """How often "rounds" adds fits that fooled the last discriminators to the mixed negatives and begins anew."""
-COMMAND = "python priors/scripts/train_discriminators.py --motion ../shared/mocap"
+COMMAND = "python priors/scripts/train_discriminators.py --motion FOLDER"
 
 
 def sides(fitter: Fitter, frames: dict, count: int, seed: int, kinds: Sequence[str] = KINDS) -> dict[str, BodyParams]:
@@ -132,7 +132,7 @@ betas of unit variance, the free body's or SMPL's.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--motion", default="../shared/mocap", help="folder of motion (see hmrfit.data.motion)")
+    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.data.motion)")
     parser.add_argument("--cache", help="file to keep the pool in between runs")
     parser.add_argument("--out", default="priors", help="folder to write discriminators.npz and its card into")
     parser.add_argument("--folder", default="out/discriminators", help="where those of every kind are written")

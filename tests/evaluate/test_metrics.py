@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe, reprojection_error
+from hmrfit.ops.presence import NOTHING, SURE
 from hmrfit.ops.rotation import rotvec_to_matrix
 
 
@@ -56,9 +57,17 @@ def test_scale_of_the_target_counts():
 def test_reprojection_counts_seen_keypoints_in_boxes():
     given = torch.zeros(2, 3, 2, dtype=torch.float64)
     found = torch.tensor([[[3.0, 4.0], [0.0, 0.0], [900.0, 900.0]], [[6.0, 8.0], [5.0, 5.0], [1.0, 1.0]]]).double()
-    confidence = torch.tensor([[0.2, 1.0, 0.0], [0.5, 0.0, 0.0]]).double()
+    confidence = torch.tensor([[0.6, 1.0, 0.0], [0.5, 0.0, 0.0]]).double()
     error = reprojection_error(found, given, confidence, torch.tensor([100.0, 50.0]).double())
     torch.testing.assert_close(error, torch.tensor([0.025, 0.2]).double())
+
+
+def test_reprojection_weighs_a_keypoint_as_far_as_it_is_seen():
+    """Half of one that is 5 off beside a whole one that is not: a third of the weight; the stray third one has none."""
+    given, found = torch.zeros(1, 3, 2).double(), torch.tensor([[[3.0, 4.0], [0.0, 0.0], [900.0, 900.0]]]).double()
+    confidence = torch.tensor([[0.5 * (NOTHING + SURE), 1.0, 0.1]]).double()
+    error = reprojection_error(found, given, confidence, torch.tensor([100.0]).double())
+    assert error.item() == pytest.approx(0.05 / 3)
 
 
 def test_nobody_seen_is_nan_and_only_there():

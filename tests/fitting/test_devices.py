@@ -56,13 +56,15 @@ def test_nothing_meets_what_is_not_there(config):
 
 @pytest.mark.parametrize("preset", ["fit_smplify", "fit_spin"])
 def test_presets_too(preset):
+    fitter = build(preset).fitter
     with elsewhere():
-        assert_same(*compare(build(preset).fitter))
+        assert_same(*compare(fitter))
 
 
 def test_from_a_given_start():
+    fitter = build().fitter
     with elsewhere():
-        assert_same(*compare(build().fitter, init=TRUTH.params, init_std=torch.full((24,), 6.0).double()))
+        assert_same(*compare(fitter, init=TRUTH.params, init_std=torch.full((24,), 6.0).double()))
 
 
 def test_with_all_that_may_be_known():

@@ -151,7 +151,7 @@ def test_a_sequence_is_fitted():
     alone = fitter().fit(observation.keypoints, truth.camera)
     whole, _ = problem(12)
     start = one_shape(alone.state)
-    found = solve_sequence(whole, start, Options(max_steps=40, ftol=1e-5))
+    found = solve_sequence(whole, start, Options(max_steps=80, ftol=1e-5))
     assert found.cost < whole.linearize(start)[0] and found.status in (1, 3)
     assert (found.state.params.betas == found.state.params.betas[:1]).all()
     joints = [free_body().points(COCO17).pose(s.params).joints for s in (truth, alone.state, found.state)]

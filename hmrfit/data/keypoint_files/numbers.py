@@ -112,7 +112,7 @@ def seen_points(
     if broken.any():
         first = int(broken.argmax())
         raise ValueError(
-            f"{what}: keypoint {first} is at {xy[first].tolist()} with confidence {confidence[first]:g}. "
-            "Give unseen keypoints confidence 0."
+            f"{what}: keypoint {first} is at {xy[first].tolist()} with confidence {confidence[first]:g}, which is no "
+            "place in an image. Give unseen keypoints confidence 0."
         )
     return np.where(seen[:, None], xy, 0.0), np.where(seen, confidence, 0.0)
