@@ -160,7 +160,7 @@ def _fit_frames(fitter: Fitter, photo: Photo, blank: np.ndarray, fps: float, smo
     observation, state = fit.observation, one_shape(fit.state)
     seen = observation.keypoints
     shown = replace(seen, confidence=seen.confidence * torch.tensor(~blank)[:, None])
-    fit = replace(fit, observation=replace(observation, keypoints=shown))
+    fit = replace(fit, observation=replace(observation, keypoints=shown, weight=None))
     depth = float(state.params.transl[:, 2].median().clamp_min(0.1))
     motion = Motion.of(fitter.body, fps, depth, smooth) if smooth else None
     problem = SequenceProblem(

@@ -209,8 +209,7 @@ class SingleProblem:
         self.body, self.layout, self.terms, self.weights, self.opening = body, layout, terms, weights, opening
         self.anchor = _OneAnchor(seen.anchor.prepared(layout.chart), i, layout)
         self.focal, self.center = state.camera.focal[i].numpy(), state.camera.center[i].numpy()
-        keypoints = seen.keypoints
-        self.xy, self.root = keypoints.xy[i].numpy(), np.sqrt((keypoints.shown[i] * keypoints.confidence[i]).numpy())
+        self.xy, self.root = seen.keypoints.xy[i].numpy(), np.sqrt(seen.weights[i].numpy())
         self.box = float(seen.box_size[i])
         self.noise = None if seen.noise is None else seen.noise[i].numpy()
 

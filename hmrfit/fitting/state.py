@@ -131,6 +131,7 @@ class Observation(TensorRecord):
     noise: Tensor | None = None  # (B, K) standard deviation of each keypoint per coordinate, a share of the box
     anchor: Anchor | None = None  # a start and how wrong it may be (hmrfit.fitting.anchor)
     evidence: Evidence | None = None  # what else is known
+    weight: Tensor | None = None  # (B, K) q c of each keypoint, see `weights`; made once for all steps
 
     @classmethod
     def of(cls, keypoints: Keypoints, evidence: Evidence | None = None) -> "Observation":
@@ -138,7 +139,13 @@ class Observation(TensorRecord):
         seen = (keypoints.shown > 0)[..., None]
         low, _ = keypoints.bounds()
         clean = Keypoints(torch.where(seen, keypoints.xy, low[:, None]), keypoints.confidence, keypoints.names)
-        return cls(clean, keypoints.box_size().clamp_min(1.0), evidence=evidence)
+        box = keypoints.box_size().clamp_min(1.0)
+        return cls(clean, box, evidence=evidence, weight=keypoints.shown * keypoints.confidence)
+
+    @property
+    def weights(self) -> Tensor:
+        """(B, K) how much each keypoint counts in the energy: q, how far it is looked at, times its confidence c."""
+        return self.keypoints.shown * self.keypoints.confidence if self.weight is None else self.weight
 
 
 class Evaluation:

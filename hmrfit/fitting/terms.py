@@ -250,7 +250,7 @@ class StudentReprojection(Term):
         seen, box = e.observation.keypoints, e.observation.box_size[:, None]
         sigma = self.sigma if e.observation.noise is None else e.observation.noise
         unit = 1 / (sigma * box).expand_as(seen.confidence)[..., None]
-        white, root = (e.projected - seen.xy) * unit, (seen.shown * seen.confidence).sqrt()[..., None]
+        white, root = (e.projected - seen.xy) * unit, e.observation.weights.sqrt()[..., None]
         if self.nu == torch.inf:
             return white, unit, *2 * (torch.ones_like(white[..., :1]),), root
         z = white.square().sum(-1, keepdim=True) / self.nu
