@@ -5,7 +5,16 @@ import math
 import pytest
 import torch
 
-from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe, reprojection_error
+from hmrfit.evaluate.metrics import (
+    AUC_BEST,
+    aligned_distances,
+    auc,
+    facing_wrong,
+    mpjpe,
+    pa_mpjpe,
+    pck,
+    reprojection_error,
+)
 from hmrfit.ops.presence import NOTHING, SURE
 from hmrfit.ops.rotation import rotvec_to_matrix
 
@@ -86,3 +95,40 @@ def test_facing(degrees, wrong):
 def test_a_roll_about_the_forward_axis_is_no_wrong_facing():
     roll = rotvec_to_matrix(torch.tensor([[0.0, 0.0, 3.0]]).double())
     assert not facing_wrong(roll, torch.eye(3).double()[None]).any()
+
+
+def test_a_root_alone_moves_nothing():
+    """Both roots or none: one of them says nothing about where the other body is."""
+    target = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0)).double()
+    shifted = target + torch.tensor([3.0, 0.0, 0.0])
+    assert mpjpe(shifted, target, shifted[:, 0]).item() == pytest.approx(3)
+    assert mpjpe(shifted, target, None, target[:, 0]).item() == pytest.approx(3)
+    assert mpjpe(shifted, target, shifted[:, 0], target[:, 0]).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_aligned_distances_are_exactly_nothing_only_for_the_same_body():
+    bodies = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(1)).double()
+    other = bodies.clone()
+    other[1, 2, 0] += 0.1
+    found = aligned_distances(other, bodies)
+    assert (found[0] == 0).all() and (found[1] > 0).all() and found[1].max() < 0.1
+    touched = torch.stack([bodies[0], bodies[0].clone()])
+    touched[1, 0] = 0.0  # one joint equal, or one coordinate, is not the same body
+    assert (aligned_distances(touched[1:], bodies[:1]) > 0).any()
+
+
+def test_pck_counts_what_is_strictly_nearer():
+    distances = torch.tensor([[0.0, 99.0, 100.0, 150.0]]).double()
+    assert pck(distances, 100.0).item() == 50.0
+    assert pck(distances, 100.0 + 1e-9).item() == 75.0
+    assert pck(distances, 0.0).item() == 0.0
+
+
+def test_auc_is_the_mean_of_31_pcks():
+    """Thresholds 0, 5, ..., 150: nothing is nearer than 0, so the best is 30 of 31."""
+    distances = torch.tensor([[0.0, 4.0, 5.0, 149.0, 150.0, 400.0], [0.0] * 6]).double()
+    thresholds = [150.0 * i / 30 for i in range(31)]
+    expected = [sum(100.0 * sum(d < t for d in row) / len(row) for t in thresholds) / 31 for row in distances.tolist()]
+    assert auc(distances, 150.0).tolist() == pytest.approx(expected)
+    assert auc(distances, 150.0)[1].item() == pytest.approx(AUC_BEST) == pytest.approx(100 * 30 / 31)
+    assert auc(distances, 300.0)[0].item() > auc(distances, 150.0)[0].item()
