@@ -1,6 +1,7 @@
 """Cameras: every conversion against the numbers it stands for, and back."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hmrfit.camera import (
     MIN_DEPTH,
     PIXEL_CENTER,
     Camera,
+    check_camera,
     checked_size,
     crop_to_pixels,
     default_focal,
@@ -259,3 +261,46 @@ def test_what_is_no_size(size: object) -> None:
 def test_what_are_no_numbers_of_a_size(size: object) -> None:
     with pytest.raises(TypeError, match=r"image_size should be \(width, height\)"):
         checked_size(size)
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 1), (1, 0)])
+def test_a_calibrations_rounding_is_no_skew(row: int, column: int) -> None:
+    """One per cent of fx, and not more, whatever fx is; the sign does not matter."""
+    for fx in (5.0, 800.0):
+        for sign in (1, -1):
+            K = np.array([[fx, 0, 320.0], [0, fx, 240.0], [0, 0, 1]])
+            K[row, column] = sign * 0.0099 * fx
+            Camera.from_intrinsics(K, 640, 480)
+            K[row, column] = sign * 0.0101 * fx
+            with pytest.raises(ValueError, match="K "):
+                Camera.from_intrinsics(K, 640, 480)
+
+
+def test_the_ends_of_the_ranges() -> None:
+    """A focal length of 1e9 of the longer side is still one; a principal point a hundred sides away as well."""
+    assert Camera.from_size(640, 480, focal=640e9).focal[0, 0] == 640e9
+    with pytest.raises(ValueError, match="cannot be computed with"):
+        Camera.from_size(640, 480, focal=640.001e9)
+    camera = Camera.from_size(640, 480)
+    check_camera(replace(camera, center=torch.tensor([[64000.0, -64000.0]]).double()), "camera")
+    with pytest.raises(ValueError, match="principal point"):
+        check_camera(replace(camera, center=torch.tensor([[64001.0, 0.0]]).double()), "camera")
+
+
+def test_the_camera_that_is_wrong_is_named() -> None:
+    one, three = Camera.from_size(640, 480), Camera.from_size(640, 480, count=3)
+    center = three.center.clone()
+    center[1, 0] = 1e6
+    with pytest.raises(ValueError, match="camera 1 has its principal point"):
+        check_camera(replace(three, center=center), "camera")
+    with pytest.raises(ValueError, match="camera has its principal point"):
+        check_camera(replace(one, center=center[1:2]), "camera")
+
+
+def test_from_released_to_papers_weak_camera_and_back() -> None:
+    """By hand: s = 2, t' = (0.5, -0.25) is t = s t'; several rows and leading dimensions."""
+    released = torch.tensor([[2.0, 0.5, -0.25], [0.5, 1.0, 3.0]]).double()
+    paper = torch.tensor([[2.0, 1.0, -0.5], [0.5, 0.5, 1.5]]).double()
+    torch.testing.assert_close(released_to_paper_weak(released), paper)
+    torch.testing.assert_close(paper_to_released_weak(paper), released)
+    torch.testing.assert_close(released_to_paper_weak(released[None]), paper[None])
