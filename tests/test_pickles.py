@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hmrfit import pickles
-from hmrfit.budget import file_limits
-from hmrfit.pickle_values import read_pickle
+from hmrfit.budget import TooLarge, file_limits
+from hmrfit.pickle_values import as_numbers, read_pickle
 from hmrfit.pickles import RefusedFile
 
 
@@ -374,3 +374,22 @@ def test_a_changed_byte_is_refused_or_read_and_never_anything_else(
 def test_memo_numbers_cost_nothing(read) -> None:
     """A memo is kept by number, not as a table as long as its largest number (which can take all memory)."""
     assert read(b"N" + b"r" + struct.pack("<I", 2**32 - 1) + b"j" + struct.pack("<I", 2**32 - 1) + b".") is None
+
+
+def test_numbers_that_are_named_often_are_counted_as_often() -> None:
+    """8 bytes each, however few of them are in memory: 0.65 of the gigabytes hold 812,500 numbers of 10 MB."""
+    row = [1.0] * 999  # a list counts as one more
+    with file_limits(gigabytes=0.01):
+        fine = as_numbers([row] * 800, "it")
+        assert fine.shape == (800, 999) and fine.dtype == np.float64 and (fine == 1).all()
+        with pytest.raises(TooLarge):
+            as_numbers([row] * 820, "it")
+        with pytest.raises(TooLarge):
+            as_numbers([np.ones(999)] * 820, "it")
+    assert as_numbers([[1, 2], [3, 4]], "it").tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
+@pytest.mark.parametrize("parts", [(b"K\x01", b"\x8c\x04name"), (b"\x8c\x06module", b"K\x01")])
+def test_names_that_are_no_text_are_refused(read, parts: tuple[bytes, bytes]) -> None:
+    with pytest.raises(RefusedFile, match="a name that is not text"):
+        read(b"\x80\x04" + b"".join(parts) + b"\x93.")

@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
+from hmrfit.fitting.single_solver import OneLinear, solve_one
 from hmrfit.fitting.solver import STATUS, Linear, Options, Solution, damped_step, solve
 from hmrfit.types import TensorRecord
 
@@ -204,3 +205,78 @@ def test_the_start_is_not_changed():
     before = x.clone()
     solve_from(curves, noisy_curves(3), x)
     assert torch.equal(x, before)
+
+
+class Alone:
+    """One sample of a batched problem as the NumPy solver takes it."""
+
+    def __init__(self, problem: Residuals) -> None:
+        self.problem = problem
+
+    def linearize(self, x: np.ndarray, opening: bool = False) -> OneLinear:
+        found = self.problem.linearize(Point(torch.tensor(x)[None]), **({"opening": True} if opening else {}))
+        return OneLinear(float(found.cost), found.gradient[0].numpy(), found.hessian[0].numpy())
+
+    def retract(self, x: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        return x + delta
+
+
+@pytest.mark.parametrize(
+    ("fn", "start", "options"),
+    [
+        (rosenbrock, [-1.2, 1.0], THOROUGH),
+        (rosenbrock, [-1.2, 1.0], Options(max_steps=3)),
+        (lambda x, data: torch.stack([x[0] - 1, x[0] - 3]), [9.0], Options(max_steps=50, ftol=1e-3, gtol=1e-30)),
+        (lambda x, data: torch.stack([x[0] - 1, x[0] - 3]), [9.0], Options(max_steps=50, ftol=1e-30, gtol=1e-3)),
+        (lambda x, data: 1 + 1e3 * (x - x.detach()) + x.detach() ** 2 * 1e6, [0.0], Options(max_steps=90)),
+    ],
+)
+def test_one_by_one_is_as_in_a_batch(fn, start: list, options: Options):
+    """The same point, cost, status and number of steps, however it ends."""
+    problem = Residuals(fn, torch.zeros(1, 1).double())
+    batch = solve(problem, Point(torch.tensor([start]).double()), options)
+    x, cost, status, steps = solve_one(Alone(problem), np.array(start), options)
+    assert (status, steps) == (int(batch.status), int(batch.steps))
+    np.testing.assert_allclose(x, batch.x.x[0], rtol=1e-6, atol=1e-12)  # rounding grows on the way down the valley
+    assert cost == pytest.approx(float(batch.cost), rel=1e-6, abs=1e-15)
+
+
+class Warming(Residuals):
+    """During the warm-up steps another energy stands in; sample 0's only rises, so every step of it is rejected."""
+
+    def linearize(self, point: Point, opening: bool = False) -> Linear:
+        if not opening:
+            return super().linearize(point)
+        rising = self.data[:, 0] > 0
+        cost = torch.where(rising, 1 + 1e6 * point.x[:, 0].abs(), 0.5 * (point.x[:, 0] - 2).square())
+        gradient = torch.where(rising, torch.ones_like(cost), point.x[:, 0] - 2)[:, None]
+        return Linear(cost, gradient, torch.ones(len(cost), 1, 1).double())
+
+    def select(self, index: Tensor) -> "Warming":
+        return Warming(self.fn, self.data[index])
+
+
+def test_a_rejected_warm_up_step_leaves_its_sample_where_it_is():
+    """One sample's warm-up energy falls, the other's rises: alone, together and one by one they end alike, at the
+    minimum of the energy that counts."""
+    options = Options(max_steps=40, opening=3, ftol=1e-12, gtol=1e-10)
+    shifted = lambda x, data: torch.stack([x[0] - 5 - data[0], 0.3 * x[0]])  # noqa: E731
+    problem = Warming(shifted, torch.tensor([[1.0], [0.0]]).double())
+    both = solve(problem, Point(torch.zeros(2, 1).double()), options)
+    expected = torch.tensor([[6.0], [5.0]]).double() / 1.09
+    torch.testing.assert_close(both.x.x, expected, rtol=1e-6, atol=0)
+    for i in (0, 1):
+        one = problem.select(torch.tensor([i]))
+        alone = solve(one, Point(torch.zeros(1, 1).double()), options)
+        x, cost, status, steps = solve_one(Alone(one), np.zeros(1), options)
+        assert torch.equal(alone.x.x[0], both.x.x[i]) and int(alone.steps) == int(both.steps[i]) == steps
+        assert x[0] == pytest.approx(both.x.x[i, 0].item(), rel=1e-9) and status == int(both.status[i])
+        assert cost == pytest.approx(float(both.cost[i]))
+
+
+def test_nobody_moves_in_a_warm_up_that_is_rejected():
+    """After the warm-up alone: sample 0 is where it began in all but the last step, which arrives at the own energy."""
+    flat = lambda x, data: 0 * x  # noqa: E731
+    problem = Warming(flat, torch.tensor([[1.0], [0.0]]).double())
+    ended = solve(problem, Point(torch.zeros(2, 1).double()), Options(max_steps=2, opening=3))
+    assert ended.x.x[0, 0] == 0 and ended.x.x[1, 0] > 1.5
