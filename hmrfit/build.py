@@ -231,14 +231,13 @@ def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> list[Term]:
 def library_poses(gmm: PoseGmm, count: int, seed: int) -> Tensor:
     """(N, D) poses to start from: the mixture's means and `count` draws.
 
-    Of a body of SMPL's joints every other draw is the mirror image of the one before: the flipped photograph starts at
-    the mirrored poses.
+    Of a body of SMPL's joints, the mirror images of the draws too: the flipped photograph starts at the mirrored poses.
     """
-    if gmm.means.shape[1] != 3 * (len(SMPL24) - 1):
-        return torch.cat([gmm.mean_poses(), gmm.sample(count, torch.Generator().manual_seed(seed))])
-    drawn = gmm.sample((count + 1) // 2, torch.Generator().manual_seed(seed))
-    both = torch.stack([drawn, torch.as_tensor(mirror_poses(drawn.unflatten(1, (-1, 3)).numpy())).flatten(1)], 1)
-    return torch.cat([gmm.mean_poses(), both.flatten(0, 1)[:count]])
+    drawn = gmm.sample(count, torch.Generator().manual_seed(seed))
+    parts = [gmm.mean_poses(), drawn]
+    if gmm.means.shape[1] == 3 * (len(SMPL24) - 1):
+        parts.append(torch.as_tensor(mirror_poses(drawn.unflatten(1, (-1, 3)).numpy())).flatten(1))
+    return torch.cat(parts)
 
 
 def build_schedule(config: CfgNode) -> Schedule:

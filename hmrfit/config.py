@@ -38,7 +38,7 @@ _C.FIT = CfgNode()
 _C.FIT.HYPOTHESES = 0  # starts per person; 0: as many as the schedule of hmrfit.fitting has
 _C.FIT.SIGMA = 0.0  # robust scale of the keypoints, a share of the box; 0: the term's own
 _C.FIT.SILHOUETTE = 0.0  # weight of the soft silhouette where a mask is given, beside the mask's own term; 0: without
-_C.FIT.LIBRARY = 400  # poses to start from, drawn from the pose prior beside its means
+_C.FIT.LIBRARY = 400  # poses to start from, drawn from the pose prior beside its means; their mirror images come too
 _C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
 #                     {weights: {reprojection: 24, gmm: 1}, free: [transl, global_orient], max_steps: 30, keep: 2};
 #                     factors: {bending: 3} instead of weights: as least-squares codes write them, the weight's root

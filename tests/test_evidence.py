@@ -13,6 +13,7 @@ from hmrfit.fitting.evidence_terms import KnownHeight
 from hmrfit.image import write_image
 from hmrfit.keypoints import SMPL24
 from hmrfit.render.base import BuiltinRenderer
+from hmrfit.types import BodyParams
 
 SIZE = (480, 360)
 
@@ -195,3 +196,15 @@ def test_what_else_was_known_is_in_the_effect(truth: Truth, mask: np.ndarray, na
     assert result.focal_effect.depth[0].item() == pytest.approx(moved[0, 2], rel=0.15, abs=0.05)
     copied = pickle.loads(pickle.dumps(result))
     assert copied.energy is None and torch.equal(copied.focal_effect.moved, result.focal_effect.moved)
+
+
+def test_a_standard_deviation_is_taken_at_its_word(truth: Truth) -> None:
+    """½ ((h − h₀)/σ)² and ½ |(β − β₀)/σ|² are what the energy holds, with weight 1."""
+    result = fitted(truth, height=1.9, height_std=0.05, shape=([0.5, -0.5], 0.3))
+    eye = torch.eye(3).double().expand(1, 24, 3, 3)
+    rest = BodyParams(eye[:, 0], eye[:, 1:], result.params.betas, torch.zeros(1, 3).double())
+    y = result.body_model(rest).vertices[0, :, 1]
+    off = (y.max() - y.min()).item() - 1.9
+    assert result.term_cost["height"][0] == pytest.approx(0.5 * (off / 0.05) ** 2, rel=0.05)
+    away = (result.betas[0, :2] - [0.5, -0.5]) / 0.3
+    assert result.term_cost["known_shape"][0] == pytest.approx(0.5 * (away**2).sum(), rel=1e-6)

@@ -85,10 +85,10 @@ class Oracle:
 
 
 def test_a_first_guess_is_the_first_of_the_hypotheses():
-    truth = people(12, "coco17")
+    truth = people(40, "coco17")
     told = Fitter(free_body(), fitter().terms.values(), fitter().library_poses, first_guess=Oracle(truth))
     begun = told.starts(truth.clean, truth.camera)
-    assert len(begun) == 12 * told.hypotheses
+    assert len(begun) == 40 * told.hypotheses
     for field in FIELDS:
         assert torch.equal(getattr(begun.params, field)[:: told.hypotheses], getattr(truth.params, field))
     alone = fitter().fit(truth.clean, truth.camera)
