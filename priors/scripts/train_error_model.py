@@ -106,8 +106,8 @@ of every keypoint. {facts["parameters"] / 1e6:.1f} million parameters, matrices 
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
 * **Rebuild**: `{COMMAND}`
-  (the lengths are in minutes: other machines make other bits; this file is step {facts["steps"]} of the second run, on one
-  NVIDIA H200.)
+  (the lengths are in minutes: other machines make other bits; this file is step {facts["steps"]} of the second run, on
+  one NVIDIA H200.)
 * **Loss**: `hmrfit/train/error_model.py`: one Bayesian update of the guess by the keypoints should give the true joints
   the highest likelihood.
 

@@ -5,8 +5,9 @@
         TRAIN.DEVICE=cuda TRAIN.BATCH=4096 TRAIN.RATE=0.0005 TRAIN.STEPS=6843           (five minutes on a GPU)
     python priors/scripts/train_keypoint_hmr.py --run out/keypoint_hmr --motion FOLDER
 
-FOLDER holds the motion that the card names (AMASS, BVH, CMU's own files; see `hmrfit.data.motion`). The averaged weights of the run are written in 16 bits, read back, and measured as they are shipped, on people posed by
-the validation and by the test sequences.
+FOLDER holds the motion that the card names (AMASS, BVH, CMU's own files; see `hmrfit.data.motion`). The averaged
+weights of the run are written in 16 bits, read back, and measured as they are shipped, on people posed by the
+validation and by the test sequences.
 """
 
 import argparse
@@ -94,15 +95,16 @@ betas of the free body, weak camera). {facts["parameters"] / 1e6:.1f} million pa
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
 * **Rebuild**: `{COMMAND}`
-  (the first run's length is in minutes: other machines make other bits. The second, whose step {facts["steps"]} this file
-  is, took 4.8 minutes on one NVIDIA H200, its people made there too. In that run a keypoint came in by one ramp from 0
-  to half of the greatest confidence, where `hmrfit/ops/presence.py` now has two; 1,467 steps more with these changed
+  (the first run's length is in minutes: other machines make other bits. The second, whose step {facts["steps"]} this
+  file is, took 4.8 minutes on one NVIDIA H200, its people made there too. In that run a keypoint came in by one ramp
+  from 0 to half of the greatest confidence, where `hmrfit/ops/presence.py` now has two; 1,467 steps more with these changed
   nothing that could be measured.)
 * **People**: frames drawn by class weight, mirrored, three in ten with the legs and two in ten with an arm of another
   frame, small noise on every joint, one in ten a sample of the pose prior; joints that a source does not drive come
   from the prior in half of them; random betas; cameras all around, tilted and tumbled at times, 20-110 mm, one in four
   with its focal length told; a keypoint set drawn for each person, 0.3-3 % noise, up to 40 % missing, occluders,
-  truncation, exchanged sides, confidences down to 0.02 and, the lower they are, keypoints that lie anywhere; all of it milder after 46 % of the run (`hmrfit/train/data.py`).
+  truncation, exchanged sides, confidences down to 0.02 and, the lower they are, keypoints that lie anywhere; all of it
+  milder after 46 % of the run (`hmrfit/train/data.py`).
 * **Loss**: `hmrfit/train/keypoint_loss.py`, with the 25 discriminators at a small weight.
 
 {facts["people"]} people each, 14 SMPL joints, focal length not told, the person and the mirror image averaged.

@@ -92,8 +92,8 @@ def test_a_first_guess_is_the_first_of_the_hypotheses():
     for field in FIELDS:
         assert torch.equal(getattr(begun.params, field)[:: told.hypotheses], getattr(truth.params, field))
     alone = fitter().fit(truth.clean, truth.camera)
-    beside_the_same = replace(told.schedule, with_guess=told.schedule.hypotheses + 1)  # the guess, and all that alone has
-    helped = told.with_schedule(beside_the_same).fit(truth.clean, truth.camera)
+    more = replace(told.schedule, with_guess=told.schedule.hypotheses + 1)  # the guess, and all starts that alone has
+    helped = told.with_schedule(more).fit(truth.clean, truth.camera)
     assert helped.cost.mean() <= alone.cost.mean() + 1e-6
     # the truth is in the valley of the best answer, or near it: 14 and more millimetres are what the noise model allows
     assert (
