@@ -97,8 +97,8 @@ betas of the free body, weak camera). {facts["parameters"] / 1e6:.1f} million pa
 * **Rebuild**: `{COMMAND}`
   (the first run's length is in minutes: other machines make other bits. The second, whose step {facts["steps"]} this
   file is, took 4.8 minutes on one NVIDIA H200, its people made there too. In that run a keypoint came in by one ramp
-  from 0 to half of the greatest confidence, where `hmrfit/ops/presence.py` now has two; 1,467 steps more with these changed
-  nothing that could be measured.)
+  from 0 to half of the greatest confidence, where `hmrfit/ops/presence.py` now has two; 1,467 steps more with these
+  changed nothing that could be measured.)
 * **People**: frames drawn by class weight, mirrored, three in ten with the legs and two in ten with an arm of another
   frame, small noise on every joint, one in ten a sample of the pose prior; joints that a source does not drive come
   from the prior in half of them; random betas; cameras all around, tilted and tumbled at times, 20-110 mm, one in four
