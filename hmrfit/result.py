@@ -248,7 +248,8 @@ class FitResult(InRows, OnPage):
 
     @property
     def reprojection_error(self) -> NDArray[np.float64]:
-        """(N,) mean distance over the seen keypoints, a share of the person's box (at least a pixel)."""
+        """(N,) mean distance over the seen keypoints, a share of the person's box (at least a pixel); NaN without any,
+        as in a frame of a sequence that was filled in."""
         return self._reprojection_error(self.params)
 
     def _reprojection_error(self, params: BodyParams) -> NDArray[np.float64]:

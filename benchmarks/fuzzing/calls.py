@@ -11,6 +11,7 @@ import torch
 import hmrfit
 from hmrfit.build import build
 from hmrfit.cli.demo import make_truth
+from hmrfit.ops.presence import presence
 
 SIZE = (640, 480)
 
@@ -368,7 +369,7 @@ def numbers(value: Any, name: str = "result") -> dict[str, np.ndarray]:
             "projected": value.projected.xy.numpy(),
             "keypoints": value.keypoints.xy.numpy(),
             "focal": value.camera.focal.numpy(),
-            "reprojection_error": value.reprojection_error,
+            "reprojection_error": value.reprojection_error[presence(value.keypoints.confidence).any(-1).numpy()],
         }
         said |= {f"cost of {term}": cost for term, cost in value.term_cost.items()}
         return params | said | ({} if value.spread is None else {"joint_std": value.joint_std})
