@@ -148,6 +148,22 @@ def test_results_of_earlier_versions_are_read(result: hmrfit.FitResult, saved: P
 
 
 @pytest.mark.parametrize(
+    "name, value",
+    [("status", 77), ("status", np.nan), ("reason", -500), ("steps", -3), ("steps", np.inf), ("image_size", np.nan),
+     ("warnings", '"low"'), ("warnings", "[[3]]"), ("warnings", "[]"), ("versions", "[1]")],
+)  # fmt: skip
+def test_what_no_fit_gives_is_refused_when_it_is_read(
+    saved: Path, tmp_path: Path, name: str, value: float | str
+) -> None:
+    with np.load(saved) as data:
+        changed = dict(data)
+    changed[name] = np.array(value) if isinstance(value, str) else np.full(changed[name].shape, value)
+    np.savez(tmp_path / "changed.npz", **changed)
+    with pytest.raises(ValueError, match=f"damaged result: .*{name}"):
+        hmrfit.FitResult.load(tmp_path / "changed.npz")
+
+
+@pytest.mark.parametrize(
     "change",
     [{"rows": "animals"}, {"gender": "both"}, {"fps": -1.0}, {"fps": np.nan}, {"up": np.zeros(3)}, {"up": np.zeros(2)}],
 )

@@ -43,7 +43,9 @@ from hmrfit.bounded_arrays import read_npz, read_numpy
 from hmrfit.budget import TooLarge, brief
 from hmrfit.camera import Camera
 from hmrfit.files import atomic_write
+from hmrfit.fitting.finite import ENDS
 from hmrfit.fitting.focal import FocalSensitivity
+from hmrfit.fitting.guard import REASONS
 from hmrfit.fitting.uncertainty import Posterior
 from hmrfit.ops.check import check_finite, check_shape
 from hmrfit.ops.upright import unit_up
@@ -66,6 +68,7 @@ MAY_LACK = {
 EARLIER_SEQUENCE = "the other frames"
 """What `apart` says in sequences of earlier versions, by which they are known."""
 WHOLE = ("status", "steps", "reason", "image_size")
+CODES = {"status": ENDS, "reason": REASONS}
 
 LARGEST = 1e12
 """Of any number; squares of larger ones are none that can be calculated with."""
@@ -242,13 +245,22 @@ def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
         **_start_fields(data),
         **_focal_fields(data),
         "apart": str(data.get("apart", "")),
-        "warnings": parse_json(str(data["warnings"]), "its warnings"),
-        **{name: _words(data, name) for name in ("left_out", "measurements")},
-        "versions": parse_json(str(data["versions"]), "its versions"),
+        "warnings": _warnings(data),
+        **{name: _words(data, name) for name in ("left_out", "measurements", "versions")},
         "person_ids": [str(name) for name in data["person_ids"]],
         "image_path": Path(str(data["image_path"])) if str(data["image_path"]) else None,
         **{name: str(data[name]) for name in ("focal_source", "body", "body_kind", "stamp")},
     }
+
+
+def _warnings(data: Mapping[str, NDArray]) -> list[list[str]]:
+    """N lists of texts."""
+    found = parse_json(str(data["warnings"]), "its warnings")
+    lists = isinstance(found, list) and all(isinstance(said, list) for said in found)
+    texts = lists and all(isinstance(text, str) for said in found for text in said)
+    if not texts or len(found) != len(data["poses"]):
+        raise ValueError("its warnings should be a list of texts for each row.")
+    return found
 
 
 def _words(data: Mapping[str, NDArray], name: str) -> dict[str, str]:
@@ -311,6 +323,8 @@ def _check(data: dict[str, NDArray]) -> None:
         if name not in (*TEXTS, *WHOLE):
             data[name] = data[name].astype(np.float64, copy=False)
             _check_numbers(data[name], name)
+    for name in WHOLE:
+        _check_whole(data.get(name, np.zeros(0)), name)
     many = [n for n in LISTS if n in data and data[n].shape[0] > MOST_ROWS]
     if many:
         raise ValueError(f"`{many[0]}` has {data[many[0]].shape[0]} rows; at most {MOST_ROWS} are read.")
@@ -327,6 +341,13 @@ def _check_numbers(array: NDArray, name: str) -> None:
             raise ValueError("`covariance` holds a variance below 0.")
     elif np.abs(array).max(initial=0) > LARGEST:
         raise ValueError(f"`{name}` holds {np.abs(array).max():.3g}, which no fit gives.")
+
+
+def _check_whole(array: NDArray, name: str) -> None:
+    check_finite(array, name)
+    unknown = [value for value in np.unique(array) if value not in CODES.get(name, [value]) or value < 0]
+    if unknown:
+        raise ValueError(f"`{name}` holds {unknown[0]:.3g}, which no fit gives.")
 
 
 def _params(poses: NDArray, betas: NDArray, trans: NDArray) -> BodyParams:
