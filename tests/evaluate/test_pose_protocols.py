@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from hmrfit.body.regressors import REGRESSORS, read_regressor, regressed_body
 from hmrfit.data.readers.human36m import FRONTAL
-from hmrfit.data.spin_npz import write_spin_npz
+from hmrfit.data.spin_npz import SpinDataset, write_spin_npz
 from hmrfit.evaluate.human36m import CORRUPT, FIRST_TRIALS, H36M14, H36M_SLOTS
 from hmrfit.evaluate.metrics import aligned_distances
 from hmrfit.evaluate.mpi_inf_3dhp import H36M17_SPIN
@@ -337,3 +337,15 @@ def test_names_are_of_one_quantity_each(body):
     assert len(names) == len(set(names)) and all(cls.name == name for name, cls in protocols().items())
     with pytest.raises(ValueError, match="Did you mean 'h36m-p2-spin'"):
         make_protocol("h36m-p2-spinn", body)
+
+
+def test_what_a_dataset_does_not_know_is_nan():
+    people = SpinDataset(np.array(["a.jpg", "b.jpg"]), np.zeros((2, 2)), np.ones(2))
+    unknown = slot_joints(people, ("left_knee", "right_knee", "nose"))
+    assert unknown.shape == (2, 3, 3) and unknown.isnan().all()
+    S = np.arange(2 * 24 * 4.0).reshape(2, 24, 4)
+    S[..., 3] = 1
+    S[1, SPIN24.index("nose"), 3] = 0
+    known = slot_joints(replace(people, S=S), ("nose", "left_knee"))
+    np.testing.assert_array_equal(known[:, 1], S[:, SPIN24.index("left_knee"), :3])
+    assert known[1, 0].isnan().all() and torch.equal(known[0, 0], torch.as_tensor(S[0, SPIN24.index("nose"), :3]))

@@ -43,6 +43,14 @@ def test_the_table_has_both_runs_and_what_was_published(tmp_path):
     assert "recalled" not in page
 
 
+def test_the_total_is_called_so_where_there_are_groups():
+    summary = run("fit").summary
+    lines = [line.split("|")[1].strip() for line in summary.to_table().splitlines() if line.startswith("|")]
+    assert lines[2:] == ["Walking", "Sitting", "all"]
+    alone = replace(summary, groups={}).to_table().splitlines()
+    assert [line.split("|")[1].strip() for line in alone if line.startswith("|")][2:] == ["h36m-p2-hmr"]
+
+
 def test_numbers_that_were_only_recalled_say_so(tmp_path):
     page = read(write_report(tmp_path, [run("fit", "3dhp-official")]))
     assert "recalled, not checked at the source" in page and "which joints is not said" in page
