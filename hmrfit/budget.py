@@ -1,9 +1,10 @@
 """What reading one file may take: 2 GB of memory and 64 megapixels, unless the user says otherwise.
 
-    claimed bytes · what the reader makes of each  <=  0.65 · gigabytes · 10⁹       checked before anything is allocated
+    claimed bytes · what the reader makes of each  <=  0.5 · gigabytes · 10⁹       checked before anything is allocated
     width · height                                 <=  megapixels · 10⁶
 
-A file of a few kilobytes can claim any size. The rest is for what Python, torch and the fit take beside.
+A file of a few kilobytes can claim any size. The other half is for what Python, torch and the fit take beside:
+0.9 GB after ten thousand fits.
 
     with hmrfit.file_limits(gigabytes=8, megapixels=200):       in Python, for this thread
         hmrfit.fit("panorama.png", ...)
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NamedTuple
 
-FOR_FILES = 0.65
+FOR_FILES = 0.5
 """Of the gigabytes: what a file's contents may take of them."""
 
 MOST = 10**40

@@ -78,12 +78,12 @@ def test_no_limit_and_no_number_is_too_large_to_refuse() -> None:
 def test_a_meter_adds_up() -> None:
     with file_limits(gigabytes=1e-6):
         meter = Meter("It")
-        meter.add(400)
-        meter.add(200)
+        meter.add(300)
+        meter.add(150)
         with pytest.raises(TooLarge):
-            meter.add(200)
-        meter.free(300)
-        meter.add(200)
+            meter.add(150)
+        meter.free(250)
+        meter.add(150)
 
 
 def test_texts_of_hostile_files_are_cut() -> None:

@@ -377,15 +377,15 @@ def test_memo_numbers_cost_nothing(read) -> None:
 
 
 def test_numbers_that_are_named_often_are_counted_as_often() -> None:
-    """8 bytes each, however few of them are in memory: 0.65 of the gigabytes hold 812,500 numbers of 10 MB."""
+    """8 bytes each, however few of them are in memory: half of the gigabytes holds 625,000 numbers of 10 MB."""
     row = [1.0] * 999  # a list counts as one more
     with file_limits(gigabytes=0.01):
-        fine = as_numbers([row] * 800, "it")
-        assert fine.shape == (800, 999) and fine.dtype == np.float64 and (fine == 1).all()
+        fine = as_numbers([row] * 620, "it")
+        assert fine.shape == (620, 999) and fine.dtype == np.float64 and (fine == 1).all()
         with pytest.raises(TooLarge):
-            as_numbers([row] * 820, "it")
+            as_numbers([row] * 630, "it")
         with pytest.raises(TooLarge):
-            as_numbers([np.ones(999)] * 820, "it")
+            as_numbers([np.ones(999)] * 630, "it")
     assert as_numbers([[1, 2], [3, 4]], "it").tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
