@@ -253,6 +253,36 @@ def test_a_folder_of_everything_that_is_wrong(place: Path, points: np.ndarray, c
     assert capsys.readouterr().out.count("from before") == len(good) + 1
 
 
+@pytest.mark.parametrize("whom, left", [("second", 1), ("everyone", 0), ("the two together", 0)])
+def test_a_person_whom_reading_fails_of_is_left_out(
+    place: Path,
+    points: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    whom: str,
+    left: int,
+) -> None:
+    """Whatever it fails of. Where it fails of everyone, or of nobody alone, the photograph has failed."""
+    write_keypoints(place / "p" / "a.json", points, points + 4)
+    read = folder_module.read_photo
+
+    def fails(path: Path, people: list, **given: object) -> object:
+        is_second = any(np.allclose(person.xy[0], points[0, :2] + 4.5) for person in people)
+        if {"second": is_second, "everyone": True, "the two together": len(people) > 1}[whom] and path.stem == "a":
+            raise ZeroDivisionError("foreseen by nobody")
+        return read(path, people, **given)
+
+    monkeypatch.setattr(folder_module, "read_photo", fails)
+    assert fit("p", "-o", "out") == 0
+    printed = capsys.readouterr().out
+    if left:
+        result = hmrfit.FitResult.load("out/a.npz")
+        assert len(result) == left and "was left out: foreseen by nobody" in str(result.warnings)
+    else:
+        assert "FAILED" in rows(printed)["a.jpg"] and not Path("out/a.npz").exists()
+    assert "converged" in rows(printed)["b.jpg"]
+
+
 @pytest.mark.parametrize(
     "error", [RuntimeError("odd"), MemoryError(), RecursionError(), KeyError("k"), AssertionError()]
 )
