@@ -59,7 +59,7 @@ def test_no_keypoints_names_two_free_detectors() -> None:
 @pytest.mark.parametrize(
     ("row", "values", "letter"),
     [
-        (3, [np.nan, 10, 1], r"keypoint 3 is at \[nan, 10.0\] with confidence 1, .* Give unseen keypoints confidence 0"),
+        (3, [np.nan, 10, 1], r"keypoint 3 is at \[nan, 10.0\] with confidence 1, .*Give unseen keypoints confidence 0"),
         (3, [np.inf, 10, 0.5], "keypoint 3 is at"),
         (4, [10, 10, np.nan], "keypoint 4 has NaN as its confidence"),
         (slice(None), [50, 50, 0], "no keypoint has a confidence above 0"),
