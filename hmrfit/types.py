@@ -137,6 +137,11 @@ class Keypoints(TensorRecord):
         return shown(self.confidence)
 
     @property
+    def weight(self) -> Tensor:
+        """(B, K) q c: how far each keypoint is looked at, times its confidence. What it counts in the energy."""
+        return self.shown * self.confidence
+
+    @property
     def relative_confidence(self) -> Tensor:
         """(B, K) confidence over the person's greatest."""
         return self.confidence / self.confidence.amax(1, keepdim=True).clamp_min(1e-300)

@@ -16,7 +16,7 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.start import UPRIGHT
+from hmrfit.fitting.start import UPRIGHT, middle_of_box
 from hmrfit.fitting.state import GROUPS, Evaluation, Observation, State
 from hmrfit.fitting.terms import NormalEquations, ResidualFunction, Term, as_term
 from hmrfit.keypoints import COCO17, SMPL24, base_name
@@ -214,10 +214,8 @@ def try_terms(
         return
     observation = Observation.of(keypoints, evidence)
     made_up = sample_evaluation(body, count=len(keypoints)).state.params
-    depth = camera.focal.mean(-1) * 1.7 / observation.box_size
-    low, high = keypoints.bounds()
-    at = camera.unproject(((low + high) / 2)[:, None], depth[:, None])[:, 0]
-    e = Evaluation(body, State(replace(made_up, transl=at - body.rest_joints[0]), camera), observation)
+    transl = middle_of_box(observation, camera) - body.rest_joints[0]
+    e = Evaluation(body, State(replace(made_up, transl=transl), camera), observation)
     for term in map(as_term, terms):
         try:
             residuals, jacobian = _checked_residuals(term, e), term.jacobian(e)

@@ -17,7 +17,7 @@ from torch import Tensor
 from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.solver import STATUS
-from hmrfit.fitting.start import UPRIGHT
+from hmrfit.fitting.start import UPRIGHT, middle_of_box
 from hmrfit.fitting.state import State
 from hmrfit.types import BodyParams
 
@@ -27,9 +27,6 @@ ENDS = {
     NO_NUMBERS: "The fit did not end in numbers; its start is returned, or an upright body where that is none either.",
 }
 """How a fit may have ended: as the solver says, or here."""
-
-USUAL_HEIGHT = 1.7
-"""Metres, of the upright body."""
 
 
 def only_numbers(fit: Fit, body: SmplBody) -> Fit:
@@ -85,10 +82,8 @@ def _known(cost: Tensor) -> Tensor:
 
 def _upright(fit: Fit, body: SmplBody) -> State:
     """Bodies at rest, upright, in the middle of the box of their keypoints."""
-    seen, camera = fit.observation.keypoints, fit.state.camera
+    camera = fit.state.camera
     rest = body.neutral(len(fit.cost))
     orient = rest.global_orient.new_tensor(UPRIGHT).expand_as(rest.global_orient).clone()
-    low, high = seen.bounds()
-    depth = camera.focal.mean(-1) * USUAL_HEIGHT / fit.observation.box_size
-    at = camera.unproject(((low + high) / 2)[:, None], depth[:, None])[:, 0]
-    return State(BodyParams(orient, rest.body_pose, rest.betas, at - body.rest_joints[0]), camera)
+    transl = middle_of_box(fit.observation, camera) - body.rest_joints[0]
+    return State(BodyParams(orient, rest.body_pose, rest.betas, transl), camera)

@@ -26,6 +26,9 @@ from hmrfit.types import BodyParams
 UPRIGHT = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
 """global_orient of an upright person who faces the camera: body y up -> camera y down, body +z -> towards us."""
 
+USUAL_HEIGHT = 1.7
+"""Metres, of a person of whom nothing is known."""
+
 
 @dataclass(frozen=True)
 class PoseLibrary:
@@ -109,14 +112,21 @@ def solve_translation(points: Tensor, observation: Observation, camera: Camera) 
 
 
 def guess_depth(points: Tensor, observation: Observation, camera: Camera) -> Tensor:
-    """(B,) metres: where the extent of the seen points fills the box, f · extent / box; 1.7 m of person if unclear."""
+    """(B,) metres: where the extent of the seen points fills the box, f · extent / box; USUAL_HEIGHT if unclear."""
     p = observation.keypoints.presence
     low, high = expected_extremes(points[..., :2], p)
     extent = (high - low).amax(-1)
     clear = p.sum(1) >= 2.5  # two points may lie one behind the other
-    extent = torch.where(clear & extent.isfinite(), extent, 1.7)
+    extent = torch.where(clear & extent.isfinite(), extent, USUAL_HEIGHT)
     box = torch.where(clear, observation.box_size, camera.size[:, 1] * 0.5)
     return camera.focal.mean(-1) * extent.clamp_min(0.1) / box
+
+
+def middle_of_box(observation: Observation, camera: Camera) -> Tensor:
+    """(B, 3) metres: the middle of the keypoints' box, at the depth at which a person of USUAL_HEIGHT fills it."""
+    low, high = observation.keypoints.bounds()
+    depth = camera.focal.mean(-1) * USUAL_HEIGHT / observation.box_size
+    return camera.unproject(((low + high) / 2)[:, None], depth[:, None])[:, 0]
 
 
 def _at_depth(points: Tensor, observation: Observation, camera: Camera, depth: Tensor) -> Tensor:

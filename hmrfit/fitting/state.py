@@ -140,12 +140,12 @@ class Observation(TensorRecord):
         low, _ = keypoints.bounds()
         clean = Keypoints(torch.where(seen, keypoints.xy, low[:, None]), keypoints.confidence, keypoints.names)
         box = keypoints.box_size().clamp_min(1.0)
-        return cls(clean, box, evidence=evidence, weight=keypoints.shown * keypoints.confidence)
+        return cls(clean, box, evidence=evidence, weight=keypoints.weight)
 
     @property
     def weights(self) -> Tensor:
-        """(B, K) how much each keypoint counts in the energy: q, how far it is looked at, times its confidence c."""
-        return self.keypoints.shown * self.keypoints.confidence if self.weight is None else self.weight
+        """(B, K) `Keypoints.weight`, how much each keypoint counts in the energy."""
+        return self.keypoints.weight if self.weight is None else self.weight
 
 
 class Evaluation:

@@ -169,7 +169,7 @@ def update(case: Case, spread: Spread, x: Tensor, at: Linearised) -> tuple[Tenso
     noise = torch.full_like(at.misses[..., 0], math.inf).index_copy(1, where, spread.noise[:, slot])
     keypoints = case.people.keypoints
     R = noise.square()
-    weight = (keypoints.shown * keypoints.confidence).clamp_min(1e-4)
+    weight = keypoints.weight.clamp_min(1e-4)
     heavier = 1 + at.misses.square().sum(-1) / R.detach() / NU_KEYPOINTS
     R = torch.where(case.seen & R.isfinite(), R * heavier / weight, 1.0)
     JS = sigma_times(at.J, spread, case)
