@@ -25,8 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
+from hmrfit.bounded_arrays import read_npz
 from hmrfit.files import atomic_write
 
 REMARK = re.compile(rb"made by hmrfit: ([a-z]+), sha256 ([0-9a-f]{64})")
@@ -220,9 +219,8 @@ def holds_our_format(npz: str | os.PathLike) -> bool:
     if first_array(npz) != "format":
         return False
     try:
-        with np.load(npz, allow_pickle=False) as archive:
-            return str(archive["format"]).startswith("hmrfit ")
-    except Exception:  # it is damaged
+        return str(read_npz(npz, ("format",))["format"]).startswith("hmrfit ")
+    except (OSError, ValueError, KeyError):  # it is damaged, or larger than what is read
         return False
 
 

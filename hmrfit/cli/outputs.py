@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hmrfit.bounded_arrays import read_npz
 from hmrfit.files import check_writable, sweep
 from hmrfit.image import write_image
 from hmrfit.own_files import check_own, kind_of, own_file, refuse_others, remove_own
@@ -149,9 +150,8 @@ def write_own(path: Path, kind: str, write: Callable[[Path], None]) -> None:
 def image_of(path: Path) -> Path | None:
     """The photograph that a result says it is of."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            said = str(archive["image_path"])
-    except Exception:  # none, or damaged: it is made anew
+        said = str(read_npz(path, ("image_path",))["image_path"])
+    except (OSError, ValueError, KeyError):  # none, or damaged: it is made anew
         return None
     return Path(said) if said and os.path.isabs(said) else None
 
