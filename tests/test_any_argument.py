@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.bodies import demo_points
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import hmrfit
-from hmrfit.build import build
-from hmrfit.cli.demo import make_truth
 from hmrfit.types import BodyParams
 
 SIZE = (320, 240)
@@ -29,8 +28,7 @@ SHARE = 10
 
 @cache
 def points() -> np.ndarray:
-    truth = make_truth(build().fitter.body, SIZE[1])
-    return np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    return demo_points(SIZE[1])
 
 
 @cache

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.bodies import demo_points
 
 import hmrfit
 from hmrfit.api import fit_photos
 from hmrfit.build import build
-from hmrfit.cli.demo import make_truth
 from hmrfit.config import ConfigError, load_config
 from hmrfit.data.photo import read_photo
 from hmrfit.image import read_image, write_image
@@ -29,8 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def points() -> np.ndarray:
     """(17, 3) exact COCO keypoints of the demo's person in a picture of SIZE."""
-    truth = make_truth(build().fitter.body, SIZE[1])
-    return np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    return demo_points(SIZE[1])
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from helpers.bodies import demo_points
 
 import hmrfit
-from hmrfit.build import build
-from hmrfit.cli.demo import make_truth
 from hmrfit.config import load_config
 from hmrfit.image import write_image
 
@@ -23,8 +22,7 @@ SIZE = (320, 240)
 
 @pytest.fixture(scope="module")
 def points() -> np.ndarray:
-    truth = make_truth(build().fitter.body, SIZE[1])
-    return np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    return demo_points(SIZE[1])
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.bodies import demo_points
 
 import hmrfit
-from hmrfit.build import build
 from hmrfit.cli import folder as folder_module
 from hmrfit.cli import main
-from hmrfit.cli.demo import make_truth
 from hmrfit.cli.folder import output_names, photographs
 from hmrfit.cli.outputs import Outputs
 from hmrfit.cli.report import Line, print_table, summary, write_index
@@ -22,8 +21,7 @@ SIZE = (320, 240)
 
 @pytest.fixture(scope="module")
 def points() -> np.ndarray:
-    truth = make_truth(build().fitter.body, SIZE[1])
-    return np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    return demo_points(SIZE[1])
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.bodies import demo_points
 
 import hmrfit
 from hmrfit.api import fit_photos
 from hmrfit.build import build, load_points
-from hmrfit.cli.demo import make_truth
 from hmrfit.data.photo import read_photo
 from hmrfit.fitting.evidence_terms import KnownHeight
 from hmrfit.fitting.terms import FunctionTerm
@@ -24,8 +24,7 @@ NAN = float("nan")
 
 @pytest.fixture(scope="module")
 def points() -> np.ndarray:
-    truth = make_truth(build().fitter.body, SIZE[1])
-    return np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    return demo_points(SIZE[1])
 
 
 @pytest.fixture(scope="module")

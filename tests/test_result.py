@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from helpers.bodies import demo_points
 
 import hmrfit
 from hmrfit.assets import locate
-from hmrfit.build import build
-from hmrfit.cli.demo import make_truth
 from hmrfit.data import result_file
 from hmrfit.data.motion import read_motion
 from hmrfit.fitting.uncertainty import GAUSSIAN
@@ -39,8 +38,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> Path:
 
 @pytest.fixture(scope="module")
 def points() -> np.ndarray:
-    truth = make_truth(build().fitter.body, SIZE[1])
-    return np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    return demo_points(SIZE[1])
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.bodies import demo_points
 
 import hmrfit
-from hmrfit.build import build
-from hmrfit.cli.demo import make_truth
 from hmrfit.image import write_image
 from hmrfit.result_text import reprojection, warning_lines
 
@@ -20,8 +19,7 @@ SCREEN = 24
 
 @pytest.fixture(scope="module")
 def points() -> np.ndarray:
-    truth = make_truth(build().fitter.body, SIZE[1])
-    return np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    return demo_points(SIZE[1])
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.bodies import demo_points
 
 import hmrfit
 from hmrfit.assets import shipped
-from hmrfit.build import build
 from hmrfit.cli import main
-from hmrfit.cli.demo import FILES, make_truth
+from hmrfit.cli.demo import FILES
 from hmrfit.cli.evaluate import refuse_in_the_way
 from hmrfit.image import read_image, write_image
 from hmrfit.own_files import is_own
@@ -23,8 +23,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A photograph a.png and, saved from Python beside it, its result a.npz."""
     folder = tmp_path_factory.mktemp("saved")
     write_image(folder / "a.png", np.full((SIZE[1], SIZE[0], 3), 200, np.uint8))
-    truth = make_truth(build().fitter.body, SIZE[1])
-    points = np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
+    points = demo_points(SIZE[1])
     hmrfit.fit(folder / "a.png", points, keypoint_set="coco17").save(folder / "a.npz")
     return folder
 

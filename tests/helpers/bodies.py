@@ -3,9 +3,11 @@
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from hmrfit.body.smpl import SmplBody
+from hmrfit.cli.demo import make_truth
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams
 
@@ -16,6 +18,11 @@ PRIORS = Path(__file__).resolve().parents[2] / "priors"
 def free_body() -> SmplBody:
     """float64; never changed by a test."""
     return SmplBody.from_file(PRIORS / "free_body.npz")
+
+
+def demo_points(height: int) -> np.ndarray:
+    """(17, 3) exact COCO keypoints of the demo's person in a picture of this height."""
+    return np.concatenate([make_truth(free_body(), height).clean.xy[0].numpy(), np.ones((17, 1))], 1)
 
 
 def random_params(body: SmplBody, count: int, pose: float = 0.5, seed: int = 0) -> BodyParams:
