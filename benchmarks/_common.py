@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a benchmark measures the checkout it lies in, installed or not
 
 from hmrfit.assets import locate  # noqa: E402
-from hmrfit.data.motion import load_frames, read_pool  # noqa: E402
+from hmrfit.motion import load_frames, read_pool  # noqa: E402
 
 SHARED_MOTION = ROOT.parent / "shared" / "mocap"
 

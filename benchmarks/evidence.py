@@ -32,21 +32,21 @@ import hmrfit
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build
 from hmrfit.camera import Camera
-from hmrfit.data.motion import Motion as Clip
-from hmrfit.data.motion import read_folder
-from hmrfit.data.motion.split import split
-from hmrfit.data.people import Corruption, People, Views, camera_rotations, corrupt, make_people
 from hmrfit.evaluate.metrics import mpjpe, pa_mpjpe
 from hmrfit.evidence import MASK_WEIGHT, with_terms
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.focal import FittedEnergy, focal_sensitivity, free_focal, last_stage
-from hmrfit.fitting.mask import mask_evidence
-from hmrfit.fitting.mask_term import MaskTerm
+from hmrfit.fitting.mask_map import mask_evidence
+from hmrfit.fitting.terms.mask import MaskTerm
+from hmrfit.io.opencv import cv2
 from hmrfit.keypoints import COCO17, COMMON14, SMPL24
-from hmrfit.opencv import cv2
+from hmrfit.motion import Motion as Clip
+from hmrfit.motion import read_folder
+from hmrfit.motion.split import split
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.base import BuiltinRenderer
+from hmrfit.synthetic.people import Corruption, People, Views, camera_rotations, corrupt, make_people
 from hmrfit.types import BodyParams, Keypoints
 
 VIEWS, NOISE = Views(size=(512, 384)), Corruption(0.01, 0.1)

@@ -32,13 +32,13 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
 from hmrfit.config import load_config
-from hmrfit.data.people import Corruption, People, Views, make_people
 from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe, reprojection_error
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.parameters import State
 from hmrfit.fitting.schedule import reweighted
-from hmrfit.fitting.state import State
 from hmrfit.keypoints import COMMON14, SMPL24, resolve_set
 from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.synthetic.people import Corruption, People, Views, make_people
 from hmrfit.types import BodyParams
 
 CHUNK = 256

@@ -35,16 +35,16 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
 from hmrfit.config import load_config
-from hmrfit.data.people import Views, make_people
+from hmrfit.fitting.energy import StageProblem, term_costs
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import CHUNK, Fitter, default_terms, in_pieces
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.problem import StageProblem, term_costs
+from hmrfit.fitting.parameters import Evaluation, Observation, State
 from hmrfit.fitting.schedule import ANCHORED
 from hmrfit.fitting.solver import Options, scaled_gradient, solve
-from hmrfit.fitting.state import Evaluation, Observation, State
-from hmrfit.fitting.terms import terms_by_name
+from hmrfit.fitting.terms.base import terms_by_name
 from hmrfit.keypoints import COCO17
 from hmrfit.ops.threads import one_thread_for_few
+from hmrfit.synthetic.people import Views, make_people
 from hmrfit.types import BodyParams, Keypoints
 
 ENERGY = ANCHORED

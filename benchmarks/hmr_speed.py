@@ -3,8 +3,8 @@
     python benchmarks/hmr_speed.py [--weights image_hmr.npz] [--keypoint-weights keypoint_hmr.npz] [--compiled]
 
 Plain     the image HMR (ResNet-50, 224 pixels) as it was built: eager, float32, batch norm and all
-Fast      `hmrfit.network.fast.fast_inference` of it: folded, channels_last, bfloat16 where the CPU has it, laid out for
-          the processor with ReLU and shortcut in the same pass, or compiled where --compiled says so
+Fast      `hmrfit.network.inference.fast_inference` of it: folded, channels_last, bfloat16 where the CPU has it, laid
+          out for the processor with ReLU and shortcut in the same pass, or compiled where --compiled says so
 
 They take turns, so that what else the machine does slows both; the median of a turn's ratios counts. The keypoint HMR
 is asked about one person, from pixels to a body before the camera.
@@ -30,14 +30,14 @@ from torch import Tensor, nn
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.data.scenes import SceneDataset
 from hmrfit.keypoints import COCO17, SMPL24
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.network.encoders import ImageEncoder, KeypointEncoder
-from hmrfit.network.fast import fast_inference
-from hmrfit.network.first_guess import KeypointHmr
 from hmrfit.network.hmr import HMR
+from hmrfit.network.inference import fast_inference
+from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.synthetic.dataset import SceneDataset
 from hmrfit.types import Keypoints
 
 SPREAD = 0.15

@@ -3,9 +3,9 @@
     python benchmarks/image_hmr.py --weights image_hmr.npz [--log out/image/log.jsonl] [--out out/image_hmr]
 
 1  The training curve, where the run's log is given.
-2  People that it never saw: synthetic scenes (`hmrfit.data.scenes`) in poses of the test split, COCO's keypoints with
-   1 % noise and a tenth missing, focal length not told. In mm over 14 SMPL joints: PA-MPJPE after a similarity, MPJPE
-   with the pelvises together.
+2  People that it never saw: synthetic scenes (`hmrfit.synthetic.dataset`) in poses of the test split, COCO's keypoints
+   with 1 % noise and a tenth missing, focal length not told. In mm over 14 SMPL joints: PA-MPJPE after a similarity,
+   MPJPE with the pelvises together.
 
        mean pose      the mean Θ, in everybody's place
        keypoint HMR   the shipped one          image HMR   this one; both with the mirror image asked too
@@ -35,20 +35,20 @@ from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build
 from hmrfit.camera import Camera
-from hmrfit.data.motion import load_frames, read_pool
-from hmrfit.data.people import Corruption, corrupt
-from hmrfit.data.photo import read_photo
-from hmrfit.data.scenes import SceneDataset, SceneStyle, scene_generator
 from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe
-from hmrfit.fitting.outcome import Fit
-from hmrfit.image import Image, read_image, write_image
+from hmrfit.fitting.fit import Fit
+from hmrfit.io.image import Image, read_image, write_image
+from hmrfit.io.opencv import cv2
+from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17, COMMON14
-from hmrfit.network.first_guess import KeypointHmr
-from hmrfit.network.image_guess import ImageGuess
-from hmrfit.opencv import cv2
+from hmrfit.motion import load_frames, read_pool
+from hmrfit.network.image_estimate import ImageGuess
+from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import rotation_6d_to_matrix
 from hmrfit.render.overlay import sheet
 from hmrfit.result import FitResult
+from hmrfit.synthetic.dataset import SceneDataset, SceneStyle, scene_generator
+from hmrfit.synthetic.people import Corruption, corrupt
 from hmrfit.types import BodyParams, Keypoints
 
 FINE = 224

@@ -11,7 +11,8 @@ COCO's keypoints, 1 % noise, a tenth missing, of people posed by
     swapped     motion; the wrists, the ankles, the arms or the legs of each have left and right exchanged
 
 and for each: the first guess; the fit anchored as the error model says ("plain"), with the wider Σ that everybody gets
-(`hmrfit.fitting.loosening`), and the default, which lets some go. Columns as in fit_accuracy.py; "let go": their share.
+(`hmrfit.fitting.anchor_inflation`), and the default, which lets some go. Columns as in fit_accuracy.py; "let go":
+their share.
 """
 
 import argparse
@@ -25,14 +26,14 @@ from torch import Tensor
 
 from hmrfit.build import build_fitter
 from hmrfit.config import load_config
-from hmrfit.data.people import People, make_people
+from hmrfit.fitting.anchor_inflation import held, widened
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter, in_pieces
-from hmrfit.fitting.loosening import held, widened
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.state import Observation
+from hmrfit.fitting.parameters import Observation
 from hmrfit.keypoints import COCO17
 from hmrfit.priors.gmm import PoseGmm
-from hmrfit.train.data import LEFT_ARM, LEGS, RIGHT_ARM
+from hmrfit.synthetic.people import People, make_people
+from hmrfit.train.people import LEFT_ARM, LEGS, RIGHT_ARM
 from hmrfit.types import Keypoints
 
 KINDS = ("motion", "recombined", "widened", "stray", "swapped")

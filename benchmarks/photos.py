@@ -24,7 +24,7 @@ from _common import ROOT, finish, threads
 
 import hmrfit
 from hmrfit.evaluate.metrics import pa_mpjpe
-from hmrfit.opencv import cv2
+from hmrfit.io.opencv import cv2
 from hmrfit.render.base import BuiltinRenderer
 from hmrfit.result import FitResult
 

@@ -27,12 +27,12 @@ from torch import Tensor
 from hmrfit.assets import locate
 from hmrfit.build import build_fitter
 from hmrfit.config import load_config
-from hmrfit.data.people import People, make_people
-from hmrfit.fitting.discriminator_term import DiscriminatorTerm
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.schedule import ANCHOR_WEIGHTS, reweighted
+from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.keypoints import resolve_set
 from hmrfit.priors.discriminator import DiscriminatorPrior
+from hmrfit.synthetic.people import People, make_people
 
 Weights = Mapping[str, float]
 

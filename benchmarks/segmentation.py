@@ -25,18 +25,18 @@ from render_speed import agreement
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import load_body
 from hmrfit.camera import PIXEL_CENTER
-from hmrfit.data.people import Corruption, People, Views, make_people
-from hmrfit.data.readers.download import boxes, spin_slots
-from hmrfit.data.spin_npz import SpinDataset
-from hmrfit.evaluate.lsp import LspSpin
+from hmrfit.datasets.download import boxes, spin_slots
+from hmrfit.datasets.spin_npz import SpinDataset
 from hmrfit.evaluate.predictions import Predictions
 from hmrfit.evaluate.protocol import EvaluationData, Setting
+from hmrfit.evaluate.protocols.lsp import LspSpin
 from hmrfit.evaluate.run import SCORED_AT_ONCE
 from hmrfit.evaluate.segmentation import Masks
 from hmrfit.keypoints import LSP14
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.base import BuiltinRenderer, Renderer, label_faces
 from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
+from hmrfit.synthetic.people import Corruption, People, Views, make_people
 from hmrfit.types import BodyParams
 
 SIZES = ((160, 220), (200, 200), (220, 160), (140, 200))

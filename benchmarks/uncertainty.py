@@ -27,13 +27,13 @@ from torch import Tensor
 from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
 from hmrfit.config import load_config
-from hmrfit.data.people import Corruption, People, Views, make_people
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.published_terms import PixelReprojection
 from hmrfit.fitting.staged import StagedFitter, misses
+from hmrfit.fitting.terms.smplify_spin import PixelReprojection
 from hmrfit.fitting.uncertainty import GAUSSIAN, Weight, hessian, joint_rows, joint_scale
 from hmrfit.keypoints import COCO17, SMPL24
+from hmrfit.synthetic.people import Corruption, People, Views, make_people
 
 CHUNK = 250
 LEVELS = (0.50, 0.68, 0.90, 0.95)

@@ -23,10 +23,10 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.cli.trainers import build_trainer
 from hmrfit.config import load_config
-from hmrfit.data.motion import load_frames, read_pool
-from hmrfit.data.people import People, Views
+from hmrfit.motion import load_frames, read_pool
 from hmrfit.priors.limits import JointLimits
-from hmrfit.train.score import Predict, guess_of, people_of, score_people
+from hmrfit.synthetic.people import People, Views
+from hmrfit.train.validation import Predict, guess_of, people_of, score_people
 from hmrfit.types import BodyParams
 
 COLUMNS = ("pa_mpjpe_mm", "reprojection_percent", "facing_wrong_percent", "impossible_percent", "far_outside_percent")

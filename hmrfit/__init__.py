@@ -10,7 +10,7 @@ import os
 from importlib import import_module
 from typing import Any
 
-from hmrfit.budget import use_environment
+from hmrfit.io.budget import use_environment
 from hmrfit.version import __version__
 
 _HOMES = {
@@ -26,10 +26,10 @@ _HOMES = {
     "Keypoints": "hmrfit.types",
     "BodyParams": "hmrfit.types",
     "SmplBody": "hmrfit.body.smpl",
-    "read_keypoints": "hmrfit.data.keypoint_files",
-    "read_image": "hmrfit.image",
-    "write_image": "hmrfit.image",
-    "file_limits": "hmrfit.budget",
+    "read_keypoints": "hmrfit.io.keypoint_files",
+    "read_image": "hmrfit.io.image",
+    "write_image": "hmrfit.io.image",
+    "file_limits": "hmrfit.io.budget",
     "load_config": "hmrfit.config",
     "keypoint_sets": "hmrfit.keypoints",
     "register_keypoint_set": "hmrfit.keypoints",

@@ -11,13 +11,13 @@ from torch import Tensor
 from hmrfit.body.smpl import SmplBody, checked_params
 from hmrfit.build import Engine, build, extended
 from hmrfit.camera import Camera
-from hmrfit.data.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.evidence import Floor, MaskLike, with_evidence, with_notes
 from hmrfit.fitting.check import try_terms
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.terms import ResidualFunction, Term
+from hmrfit.fitting.terms.base import ResidualFunction, Term
 from hmrfit.free_focal import with_free_focal
-from hmrfit.image import read_image
+from hmrfit.io.image import read_image
+from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.make_result import log_warnings, result_of
 from hmrfit.ops.check import numbers
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few

@@ -14,20 +14,20 @@ from hmrfit.body.rigid import turned
 from hmrfit.body.smpl import FARTHEST, NO_ROTATION
 from hmrfit.build import build
 from hmrfit.camera import Camera
-from hmrfit.data.keypoint_files import PersonKeypoints
-from hmrfit.data.keypoint_files.frames import in_frame_order, read_frames
-from hmrfit.data.keypoint_files.memory import people_in_memory
-from hmrfit.data.photo import ImageLike, KeypointsLike, Photo, focal_is_told, read_photo
 from hmrfit.evidence import WEIGHT, WIDE_WEIGHT, with_terms
+from hmrfit.fitting.energy import term_costs
 from hmrfit.fitting.evidence import Evidence, ViewEvidence
-from hmrfit.fitting.evidence_terms import Views
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.focal import last_stage
-from hmrfit.fitting.groups import Motion, SequenceProblem, one_shape, solve_sequence
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.problem import term_costs
+from hmrfit.fitting.parameters import Evaluation, State
+from hmrfit.fitting.sequence import Motion, SequenceProblem, one_shape, solve_sequence
 from hmrfit.fitting.solver import Options
-from hmrfit.fitting.state import Evaluation, State
+from hmrfit.fitting.terms.given import Views
+from hmrfit.io.keypoint_files import PersonKeypoints
+from hmrfit.io.keypoint_files.frames import in_frame_order, read_frames
+from hmrfit.io.keypoint_files.memory import people_in_memory
+from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, focal_is_told, read_photo
 from hmrfit.make_result import log_warnings, result_of
 from hmrfit.ops.check import numbers, shown
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few

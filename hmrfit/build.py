@@ -20,20 +20,20 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.config import CHOICES, ConfigError, load_config
-from hmrfit.data.motion.rest import mirror_poses
-from hmrfit.fitting.discriminator_term import DiscriminatorTerm
+from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fitter import Fitter, default_terms
-from hmrfit.fitting.problem import Stage
-from hmrfit.fitting.published_terms import PixelReprojection, published_terms
 from hmrfit.fitting.schedule import Schedule, restaged
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.staged import StagedFitter
-from hmrfit.fitting.terms import ResidualFunction, Term, terms_by_name
+from hmrfit.fitting.terms.base import ResidualFunction, Term, terms_by_name
+from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
+from hmrfit.fitting.terms.smplify_spin import PixelReprojection, published_terms
 from hmrfit.fitting.uncertainty import Calibration, Weight
 from hmrfit.keypoints import SMPL24
+from hmrfit.motion.rest import mirror_poses
 from hmrfit.network.checkpoints import load_error_model
-from hmrfit.network.first_guess import KeypointHmr
-from hmrfit.network.image_guess import ImageGuess
+from hmrfit.network.image_estimate import ImageGuess
+from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.packed import packed
 from hmrfit.ops.check import did_you_mean, numbers, shown
 from hmrfit.ops.threads import own_threads

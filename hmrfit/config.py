@@ -14,8 +14,8 @@ import yaml  # comes with yacs
 from yacs.config import CfgNode
 
 from hmrfit.assets import shipped
-from hmrfit.bounded import check_regular, read_text
-from hmrfit.budget import brief
+from hmrfit.io.bounded import check_regular, read_text
+from hmrfit.io.budget import brief
 from hmrfit.ops.check import did_you_mean
 
 _C = CfgNode()
@@ -88,7 +88,7 @@ _C.TRAIN.IMAGE.JOINTS_3D = 60.0
 _C.TRAIN.IMAGE.SMPL = 60.0
 _C.TRAIN.IMAGE.DROPOUT = 0.5
 _C.TRAIN.IMAGE.WORKERS = 0  # processes that read and draw, beside the one that trains
-_C.TRAIN.IMAGE.SCALE = 0.25  # augmentation, see hmrfit.data.augment
+_C.TRAIN.IMAGE.SCALE = 0.25  # augmentation, see hmrfit.train.augmentation
 _C.TRAIN.IMAGE.TRANSLATION = 0.09
 _C.TRAIN.IMAGE.ROTATION = 30.0  # degrees
 _C.TRAIN.IMAGE.ROTATED = 0.4  # the share of people that are turned

@@ -15,18 +15,18 @@ from torch import Tensor
 
 from hmrfit.body.smpl import FARTHEST, LARGEST_BETA, SmplBody
 from hmrfit.build import Engine, build_renderer
-from hmrfit.data.keypoint_files.names import choose_points
-from hmrfit.data.photo import Photo
+from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.evidence import Evidence, GroundEvidence, Measure, PointEvidence
-from hmrfit.fitting.evidence_terms import FINAL_3D, SOLES, WIDE_3D, Ground, Keypoints3D, KnownHeight, KnownShape
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.mask import mask_evidence
-from hmrfit.fitting.mask_term import MaskTerm
-from hmrfit.fitting.problem import Stage
+from hmrfit.fitting.mask_map import mask_evidence
 from hmrfit.fitting.schedule import restaged
-from hmrfit.fitting.silhouette_term import SilhouetteTerm, silhouette_evidence
-from hmrfit.fitting.terms import Term
-from hmrfit.image import read_image
+from hmrfit.fitting.terms.base import Term
+from hmrfit.fitting.terms.given import FINAL_3D, SOLES, WIDE_3D, Ground, Keypoints3D, KnownHeight, KnownShape
+from hmrfit.fitting.terms.mask import MaskTerm
+from hmrfit.fitting.terms.silhouette import SilhouetteTerm, silhouette_evidence
+from hmrfit.io.image import read_image
+from hmrfit.io.keypoint_files.names import choose_points
+from hmrfit.io.photo import Photo
 from hmrfit.ops.check import did_you_mean, numbers, shown
 
 MaskLike = str | os.PathLike | ArrayLike | Sequence[Any] | None

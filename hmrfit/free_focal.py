@@ -11,9 +11,9 @@ from dataclasses import replace
 import torch
 
 from hmrfit.build import Engine
-from hmrfit.data.photo import Photo
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.focal import LENS_STD, WRONG, FocalSensitivity, checked_factor, free_focal, last_stage
+from hmrfit.io.photo import Photo
 from hmrfit.ops.check import shown
 from hmrfit.result import FitResult
 

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from hmrfit.build import Engine
-from hmrfit.data.photo import Photo
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.focal import FittedEnergy, last_stage
-from hmrfit.fitting.mask import NEAR
-from hmrfit.fitting.mask_term import look_up
-from hmrfit.fitting.outcome import Fit
-from hmrfit.printable import printable
+from hmrfit.fitting.mask_map import NEAR
+from hmrfit.fitting.terms.mask import look_up
+from hmrfit.io.photo import Photo
+from hmrfit.io.printable import printable
+from hmrfit.report.result_text import shortened, warning_lines
 from hmrfit.result import FitResult
-from hmrfit.result_text import shortened, warning_lines
 from hmrfit.version import __version__
 
 LOGGER = logging.getLogger("hmrfit")

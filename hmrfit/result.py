@@ -18,25 +18,25 @@ from torch import Tensor
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import load_body, load_points, load_posed_body
 from hmrfit.camera import Camera
-from hmrfit.data.photo import focal_is_told
-from hmrfit.data.result_file import read_result, write_result
 from hmrfit.evaluate.metrics import reprojection_error
 from hmrfit.export.amass import ADD_ONS_RATE, write_amass
+from hmrfit.fitting.acceptance import REASONS
 from hmrfit.fitting.finite import ENDS
 from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, checked_factor, focal_sensitivity
-from hmrfit.fitting.guard import REASONS
-from hmrfit.fitting.state import Layout, State
+from hmrfit.fitting.parameters import Layout, State
 from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covariance, sample_steps
-from hmrfit.image import Image, read_image
+from hmrfit.io.image import Image, read_image
+from hmrfit.io.photo import focal_is_told
 from hmrfit.ops.rotation import geodesic_angle
 from hmrfit.ops.threads import one_thread_for_few
 from hmrfit.ops.upright import unit_up
 from hmrfit.render.meshes import write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
-from hmrfit.render.page import write_page
-from hmrfit.result_page import OnPage
+from hmrfit.report.page import write_page
+from hmrfit.report.result_page import OnPage
+from hmrfit.report.result_text import Rows
+from hmrfit.result_file import read_result, write_result
 from hmrfit.result_rows import InRows
-from hmrfit.result_text import Rows
 from hmrfit.types import BodyOutput, BodyParams, Keypoints
 
 
@@ -257,7 +257,7 @@ class FitResult(InRows, OnPage):
         return reprojection_error(self._projected(params), seen.xy, seen.confidence, box).numpy()
 
     def save(self, path: str | PathLike) -> None:
-        """Writes everything but the pixels as .npz, whole or not at all; `hmrfit.data.result_file` lists the keys."""
+        """Writes everything but the pixels as .npz, whole or not at all; `hmrfit.result_file` lists the keys."""
         write_result(path, self._kept())
 
     @classmethod

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hmrfit.fitting.focal import FittedEnergy
-from hmrfit.result_text import acceptance, described, joined, reprojection, summary, warning_lines
+from hmrfit.report.result_text import acceptance, described, joined, reprojection, summary, warning_lines
 from hmrfit.types import TensorRecord
 
 

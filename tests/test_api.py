@@ -14,8 +14,8 @@ import hmrfit
 from hmrfit.api import fit_photos
 from hmrfit.build import build
 from hmrfit.config import ConfigError, load_config
-from hmrfit.data.photo import read_photo
-from hmrfit.image import read_image, write_image
+from hmrfit.io.image import read_image, write_image
+from hmrfit.io.photo import read_photo
 from hmrfit.network.checkpoints import save_network
 from hmrfit.network.encoders import ImageEncoder
 from hmrfit.network.hmr import HMR

@@ -13,11 +13,11 @@ import hmrfit
 from hmrfit.api_groups import relative_pose, turned
 from hmrfit.build import build
 from hmrfit.camera import Camera
-from hmrfit.data.motion import read_motion
-from hmrfit.data.people import Corruption, corrupt
-from hmrfit.data.photo import read_photo
+from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17, SMPL24
+from hmrfit.motion import read_motion
 from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.synthetic.people import Corruption, corrupt
 from hmrfit.types import BodyParams, Keypoints
 
 SIZE = (800, 600)

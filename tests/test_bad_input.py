@@ -15,7 +15,7 @@ from helpers.bodies import demo_points
 
 import hmrfit
 from hmrfit.config import load_config
-from hmrfit.image import write_image
+from hmrfit.io.image import write_image
 
 SIZE = (320, 240)
 

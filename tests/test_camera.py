@@ -26,7 +26,7 @@ from hmrfit.camera import (
     weak_project,
     weak_to_translation,
 )
-from hmrfit.image import Crop
+from hmrfit.io.image import Crop
 
 
 def make_camera() -> Camera:

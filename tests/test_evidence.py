@@ -9,8 +9,8 @@ import torch
 import hmrfit
 from hmrfit.build import build
 from hmrfit.cli.demo import Truth, make_truth
-from hmrfit.fitting.evidence_terms import KnownHeight
-from hmrfit.image import write_image
+from hmrfit.fitting.terms.given import KnownHeight
+from hmrfit.io.image import write_image
 from hmrfit.keypoints import SMPL24
 from hmrfit.render.base import BuiltinRenderer
 from hmrfit.types import BodyParams

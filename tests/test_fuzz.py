@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from fuzzing import bombs, calls, files
 from fuzzing.run import Outcome, attempt, is_refusal
 
-from hmrfit.budget import TooLarge, file_limits
+from hmrfit.io.budget import TooLarge, file_limits
 
 MEMORY = 0.5
 """GB beyond what is there before."""

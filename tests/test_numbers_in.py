@@ -12,9 +12,9 @@ from helpers.bodies import demo_points
 import hmrfit
 from hmrfit.api import fit_photos
 from hmrfit.build import build, load_points
-from hmrfit.data.photo import read_photo
-from hmrfit.fitting.evidence_terms import KnownHeight
-from hmrfit.fitting.terms import FunctionTerm
+from hmrfit.fitting.terms.base import FunctionTerm
+from hmrfit.fitting.terms.given import KnownHeight
+from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17
 from hmrfit.types import BodyParams
 

@@ -13,11 +13,11 @@ import trimesh
 from helpers.bodies import demo_points
 
 import hmrfit
+from hmrfit import result_file
 from hmrfit.assets import locate
-from hmrfit.data import result_file
-from hmrfit.data.motion import read_motion
 from hmrfit.fitting.uncertainty import GAUSSIAN
-from hmrfit.image import write_image
+from hmrfit.io.image import write_image
+from hmrfit.motion import read_motion
 from hmrfit.ops.rotation import geodesic_angle, rotvec_to_matrix
 from hmrfit.types import BodyParams
 

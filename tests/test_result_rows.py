@@ -10,8 +10,8 @@ import torch
 from helpers.bodies import demo_points
 
 import hmrfit
-from hmrfit.image import write_image
-from hmrfit.result_text import reprojection, warning_lines
+from hmrfit.io.image import write_image
+from hmrfit.report.result_text import reprojection, warning_lines
 
 SIZE = (320, 240)
 SCREEN = 24
@@ -194,7 +194,7 @@ def test_the_page_of_a_sequence(frames: hmrfit.FitResult, tmp_path: Path) -> Non
 
 
 def test_long_sequences_show_their_worst_frames(frames: hmrfit.FitResult, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hmrfit.result_page.PAGE_ROWS", 3)
+    monkeypatch.setattr("hmrfit.report.result_page.PAGE_ROWS", 3)
     entry = frames.entry({})
     worst = np.sort(np.argsort(-np.nan_to_num(frames.reprojection_error, nan=-1))[:3])
     assert [row["frame"] for row in entry.rows] == [str(i) for i in worst]

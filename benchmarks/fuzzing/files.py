@@ -21,20 +21,20 @@ from fuzzing import bombs
 from hmrfit.body.files import read_body_file
 from hmrfit.body.parts import read_part_labels
 from hmrfit.body.regressors import read_regressor
-from hmrfit.data.motion.glb import SKELETONS
-from hmrfit.data.motion.read import read_motions
-from hmrfit.data.readers.download import h5_numbers, open_h5, read_cdf, read_mat
-from hmrfit.data.spin_npz import read_spin_npz, read_static_fits
+from hmrfit.datasets.download import h5_numbers, open_h5, read_cdf, read_mat
+from hmrfit.datasets.spin_npz import read_spin_npz, read_static_fits
 from hmrfit.evaluate.masks import read_mask
 from hmrfit.evaluate.predictions import read_predictions
-from hmrfit.image import exif_focal_35mm, image_size, read_image
+from hmrfit.io.image import exif_focal_35mm, image_size, read_image
+from hmrfit.io.opencv import cv2
+from hmrfit.motion.glb import SKELETONS
+from hmrfit.motion.read import read_motions
 from hmrfit.network.checkpoints import load_network, save_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import KeypointEncoder
 from hmrfit.network.hmr import HMR
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.strict import read_arrays
-from hmrfit.opencv import cv2
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 

@@ -154,7 +154,7 @@ def _glb(accessor: dict, view: dict, **more: Any) -> Bomb:
     """A GLB of a known skeleton whose keys are one bad accessor."""
 
     def make(rng: np.random.Generator) -> bytes:
-        from hmrfit.data.motion.glb import SKELETONS
+        from hmrfit.motion.glb import SKELETONS
 
         nodes = [{"name": name} for name in SKELETONS[0].nodes().values()]
         clip = {

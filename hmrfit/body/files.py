@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from hmrfit.bounded import check_regular
-from hmrfit.bounded_arrays import read_npz
-from hmrfit.budget import Meter, TooLarge, check_bytes
-from hmrfit.files import atomic_write
+from hmrfit.io.bounded import check_regular
+from hmrfit.io.bounded_arrays import read_npz
+from hmrfit.io.budget import Meter, TooLarge, check_bytes
+from hmrfit.io.files import atomic_write
+from hmrfit.io.pickle_values import dense_from_triplets, read_pickle
+from hmrfit.io.pickles import RefusedFile
 from hmrfit.ops.check import check_finite, check_shape
-from hmrfit.pickle_values import dense_from_triplets, read_pickle
-from hmrfit.pickles import RefusedFile
 
 PATTERNS = {
     "v_template": "V 3",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.bounded_arrays import read_npy
+from hmrfit.io.bounded_arrays import read_npy
 from hmrfit.keypoints import SMPL24
 
 PART_NAMES = ("head", "torso", "right_arm", "left_arm", "right_leg", "left_leg")

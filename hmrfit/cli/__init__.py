@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import IO
 
-from hmrfit.printable import printable
+from hmrfit.io.printable import printable
 from hmrfit.version import __version__
 
 USER_ERRORS = (ValueError, OSError, ImportError)

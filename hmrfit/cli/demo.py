@@ -14,18 +14,18 @@ from hmrfit.build import load_body
 from hmrfit.camera import PIXEL_CENTER, Camera, focal_from_35mm
 from hmrfit.cli.outputs import write_own, write_picture
 from hmrfit.cli.photographs import SCENE
-from hmrfit.data.people import Corruption, corrupt
-from hmrfit.data.scene import Scene, render_scene
 from hmrfit.evaluate.metrics import mpjpe, pa_mpjpe
-from hmrfit.files import sweep
-from hmrfit.fitting.start import UPRIGHT
-from hmrfit.image import write_image
+from hmrfit.fitting.starts import UPRIGHT
+from hmrfit.io.files import sweep
+from hmrfit.io.image import write_image
+from hmrfit.io.own_files import own_file, refuse_others
 from hmrfit.keypoints import COCO17, COMMON14
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.own_files import own_file, refuse_others
 from hmrfit.render.overlay import side_by_side
-from hmrfit.render.page import write_page
+from hmrfit.report.page import write_page
 from hmrfit.result import FitResult
+from hmrfit.synthetic.people import Corruption, corrupt
+from hmrfit.synthetic.renderer import Scene, render_scene
 from hmrfit.types import BodyParams, Keypoints
 
 POSE = {

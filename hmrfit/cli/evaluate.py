@@ -18,7 +18,8 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.build import Engine, build, build_renderer, load_body
 from hmrfit.cli.report_page import Report, scored
 from hmrfit.config import load_config
-from hmrfit.evaluate.predict import (
+from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
+from hmrfit.evaluate.predictors import (
     FirstGuess,
     Fit,
     Given,
@@ -28,14 +29,13 @@ from hmrfit.evaluate.predict import (
     export,
     keypoint_source,
 )
-from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
 from hmrfit.evaluate.protocol import EvaluationData, Protocol, Setting, Summary, protocol_named
 from hmrfit.evaluate.run import compared
-from hmrfit.files import sweep
-from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.io.files import sweep
+from hmrfit.io.own_files import holds_our_format, is_cut_off, own_file, refuse_others
+from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.threads import use_threads
-from hmrfit.own_files import holds_our_format, is_cut_off, own_file, refuse_others
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.version import __version__
 

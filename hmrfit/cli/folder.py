@@ -26,12 +26,12 @@ from hmrfit.cli.outputs import Outputs, Wanted, image_of, output_names, outputs_
 from hmrfit.cli.photographs import Collection, check_file, collect, photographs
 from hmrfit.cli.report import Line, Report
 from hmrfit.config import load_config
-from hmrfit.data.photo import Photo, read_photo
-from hmrfit.data.result_file import read_stamp
-from hmrfit.image import image_size
+from hmrfit.io.image import image_size
+from hmrfit.io.photo import Photo, read_photo
+from hmrfit.io.printable import printable
 from hmrfit.ops.threads import use_threads
-from hmrfit.printable import printable
 from hmrfit.result import FitResult
+from hmrfit.result_file import read_stamp
 from hmrfit.version import __version__
 
 __all__ = ["fit_command", "output_names", "photographs"]

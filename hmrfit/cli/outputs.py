@@ -4,7 +4,7 @@
 
 Where OUT holds photographs or keypoints of the run, every one of these but index.html has ".hmrfit" before its suffix,
 so that none can meet an input: a.jpg is the photograph, a.hmrfit.jpg is its overlay. Each file says itself that it is
-hmrfit's (see `hmrfit.own_files`); only such files are replaced, and drawings are not taken for photographs.
+hmrfit's (see `hmrfit.io.own_files`); only such files are replaced, and drawings are not taken for photographs.
 """
 
 import hashlib
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from hmrfit.bounded_arrays import read_npz
-from hmrfit.files import check_writable, sweep
-from hmrfit.image import write_image
-from hmrfit.own_files import check_own, kind_of, own_file, refuse_others, remove_own
-from hmrfit.render.page import thumbnail
+from hmrfit.io.bounded_arrays import read_npz
+from hmrfit.io.files import check_writable, sweep
+from hmrfit.io.image import write_image
+from hmrfit.io.own_files import check_own, kind_of, own_file, refuse_others, remove_own
+from hmrfit.report.page import thumbnail
 from hmrfit.result import FitResult
 
 MESHES = ("glb", "obj", "ply")

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmrfit.data.keypoint_files import KeypointSource, PersonKeypoints
-from hmrfit.data.keypoint_files.match import PHOTO_SUFFIXES
-from hmrfit.data.photo import no_keypoints_letter
+from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints
+from hmrfit.io.keypoint_files.match import PHOTO_SUFFIXES
+from hmrfit.io.own_files import kind_of
+from hmrfit.io.photo import no_keypoints_letter
 from hmrfit.keypoints import resolve_set
-from hmrfit.own_files import kind_of
 
 NO_FILE = {
     stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket",

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from hmrfit.body.smpl import SmplBody
 from hmrfit.evaluate.predictions import Predictions, Stamp
 from hmrfit.evaluate.protocol import EvaluationData, Protocol
-from hmrfit.evaluate.report import Run, write_report
 from hmrfit.evaluate.run import score
-from hmrfit.image import Image, read_image
+from hmrfit.io.image import Image, read_image
 from hmrfit.render.overlay import overlay, side_by_side
+from hmrfit.report.evaluation import Run, write_report
 
 
 def scored(
@@ -53,5 +53,5 @@ class Report:
         )
 
     def write(self, folder: str | PathLike, runs: Sequence[Run], title: str, text: str = "") -> Path:
-        """The page, see `hmrfit.evaluate.report.write_report`."""
+        """The page, see `hmrfit.report.evaluation.write_report`."""
         return write_report(folder, runs, self.show, title, text)

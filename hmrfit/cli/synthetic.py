@@ -1,6 +1,6 @@
 """hmrfit evaluate --protocol synthetic: a benchmark that is made, not downloaded, through every protocol's whole path.
 
-    DATA/...                       1,000 rendered people with their truth (`hmrfit.data.synthetic`), made where absent
+    DATA/...                       1,000 rendered people with truth (`hmrfit.synthetic.benchmark`), made where absent
     DIR/<predictor>.npz            predictions, exported once: mean_pose, first_guess, fit, and the presets' fits
     DIR/<protocol>-<predictor>.json, .md        every protocol's numbers
     DIR/table.md                   the published-style table
@@ -17,20 +17,20 @@ import numpy as np
 import torch
 
 from hmrfit.assets import locate, shipped
-from hmrfit.bounded import read_json
-from hmrfit.bounded_arrays import read_fields
 from hmrfit.build import Engine, build, build_renderer, load_body
 from hmrfit.cli.evaluate import make_predictor, refuse_in_the_way
 from hmrfit.cli.report_page import Report, scored
 from hmrfit.config import load_config
-from hmrfit.data.motion import check_cache, load_frames, read_pool
-from hmrfit.data.synthetic import Benchmark, PosePool, is_whole, make_benchmark
-from hmrfit.evaluate.predict import Fit, Predictor, export, keypoint_source
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
+from hmrfit.evaluate.predictors import Fit, Predictor, export, keypoint_source
 from hmrfit.evaluate.protocol import EvaluationData, Setting, Summary, protocol_named
-from hmrfit.evaluate.report import Run
+from hmrfit.io.bounded import read_json
+from hmrfit.io.bounded_arrays import read_fields
+from hmrfit.io.own_files import own_file
+from hmrfit.motion import check_cache, load_frames, read_pool
 from hmrfit.ops.threads import use_threads
-from hmrfit.own_files import own_file
+from hmrfit.report.evaluation import Run
+from hmrfit.synthetic.benchmark import Benchmark, PosePool, is_whole, make_benchmark
 from hmrfit.version import __version__
 
 NAME = "synthetic"

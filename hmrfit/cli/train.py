@@ -9,11 +9,11 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.build import device_of
 from hmrfit.cli.trainers import RUNS
 from hmrfit.config import ConfigError, load_config
-from hmrfit.data.motion import check_cache, load_frames, read_pool
-from hmrfit.files import sweep
+from hmrfit.io.files import sweep
+from hmrfit.motion import check_cache, load_frames, read_pool
 from hmrfit.ops.threads import use_threads
-from hmrfit.train import ranks
-from hmrfit.train.session import LAST, SHEET, WEIGHTS, train
+from hmrfit.train import distributed as ranks
+from hmrfit.train.run import LAST, SHEET, WEIGHTS, train
 
 
 def train_command(out: str, config: str | None = None, overrides: Sequence[str] = ()) -> int:

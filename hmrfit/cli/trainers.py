@@ -14,12 +14,8 @@ from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import device_of
 from hmrfit.config import ConfigError
-from hmrfit.data.augment import Augmentation
-from hmrfit.data.mixed import MixedPeople
-from hmrfit.data.person_images import SPIN49, PersonImages, ScenePeople
-from hmrfit.data.scenes import SceneDataset
-from hmrfit.data.spin_npz import read_spin_npz
-from hmrfit.image import Image
+from hmrfit.datasets.spin_npz import read_spin_npz
+from hmrfit.io.image import Image
 from hmrfit.network.checkpoints import load_hmr, load_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import KEYPOINT_NAMES, ImageEncoder, KeypointEncoder
@@ -28,16 +24,20 @@ from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.ops.check import did_you_mean
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
-from hmrfit.train import ranks
-from hmrfit.train.data import Mixture, PeopleStream, PosePool
-from hmrfit.train.image_lesson import ImageLesson, MotionPeople
-from hmrfit.train.image_score import scene_score, scene_sheet
+from hmrfit.synthetic.dataset import SceneDataset
+from hmrfit.train import distributed as ranks
+from hmrfit.train.augmentation import Augmentation
+from hmrfit.train.contact_sheet import validation_sheet
+from hmrfit.train.image_objective import ImageLesson, MotionPeople
+from hmrfit.train.image_validation import scene_score, scene_sheet
+from hmrfit.train.images import SPIN49, PersonImages, ScenePeople
 from hmrfit.train.keypoint_loss import LANDMARKS, KeypointLossWeights
-from hmrfit.train.lesson import KeypointLesson, Lesson
-from hmrfit.train.loop import Schedule, Trainer
 from hmrfit.train.losses import LossWeights, source_weights
-from hmrfit.train.score import validation_score
-from hmrfit.train.sheet import validation_sheet
+from hmrfit.train.mixed import MixedPeople
+from hmrfit.train.objective import KeypointLesson, Lesson
+from hmrfit.train.people import Mixture, PeopleStream, PosePool
+from hmrfit.train.trainer import Schedule, Trainer
+from hmrfit.train.validation import validation_score
 
 SEEDS_APART = 1000
 """Between the people of one process and the next."""

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmrfit.bounded import read_bytes
-from hmrfit.budget import TooLarge
-from hmrfit.data.spin_npz import BOX_UNIT
-from hmrfit.image import decode_pixels
-from hmrfit.opencv import cv2
+from hmrfit.datasets.spin_npz import BOX_UNIT
+from hmrfit.io.bounded import read_bytes
+from hmrfit.io.budget import TooLarge
+from hmrfit.io.image import decode_pixels
+from hmrfit.io.opencv import cv2
 
 SPIN_RESOLUTION = 224
 

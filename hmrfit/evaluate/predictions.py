@@ -25,12 +25,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmrfit.bounded import parse_json
-from hmrfit.bounded_arrays import read_npz
-from hmrfit.budget import TooLarge, brief
 from hmrfit.camera import Camera
-from hmrfit.data.spin_npz import SpinDataset
-from hmrfit.files import atomic_write
+from hmrfit.datasets.spin_npz import SpinDataset
+from hmrfit.io.bounded import parse_json
+from hmrfit.io.bounded_arrays import read_npz
+from hmrfit.io.budget import TooLarge, brief
+from hmrfit.io.files import atomic_write
 from hmrfit.ops.check import check_shape
 from hmrfit.types import BodyParams, TensorRecord
 

@@ -6,7 +6,7 @@
         protocol.update(protocol.prediction(predictions[rows], data[rows]), protocol.target(data[rows]))
     protocol.summary()                                                      # -> Summary, JSON or a table
 
-Adding one is one class in one file of this folder, under `@register`. No two quantities share a name: Human3.6M's
+Adding one is one class in one file of `protocols`, under `@register`. No two quantities share a name: Human3.6M's
 "protocol 2" of HMR and of SPIN differ in joints, alignment and mean, so they are `h36m-p2-hmr` and `h36m-p2-spin`.
 """
 
@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.data.spin_npz import SpinDataset
+from hmrfit.datasets.spin_npz import SpinDataset
 from hmrfit.evaluate.predictions import Predictions
+from hmrfit.io.own_files import own_file
 from hmrfit.keypoints import SPIN24
 from hmrfit.ops.check import did_you_mean
-from hmrfit.own_files import own_file
 from hmrfit.render.base import BuiltinRenderer, Renderer
 from hmrfit.version import __version__
 
@@ -234,9 +234,9 @@ def register(protocol: type[Protocol]) -> type[Protocol]:
 
 def protocols() -> dict[str, type[Protocol]]:
     """Every protocol by name: those of this folder, and those that were registered elsewhere."""
-    package = importlib.import_module("hmrfit.evaluate")
+    package = importlib.import_module("hmrfit.evaluate.protocols")
     for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"hmrfit.evaluate.{module.name}")
+        importlib.import_module(f"hmrfit.evaluate.protocols.{module.name}")
     return dict(sorted(_PROTOCOLS.items()))
 
 

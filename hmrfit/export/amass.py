@@ -35,7 +35,7 @@ from torch import Tensor
 from hmrfit.body.gender import GENDERS
 from hmrfit.body.rigid import turned
 from hmrfit.body.smpl import SmplBody
-from hmrfit.files import atomic_write
+from hmrfit.io.files import atomic_write
 from hmrfit.ops.check import check_finite
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.ops.upright import level_rotation

@@ -16,9 +16,9 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.start import UPRIGHT, middle_of_box
-from hmrfit.fitting.state import GROUPS, Evaluation, Observation, State
-from hmrfit.fitting.terms import NormalEquations, ResidualFunction, Term, as_term
+from hmrfit.fitting.parameters import GROUPS, Evaluation, Observation, State
+from hmrfit.fitting.starts import UPRIGHT, middle_of_box
+from hmrfit.fitting.terms.base import NormalEquations, ResidualFunction, Term, as_term
 from hmrfit.keypoints import COCO17, SMPL24, base_name
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints

@@ -13,7 +13,7 @@ from hmrfit.types import TensorRecord
 
 @dataclass(frozen=True)
 class MaskEvidence(TensorRecord):
-    """The person's mask as a map of distances and as an outline; made by `hmrfit.fitting.mask.mask_evidence`."""
+    """The person's mask as a map of distances and as an outline; made by `hmrfit.fitting.mask_map.mask_evidence`."""
 
     distance: Tensor  # (B, R, R) float32, signed distance to the mask's edge, outside positive, a share of the box
     low: Tensor  # (B, 2) pixels, where the map's first node is
@@ -26,7 +26,7 @@ class MaskEvidence(TensorRecord):
 
 @dataclass(frozen=True)
 class SilhouetteEvidence(TensorRecord):
-    """The mask as a small square picture; made by `hmrfit.fitting.silhouette_term.silhouette_evidence`."""
+    """The mask as a small square picture; made by `hmrfit.fitting.terms.silhouette.silhouette_evidence`."""
 
     coverage: Tensor  # (B, R, R) share of each pixel that is mask
     known: Tensor  # (B, R, R) 1 where the pixel lies in the image

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.fitting.outcome import Fit
+from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.parameters import State
 from hmrfit.fitting.solver import STATUS
-from hmrfit.fitting.start import UPRIGHT, middle_of_box
-from hmrfit.fitting.state import State
+from hmrfit.fitting.starts import UPRIGHT, middle_of_box
 from hmrfit.types import BodyParams
 
 NO_NUMBERS = 5

@@ -15,20 +15,20 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera, default_focal
-from hmrfit.fitting.alternatives import with_flips
 from hmrfit.fitting.anchor import Anchor
-from hmrfit.fitting.anchor_term import AnchorPrior
+from hmrfit.fitting.anchor_inflation import held, loosened
 from hmrfit.fitting.devices import AtHome, moved
+from hmrfit.fitting.energy import StageProblem
 from hmrfit.fitting.evidence import Evidence
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.focal import last_stage
 from hmrfit.fitting.guarded import guarded
-from hmrfit.fitting.loosening import held, loosened
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.problem import StageProblem
+from hmrfit.fitting.modes import with_flips
+from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import Rounds, Schedule
-from hmrfit.fitting.start import PoseLibrary, starts
-from hmrfit.fitting.state import Observation, State
-from hmrfit.fitting.terms import (
+from hmrfit.fitting.starts import PoseLibrary, starts
+from hmrfit.fitting.terms.anchor import AnchorPrior
+from hmrfit.fitting.terms.base import (
     JointLimitPrior,
     PosePrior,
     Reprojection,
@@ -41,7 +41,7 @@ from hmrfit.fitting.terms import (
 )
 from hmrfit.fitting.uncertainty import GAUSSIAN, GIVEN, MEASURED, Calibration, Posterior, Weight, posterior
 from hmrfit.network.error_model import ErrorModel
-from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.threads import set_own_threads
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits

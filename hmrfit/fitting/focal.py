@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.problem import Stage, StageProblem
+from hmrfit.fitting.energy import Stage, StageProblem
+from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.solver import Linear
-from hmrfit.fitting.state import Observation, State
-from hmrfit.fitting.terms import Term
+from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.check import numbers
 from hmrfit.types import TensorRecord
 

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.alternatives import merge
-from hmrfit.fitting.guard import implausibility, judge, too_implausible
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.problem import Stage, StageProblem, term_costs
+from hmrfit.fitting.acceptance import implausibility, judge, too_implausible
+from hmrfit.fitting.energy import Stage, StageProblem, term_costs
+from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.modes import merge
+from hmrfit.fitting.parameters import Evaluation, State
 from hmrfit.fitting.solver import Solution
-from hmrfit.fitting.state import Evaluation, State
-from hmrfit.fitting.terms import Term
+from hmrfit.fitting.terms.base import Term
 
 
 def guarded(fit: Fit, body: PointBody, terms: Mapping[str, Term], stage: Stage, likely: Stage) -> Fit:

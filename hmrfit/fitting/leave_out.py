@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from hmrfit.camera import Camera
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.state import State
+from hmrfit.fitting.parameters import State
 from hmrfit.types import Keypoints
 
 ARM = ("elbow", "wrist", "hand", "thumb", "index", "middle", "ring", "pinky")

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from hmrfit.fitting.loosening import Loosening
-from hmrfit.fitting.problem import Stage
+from hmrfit.fitting.anchor_inflation import Loosening
+from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.solver import Options
 
 PRIOR_WEIGHTS = {"gmm": 1.0, "joint_limits": 1.0, "shape": 1.0, "upright": 8.0}

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
+from hmrfit.fitting.energy import StageProblem, term_costs
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter, Given
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.problem import StageProblem, term_costs
-from hmrfit.fitting.published_terms import PixelReprojection, StartedObservation, torso_sets
-from hmrfit.fitting.start import UPRIGHT, guess_depth
-from hmrfit.fitting.state import Evaluation, Observation, State
+from hmrfit.fitting.parameters import Evaluation, Observation, State
+from hmrfit.fitting.starts import UPRIGHT, guess_depth
+from hmrfit.fitting.terms.smplify_spin import PixelReprojection, StartedObservation, torso_sets
 from hmrfit.fitting.uncertainty import Calibration, Posterior, posterior
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams

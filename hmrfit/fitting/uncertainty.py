@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.state import Evaluation, Layout, Observation, State
-from hmrfit.fitting.terms import NormalEquations, Term
+from hmrfit.fitting.parameters import Evaluation, Layout, Observation, State
+from hmrfit.fitting.terms.base import NormalEquations, Term
 from hmrfit.fitting.visibility import hidden_fraction
 from hmrfit.types import BodyParams, TensorRecord
 
@@ -60,7 +60,7 @@ MEASURED = Calibration({"anchor": Weight(1.28, 0.28, 0.0), "keypoints": Weight(0
 the gap between stated and counted coverage was least: 1.3 points at worst (`benchmarks/uncertainty.py --calibrate`;
 without it the benchmark counts on others); then both weights 3 % more, since that search knows only the best
 hypothesis, and with the others mixed in 2,000 more people of validation motion were covered a point too often. About
-the wider anchor of `hmrfit.fitting.loosening`."""
+the wider anchor of `hmrfit.fitting.anchor_inflation`."""
 
 GIVEN = Calibration({"anchor": Weight(0.82, 0.06, 0.07), "keypoints": Weight(0.45, 1.04, 0.14)}, 8.0)
 """Of fits from a given start, whose anchor is as wide as its owner says: as measured about the error model's own."""

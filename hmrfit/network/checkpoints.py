@@ -2,7 +2,7 @@
 
     ours            npz: `settings` (JSON: what to build) and every tensor by its parameter's name
     published       SPIN's model_checkpoint.pt, the original HMR's TensorFlow variables in an npz, torchvision's ResNets
-                    (see `hmrfit.network.published`)
+                    (see `hmrfit.network.other_checkpoints`)
 
 Loading is strict: every parameter is found with its shape and every array of the file has a use, or the answer is a
 table of what does not fit. Nothing in a file is ever run.
@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmrfit.bounded import parse_json
-from hmrfit.budget import brief
-from hmrfit.files import atomic_write
+from hmrfit.io.bounded import parse_json
+from hmrfit.io.budget import brief
+from hmrfit.io.files import atomic_write
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import ENCODERS, ImageEncoder, KeypointEncoder
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hmr import HMR
-from hmrfit.network.published import read_published
+from hmrfit.network.other_checkpoints import read_published
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.strict import Origin, as_tensors, check_fits, load_from, read_arrays
 

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hmrfit.bounded_arrays import read_npz
-from hmrfit.budget import TooLarge, brief
-from hmrfit.torch_files import check_torch_file
+from hmrfit.io.bounded_arrays import read_npz
+from hmrfit.io.budget import TooLarge, brief
+from hmrfit.io.torch_files import check_torch_file
 
 COUNTER = "num_batches_tracked"
 """A counter of batch norm that no forward pass reads; older files lack it."""

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmrfit.bounded_arrays import read_fields
-from hmrfit.budget import check_bytes
+from hmrfit.io.bounded_arrays import read_fields
+from hmrfit.io.budget import check_bytes
 from hmrfit.ops.check import check_finite, check_shape
 
 MOST_COLUMNS = 1000

@@ -21,7 +21,7 @@ import trimesh
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from hmrfit.files import atomic_write
+from hmrfit.io.files import atomic_write
 from hmrfit.ops.check import check_shape, did_you_mean
 from hmrfit.ops.upright import level_rotation
 

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.camera import MIN_DEPTH, PIXEL_CENTER, Camera
-from hmrfit.image import Image, as_image
+from hmrfit.io.image import Image, as_image
+from hmrfit.io.opencv import cv2
 from hmrfit.keypoints import limbs
-from hmrfit.opencv import cv2
 from hmrfit.ops.raster import silhouette
 from hmrfit.ops.upright import level_rotation
 from hmrfit.render.base import to_screen

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.camera import MIN_DEPTH, PIXEL_CENTER, Camera
-from hmrfit.opencv import cv2
+from hmrfit.io.opencv import cv2
 from hmrfit.ops.raster import Fragments, interpolate, rasterize, silhouette
 from hmrfit.render.base import picture_size, to_screen
 

@@ -17,18 +17,18 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
-from hmrfit.data.people import Corruption, People, Views, people_from_points, uniform
-from hmrfit.fitting.discriminator_term import DiscriminatorTerm
+from hmrfit.fitting.depth_flips import FLIPS, flips
+from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.hypotheses import FLIPS, flips
-from hmrfit.fitting.problem import Stage
+from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.solver import Options
-from hmrfit.fitting.state import Observation, State
+from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.priors.discriminator import DiscriminatorPrior
-from hmrfit.train.data import LEFT_ARM, LEGS, RIGHT_ARM, Mixture, PosePool
+from hmrfit.synthetic.people import Corruption, People, Views, people_from_points, uniform
 from hmrfit.train.losses import adversarial_discriminator
+from hmrfit.train.people import LEFT_ARM, LEGS, RIGHT_ARM, Mixture, PosePool
 from hmrfit.types import BodyParams
 
 REAL = Mixture(other_legs=0.0, other_arm=0.0, jitter=0.0, from_prior=0.0)

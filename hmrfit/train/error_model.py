@@ -23,13 +23,13 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.data.people import Corruption, People, people_from_points, uniform
 from hmrfit.fitting.anchor import DEPTH, LATERAL, Anchor
 from hmrfit.keypoints import SMPL24, keypoint_sets
 from hmrfit.network.error_model import ErrorModel, Spread
-from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import right_jacobian
-from hmrfit.train.data import NEARER, SET_WEIGHTS, Mixture, PosePool, Sampling
+from hmrfit.synthetic.people import Corruption, People, people_from_points, uniform
+from hmrfit.train.people import NEARER, SET_WEIGHTS, Mixture, PosePool, Sampling
 from hmrfit.types import BodyParams
 
 FOCAL_STD = 0.45

@@ -16,7 +16,7 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.camera import weak_to_translation
 from hmrfit.keypoints import COCO17
-from hmrfit.train.data import Batch
+from hmrfit.train.people import Batch
 from hmrfit.types import Regression
 
 LANDMARKS = (

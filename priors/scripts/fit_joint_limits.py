@@ -14,9 +14,9 @@ import numpy as np
 from training import ATTRIBUTION, BODY_JOINTS, SOURCES, Samples, samples
 
 from hmrfit.assets import record_checksum
-from hmrfit.data.motion import mirror_poses, read_pool
-from hmrfit.data.motion.pool import HAND_KEYED
-from hmrfit.files import atomic_write
+from hmrfit.io.files import atomic_write
+from hmrfit.motion import mirror_poses, read_pool
+from hmrfit.motion.pool import HAND_KEYED
 
 QUANTILE = 0.001
 MARGIN_DEGREES, MARGIN_SHARE = 5.0, 0.05
@@ -141,7 +141,7 @@ Degrees, left side and middle (right: mirrored):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.data.motion)")
+    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.motion)")
     parser.add_argument("--out", default="priors", help="folder to write joint_limits.npz and joint_limits.md into")
     parser.add_argument("--cache", help="file to keep the pool in between runs")
     args = parser.parse_args()

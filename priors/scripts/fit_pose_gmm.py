@@ -23,9 +23,9 @@ from mixture import Mixture, Settings, clusters, fill, fit, log_density, start_f
 from training import ATTRIBUTION, BODY_JOINTS, SOURCES, Samples, coordinates, flexion, samples
 
 from hmrfit.assets import record_checksum
-from hmrfit.data.motion import read_pool
-from hmrfit.data.motion.rest import MIRROR
-from hmrfit.files import atomic_write
+from hmrfit.io.files import atomic_write
+from hmrfit.motion import read_pool
+from hmrfit.motion.rest import MIRROR
 
 COMPONENTS = 8
 FLOOR = 0.05
@@ -161,7 +161,7 @@ SMPL: `means` (8, 69), `covariances` (8, 69, 69), `weights` (8,), `joint_names` 
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
 * **Rebuild**: `{command}`
-* **Frames**: {facts["frames"]} of the train sequences of `hmrfit/data/motion/split.json`, at 15 a second, without
+* **Frames**: {facts["frames"]} of the train sequences of `hmrfit/motion/split.json`, at 15 a second, without
   near-duplicates, each also mirrored; classes weighted by 1 / sqrt(size).
 * **How**: EM with the joints that a source does not drive as missing data (`mixture.py`); {facts["restarts"]} seeded
   restarts, the best on the validation sequences kept. Every variance has a floor of ({FLOOR} rad)^2, and a component is
@@ -193,7 +193,7 @@ CMU's knees and elbows are exact hinges, its collars still.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.data.motion)")
+    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.motion)")
     parser.add_argument("--out", default="priors", help="folder to write pose_gmm.npz and pose_gmm.md into")
     parser.add_argument("--restarts", type=int, default=8)
     parser.add_argument("--cache", help="file to keep the pool in between runs")
@@ -227,7 +227,7 @@ def report(best: Mixture, single: Mixture, collars: CollarModel, train: Samples,
         f"8 Gaussians, floor {TIGHT} (not shipped)": complete(tight_best, collars),
         f"1 Gaussian, floor {TIGHT}": complete(tight_single, collars),
     }
-    lists = json.loads((Path(__file__).parents[2] / "hmrfit/data/motion/split.json").read_text())
+    lists = json.loads((Path(__file__).parents[2] / "hmrfit/motion/split.json").read_text())
     collar = coordinates("left_collar")
     return {
         "collar_frames": int(train.observed[: len(train.theta) // 2, collar[0]].sum()),

@@ -14,10 +14,10 @@ import numpy as np
 from training import ATTRIBUTION, BODY_JOINTS
 
 from hmrfit.assets import record_checksum
-from hmrfit.data.motion import mirror_poses
-from hmrfit.data.motion.rest import PARENTS, global_from_local
-from hmrfit.files import atomic_write
+from hmrfit.io.files import atomic_write
 from hmrfit.keypoints import SMPL24
+from hmrfit.motion import mirror_poses
+from hmrfit.motion.rest import PARENTS, global_from_local
 
 COUNT, SEED = 2000, 0
 TOUCH = 0.8

@@ -21,15 +21,14 @@ from training import ATTRIBUTION, SOURCES
 from hmrfit.assets import locate, record_checksum
 from hmrfit.build import build_fitter
 from hmrfit.config import load_config
-from hmrfit.data.motion import load_frames, read_pool
-from hmrfit.files import atomic_write
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.io.files import atomic_write
 from hmrfit.keypoints import resolve_set
+from hmrfit.motion import load_frames, read_pool
 from hmrfit.network.checkpoints import load_network, save_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
-from hmrfit.train.data import PosePool
 from hmrfit.train.discriminators import (
     fooled,
     guesses,
@@ -39,6 +38,7 @@ from hmrfit.train.discriminators import (
     train_discriminators,
     unfinished,
 )
+from hmrfit.train.people import PosePool
 from hmrfit.types import BodyParams
 
 NAME = "discriminators"
@@ -105,11 +105,11 @@ def card(scores: dict[str, dict[str, float]], shipped: str, parameters: int, ste
     return f"""# discriminators.npz
 
 The 25 discriminators of HMR (23 joints, all joints, shape; `hmrfit/network/discriminator.py`) as a prior of the fit:
-residuals D_i - 1, the term "discriminators" (`hmrfit/fitting/discriminator_term.py`). No default weight names it:
+residuals D_i - 1, the term "discriminators" (`hmrfit/fitting/terms/discriminators.py`). No default weight names it:
 `hmrfit.fit(..., weights={{"discriminators": WEIGHT}})` does. {parameters:,} parameters, matrices in 16 bits; read by
 `hmrfit.priors.discriminator.DiscriminatorPrior.from_file`.
 
-* **From**: {SOURCES}. Train sequences of `hmrfit/data/motion/split.json` only.
+* **From**: {SOURCES}. Train sequences of `hmrfit/motion/split.json` only.
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
 * **Rebuild**: `{COMMAND}` ({steps} steps of 128 real and 128 other people, seeded; {count} people of each side)
@@ -132,7 +132,7 @@ betas of unit variance, the free body's or SMPL's.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.data.motion)")
+    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.motion)")
     parser.add_argument("--cache", help="file to keep the pool in between runs")
     parser.add_argument("--out", default="priors", help="folder to write discriminators.npz and its card into")
     parser.add_argument("--folder", default="out/discriminators", help="where those of every kind are written")

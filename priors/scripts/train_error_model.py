@@ -22,18 +22,18 @@ from hmrfit.assets import locate, record_checksum
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build_fitter
 from hmrfit.config import load_config
-from hmrfit.data.motion import load_frames, read_pool
-from hmrfit.data.people import Corruption
-from hmrfit.files import atomic_write
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.io.files import atomic_write
+from hmrfit.motion import load_frames, read_pool
 from hmrfit.network.checkpoints import load_error_model, load_hmr, load_network, save_network
 from hmrfit.network.error_model import ErrorModel
-from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
-from hmrfit.train.data import PosePool
+from hmrfit.synthetic.people import Corruption
 from hmrfit.train.error_model import Cases, train_error_model
-from hmrfit.train.score import people_of, score_people
+from hmrfit.train.people import PosePool
+from hmrfit.train.validation import people_of, score_people
 
 NAME = "error_model"
 PEOPLE = 1000
@@ -102,7 +102,7 @@ covariance of the answer's error (72 turns about the camera's axes, 10 betas; ra
 of every keypoint. {facts["parameters"] / 1e6:.1f} million parameters, matrices in 16 bits; read by
 `hmrfit.network.checkpoints.load_error_model`. The default fit is anchored by it (`hmrfit/fitting/anchor.py`).
 
-* **From**: {SOURCES}. Train sequences of `hmrfit/data/motion/split.json` only.
+* **From**: {SOURCES}. Train sequences of `hmrfit/motion/split.json` only.
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
 * **Rebuild**: `{COMMAND}`
@@ -129,7 +129,7 @@ built-in set has get a noise of 1.2 % of the box.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.data.motion)")
+    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.motion)")
     parser.add_argument("--minutes", type=float, default=50.0)
     parser.add_argument("--begin", help="an error model to begin with")
     parser.add_argument("--rate", type=float, default=1e-3)

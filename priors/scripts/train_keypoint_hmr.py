@@ -5,7 +5,7 @@
         TRAIN.DEVICE=cuda TRAIN.BATCH=4096 TRAIN.RATE=0.0005 TRAIN.STEPS=6843           (five minutes on a GPU)
     python priors/scripts/train_keypoint_hmr.py --run out/keypoint_hmr --motion FOLDER
 
-FOLDER holds the motion that the card names (AMASS, BVH, CMU's own files; see `hmrfit.data.motion`). The averaged
+FOLDER holds the motion that the card names (AMASS, BVH, CMU's own files; see `hmrfit.motion`). The averaged
 weights of the run are written in 16 bits, read back, and measured as they are shipped, on people posed by the
 validation and by the test sequences.
 """
@@ -22,13 +22,13 @@ from training import ATTRIBUTION, SOURCES
 from hmrfit.assets import locate, record_checksum
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera, weak_to_translation
-from hmrfit.data.motion import load_frames, read_pool
-from hmrfit.data.people import Corruption
-from hmrfit.files import atomic_write
+from hmrfit.io.files import atomic_write
+from hmrfit.motion import load_frames, read_pool
 from hmrfit.network.checkpoints import load_hmr, save_network
 from hmrfit.network.encoders import normalise_keypoints
-from hmrfit.network.first_guess import KeypointHmr
-from hmrfit.train.score import people_of, score_people
+from hmrfit.network.initial_estimate import KeypointHmr
+from hmrfit.synthetic.people import Corruption
+from hmrfit.train.validation import people_of, score_people
 from hmrfit.types import BodyParams, Keypoints
 
 NAME = "keypoint_hmr"
@@ -89,9 +89,9 @@ def card(facts: dict) -> str:
 
 HMR that sees keypoints: ({facts["names"]} names × x, y, confidence) in the person's box -> Θ (24 rotations in 6D, 10
 betas of the free body, weak camera). {facts["parameters"] / 1e6:.1f} million parameters, matrices in 16 bits; read by
-`hmrfit.network.first_guess.KeypointHmr.from_file`. It is where `fit` starts when no image network is given.
+`hmrfit.network.initial_estimate.KeypointHmr.from_file`. It is where `fit` starts when no image network is given.
 
-* **From**: {SOURCES}. Train sequences of `hmrfit/data/motion/split.json` only.
+* **From**: {SOURCES}. Train sequences of `hmrfit/motion/split.json` only.
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
 * **Rebuild**: `{COMMAND}`
@@ -104,7 +104,7 @@ betas of the free body, weak camera). {facts["parameters"] / 1e6:.1f} million pa
   from the prior in half of them; random betas; cameras all around, tilted and tumbled at times, 20-110 mm, one in four
   with its focal length told; a keypoint set drawn for each person, 0.3-3 % noise, up to 40 % missing, occluders,
   truncation, exchanged sides, confidences down to 0.02 and, the lower they are, keypoints that lie anywhere; all of it
-  milder after 46 % of the run (`hmrfit/train/data.py`).
+  milder after 46 % of the run (`hmrfit/train/people.py`).
 * **Loss**: `hmrfit/train/keypoint_loss.py`, with the 25 discriminators at a small weight.
 
 {facts["people"]} people each, 14 SMPL joints, focal length not told, the person and the mirror image averaged.
@@ -127,7 +127,7 @@ several. Adults only.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", required=True, help="folder of the training run")
-    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.data.motion)")
+    parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.motion)")
     parser.add_argument("--out", default="priors", help="folder to write keypoint_hmr.npz and keypoint_hmr.md into")
     parser.add_argument("--cache", help="file to keep the pool in between runs")
     args = parser.parse_args()

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hmrfit.data.motion import Motion, load_frames, mirror_poses
-from hmrfit.data.motion.rest import MIRROR
 from hmrfit.keypoints import SMPL24
+from hmrfit.motion import Motion, load_frames, mirror_poses
+from hmrfit.motion.rest import MIRROR
 
 BODY_JOINTS = SMPL24[1:]
 ATTRIBUTION = (

@@ -12,8 +12,8 @@ from helpers.python2_pickles import dumps, smpl_pickle
 from helpers.synthetic_body import HAND_PARENTS, LONG_PARENTS, synthetic_body
 
 from hmrfit.body.files import check_body, read_body_file, write_body_npz
-from hmrfit.budget import file_limits
-from hmrfit.pickles import RefusedFile
+from hmrfit.io.budget import file_limits
+from hmrfit.io.pickles import RefusedFile
 
 
 @pytest.fixture

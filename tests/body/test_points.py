@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
-from hmrfit.fitting.state import Layout, State
+from hmrfit.fitting.parameters import Layout, State
 from hmrfit.keypoints import keypoint_sets
 from hmrfit.types import BodyParams
 

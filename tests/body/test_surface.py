@@ -7,7 +7,7 @@ from helpers.synthetic_body import HAND_PARENTS, synthetic_body
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.surface import SurfaceBody, spread_vertices, vertex_closeness
-from hmrfit.fitting.state import GROUPS, Layout, State
+from hmrfit.fitting.parameters import GROUPS, Layout, State
 from hmrfit.keypoints import COCO17
 
 BODIES = {"free": free_body, "dense": lambda: SmplBody(synthetic_body()), "hand": lambda: SmplBody(synthetic_body(HAND_PARENTS))}  # fmt: skip  # noqa: E501

@@ -9,8 +9,8 @@ import torch
 from helpers.keypoint_layouts import SIZE, rows
 
 import hmrfit
-from hmrfit.data.photo import read_photo
-from hmrfit.image import as_image
+from hmrfit.io.image import as_image
+from hmrfit.io.photo import read_photo
 
 Image, ImageOps = pytest.importorskip("PIL.Image"), pytest.importorskip("PIL.ImageOps")
 

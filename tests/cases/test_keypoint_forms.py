@@ -1,6 +1,6 @@
 """Keypoints in the layouts of other tools, in memory and in settings, as bug reports have them, are where they belong.
 
-What each layout means is in `hmrfit.data.keypoint_files`; the numbers here are the demo's person, projected.
+What each layout means is in `hmrfit.io.keypoint_files`; the numbers here are the demo's person, projected.
 """
 
 import io
@@ -17,7 +17,7 @@ from helpers.keypoint_cases import assert_at, flat, photo_of, write
 from helpers.keypoint_layouts import HALF, SIZE, plain, rows
 
 import hmrfit
-from hmrfit.data.keypoint_files import read_keypoints
+from hmrfit.io.keypoint_files import read_keypoints
 from hmrfit.keypoints import COCO17, OPENPOSE25, resolve_set
 
 # ---- formats of single tools

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hmrfit
-from hmrfit.data.keypoint_files import read_keypoints
-from hmrfit.data.keypoint_files.names import choose_points, match_names
+from hmrfit.io.keypoint_files import read_keypoints
+from hmrfit.io.keypoint_files.names import choose_points, match_names
 from hmrfit.keypoints import COCO17, H36M17, HALPE26, LSP14, MEDIAPIPE33, MPII16, SMPL24, resolve_set
 
 # ---- names

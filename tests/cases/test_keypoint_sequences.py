@@ -8,8 +8,8 @@ from helpers.keypoint_cases import COCO, flat, write
 from helpers.keypoint_layouts import SIZE, rows
 
 import hmrfit
-from hmrfit.data.keypoint_files import PersonKeypoints, read_keypoints
-from hmrfit.data.keypoint_files.frames import frame_number, read_frames
+from hmrfit.io.keypoint_files import PersonKeypoints, read_keypoints
+from hmrfit.io.keypoint_files.frames import frame_number, read_frames
 
 
 def video(frames: list[int], people: int = 1, tracks: bool = True) -> list[dict]:

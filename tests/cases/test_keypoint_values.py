@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hmrfit
-from hmrfit.data.keypoint_files import PersonKeypoints, read_keypoints
+from hmrfit.io.keypoint_files import PersonKeypoints, read_keypoints
 
 # ---- missing points
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import hmrfit
-from hmrfit.data.keypoint_files import PersonKeypoints, read_keypoints
-from hmrfit.data.keypoint_files.frames import read_frames
-from hmrfit.data.photo import read_photo
+from hmrfit.io.keypoint_files import PersonKeypoints, read_keypoints
+from hmrfit.io.keypoint_files.frames import read_frames
+from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import resolve_set
 
 

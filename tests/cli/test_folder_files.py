@@ -18,7 +18,7 @@ from hmrfit.build import build
 from hmrfit.cli import folder as folder_module
 from hmrfit.cli import main
 from hmrfit.cli.demo import make_truth
-from hmrfit.image import write_image
+from hmrfit.io.image import write_image
 
 SIZE = (160, 120)
 PRIORS = shipped("priors")

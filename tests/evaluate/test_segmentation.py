@@ -11,13 +11,13 @@ from hypothesis.extra import numpy as hnp
 
 from hmrfit.body.parts import labels_by_weights, part_labels, read_part_labels
 from hmrfit.camera import Camera
-from hmrfit.data.spin_npz import SpinDataset, write_spin_npz
-from hmrfit.evaluate.lsp import weak_of_box
+from hmrfit.datasets.spin_npz import SpinDataset, write_spin_npz
 from hmrfit.evaluate.masks import nearest_positions, read_mask, spin_window, uncrop
 from hmrfit.evaluate.protocol import make_protocol
+from hmrfit.evaluate.protocols.lsp import weak_of_box
 from hmrfit.evaluate.segmentation import PART_CLASSES, Masks, PixelCounts, SegmentationCounts
-from hmrfit.image import write_image
-from hmrfit.opencv import cv2
+from hmrfit.io.image import write_image
+from hmrfit.io.opencv import cv2
 from hmrfit.types import BodyParams
 
 PARTS = hnp.arrays(np.uint8, (6, 5), elements=st.sampled_from([0, 1, 2, 3, 4, 5, 6, 255]))

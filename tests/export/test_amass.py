@@ -11,9 +11,9 @@ from helpers.synthetic_body import LONG_PARENTS, synthetic_body
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import load_body
-from hmrfit.data.motion import read_motion
 from hmrfit.export.amass import in_z_up_world, laid_out, resampled, write_amass
-from hmrfit.fitting.start import UPRIGHT
+from hmrfit.fitting.starts import UPRIGHT
+from hmrfit.motion import read_motion
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams
 

@@ -8,10 +8,10 @@ import torch
 from scipy.stats import multivariate_normal
 
 from hmrfit.fitting.anchor import Anchor
-from hmrfit.fitting.anchor_term import AnchorPrior
 from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
-from hmrfit.fitting.state import Evaluation, Layout, State
-from hmrfit.fitting.terms import StudentReprojection
+from hmrfit.fitting.parameters import Evaluation, Layout, State
+from hmrfit.fitting.terms.anchor import AnchorPrior
+from hmrfit.fitting.terms.base import StudentReprojection
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams
 

@@ -6,7 +6,7 @@ import torch
 
 import hmrfit
 from hmrfit.fitting.check import check_term, finite_difference_jacobian, sample_evaluation, stick_body
-from hmrfit.fitting.terms import Term
+from hmrfit.fitting.terms.base import Term
 from hmrfit.keypoints import SMPL24
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hmrfit.build import build
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.state import Observation
+from hmrfit.fitting.parameters import Observation
 from hmrfit.keypoints import COCO17, OPENPOSE25, SMPL24
 from hmrfit.types import Keypoints
 

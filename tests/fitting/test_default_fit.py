@@ -12,9 +12,9 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build
 from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import pa_mpjpe, reprojection_error
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.state import Observation
+from hmrfit.fitting.parameters import Observation
 from hmrfit.keypoints import COCO17, SMPL24
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints

@@ -11,12 +11,12 @@ from torch import nn
 
 from hmrfit.build import build, extended
 from hmrfit.config import ConfigError, load_config
-from hmrfit.data.photo import read_photo
 from hmrfit.evidence import Floor, with_evidence
 from hmrfit.fitting.devices import AtHome, moved
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.terms import PosePrior
+from hmrfit.fitting.terms.base import PosePrior
+from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17
 from hmrfit.types import Keypoints
 

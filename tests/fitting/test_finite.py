@@ -8,8 +8,8 @@ from helpers.bodies import free_body
 from helpers.fits import fitter, people
 
 from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.state import State
+from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.parameters import State
 from hmrfit.keypoints import SMPL24
 
 NAN = float("nan")

@@ -13,13 +13,13 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
 from hmrfit.camera import Camera
-from hmrfit.data.people import People
 from hmrfit.evaluate.metrics import facing_wrong, pa_mpjpe, reprojection_error
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.outcome import Fit
 from hmrfit.fitting.schedule import reweighted
 from hmrfit.fitting.solver import STATUS
 from hmrfit.keypoints import COCO17, SMPL24
+from hmrfit.synthetic.people import People
 from hmrfit.types import Keypoints, Regression
 
 FIELDS = ("global_orient", "body_pose", "betas", "transl")

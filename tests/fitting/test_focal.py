@@ -8,11 +8,11 @@ import torch
 from helpers.bodies import free_body
 from helpers.fits import fitter, people, photograph
 
+from hmrfit.fitting.energy import StageProblem
 from hmrfit.fitting.focal import FittedEnergy, FocalProblem, focal_sensitivity, free_focal
-from hmrfit.fitting.problem import StageProblem
+from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.solver import Options, solve
-from hmrfit.fitting.state import Observation, State
 
 TIGHT = replace(FINAL, options=Options(max_steps=100, ftol=1e-11))
 

@@ -8,13 +8,13 @@ from helpers.fits import fitter, people, photograph
 from torch import Tensor
 
 from hmrfit.build import build
+from hmrfit.fitting.acceptance import LIMIT, implausibility
+from hmrfit.fitting.energy import StageProblem, term_costs
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.guard import LIMIT, implausibility
 from hmrfit.fitting.guarded import guarded
-from hmrfit.fitting.outcome import Fit
-from hmrfit.fitting.problem import StageProblem, term_costs
+from hmrfit.fitting.parameters import Evaluation, Observation, State
 from hmrfit.fitting.schedule import FINAL, LIKELY
-from hmrfit.fitting.state import Evaluation, Observation, State
 from hmrfit.keypoints import COCO17
 from hmrfit.ops.rotation import rotvec_to_matrix
 

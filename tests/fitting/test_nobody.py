@@ -9,10 +9,10 @@ from hmrfit.build import build
 from hmrfit.config import load_config
 from hmrfit.evidence import MASK_WEIGHT, with_terms
 from hmrfit.fitting.evidence import Evidence
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.mask import mask_evidence
-from hmrfit.fitting.mask_term import MaskTerm
-from hmrfit.fitting.outcome import Fit
+from hmrfit.fitting.mask_map import mask_evidence
+from hmrfit.fitting.terms.mask import MaskTerm
 from hmrfit.fitting.uncertainty import mixed_joint_covariance, sample_steps
 from hmrfit.keypoints import SMPL24
 

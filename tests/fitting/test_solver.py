@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from hmrfit.fitting.single_solver import OneLinear, solve_one
+from hmrfit.fitting.numpy_solver import OneLinear, solve_one
 from hmrfit.fitting.solver import STATUS, Linear, Options, Solution, damped_step, solve
 from hmrfit.types import TensorRecord
 

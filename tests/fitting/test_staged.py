@@ -12,9 +12,9 @@ from helpers.fits import gmm, people, photograph
 from hmrfit.build import build_fitter
 from hmrfit.config import ConfigError, load_config
 from hmrfit.evaluate.metrics import facing_wrong, pa_mpjpe
-from hmrfit.fitting.outcome import Fit
+from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.staged import CLOSE_SHOULDERS, StagedFitter, ambiguous, misses, torso_depth, turned_about
-from hmrfit.fitting.state import Observation, State
 from hmrfit.fitting.uncertainty import GAUSSIAN, joint_scale
 from hmrfit.keypoints import SMPL24, resolve_set
 from hmrfit.types import Keypoints

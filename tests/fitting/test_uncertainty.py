@@ -10,12 +10,11 @@ from helpers.fits import fitter, people, photograph
 from scipy.stats import kstest
 from scipy.stats import t as student
 
-from hmrfit.data.people import People
 from hmrfit.fitting.anchor import Anchor
-from hmrfit.fitting.anchor_term import AnchorPrior
 from hmrfit.fitting.check import finite_difference_jacobian, sample_evaluation, stick_body
-from hmrfit.fitting.state import Evaluation, Layout
-from hmrfit.fitting.terms import StudentReprojection
+from hmrfit.fitting.parameters import Evaluation, Layout
+from hmrfit.fitting.terms.anchor import AnchorPrior
+from hmrfit.fitting.terms.base import StudentReprojection
 from hmrfit.fitting.uncertainty import (
     GAUSSIAN,
     Calibration,
@@ -30,6 +29,7 @@ from hmrfit.fitting.uncertainty import (
 )
 from hmrfit.keypoints import SMPL24
 from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.synthetic.people import People
 from hmrfit.types import BodyParams
 
 WEIGHTS = {"anchor": Weight(0.7), "keypoints": Weight(0.5)}

@@ -5,9 +5,9 @@ import torch
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.data.readers.download import spin_slots
-from hmrfit.data.readers.human36m import JOINTS
-from hmrfit.data.spin_npz import SpinDataset
+from hmrfit.datasets.download import spin_slots
+from hmrfit.datasets.human36m import JOINTS
+from hmrfit.datasets.spin_npz import SpinDataset
 from hmrfit.evaluate.predictions import Predictions
 from hmrfit.types import BodyParams
 

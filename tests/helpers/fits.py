@@ -7,11 +7,11 @@ from helpers.bodies import PRIORS, free_body
 
 from hmrfit.build import library_poses
 from hmrfit.camera import Camera
-from hmrfit.data.people import Corruption, People, make_people
 from hmrfit.fitting.fitter import Fitter, default_terms
 from hmrfit.keypoints import resolve_set
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
+from hmrfit.synthetic.people import Corruption, People, make_people
 
 
 @cache

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from helpers.keypoint_layouts import SIZE, pixels
 
-from hmrfit.data.keypoint_files import PersonKeypoints
-from hmrfit.data.photo import Photo, read_photo
+from hmrfit.io.keypoint_files import PersonKeypoints
+from hmrfit.io.photo import Photo, read_photo
 from hmrfit.keypoints import resolve_set
 
 COCO = pixels("coco17")

@@ -10,24 +10,24 @@ from helpers.bodies import PRIORS, free_body
 
 from hmrfit.body.points import PointBody
 from hmrfit.camera import PIXEL_CENTER
-from hmrfit.data.augment import Augmentation
-from hmrfit.data.mixed import MixedPeople
-from hmrfit.data.person_images import SPIN49, PersonSample, ScenePeople
-from hmrfit.data.scenes import SceneDataset
-from hmrfit.data.spin_npz import BOX_UNIT, SpinDataset, write_spin_npz
-from hmrfit.image import write_image
+from hmrfit.datasets.spin_npz import BOX_UNIT, SpinDataset, write_spin_npz
+from hmrfit.io.image import write_image
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import KEYPOINT_NAMES, ImageEncoder, KeypointEncoder
 from hmrfit.network.hmr import HMR
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
-from hmrfit.train.data import PeopleStream, PosePool
-from hmrfit.train.image_lesson import ImageLesson, MotionPeople
+from hmrfit.synthetic.dataset import SceneDataset
+from hmrfit.train.augmentation import Augmentation
+from hmrfit.train.image_objective import ImageLesson, MotionPeople
+from hmrfit.train.images import SPIN49, PersonSample, ScenePeople
 from hmrfit.train.keypoint_loss import LANDMARKS, KeypointLossWeights
-from hmrfit.train.lesson import KeypointLesson
-from hmrfit.train.loop import Schedule, Trainer
 from hmrfit.train.losses import LossWeights, source_weights
+from hmrfit.train.mixed import MixedPeople
+from hmrfit.train.objective import KeypointLesson
+from hmrfit.train.people import PeopleStream, PosePool
+from hmrfit.train.trainer import Schedule, Trainer
 
 UNDRIVEN = (13, 14, 22, 23)
 """Collars and hands, as in most motion."""

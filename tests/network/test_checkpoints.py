@@ -13,7 +13,7 @@ from hmrfit.network.checkpoints import convert_checkpoint, load_hmr, load_networ
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import ImageEncoder, KeypointEncoder
 from hmrfit.network.hmr import HMR
-from hmrfit.network.published import read_hmr_discriminators
+from hmrfit.network.other_checkpoints import read_hmr_discriminators
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.strict import CheckpointMismatch
 from hmrfit.network.theta import ThetaLayout

@@ -9,7 +9,7 @@ from helpers.fits import people, photograph
 from hmrfit.network.checkpoints import load_error_model, save_network
 from hmrfit.network.encoders import KEYPOINT_NAMES
 from hmrfit.network.error_model import FIRST_NOISE, ErrorModel, Spread
-from hmrfit.network.first_guess import KeypointHmr
+from hmrfit.network.initial_estimate import KeypointHmr
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from torch import nn
 
 import hmrfit.network.packed as module
 from hmrfit.network.encoders import ImageEncoder, ResidualBlock
-from hmrfit.network.fast import FastImageEncoder, fold_batch_norm
+from hmrfit.network.inference import FastImageEncoder, fold_batch_norm
 from hmrfit.network.packed import (
     GROUP,
     HalfLinear,
@@ -139,7 +139,7 @@ def test_convolutions_without_such_layers_are_ordinary_ones(monkeypatch):
     encoder = ImageEncoder("resnet10").eval()
     x = torch.rand(1, 3, 64, 64)
     quick = FastImageEncoder(encoder, torch.float32)(x)
-    monkeypatch.setattr("hmrfit.network.fast.can_pack", lambda dtype: False)
+    monkeypatch.setattr("hmrfit.network.inference.can_pack", lambda dtype: False)
     plain = FastImageEncoder(encoder, torch.float32)
     assert any(isinstance(m, nn.Conv2d) for m in plain.modules())
     torch.testing.assert_close(plain(x), quick, rtol=0, atol=1e-5 * quick.abs().max().item())

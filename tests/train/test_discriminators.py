@@ -8,7 +8,6 @@ from helpers.fits import gmm, limits
 
 from hmrfit.build import build
 from hmrfit.keypoints import COCO17, SMPL24, flip_permutation
-from hmrfit.train.data import PosePool
 from hmrfit.train.discriminators import (
     STEPS,
     _exchanged,
@@ -19,6 +18,7 @@ from hmrfit.train.discriminators import (
     train_discriminators,
 )
 from hmrfit.train.discriminators import unfinished as unfinished_fits
+from hmrfit.train.people import PosePool
 from hmrfit.types import BodyParams
 
 

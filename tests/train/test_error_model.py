@@ -10,8 +10,7 @@ from helpers.fits import gmm, limits
 from scipy.stats import multivariate_t
 
 from hmrfit.network.error_model import ErrorModel, Spread
-from hmrfit.network.first_guess import KeypointHmr
-from hmrfit.train.data import PosePool
+from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.train.error_model import (
     Case,
     Cases,
@@ -23,6 +22,7 @@ from hmrfit.train.error_model import (
     train_error_model,
     update,
 )
+from hmrfit.train.people import PosePool
 
 RANK = 3
 

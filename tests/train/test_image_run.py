@@ -11,17 +11,17 @@ from hmrfit import cli
 from hmrfit.cli import train as command
 from hmrfit.cli import trainers
 from hmrfit.config import ConfigError, load_config
-from hmrfit.data.augment import Augmentation
-from hmrfit.data.mixed import MixedPeople
-from hmrfit.data.person_images import SPIN49, PersonImages, ScenePeople
-from hmrfit.data.spin_npz import read_spin_npz
-from hmrfit.image import read_image
+from hmrfit.datasets.spin_npz import read_spin_npz
+from hmrfit.io.image import read_image
 from hmrfit.network.checkpoints import load_hmr, save_network
 from hmrfit.network.encoders import ImageEncoder
-from hmrfit.train.image_lesson import ImageLesson, MotionPeople
-from hmrfit.train.image_score import draw_scenes, regress_images, scenes_of, score_scenes
+from hmrfit.train.augmentation import Augmentation
+from hmrfit.train.image_objective import ImageLesson, MotionPeople
+from hmrfit.train.image_validation import draw_scenes, regress_images, scenes_of, score_scenes
+from hmrfit.train.images import SPIN49, PersonImages, ScenePeople
 from hmrfit.train.losses import LossWeights
-from hmrfit.train.session import LAST, LOG, SHEET
+from hmrfit.train.mixed import MixedPeople
+from hmrfit.train.run import LAST, LOG, SHEET
 from hmrfit.types import Regression
 
 HOW = Augmentation(translation=0.05, occluded=0.3)
@@ -179,7 +179,7 @@ def test_people_are_asked_about_in_parts(monkeypatch):
     run = image_trainer(made())
     people = scenes_of(scenes(), 5)
     whole = regress_images(run.hmr, people.images)
-    monkeypatch.setattr("hmrfit.train.image_score.AT_ONCE", 2)
+    monkeypatch.setattr("hmrfit.train.image_validation.AT_ONCE", 2)
     parts = regress_images(run.hmr, people.images)
     torch.testing.assert_close(parts.params.body_pose, whole.params.body_pose, rtol=0, atol=1e-4)
     assert len(parts) == 5 and run.hmr.training

@@ -8,8 +8,8 @@ from helpers.bodies import free_body
 from helpers.training import stream
 
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.train.data import Batch
 from hmrfit.train.keypoint_loss import LANDMARKS, KeypointLossWeights, batch_truth, in_box, keypoint_losses
+from hmrfit.train.people import Batch
 from hmrfit.types import Regression
 
 UNIT = KeypointLossWeights(1.0, 1.0, 1.0, 1.0, 1.0, 1.0)

@@ -1,1 +1,0 @@
-"""What the library learns from and is measured on: motion, datasets, synthetic people, augmentation."""

@@ -1,0 +1,1 @@
+"""The evaluation protocols, one file each."""

@@ -1,0 +1,111 @@
+"""A stage of the fit as a problem for the solver: which groups move, which terms count, and how much."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from hmrfit.body.points import PointBody
+from hmrfit.fitting.numpy_path import Point, SingleProblem, as_state, can_be_single, single_body
+from hmrfit.fitting.numpy_solver import solve_one
+from hmrfit.fitting.parameters import GROUPS, Evaluation, Observation, State, layout_of
+from hmrfit.fitting.solver import Linear, Options, Solution, solve
+from hmrfit.fitting.terms.base import NormalEquations, Term
+from hmrfit.ops.check import did_you_mean
+
+FEW = 4
+"""People up to whom one after the other in NumPy is quicker than side by side in torch."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: the free groups, the weight of each term by name, and when to stop.
+
+    opening: terms that others stand in for during the first `options.opening` steps, with their weights.
+    """
+
+    weights: Mapping[str, float]
+    free: tuple[str, ...] = GROUPS
+    options: Options = field(default_factory=Options)
+    opening: Mapping[str, str] = field(default_factory=dict)
+
+    def opened(self) -> Mapping[str, float]:
+        """The weights of the opening."""
+        return {self.opening.get(name, name): weight for name, weight in self.weights.items()}
+
+
+class StageProblem:
+    """Implements the solver's `Problem` for states."""
+
+    def __init__(self, body: PointBody, observation: Observation, terms: Mapping[str, Term], stage: Stage) -> None:
+        self.body, self.observation, self.stage = body, observation, stage
+        for name in (*stage.weights, *stage.opened()):
+            if name not in terms:
+                raise ValueError(f"Unknown term '{name}' in a stage.{did_you_mean(name, terms)}")
+        self.terms = terms
+        few = all(terms[name].points_only for name, weight in stage.weights.items() if weight)
+        joints = tuple(j for j in body.seen_joints if j > 0) if few else None
+        shapes = body.joint_shapes
+        self.layout = layout_of(tuple(stage.free), len(body.parents), shapes.shape[-1], joints, shapes.device)
+        for name, weight in stage.weights.items():
+            if weight:
+                self.observation = terms[name].prepare(self.observation, self.layout)
+
+    def solve(self, state: State, options: Options | None = None) -> Solution:
+        """The stage solved from `state`; a few people one by one in NumPy, where the stage's terms allow that. Of
+        nobody, no term is asked."""
+        if not len(state):
+            nothing = state.params.transl.new_zeros(0)
+            return Solution(state, nothing, nothing.long(), nothing.long())
+        options = options or self.stage.options
+        weights, opening = self.stage.weights, self.stage.opened()
+        known = {**opening, **weights}
+        if len(state) > FEW or not can_be_single(self.terms, known, self.layout, state, self.observation):
+            return solve(self, state, options)
+        body = single_body(self.body, self.layout)
+        ends = []
+        for i in range(len(state)):
+            one = SingleProblem(body, self.terms, weights, opening, self.layout, (state, self.observation, i))
+            ends.append(solve_one(one, Point.of(state, i, body), options))
+        points, cost, status, steps = zip(*ends, strict=True)
+        cost = torch.tensor(cost, dtype=torch.float64)
+        return Solution(as_state(points, state.camera), cost, torch.tensor(status), torch.tensor(steps))
+
+    def linearize(self, state: State, opening: bool = False) -> Linear:
+        """Cost, gradient and Hessian of the free columns."""
+        e = Evaluation(self.body, state, self.observation, self.layout)
+        sums = NormalEquations(e)
+        for name, weight in (self.stage.opened() if opening else self.stage.weights).items():
+            if weight:
+                self.terms[name].add(e, sums, weight)
+        return Linear(*sums.finish(e))
+
+    def fill(self, state: State) -> State:
+        """The joints that the stage left out, at their likeliest values given the others, by the first of its terms
+        that can say: the anchor or the pose prior."""
+        if len(self.layout.body_joints) in (0, self.layout.joint_count - 1):
+            return state
+        for name, weight in self.stage.weights.items():
+            if weight and (filled := self.terms[name].fill(state, self.observation, self.layout)) is not state:
+                return filled
+        return state
+
+    def term_costs(self, state: State) -> dict[str, Tensor]:
+        """name -> weighted cost (B,) of every term of the stage."""
+        return term_costs(Evaluation(self.body, state, self.observation), self.terms, self.stage)
+
+    def retract(self, state: State, delta: Tensor) -> State:
+        """Move the free columns."""
+        return state.retract(delta, self.body.parents, self.layout)
+
+    def select(self, index: Tensor | slice) -> "StageProblem":
+        """The problem of some of the people."""
+        other = object.__new__(StageProblem)
+        other.__dict__ = self.__dict__ | {"observation": self.observation[index]}
+        return other
+
+
+def term_costs(e: Evaluation, terms: Mapping[str, Term], stage: Stage) -> dict[str, Tensor]:
+    """name -> weighted cost (B,) of every term of a stage."""
+    return {name: weight * terms[name].cost(e) for name, weight in stage.weights.items()}

@@ -1,0 +1,69 @@
+"""The anchored prior as a term of the energy: `hmrfit.fitting.anchor` brought to the fit's columns.
+
+    E = ½ eᵀ Σ⁻¹ e + ½ |(t − t⁰)/σ_t|²,      de_j/dω_j = T_j = G⁰_j Jr⁻¹(φ_j) G_jᵀ,  φ_j = log(R⁰_jᵀ R_j)
+
+As residuals r = Lᵀ e with L Lᵀ = Σ⁻¹. Σ⁻¹ is made once for all steps of a stage.
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hmrfit.fitting.parameters import Evaluation, Layout, Observation, State
+from hmrfit.fitting.terms.base import NormalEquations, Term
+from hmrfit.ops.rotation import right_jacobian_inverse
+
+
+@dataclass
+class AnchorPrior(Term):
+    """The prior above, for observations that carry an `Anchor`; without one it costs nothing."""
+
+    name: str = "anchor"
+    points_only: ClassVar[bool] = True
+
+    def prepare(self, observation: Observation, layout: Layout) -> Observation:
+        """Σ⁻¹ of the stage's coordinates, once for all its steps."""
+        if observation.anchor is None:
+            return observation
+        return replace(observation, anchor=observation.anchor.prepared(layout.chart))
+
+    def residuals(self, e: Evaluation) -> Tensor:
+        anchor = e.observation.anchor
+        if anchor is None:
+            return e.state.params.transl.new_zeros(len(e.state), 1)
+        anchor = anchor.prepared(torch.arange(anchor.scale.shape[1]))
+        error, _ = anchor.error(e.state.params)
+        white = (error[:, None] @ torch.linalg.cholesky(anchor.precision)).squeeze(1)
+        return torch.cat([white, (e.state.params.transl - anchor.transl) / anchor.transl_std], -1)
+
+    def cost(self, e: Evaluation) -> Tensor:
+        anchor = e.observation.anchor
+        if anchor is None:
+            return e.state.params.transl.new_zeros(len(e.state))
+        return anchor.energy(e.state.params, e.start_turn)
+
+    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+        anchor, layout = e.observation.anchor, e.layout
+        if anchor is None:
+            return
+        index = layout.chart
+        anchor = anchor.prepared(index)
+        phi = e.start_turn
+        own = anchor.error_of(phi, e.state.params.betas)[:, index]
+        pull = (anchor.precision @ own[..., None]).squeeze(-1)
+        cost = 0.5 * (pull * own).sum(-1)
+        turning = layout.turning_index
+        T = anchor.world[:, turning] @ right_jacobian_inverse(phi[:, turning]) @ e.posed.world[:, turning].mT
+        sums.add_turned(cost, pull, anchor.precision, T, weight)
+        away = (e.state.params.transl - anchor.transl) / anchor.transl_std
+        sums.add_diagonal(
+            "transl", 0.5 * away.square().sum(-1), away / anchor.transl_std, anchor.transl_std**-2, weight
+        )
+
+    def fill(self, state: State, observation: Observation, layout: Layout) -> State:
+        """Joints that the stage left out, at their likeliest values given the others."""
+        if observation.anchor is None:
+            return state
+        return State(observation.anchor.fill(state.params, layout.chart), state.camera)

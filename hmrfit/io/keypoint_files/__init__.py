@@ -1,0 +1,32 @@
+"""Keypoint files of the usual detectors and datasets, read into people with named keypoints.
+
+Which coordinates a format means, and what happens to them, in one table (ours: (0, 0) is the corner of the top-left
+pixel, so formats whose pixel centres are integers get +0.5; shares of the image are first multiplied by its size):
+
+    format                 coordinates                    added   keypoints, where the file does not name them
+    OpenPose, ControlNet   cv2's, centres at integers     +0.5    18, 25: OpenPose's
+    AlphaPose cmu, open    cv2's, centres at integers     +0.5    18, 25: OpenPose's
+    EasyMocap annots       cv2's, centres at integers     +0.5    17: COCO's; 18, 25: OpenPose's
+    COCO annotations       indices of clicked pixels      +0.5    17: COCO's
+    COCO results           indices (as detectron2 writes) +0.5    17: COCO's; AlphaPose and its `idx` too
+    MMPose JSON            cv2's, centres at integers     +0.5    by `dataset_name`
+    ultralytics            COCO's; normalised: shares     +0.5    17: COCO's
+    easy_ViTPose           cv2's, y before x              +0.5    named by `skeleton`
+    YOLO labels, txt       shares of the image            +0.5    17: COCO's
+    SPIN npz               indices                        +0.5    openpose25, spin24, or both as spin49
+    DeepLabCut csv         napari's, centres at integers  +0.5    named by `bodyparts`
+    MediaPipe JSON, csv    shares of the image            0       mediapipe33
+    hmrfit's JSON          `format` names the set         +0.5    -
+    npy, npz, csv, tsv     ours                           0       csv and npz may name them
+
+Names of keypoints mean what `names` says, in any order; 26, 133, 135, 136 and 308 are recognised by their number;
+hands, fingers and faces are left out. Which points are missing, and what scores mean, is the table in `numbers`. A size
+that a file states is followed: `PersonKeypoints.at_size` scales to the photograph, or refuses another aspect ratio.
+Boxes are [x, y, width, height] with corners as corners in all of these formats, and are not shifted.
+"""
+
+from hmrfit.io.keypoint_files.find import KeypointSource, find_keypoint_file, people_in_image
+from hmrfit.io.keypoint_files.person import PersonKeypoints
+from hmrfit.io.keypoint_files.read import read_keypoints
+
+__all__ = ["KeypointSource", "PersonKeypoints", "find_keypoint_file", "people_in_image", "read_keypoints"]

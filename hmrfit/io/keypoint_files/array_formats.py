@@ -1,0 +1,113 @@
+"""Plain arrays as npy and npz: (K, 2), (K, 3) or several people (N, K, 2 or 3), in our own pixels; SPIN's datasets."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmrfit.camera import PIXEL_CENTER
+from hmrfit.io.bounded_arrays import PythonObjects, read_numpy
+from hmrfit.io.budget import TooLarge, check_bytes
+from hmrfit.io.keypoint_files.names import Said
+from hmrfit.io.keypoint_files.person import Found
+
+SPIN_FIELDS = {"openpose": "openpose25", "part": "spin24"}
+"""Keypoints of SPIN's npz, in the order of the set spin49."""
+
+SPIN_BOX = 200.0
+"""Pixels: what `scale` is multiplied by."""
+
+PERSON = 6000
+"""Bytes that a person of a file may take in memory; 200,000 of them are made in ten seconds."""
+
+
+def read_npy(path: Path) -> Iterator[Found]:
+    """One array."""
+    yield from people_of_array(_load(path), None, f"'{path}'")
+
+
+def read_npz(path: Path) -> Iterator[Found]:
+    """An array `keypoints` (or `xy` with `confidence`, or the only one), beside it `names` or `keypoint_set`."""
+    yield from people_of_arrays(_load(path), f"'{path}'")
+
+
+def people_of_arrays(arrays: NDArray | Mapping[str, NDArray], what: str) -> Iterator[Found]:
+    """The people of an npz file's arrays."""
+    if not isinstance(arrays, Mapping):
+        yield from people_of_array(arrays, None, what)
+        return
+    check_bytes(PERSON * sum(np.size(arrays[key]) for key in ("names", "imgname") if key in arrays), what)
+    if "imgname" in arrays and any(field in arrays for field in SPIN_FIELDS):
+        yield from _spin(arrays, what)
+        return
+    said = [str(name) for name in np.ravel(arrays["names"])] if "names" in arrays else None
+    said = str(arrays["keypoint_set"]) if "keypoint_set" in arrays else said
+    yield from people_of_array(_main_array(arrays, what), said, what)
+
+
+def _load(path: Path) -> NDArray | dict[str, NDArray]:
+    """numpy's file, without executing what it says: arrays of Python objects are refused."""
+    try:
+        return read_numpy(path)
+    except TooLarge:
+        raise
+    except PythonObjects as error:
+        raise ValueError(f"{error} Save plain numbers: numpy.save(path, array.astype(float)).") from error
+    except ValueError as error:
+        raise ValueError(f"{error} Write or copy it again.") from error
+
+
+def _main_array(arrays: Mapping[str, NDArray], what: str) -> NDArray:
+    if "keypoints" in arrays:
+        return np.asarray(arrays["keypoints"])
+    if "xy" in arrays and "confidence" in arrays:
+        xy, confidence = np.asarray(arrays["xy"]), np.asarray(arrays["confidence"])
+        if xy.shape[:-1] != confidence.shape:
+            raise ValueError(f"{what}: xy has the shape {xy.shape}, but confidence {confidence.shape}.")
+        return np.concatenate([xy, confidence[..., None]], -1)
+    others = [key for key in arrays if key not in ("names", "keypoint_set")]
+    if len(others) != 1:
+        raise ValueError(
+            f"{what} holds {', '.join(arrays) or 'nothing'}; expected one array called 'keypoints', (K, 3), "
+            "or 'xy' (K, 2) and 'confidence' (K,)."
+        )
+    return np.asarray(arrays[others[0]])
+
+
+def people_of_array(points: NDArray, said: Said, what: str) -> Iterator[Found]:
+    """(K, 2), (K, 3), (N, K, 2) or (N, K, 3) -> people; a row without any keypoint is one of whom nothing is seen."""
+    if not np.issubdtype(points.dtype, np.number) or np.iscomplexobj(points):
+        raise ValueError(f"{what} holds {points.dtype}, expected numbers.")
+    if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
+        raise ValueError(
+            f"{what} has the shape {points.shape}; expected (K, 3) with x, y, confidence, (K, 2) with x, y, "
+            "or (N, K, 3) for N people."
+        )
+    people = points[None] if points.ndim == 2 else points
+    check_bytes(PERSON * len(people), what)
+    people = people.astype(np.float64)
+    for i, person in enumerate(people):
+        yield Found(person, said, f"{what}, person {i}" if len(people) > 1 else what, str(i), shift=0.0, kept=True)
+
+
+def _spin(arrays: Mapping[str, NDArray], what: str) -> Iterator[Found]:
+    """SPIN's dataset (see `hmrfit.datasets.spin_npz`): keypoints that it has for anybody, pixel centres at integers."""
+    images = [name.decode() if isinstance(name, bytes) else str(name) for name in np.ravel(arrays["imgname"])]
+    fields = {field: np.asarray(arrays[field], np.float64) for field in SPIN_FIELDS if field in arrays}
+    for field, points in fields.items():
+        if points.ndim != 3 or points.shape[0] != len(images) or points.shape[-1] != 3:
+            raise ValueError(f"{what}: '{field}' has the shape {points.shape}, expected ({len(images)}, K, 3).")
+    used = {field: points for field, points in fields.items() if (points[..., 2] > 0).any()} or fields
+    said = "spin49" if len(used) == 2 else SPIN_FIELDS[next(iter(used))]
+    points = np.concatenate(list(used.values()), 1)
+    for i, (image, person) in enumerate(zip(images, points, strict=True)):
+        yield Found(person, said, f"{what}, row {i}", str(i), PIXEL_CENTER, image=image, box=_spin_box(arrays, i))
+
+
+def _spin_box(arrays: Mapping[str, NDArray], row: int) -> tuple[float, float, float, float] | None:
+    if "center" not in arrays or "scale" not in arrays:
+        return None
+    side = SPIN_BOX * float(np.ravel(arrays["scale"])[row])
+    x, y = (float(value) - side / 2 for value in np.reshape(arrays["center"], (-1, 2))[row])
+    return (x, y, side, side) if np.isfinite([x, y, side]).all() and side >= 0 else None

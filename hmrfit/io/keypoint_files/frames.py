@@ -1,0 +1,140 @@
+"""One person's keypoints frame after frame, from a file of a video, a folder with a file a frame, or a list.
+
+Frames stand in the order of their numbers, not of their names as text ("10.jpg" comes after "2.jpg"). A frame that a
+file or folder leaves out is one in which nothing is seen. Two people in one frame are refused: which of them is meant?
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from hmrfit.io.keypoint_files.names import AskedSet
+from hmrfit.io.keypoint_files.person import PersonKeypoints
+from hmrfit.io.keypoint_files.read import READERS, read_keypoints
+
+MOST_BLANK = 10
+"""Frames that are left out for each that is there; more, and the numbers are no frame numbers."""
+
+
+def read_frames(path: str | os.PathLike, keypoint_set: AskedSet = None) -> list[PersonKeypoints]:
+    """One `PersonKeypoints` a frame, from the first frame of the file (or the first that shows the person) to the last.
+
+    Args:
+        path: a file of a whole video, or a folder with one keypoint file for each frame.
+    Raises:
+        ValueError: there are two people in a frame, or nobody in any.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return in_frame_order(read_keypoints(path, keypoint_set), f"'{path}'", filled=True)
+    files = sorted((f for f in path.iterdir() if f.suffix.lower() in READERS and f.is_file()), key=_natural)
+    kinds = Counter(file.suffix.lower() for file in files)
+    if len(kinds) > 1:
+        raise ValueError(f"'{path}' holds keypoint files of several kinds ({', '.join(kinds)}). Expected one a frame.")
+    numbers = [frame_number(file.name) for file in files]
+    named = len(set(numbers)) == len(numbers) and None not in numbers
+    people = []
+    for i, file in enumerate(files):
+        frame = str(numbers[i] if named else i)
+        people += [replace(p, image=frame) for p in read_keypoints(file, keypoint_set)]
+    return in_frame_order(people, f"'{path}'", filled=True)
+
+
+def in_frame_order(people: Sequence[PersonKeypoints], what: str, filled: bool = False) -> list[PersonKeypoints]:
+    """People whose file says in which frame they are, in the order of the frames; others as they stand.
+
+    Args:
+        filled: frames that are left out between the first and the last become people of whom nothing is seen. Else
+            those around a gap are warned of.
+    Raises:
+        ValueError: there is nobody, or several people are in one frame.
+    """
+    people = list(people)
+    if not people:
+        raise ValueError(f"{what} holds no people, so no frame shows anything to fit to.")
+    if not all(p.image for p in people):
+        _refuse_mixed(people, what)
+        return people
+    _refuse_several(people, what)
+    numbers = [frame_number(p.image) for p in people]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return people
+    ordered = sorted(zip(numbers, people, strict=True), key=lambda pair: pair[0])
+    numbers, people = [number for number, _ in ordered], _with_switches([person for _, person in ordered])
+    steps = np.diff(numbers)
+    step = int(np.gcd.reduce(steps)) if len(steps) else 1
+    if not filled:
+        return _with_gaps(people, numbers, step)
+    listed = next((p.frames for p in people if p.frames), None)  # every frame, those without people too
+    first, last, step = (*listed, 1) if listed else (numbers[0], numbers[-1], step)
+    if (last - first) // step > MOST_BLANK * len(numbers):
+        return people
+    there = dict(zip(numbers, people, strict=True))
+    return [there.get(n) or _blank(people[0], n) for n in range(first, last + 1, step)]
+
+
+def frame_number(name: str) -> int | None:
+    """The last number in an image's or a file's name: `video_000000000012_keypoints.json` -> 12; None without one."""
+    stem = re.sub(r"\.[A-Za-z]\w*$", "", re.split(r"[/\\]", name)[-1]).removesuffix("_keypoints")
+    found = re.findall(r"\d+", stem)
+    return int(found[-1]) if found else None
+
+
+def _natural(path: Path) -> tuple:
+    """Names with their numbers as numbers."""
+    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", path.name) if part)
+
+
+def _blank(person: PersonKeypoints, frame: int) -> PersonKeypoints:
+    """A frame in which nothing is seen."""
+    unseen = np.zeros_like(person.confidence)
+    return replace(person, xy=np.zeros_like(person.xy), confidence=unseen, image=str(frame), box=None, mask=None)
+
+
+def _refuse_several(people: Sequence[PersonKeypoints], what: str) -> None:
+    frame, count = Counter(p.image for p in people).most_common(1)[0]
+    if count == 1:
+        return
+    tracks = list(dict.fromkeys(p.track for p in people if p.track is not None))
+    if len(tracks) > 1 and all(p.track is not None for p in people):
+        advice = (
+            f"Its tracks are {', '.join(tracks[:8])}. Choose one: [p for p in read_keypoints(file) if p.track == "
+            f"'{tracks[0]}']."
+        )
+    else:
+        advice = "Choose the same person in every frame: a list of one PersonKeypoints a frame."
+    raise ValueError(f"{what}: there are {count} people in frame {frame}, but fit_sequence is about one. {advice}")
+
+
+def _refuse_mixed(people: Sequence[PersonKeypoints], what: str) -> None:
+    """Several tracks whose frames are not said."""
+    tracks = {p.track for p in people if p.track is not None}
+    if len(tracks) > 1 and len({str(p.source) for p in people}) < len(people):
+        raise ValueError(
+            f"{what}: there are {len(tracks)} tracks ({', '.join(sorted(tracks)[:8])}), but fit_sequence is about one "
+            "person. Choose the same person in every frame: a list of one PersonKeypoints a frame."
+        )
+
+
+def _with_switches(people: list[PersonKeypoints]) -> list[PersonKeypoints]:
+    """The same, warned of where the tracker changed its mind about who it is."""
+    for i in range(1, len(people)):
+        before, now = people[i - 1].track, people[i].track
+        if before is not None and now is not None and before != now:
+            said = f"The file calls this person '{now}' from here on, and '{before}' before: is it the same one?"
+            people[i] = replace(people[i], warnings=(*people[i].warnings, said))
+    return people
+
+
+def _with_gaps(people: list[PersonKeypoints], numbers: list[int], step: int) -> list[PersonKeypoints]:
+    """The same, warned of where frames are left out."""
+    ends = [i for i in range(1, len(numbers)) if numbers[i] - numbers[i - 1] > step]
+    for i in ends:
+        said = f"Frames between {numbers[i - 1]} and {numbers[i]} are left out; these two were taken as consecutive."
+        people[i] = replace(people[i], warnings=(*people[i].warnings, said))
+    return people

@@ -1,0 +1,162 @@
+"""Keypoints in memory, in the forms that users have them in: arrays, tensors, lists, what a JSON file held, objects."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hmrfit.io.keypoint_files.array_formats import people_of_arrays
+from hmrfit.io.keypoint_files.names import AskedSet, asked_set
+from hmrfit.io.keypoint_files.person import Found, PersonKeypoints, finish
+from hmrfit.io.keypoint_files.read import parse_json, people_of_json
+from hmrfit.io.keypoint_files.text import decoded
+from hmrfit.types import Keypoints
+
+NAME = "keypoints"
+"""What they are called in errors."""
+
+DEEPEST = 8
+"""Lists and dictionaries within one another, in any known format."""
+
+
+def people_in_memory(keypoints: Any, keypoint_set: AskedSet = None) -> list[PersonKeypoints]:
+    """Keypoints in any accepted form -> people.
+
+    (K, 3) x, y, confidence, (K, 2), (N, K, 3), as arrays, tensors or lists; flat lists x, y, c, ... of a known set;
+    (xy, scores); what `read_keypoints` returns; `hmrfit.Keypoints`; what any supported JSON file holds, loaded, as
+    bytes, or as an open file; MediaPipe's landmarks.
+
+    Raises:
+        TypeError, ValueError: another form, another shape, or no keypoints of a person.
+    """
+    if isinstance(keypoints, PersonKeypoints):
+        return [keypoints]
+    if isinstance(keypoints, Sequence) and all(isinstance(p, PersonKeypoints) for p in keypoints):
+        return list(keypoints)
+    if isinstance(keypoints, Keypoints):
+        points = torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1)
+        found, keypoint_set = _of_array(_plain(points), None), keypoints.names
+    elif callable(getattr(keypoints, "read", None)):
+        data = keypoints.read()
+        found = parse_json(data if isinstance(data, str) else decoded(data, NAME), NAME)
+    elif isinstance(keypoints, bytes | bytearray):
+        found = parse_json(decoded(bytes(keypoints), NAME), NAME)
+    elif _is_json(keypoints):
+        found = _of_json(keypoints)
+    elif (landmarks := _landmarks(keypoints)) is not None:
+        found = people_of_json(landmarks, NAME)
+    else:
+        found = _of_array(_joined(keypoints), keypoint_set)
+    return list(finish(found, Path("array"), keypoint_set))
+
+
+def _is_json(keypoints: Any) -> bool:
+    """Dictionaries, or lists of them, as JSON files hold them."""
+    for _ in range(DEEPEST):
+        if not isinstance(keypoints, list | tuple) or not len(keypoints):
+            break
+        keypoints = keypoints[0]
+    return isinstance(keypoints, Mapping)
+
+
+def _of_json(content: Any) -> Iterator[Found]:
+    content = _without_tensors(content)
+    if isinstance(content, Mapping) and ("xy" in content or "imgname" in content):  # an npz file's arrays
+        yield from people_of_arrays(content, NAME)
+        return
+    try:
+        yield from people_of_json(content, NAME)
+    except ValueError as error:
+        if "none of the keypoint formats" in str(error):
+            raise _another_form(content, str(error).split(", but ")[-1]) from None
+        raise
+
+
+def _without_tensors(content: Any, deep: int = DEEPEST) -> Any:
+    """The same with arrays in the place of tensors."""
+    if isinstance(content, torch.Tensor):
+        return _plain(content)
+    if isinstance(content, Mapping) and deep:
+        return {key: _without_tensors(value, deep - 1) for key, value in content.items()}
+    if isinstance(content, list | tuple) and deep and content and not isinstance(content[0], int | float | str):
+        return [_without_tensors(value, deep - 1) for value in content]
+    return content
+
+
+def _plain(values: Any) -> NDArray[np.float64]:
+    """Numbers -> float64; tensors of any device and kind, with gradients too."""
+    if isinstance(values, torch.Tensor):
+        return values.detach().to("cpu", torch.float64).numpy()
+    if isinstance(values, list | tuple) and any(isinstance(value, torch.Tensor) for value in values):
+        values = [_plain(value) for value in values]
+    try:
+        if np.iscomplexobj(values):
+            raise TypeError("complex numbers")
+        return np.asarray(values, np.float64)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise _another_form(values) from None
+
+
+def _another_form(values: Any, why: str = "") -> TypeError:
+    return TypeError(
+        "keypoints should be numbers (K, 3) or (N, K, 3), the path of a keypoint file, what such a file holds, or what "
+        f"read_keypoints returns, not {type(values).__name__}" + (f" with {why}" if why else ".")
+    )
+
+
+def _joined(keypoints: Any) -> NDArray[np.float64]:
+    """(xy, scores), as rtmlib and others return it, as one array; anything else as it is."""
+    if isinstance(keypoints, list | tuple) and len(keypoints) == 2 and np.ndim(keypoints[0]) in (2, 3):
+        xy, scores = (_plain(part) for part in keypoints) if _are_pair(*keypoints) else (None, None)
+        if xy is not None:
+            return np.concatenate([xy[..., :2], scores.reshape(*xy.shape[:-1], 1)], -1)
+    return _plain(keypoints)
+
+
+def _are_pair(xy: Any, scores: Any) -> bool:
+    """Whether they are coordinates (..., K, 2) and a score of each."""
+    shape, scored = tuple(np.shape(xy)), tuple(np.shape(scores))
+    return shape[-1] in (2, 3) and scored in (shape[:-1], (*shape[:-1], 1))
+
+
+def _of_array(points: NDArray[np.float64], keypoint_set: AskedSet) -> list[Found]:
+    points = np.array(_unflattened(points, keypoint_set))  # the caller's stay the caller's
+    if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
+        raise ValueError(
+            f"keypoints should have the shape (K, 3) with x, y, confidence, (K, 2) with x, y, or (N, K, 3) for N "
+            f"people, but have {points.shape}."
+        )
+    people = points[None] if points.ndim == 2 else points
+    return [Found(person, None, f"{NAME}, person {i}", str(i), 0.0, kept=True) for i, person in enumerate(people)]
+
+
+def _unflattened(points: NDArray[np.float64], keypoint_set: AskedSet) -> NDArray[np.float64]:
+    """x, y, c, x, y, c, ... of one person (3K,) or of several (N, 3K); x, y alone where the set has so many points."""
+    if points.ndim not in (1, 2) or points.shape[-1] in (2, 3):
+        return points
+    numbers = points.shape[-1]
+    count = None if keypoint_set is None else len(asked_set(keypoint_set).layout)
+    if numbers == 2 * (count or 0):
+        return points.reshape(*points.shape[:-1], count, 2)
+    if numbers == 3 * (count or 0) or (count is None and points.ndim == 1 and numbers % 3 == 0 and numbers):
+        return points.reshape(*points.shape[:-1], numbers // 3, 3)
+    return points
+
+
+def _landmarks(keypoints: Any) -> list | None:
+    """MediaPipe's objects (one person's, or a list of people) as dictionaries; None for anything else."""
+    marks = getattr(keypoints, "pose_landmarks", keypoints)
+    marks = getattr(marks, "landmark", marks)
+    if isinstance(marks, np.ndarray | torch.Tensor) or not hasattr(marks, "__len__") or not len(marks):
+        return None
+    first = marks[0] if isinstance(marks, Sequence) or hasattr(marks, "__getitem__") else None
+    if hasattr(first, "landmark") or (isinstance(first, Sequence) and first and hasattr(first[0], "x")):
+        return [_marks(getattr(person, "landmark", person)) for person in marks]
+    return _marks(marks) if hasattr(first, "x") and hasattr(first, "y") else None
+
+
+def _marks(landmarks: Sequence) -> list[dict[str, float]]:
+    return [{"x": m.x, "y": m.y, "visibility": getattr(m, "visibility", None)} for m in landmarks]

@@ -1,0 +1,218 @@
+"""One person's keypoints as a file held them, checked and in our pixels.
+
+Every format first makes a `Found` of each person, with the file's own numbers; `finish` gives all of them names,
+confidences and pixels in one place.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmrfit.camera import PIXEL_CENTER
+from hmrfit.io.image import undistort_points
+from hmrfit.io.keypoint_files.names import AskedSet, Chosen, Said, choose_points
+from hmrfit.io.keypoint_files.numbers import Scores, seen_points
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class PersonKeypoints:
+    """Pixels of the full image, (0, 0) the corner of the top-left pixel. Confidence 0 means unseen, xy (0, 0) there."""
+
+    names: tuple[str, ...]
+    xy: NDArray[np.float64]  # (K, 2) pixels, as the lens made them where `distortion` is given
+    confidence: NDArray[np.float64]  # (K,) in [0, 1]
+    source: Path  # the file it came from
+    person_id: str = "0"
+    image: str | None = None  # the image's name or number, where the file says it
+    image_size: tuple[int, int] | None = None  # width, height
+    box: Box | None = None  # x, y, width, height, pixels
+    intrinsics: NDArray[np.float64] | None = None  # (3, 3), cv2's convention: pixel centres at integers
+    distortion: NDArray[np.float64] | None = None  # cv2's coefficients
+    mask: str | None = None  # path of the person's mask, relative to `source`
+    track: str | None = None  # who it is from frame to frame, where the file says it
+    warnings: tuple[str, ...] = ()  # what had to be assumed to read it, and to find this person for a photograph
+    problem: str | None = None  # why the numbers of this person among others cannot be read; nothing is seen then
+    frames: tuple[int, int] | None = None  # a video's first and last number, where `image` is one of every frame listed
+    shares: float | None = None  # x and y are shares of an image of unknown size: what to add to them as pixels
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def image_path(self) -> Path | None:
+        """The image's file, where it lies at the place that the keypoint file names; None otherwise."""
+        return _file_beside(self.source, self.image)
+
+    @property
+    def mask_path(self) -> Path | None:
+        """The mask's file, where it lies at the place that the keypoint file names; None otherwise."""
+        return _file_beside(self.source, self.mask)
+
+    def pinhole(self) -> "PersonKeypoints":
+        """The same person without lens distortion; what the lens model cannot invert becomes unseen."""
+        if self.intrinsics is None or self.distortion is None:
+            return self
+        seen = self.confidence > 0
+        xy = self.xy.copy()
+        xy[seen] = undistort_points(self.xy[seen], self.intrinsics, self.distortion)
+        lost = np.isnan(xy).any(1)
+        return replace(self, xy=np.where(lost[:, None], 0.0, xy), confidence=self.confidence * ~lost, distortion=None)
+
+    def at_size(self, size: tuple[int, int]) -> "PersonKeypoints":
+        """The same person in the image at another resolution (width, height).
+
+        Raises:
+            ValueError: the size that the file states has another aspect ratio.
+        """
+        if self.shares is not None:
+            return self._in_pixels(size)
+        if self.image_size is None or tuple(self.image_size) == tuple(size):
+            return self
+        (w, h), (W, H) = self.image_size, size
+        if min(abs(w - W * h / H), abs(h - H * w / W), abs(W - w * H / h), abs(H - h * W / w)) >= 1:  # rounding
+            raise ValueError(
+                f"The sizes of the image do not agree (the image: {W} × {H}; the keypoints' file "
+                f"'{self.source.name}': {w} × {h}). The keypoints must be pixels of this very image: scale them, or "
+                "give the image they were found in (turned upright as its EXIF says)."
+            )
+        factor = np.array([W / w, H / h])
+        said = f"The file states keypoints of an image of {w} × {h} pixels: they were scaled to {W} × {H}."
+        return replace(
+            self,
+            xy=self.xy * factor,
+            image_size=(int(W), int(H)),
+            box=None if self.box is None else tuple((np.array(self.box) * np.tile(factor, 2)).tolist()),
+            intrinsics=None if self.intrinsics is None else _scaled_intrinsics(self.intrinsics, factor),
+            warnings=(*self.warnings, said),
+        )
+
+    def _in_pixels(self, size: tuple[int, int]) -> "PersonKeypoints":
+        """The same person, from shares of the image's width and height."""
+        seen = self.confidence[:, None] > 0
+        xy = np.where(seen, self.xy * np.array(size) + self.shares, 0.0)
+        box = None if self.box is None else tuple((np.array(self.box) * np.tile(size, 2)).tolist())
+        return replace(self, xy=xy, box=box, image_size=(int(size[0]), int(size[1])), shares=None)
+
+
+def _file_beside(source: Path, named: str | None) -> Path | None:
+    """The file of a name relative to another file, as it stands or with Windows' backslashes as folders; or None."""
+    for name in (named, named.replace("\\", "/")) if named else ():
+        path = source.parent / name
+        with suppress(OSError, ValueError):  # such as a name too long to be one
+            if path.is_file():
+                return path
+    return None
+
+
+def _scaled_intrinsics(intrinsics: NDArray, factor: NDArray) -> NDArray:
+    """K of the image at another resolution; its pixel centres are at integers."""
+    scaled = np.array(intrinsics, np.float64)
+    scaled[:2, 2] += PIXEL_CENTER
+    scaled[:2] *= factor[:, None]
+    scaled[:2, 2] -= PIXEL_CENTER
+    return scaled
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """One person with the numbers of the file."""
+
+    points: NDArray[np.float64]  # (K, 2) x, y or (K, 3) x, y, score; NaN where the file has null
+    said: Said  # which keypoints they are, as far as the file says it
+    what: str  # to name the person in errors
+    person_id: str = "0"
+    shift: float = PIXEL_CENTER  # what makes the file's pixels ours
+    shares: bool = False  # x and y are shares of the image's width and height
+    image: str | None = None
+    image_size: tuple[int, int] | None = None
+    box: Box | None = None  # in shares as well, if the points are
+    intrinsics: NDArray[np.float64] | None = None
+    distortion: NDArray[np.float64] | None = None
+    mask: str | None = None
+    track: str | None = None
+    frames: tuple[int, int] | None = None
+    problem: str | None = None  # why this person cannot be read, where others may be
+    kept: bool = False  # also where no keypoint is seen: a row of an array is a person or a frame
+
+
+def finish(
+    people: Iterable[Found], source: Path, asked: AskedSet, image_size: tuple[int, int] | None = None
+) -> Iterator[PersonKeypoints]:
+    """The people of one file, in our names, confidences and pixels; without those of whom no keypoint is seen.
+
+    One person who cannot be read does not take the others down (`PersonKeypoints.problem`).
+
+    Raises:
+        ValueError: none of the people can be read; says why the first one cannot.
+    """
+    people = list(people)
+    chosen = [_chosen(found, asked) for found in people]
+    points = [_used(found, which) for found, which in zip(people, chosen, strict=True)]
+    scores = Scores([p for p in points if p is not None and p.shape[1] == 3], people[0].what if people else "")
+    seen = [_seen(found, rows, scores) for found, rows in zip(people, points, strict=True)]
+    problems = [
+        next((part for part in parts if isinstance(part, str)), None) for parts in zip(chosen, seen, strict=True)
+    ]
+    if people and all(problems):
+        raise ValueError(problems[0])
+    names = next((which.names for which, problem in zip(chosen, problems, strict=True) if problem is None), ())
+    for found, which, numbers, problem in zip(people, chosen, seen, problems, strict=True):
+        if problem is not None:
+            unseen = np.zeros(len(names))
+            yield PersonKeypoints(names, np.zeros((len(names), 2)), unseen, source, found.person_id, found.image,
+                                  found.image_size, track=found.track, problem=problem)  # fmt: skip
+        elif found.kept or numbers[1].any():
+            said = which.warning, scores.warning if found.points.shape[1] == 3 else None
+            yield _person(found, which.names, *numbers, source, tuple(w for w in said if w), image_size)
+
+
+def _chosen(found: Found, asked: AskedSet) -> Chosen | str:
+    """Which points they are, or why that cannot be said."""
+    try:
+        return found.problem or choose_points(len(found.points), found.said, asked, found.what)
+    except ValueError as error:
+        return str(error)
+
+
+def _used(found: Found, which: Chosen | str) -> NDArray | None:
+    """The rows of the points that are used."""
+    if isinstance(which, str):
+        return None
+    return found.points if which.rows is None else found.points[list(which.rows)]
+
+
+def _seen(found: Found, rows: NDArray | None, scores: Scores) -> tuple[NDArray, NDArray] | str:
+    """Coordinates and confidences, or what is broken in them."""
+    if rows is None:
+        return ""
+    try:
+        return seen_points(rows[:, :2], scores.confidence(rows[:, 2]) if rows.shape[1] == 3 else None, found.what)
+    except ValueError as error:
+        return str(error)
+
+
+def _person(
+    found: Found,
+    names: tuple[str, ...],
+    xy: NDArray,
+    confidence: NDArray,
+    source: Path,
+    warnings: tuple[str, ...],
+    image_size: tuple[int, int] | None,
+) -> PersonKeypoints:
+    """In pixels as far as the image's size is known."""
+    size = found.image_size or (None if image_size is None else tuple(image_size))
+    if not found.shares and found.shift:
+        xy = np.where(confidence[:, None] > 0, xy + found.shift, 0.0)
+    person = PersonKeypoints(
+        names, xy, confidence, source, found.person_id, found.image, None if found.shares else size, found.box,
+        found.intrinsics, found.distortion, found.mask, found.track, warnings, None, found.frames,
+        found.shift if found.shares else None,
+    )  # fmt: skip
+    return person.at_size(size) if found.shares and size is not None else person

@@ -1,0 +1,255 @@
+"""Tables as csv, tsv and txt: a keypoint a line, or a frame a line; DeepLabCut's and YOLO's own.
+
+A heading says which column is which, in any order: a keypoint's name or number, x, y, confidence, frame, person; other
+columns (z, presence) are left out. Without one the columns are [name,] x, y[, confidence].
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hmrfit.camera import PIXEL_CENTER
+from hmrfit.io.bounded import check_table
+from hmrfit.io.keypoint_files.names import Said, match_names
+from hmrfit.io.keypoint_files.person import Found
+from hmrfit.io.keypoint_files.text import text_of
+from hmrfit.keypoints import COCO17, MEDIAPIPE33
+
+COLUMNS = {
+    "name": ("name", "landmark", "landmarkname", "landmarkid", "landmarkindex", "keypoint", "keypoints", "keypointname",
+             "keypointid", "bodypart", "joint", "jointname", "part", "label", "point"),
+    "x": ("x", "px", "u", "xpx", "xpixel", "pixelx", "xcoord", "posx", "xpos", "xposition"),
+    "y": ("y", "py", "v", "ypx", "ypixel", "pixely", "ycoord", "posy", "ypos", "yposition"),
+    "confidence": ("confidence", "conf", "score", "likelihood", "visibility", "visible", "prob", "probability", "c",
+                   "p", "s"),
+    "frame": ("frame", "frameid", "frameno", "framenumber", "frameindex", "image", "imageid", "imagename", "filename",
+              "file", "img"),
+    "person": ("person", "personid", "track", "trackid", "idx", "individual", "instance", "subject"),
+}  # fmt: skip
+"""Headings, in small letters without punctuation."""
+
+WIDE = re.compile(r"(.+?)[\W_]*(x|y|z|v|c|p|s|conf|confidence|score|likelihood|visibility)", re.IGNORECASE)
+"""A heading of a table with one line a frame: a keypoint's name, and what the column holds."""
+
+NORMALISED = 2.0
+"""MediaPipe's landmarks are shares of the image; up to about this where the person reaches out of it."""
+
+YOLO_BOX = 5
+"""Numbers before the keypoints of a YOLO label: class, and the box's middle and size."""
+
+
+def read_csv(path: Path) -> Iterator[Found]:
+    """A table, by its heading."""
+    rows = _rows(path)
+    if any(row[0].lower() == "bodyparts" for row in rows[:4]):
+        yield from _deeplabcut(rows, path)
+        return
+    heading = rows[0] if rows and not any(map(_is_number, rows[0])) else None
+    columns = _columns(heading or [])
+    if "x" in columns and "y" in columns:
+        yield from _headed(rows[1:], columns, path)
+    elif heading and (wide := _wide_columns(heading)):
+        yield from _wide(rows[1:], wide, columns, path)
+    else:
+        yield from _plain(rows[1:] if heading else rows, path)
+
+
+def read_txt(path: Path) -> Iterator[Found]:
+    """YOLO's label of an image, a person a line; or a table as in a csv."""
+    rows = _rows(path)
+    if rows and all(len(row) > YOLO_BOX + 5 and all(map(_is_number, row)) for row in rows):
+        yield from _yolo(rows, path)
+    else:
+        yield from read_csv(path)
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The lines that are not empty, cut into cells: at semicolons, tabs, commas, or else at spaces.
+
+    A line of separators alone is a missing keypoint, unless every keypoint has a name.
+    """
+    text = text_of(path, latin=True)
+    check_table(text, "\n", f"'{path}'")
+    lines = [line for line in text.splitlines() if line.strip()]
+    if lines and lines[0].lower().startswith("sep="):
+        lines = lines[1:]
+    between = next((mark for mark in ";\t," if any(mark in line for line in lines[:5])), " ")
+    check_table(text, between, f"'{path}'")
+    try:
+        cells = csv.reader(lines, delimiter=between, skipinitialspace=True)
+        rows = [[cell.strip() for cell in row] for row in cells]
+        rows = [row for row in rows if any(row)] if all(map(_is_named, filter(any, rows))) else rows
+    except csv.Error as error:
+        raise ValueError(f"'{path}' is no table ({error}).") from error
+    if between == " ":
+        return [[cell for cell in row if cell] for row in rows]
+    return [[_with_point(cell) for cell in row] for row in rows] if between in ";\t" else rows
+
+
+def _with_point(cell: str) -> str:
+    """A decimal comma becomes a point; it cannot be anything else where commas do not separate cells."""
+    return cell.replace(",", ".") if re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", cell) else cell
+
+
+def _is_named(row: Sequence[str]) -> bool:
+    return not all(map(_is_number, row))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell or "nan")
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(rows: Sequence[Sequence[str]], path: Path) -> np.ndarray:
+    try:
+        return np.array([[float(cell or "nan") for cell in row] for row in rows], np.float64)
+    except ValueError as error:
+        raise ValueError(f"'{path}': expected x, y and confidence as numbers in each line ({error}).") from error
+
+
+def _plain(rows: list[list[str]], path: Path) -> Iterator[Found]:
+    """[name,] x, y[, confidence] a line."""
+    named = bool(rows) and not _is_number(rows[0][0])
+    names = [row[0] for row in rows] if named else None
+    points = _numbers([row[named:] for row in rows], path)
+    if points.ndim != 2:
+        raise ValueError(f"'{path}' holds no keypoints. Expected a line x, y, confidence for each.")
+    if points.shape[1] not in (2, 3):
+        raise ValueError(
+            f"'{path}' has the shape {points.shape}; expected (K, 3) with x, y, confidence, or (K, 2) with x, y; other "
+            "columns need a heading that names them."
+        )
+    yield Found(points, names, f"'{path}'", shift=0.0, kept=True)
+
+
+def _columns(heading: Sequence[str]) -> dict[str, int]:
+    """What is in which column, as far as the heading says it."""
+    plain = [re.sub(r"[\W_]+", "", cell.lower()) for cell in heading]
+    found = {}
+    for what, words in COLUMNS.items():
+        places = [plain.index(word) for word in words if word in plain]
+        if places:
+            found[what] = places[0]
+    return found
+
+
+def _headed(rows: list[list[str]], columns: dict[str, int], path: Path) -> Iterator[Found]:
+    """A keypoint a line, in the columns that the heading names; of several frames and people, too."""
+    if not rows:
+        raise ValueError(f"'{path}' holds no keypoints. Expected a line x, y, confidence for each.")
+    if any(len(row) <= max(columns.values()) for row in rows):
+        raise ValueError(f"'{path}': expected x, y and confidence as numbers in each line (some lines are shorter).")
+    cell = {what: [row[at] for row in rows] for what, at in columns.items()}
+    blank = [""] * len(rows)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i, key in enumerate(zip(cell.get("frame", blank), cell.get("person", blank), strict=True)):
+        groups.setdefault(key, []).append(i)
+    values = _numbers(
+        [list(v) for v in zip(*(cell[w] for w in ("x", "y", "confidence") if w in cell), strict=True)], path
+    )
+    frames = {frame for frame, _ in groups}
+    for j, ((frame, person), lines) in enumerate(groups.items()):
+        names = [cell["name"][i] for i in lines] if "name" in cell else None
+        lines, names = _in_order(lines, names, path)
+        image = frame if frame and (len(frames) > 1 or not _is_number(frame)) else None
+        yield from _landmarks(values[lines], names, path, person or str(j), image, person or None)
+
+
+def _in_order(lines: list[int], names: list[str] | None, path: Path) -> tuple[list[int], list[str] | None]:
+    """Where keypoints are numbered, their lines in the numbers' order, without names."""
+    if names is None or not all(name.isdecimal() for name in names):
+        return lines, names
+    numbers = [int(name) for name in names]
+    if sorted(numbers) not in (list(range(len(numbers))), list(range(1, len(numbers) + 1))):
+        raise ValueError(f"'{path}': the keypoints' numbers should be 0 to {len(numbers) - 1}, each once in a frame.")
+    return [line for _, line in sorted(zip(numbers, lines, strict=True))], None
+
+
+def _landmarks(
+    points: np.ndarray, names: Said, path: Path, person: str, image: str | None, track: str | None
+) -> Iterator[Found]:
+    """One person of a table with a heading; MediaPipe's 33 landmarks may be shares of the image."""
+    mediapipe = len(points) == len(MEDIAPIPE33) and bool(np.nanmax(np.abs(points[:, :2]), initial=0) <= NORMALISED)
+    if names and mediapipe:
+        mediapipe = sorted(filter(None, match_names(names, f"'{path}'"))) == sorted(MEDIAPIPE33)
+    said = "mediapipe33" if mediapipe and names is None else names
+    what = f"'{path}'" + (f", frame {image}" if image else "") + (f", person {person}" if track else "")
+    yield Found(points, said, what, person, 0.0, mediapipe, image=image, track=track, kept=True)
+
+
+def _wide_columns(heading: Sequence[str]) -> dict[str, list[int]] | None:
+    """Of a table with a line a frame: name -> its columns of x, y and confidence; None where it is no such table."""
+    found: dict[str, dict[str, int]] = {}
+    for at, cell in enumerate(heading):
+        if matched := WIDE.fullmatch(cell):
+            axis = matched[2].lower() if matched[2].lower() in "xyz" else "confidence"
+            found.setdefault(matched[1], {}).setdefault(axis, at)
+    whole = {name: at for name, at in found.items() if "x" in at and "y" in at}
+    if len(whole) < 3:
+        return None
+    scored = all("confidence" in at for at in whole.values())
+    return {name: [at["x"], at["y"], *([at["confidence"]] if scored else [])] for name, at in whole.items()}
+
+
+def _wide(rows: list[list[str]], wide: dict[str, list[int]], columns: dict[str, int], path: Path) -> Iterator[Found]:
+    """A frame (or a person) a line."""
+    for i, row in enumerate(rows):
+        if len(row) <= max(at for places in wide.values() for at in places):
+            raise ValueError(f"'{path}': line {i + 1} has {len(row)} cells, fewer than the heading.")
+        points = _numbers([[row[at] for at in places] for places in wide.values()], path)
+        frame = row[columns["frame"]] if "frame" in columns else str(i)
+        person = row[columns["person"]] if "person" in columns else None
+        image = frame if len(rows) > 1 or not _is_number(frame) else None
+        yield from _landmarks(points, list(wide), path, person or str(i), image, person)
+
+
+def _deeplabcut(rows: list[list[str]], path: Path) -> Iterator[Found]:
+    """DeepLabCut's csv: headings scorer, [individuals,] bodyparts, coords; then a frame a line."""
+    headings = {row[0].lower(): row for row in rows[:4] if row[0].lower() in ("individuals", "bodyparts", "coords")}
+    if "coords" not in headings:
+        raise ValueError(f"'{path}' looks like DeepLabCut's table, but has no line 'coords'.")
+    parts, axes = headings["bodyparts"], headings["coords"]
+    individuals = headings.get("individuals", [""] * len(parts))
+    places: dict[str, dict[str, dict[str, int]]] = {}
+    for at in range(1, len(axes)):
+        if axes[at].lower() in ("x", "y", "likelihood"):
+            places.setdefault(individuals[at], {}).setdefault(parts[at], {})[axes[at].lower()] = at
+    first = next(i for i, row in enumerate(rows) if row[0].lower() == "coords") + 1
+    frames = rows[first:]
+    for row in frames:
+        image = row[0] if len(frames) > 1 or not _is_number(row[0]) else None
+        for j, (individual, points) in enumerate(places.items()):
+            cells = [[row[at[axis]] for axis in ("x", "y", "likelihood") if axis in at] for at in points.values()]
+            what = f"'{path}', frame {row[0]}" + (f", {individual}" if individual else "")
+            yield Found(
+                _numbers(cells, path), list(points), what, individual or str(j), image=image, track=individual or None
+            )  # fmt: skip
+
+
+def _yolo(rows: list[list[str]], path: Path) -> Iterator[Found]:
+    """class, box (middle, size), then x, y, visibility of each keypoint, shares of the image; then a score, a track."""
+    for i, row in enumerate(rows):
+        values = np.array([float(cell or "nan") for cell in row])
+        x, y, w, h = values[1:YOLO_BOX]
+        points, more = _yolo_points(values[YOLO_BOX:])
+        track = f"{more[-1]:g}" if len(more) == 2 else None
+        said = "coco17" if len(points) == 17 else None
+        box = (x - w / 2, y - h / 2, w, h) if np.isfinite([x, y, w, h]).all() else None
+        yield Found(
+            points, said, f"'{path}', line {i + 1}", str(i), PIXEL_CENTER, True, box=box, track=track
+        )  # fmt: skip
+
+
+def _yolo_points(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints (K, 3), or (K, 2) where visibility is not written, and what follows them: a score, a track."""
+    coco = 3 * len(COCO17)
+    more = len(values) % 3 if len(values) % 2 or len(values) % 3 == 0 else len(values) - coco
+    if more in (0, 1, 2):
+        return values[: len(values) - more].reshape(-1, 3), values[len(values) - more :]
+    return values.reshape(-1, 2), values[:0]

@@ -1,0 +1,313 @@
+"""A photograph, its people's keypoints and its camera, read from what users have and checked before any work.
+
+Which focal length counts, in this order: the caller's camera, the caller's focal length, the intrinsics in the keypoint
+file, the photograph's EXIF, and last `camera.default_focal`. `Photo.focal_source` says which one it was. Lens
+distortion is taken out of the keypoints here, so that the fit sees a pinhole.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from hmrfit.camera import Camera, check_camera, checked_focal, checked_size, focal_from_35mm
+from hmrfit.io.files import refuse_url
+from hmrfit.io.image import Image, as_image, decode_image, read_image
+from hmrfit.io.keypoint_checks import check_keypoints
+from hmrfit.io.keypoint_checks.camera import camera_warnings, focal_from_exif
+from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints, read_keypoints
+from hmrfit.io.keypoint_files.memory import people_in_memory
+from hmrfit.keypoints import keypoint_sets
+from hmrfit.ops.check import numbers
+from hmrfit.types import Keypoints
+
+ImageLike = str | os.PathLike | bytes | BinaryIO | ArrayLike | None
+KeypointsLike = (
+    str | os.PathLike | ArrayLike | Sequence[PersonKeypoints] | Keypoints | Mapping | bytes | BinaryIO | None
+)
+
+NORMALISED = 2.0
+"""Several keypoints with no coordinate beyond this are no pixels of a photograph."""
+
+FARTHEST = 1e6
+"""Of the image's longer side: a keypoint farther outside is no place in a photograph, but a broken number."""
+
+MOST_REASONS = 5
+"""People whose reasons an error message lists."""
+
+NO_KEYPOINTS = """\
+Keypoints are missing: a fit needs 2D keypoints, and hmrfit finds none itself. Two free detectors (both
+Apache-2.0) that write what it reads:
+  MMPose, RTMPose:  pip install rtmlib onnxruntime, then the ten lines of README.md, "Keypoints from a photograph",
+                    or in an MMPose installation:  python demo/inferencer_demo.py {image} --pose2d human \
+--pred-out-dir keypoints
+                    ->  hmrfit.fit({image!r}, "keypoints/{stem}.json", keypoint_set="coco17")
+  MediaPipe Pose:   pip install mediapipe; save its 33 landmarks, x and y times the image's width and height, with their
+                    visibility, as an array (33, 3)
+                    ->  hmrfit.fit({image!r}, array, keypoint_set="mediapipe33")
+Keypoints marked by hand do as well: an array (K, 3) of x, y, confidence with keypoint_set= one of {sets}."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """One photograph and the N people to be fitted in it. Pixels of the full image, upright."""
+
+    people: tuple[PersonKeypoints, ...]  # without lens distortion, all of one keypoint set
+    camera: Camera  # (N,)
+    size: tuple[int, int]  # width, height
+    focal_source: str  # a sentence
+    warnings: tuple[tuple[str, ...], ...]  # for each person
+    path: Path | None = None
+    image: Image | None = None
+    rows: tuple[int, ...] = ()  # (N,) which of the given people these are, counted from 0
+    left_out: Mapping[str, str] = field(default_factory=dict)  # the others: person_id -> why they cannot be fitted
+    measurements: Mapping[str, str] = field(default_factory=dict)  # what the caller knows of the people, in words
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    @property
+    def given(self) -> int:
+        """How many people were given, those who are left out too: what the caller counts by."""
+        return len(self.people) + len(self.left_out)
+
+    @property
+    def keypoints(self) -> Keypoints:
+        """All people's, (N, K)."""
+        xy, confidence = (torch.tensor(np.stack([getattr(p, n) for p in self.people])) for n in ("xy", "confidence"))
+        return Keypoints(xy, confidence, self.people[0].names)
+
+    def without_image(self) -> "Photo":
+        """The same, its pixels forgotten."""
+        return replace(self, image=None)
+
+
+def read_photo(
+    image: ImageLike,
+    keypoints: KeypointsLike,
+    keypoint_set: str | Sequence[str] | None = None,
+    focal: float | Sequence[float] | None = None,
+    focal_35mm: float | None = None,
+    camera: Camera | None = None,
+    image_size: tuple[int, int] | None = None,
+    each: str = "person",
+) -> Photo:
+    """Everything a fit needs, from the many forms users have it in; see `hmrfit.fit` for the arguments.
+
+    People who cannot be fitted are left out, and `Photo.left_out` says why. If none is left, that is an error.
+    each: what one of the people is called there; the frames of a sequence are read as people.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: letters; nothing was computed yet.
+    """
+    path = Path(image) if isinstance(image, str | os.PathLike) else None
+    if keypoints is None:
+        raise ValueError(no_keypoints_letter(path))
+    people = _people(keypoints, keypoint_set, path)
+    image = image.read() if callable(getattr(image, "read", None)) else image
+    pixels = _pixels(image)
+    size = _size(pixels, image_size, people)
+    if not people:
+        raise ValueError(f"There is nobody to fit: {_described(keypoints)} holds no people. Detect them again, or leave this image out.")  # fmt: skip  # noqa: E501
+    ready, reasons = _fit_to_be_used(people, size)
+    if not ready:
+        several = "" if len(people) == 1 else f"None of {len(people)} can be fitted, the reason for each: "
+        said = [f"{each.capitalize()} {i}: {reason}" for i, reason in reasons.items()]
+        raise ValueError(several + " ".join(said[:MOST_REASONS]) + " …" * (len(said) > MOST_REASONS))
+    names = {p.names for p, _ in ready.values()}
+    if len(names) > 1:
+        raise ValueError(f"The people of one photograph should share one keypoint set, but there are {len(names)}. Fit them in two calls.")  # fmt: skip  # noqa: E501
+    chosen, warnings = zip(*ready.values(), strict=True)
+    rows, source_of_exif = tuple(ready), image if isinstance(image, bytes) else path
+    cameras, source = _camera(chosen, size, camera, focal, focal_35mm, source_of_exif, rows, len(people))
+    of_cameras = camera_warnings(cameras, source, [p.xy[p.confidence > 0] for p in chosen])
+    warnings = tuple(mine + more for mine, more in zip(warnings, of_cameras, strict=True))
+    left_out = {_called(people, i): reason for i, reason in reasons.items()}
+    return Photo(chosen, cameras, size, source, warnings, path, pixels, rows, left_out)
+
+
+def _fit_to_be_used(
+    people: Sequence[PersonKeypoints], size: tuple[int, int]
+) -> tuple[dict[int, tuple[PersonKeypoints, tuple[str, ...]]], dict[int, str]]:
+    """(the people without lens distortion, with warnings, by their place; why the others cannot be fitted)."""
+    ready, reasons = {}, {}
+    for i, person in enumerate(people):
+        if person.problem:
+            reasons[i] = person.problem
+            continue
+        try:
+            straight = person.at_size(size).pinhole()
+            ready[i] = straight, (*straight.warnings, *_checked(straight, size))
+        except ValueError as error:
+            reasons[i] = str(error)
+    return ready, reasons
+
+
+def _called(people: Sequence[PersonKeypoints], index: int) -> str:
+    """A person's name in `left_out`: the person_id, with the place where others have the same."""
+    name = people[index].person_id
+    return name if sum(p.person_id == name for p in people) == 1 else f"{name} (person {index})"
+
+
+def no_keypoints_letter(path: Path | None = None) -> str:
+    """What to do for someone who has a photograph and no keypoints."""
+    name = "photo.jpg" if path is None else path.name
+    return NO_KEYPOINTS.format(image=name, stem=Path(name).stem, sets=", ".join(keypoint_sets()))
+
+
+def _pixels(image: ImageLike) -> Image | None:
+    if image is None:
+        return None
+    if isinstance(image, str | os.PathLike):
+        return read_image(image)
+    return decode_image(bytes(image)) if isinstance(image, bytes | bytearray) else as_image(image)
+
+
+def find_people(
+    image: Path, keypoints: str | os.PathLike, keypoint_set: str | Sequence[str] | None = None
+) -> list[PersonKeypoints]:
+    """The people of an image file in a keypoint file, or in the folder where its keypoint file lies.
+
+    Raises:
+        FileNotFoundError: the folder has no file for this image. ValueError: as `read_keypoints`.
+    """
+    return KeypointSource(keypoint_set).people(image, keypoints)
+
+
+def _people(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None, image: Path | None) -> list:
+    """Any accepted form -> people."""
+    if not isinstance(keypoints, str | os.PathLike):
+        return people_in_memory(keypoints, keypoint_set)
+    if not os.path.exists(keypoints):
+        refuse_url(keypoints, "the keypoint file")
+    return read_keypoints(keypoints, keypoint_set) if image is None else find_people(image, keypoints, keypoint_set)
+
+
+def _described(keypoints: KeypointsLike) -> str:
+    return f"'{keypoints}'" if isinstance(keypoints, str | os.PathLike) else "the given keypoints"
+
+
+def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[PersonKeypoints]) -> tuple[int, int]:
+    """(width, height), the same from all who know it."""
+    known: dict[str, tuple[int, int]] = {}
+    if pixels is not None:
+        known["the image"] = (pixels.shape[1], pixels.shape[0])
+    if given is not None:
+        known["image_size"] = checked_size(given)
+    for p in () if known else people:  # else `at_size` follows the image
+        if p.image_size is not None:
+            what = f"the keypoints' file '{p.source.name}'"
+            known[what] = checked_size(p.image_size, f"The image size in {what}")
+    if not known:
+        raise ValueError("Without an image, give its size in pixels: image_size=(width, height).")
+    if len(set(known.values())) > 1:
+        said = "; ".join(f"{who}: {w} × {h}" for who, (w, h) in known.items())
+        raise ValueError(
+            f"The sizes of the image do not agree ({said}). The keypoints must be pixels of this very image: scale "
+            "them, or give the image they were found in (turned upright as its EXIF says)."
+        )
+    return next(iter(known.values()))
+
+
+def _checked(person: PersonKeypoints, size: tuple[int, int]) -> list[str]:
+    """Warnings about one person's keypoints.
+
+    Raises:
+        ValueError: they cannot be pixels of this image; says why.
+    """
+    xy = person.xy[person.confidence > 0]
+    if not len(xy):
+        raise ValueError(
+            "no keypoint has a confidence above 0, so nothing is seen to fit to. Leave this person out, or look at the "
+            "detector's confidences."
+        )
+    if not np.isfinite(person.xy).all() or not np.isfinite(person.confidence).all():
+        raise ValueError("the keypoints hold NaN or infinite numbers. Give unseen keypoints confidence 0.")
+    away = np.abs(xy).max()
+    if away > (FARTHEST + 1) * max(size):
+        raise ValueError(
+            f"a keypoint lies at {away:.3g} pixels, which is no place in an image of {size[0]} × {size[1]}. Give it "
+            "confidence 0 if it is unseen, or look at what wrote it."
+        )
+    warnings = check_keypoints(person.names, person.xy, person.confidence, size)
+    inside = ((xy >= 0) & (xy <= np.array(size))).all(1)
+    if not inside.any():
+        reason = warnings[0] if warnings else f"({xy[0, 0]:.0f}, {xy[0, 1]:.0f}) is outside of {size[0]} × {size[1]}."
+        raise ValueError(f"no keypoint lies inside the image. {reason}")
+    if len(xy) > 1 and np.abs(xy).max() <= NORMALISED:
+        raise ValueError(warnings[0])
+    if person.intrinsics is not None:
+        Camera.from_intrinsics(person.intrinsics, *size)
+    return warnings
+
+
+def _camera(
+    people: Sequence[PersonKeypoints],
+    size: tuple[int, int],
+    camera: Camera | None,
+    focal: float | Sequence[float] | None,
+    focal_35mm: float | None,
+    photograph: Path | bytes | None,
+    rows: Sequence[int],
+    given: int,
+) -> tuple[Camera, str]:
+    """One camera per person, and where its focal length comes from. rows: which of the `given` people these are."""
+    N = len(people)
+    if sum(value is not None for value in (camera, focal, focal_35mm)) > 1:
+        raise ValueError("Give one of camera, focal (pixels) and focal_35mm (millimetres), not several.")
+    if camera is not None:
+        return _given_camera(camera, size, rows, given), "given, as a camera"
+    if focal is not None:
+        return Camera.from_size(*size, focal=focal, count=N), "given, in pixels"
+    if focal_35mm is not None:
+        film = _millimetres(focal_35mm, size)
+        pixels = focal_from_35mm(film, *size)
+        return Camera.from_size(*size, focal=pixels, count=N), f"given, {film:g} mm in 35 mm equivalent"
+    if all(p.intrinsics is not None for p in people):
+        return Camera.cat([Camera.from_intrinsics(p.intrinsics, *size) for p in people]), "the keypoints' file (K)"
+    pixels, about = (None, "") if photograph is None else focal_from_exif(photograph, size)
+    if pixels is not None:
+        return Camera.from_size(*size, focal=pixels, count=N), about
+    return Camera.from_size(*size, count=N), "assumed, the image's diagonal; depth and lean depend on it" + about
+
+
+def focal_is_told(source: str) -> bool:
+    """Whether a `Photo.focal_source` is somebody's word: given, in the file or in EXIF; neither assumed nor fitted."""
+    return source.startswith(("given", "the keypoints' file", "the photograph's EXIF"))
+
+
+def _millimetres(focal: float, size: tuple[int, int]) -> float:
+    """A focal length in 35 mm equivalent, checked."""
+    what = "one number above 0, millimetres in 35 mm equivalent"
+    film = numbers(focal, "focal_35mm", what)
+    if film.shape not in ((), (1,)) or not (film > 0).all():
+        raise ValueError(f"focal_35mm should be {what}, but is {focal!r}.")
+    try:
+        checked_focal(focal_from_35mm(film.item(), *size), *size)
+    except ValueError:
+        raise ValueError(f"focal_35mm should be {what}, but no lens has {film.item():g} mm.") from None
+    return film.item()
+
+
+def _given_camera(camera: Camera, size: tuple[int, int], rows: Sequence[int], given: int) -> Camera:
+    """The caller's camera, one for all or one for each of the `given` people, for those at `rows`."""
+    if not isinstance(camera, Camera):
+        raise TypeError(
+            f"camera should be a hmrfit.Camera, not {type(camera).__name__}. From a 3×3 matrix: "
+            "Camera.from_intrinsics(K, width, height)."
+        )
+    check_camera(camera)
+    camera = camera.map(lambda t: t.detach()).to("cpu", torch.float64)
+    if len(camera) not in (1, given):
+        raise ValueError(f"Give one camera, or one per person ({given}); there are {len(camera)}.")
+    if (camera.size != torch.tensor(size)).any():
+        raise ValueError(
+            f"The camera is of an image of {camera.size[0].tolist()} pixels, but this one has {list(size)}. "
+            "`camera.resize` and `camera.crop` follow an image."
+        )
+    return camera[list(rows) if len(camera) == given else [0] * len(rows)]

@@ -1,0 +1,247 @@
+"""Synthetic people: posed bodies seen by cameras from all around, with noisy, missing and occluded keypoints.
+
+    world pose -> heading, elevation and roll of the camera -> lens and distance -> keypoints -> noise, gaps, occluders
+
+Nothing is rendered. The truth (parameters, camera, clean keypoints) stays beside what a fit is allowed to see.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hmrfit.body.points import PointBody
+from hmrfit.body.smpl import SmplBody
+from hmrfit.camera import Camera
+from hmrfit.fitting.starts import UPRIGHT
+from hmrfit.keypoints import flip_permutation
+from hmrfit.ops.rotation import quaternion_to_matrix, rotvec_to_matrix
+from hmrfit.types import BodyParams, Keypoints, TensorRecord
+
+FILM_DIAGONAL_MM = 43.27
+ARM = ("elbow", "wrist", "hand", "thumb", "index", "pinky")
+LEG = ("knee", "ankle", "foot", "toe", "heel")
+"""Parts of keypoint names: what a detector confuses together."""
+
+LEAST_SURE = 0.98
+"""What a detector that is unsure takes away from its confidences at most."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """How people are seen. Angles in degrees, lenses as 35 mm equivalents."""
+
+    elevation: tuple[float, float] = (-10.0, 35.0)  # the camera above (+) or below the person, uniform
+    roll: float = 4.0  # standard deviation
+    lens_mm: tuple[float, float] = (20.0, 110.0)  # log-uniform
+    fill: tuple[float, float] = (0.3, 0.9)  # the person's largest extent as a share of the image's shorter side
+    size: tuple[int, int] = (1024, 768)
+    tilted: float = 0.0  # the share seen from any elevation, with any roll up to 60
+    tumbled: float = 0.0  # the share turned anyhow, upside down too
+    beyond: float = 0.0  # how much of a person may lie beyond the border of the image, at most, as a share
+
+
+@dataclass(frozen=True)
+class Corruption:
+    """What happens to keypoints. A range is drawn from anew for each person; what is no range is a probability."""
+
+    noise: float | tuple[float, float] = 0.01  # a share of the box, per coordinate; a range is log-uniform
+    missing: float | tuple[float, float] = 0.1
+    occluder: float = 0.0  # a half plane that hides a contiguous part of the person
+    truncated: bool = False  # what is outside the image is not seen
+    swapped: float = 0.0  # left and right confused, in the arms, the legs or everywhere
+    unsure: float = 0.0  # confidences below 1, and more noise where they are low
+    stray: float = 0.0  # of the keypoints whose confidence is nearly 0, those that lie anywhere; none from 0.5 on
+
+
+@dataclass(frozen=True)
+class People(TensorRecord):
+    """B people with their truth."""
+
+    params: BodyParams
+    camera: Camera
+    clean: Keypoints
+    keypoints: Keypoints  # what a fit may see
+    joints: Tensor  # (B, J, 3) camera frame, metres
+
+
+def uniform(low: float, high: float, size: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Of this size, float64, on the generator's device."""
+    return low + (high - low) * torch.rand(size, generator=generator, device=generator.device, dtype=torch.float64)
+
+
+def normal(size: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Of mean 0 and variance 1, float64, on the generator's device."""
+    size = (size,) if isinstance(size, int) else size
+    return torch.randn(size, generator=generator, device=generator.device, dtype=torch.float64)
+
+
+def camera_rotations(count: int, views: Views, generator: torch.Generator) -> Tensor:
+    """World (y up) -> camera rotations (count, 3, 3): any heading, some elevation, a little roll."""
+    x, y, z = torch.eye(3, dtype=torch.float64, device=generator.device)
+    turn = rotvec_to_matrix(uniform(-torch.pi, torch.pi, count, generator)[:, None] * y)
+    tilt = torch.deg2rad(uniform(*views.elevation, count, generator))
+    roll = torch.deg2rad(views.roll * normal(count, generator))
+    # a camera above looks down: the world turns about the camera's x so that its top comes nearer
+    about_x, about_z = rotvec_to_matrix(tilt[:, None] * x), rotvec_to_matrix(roll[:, None] * z)
+    level = turn.new_tensor(UPRIGHT) @ turn
+    usual = about_z @ about_x @ level
+    if not (views.tilted or views.tumbled):
+        return usual
+    return _unusual(usual, level, views, generator)
+
+
+def _unusual(usual: Tensor, level: Tensor, views: Views, generator: torch.Generator) -> Tensor:
+    """`usual` (B, 3, 3), with the shares of `views` replaced by tilted and by tumbled views."""
+    count = len(usual)
+    tilt, roll = torch.deg2rad(uniform(-85, 85, count, generator)), torch.deg2rad(uniform(-60, 60, count, generator))
+    zero = torch.zeros_like(tilt)
+    about_x = rotvec_to_matrix(torch.stack([tilt, zero, zero], -1))
+    tilted = rotvec_to_matrix(torch.stack([zero, zero, roll], -1)) @ about_x @ level
+    any_turn = quaternion_to_matrix(normal((count, 4), generator))
+    draw = uniform(0, 1, count, generator)[:, None, None]
+    return torch.where(draw < views.tilted, tilted, torch.where(draw > 1 - views.tumbled, any_turn, usual))
+
+
+def place(joints: Tensor, views: Views, generator: torch.Generator) -> tuple[Tensor, Camera]:
+    """A lens, and the distance and place at which the person fills its share: (translation (B, 3), camera).
+
+    Args:
+        joints: (B, J, 3) in the camera's axes, anywhere.
+    """
+    B = len(joints)
+    width, height = views.size
+    low, high = (torch.tensor(v).log().item() for v in views.lens_mm)
+    lens = uniform(low, high, B, generator).exp().to(joints)
+    focal = lens * (width**2 + height**2) ** 0.5 / FILM_DIAGONAL_MM
+    size = joints.new_tensor([[width, height]]).expand(B, 2)
+    camera = Camera(focal[:, None].expand(B, 2), size / 2, size)
+    middle = 0.5 * (joints.amax(1) + joints.amin(1))
+    extent = (joints.amax(1) - joints.amin(1))[:, :2].amax(-1) + 0.15  # joints end before the body does
+    share = uniform(*views.fill, B, generator).to(joints)
+    # no nearer than the body's own depth allows
+    depth = torch.maximum(
+        focal * extent / (share * min(width, height)), (joints[..., 2] - middle[:, None, 2]).abs().amax(1) + 0.6
+    )
+    fills = (focal * extent / depth)[:, None]
+    free = 0.8 * (size - fills).clamp_min(0) / 2 + views.beyond * fills
+    shift = torch.stack([uniform(-1, 1, B, generator), uniform(-1, 1, B, generator)], -1).to(joints) * free
+    target = torch.cat([shift * depth[:, None] / focal[:, None], depth[:, None]], -1)
+    return target - middle, camera
+
+
+def corrupt(clean: Keypoints, how: Corruption, generator: torch.Generator, size: Tensor | None = None) -> Keypoints:
+    """Keypoints as a detector might give them; at least four of those with confidence stay, where there are as many.
+
+    Args:
+        size: (B, 2) of the images, which `how.truncated` needs.
+    """
+    B, K = clean.confidence.shape
+    box = clean.box_size()
+    level = _per_person(how.noise, B, generator, logarithmic=True).to(box)
+    noise = (level * box)[:, None, None] * normal((B, K, 2), generator).to(box)
+    draw = uniform(0, 1, (B, K), generator).to(box)
+    draw = draw.masked_fill(clean.confidence == 0, -1)
+    hidden = draw < _per_person(how.missing, B, generator).to(box)[:, None]
+    angle = uniform(0, 2 * torch.pi, B, generator).to(box)
+    along = (clean.xy * torch.stack([angle.cos(), angle.sin()], -1)[:, None]).sum(-1)
+    cut = torch.quantile(along, 0.5, dim=1) + uniform(0, 0.35, B, generator).to(box) * box
+    behind = (along > cut[:, None]) & (uniform(0, 1, B, generator) < how.occluder)[:, None].to(box.device)
+    if how.truncated and size is not None:
+        behind = behind | ((clean.xy < 0) | (clean.xy > size[:, None])).any(-1)
+    hidden = hidden | behind
+    luck = draw.masked_fill(behind, -1)  # the luckiest that no occluder hides stay
+    seen = ~hidden | (luck >= luck.sort(1, descending=True).values[:, 3:4])
+    confidence = clean.confidence * seen
+    if how.unsure:
+        unsure = (uniform(0, 1, B, generator)[:, None] < how.unsure).to(box)
+        lowered = 1 - unsure * LEAST_SURE * uniform(0, 1, (B, K), generator).to(box)
+        confidence, noise = confidence * lowered, noise * (0.6 / lowered.clamp_min(0.3)).clamp_min(1)[..., None]
+        noise = noise + _strays(lowered, how.stray, box, generator)
+    found = Keypoints(torch.where(seen[..., None], clean.xy + noise, 0.0), confidence, clean.names)
+    return _swap_sides(found, how.swapped, generator) if how.swapped else found
+
+
+def _strays(confidence: Tensor, chance: float, box: Tensor, generator: torch.Generator) -> Tensor:
+    """(B, K, 2) pixels from the true place to where a keypoint that a detector made up lies: 5 % to all of the box."""
+    B, K = confidence.shape
+    if not chance:
+        return confidence.new_zeros(B, K, 2)
+    stray = uniform(0, 1, (B, K), generator).to(box) < chance * (1 - 2 * confidence).clamp_min(0)
+    angle, low, high = uniform(0, 2 * torch.pi, (B, K), generator).to(box), math.log(0.05), math.log(1.0)
+    far = stray * uniform(low, high, (B, K), generator).to(box).exp() * box[:, None]
+    return far[..., None] * torch.stack([angle.cos(), angle.sin()], -1)
+
+
+def _per_person(
+    value: float | tuple[float, float], count: int, generator: torch.Generator, logarithmic: bool = False
+) -> Tensor:
+    """(count,) a number as it is, or drawn from a range."""
+    if not isinstance(value, tuple):
+        return torch.full((count,), value, dtype=torch.float64)
+    if not logarithmic:
+        return uniform(*value, count, generator)
+    low, high = (torch.tensor(v, dtype=torch.float64).log().item() for v in value)
+    return uniform(low, high, count, generator).exp()
+
+
+def _swap_sides(keypoints: Keypoints, probability: float, generator: torch.Generator) -> Keypoints:
+    """Left and right exchanged for some people: a third each in the arms, in the legs and in all of the body."""
+    B = len(keypoints)
+    place = keypoints.xy.device
+    mate = torch.tensor(flip_permutation(keypoints.names), device=place)
+    arm, leg = (
+        torch.tensor([any(part in name for part in limb) for name in keypoints.names], device=place)
+        for limb in (ARM, LEG)
+    )
+    draw = torch.randint(3, (B,), generator=generator, device=generator.device).to(place)
+    which = torch.stack([arm, leg, torch.ones_like(arm)])[draw]
+    swap = which & (uniform(0, 1, B, generator) < probability)[:, None].to(place)
+    source = torch.where(swap, mate, torch.arange(len(mate), device=place))
+    xy = keypoints.xy.gather(1, source[..., None].expand(-1, -1, 2))
+    return Keypoints(xy, keypoints.confidence.gather(1, source), keypoints.names)
+
+
+def make_people(
+    body: SmplBody,
+    poses: Tensor,
+    names: tuple[str, ...],
+    generator: torch.Generator,
+    views: Views | None = None,
+    corruption: Corruption | None = None,
+) -> People:
+    """People of random shape in the given world poses, in the precision of the body.
+
+    Args:
+        poses: (B, J, 3) rotation vectors, the first from the body to a y-up world.
+        names: the keypoint set's names.
+    """
+    return people_from_points(body.points(names), poses, generator, views, corruption)
+
+
+def people_from_points(
+    body: PointBody,
+    poses: Tensor,
+    generator: torch.Generator,
+    views: Views | None = None,
+    corruption: Corruption | None = None,
+    seen: Tensor | None = None,
+) -> People:
+    """`make_people` for the points of a body that are at hand, as when people are made without end.
+
+    Args:
+        seen: (B, K) which of the points exist for whom, where several sets are mixed; None for all.
+    """
+    views, corruption = views or Views(), corruption or Corruption()
+    B, K, like = len(poses), len(body.names), body.rest_joints
+    rotations = rotvec_to_matrix(poses.to(like))
+    orient = camera_rotations(B, views, generator).to(like) @ rotations[:, 0]
+    betas = normal((B, body.joint_shapes.shape[-1]), generator).to(like)
+    params = BodyParams(orient, rotations[:, 1:], betas, like.new_zeros(B, 3))
+    posed = body.pose(params)
+    transl, camera = place(posed.joints, views, generator)
+    known = like.new_ones(B, K) if seen is None else seen.to(like)
+    clean = Keypoints(camera.project(posed.points + transl[:, None]), known, body.names)
+    keypoints = corrupt(clean, corruption, generator, camera.size)
+    return People(replace(params, transl=transl), camera, clean, keypoints, posed.joints + transl[:, None])

@@ -1,0 +1,251 @@
+"""The command line: folders are fitted in batches, gone on with, reported on; users' mistakes get one letter."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.bodies import demo_points
+
+import hmrfit
+from hmrfit.cli import folder as folder_module
+from hmrfit.cli import main
+from hmrfit.cli.folder import output_names, photographs
+from hmrfit.cli.outputs import Outputs
+from hmrfit.cli.report import Line, print_table, summary, write_index
+from hmrfit.io.image import write_image
+
+SIZE = (320, 240)
+
+
+@pytest.fixture(scope="module")
+def points() -> np.ndarray:
+    return demo_points(SIZE[1])
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory, points: np.ndarray) -> Path:
+    """Three photographs with keypoints (one has two people), one without, and one that is none."""
+    folder = tmp_path_factory.mktemp("material")
+    (folder / "images").mkdir()
+    (folder / "keypoints").mkdir()
+    for i, name in enumerate(("a.png", "b b.jpg", "c.png", "lonely.png")):
+        write_image(folder / "images" / name, np.full((SIZE[1], SIZE[0], 3), 60 * i, np.uint8))
+    (folder / "images" / "broken.jpg").write_bytes(b"\xff\xd8 not much")
+    for stem, people in {"a": [points], "b b": [points, 0.7 * points], "c": [points[:, :]], "broken": [points]}.items():
+        content = [{"pose_keypoints_2d": np.c_[p[:, :2], np.ones(17)].ravel().tolist()} for p in people]
+        (folder / "keypoints" / f"{stem}_keypoints.json").write_text(json.dumps({"people": content}))
+    return folder
+
+
+def run(material: Path, out: Path, *flags: str, images: str = "images", keypoints: str = "keypoints") -> int:
+    sources = [str(material / images), "--keypoints", str(material / keypoints), "-o", str(out)]
+    return main(["fit", *sources, "--keypoint-set", "coco17", *flags])
+
+
+@pytest.fixture(scope="module")
+def fitted(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("out")
+    assert run(material, out, "--mesh", "glb") == 0
+    return out
+
+
+def test_everything_is_written(fitted: Path) -> None:
+    names = {p.relative_to(fitted).as_posix() for p in fitted.rglob("*") if p.is_file()}
+    stems = ("a", "b b", "c")
+    expected = {f"{s}.{suffix}" for s in stems for suffix in ("npz", "jpg", "glb")}
+    assert names == expected | {f"thumbnails/{s}.jpg" for s in stems} | {"index.html"}
+    assert len(hmrfit.FitResult.load(fitted / "b b.npz")) == 2
+
+
+def test_the_page_links_what_is_there_and_names_what_failed(fitted: Path) -> None:
+    page = (fitted / "index.html").read_text()
+    assert "href='b%20b.npz'" in page and "src='thumbnails/b%20b.jpg'" in page and "href='c.glb'" in page
+    assert "There is no keypoint file for &#x27;lonely.png&#x27;" in page and "broken.jpg" in page
+
+
+def test_a_batch_gives_what_one_gives(fitted: Path, material: Path) -> None:
+    single = hmrfit.fit(material / "images/a.png", material / "keypoints", keypoint_set="coco17")
+    # batch mates change the last digits of sums only
+    np.testing.assert_allclose(hmrfit.FitResult.load(fitted / "a.npz").vertices, single.vertices, atol=1e-6)
+
+
+def test_a_second_run_leaves_what_is_there(
+    material: Path, fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(fitted, out)
+    (out / "c.npz").write_bytes((out / "c.npz").read_bytes()[:100])  # a damaged one is made again
+    fits: list[int] = []
+    fit_photos = folder_module.fit_photos
+
+    def counted(photos: list, engine: object) -> list:
+        fits.append(len(photos))
+        return fit_photos(photos, engine)
+
+    monkeypatch.setattr(folder_module, "fit_photos", counted)
+    assert run(material, out, "--no-pictures") == 0
+    assert fits == [1]
+    assert capsys.readouterr().out.count("from before") == 2
+    assert run(material, out, "--no-pictures", "--focal", "500") == 0  # made with another focal length: all again
+    assert fits == [1, 3]
+    assert run(material, out, "--no-pictures", "--focal", "500", "--overwrite") == 0
+    assert fits == [1, 3, 3]
+    np.testing.assert_array_equal(hmrfit.FitResult.load(out / "a.npz").camera.focal[0], [500, 500])
+
+
+def test_the_table(material: Path, fitted: Path, capsys: pytest.CaptureFixture) -> None:
+    run(material, fitted)
+    said = capsys.readouterr().out
+    rows = {line.split("  ")[0].strip(): line for line in said.splitlines()}
+    assert "2  " in rows["b b.jpg"] and "FAILED: There is no keypoint file" in rows["lonely.png"]
+    assert "4 people, median reprojection" in said and "2 photographs could not be used" in said
+    assert "were the focal length of the 4 whose is not known 20 % longer: " in said and "m farther away" in said
+    assert "3 of 5 photographs have a result" in said
+
+
+def test_the_table_shows_warnings_as_whole_sentences(
+    fitted: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However narrow the terminal is and however long the photograph's name."""
+    monkeypatch.setenv("COLUMNS", "40")
+    result = hmrfit.FitResult.load(fitted / "b b.npz")
+    result.warnings = [["The first of all warnings has a long sentence, and it ends here."] * 2, [f"Other {i}." for i in range(90)]]  # fmt: skip  # noqa: E501
+    outputs = Outputs(fitted)
+    line = Line.of("a long name of a photograph " * 4, "a", result, outputs)
+    print_table([line, Line("none", "none", error="No file. " * 30)])
+    said = capsys.readouterr().out
+    text = " ".join(said.split())
+    assert "person 0: The first of all warnings has a long sentence, and it ends here." in text
+    assert "person 1: Other 0." in text and "more, in index.html" in text and len(said.splitlines()) < 24
+    assert text.count("No file.") == 30
+
+
+def test_a_folder_of_photographs_and_their_keypoints_needs_no_more(material: Path, tmp_path: Path) -> None:
+    shutil.copytree(material / "images", tmp_path / "all" / "images")
+    for file in (material / "keypoints").iterdir():
+        shutil.copy(file, tmp_path / "all")
+    flags = ["-o", str(tmp_path / "out"), "--keypoint-set", "coco17", "--no-pictures"]
+    assert main(["fit", str(tmp_path / "all"), *flags]) == 0
+    assert {p.stem for p in (tmp_path / "out").glob("*.npz")} == {"a", "b b", "c"}
+
+
+def test_nothing_to_be_had_is_exit_code_1(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(material, tmp_path, images="images/lonely.png") == 1
+    assert "0 of 1 photographs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "letter"),
+    [
+        (["nowhere.jpg", "-k", "{m}/keypoints", "-o", "{o}"], "There is no photograph or folder 'nowhere.jpg'"),
+        (["{m}/keypoints", "-k", "{m}/keypoints", "-o", "{o}"], "holds photographs"),
+        (["{m}/images", "-k", "{m}/none", "-o", "{o}"], "There is no keypoint file or folder"),
+        (["{m}/images", "-o", "{o}"], "Keypoints are missing"),
+        (["{m}/images", "-k", "{m}/keypoints", "-o", "{o}", "--set", "FIT.SIGMAS=3"], "Did you mean 'FIT.SIGMA'"),
+        (["{m}/images", "-k", "{m}/keypoints", "-o", "{o}", "--config", "fits"], "Did you mean 'fit'"),
+        (["{m}/images", "-k", "{m}/keypoints", "-o", "{m}/images/a.png/out"], "a.png"),
+    ],
+)
+def test_mistakes_get_one_letter(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture, flags: list[str], letter: str
+) -> None:
+    flags = [flag.format(m=material, o=tmp_path / "out") for flag in flags]
+    assert main(["fit", *flags]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("hmrfit: ") and letter in said and "Traceback" not in said
+    with pytest.raises((ValueError, OSError)):
+        main(["fit", *flags, "--debug"])
+
+
+def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    def stopped(**_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hmrfit.cli._run_demo", stopped)
+    assert main(["demo"]) == 130
+    assert "goes on where it stopped" in capsys.readouterr().err
+
+
+def test_render_draws_again(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture, material: Path) -> None:
+    assert main(["render", str(fitted / "a.npz"), "-o", str(tmp_path), "--mesh", "obj"]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "a.jpg", "a.obj"]
+    assert main(["render", str(fitted / "none.npz")]) == 2
+    assert "There is no result" in capsys.readouterr().err
+    assert main(["render", str(fitted / "a.npz"), str(fitted / "c.npz"), "--image", "x.png"]) == 2
+
+
+def test_render_stands_upright_and_writes_motion(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hmrfit.FitResult, "turntable", lambda self: [])
+    flags = ["-o", str(tmp_path), "--mesh", "obj", "--up", "0", "-1", "-0.5", "--motion"]
+    assert main(["render", str(fitted / "a.npz"), str(fitted / "b b.npz"), *flags]) == 0
+    names = {"a_motion.npz", "b b_motion_0.npz", "b b_motion_1.npz"}
+    assert {p.name for p in tmp_path.glob("*.npz")} == names and "a_motion.npz" in capsys.readouterr().out
+    for name in names:
+        with np.load(tmp_path / name) as data:
+            assert data["up_is_known"] and data["poses"].shape == (1, 156)
+    assert "stand upright" in (tmp_path / "a.obj").read_text()[:200]
+    assert "stand upright" in (tmp_path / "a.html").read_text()
+    assert main(["render", str(fitted / "a.npz"), "-o", str(tmp_path / "no"), "--up", "0", "0", "0"]) == 2
+    assert "up should point up" in capsys.readouterr().err
+
+
+def test_render_of_a_sequence_is_its_page(points: np.ndarray, tmp_path: Path) -> None:
+    frames = hmrfit.fit_sequence(np.stack([points] * 3), fps=30, keypoint_set="coco17", image_size=SIZE)
+    frames.save(tmp_path / "walk.npz")
+    assert main(["render", str(tmp_path / "walk.npz"), "-o", str(tmp_path / "out"), "--motion"]) == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["walk.html", "walk_motion.npz"]
+
+
+def test_convert_writes_a_body_that_reads_back(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    source = Path(hmrfit.__file__).resolve().parents[1] / "priors" / "free_body.npz"
+    assert main(["convert", str(source), str(tmp_path / "body.npz")]) == 0
+    assert "6900 vertices, 24 joints" in capsys.readouterr().out
+    assert np.array_equal(
+        hmrfit.SmplBody.from_file(tmp_path / "body.npz").faces, hmrfit.SmplBody.from_file(source).faces
+    )
+    (tmp_path / "evil.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    assert main(["convert", str(tmp_path / "evil.pkl"), str(tmp_path / "other.npz")]) == 2
+    assert not (tmp_path / "other.npz").exists()
+
+
+def test_help_lists_what_is_there(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    assert all(f"\n    {name} " in said for name in ("fit", "demo", "render", "train", "evaluate", "convert"))
+
+
+def test_output_names_never_meet() -> None:
+    paths = [Path("x/a.jpg"), Path("x/a.png"), Path("y/a.png"), Path("y/a_png.jpg"), Path("z/a.png")]
+    names = list(output_names(paths).values())
+    assert names[:2] == ["a", "a_png"] and len(set(names)) == 5
+
+
+def test_photographs_in_order_and_once(material: Path) -> None:
+    found = list(photographs([str(material / "images/c.png"), str(material / "images")]))
+    assert [p.name for p in found] == ["c.png", "a.png", "b b.jpg", "broken.jpg", "lonely.png"]
+
+
+def test_long_tables_show_first_what_wants_looking_at(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    lines = [Line(f"{i}.jpg", str(i), error="e") for i in range(70)]
+    print_table(lines)
+    said = capsys.readouterr().out
+    assert "... and 10 more" in said and summary(lines) == "0 people; 70 photographs could not be used"
+    write_index(tmp_path, lines)
+    assert (tmp_path / "index.html").read_text().count("<section>") == 70
+
+
+def test_all_photographs_of_the_shared_folder(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """22 people, COCO's and the calibrated cameras'. Every one is fitted; the median is what the issue asks for."""
+    photos = shared / "photos"
+    assert main(["fit", str(photos / "images"), "-k", str(photos), "-o", str(tmp_path), "--no-pictures"]) == 0
+    results = [hmrfit.FitResult.load(p) for p in sorted(tmp_path.glob("*.npz"))]
+    assert len(results) == 22 and "22 of 22 photographs" in capsys.readouterr().out
+    errors = np.concatenate([r.reprojection_error for r in results])
+    assert np.median(errors) < 0.03 and errors.max() < 0.06
+    sources = {r.focal_source[:7] for r in results}
+    assert sources == {"assumed", "the key"}

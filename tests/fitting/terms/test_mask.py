@@ -1,0 +1,208 @@
+"""The mask: its map and outline, the term's derivative, and what it does and does not pull."""
+
+from dataclasses import fields, replace
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from helpers.bodies import free_body
+from helpers.fits import fitter, people
+
+from hmrfit.evidence import MASK_WEIGHT, with_terms
+from hmrfit.fitting.check import check_term, normal_equations
+from hmrfit.fitting.evidence import Evidence
+from hmrfit.fitting.mask_map import mask_evidence
+from hmrfit.fitting.parameters import Evaluation, Observation, State
+from hmrfit.fitting.terms.mask import MaskTerm, look_up
+from hmrfit.io.opencv import cv2
+from hmrfit.render.base import BuiltinRenderer
+from hmrfit.synthetic.people import People
+from hmrfit.types import Keypoints
+
+SIZE = (1024, 768)
+
+
+@cache
+def term() -> MaskTerm:
+    return MaskTerm(free_body())
+
+
+@cache
+def silhouettes(count: int = 6) -> np.ndarray:
+    person = people(count, "coco17", noise=0.01)
+    vertices = free_body()(person.params).vertices
+    return np.stack([BuiltinRenderer().silhouette(vertices[i : i + 1], free_body().faces, person.camera[i])[0].numpy() for i in range(count)])  # fmt: skip  # noqa: E501
+
+
+def evaluation(masks: list, person: People, params=None) -> Evaluation:
+    state = State(params or person.params, person.camera)
+    observation = Observation.of(person.clean, Evidence(mask=mask_evidence(masks, person.clean)))
+    return Evaluation(free_body().points(person.clean.names), state, observation)
+
+
+def cost(masks: list, person: People, params=None) -> torch.Tensor:
+    return normal_equations(term(), evaluation(masks, person, params))[0]
+
+
+def disc(radius: float = 100.0, center: tuple[float, float] = (512.0, 384.0)) -> np.ndarray:
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]] + 0.5
+    return (x - center[0]) ** 2 + (y - center[1]) ** 2 <= radius**2
+
+
+def three_points(box: float = 200.0) -> Keypoints:
+    xy = torch.tensor([[[512 - box / 2, 384.0], [512 + box / 2, 384.0], [512.0, 384.0]]], dtype=torch.float64)
+    return Keypoints(xy, torch.ones(1, 3, dtype=torch.float64), ("nose", "left_wrist", "right_wrist"))
+
+
+def test_distance_and_outline_of_a_disc():
+    """Known answer: phi = |x - c| - radius. The transform's 5×5 mask is right to 2 %, pixels and cells to a pixel."""
+    evidence = mask_evidence([disc()], three_points())
+    xy = 512 + 140 * torch.rand(1, 200, 2, dtype=torch.float64) - torch.tensor([70.0, 198.0])
+    value, slope = look_up(evidence, xy)
+    expected = (xy - torch.tensor([512.0, 384.0])).norm(dim=-1) - 100
+    outside = expected > -60  # the map's own kink is in the middle
+    assert ((200 * value - expected)[outside]).abs().max() < 2.5
+    radial = torch.nn.functional.normalize(xy - torch.tensor([512.0, 384.0]), dim=-1)
+    assert ((200 * slope * radial).sum(-1) - 1)[outside].abs().max() < 0.25
+    around = evidence.outline - torch.tensor([512.0, 384.0])
+    assert (around.norm(dim=-1) - 100).abs().max() < 1.0
+    assert (torch.nn.functional.normalize(around, dim=-1) * evidence.normal).sum(-1).min() > 0.98
+    assert evidence.length.all()
+
+
+def test_where_the_image_ends_the_person_does_not():
+    """A disc cut by the border: no outline there, and below the border is no outside."""
+    evidence = mask_evidence([disc(center=(512.0, 768.0))], replace(three_points(), xy=three_points().xy + torch.tensor([0.0, 380.0])))  # fmt: skip  # noqa: E501
+    counted = evidence.outline[0][evidence.length[0] > 0]
+    assert 20 < len(counted) < 60 and counted[:, 1].max() < 767
+    below = torch.tensor([[[512.0, 800.0], [560.0, 790.0]]], dtype=torch.float64)
+    assert look_up(evidence, below)[0].max() <= 0.01
+
+
+def test_holes_count_and_crumbs_do_not():
+    mask = disc() & ~disc(40)
+    mask[700:702, 100:102] = True
+    outline = mask_evidence([mask], three_points()).outline[0]
+    radius = (outline - torch.tensor([512.0, 384.0])).norm(dim=-1)
+    assert ((radius - 100).abs().lt(2) | (radius - 40).abs().lt(2)).all() and (radius < 50).sum() > 10
+
+
+def test_derivatives_and_sums():
+    person = people(6, "coco17", noise=0.01)[:3]
+    p = person.params
+    moved = replace(p, transl=p.transl + torch.tensor([0.08, 0.03, 0.1]), betas=p.betas + 0.4)
+    e = evaluation(list(silhouettes()[:3]), person, moved)
+    assert (term().residuals(e) > 0).sum(1).min() > 20  # of both kinds
+    check_term(term(), at=e)
+
+
+def test_the_true_body_pays_next_to_nothing():
+    person = people(6, "coco17", noise=0.01)
+    p = person.params
+    off = replace(p, transl=p.transl * torch.tensor([1.0, 1.0, 1.1]))
+    assert (cost(list(silhouettes()), person) < 0.02 * cost(list(silhouettes()), person, off)).all()
+
+
+def test_clothes_cost_nothing():
+    """One percent of the box all around is within the tolerance."""
+    person = people(6, "coco17", noise=0.01)
+    masks = [cv2.dilate(m.astype(np.uint8), np.ones((3, 3))) > 0 for m in silhouettes()]
+    p = person.params
+    off = replace(p, transl=p.transl * torch.tensor([1.0, 1.0, 1.1]))
+    assert (cost(masks, person) < 0.03 * cost(masks, person, off)).all()
+
+
+def test_what_is_hidden_does_not_pull():
+    """The lower half behind a wall, its keypoints unseen or labelled behind it: the true body pays next to nothing,
+    and much less than where the same keypoints are in sight."""
+    person = people(6, "coco17", noise=0.01)[:1]
+    upright = replace(person, clean=person.clean)
+    y = upright.clean.xy[0, :, 1]
+    cut = int(y.quantile(0.55))
+    mask = silhouettes()[0].copy()
+    mask[cut:] = False
+    hidden = mask_evidence([mask], person.clean)
+    near = 0.03 * person.clean.box_size().item()  # closer to the mask than 0.02 a keypoint still lies in it
+    assert not hidden.trusted[0, y > cut + near].any() and hidden.trusted[0, y < cut - near].all()
+    blind = replace(hidden, trusted=torch.ones_like(hidden.trusted))
+    e = evaluation([mask], person)
+    naive = Evaluation(e.body, e.state, replace(e.observation, evidence=Evidence(mask=blind)))
+    assert normal_equations(term(), e)[0] < 0.35 * normal_equations(term(), naive)[0]
+
+
+def test_nobody_disturbs_anybody_and_no_mask_pays_nothing():
+    person = people(6, "coco17", noise=0.01)
+    masks = list(silhouettes())
+    masks[1] = None
+    together = cost(masks, person)
+    assert together[1] == 0
+    alone = cost([masks[2]], person[2:3])
+    torch.testing.assert_close(together[2:3], alone, rtol=1e-12, atol=1e-15)
+
+
+def test_masks_make_shapes_better():
+    """1 % noise, the true camera: the mean distance of vertices in the T-pose falls."""
+    person = people(24, "coco17", noise=0.01, seed=3)
+    body = free_body()
+    vertices = body(person.params).vertices
+    masks = [BuiltinRenderer().silhouette(vertices[i : i + 1], body.faces, person.camera[i])[0].numpy() for i in range(24)]  # fmt: skip  # noqa: E501
+    evidence = Evidence(mask=mask_evidence(masks, person.keypoints))
+    better = with_terms(fitter(), [term()], {"mask": MASK_WEIGHT}, {"mask": MASK_WEIGHT})
+    fits = fitter().fit(person.keypoints, person.camera), better.fit(person.keypoints, person.camera, evidence=evidence)
+    without, with_mask = ((body.shaped(f.state.params.betas) - body.shaped(person.params.betas)).norm(dim=-1).mean() for f in fits)  # fmt: skip  # noqa: E501
+    assert with_mask < 0.98 * without
+
+
+def test_the_term_asks_for_its_mask():
+    e = evaluation(list(silhouettes()[:1]), people(6, "coco17", noise=0.01)[:1])
+    bare = Evaluation(e.body, e.state, replace(e.observation, evidence=None))
+    with pytest.raises(ValueError, match="mask="):
+        term().residuals(bare)
+
+
+EDGES = {
+    "everything": lambda m: np.ones_like(m),
+    "all but one pixel": lambda m: np.arange(m.size).reshape(m.shape) > 0,
+    "one pixel": lambda m: np.arange(m.size).reshape(m.shape) == 0,
+    "one pixel in the middle": lambda m: np.arange(m.size).reshape(m.shape) == 384 * 1024 + 512,
+    "the last pixel": lambda m: np.arange(m.size).reshape(m.shape) == m.size - 1,
+    "a row": lambda m: (np.arange(len(m)) == 300)[:, None] & np.ones_like(m),
+    "a column": lambda m: (np.arange(m.shape[1]) == 1023) & np.ones_like(m),
+    "the border": lambda m: ~np.pad(np.ones((766, 1022), bool), 1),
+    "all but the border": lambda m: np.pad(np.ones((766, 1022), bool), 1),
+    "the upper half": lambda m: (np.arange(len(m)) < 384)[:, None] & np.ones_like(m),
+    "a chessboard": lambda m: np.indices(m.shape).sum(0) % 2 == 0,
+}
+
+
+@pytest.mark.parametrize("kind", EDGES)
+def test_masks_of_any_shape_have_finite_numbers(kind: str):
+    """Map, outline, cost and derivatives."""
+    person = people(1, "coco17", noise=0.01)
+    mask = EDGES[kind](np.zeros(SIZE[::-1], bool))
+    evidence = mask_evidence([mask], person.clean)
+    assert all(getattr(evidence, f.name).isfinite().all() for f in fields(evidence))
+    assert evidence.distance.abs().max() < 1e4
+    assert all(part.isfinite().all() for part in normal_equations(term(), evaluation([mask], person)))
+
+
+def test_a_mask_of_the_whole_image_says_nothing():
+    """Nothing sticks out of it and none of its outline is the person's: as without a mask."""
+    person = people(1, "coco17", noise=0.01)
+    assert cost([np.ones(SIZE[::-1], bool)], person).item() == 0
+    evidence = mask_evidence([np.ones(SIZE[::-1], bool)], person.clean)
+    assert (evidence.distance < 0).all() and not evidence.length.any() and evidence.trusted.all()
+
+
+def test_the_thinnest_masks_are_seen_from_any_distance():
+    """A pixel lies where it is, however large the image and coarse the map."""
+    rng = np.random.default_rng(0)
+    for width, height in ((50, 40), (700, 900), (3000, 200), (5000, 4000)):
+        mask = np.zeros((height, width), bool)
+        y, x = rng.integers(height), rng.integers(width)
+        mask[y, x] = True
+        evidence = mask_evidence([mask], three_points(20.0))
+        at = torch.tensor([[[x + 0.5, y + 0.5]]]).double()
+        value, _ = look_up(evidence, at)
+        assert value.item() * 20 < 1.5 * evidence.cell.item() + 2

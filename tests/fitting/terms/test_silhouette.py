@@ -1,0 +1,135 @@
+"""The soft silhouette as a term: its picture, its derivative, and what a fit does with it."""
+
+import numpy as np
+import pytest
+import torch
+from helpers.bodies import free_body
+from helpers.fits import fitter, people
+
+from hmrfit.api import fit
+from hmrfit.config import load_config
+from hmrfit.fitting.energy import Stage
+from hmrfit.fitting.evidence import Evidence
+from hmrfit.fitting.parameters import Evaluation, Observation, State
+from hmrfit.fitting.schedule import FINAL
+from hmrfit.fitting.terms.base import NormalEquations
+from hmrfit.fitting.terms.silhouette import PIXELS, SilhouetteTerm, silhouette_evidence
+from hmrfit.render.base import BuiltinRenderer
+from hmrfit.types import Keypoints
+
+COUNT = 2
+
+
+@pytest.fixture(scope="module")
+def given():
+    """People, their exact masks, and the evidence."""
+    chosen = people(4, "coco17", 0.03, 0.1)[:COUNT]
+    body = free_body()
+    masks = BuiltinRenderer().silhouette(body(chosen.params).vertices, body.faces, chosen.camera).numpy()
+    return chosen, masks, Evidence(silhouette=silhouette_evidence(list(masks), chosen.keypoints))
+
+
+@pytest.fixture(scope="module")
+def term():
+    return SilhouetteTerm(free_body())
+
+
+def at(chosen, evidence, delta=None) -> Evaluation:
+    body = fitter().point_body(chosen.keypoints.names)
+    e = Evaluation(body, State(chosen.params, chosen.camera), Observation.of(chosen.keypoints, evidence))
+    if delta is None:
+        return e
+    return Evaluation(body, e.state.retract(delta, body.parents, e.layout), e.observation)
+
+
+def overlap(params, camera, masks):
+    body = free_body()
+    drawn = BuiltinRenderer().silhouette(body(params).vertices, body.faces, camera).numpy()
+    return np.array([(a & b).sum() / (a | b).sum() for a, b in zip(drawn, masks, strict=True)])
+
+
+def test_the_small_picture_keeps_the_masks_area():
+    mask = np.zeros((60, 80), bool)
+    mask[10:50, 20:37] = True
+    keypoints = Keypoints(torch.tensor([[[20.0, 10.0], [37.0, 50.0]]]).double(), torch.ones(1, 2).double(), ("a", "b"))
+    evidence = silhouette_evidence([mask], keypoints)
+    cell = evidence.side[0] / PIXELS
+    assert evidence.coverage.sum() * cell**2 == pytest.approx(mask.sum(), rel=1e-9)
+    assert evidence.side[0] == pytest.approx(40 * 1.3) and evidence.low[0].tolist() == pytest.approx([2.5, 4.0])
+    middle = int((30 - 4) / cell), int((28 - 2.5) / cell)
+    assert evidence.coverage[0][middle] == pytest.approx(1) and evidence.known.all()
+
+
+def test_beyond_the_image_nothing_is_known():
+    mask = np.ones((40, 30), bool)
+    keypoints = Keypoints(torch.tensor([[[0.0, 0.0], [30.0, 40.0]]]).double(), torch.ones(1, 2).double(), ("a", "b"))
+    evidence = silhouette_evidence(
+        [
+            mask,
+        ],
+        keypoints,
+    )
+    assert not evidence.known[0, 0].any() and evidence.known[0, PIXELS // 2, PIXELS // 2]
+    assert 0.2 < evidence.known.mean() < 0.5  # 30 × 40 of 52 × 52
+
+
+def test_the_truth_costs_least_along_each_way(given, term):
+    chosen, _, evidence = given
+    cost = lambda d: term.residuals(at(chosen, evidence, d)).square().sum(1)  # noqa: E731
+    here = cost(None)
+    assert (here < 0.3).all()
+    layout = at(chosen, evidence).layout
+    for column, step in ((0, 0.05), (1, 0.05), (layout.slice("global_orient").start + 2, 0.2)):
+        for sign in (-1, 1):
+            delta = torch.zeros(layout.columns, dtype=torch.float64)
+            delta[column] = sign * step
+            assert (cost(delta) > here).all()
+
+
+def test_its_rows_are_its_derivative(given, term):
+    """Along a random direction, with a step that no edge comes within reach by; saturated pixels are left out."""
+    chosen, _, evidence = given
+    e = at(chosen, evidence)
+    direction = torch.randn(e.layout.columns, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    ahead, behind = (term.residuals(at(chosen, evidence, s * 1e-9 * direction)) for s in (1, -1))
+    numeric, rows = (ahead - behind) / 2e-9, term.jacobian(e)
+    moving = (rows != 0).any(-1)
+    torch.testing.assert_close((rows @ direction)[moving], numeric[moving], atol=1e-4, rtol=1e-4)
+    assert numeric[~moving].abs().max() < 0.02 * numeric.abs().max()
+    sums = NormalEquations(e)
+    term.add(e, sums, 3.0)
+    cost, gradient, hessian = sums.finish(e)
+    residuals = term.residuals(e)
+    torch.testing.assert_close(cost, 1.5 * residuals.square().sum(1))
+    torch.testing.assert_close(gradient, 3 * (residuals[:, None] @ rows)[:, 0])
+    torch.testing.assert_close(hessian, 3 * rows.mT @ rows)
+
+
+def test_a_fit_with_it_covers_the_mask_better(given, term):
+    chosen, masks, evidence = given
+    with_it = fitter().with_schedule(fitter().schedule)
+    with_it.terms = {**fitter().terms, term.name: term}
+    plain = fitter().fit(chosen.keypoints, chosen.camera)
+    stage = Stage({**FINAL.weights, term.name: 300.0}, options=FINAL.options.__class__(max_steps=8))
+    start = State(plain.state.params, plain.state.camera)
+    better = with_it.refine(start, Observation.of(chosen.keypoints, evidence), 1, ((stage, 1),))
+    before, after = (overlap(f.state.params, chosen.camera, masks) for f in (plain, better))
+    assert (after > before + 0.03).all()
+
+
+def test_without_a_mask_it_costs_nothing(given, term):
+    chosen, masks, _ = given
+    evidence = Evidence(silhouette=silhouette_evidence([masks[0], None], chosen.keypoints))
+    residuals = term.residuals(at(chosen, evidence))
+    assert residuals[0].any() and not residuals[1].any()
+    with pytest.raises(ValueError, match="needs masks"):
+        term.residuals(at(chosen, None))
+
+
+def test_the_settings_bring_it_in(given):
+    chosen, masks, _ = given
+    person = chosen[0].keypoints
+    points = torch.cat([person.xy, person.confidence[..., None]], -1).numpy()
+    config = load_config(overrides=["FIT.SILHOUETTE=100.0"])
+    result = fit(None, points, keypoint_set="coco17", image_size=(1024, 768), mask=masks[0], config=config)
+    assert result.term_cost["silhouette"][0] > 0

@@ -1,0 +1,200 @@
+"""Frames that share a shape and move smoothly: the block solver is the dense one, the equations are the derivative."""
+
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from helpers.bodies import free_body
+from helpers.fits import fitter, people
+
+from hmrfit.body.smpl import SmplBody
+from hmrfit.fitting.banded import Bordered
+from hmrfit.fitting.parameters import Observation, State
+from hmrfit.fitting.schedule import FINAL
+from hmrfit.fitting.sequence import (
+    Motion,
+    SequenceProblem,
+    banded_product,
+    bone_points,
+    one_shape,
+    solve_sequence,
+    stencil,
+)
+from hmrfit.fitting.solver import Options
+from hmrfit.keypoints import COCO17
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.types import BodyParams, Keypoints
+
+
+def draw(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def random_system(T: int, n: int, S: int, bands: int) -> Bordered:
+    """Positive definite: J^T J of rows that each see some neighbouring frames and what is shared."""
+    J = torch.zeros(3 * T, n, T, n, dtype=torch.float64)
+    for row in range(3 * T):
+        first = row % T
+        J[row, :, first : first + bands + 1] = draw(n, min(bands + 1, T - first), n)
+    whole = torch.cat([J.flatten(0, 1).flatten(1), draw(3 * T * n, S)], 1)
+    H = whole.T @ whole
+    A = H[: T * n, : T * n].view(T, n, T, n)
+    blocks = tuple(torch.stack([A[t, :, t + k] for t in range(T - k)]) for k in range(bands + 1))
+    return Bordered.of(blocks, H[: T * n, T * n :].reshape(T, n, S), H[T * n :, T * n :], draw(T, n), draw(S))
+
+
+@pytest.mark.parametrize(
+    ("T", "n", "S", "bands"), [(7, 4, 3, 2), (5, 6, 2, 1), (4, 3, 5, 0), (3, 2, 1, 2), (40, 9, 10, 2)]
+)
+def test_the_block_solver_is_the_dense_one(T, n, S, bands):
+    """To 1e-9 of the largest entry."""
+    system = random_system(T, n, S, bands)
+    whole, gradient = system.dense()
+    expected = -torch.linalg.solve(whole, gradient)
+    found = torch.cat([part.flatten() for part in system.step()])
+    assert (found - expected).abs().max() <= 1e-9 * expected.abs().max()
+    damped, added = system.damped(0.3)
+    diagonal = torch.cat([a.flatten() for a in added])
+    torch.testing.assert_close(damped.dense()[0], whole + torch.diag(diagonal), rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_not_positive_definite_has_no_step():
+    system = random_system(5, 3, 2, 1)
+    assert replace(system, band=-system.band).step() is None
+    assert replace(system, corner=-system.corner).step() is None
+
+
+def test_the_stencil_is_that_of_second_differences():
+    D = torch.eye(9).double().diff(n=2, dim=0)
+    x = draw(9, 2)
+    torch.testing.assert_close(banded_product(stencil(9), x), D.T @ D @ x)
+    assert stencil(9).shape == (3, 9)
+
+
+@cache
+def clip(T: int = 6) -> tuple[State, Observation]:
+    """A person who turns the joints evenly, and keypoints with noise."""
+    body = free_body()
+    time = torch.arange(T).double()[:, None, None] / 10
+    p = people(2, "coco17").params[:1]
+    rotations = p.rotations @ rotvec_to_matrix(0.5 * time * draw(1, 24, 3))
+    transl = p.transl + time[:, 0] * torch.tensor([0.3, 0.0, 0.2])
+    params = BodyParams(rotations[:, 0], rotations[:, 1:], p.betas.expand(T, -1), transl)
+    camera = people(2, "coco17").camera[[0] * T]
+    xy = camera.project(body.points(COCO17).pose(params).points)
+    noisy = Keypoints(xy + 6 * draw(T, 17, 2), torch.ones(T, 17).double(), COCO17)
+    return State(params, camera), Observation.of(noisy)
+
+
+def problem(T: int, smooth: float = 1.0, body: SmplBody | None = None) -> tuple[SequenceProblem, State]:
+    state, observation = clip(T)
+    motion = Motion.of(free_body(), 10.0, 4.0, smooth) if smooth else None
+    return SequenceProblem(free_body().points(COCO17), observation, fitter().terms, FINAL, motion), state
+
+
+@pytest.mark.parametrize("smooth", [0.0, 1.0], ids=["shape only", "smooth"])
+@pytest.mark.parametrize("T", [1, 2, 3, 6])
+def test_the_equations_are_the_derivative(T, smooth):
+    """g by central differences of the cost, along random directions."""
+    whole, state = problem(T, smooth)
+    cost = lambda x, y: whole.linearize(whole.retract(state, x, y))[0]  # noqa: E731
+    system = whole.linearize(state)[1]
+    for _ in range(4):
+        x, y = draw(*system.gradient.shape), draw(*system.shared_gradient.shape)
+        h = 1e-5
+        slope = (cost(h * x, h * y) - cost(-h * x, -h * y)) / (2 * h)
+        expected = (x * system.gradient).sum() + (y * system.shared_gradient).sum()
+        assert slope == pytest.approx(expected.item(), rel=1e-5, abs=1e-4)
+
+
+def test_the_smoothness_hessian_is_gauss_newton():
+    """J^T J of the twice differenced points, J by autodiff through all frames at once."""
+    whole, state = problem(4)
+    T, layout = 4, whole.frames.layout
+    n, S = whole.width, 10
+    sums = Bordered.zeros(T, n, S, 2)
+    whole.motion.add(state.params, layout, sums)
+    found, gradient = sums.dense()
+
+    def residuals(delta: torch.Tensor) -> torch.Tensor:
+        moved = whole.retract(state, delta[: T * n].view(T, n), delta[T * n :])
+        return whole.motion.scaled(*whole.motion._posed(moved.params)).diff(n=2, dim=0).flatten()
+
+    zero = torch.zeros(T * n + S, dtype=torch.float64)
+    J, r = torch.func.jacfwd(residuals)(zero), residuals(zero)
+    torch.testing.assert_close(found, J.T @ J, rtol=1e-9, atol=1e-9 * found.abs().max().item())
+    torch.testing.assert_close(gradient, J.T @ r, rtol=1e-9, atol=1e-9 * gradient.abs().max().item())
+
+
+def test_the_smoothness_does_not_know_the_scale():
+    """Twice as far and of any shape costs the same: nothing is gained by making the body small."""
+    whole, state = problem(6)
+    p, pelvis = state.params, free_body().rest_joints[0]
+    far = replace(p, betas=p.betas + 1, transl=2 * (p.transl + pelvis) - pelvis)
+    torch.testing.assert_close(whole.motion.cost(far), whole.motion.cost(p))
+
+
+def test_points_of_the_bones_turn_with_them():
+    body, state = free_body(), clip()[0]
+    points = bone_points(body).pose(state.params).points.unflatten(1, (24, 3))
+    joints = body.points(("nose",)).pose(state.params).joints
+    torch.testing.assert_close(points[:, :, 0], joints)
+    arms = (points[:, :, 1:] - points[:, :, :1]).norm(dim=-1)
+    torch.testing.assert_close(arms, torch.full_like(arms, 0.1))
+
+
+def test_a_sequence_is_fitted():
+    """The cost falls until it stands, the shape is one, joints accelerate far less than frame by frame and as they
+    look from the pelvis are nearer to the truth."""
+    truth, observation = clip(12)
+    alone = fitter().fit(observation.keypoints, truth.camera)
+    whole, _ = problem(12)
+    start = one_shape(alone.state)
+    found = solve_sequence(whole, start, Options(max_steps=80, ftol=1e-5))
+    assert found.cost < whole.linearize(start)[0] and found.status in (1, 3)
+    assert (found.state.params.betas == found.state.params.betas[:1]).all()
+    joints = [free_body().points(COCO17).pose(s.params).joints for s in (truth, alone.state, found.state)]
+    jitter = [j.diff(n=2, dim=0).norm(dim=-1).mean() for j in joints]
+    assert jitter[2] < 0.3 * jitter[1]
+    right, first, last = (j - j[:, :1] for j in joints)
+    assert (last - right).norm(dim=-1).mean() < (first - right).norm(dim=-1).mean()
+
+
+def test_one_frame_is_the_fit_itself():
+    """Without neighbours a sequence of one is the ordinary problem: from its own answer nothing moves far."""
+    whole, _ = problem(1)
+    _, observation = clip(1)
+    alone = fitter().fit(observation.keypoints, clip(1)[0].camera)
+    found = solve_sequence(whole, alone.state, Options(max_steps=30, ftol=1e-9))
+    assert found.cost <= alone.cost.item() + 1e-9 and found.cost > 0.99 * alone.cost.item()
+
+
+@pytest.mark.parametrize("smooth", [0.0, 1.0])
+def test_frames_are_taken_in_pieces(smooth, monkeypatch: pytest.MonkeyPatch):
+    """However many at a time, the equations are the same, and so are those that are solved where they lie."""
+    whole, state = problem(7, smooth)
+    cost, system = whole.linearize(state)
+    dense, gradient = system.dense()
+    for count in (1, 2, 3, 6):
+        monkeypatch.setattr("hmrfit.fitting.sequence.FRAMES", count)
+        other, parts = whole.linearize(state)
+        assert other == pytest.approx(cost, rel=1e-12)
+        torch.testing.assert_close(parts.dense()[0], dense, rtol=1e-12, atol=1e-12 * dense.abs().max().item())
+        torch.testing.assert_close(parts.dense()[1], gradient, rtol=1e-12, atol=1e-10)
+    kept = system.damped(0.1)[0]
+    x, y = kept.step()
+    there = system.damped(0.1, overwrite=True)[0]
+    assert there.band.data_ptr() == system.band.data_ptr() and torch.equal(there.band, kept.band)
+    assert all(torch.equal(a, b) for a, b in zip(there.step(overwrite=True), (x, y), strict=True))
+    torch.testing.assert_close(torch.cat([x.flatten(), y]), -torch.linalg.solve(*kept.dense()), rtol=1e-6, atol=1e-9)
+
+
+def test_a_rejected_step_costs_nothing_but_time():
+    """From a start so far off that steps are rejected, the cost never rises, and the end is a minimum."""
+    whole, state = problem(5)
+    far = State(replace(state.params, betas=state.params.betas * 0 + 3.0, transl=state.params.transl * 1.5), state.camera)  # noqa: E501  # fmt: skip
+    found = solve_sequence(whole, one_shape(far), Options(max_steps=60, ftol=1e-9, damping=1e-9))
+    assert found.cost < whole.linearize(one_shape(far))[0] and found.status in (1, 3)
+    again = solve_sequence(whole, found.state, Options(max_steps=60, ftol=1e-9))
+    assert again.cost >= found.cost * (1 - 1e-4)
