@@ -11,7 +11,7 @@ readers drop them. Adding a set is one line: `register_keypoint_set("mine", ("no
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from hmrfit.ops.check import did_you_mean, shown
@@ -174,6 +174,28 @@ _OTHER_NAMES = {
 SETS_BY_COUNT = {26: "halpe26", 133: "coco_wholebody133", 135: "openpose135", 136: "halpe136", 308: "goliath308"}
 """Numbers of keypoints that only one detector writes: these sets are recognised where nothing says them."""
 
+SIDES = ("left_", "right_")
+"""How the names of what has a side begin."""
+
+PART_WORDS = {
+    "foot": ("ankle", "foot", "toe", "heel"),
+    "head": ("head", "face", "nose", "eye", "ear", "mouth", "lip", "jaw", "chin"),
+    "hip": ("hip", "pelvis"),
+    "knee": ("knee",),
+    "neck": ("neck", "thorax", "collar"),
+    "shoulder": ("shoulder",),
+    "elbow": ("elbow",),
+    "hand": ("wrist", "hand", "thumb", "index", "forefinger", "middle", "ring", "pinky", "finger"),
+}
+"""How the words begin that make a name a sign of a part of the body; the first part that has one counts, so that
+`left_foot_index` is of the foot."""
+
+LIMB_PARTS = {"arm": ("elbow", "hand"), "leg": ("knee", "foot")}
+"""What moves with a limb: not where it is joined to the trunk."""
+
+PAIRED = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+"""The joints of the limbs, by base name without the side."""
+
 COMMON14 = (
     "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
     "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head",
@@ -306,6 +328,30 @@ def base_name(name: str) -> str:
     for suffix in ("_coco", "_lsp", "_mpii", "_h36m", "_openpose"):
         name = name.removesuffix(suffix)
     return {"thorax": "neck", "mid_hip": "pelvis", "head_top": "head"}.get(name, name)
+
+
+@lru_cache(maxsize=1024)
+def part_of(name: str) -> str | None:
+    """The part of the body that a keypoint or joint of this name is a sign of; None where no word of it is known.
+
+    `left_heel` -> `left_foot`, `right_index_knuckle` -> `right_hand`, `left_ear` -> `head`, `mid_hip_coco` -> `hip`.
+    """
+    base = base_name(name)
+    words = base.split("_")
+    part = next((part for part, known in PART_WORDS.items() if any(word.startswith(known) for word in words)), None)
+    sided = part not in (None, "head", "neck") and base.startswith(SIDES)
+    return f"{words[0]}_{part}" if sided else part
+
+
+def limb_of(name: str) -> str | None:
+    """`left_arm`, `right_arm`, `left_leg`, `right_leg` or `head`, of what moves with it: shoulders, hips and neck are
+    the trunk's, and None."""
+    part = part_of(name)
+    if part == "head":
+        return part
+    side, _, plain = (part or "").rpartition("_")
+    limb = next((limb for limb, parts in LIMB_PARTS.items() if plain in parts), None)
+    return f"{side}_{limb}" if side and limb else None
 
 
 def find_part(names: Sequence[str], part: str) -> int | None:

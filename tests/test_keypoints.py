@@ -18,8 +18,10 @@ from hmrfit.keypoints import (
     find_set,
     flip_permutation,
     keypoint_sets,
+    limb_of,
     limbs,
     mirrored_name,
+    part_of,
     register_keypoint_set,
     resolve_set,
     sets_of_size,
@@ -101,6 +103,47 @@ def test_base_names():
     assert [base_name(n) for n in ("left_hip_coco", "neck_lsp", "head_top", "thorax_mpii", "mid_hip_coco")] == [
         "left_hip", "neck", "head", "neck", "pelvis",
     ]  # fmt: skip
+
+
+PARTS = {
+    "left_foot": ("left_ankle", "left_heel", "left_big_toe", "left_foot", "left_foot_index"),
+    "right_hand": ("right_wrist", "right_hand", "right_index_knuckle", "right_hand_root", "right_middle1"),
+    "head": ("nose", "left_ear", "right_eye_inner", "head_top", "jaw_h36m", "left_mouth", "face_12", "right_eye_joint"),
+    "left_hip": ("left_hip", "left_hip_coco", "left_hip_lsp"),
+    "hip": ("pelvis", "mid_hip_coco", "pelvis_mpii"),
+    "neck": ("neck_openpose", "thorax_mpii", "left_collar"),
+    None: ("spine1", "spine_h36m", "left_acromion", "my_own_point", ""),
+}
+
+
+@pytest.mark.parametrize("part", PARTS, ids=str)
+def test_names_are_signs_of_parts(part):
+    assert {part_of(name) for name in PARTS[part]} == {part}
+
+
+@every_set
+def test_every_point_but_the_spine_is_of_some_part(name):
+    names = resolve_set(name)
+    assert all(part_of(n) or n.startswith("spine") for n in names)
+    assert [part_of(mirrored_name(n)) for n in names] == [mirrored_name(part_of(n) or "") or None for n in names]
+
+
+@pytest.mark.parametrize(
+    ("name", "limb"),
+    [
+        ("left_elbow", "left_arm"),
+        ("right_pinky_tip", "right_arm"),
+        ("left_shoulder", None),
+        ("right_knee", "right_leg"),
+        ("left_foot_index", "left_leg"),
+        ("left_hip_coco", None),
+        ("nose", "head"),
+        ("neck", None),
+        ("pelvis", None),
+    ],
+)
+def test_limbs_are_what_moves_with_them(name, limb):
+    assert limb_of(name) == limb
 
 
 def test_the_common_joints_are_smpls():

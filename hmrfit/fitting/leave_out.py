@@ -18,16 +18,11 @@ from hmrfit.camera import Camera
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
+from hmrfit.keypoints import limb_of
 from hmrfit.types import Keypoints
 
-ARM = ("elbow", "wrist", "hand", "thumb", "index", "middle", "ring", "pinky")
-LEG = ("knee", "ankle", "foot", "heel", "big_toe", "small_toe")
-HEAD = ("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_mouth", "right_mouth", "head", "jaw")
-LIMBS = {
-    f"{s}_{n}": tuple(f"{s}_{p}" for p in parts) for s in ("left", "right") for n, parts in (("arm", ARM), ("leg", LEG))
-}
-LIMBS["head"] = HEAD
-"""What is left out together, by how the names of the keypoints begin; what belongs to none is left out alone."""
+LIMBS = ("left_arm", "left_leg", "right_arm", "right_leg", "head")
+"""The keypoints that `limb_of` counts to one of these are left out together; those of none are left out alone."""
 
 FEWEST = 3
 """Keypoints that must be left to fit to."""
@@ -103,8 +98,8 @@ def _groups(names: tuple[str, ...], groups: str | Mapping[str, Sequence[str]]) -
     if isinstance(groups, str):
         if groups not in ("limbs", "keypoints"):
             raise ValueError(f"groups is 'limbs', 'keypoints' or a mapping of names, not '{groups}'.")
-        limbs = LIMBS.items() if groups == "limbs" else ()
-        found = {limb: tuple(i for i, n in enumerate(names) if n.startswith(starts)) for limb, starts in limbs}
+        limbs = LIMBS if groups == "limbs" else ()
+        found = {limb: tuple(i for i, n in enumerate(names) if limb_of(n) == limb) for limb in limbs}
     else:
         for name in (n for members in groups.values() for n in members):
             if name not in names:

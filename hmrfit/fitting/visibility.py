@@ -13,19 +13,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from hmrfit.keypoints import SIDES, part_of
 from hmrfit.types import Keypoints
 
-LIMB_PARTS = {
-    "shoulder": ("shoulder",),
-    "elbow": ("elbow",),
-    "wrist": ("wrist", "hand", "thumb", "index", "pinky"),
-    "hip": ("hip",),
-    "knee": ("knee",),
-    "ankle": ("ankle", "heel", "toe", "foot"),
-}
-"""Words in a keypoint's name that make it a sign of the part."""
-
-HEAD = ("nose", "eye", "ear", "mouth", "jaw", "head")
+PARTS = ("head", *(side + part for side in SIDES for part in ("shoulder", "elbow", "hand", "hip", "knee", "foot")))
+"""The parts of a body, as `keypoints.part_of` names them: wrists count as hands and ankles as feet."""
 
 
 def hidden_fraction(keypoints: Keypoints) -> Tensor:
@@ -40,16 +32,8 @@ def hidden_fraction(keypoints: Keypoints) -> Tensor:
 @lru_cache(maxsize=64)
 def _parts(names: tuple[str, ...], device: torch.device) -> Tensor | None:
     """Places (13, n) of each part's keypoints, filled up with K for none; None where no name speaks of a part."""
-    found = [[k for k, name in enumerate(names) if _is_head(name)]]
-    for side in ("left_", "right_"):
-        for words in LIMB_PARTS.values():
-            found.append([k for k, n in enumerate(names) if n.startswith(side) and any(word in n for word in words)])
+    found = [[k for k, name in enumerate(names) if part_of(name) == part] for part in PARTS]
     width = max(map(len, found))
     if not width:
         return None
     return torch.tensor([places + [len(names)] * (width - len(places)) for places in found], device=device)
-
-
-def _is_head(name: str) -> bool:
-    words = name.split("_")
-    return "foot" not in words and any(word in words for word in HEAD)

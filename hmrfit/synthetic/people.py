@@ -15,14 +15,11 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.starts import UPRIGHT
-from hmrfit.keypoints import flip_permutation
+from hmrfit.keypoints import flip_permutation, limb_of
 from hmrfit.ops.rotation import quaternion_to_matrix, rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints, TensorRecord
 
 FILM_DIAGONAL_MM = 43.27
-ARM = ("elbow", "wrist", "hand", "thumb", "index", "pinky")
-LEG = ("knee", "ankle", "foot", "toe", "heel")
-"""Parts of keypoint names: what a detector confuses together."""
 
 LEAST_SURE = 0.98
 """What a detector that is unsure takes away from its confidences at most."""
@@ -192,8 +189,8 @@ def _swap_sides(keypoints: Keypoints, probability: float, generator: torch.Gener
     place = keypoints.xy.device
     mate = torch.tensor(flip_permutation(keypoints.names), device=place)
     arm, leg = (
-        torch.tensor([any(part in name for part in limb) for name in keypoints.names], device=place)
-        for limb in (ARM, LEG)
+        torch.tensor([(limb_of(name) or "").endswith(limb) for name in keypoints.names], device=place)
+        for limb in ("arm", "leg")
     )
     draw = torch.randint(3, (B,), generator=generator, device=generator.device).to(place)
     which = torch.stack([arm, leg, torch.ones_like(arm)])[draw]

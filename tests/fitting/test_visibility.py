@@ -41,3 +41,9 @@ def test_a_part_fades_with_its_confidence():
     keypoints = seen(COCO17)
     keypoints.confidence[0, COCO17.index("left_wrist")] = 0.5 * (NOTHING + SURE)
     assert hidden_fraction(keypoints).item() == pytest.approx(0.5 / 13)
+
+
+def test_the_tip_of_a_foot_is_no_hand():
+    """MediaPipe's `left_foot_index`: with the arms hidden, they are hidden."""
+    arms = seen(MEDIAPIPE33, ("elbow", "wrist", "pinky", "index_knuckle", "thumb"))
+    assert hidden_fraction(arms).item() == pytest.approx(4 / 13)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from hmrfit.io.keypoint_checks.body import CONFIDENT, SeenBody
 from hmrfit.io.keypoint_checks.order import wrong_order
 from hmrfit.io.keypoint_checks.sides import side_warnings
-from hmrfit.keypoints import base_name, resolve_set
+from hmrfit.keypoints import base_name, part_of, resolve_set
 from hmrfit.ops.check import check_shape
 
 FEWEST = 6
@@ -180,16 +180,5 @@ def _heaped(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | None:
 
 def _region(name: str) -> str:
     """The part of the body within which several keypoints may share a pixel of a small person."""
-    base = base_name(name)
-    regions = {
-        "head": ("nose", "eye", "ear", "mouth", "jaw", "head", "face", "chin", "lip"),
-        "hand": ("wrist", "hand", "thumb", "index", "forefinger", "middle", "ring", "pinky", "finger"),
-        "foot": ("ankle", "foot", "toe", "heel"),
-        "hips": ("pelvis", "hip"),
-        "neck": ("neck", "thorax", "collar"),
-    }
-    side = base.split("_")[0] if base.startswith(("left_", "right_")) else ""
-    for region, parts in regions.items():
-        if any(word.startswith(parts) for word in base.split("_")):
-            return region if region in ("head", "hips", "neck") else f"{side} {region}"
-    return base
+    part = part_of(name)
+    return "hips" if part in ("hip", "left_hip", "right_hip") else part or base_name(name)

@@ -16,7 +16,7 @@ from functools import cache, cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from hmrfit.keypoints import find_part
+from hmrfit.keypoints import PAIRED, find_part
 
 CONFIDENT = 0.3
 """Keypoints below this share of the best one's confidence say nothing about sides."""
@@ -29,8 +29,6 @@ BONE_SHARES = {
 
 SHOULDER_SHARE = 0.7
 """The same for the width of the shoulders, which only counts for S: from the side it is nothing."""
-
-PAIRS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 
 SHORTEST_TRUNK = 0.4
 """Of S. A trunk that is shorter in the picture points at the camera and gives no direction."""
@@ -66,8 +64,8 @@ def bone_lengths(names: tuple[str, ...], xy: NDArray[np.float64], seen: NDArray[
 
 @cache
 def _pairs(names: tuple[str, ...]) -> tuple[list[str], NDArray, NDArray]:
-    """(which of PAIRS the set has (N,), places of the left ones (N,), of the right ones (N,))."""
-    found = [(part, find(names, f"left_{part}"), find(names, f"right_{part}")) for part in PAIRS]
+    """(which of PAIRED the set has (N,), places of the left ones (N,), of the right ones (N,))."""
+    found = [(part, find(names, f"left_{part}"), find(names, f"right_{part}")) for part in PAIRED]
     known = [pair for pair in found if None not in pair]
     parts, left, right = zip(*known, strict=True) if known else ((), (), ())
     return list(parts), np.array(left, int), np.array(right, int)
@@ -123,7 +121,7 @@ class SeenBody:
 
     @cached_property
     def widths(self) -> dict[str, float]:
-        """(left − right)·l / S of PAIRS, those that are seen where l is."""
+        """(left − right)·l / S of PAIRED, those that are seen where l is."""
         if self.up is None:
             return {}
         parts, left, right = _pairs(self.names)

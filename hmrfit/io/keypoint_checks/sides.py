@@ -16,8 +16,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hmrfit.io.keypoint_checks.body import PAIRS, SeenBody, across, find
+from hmrfit.io.keypoint_checks.body import SeenBody, across, find
 from hmrfit.io.keypoint_checks.head import HEAD_PARTS, YAWS, Head
+from hmrfit.keypoints import PAIRED
 
 CONVINCING = 4.5
 """Logarithm of how many times likelier another explanation must be than the keypoints as they are."""
@@ -154,7 +155,7 @@ def says_what_is_hidden(body: SeenBody, confidence: NDArray[np.float64]) -> bool
 @cache
 def _head_and_limbs(names: tuple[str, ...]) -> NDArray[np.int64]:
     """The places of those that the set has."""
-    limbs = [f"{side}_{part}" for side in ("left", "right") for part in PAIRS]
+    limbs = [f"{side}_{part}" for side in ("left", "right") for part in PAIRED]
     return np.array([i for part in (*HEAD_PARTS, *limbs) if (i := find(names, part)) is not None], np.int64)
 
 
