@@ -9,7 +9,7 @@ averaged over people; joints are SMPL's: ankles, knees, hips, wrists, elbows, sh
     PA-MPJPE   after a similarity alignment of each body, mm        MPJPE   after moving the pelvises together, mm
     given      distance to the keypoints given, % of the box        true    distance to the true, undisturbed keypoints
     facing     share of people whose torso came out front to back   worse   share whose PA-MPJPE rose by more than 5 mm
-               from the start named in the row: the first guess, or the given start
+               from the start named in the row: the initial estimate, or the given start
 
 headline   the default fit, its start alone, from scratch, focal length known; what the noise itself is
 starts     from the truth turned by 5° in every joint, told so and not
@@ -75,10 +75,10 @@ def fit_people(fitter: Fitter, people: People, camera: Camera | None = None, ini
     return State.cat([fit.state for fit in fits])
 
 
-def guess_alone(fitter: Fitter, people: People) -> State:
-    """What the first guess says, unfitted."""
+def estimate_alone(fitter: Fitter, people: People) -> State:
+    """What the initial estimate says, unfitted."""
     camera = assumed(people)
-    return State(fitter.first_guess.predict(people.keypoints, camera).params, camera)
+    return State(fitter.initial_estimate.predict(people.keypoints, camera).params, camera)
 
 
 def near_truth(people: People, generator: torch.Generator) -> State:
@@ -147,9 +147,9 @@ def worse_share(scores: dict[str, Tensor], start: dict[str, Tensor]) -> float:
 def headline(table: Table, fitter: Fitter) -> dict[str, Any]:
     """The default fit and its start; the figures of the last line."""
     people = table.people()
-    guess = table.row("first guess alone", people, lambda: guess_alone(fitter, people))
+    guess = table.row("initial estimate alone", people, lambda: estimate_alone(fitter, people))
     found = table.row("fit from it (default)", people, lambda: fit_people(fitter, people), guess)
-    scratch = build_fitter(load_config(overrides=["PRIORS.FIRST_GUESS="]))
+    scratch = build_fitter(load_config(overrides=["PRIORS.INITIAL_ESTIMATE="]))
     alone = table.row("fit from scratch", people, lambda: fit_people(scratch, people), guess)
     table.row("fit from it, focal known", people, lambda: fit_people(fitter, people, people.camera), guess)
     floor = noise_floor(people).mean().item()
@@ -162,7 +162,7 @@ def headline(table: Table, fitter: Fitter) -> dict[str, Any]:
         "reprojection_percent_of_box": found["given"].mean().item(),
         "facing_wrong_percent": found["facing"].mean().item(),
         "pa_mpjpe_scratch_mm": alone["PA-MPJPE"].mean().item(),
-        "pa_mpjpe_first_guess_mm": guess["PA-MPJPE"].mean().item(),
+        "pa_mpjpe_initial_estimate_mm": guess["PA-MPJPE"].mean().item(),
         "gain_pa_mpjpe": gain("PA-MPJPE"),
         "gain_mpjpe": gain("MPJPE"),
         "gain_true_reprojection": gain("true"),
@@ -187,7 +187,7 @@ def good_starts(table: Table, fitter: Fitter) -> dict[str, Any]:
 def priors(table: Table, fitter: Fitter) -> None:
     """Each prior alone and together, at the weights that are used."""
     people = table.people()
-    guess = score(table.body, guess_alone(fitter, people), people)
+    guess = score(table.body, estimate_alone(fitter, people), people)
     weights = dict(fitter.schedule.anchored[-1].weights)
     own = weights["anchor"]
     shape = {"shape": 1.0}
@@ -216,14 +216,14 @@ def levels(table: Table, fitter: Fitter) -> None:
     for name, how in SETTINGS:
         people = table.people(name, how)
         label = f"{name}, {100 * how.noise:.0f} % noise{', half hidden' if how.occluder else ''}"
-        guess = table.row(f"{label}: first guess", people, lambda people=people: guess_alone(fitter, people))
+        guess = table.row(f"{label}: initial estimate", people, lambda people=people: estimate_alone(fitter, people))
         table.row(f"{label}: fit", people, lambda people=people: fit_people(fitter, people), guess)
 
 
 def presets(table: Table, fitter: Fitter) -> None:
     """The energies and stages of others."""
     people = table.people()
-    guess = score(table.body, guess_alone(fitter, people), people)
+    guess = score(table.body, estimate_alone(fitter, people), people)
     for name in ("fit_smplify", "fit_spin"):
         other = build_fitter(load_config(name))
         table.row(f"configs/{name}.yaml", people, lambda other=other: fit_people(other, people), guess)

@@ -8,10 +8,11 @@ SPIN      100 + 100 Adam steps at 1e-2 through the smplx package's full body, fl
           first orientation and translation, then everything (SPIN holds the translation there, which only raises both
           energies)
 
-Both start from the shipped first guess and minimise the same energy, anchored at it; both results are then measured
-by one float64 function. "Not higher" allows 0.1 %. Converged: the energy fell by less than ftol = 3e-4 of itself in an
-accepted step whose predicted fall was as small, or the largest |g_i|/sqrt(H_ii) is below gtol = 1e-6; shown as the
-share of people who stopped so, the gradient at the end, and the energy that 60 further steps with ftol 1e-9 take off.
+Both start from the shipped initial estimate and minimise the same energy, anchored at it; both results are then
+measured by one float64 function. "Not higher" allows 0.1 %. Converged: the energy fell by less than ftol = 3e-4 of
+itself in an accepted step whose predicted fall was as small, or the largest |g_i|/sqrt(H_ii) is below gtol = 1e-6;
+shown as the share of people who stopped so, the gradient at the end, and the energy that 60 further steps with ftol
+1e-9 take off.
 
 Timed beside them: `Fitter.fit` as `fit_accuracy.py` scores it, guess, flips and guard included (--device cuda: on a
 GPU), and the whole call `hmrfit.fit` for one person.

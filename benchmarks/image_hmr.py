@@ -42,7 +42,7 @@ from hmrfit.io.opencv import cv2
 from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17, COMMON14
 from hmrfit.motion import load_frames, read_pool
-from hmrfit.network.image_estimate import ImageGuess
+from hmrfit.network.image_estimate import ImageHmr
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import rotation_6d_to_matrix
 from hmrfit.render.overlay import sheet
@@ -86,7 +86,7 @@ def make_scenes(body: SmplBody, poses: Tensor, count: int, seed: int) -> Scenes:
     return Scenes(images, keypoints, camera, scenes.smpl_joints.double(), scenes.params.to(torch.float64))
 
 
-def seen(guess: ImageGuess, scenes: Scenes) -> BodyParams:
+def seen(guess: ImageHmr, scenes: Scenes) -> BodyParams:
     """What the image HMR says of everybody."""
     people = range(len(scenes.images))
     return BodyParams.cat([guess.predict(scenes.images[i], scenes.keypoints[i], scenes.camera[i]).params for i in people])  # fmt: skip  # noqa: E501
@@ -119,7 +119,7 @@ def score(body: SmplBody, scenes: Scenes, params: BodyParams) -> dict[str, float
     }
 
 
-def compare(body: SmplBody, image: ImageGuess, made: Callable[[str], Scenes]) -> dict[str, dict[str, float]]:
+def compare(body: SmplBody, image: ImageHmr, made: Callable[[str], Scenes]) -> dict[str, dict[str, float]]:
     """Every method's scores on the test scenes."""
     fitter, keypoint = build().fitter, KeypointHmr.from_file(locate("keypoint_hmr"))
     aside, test = made("validation"), made("test")
@@ -141,7 +141,7 @@ def compare(body: SmplBody, image: ImageGuess, made: Callable[[str], Scenes]) ->
     return {name: score(body, test, params) for name, params in answers.items()}
 
 
-def on_photos(folder: Path, image: ImageGuess, out: Path | None) -> dict[str, dict[str, float]]:
+def on_photos(folder: Path, image: ImageHmr, out: Path | None) -> dict[str, dict[str, float]]:
     """Means over the photographs' people of both networks alone; overlays of the image HMR, one file for each."""
     keypoint, rows = KeypointHmr.from_file(locate("keypoint_hmr")), {"image HMR": [], "keypoint HMR": []}
     for file in sorted(folder.glob("*.json")):
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int)
     options = parser.parse_args(arguments)
     threads(options.threads)
-    body, image = SmplBody.from_file(locate("free_body")), ImageGuess.from_file(locate(options.weights))
+    body, image = SmplBody.from_file(locate("free_body")), ImageHmr.from_file(locate(options.weights))
     if options.log:
         for line in map(json.loads, options.log.read_text().splitlines()):
             if "pa_mpjpe_mm" in line:

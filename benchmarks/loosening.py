@@ -10,8 +10,8 @@ COCO's keypoints, 1 % noise, a tenth missing, of people posed by
     stray       motion; one keypoint of each is 30 % of the box away from where it should be
     swapped     motion; the wrists, the ankles, the arms or the legs of each have left and right exchanged
 
-and for each: the first guess; the fit anchored as the error model says ("plain"), with the wider Σ that everybody gets
-(`hmrfit.fitting.anchor_inflation`), and the default, which lets some go. Columns as in fit_accuracy.py; "let go":
+and for each: the initial estimate; the fit anchored as the error model says ("plain"), with the wider Σ that everybody
+gets (`hmrfit.fitting.anchor_inflation`), and the default, which lets some go. Columns as in fit_accuracy.py; "let go":
 their share.
 """
 
@@ -21,7 +21,7 @@ from dataclasses import replace
 
 import torch
 from _common import finish, motion_argument, threads, world_poses
-from fit_accuracy import assumed, guess_alone, score, worse_share
+from fit_accuracy import assumed, estimate_alone, score, worse_share
 from torch import Tensor
 
 from hmrfit.build import build_fitter
@@ -130,8 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(" " * 28 + "".join(f"{column:>10}" for column in columns))
     for kind in KINDS:
         people = people_of(kind, fitter, poses, options.seed)
-        start = score(fitter.body, guess_alone(fitter, people), people)
-        rows = {"first guess": (start, 0.0)}
+        start = score(fitter.body, estimate_alone(fitter, people), people)
+        rows = {"initial estimate": (start, 0.0)}
         for label, fit in fits(fitter, people).items():
             share = 100 * let_go(fitter, fit, people) if label == "default" else 0.0
             rows[label] = (score(fitter.body, fit.state, people), share)

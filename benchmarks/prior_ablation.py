@@ -3,7 +3,7 @@
     python benchmarks/prior_ablation.py --discriminators FOLDER [--validation 300] [--test 800] [--motion FOLDER]
 
 The people of benchmarks/fit_accuracy.py (coco17, 1 % noise, a tenth missing, focal length not told), fitted from the
-first guess by the default fit's own stage, without flips and without guard. The energy is the same in every row:
+initial estimate by the default fit's own stage, without flips and without guard. The energy is the same in every row:
 robust keypoints, joint limits, and the shape's prior where there is no anchor. Each prior's weight is the one of least
 PA-MPJPE on people of the validation split, both weights together where there are two (beside the anchor with the kind
 of negatives that was best there); the rows are people of the test split, on which nothing was chosen.
@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from _common import finish, motion_argument, threads, world_poses
-from fit_accuracy import SETTINGS, fit_people, guess_alone, score, worse_share
+from fit_accuracy import SETTINGS, estimate_alone, fit_people, score, worse_share
 from torch import Tensor
 
 from hmrfit.assets import locate
@@ -54,12 +54,12 @@ class Bench:
     test: People
 
     def __post_init__(self) -> None:
-        self.start = score(self.fitter.body, guess_alone(self.fitter, self.test), self.test)
+        self.start = score(self.fitter.body, estimate_alone(self.fitter, self.test), self.test)
         self.errors: dict[str, float] = {}
         """By what `chosen` is told it is about: the least error on validation people."""
 
     def with_weights(self, weights: Weights) -> Fitter:
-        """The fit from the first guess alone, no guard, with these weights."""
+        """The fit from the initial estimate alone, no guard, with these weights."""
         plain = replace(self.fitter.schedule, flips=0, guarded=False)
         return self.fitter.with_schedule(reweighted(plain, **weights))
 
@@ -85,9 +85,9 @@ class Bench:
         scores = score(self.fitter.body, state, self.test)
         return self._print(f"{label}; {shown(weights)}", scores, each)
 
-    def first_guess(self) -> dict[str, Any]:
+    def initial_estimate(self) -> dict[str, Any]:
         """The start itself."""
-        return self._print("first guess alone", self.start, 0.0)
+        return self._print("initial estimate alone", self.start, 0.0)
 
     def _print(self, label: str, scores: Mapping[str, Tensor], each: float) -> dict[str, Any]:
         values = [scores[key].mean().item() for key in COLUMNS[:4]] + [worse_share(scores, self.start), each]
@@ -142,7 +142,7 @@ def ablation(bench: Bench, kinds: Mapping[str, str], parts: Sequence[str]) -> di
     """The table; all weights are chosen before any row is measured."""
     ways = {label: weights for part in parts for label, weights in PARTS[part](bench, kinds).items()}
     print(f"\n{'':62s}" + "  ".join(f"{column:>8}" for column in COLUMNS))
-    figures = {"first guess": bench.first_guess()}
+    figures = {"initial estimate": bench.initial_estimate()}
     return figures | {label: bench.row(label, weights) for label, weights in ways.items()}
 
 

@@ -159,13 +159,13 @@ def _known_up(up: ArrayLike | None, ground: Floor | None) -> ArrayLike | None:
 
 def shows_itself(photo: Photo, engine: Engine) -> bool:
     """Whether there is a network that sees images, and the photograph's pixels for it."""
-    return engine.image_guess is not None and (photo.image is not None or photo.path is not None)
+    return engine.image_estimate is not None and (photo.image is not None or photo.path is not None)
 
 
 def seen_in(photo: Photo, engine: Engine) -> BodyParams:
     """What the image network says of the photograph's people."""
     image = read_image(photo.path) if photo.image is None else photo.image
-    return engine.image_guess.predict(image, photo.keypoints, photo.camera).params
+    return engine.image_estimate.predict(image, photo.keypoints, photo.camera).params
 
 
 def _start(init: BodyParams | FitResult | None, photo: Photo, body: SmplBody) -> BodyParams | None:

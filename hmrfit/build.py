@@ -32,7 +32,7 @@ from hmrfit.fitting.uncertainty import Calibration, Weight
 from hmrfit.keypoints import SMPL24
 from hmrfit.motion.rest import mirror_poses
 from hmrfit.network.checkpoints import load_error_model
-from hmrfit.network.image_estimate import ImageGuess
+from hmrfit.network.image_estimate import ImageHmr
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.packed import packed
 from hmrfit.ops.check import did_you_mean, numbers, shown
@@ -55,7 +55,7 @@ class Engine:
     body: str
     body_kind: str
     settings: str  # as YAML, every key
-    image_guess: ImageGuess | None = None  # what photographs are shown to, for the fit to start from
+    image_estimate: ImageHmr | None = None  # what photographs are shown to, for the fit to start from
     renderer: str = "builtin"  # of soft silhouettes
     silhouette: float = 0.0  # the weight of that term where there are masks
     threads: int = 0  # of torch for many people, 0: as many as it has
@@ -95,7 +95,7 @@ def build(config: CfgNode | str | PathLike | Mapping[str, Any] | None = None) ->
 def _build(config: CfgNode, settings: str) -> Engine:
     files = parameter_files(config)
     written = _written(files)  # before they are read
-    guess = ImageGuess.from_file(locate(config.PRIORS.IMAGE_GUESS)) if config.PRIORS.IMAGE_GUESS else None
+    guess = ImageHmr.from_file(locate(config.PRIORS.IMAGE_ESTIMATE)) if config.PRIORS.IMAGE_ESTIMATE else None
     body, drawn = (config.BODY.PATH, config.BODY.KIND), (config.RENDER.BACKEND, config.FIT.SILHOUETTE)
     threads = max(config.THREADS, 0)
     with own_threads(threads):
@@ -105,8 +105,15 @@ def _build(config: CfgNode, settings: str) -> Engine:
 def parameter_files(config: CfgNode) -> tuple[Path, ...]:
     """The files of parameters that a fit with these settings reads. Errors: those of `locate`."""
     priors = config.PRIORS
-    names = [config.BODY.PATH, priors.GMM, priors.LIMITS, priors.FIRST_GUESS, priors.DISCRIMINATORS, priors.IMAGE_GUESS]
-    if priors.FIRST_GUESS and config.FIT.START == "hypotheses":
+    names = [
+        config.BODY.PATH,
+        priors.GMM,
+        priors.LIMITS,
+        priors.INITIAL_ESTIMATE,
+        priors.DISCRIMINATORS,
+        priors.IMAGE_ESTIMATE,
+    ]
+    if priors.INITIAL_ESTIMATE and config.FIT.START == "hypotheses":
         names.append(priors.ERROR_MODEL)
     return tuple(locate(name) for name in names if name)
 
@@ -141,7 +148,7 @@ def _read(config: CfgNode | str | PathLike | Mapping[str, Any] | None) -> tuple[
 
 @cache
 def _defaults() -> tuple[CfgNode, str]:
-    """Read once: for one person, that takes as long as the first guess."""
+    """Read once: for one person, that takes as long as the initial estimate."""
     return _read(None)
 
 
@@ -153,7 +160,7 @@ def device_of(name: str, key: str) -> str:
 
 
 def build_fitter(config: CfgNode) -> Fitter:
-    """Body, terms, starting poses, schedule and first guess, put together, on the device of the settings."""
+    """Body, terms, starting poses, schedule and initial estimate, put together, on the device of the settings."""
     fitter, device = _fitter(config), device_of(config.FIT.DEVICE, "FIT.DEVICE")
     return fitter if device == "cpu" else fitter.on(device)
 
@@ -163,16 +170,16 @@ def _fitter(config: CfgNode) -> Fitter:
     body = load_body(config.BODY.PATH)
     _check_prior(gmm, body, config)
     poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED)
-    guess = KeypointHmr.from_file(locate(config.PRIORS.FIRST_GUESS)) if config.PRIORS.FIRST_GUESS else None
+    guess = KeypointHmr.from_file(locate(config.PRIORS.INITIAL_ESTIMATE)) if config.PRIORS.INITIAL_ESTIMATE else None
     terms, schedule = build_terms(config, gmm, body), build_schedule(config)
     parts = (body, terms, poses, schedule)
     if config.FIT.START != "hypotheses":
         mean_pose = gmm.weights @ gmm.means if config.FIT.START == "mean_pose" else None
         sure = _calibration(config, terms, schedule)
-        return StagedFitter(*parts, first_guess=guess, start_pose=mean_pose, calibration=sure)
+        return StagedFitter(*parts, initial_estimate=guess, start_pose=mean_pose, calibration=sure)
     errors = config.PRIORS.ERROR_MODEL if guess else None
     errors = packed(load_error_model(locate(errors))) if errors else None
-    return Fitter(*parts, first_guess=guess, error_model=errors, own_shapes=config.BODY.PATH == NETWORKS_BODY)
+    return Fitter(*parts, initial_estimate=guess, error_model=errors, own_shapes=config.BODY.PATH == NETWORKS_BODY)
 
 
 def _calibration(config: CfgNode, terms: Sequence[Term], schedule: Schedule) -> Calibration | None:
@@ -244,7 +251,7 @@ def build_schedule(config: CfgNode) -> Schedule:
     """The fitting package's own schedule, with what the settings change."""
     schedule = Schedule()
     if config.FIT.HYPOTHESES > 0:
-        schedule = replace(schedule, hypotheses=config.FIT.HYPOTHESES, with_guess=config.FIT.HYPOTHESES)
+        schedule = replace(schedule, hypotheses=config.FIT.HYPOTHESES, with_estimate=config.FIT.HYPOTHESES)
     if config.FIT.STAGES:
         schedule = replace(schedule, rounds=tuple(_round(stage) for stage in config.FIT.STAGES), anchored=())
     return schedule

@@ -31,8 +31,10 @@ _C.PRIORS.ERROR_MODEL = (
     "error_model"  # how wrong that answer is: the fit is anchored at it; "": it is only one start of several
 )
 _C.PRIORS.DISCRIMINATORS = "discriminators"  # read when a weight or stage names that term; "": there is no such term
-_C.PRIORS.FIRST_GUESS = "keypoint_hmr"  # the network whose answer the fit starts from; "": poses of a library only
-_C.PRIORS.IMAGE_GUESS = ""  # an image HMR, by name or path: where there is a photograph, the fit starts from it alone
+_C.PRIORS.INITIAL_ESTIMATE = "keypoint_hmr"  # the network whose answer the fit starts from; "": poses of a library only
+_C.PRIORS.IMAGE_ESTIMATE = (
+    ""  # an image HMR, by name or path: where there is a photograph, the fit starts from it alone
+)
 
 _C.FIT = CfgNode()
 _C.FIT.HYPOTHESES = 0  # starts per person; 0: as many as the schedule of hmrfit.fitting has
@@ -43,7 +45,9 @@ _C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
 #                     {weights: {reprojection: 24, gmm: 1}, free: [transl, global_orient], max_steps: 30, keep: 2};
 #                     factors: {bending: 3} instead of weights: as least-squares codes write them, the weight's root
 _C.FIT.DEVICE = "cpu"  # where the steps are taken: "cuda", or "auto", a GPU where there is one; networks stay
-_C.FIT.START = "hypotheses"  # "first_guess", "mean_pose": stage after stage from that alone, as SPIN and SMPLify do
+_C.FIT.START = (
+    "hypotheses"  # "initial_estimate", "mean_pose": stage after stage from that alone, as SPIN and SMPLify do
+)
 _C.FIT.CALIBRATION = CfgNode()  # what was measured of how sure the stages above are (with the last two of START)
 _C.FIT.CALIBRATION.NU = 0.0  # degrees of freedom of the t; 0: nothing, the energy is taken at its word
 _C.FIT.CALIBRATION.KEYPOINTS = [1.0, 0.0, 0.0]  # factor, hidden, noise (hmrfit.fitting.uncertainty.Weight) of its terms
@@ -101,7 +105,7 @@ _C.THREADS = 0  # 0: as many as torch finds
 
 CHOICES = {
     "FIT.DEVICE": ("cpu", "auto", "cuda"),
-    "FIT.START": ("hypotheses", "first_guess", "mean_pose"),
+    "FIT.START": ("hypotheses", "initial_estimate", "mean_pose"),
     "BODY.KIND": ("smpl", "smplx"),
     "RENDER.BACKEND": ("builtin", "pytorch3d"),
     "TRAIN.ENCODER": ("keypoints", "image"),

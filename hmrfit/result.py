@@ -54,7 +54,7 @@ class FitResult(InRows, OnPage):
     steps: NDArray[np.int64]  # (N,) of the solver
     hypotheses: list[BodyParams]  # kept ones, (N,) each, by rising cost; the first is `params`
     hypothesis_cost: NDArray[np.float64]  # (N, H), infinite where a person has fewer
-    start: BodyParams | None = None  # (N,) the first guess, or the start that was given
+    start: BodyParams | None = None  # (N,) the initial estimate, or the start that was given
     reason: NDArray[np.int64] | None = None  # (N,) why the fit was accepted or not, see `verdict`
     start_term_cost: dict[str, NDArray[np.float64]] = field(default_factory=dict)  # name -> (N,), at the start
     spread: Posterior | None = None  # how sure the hypotheses are, and how likely
@@ -160,7 +160,7 @@ class FitResult(InRows, OnPage):
         """What a focal length 20 % longer would have changed, see `hmrfit.focal_effect`: `depth` (N,) and `joints`
         (N, J) relative to the pelvis, metres. Computed when first asked for, by refits (7 ms for one person).
 
-        All that the fit knew is in it, but what `apart` names. The first guess, the other views of `fit_views` and
+        All that the fit knew is in it, but what `apart` names. The initial estimate, the other views of `fit_views` and
         which hypothesis is the best stay as they were; who was given the start back only stands elsewhere.
         """
         if self.focal_moves is None:

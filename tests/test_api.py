@@ -208,8 +208,8 @@ def test_the_second_call_builds_nothing_again() -> None:
 
 def test_stages_from_the_settings(tmp_path: Path, points: np.ndarray) -> None:
     stage = "{weights: {reprojection: 24, gmm: 1, shape: 1}, free: [transl, global_orient], max_steps: 3}"
-    # without a first guess the shape starts, and here stays, at the mean
-    settings = f"PRIORS:\n  FIRST_GUESS: ''\nFIT:\n  HYPOTHESES: 1\n  STAGES: [{stage}]\n"
+    # without an initial estimate the shape starts, and here stays, at the mean
+    settings = f"PRIORS:\n  INITIAL_ESTIMATE: ''\nFIT:\n  HYPOTHESES: 1\n  STAGES: [{stage}]\n"
     (tmp_path / "mine.yaml").write_text(settings)
     quick = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, config=tmp_path / "mine.yaml")
     assert quick.steps[0] <= 3 and not quick.betas.any()
@@ -253,10 +253,10 @@ def test_an_image_network_takes_the_place_of_the_guess(points: np.ndarray, photo
     torch.manual_seed(0)
     encoder = ImageEncoder("resnet10", resolution=32)
     file = save_network(tmp_path / "image.npz", HMR(encoder, IterativeRegressor(encoder.features, hidden=16)))
-    config = load_config(None, [f"PRIORS.IMAGE_GUESS={file}"])
+    config = load_config(None, [f"PRIORS.IMAGE_ESTIMATE={file}"])
     seen = hmrfit.fit(photo, points, keypoint_set="coco17", config=config)
     engine = build(config)
-    start = engine.image_guess.predict(read_image(photo), seen.keypoints, seen.camera).params
+    start = engine.image_estimate.predict(read_image(photo), seen.keypoints, seen.camera).params
     by_hand = hmrfit.fit(photo, points, keypoint_set="coco17", init=start)
     assert same(seen, by_hand) and len(seen.hypothesis_cost[0]) == 1
     blind = read_photo(None, points, "coco17", image_size=SIZE)

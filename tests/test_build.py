@@ -13,7 +13,7 @@ from hmrfit.config import load_config
 FILES = {
     "BODY.PATH": "free_body", "PRIORS.GMM": "pose_gmm", "PRIORS.LIMITS": "joint_limits",
     "PRIORS.ERROR_MODEL": "error_model", "PRIORS.DISCRIMINATORS": "discriminators",
-    "PRIORS.FIRST_GUESS": "keypoint_hmr", "PRIORS.IMAGE_GUESS": "keypoint_hmr",
+    "PRIORS.INITIAL_ESTIMATE": "keypoint_hmr", "PRIORS.IMAGE_ESTIMATE": "keypoint_hmr",
 }  # fmt: skip
 """Every setting that names a file of parameters for a fit."""
 

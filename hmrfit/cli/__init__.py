@@ -127,8 +127,8 @@ def _render(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 
 
 def _train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
-    text = "Trains the network that makes the first guess. A run that was stopped goes on."
-    command = commands.add_parser("train", help="train the first guess", description=text)
+    text = "Trains the network that makes the initial estimate. A run that was stopped goes on."
+    command = commands.add_parser("train", help="train the initial estimate", description=text)
     command.add_argument("-o", "--out", required=True, metavar="FOLDER", help="of the run: state, weights, losses")
     command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
     command.add_argument("overrides", nargs="*", metavar="KEY VALUE", help="single settings, such as TRAIN.STEPS 4000")
@@ -149,7 +149,7 @@ def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )  # fmt: skip
     command.add_argument("-o", "--out", metavar="DIR", help="predictions and tables (default: out/evaluate/NAME)")
     command.add_argument("--predictions", metavar="FILE", help="score these, or with --fit start from them")
-    command.add_argument("--predictor", metavar="NAME", help="first_guess (default), mean_pose, image_guess")
+    command.add_argument("--predictor", metavar="NAME", help="initial_estimate (default), mean_pose, image_estimate")
     command.add_argument("--fit", action="store_true", default=None, help="fit as well: the table shows the gain")
     command.add_argument("--limit", type=int, metavar="N", help="only the first N people")
     command.add_argument(

@@ -1,6 +1,6 @@
 """hmrfit evaluate: a protocol, its data and a predictor -> a predictions file, scored; with --fit a second one.
 
-    DIR/<predictor>.npz   DIR/<predictor>.json, .md         (mean_pose, first_guess, or the name of the file given)
+    DIR/<predictor>.npz   DIR/<predictor>.json, .md         (mean_pose, initial_estimate, or the name of the file given)
     DIR/<predictor>+fit.npz ...                             with --fit
     DIR/table.md                                            a line for each
 
@@ -20,10 +20,10 @@ from hmrfit.cli.report_page import Report, scored
 from hmrfit.config import load_config
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
 from hmrfit.evaluate.predictors import (
-    FirstGuess,
     Fit,
     Given,
     ImageNetwork,
+    InitialEstimate,
     MeanPose,
     Predictor,
     export,
@@ -40,7 +40,7 @@ from hmrfit.priors.gmm import PoseGmm
 from hmrfit.version import __version__
 
 GENDERED = {"m": "smpl_male", "f": "smpl_female"}
-PREDICTORS = ("first_guess", "mean_pose", "image_guess")
+PREDICTORS = ("initial_estimate", "mean_pose", "image_estimate")
 
 
 def evaluate_command(
@@ -48,7 +48,7 @@ def evaluate_command(
     data: str | None = None,
     out: str | None = None,
     predictions: str | None = None,
-    predictor: str = "first_guess",
+    predictor: str = "initial_estimate",
     fit: bool = False,
     limit: int | None = None,
     page: str | None = None,
@@ -171,8 +171,8 @@ def exported(
         first = export(start, people, Stamp({**run, "fit": False}, dataset), folder / f"{name}.npz")
     files = {name: first}
     if fit:
-        # the fitter makes its own first guess and more starts beside it; anything else is where it starts alone
-        fitting = Fit(engine.fitter, None if predictions is None and predictor == "first_guess" else start)
+        # the fitter makes its own initial estimate and more starts beside it; anything else is where it starts alone
+        fitting = Fit(engine.fitter, None if predictions is None and predictor == "initial_estimate" else start)
         fitted = folder / f"{name}+fit.npz"
         files[f"{name}+fit"] = export(fitting, people, Stamp({**run, "fit": True}, dataset), fitted)
     return files
@@ -189,11 +189,11 @@ def make_predictor(name: str, engine: Engine, people: EvaluationData | None = No
     if name == "mean_pose":
         gmm = PoseGmm.from_file(locate("pose_gmm"))
         return MeanPose(gmm.weights @ gmm.means, load_body(engine.body).shape_count)
-    if name == "image_guess":
-        if engine.image_guess is None or people is None:
-            raise ValueError("--predictor image_guess needs a network: --set PRIORS.IMAGE_GUESS=FILE, trained or published.")  # fmt: skip  # noqa: E501
-        return ImageNetwork(engine.image_guess.one_sided(), people)
-    return FirstGuess(engine.fitter.first_guess or KeypointHmr.from_file(locate("keypoint_hmr")))
+    if name == "image_estimate":
+        if engine.image_estimate is None or people is None:
+            raise ValueError("--predictor image_estimate needs a network: --set PRIORS.IMAGE_ESTIMATE=FILE, trained or published.")  # fmt: skip  # noqa: E501
+        return ImageNetwork(engine.image_estimate.one_sided(), people)
+    return InitialEstimate(engine.fitter.initial_estimate or KeypointHmr.from_file(locate("keypoint_hmr")))
 
 
 def report(summaries: Mapping[str, Summary]) -> str:

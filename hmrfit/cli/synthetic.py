@@ -1,7 +1,7 @@
 """hmrfit evaluate --protocol synthetic: a benchmark that is made, not downloaded, through every protocol's whole path.
 
     DATA/...                       1,000 rendered people with truth (`hmrfit.synthetic.benchmark`), made where absent
-    DIR/<predictor>.npz            predictions, exported once: mean_pose, first_guess, fit, and the presets' fits
+    DIR/<predictor>.npz            predictions, exported once: mean_pose, initial_estimate, fit, and the presets' fits
     DIR/<protocol>-<predictor>.json, .md        every protocol's numbers
     DIR/table.md                   the published-style table
 
@@ -86,13 +86,13 @@ def synthetic_command(
     use_threads(engine.threads)
     folder = Path(out or f"out/evaluate/{NAME}")
     root = Path(data or folder / "data")
-    every = ("mean_pose", "first_guess", *PRESETS, "fit")
+    every = ("mean_pose", "initial_estimate", *PRESETS, "fit")
     refuse_in_the_way(folder, every, [f"{protocol}-{name}" for protocol in COLUMNS for name in every], page)
     make_data(root, people, seed, motion)
     free = load_body("free_body")
     setting = Setting(load_body(engine.body), dict.fromkeys("mfn", free), renderer=build_renderer(renderer))
     everybody = protocol_named("lsp-spin")(setting).load(root)[slice(limit)]
-    predictors = {name: make_predictor(name, engine) for name in ("mean_pose", "first_guess")}
+    predictors = {name: make_predictor(name, engine) for name in ("mean_pose", "initial_estimate")}
     predictors |= presets() | {"fit": Fit(engine.fitter)}  # the last one's best and worst people are shown
     files = {name: _export(name, p, everybody, engine, folder) for name, p in predictors.items()}
     runs = [run for protocol in COLUMNS for run in score_all(protocol, setting, root, everybody, files, folder)]

@@ -1,6 +1,6 @@
 """Predictions for a whole data set: who predicts, and the export in chunks that a stopped run goes on with.
 
-    path = export(predictor, data, stamp, "out/first_guess.npz")
+    path = export(predictor, data, stamp, "out/initial_estimate.npz")
 
 Each chunk is a file of its own until all are there. A person who cannot be predicted (no image, nothing seen) is left
 out alone, with the reason in the file; nothing is predicted from the truth but the keypoints the data set gives.
@@ -25,7 +25,7 @@ from hmrfit.fitting.starts import UPRIGHT
 from hmrfit.io.image import image_size, read_image
 from hmrfit.keypoints import OPENPOSE25
 from hmrfit.network.encoders import BOX_SCALE
-from hmrfit.network.image_estimate import ImageGuess
+from hmrfit.network.image_estimate import ImageHmr
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.theta import MEAN_SCALE
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -81,7 +81,7 @@ class MeanPose(Predictor):
         return BodyParams(orient.clone(), self.body_pose.expand(B, -1, 3, 3).clone(), betas, transl)
 
 
-class FirstGuess(Predictor):
+class InitialEstimate(Predictor):
     """The keypoint HMR's answer."""
 
     needs_keypoints = True
@@ -103,7 +103,7 @@ class ImageNetwork(Predictor):
     needs_keypoints = False
     CORNERS = ("low_corner", "high_corner")
 
-    def __init__(self, network: ImageGuess, data: EvaluationData) -> None:
+    def __init__(self, network: ImageHmr, data: EvaluationData) -> None:
         self.network, self.data = network, data
 
     def __call__(self, seen: Seen) -> BodyParams:

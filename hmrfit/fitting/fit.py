@@ -24,7 +24,7 @@ class Fit:
     hypotheses: list[State] = field(default_factory=list)  # kept entries of (B,), by rising cost
     hypothesis_cost: Tensor | None = None  # (B, kept)
     likely_cost: Tensor | None = None  # (B, kept) by the energy that says what is likely, each at its own minimum
-    start: State | None = None  # (B,) the first guess or the given start, where there was one
+    start: State | None = None  # (B,) the initial estimate or the given start, where there was one
     observation: Observation | None = None  # what was fitted, the start's anchor in it
     verdict: Verdict | None = None  # whether it is better than its start; where not, `state` is the start
     start_term_cost: dict[str, Tensor] = field(default_factory=dict)  # name -> (B,) weighted, at the start

@@ -87,10 +87,10 @@ class Fitter:
         library_poses: (N, 3 (J-1)) rotation vectors to start from.
         schedule: hypotheses, stages, weights.
         headings: from how many sides each library pose is tried.
-        first_guess: a network that answers for keypoints; its answer is then the first of the hypotheses.
+        initial_estimate: a network that answers for keypoints; its answer is then the first of the hypotheses.
         error_model: says how wrong that answer is; the fit is then anchored at it, by the schedule's stages `anchored`.
         calibration: what was measured of the covariance of such fits.
-        own_shapes: are the first guess's betas this body's? On others' bodies its shape is not used.
+        own_shapes: are the initial estimate's betas this body's? On others' bodies its shape is not used.
     """
 
     chunk = CHUNK
@@ -102,7 +102,7 @@ class Fitter:
         library_poses: Tensor,
         schedule: Schedule | None = None,
         headings: int = 16,
-        first_guess: KeypointHmr | None = None,
+        initial_estimate: KeypointHmr | None = None,
         error_model: ErrorModel | None = None,
         calibration: Calibration = MEASURED,
         own_shapes: bool = True,
@@ -111,7 +111,7 @@ class Fitter:
         self.terms = terms_by_name(terms)
         self.library_poses = library_poses
         self.schedule = schedule or Schedule()
-        self.headings, self.first_guess, self.error_model = headings, first_guess, error_model
+        self.headings, self.initial_estimate, self.error_model = headings, initial_estimate, error_model
         self.calibration, self.own_shapes = calibration, own_shapes
         self.device: torch.device | None = None
         self._twin: Fitter | None = None
@@ -143,7 +143,7 @@ class Fitter:
         Args:
             keypoints: float64 pixels of the full image, in a set that the body defines.
             camera: one per person.
-            init: (B,) parameters to start from instead of the first guess or the library.
+            init: (B,) parameters to start from instead of the initial estimate or the library.
             init_std: degrees, how wrong init is, per joint and axis: one number, (J,) or (B, J).
             evidence: what else is known about the B people, for the terms that look at it.
         """
@@ -163,7 +163,7 @@ class Fitter:
         """This fitter on its device, made when it is first needed."""
         if self._twin is None:
             twin = self.with_schedule(self.schedule)
-            networks = {name: getattr(self, name) for name in ("first_guess", "error_model")}
+            networks = {name: getattr(self, name) for name in ("initial_estimate", "error_model")}
             held = moved({k: v for k, v in vars(twin).items() if k not in networks}, self.device)
             home = {name: network and AtHome(network, self.device) for name, network in networks.items()}
             twin.__dict__ = held | home | {"device": None, "chunk": CHUNK_THERE}
@@ -184,14 +184,14 @@ class Fitter:
             spread = {} if given.init_std is None else {"degrees": given.init_std}
             observation = replace(observation, anchor=Anchor.around(given.init, self.body.parents, **spread))
             return self.from_start(start, observation, others=False)
-        if self.first_guess is not None and self.error_model is not None and self.schedule.anchored:
+        if self.initial_estimate is not None and self.error_model is not None and self.schedule.anchored:
             return self.from_start(*self.guess(observation, given.camera))
         return self.refine(self.starts(given.keypoints, given.camera), observation, self.hypotheses)
 
     def guess(self, observation: Observation, camera: Camera) -> tuple[State, Observation]:
-        """The first guess, and the observation with its anchor and the keypoints' noise."""
+        """The initial estimate, and the observation with its anchor and the keypoints' noise."""
         keypoints = observation.keypoints
-        answer, seen = self.first_guess.look(keypoints, camera)
+        answer, seen = self.initial_estimate.look(keypoints, camera)
         answer = answer if self.own_shapes else self._of_mean_shape(answer)
         projected = camera.project(self.point_body(keypoints.names).pose(answer.params).points)
         misses = (keypoints.xy - projected) / observation.box_size[:, None, None]
@@ -223,8 +223,8 @@ class Fitter:
         return guarded(fit, body, self.terms, rounds[-1][0], how.likely) if how.guarded else fit
 
     def posterior(self, fit: Fit) -> Posterior:
-        """How sure each hypothesis of a fit is, and how likely: as measured where it is anchored, at the first guess or
-        (as far as `init_std` is true) at a given start; else what its energy says of itself."""
+        """How sure each hypothesis of a fit is, and how likely: as measured where it is anchored, at the initial
+        estimate or (as far as `init_std` is true) at a given start; else what its energy says of itself."""
         body = self.point_body(fit.observation.keypoints.names)
         how = self.calibration if fit.observation.noise is not None else GIVEN
         weights = last_stage(self.schedule, fit).weights
@@ -236,13 +236,14 @@ class Fitter:
     @property
     def hypotheses(self) -> int:
         """Starts a person."""
-        return self.schedule.hypotheses if self.first_guess is None else self.schedule.with_guess
+        return self.schedule.hypotheses if self.initial_estimate is None else self.schedule.with_estimate
 
     def starts(self, keypoints: Keypoints, camera: Camera) -> State:
-        """The hypotheses to begin from, `hypotheses` adjacent ones for each person, a first guess before the others."""
-        if self.first_guess is None:
+        """The hypotheses to begin from, `hypotheses` adjacent ones for each person, an initial estimate before the
+        others."""
+        if self.initial_estimate is None:
             return self._from_library(keypoints, camera, self.hypotheses)
-        guess = State(self.first_guess.predict(keypoints, camera).params, camera)
+        guess = State(self.initial_estimate.predict(keypoints, camera).params, camera)
         count = self.hypotheses - 1
         if not count:
             return guess

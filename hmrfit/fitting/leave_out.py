@@ -4,8 +4,8 @@
 
 A keypoint that a fit to all the others predicts well tells that both are right. One that it misses by far more than the
 rest is either wrong itself or shows what the prior does not know: the body is unsure there. Beside it, the same for the
-first guess, from the same keypoints: a fit that predicts what it has not seen worse than its own start has followed the
-noise.
+initial estimate, from the same keypoints: a fit that predicts what it has not seen worse than its own start has
+followed the noise.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class LeftOut:
     groups: dict[str, tuple[int, ...]]
     predicted: Tensor  # (B, K) with the keypoint's group left out
     fitted: Tensor  # (B, K) with all of them
-    start: Tensor | None  # (B, K) by the first guess alone, the group left out; None where there is no network
+    start: Tensor | None  # (B, K) by the initial estimate alone, the group left out; None where there is no network
 
     def of_group(self, which: Tensor | None = None) -> dict[str, Tensor]:
         """Group -> (B,) mean over its seen keypoints; of `predicted`, or another of the (B, K)."""
@@ -87,10 +87,10 @@ def leave_out(
         fewer = Keypoints(truth.xy, truth.confidence * ~gone, keypoints.names)
         row, place = (gone & seen[who]).nonzero().unbind(1)
         predicted[who[row], place] = _distance(fitter, fitter.fit(fewer, lens).state, truth)[row, place]
-        if fitter.first_guess is not None:
-            guess = State(fitter.first_guess.predict(fewer, lens).params, lens)
+        if fitter.initial_estimate is not None:
+            guess = State(fitter.initial_estimate.predict(fewer, lens).params, lens)
             start[who[row], place] = _distance(fitter, guess, truth)[row, place]
-    return LeftOut(keypoints.names, chosen, predicted, fitted, None if fitter.first_guess is None else start)
+    return LeftOut(keypoints.names, chosen, predicted, fitted, None if fitter.initial_estimate is None else start)
 
 
 def _groups(names: tuple[str, ...], groups: str | Mapping[str, Sequence[str]]) -> dict[str, tuple[int, ...]]:

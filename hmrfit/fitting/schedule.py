@@ -47,9 +47,9 @@ Rounds = tuple[tuple[Stage, int], ...]
 class Schedule:
     """What to do with the hypotheses. Each round: (stage, how many hypotheses a person keeps after it).
 
-    hypotheses: starts a person, all from the library. with_guess: as many where a first guess is one of them; more gain
-    nothing then (validation motion, PA-MPJPE in mm: 51.7 from the guess alone, 51.9 with one to three beside it; the
-    second best heading stays as an insurance). Without a guess: 57.2 with four, 53.8 with six, 53.2 with eight.
+    hypotheses: starts a person, all from the library. with_estimate: as many where an initial estimate is one of them;
+    more gain nothing then (validation motion, PA-MPJPE in mm: 51.7 from the guess alone, 51.9 with one to three beside
+    it; the second best heading stays as an insurance). Without a guess: 57.2 with four, 53.8 with six, 53.2 with eight.
 
     anchored: the stages for a start whose error is known, in place of all of the above; empty: there are none.
     loosening: after them, whom the anchor holds too hard, and how much less it then does; None: nobody.
@@ -59,7 +59,7 @@ class Schedule:
 
     hypotheses: int = 6
     rounds: Rounds = ((WIDE, 2), (FINAL, 2))
-    with_guess: int = 3
+    with_estimate: int = 3
     anchored: tuple[Stage, ...] = (ANCHORED,)
     loosening: Loosening | None = LOOSENING
     flips: int = 2

@@ -3,7 +3,7 @@
 mean pose    upright, facing the camera, at the depth d = f · mean 3D torso / mean 2D torso; the camera's stage;
              where the shoulders are so close that front and back look alike, the body turned about as well; the
              other stages from both; the one nearer to its keypoints stays                            (SMPLify)
-first guess  what the network says                                                                    (SPIN)
+initial estimate  what the network says                                                                    (SPIN)
 """
 
 from dataclasses import fields, replace
@@ -37,7 +37,7 @@ class StagedFitter(Fitter):
     """Runs the stages of a schedule one after the other from one start.
 
     Args:
-        start_pose: (3 (J-1),) rotation vectors of the pose to start from; None: the first guess.
+        start_pose: (3 (J-1),) rotation vectors of the pose to start from; None: the initial estimate.
         calibration: what was measured of the covariance of such fits; None: nothing, the energy is taken at its word.
         Others are those of `Fitter`; the library is not used.
     """
@@ -51,8 +51,10 @@ class StagedFitter(Fitter):
     ) -> None:
         super().__init__(*args, calibration=calibration, **kwargs)
         self.start_pose = start_pose
-        if start_pose is None and self.first_guess is None:
-            raise ValueError("FIT.START: first_guess needs a network: set PRIORS.FIRST_GUESS, or START: mean_pose.")
+        if start_pose is None and self.initial_estimate is None:
+            raise ValueError(
+                "FIT.START: initial_estimate needs a network: set PRIORS.INITIAL_ESTIMATE, or START: mean_pose."
+            )
 
     def _fit_piece(self, given: Given) -> Fit:
         """With `init` there is one start, and that is it; how wrong it may be, `init_std`, is nothing that these
@@ -100,7 +102,7 @@ class StagedFitter(Fitter):
         """(B,) where to begin."""
         keypoints = observation.keypoints
         if self.start_pose is None:
-            return State(self.first_guess.predict(keypoints, camera).params, camera)
+            return State(self.initial_estimate.predict(keypoints, camera).params, camera)
         body, like, B = self.point_body(keypoints.names), keypoints.xy, len(keypoints)
         pose = rotvec_to_matrix(self.start_pose.to(like).view(-1, 3)).expand(B, -1, 3, 3)
         betas = like.new_zeros(B, body.joint_shapes.shape[-1])

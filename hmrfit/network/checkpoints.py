@@ -151,14 +151,14 @@ def load_hmr(path: str | PathLike, mean_params: str | PathLike | None = None) ->
 
 
 def load_error_model(path: str | PathLike) -> ErrorModel:
-    """As `load_network`, for a file that holds the error model of a first guess; its weights are fixed.
+    """As `load_network`, for a file that holds the error model of an initial estimate; its weights are fixed.
 
     Raises:
         ValueError: it holds another network.
     """
     network = load_network(path)
     if not isinstance(network, ErrorModel):
-        raise ValueError(f"'{path}' holds a {type(network).__name__}, not an error model of a first guess.")
+        raise ValueError(f"'{path}' holds a {type(network).__name__}, not an error model of an initial estimate.")
     return network.requires_grad_(False)
 
 

@@ -1,4 +1,5 @@
-"""How wrong a first guess is, from what was seen and what was answered: its error's covariance, its keypoints' noise.
+"""How wrong an initial estimate is, from what was seen and what was answered: its error's covariance, its keypoints'
+noise.
 
     e ~ N(0, Σ),   Σ = diag(s) (I + U Uᵀ) diag(s)       e in the chart of `hmrfit.fitting.anchor`, D = 3 J + S numbers
     x_k ~ Π(X_k) + σ_k · box · noise                       σ_k a share of the person's box, per coordinate
@@ -67,7 +68,7 @@ class ErrorModel(nn.Module):
     ) -> None:
         """
         Args:
-            features: of the first guess's encoder. names: the keypoint names that have slots.
+            features: of the initial estimate's encoder. names: the keypoint names that have slots.
         """
         super().__init__()
         self.features, self.joints, self.betas = features, joints, betas

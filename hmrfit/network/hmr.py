@@ -3,7 +3,7 @@
 hmr(images)[-1]              the last iteration of an image HMR
 hmr(points, names)[-1]       the same of a keypoint HMR, points as `normalise_keypoints` makes them
 
-From pixels to a body before the full image's camera: `first_guess.KeypointHmr`, `image_guess.ImageGuess`.
+From pixels to a body before the full image's camera: `initial_estimate.KeypointHmr`, `image_estimate.ImageHmr`.
 """
 
 from collections.abc import Iterator

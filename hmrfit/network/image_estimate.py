@@ -1,6 +1,6 @@
 """The guess of an image HMR: a photograph, its people's keypoints and a camera -> bodies before that camera.
 
-    Θ₀ = ½ [hmr(x) + mirror hmr(mirror x)]        x the person's square crop; the mean as in `first_guess`
+    Θ₀ = ½ [hmr(x) + mirror hmr(mirror x)]        x the person's square crop; the mean as in `initial_estimate`
 
 The keypoints say where the person is, and nothing else: their box is cut out, 1.2 times their extent, as in training.
 Everybody is asked about alone, so that the answer keeps its bits whoever else is in the picture.
@@ -24,7 +24,7 @@ from hmrfit.network.mirror import mean_of_both_sides
 from hmrfit.types import Keypoints, Regression
 
 
-class ImageGuess:
+class ImageHmr:
     """A trained image HMR, ready to be asked. It never changes."""
 
     def __init__(self, hmr: HMR, both_sides: bool = True) -> None:
@@ -42,11 +42,11 @@ class ImageGuess:
         self.hmr = fast_inference(hmr.eval(), "float32")
 
     @classmethod
-    def from_file(cls, path: str | PathLike, both_sides: bool = True) -> "ImageGuess":
+    def from_file(cls, path: str | PathLike, both_sides: bool = True) -> "ImageHmr":
         """From an npz that `save_network` wrote, or a published checkpoint; errors are those of `load_hmr`."""
         return cls(load_hmr(path), both_sides)
 
-    def one_sided(self) -> "ImageGuess":
+    def one_sided(self) -> "ImageHmr":
         """The same network asked about the person alone, as published evaluations do."""
         other = copy.copy(self)
         other.both_sides = False

@@ -1,4 +1,4 @@
-"""The shipped first guess: keypoints of any named set and a camera -> a body before that camera, Θ₀ of the fit.
+"""The shipped initial estimate: keypoints of any named set and a camera -> a body before that camera, Θ₀ of the fit.
 
     Θ₀ = ½ [hmr(x) + mirror hmr(mirror x)]        the mean of what is said of the person and of the mirror image
 
@@ -32,9 +32,9 @@ class KeypointHmr:
             ValueError: the HMR's encoder takes images, or its joints are not SMPL's.
         """
         if not isinstance(hmr.encoder, KeypointEncoder):
-            raise ValueError("The first guess needs an HMR that sees keypoints; this one's encoder takes images.")
+            raise ValueError("The initial estimate needs an HMR that sees keypoints; this one's encoder takes images.")
         if hmr.regressor.layout.joints != len(SMPL24):
-            raise ValueError(f"The first guess needs SMPL's 24 joints, not {hmr.regressor.layout.joints}.")
+            raise ValueError(f"The initial estimate needs SMPL's 24 joints, not {hmr.regressor.layout.joints}.")
         self.hmr, self.both_sides = packed(hmr), both_sides
         self.dtype = hmr.dtype
 

@@ -1,6 +1,6 @@
 """A page about an evaluation: the numbers beside the published ones, how the errors spread, and whom they are made on.
 
-    write_report(folder, [Run("first guess", summary, details), Run("fit", summary, details)], cases=show)
+    write_report(folder, [Run("initial estimate", summary, details), Run("fit", summary, details)], cases=show)
 
 Everything about one protocol is one section; a page may have several. The page is `folder/index.html`, complete in
 itself.

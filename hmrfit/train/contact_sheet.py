@@ -14,7 +14,7 @@ from hmrfit.io.image import Image
 from hmrfit.network.hmr import HMR
 from hmrfit.render.overlay import close_up, side_by_side, views
 from hmrfit.synthetic.people import People
-from hmrfit.train.validation import Predict, guess_of, people_of
+from hmrfit.train.validation import Predict, estimate_of, people_of
 from hmrfit.types import BodyParams
 
 PANEL = (240, 320)
@@ -47,7 +47,7 @@ def validation_sheet(
     if not count:
         return None
     people = people_of(body, frames, count, seed=1)
-    return lambda hmr: draw_sheet(body, people, guess_of(hmr))
+    return lambda hmr: draw_sheet(body, people, estimate_of(hmr))
 
 
 def _person(body: SmplBody, person: People, guessed: BodyParams, blank: Image) -> Image:

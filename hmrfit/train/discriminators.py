@@ -57,10 +57,10 @@ def real_people(body: PointBody, pool: PosePool, count: int, generator: torch.Ge
 
 
 def guesses(fitter: Fitter, people: People) -> BodyParams:
-    """What the fitter's first guess says of them."""
+    """What the fitter's initial estimate says of them."""
     camera = _assumed(people)
     return BodyParams.cat(
-        [fitter.first_guess.predict(people.keypoints[part], camera[part]).params for part in _chunks(people)]
+        [fitter.initial_estimate.predict(people.keypoints[part], camera[part]).params for part in _chunks(people)]
     )
 
 

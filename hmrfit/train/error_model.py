@@ -1,4 +1,5 @@
-"""Training the error model of a first guess: so that one Bayesian update by the keypoints explains the truth best.
+"""Training the error model of an initial estimate: so that one Bayesian update by the keypoints explains the truth
+best.
 
     Θ₀ = guess(x),    (Σ, σ) = model(x, Θ₀)
     x⁰ = K₀ r(0),     K = Σ Jᵀ (J Σ Jᵀ + R)⁻¹                      a first update, without gradients
@@ -47,7 +48,7 @@ SAMPLING = Sampling(
     replace(NEARER.views, tilted=0.05, tumbled=0.02),
     Corruption((0.003, 0.04), (0.0, 0.4), occluder=0.25, truncated=True, swapped=0.03, unsure=0.4, stray=0.6),
 )
-"""People as the first guess met them late in its training, with more noise and more occluders."""
+"""People as the initial estimate met them late in its training, with more noise and more occluders."""
 
 
 @dataclass(frozen=True)

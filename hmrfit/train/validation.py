@@ -64,10 +64,10 @@ def validation_score(
         body: in float64. frames: of `load_frames`, of a split that is not trained on.
     """
     people = people_of(body, frames, count)
-    return lambda hmr: score_people(body, people, guess_of(hmr))
+    return lambda hmr: score_people(body, people, estimate_of(hmr))
 
 
-def guess_of(hmr: HMR) -> Predict:
+def estimate_of(hmr: HMR) -> Predict:
     """What a network in training says of a person, its mirror image not asked about."""
     guess = KeypointHmr(hmr, both_sides=False)
     return lambda keypoints, camera: guess.predict(keypoints, camera).params

@@ -1,4 +1,4 @@
-"""priors/error_model.npz and its card: how wrong the shipped first guess is, learned from people posed by motion.
+"""priors/error_model.npz and its card: how wrong the shipped initial estimate is, learned from people posed by motion.
 
     python priors/scripts/train_error_model.py --motion FOLDER --out out/begun                   (50 minutes)
     python priors/scripts/train_error_model.py --motion FOLDER --begin out/begun/error_model.npz \
@@ -78,7 +78,7 @@ def measure(fitter: Fitter, frames: dict) -> dict[str, dict[str, dict[str, float
         people = people_of(fitter.body, frames, PEOPLE, names, how)
         scores[title] = {
             "guess": score_people(
-                fitter.body, people, lambda seen, camera: fitter.first_guess.predict(seen, camera).params
+                fitter.body, people, lambda seen, camera: fitter.initial_estimate.predict(seen, camera).params
             ),
             "fit": score_people(fitter.body, people, lambda seen, camera: fitter.fit(seen, camera).state.params),
         }
@@ -97,9 +97,9 @@ def card(facts: dict) -> str:
     header = "| | PA-MPJPE, mm | MPJPE, mm | to the keypoints, % of the box |\n|---|---|---|---|"
     return f"""# error_model.npz
 
-How wrong the shipped first guess (`keypoint_hmr.npz`) is: from what was seen of a person and what was answered to a
-covariance of the answer's error (72 turns about the camera's axes, 10 betas; rank 16 and a diagonal) and a noise level
-of every keypoint. {facts["parameters"] / 1e6:.1f} million parameters, matrices in 16 bits; read by
+How wrong the shipped initial estimate (`keypoint_hmr.npz`) is: from what was seen of a person and what was answered to
+a covariance of the answer's error (72 turns about the camera's axes, 10 betas; rank 16 and a diagonal) and a noise
+level of every keypoint. {facts["parameters"] / 1e6:.1f} million parameters, matrices in 16 bits; read by
 `hmrfit.network.checkpoints.load_error_model`. The default fit is anchored by it (`hmrfit/fitting/anchor.py`).
 
 * **From**: {SOURCES}. Train sequences of `hmrfit/motion/split.json` only.
@@ -111,8 +111,8 @@ of every keypoint. {facts["parameters"] / 1e6:.1f} million parameters, matrices 
 * **Loss**: `hmrfit/train/error_model.py`: one Bayesian update of the guess by the keypoints should give the true joints
   the highest likelihood.
 
-The first guess alone -> the fit with default settings; {PEOPLE} people each, 14 SMPL joints, focal length not told.
-Validation sequences (the energy's weights were chosen on them):
+The initial estimate alone -> the fit with default settings; {PEOPLE} people each, 14 SMPL joints, focal length not
+told. Validation sequences (the energy's weights were chosen on them):
 
 {header}
 {table(facts["validation"])}
@@ -122,8 +122,8 @@ Test sequences (nothing was chosen on them; whole classes of motion were never t
 {header}
 {table(facts["test"])}
 
-**Limits.** It belongs to the first guess it was trained with, and to the free body's shapes. Keypoint names that no
-built-in set has get a noise of 1.2 % of the box.
+**Limits.** It belongs to the initial estimate it was trained with, and to the free body's shapes. Keypoint names that
+no built-in set has get a noise of 1.2 % of the box.
 """
 
 

@@ -60,9 +60,9 @@ def evaluate(root, out, *more: str, protocol: str = "h36m-p1-spin") -> int:
 )  # fmt: skip
 def test_every_protocol_runs_from_data_to_table(root, tmp_path, capsys, protocol, more):
     assert evaluate(root, tmp_path, *more, protocol=protocol) == 0
-    said = json.loads((tmp_path / "first_guess.json").read_text())
+    said = json.loads((tmp_path / "initial_estimate.json").read_text())
     expected = 1 if protocol == "h36m-p2-spin" else N
-    assert said["samples"] == expected and said["missing"] == 0 and said["run"]["predictor"] == "first_guess"
+    assert said["samples"] == expected and said["missing"] == 0 and said["run"]["predictor"] == "initial_estimate"
     assert all(np.isfinite(m["value"]) for m in said["measures"])
     assert f"{said['measures'][0]['name']} (" in capsys.readouterr().out
     assert (tmp_path / "table.md").read_text().startswith("|  | ")
@@ -72,7 +72,12 @@ def test_the_report_shows_both_runs_and_the_people(root, tmp_path, capsys):
     assert evaluate(root, tmp_path, "--fit", "--report", str(tmp_path / "page"), protocol="lsp-full") == 0
     assert "page/index.html" in capsys.readouterr().out
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
-    for said in ("hmrfit: first_guess", "hmrfit: first_guess+fit", "true \\ found", "people, best first by FG F1"):
+    for said in (
+        "hmrfit: initial_estimate",
+        "hmrfit: initial_estimate+fit",
+        "true \\ found",
+        "people, best first by FG F1",
+    ):
         assert said in page
     assert page.count("<img") == N
 
@@ -80,8 +85,8 @@ def test_the_report_shows_both_runs_and_the_people(root, tmp_path, capsys):
 def test_the_same_command_with_the_fit_says_what_it_is_worth(root, tmp_path, capsys):
     assert evaluate(root, tmp_path, "--fit", "--limit", "2") == 0
     table = capsys.readouterr().out
-    assert "| first_guess | " in table and "| first_guess+fit | " in table and "| last − first | " in table
-    values = [json.loads((tmp_path / f"{run}.json").read_text())["measures"][1]["value"] for run in ("first_guess", "first_guess+fit")]  # fmt: skip  # noqa: E501
+    assert "| initial_estimate | " in table and "| initial_estimate+fit | " in table and "| last − first | " in table
+    values = [json.loads((tmp_path / f"{run}.json").read_text())["measures"][1]["value"] for run in ("initial_estimate", "initial_estimate+fit")]  # fmt: skip  # noqa: E501
     assert values[0] != values[1] and all(value < 200 for value in values)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.npz")}
     assert evaluate(root, tmp_path, "--fit", "--limit", "2") == 0  # scored again, not predicted again
@@ -93,8 +98,8 @@ def test_the_truth_as_a_predictions_file(root, tmp_path, capsys):
     body, truth = free_body(), tmp_path / "truth.npz"
     protocol = make_protocol("3dpw", body, gendered={"n": body})
     data = protocol.load(root)
-    _first_guess(root, tmp_path / "guess")
-    like, _ = read_predictions(tmp_path / "guess" / "first_guess.npz")
+    _initial_estimate(root, tmp_path / "guess")
+    like, _ = read_predictions(tmp_path / "guess" / "initial_estimate.npz")
     predictions = type(like)(data.people.params(), like.camera, like.done)
     write_predictions(truth, predictions, Stamp({"predictor": "truth"}, dataset_stamp("3dpw", data.people)))
     more = ("--truth-body", "free_body", "--predictions", str(truth))
@@ -107,7 +112,7 @@ def test_the_truth_as_a_predictions_file(root, tmp_path, capsys):
     assert "predictions for 3 people of '3dpw'" in capsys.readouterr().err
 
 
-def _first_guess(root, out) -> None:
+def _initial_estimate(root, out) -> None:
     assert evaluate(root, out, "--truth-body", "free_body", protocol="3dpw") == 0
 
 
@@ -121,7 +126,7 @@ def test_the_mean_pose_needs_no_keypoints(root, tmp_path):
     [
         (("--protocol", "h36m-p1-spni"), "Did you mean 'h36m-p1-spin'"),
         (("--predictor", "meanpose"), "Did you mean 'mean_pose'"),
-        (("--predictor", "image_guess"), "PRIORS.IMAGE_GUESS=FILE"),
+        (("--predictor", "image_estimate"), "PRIORS.IMAGE_ESTIMATE=FILE"),
         (("--renderer", "pytorch"), "Did you mean 'pytorch3d'"),
         (("--regressor", "h36=x.npy"), "Did you mean 'h36m'"),
         (("--regressor", "h36m=nowhere.npy"), "no joint regressor 'nowhere.npy'"),
@@ -172,6 +177,6 @@ def test_lost_images_lose_their_people_alone(root, tmp_path, capsys):
     lost = read_spin_npz(folder / "dataset_extras" / "h36m_valid_protocol1.npz").imgname[1]
     (folder / str(lost)).unlink()
     assert evaluate(folder, tmp_path / "out") == 0
-    said = json.loads((tmp_path / "out" / "first_guess.json").read_text())
+    said = json.loads((tmp_path / "out" / "initial_estimate.json").read_text())
     assert said["samples"] == N - 1 and said["missing"] == 1 and "no image" in said["problems"]["1"]
     assert "1 without a number, such as row 1: There is no image" in capsys.readouterr().out

@@ -36,7 +36,7 @@ def folder(tmp_path_factory, poses):
 
 
 def test_every_predictor_is_scored_by_every_protocol(folder):
-    predictors = ["mean_pose", "first_guess", "fit", *synthetic.presets()]
+    predictors = ["mean_pose", "initial_estimate", "fit", *synthetic.presets()]
     for protocol in synthetic.COLUMNS:
         for predictor in predictors:
             said = json.loads((folder / f"{protocol}-{predictor}.json").read_text())

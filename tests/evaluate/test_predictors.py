@@ -32,7 +32,7 @@ from hmrfit.io.image import image_size, read_image, write_image
 from hmrfit.keypoints import LSP14
 from hmrfit.network.encoders import ImageEncoder
 from hmrfit.network.hmr import HMR
-from hmrfit.network.image_estimate import ImageGuess
+from hmrfit.network.image_estimate import ImageHmr
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.types import BodyParams
 
@@ -254,7 +254,7 @@ def test_an_image_network_is_shown_the_crop_of_the_datas_box(tmp_path):
         write_image(
             data.image_path(row), np.random.default_rng(row).integers(0, 255, (*SIZE[::-1], 3)).astype(np.uint8)
         )
-    guess = ImageGuess(hmr)
+    guess = ImageHmr(hmr)
     export(ImageNetwork(guess.one_sided(), data), data, stamp_of(data), tmp_path / "a.npz", chunk=3)
     predictions, _ = read_predictions(tmp_path / "a.npz")
     crops = np.stack([who.crop(row, 40).image(read_image(data.image_path(row))) for row in range(N)])

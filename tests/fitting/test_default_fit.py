@@ -1,4 +1,5 @@
-"""The fit as it is shipped, anchored at the first guess: alone or in company, twice the same, good starts stay good."""
+"""The fit as it is shipped, anchored at the initial estimate: alone or in company, twice the same, good starts stay
+good."""
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_a_good_start_stays_good(fitter, init_std):
 
 
 def test_little_evidence_gets_the_priors_answer(fitter):
-    """One keypoint, or none: the first guess as it is, and wider than when all are seen."""
+    """One keypoint, or none: the initial estimate as it is, and wider than when all are seen."""
     truth = people(4, "coco17")
     confidence = torch.zeros(4, 17, dtype=torch.float64)
     confidence[:2, 5] = 1.0
@@ -158,7 +159,8 @@ def test_more_people_than_a_batch_holds(fitter, crowd, monkeypatch):
 
 
 def test_a_body_of_others_is_fitted_in_its_own_shapes(fitter, crowd):
-    """The free body with its shapes in another order and fewer of them: the first guess's betas mean nothing to it."""
+    """The free body with its shapes in another order and fewer of them: the initial estimate's betas mean nothing to
+    it."""
     keypoints, fit = crowd
     with np.load(locate("free_body"), allow_pickle=False) as data:
         arrays = dict(data)
@@ -168,7 +170,7 @@ def test_a_body_of_others_is_fitted_in_its_own_shapes(fitter, crowd):
         body,
         fitter.terms.values(),
         fitter.library_poses,
-        first_guess=fitter.first_guess,
+        initial_estimate=fitter.initial_estimate,
         error_model=fitter.error_model,
         own_shapes=False,
     )

@@ -45,7 +45,7 @@ def assert_same(here: Fit, there: Fit, within: float = 1e-9) -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [(), ("PRIORS.ERROR_MODEL=",), ("PRIORS.FIRST_GUESS=", "FIT.LIBRARY=50")],
+    [(), ("PRIORS.ERROR_MODEL=",), ("PRIORS.INITIAL_ESTIMATE=", "FIT.LIBRARY=50")],
     ids=["default", "unanchored", "from scratch"],
 )
 def test_nothing_meets_what_is_not_there(config):

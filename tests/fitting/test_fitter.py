@@ -75,7 +75,7 @@ def test_the_answer_is_a_body_in_front_of_the_camera(noisy_fit):
 
 
 class Oracle:
-    """A first guess that knows the truth."""
+    """An initial estimate that knows the truth."""
 
     def __init__(self, truth: People) -> None:
         self.truth = truth
@@ -84,15 +84,17 @@ class Oracle:
         return Regression(self.truth.params, torch.ones(len(keypoints), 3).double())
 
 
-def test_a_first_guess_is_the_first_of_the_hypotheses():
+def test_a_initial_estimate_is_the_first_of_the_hypotheses():
     truth = people(40, "coco17")
-    told = Fitter(free_body(), fitter().terms.values(), fitter().library_poses, first_guess=Oracle(truth))
+    told = Fitter(free_body(), fitter().terms.values(), fitter().library_poses, initial_estimate=Oracle(truth))
     begun = told.starts(truth.clean, truth.camera)
     assert len(begun) == 40 * told.hypotheses
     for field in FIELDS:
         assert torch.equal(getattr(begun.params, field)[:: told.hypotheses], getattr(truth.params, field))
     alone = fitter().fit(truth.clean, truth.camera)
-    more = replace(told.schedule, with_guess=told.schedule.hypotheses + 1)  # the guess, and all starts that alone has
+    more = replace(
+        told.schedule, with_estimate=told.schedule.hypotheses + 1
+    )  # the guess, and all starts that alone has
     helped = told.with_schedule(more).fit(truth.clean, truth.camera)
     assert helped.cost.mean() <= alone.cost.mean() + 1e-6
     # the truth is in the valley of the best answer, or near it: 14 and more millimetres are what the noise model allows

@@ -46,7 +46,7 @@ CONFIGS = {
     "default": [],
     "SMPLify": "fit_smplify",
     "SPIN": "fit_spin",
-    "no initial estimate": ["PRIORS.FIRST_GUESS=", "FIT.LIBRARY=100"],
+    "no initial estimate": ["PRIORS.INITIAL_ESTIMATE=", "FIT.LIBRARY=100"],
     "no error model": ["PRIORS.ERROR_MODEL=", "FIT.LIBRARY=100"],
 }
 

@@ -22,7 +22,7 @@ WAYS = ("from the guess", "from a start", "from the library", "with masks", "fit
 
 def fitter_of(way: str) -> Fitter:
     if way == "from the library":
-        return build(load_config(None, ["PRIORS.FIRST_GUESS="])).fitter
+        return build(load_config(None, ["PRIORS.INITIAL_ESTIMATE="])).fitter
     fitter = build(way if way.startswith("fit_") else None).fitter
     mask = {"mask": MASK_WEIGHT}
     return with_terms(fitter, [MaskTerm(fitter.body)], mask, mask) if way == "with masks" else fitter

@@ -61,9 +61,9 @@ def test_it_meets_the_keypoints_and_says_what_it_cost(name: str):
     assert fit.hypothesis_cost.shape == (8, 1) and len(fit.hypotheses) == 1
 
 
-def test_spin_starts_from_the_first_guess_and_keeps_near_its_depth():
+def test_spin_starts_from_the_initial_estimate_and_keeps_near_its_depth():
     fit, crowd, spin = fitted("spin"), people(8, "coco17", 0.005), preset("spin")
-    guess = spin.first_guess.predict(crowd.keypoints, photograph(8)).params
+    guess = spin.initial_estimate.predict(crowd.keypoints, photograph(8)).params
     torch.testing.assert_close(fit.state.params.transl[:, 2], guess.transl[:, 2], rtol=0.02, atol=0)
     truth = crowd.joints
     found = free_body().points(()).pose(fit.state.params).joints
@@ -155,9 +155,9 @@ def test_nothing_seen_still_ends():
             assert value.isfinite().all()
 
 
-def test_without_a_first_guess_there_is_no_start_from_it():
-    with pytest.raises(ValueError, match=r"FIT\.START: first_guess needs a network"):
-        build_fitter(load_config("fit_spin", ["PRIORS.FIRST_GUESS="]))
+def test_without_a_initial_estimate_there_is_no_start_from_it():
+    with pytest.raises(ValueError, match=r"FIT\.START: initial_estimate needs a network"):
+        build_fitter(load_config("fit_spin", ["PRIORS.INITIAL_ESTIMATE="]))
 
 
 @pytest.mark.parametrize("name", ["smplify", "spin"])

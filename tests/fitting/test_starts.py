@@ -1,4 +1,4 @@
-"""The first guess: similarity scores, headings, the closed-form translation."""
+"""The initial estimate: similarity scores, headings, the closed-form translation."""
 
 import math
 

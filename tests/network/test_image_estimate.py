@@ -10,7 +10,7 @@ from hmrfit.keypoints import COCO17, SMPL24, flip_permutation
 from hmrfit.network.checkpoints import save_network
 from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, normalise_keypoints
 from hmrfit.network.hmr import HMR, in_full_image
-from hmrfit.network.image_estimate import ImageGuess
+from hmrfit.network.image_estimate import ImageHmr
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.ops.rotation import mirror
 from hmrfit.types import Keypoints, Regression
@@ -27,8 +27,8 @@ def network() -> HMR:
 
 
 @pytest.fixture(scope="module")
-def guess() -> ImageGuess:
-    return ImageGuess(network())
+def guess() -> ImageHmr:
+    return ImageHmr(network())
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def everything(answer: Regression) -> torch.Tensor:
 
 def test_it_is_the_network_asked_about_the_crop(photo):
     keypoints, camera = people(1)
-    guess = ImageGuess(network(), both_sides=False)
+    guess = ImageHmr(network(), both_sides=False)
     _, center, side = normalise_keypoints(keypoints)
     crop = Crop(tuple(center[0].tolist()), side.item(), 40).image(photo)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def test_the_mirror_image_is_the_mirror_image(guess, photo):
 
 
 def test_a_file_says_how_fine_the_crop_is(guess, photo, tmp_path):
-    again = ImageGuess.from_file(save_network(tmp_path / "hmr.npz", network()))
+    again = ImageHmr.from_file(save_network(tmp_path / "hmr.npz", network()))
     assert again.resolution == 40
     keypoints, camera = people()
     assert torch.equal(
@@ -100,4 +100,4 @@ def test_nobody_seen_is_answered_finitely(guess, photo):
 
 def test_other_networks_are_refused():
     with pytest.raises(ValueError, match="encoder takes keypoints"):
-        ImageGuess(HMR(KeypointEncoder(16, 1)))
+        ImageHmr(HMR(KeypointEncoder(16, 1)))

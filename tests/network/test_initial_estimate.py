@@ -1,4 +1,4 @@
-"""The first guess: the same for a person in any company, in any resolution, and mirrored for the mirror image."""
+"""The initial estimate: the same for a person in any company, in any resolution, and mirrored for the mirror image."""
 
 import pytest
 import torch

@@ -29,9 +29,9 @@ def read(path) -> str:
 
 
 def test_the_table_has_both_runs_and_what_was_published(tmp_path):
-    page = read(write_report(tmp_path, [run("first guess", shift=5), run("fit")]))
+    page = read(write_report(tmp_path, [run("initial estimate", shift=5), run("fit")]))
     for said in (
-        "hmrfit: first guess",
+        "hmrfit: initial estimate",
         "82.50",
         "hmrfit: fit",
         "77.50",
@@ -57,9 +57,9 @@ def test_numbers_that_were_only_recalled_say_so(tmp_path):
 
 
 def test_charts_are_there_with_their_names(tmp_path):
-    page = read(write_report(tmp_path, [run("first guess", shift=5), run("fit")]))
+    page = read(write_report(tmp_path, [run("initial estimate", shift=5), run("fit")]))
     assert page.count("<svg") == 5  # a histogram, joints, groups, a confusion matrix each
-    for said in ("right_knee", "Walking", "first guess, median 82.5", "head taken for none: 5", "ignored"):
+    for said in ("right_knee", "Walking", "initial estimate, median 82.5", "head taken for none: 5", "ignored"):
         assert said in page
     assert page.index("Sitting") < page.index("Walking")  # the worst group first
 
@@ -71,7 +71,7 @@ def test_cases_are_the_best_the_median_and_the_worst(tmp_path):
         shown.append((predictor, row))
         return np.full((8, 8, 3), 200, np.uint8)
 
-    page = read(write_report(tmp_path, [run("first guess", shift=5), run("fit")], show))
+    page = read(write_report(tmp_path, [run("initial estimate", shift=5), run("fit")], show))
     assert shown == [("fit", row) for row in (119, 118, 117, 110, 109, 108, 100, 101, 102)]
     assert "row 119: 30 mm" in page and len(shown) == 3 * CASES
     better = run("fit")

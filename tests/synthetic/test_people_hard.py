@@ -1,4 +1,5 @@
-"""Harder people, as the first guess is trained on them: any tilt, cut by the border, sides confused, low confidence."""
+"""Harder people, as the initial estimate is trained on them: any tilt, cut by the border, sides confused, low
+confidence."""
 
 import pytest
 import torch

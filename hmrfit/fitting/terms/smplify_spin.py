@@ -125,7 +125,7 @@ class DepthPrior(Term):
     def residuals(self, e: Evaluation) -> Tensor:
         start = getattr(e.observation, "start_depth", None)
         if start is None:
-            raise ValueError(f"Term '{self.name}' needs the depth that the fit began at: set FIT.START to first_guess or mean_pose.")  # fmt: skip  # noqa: E501
+            raise ValueError(f"Term '{self.name}' needs the depth that the fit began at: set FIT.START to initial_estimate or mean_pose.")  # fmt: skip  # noqa: E501
         return (SQRT2 * self.frame.depth_scale(e) * (e.state.params.transl[:, 2] - start))[:, None]
 
     def jacobian(self, e: Evaluation) -> Tensor:
