@@ -39,7 +39,7 @@ from hmrfit.config import load_config
 from hmrfit.fitting.energy import StageProblem, term_costs
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import CHUNK, Fitter, default_terms, in_pieces
-from hmrfit.fitting.parameters import Evaluation, Observation, State
+from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.schedule import ANCHORED
 from hmrfit.fitting.solver import Options, scaled_gradient, solve
 from hmrfit.fitting.terms.base import terms_by_name
@@ -112,7 +112,7 @@ class SpinStyle:
         return State(BodyParams.from_rotvecs(**found), start.camera)
 
 
-class _Given(Evaluation):
+class _Given(Linearization):
     """An evaluation whose points and theta come from elsewhere."""
 
     def __init__(self, points: Tensor, state: State, observation: Observation, theta: Tensor) -> None:
@@ -129,7 +129,7 @@ def _row(body: SmplBody, name: str) -> tuple[bool, int]:
 
 def energies(fitter: Fitter, state: State, observation: Observation) -> Tensor:
     """(B,) the energy both minimise, float64."""
-    e = Evaluation(fitter.point_body(COCO17), state, observation)
+    e = Linearization(fitter.point_body(COCO17), state, observation)
     return sum(term_costs(e, fitter.terms, ENERGY).values())
 
 

@@ -20,10 +20,10 @@ from hmrfit.fitting.evidence import Evidence, ViewEvidence
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.focal import last_stage
-from hmrfit.fitting.parameters import Evaluation, State
+from hmrfit.fitting.parameters import Linearization, State
 from hmrfit.fitting.sequence import Motion, SequenceProblem, one_shape, solve_sequence
 from hmrfit.fitting.solver import Options
-from hmrfit.fitting.terms.given import Views
+from hmrfit.fitting.terms.views import Views
 from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.keypoint_files.frames import in_frame_order, read_frames
 from hmrfit.io.keypoint_files.memory import people_in_memory
@@ -174,7 +174,7 @@ def _fit_frames(fitter: Fitter, photo: Photo, blank: np.ndarray, fps: float, smo
 def _settled(fitter: Fitter, fit: Fit, state: State) -> Fit:
     """The outcome with this state as the only hypothesis, its costs those of each row's own energy."""
     body = fitter.point_body(fit.observation.keypoints.names)
-    parts = term_costs(Evaluation(body, state, fit.observation), fitter.terms, last_stage(fitter.schedule, fit))
+    parts = term_costs(Linearization(body, state, fit.observation), fitter.terms, last_stage(fitter.schedule, fit))
     cost = sum(parts.values())
     return replace(
         fit, state=state, cost=cost, term_cost=parts, hypotheses=[state], hypothesis_cost=cost[:, None], verdict=None

@@ -21,8 +21,11 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.mask_map import mask_evidence
 from hmrfit.fitting.schedule import restaged
 from hmrfit.fitting.terms.base import Term
-from hmrfit.fitting.terms.given import FINAL_3D, SOLES, WIDE_3D, Ground, Keypoints3D, KnownHeight, KnownShape
+from hmrfit.fitting.terms.ground import SOLES, Ground
+from hmrfit.fitting.terms.height import KnownHeight
+from hmrfit.fitting.terms.keypoints_3d import FINAL_3D, WIDE_3D, Keypoints3D
 from hmrfit.fitting.terms.mask import MaskTerm
+from hmrfit.fitting.terms.shape import KnownShape
 from hmrfit.fitting.terms.silhouette import SilhouetteTerm, silhouette_evidence
 from hmrfit.io.image import read_image
 from hmrfit.io.keypoint_files.names import choose_points

@@ -9,7 +9,7 @@ import torch
 import hmrfit
 from hmrfit.build import build
 from hmrfit.cli.demo import Truth, make_truth
-from hmrfit.fitting.terms.given import KnownHeight
+from hmrfit.fitting.terms.height import KnownHeight
 from hmrfit.io.image import write_image
 from hmrfit.keypoints import SMPL24
 from hmrfit.render.base import BuiltinRenderer

@@ -13,7 +13,7 @@ import hmrfit
 from hmrfit.api import fit_photos
 from hmrfit.build import build, load_points
 from hmrfit.fitting.terms.base import FunctionTerm
-from hmrfit.fitting.terms.given import KnownHeight
+from hmrfit.fitting.terms.height import KnownHeight
 from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17
 from hmrfit.types import BodyParams

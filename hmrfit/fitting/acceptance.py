@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.energy import Stage, term_costs
-from hmrfit.fitting.parameters import Evaluation, Observation, State
+from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.terms.base import Term
 from hmrfit.types import TensorRecord
 
@@ -53,7 +53,7 @@ class Verdict(TensorRecord):
 def implausibility(body: PointBody, terms: Mapping[str, Term], state: State, observation: Observation) -> Tensor:
     """P (B,), nats; 0 where the energy has neither of its terms."""
     known = {name: weight for name, weight in PLAUSIBILITY.weights.items() if name in terms}
-    costs = term_costs(Evaluation(body, state, observation), terms, Stage(known))
+    costs = term_costs(Linearization(body, state, observation), terms, Stage(known))
     return sum(costs.values(), start=state.params.transl.new_zeros(len(state)))
 
 

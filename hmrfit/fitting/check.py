@@ -16,9 +16,10 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.parameters import GROUPS, Evaluation, Observation, State
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State
 from hmrfit.fitting.starts import UPRIGHT, middle_of_box
-from hmrfit.fitting.terms.base import NormalEquations, ResidualFunction, Term, as_term
+from hmrfit.fitting.terms.base import ResidualFunction, Term, as_term
 from hmrfit.keypoints import COCO17, SMPL24, base_name
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints
@@ -38,7 +39,7 @@ STICK_CM = (
 """Rest joints of the made-up body, about where an adult's are in the T-pose; y up, the person's left at +x."""
 
 
-def check_term(term: Term | ResidualFunction, at: Evaluation | None = None) -> None:
+def check_term(term: Term | ResidualFunction, at: Linearization | None = None) -> None:
     """Try a term, or a plain function (state, output, observation) -> (B, M), and say what is wrong with it.
 
     Args:
@@ -61,7 +62,7 @@ def check_term(term: Term | ResidualFunction, at: Evaluation | None = None) -> N
 
 def sample_evaluation(
     body: PointBody | None = None, names: Sequence[str] = COCO17, count: int = 4, seed: int = 0
-) -> Evaluation:
+) -> Linearization:
     """People in random poses in front of cameras, their keypoints a little off and some unseen.
 
     Args:
@@ -82,7 +83,7 @@ def sample_evaluation(
     confidence = (draw(count, len(body.names)).abs() * 0.8).clamp(0.1, 1.0)
     confidence[:, -1] = 0.0
     keypoints = Keypoints(seen + 15 * draw(*seen.shape), confidence, body.names)
-    return Evaluation(body, state, Observation.of(keypoints))
+    return Linearization(body, state, Observation.of(keypoints))
 
 
 def stick_body(names: Sequence[str] = COCO17, seed: int = 0) -> PointBody:
@@ -106,24 +107,24 @@ def stick_body(names: Sequence[str] = COCO17, seed: int = 0) -> PointBody:
     )
 
 
-def finite_difference_jacobian(term: Term, e: Evaluation, step: float = STEP) -> Tensor:
+def finite_difference_jacobian(term: Term, e: Linearization, step: float = STEP) -> Tensor:
     """(B, M, P) by central differences, every person beside themselves moved along every column, both ways."""
     B, P = len(e.state), e.layout.columns
     many = torch.arange(B).repeat_interleave(2 * P)
     steps = step * torch.eye(P).to(e.state.params.transl)
     state = e.state[many].retract(torch.cat([steps, -steps]).repeat(B, 1), e.body.parents, e.layout)
-    r = term.residuals(Evaluation(e.body, state, e.observation[many], e.layout)).reshape(B, 2, P, -1)
+    r = term.residuals(Linearization(e.body, state, e.observation[many], e.layout)).reshape(B, 2, P, -1)
     return ((r[:, 0] - r[:, 1]) / (2 * step)).mT
 
 
-def normal_equations(term: Term, e: Evaluation, weight: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+def normal_equations(term: Term, e: Linearization, weight: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
     """(cost (B,), gradient (B, P), Hessian (B, P, P)) as the term's `add` has them."""
     sums = NormalEquations(e)
     term.add(e, sums, weight)
     return sums.finish(e)
 
 
-def _checked_residuals(term: Term, e: Evaluation) -> Tensor:
+def _checked_residuals(term: Term, e: Linearization) -> Tensor:
     """The residuals, after their shape, precision, finiteness and manners."""
     given = (*_tensors(e.state), *_tensors(e.observation), *_tensors(e.output))
     before = [t.clone() for t in given]
@@ -150,16 +151,16 @@ def _tensors(record: object) -> list[Tensor]:
     return found
 
 
-def _check_separate(term: Term, e: Evaluation, r: Tensor) -> None:
+def _check_separate(term: Term, e: Linearization, r: Tensor) -> None:
     """Another order of people gives the same residuals in that order, and each person alone the same as in company."""
     B, bound = len(e.state), TOLERANCE * max(1.0, r.abs().max().item())
     for index, what in [(torch.arange(B).flip(0), "in another order"), *((torch.tensor([i]), "alone") for i in range(B))]:  # noqa: E501 # fmt: skip
-        again = term.residuals(Evaluation(e.body, e.state[index], e.observation[index], e.layout))
+        again = term.residuals(Linearization(e.body, e.state[index], e.observation[index], e.layout))
         if again.shape != r[index].shape or not (again - r[index]).abs().max() <= bound:
             raise ValueError(f"Term '{term.name}' gives a person other residuals {what}: people must not depend on who else is in the batch. Look for a mean, a sum, a maximum or a fixed index over dimension 0.")  # fmt: skip  # noqa: E501
 
 
-def _automatic_jacobian(term: Term, e: Evaluation) -> Tensor:
+def _automatic_jacobian(term: Term, e: Linearization) -> Tensor:
     """By forward-mode autodiff, whatever the term has of its own."""
     try:
         return Term.jacobian(term, e)
@@ -167,7 +168,7 @@ def _automatic_jacobian(term: Term, e: Evaluation) -> Tensor:
         raise TypeError(f"Forward-mode autodiff cannot pass through term '{term.name}': {error} Write it with torch operations only (no numpy, .item() or in-place changes), or give it its own jacobian(e) and try that against finite_difference_jacobian.") from error  # fmt: skip  # noqa: E501
 
 
-def _compare(term: Term, e: Evaluation, what: str, a: Tensor, other: str, b: Tensor, r: Tensor) -> None:
+def _compare(term: Term, e: Linearization, what: str, a: Tensor, other: str, b: Tensor, r: Tensor) -> None:
     """Two Jacobians (B, M, P) are the same, or the worst entry is named."""
     if a.shape != b.shape:
         raise ValueError(f"Term '{term.name}': {what} has the shape {tuple(a.shape)}, {other} {tuple(b.shape)}.")
@@ -179,7 +180,7 @@ def _compare(term: Term, e: Evaluation, what: str, a: Tensor, other: str, b: Ten
         raise ValueError(f"Term '{term.name}': the derivative of residual {row} of person {person} along {_column_name(e, column)} is {a[worst]:.6g} by {what} and {b[worst]:.6g} by {other}. Look for .detach(), rounding, or a jump.")  # fmt: skip  # noqa: E501
 
 
-def _column_name(e: Evaluation, column: int) -> str:
+def _column_name(e: Linearization, column: int) -> str:
     """`body_pose column 4`, counted within its group."""
     for group in GROUPS:
         part = e.layout.slice(group)
@@ -188,7 +189,7 @@ def _column_name(e: Evaluation, column: int) -> str:
     raise IndexError(column)
 
 
-def _check_sums(term: Term, e: Evaluation, r: Tensor, J: Tensor) -> None:
+def _check_sums(term: Term, e: Linearization, r: Tensor, J: Tensor) -> None:
     """`add` is the same cost, gradient and Gauss-Newton Hessian as the rows, times the weight."""
     weight = 0.7
     rows = (0.5 * r.square().sum(-1), (r[:, None] @ J).squeeze(1), J.mT @ J)
@@ -215,7 +216,7 @@ def try_terms(
     observation = Observation.of(keypoints, evidence)
     made_up = sample_evaluation(body, count=len(keypoints)).state.params
     transl = middle_of_box(observation, camera) - body.rest_joints[0]
-    e = Evaluation(body, State(replace(made_up, transl=transl), camera), observation)
+    e = Linearization(body, State(replace(made_up, transl=transl), camera), observation)
     for term in map(as_term, terms):
         try:
             residuals, jacobian = _checked_residuals(term, e), term.jacobian(e)

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
+from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.numpy_path import Point, SingleProblem, as_state, can_be_single, single_body
 from hmrfit.fitting.numpy_solver import solve_one
-from hmrfit.fitting.parameters import GROUPS, Evaluation, Observation, State, layout_of
+from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State, layout_of
 from hmrfit.fitting.solver import Linear, Options, Solution, solve
-from hmrfit.fitting.terms.base import NormalEquations, Term
+from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.check import did_you_mean
 
 FEW = 4
@@ -74,7 +75,7 @@ class StageProblem:
 
     def linearize(self, state: State, opening: bool = False) -> Linear:
         """Cost, gradient and Hessian of the free columns."""
-        e = Evaluation(self.body, state, self.observation, self.layout)
+        e = Linearization(self.body, state, self.observation, self.layout)
         sums = NormalEquations(e)
         for name, weight in (self.stage.opened() if opening else self.stage.weights).items():
             if weight:
@@ -93,7 +94,7 @@ class StageProblem:
 
     def term_costs(self, state: State) -> dict[str, Tensor]:
         """name -> weighted cost (B,) of every term of the stage."""
-        return term_costs(Evaluation(self.body, state, self.observation), self.terms, self.stage)
+        return term_costs(Linearization(self.body, state, self.observation), self.terms, self.stage)
 
     def retract(self, state: State, delta: Tensor) -> State:
         """Move the free columns."""
@@ -106,6 +107,6 @@ class StageProblem:
         return other
 
 
-def term_costs(e: Evaluation, terms: Mapping[str, Term], stage: Stage) -> dict[str, Tensor]:
+def term_costs(e: Linearization, terms: Mapping[str, Term], stage: Stage) -> dict[str, Tensor]:
     """name -> weighted cost (B,) of every term of a stage."""
     return {name: weight * terms[name].cost(e) for name, weight in stage.weights.items()}

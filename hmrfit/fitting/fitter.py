@@ -28,17 +28,12 @@ from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import Rounds, Schedule
 from hmrfit.fitting.starts import PoseLibrary, starts
 from hmrfit.fitting.terms.anchor import AnchorPrior
-from hmrfit.fitting.terms.base import (
-    JointLimitPrior,
-    PosePrior,
-    Reprojection,
-    ResidualFunction,
-    ShapePrior,
-    StudentReprojection,
-    Term,
-    Upright,
-    terms_by_name,
-)
+from hmrfit.fitting.terms.base import ResidualFunction, Term, terms_by_name
+from hmrfit.fitting.terms.joint_limits import JointLimitPrior
+from hmrfit.fitting.terms.keypoints import Reprojection, StudentReprojection
+from hmrfit.fitting.terms.pose_prior import PosePrior
+from hmrfit.fitting.terms.shape import ShapePrior
+from hmrfit.fitting.terms.upright import Upright
 from hmrfit.fitting.uncertainty import GAUSSIAN, GIVEN, MEASURED, Calibration, Posterior, Weight, posterior
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.initial_estimate import KeypointHmr

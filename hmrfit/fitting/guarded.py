@@ -20,7 +20,7 @@ from hmrfit.fitting.acceptance import implausibility, judge, too_implausible
 from hmrfit.fitting.energy import Stage, StageProblem, term_costs
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.modes import merge
-from hmrfit.fitting.parameters import Evaluation, State
+from hmrfit.fitting.parameters import Linearization, State
 from hmrfit.fitting.solver import Solution
 from hmrfit.fitting.terms.base import Term
 
@@ -31,7 +31,7 @@ def guarded(fit: Fit, body: PointBody, terms: Mapping[str, Term], stage: Stage, 
     Args:
         stage: the fit's own, which ranks. likely: the one that says what is likely.
     """
-    begun = term_costs(Evaluation(body, fit.start, fit.observation), terms, stage)
+    begun = term_costs(Linearization(body, fit.start, fit.observation), terms, stage)
     before = sum(begun.values())
     verdict = judge(body, terms, fit.start, before, fit.state, fit.cost, fit.observation)
     fit = replace(fit, verdict=verdict, start_term_cost=begun)
@@ -68,7 +68,7 @@ def _back(fit: Fit, body: PointBody, terms: Mapping[str, Term], stage: Stage, li
     cost = found.hypothesis_cost[:, 0]
     again = judge(body, terms, fit.start, before, found.state, cost, fit.observation)
     verdict = fit.verdict.with_rows(again.accepted.nonzero()[:, 0], again)
-    parts = term_costs(Evaluation(body, found.state, fit.observation), terms, stage)
+    parts = term_costs(Linearization(body, found.state, fit.observation), terms, stage)
     return replace(found, cost=cost, term_cost=parts, verdict=verdict)
 
 

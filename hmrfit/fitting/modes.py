@@ -18,7 +18,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.fitting.depth_flips import flips
 from hmrfit.fitting.energy import Stage, StageProblem, term_costs
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.parameters import Evaluation, State
+from hmrfit.fitting.parameters import Linearization, State
 from hmrfit.fitting.solver import Solution
 from hmrfit.fitting.terms.base import Term
 from hmrfit.types import BodyParams
@@ -69,10 +69,10 @@ def with_flips(
     alive, solution = alive[new], Solution(*(getattr(solution, f)[new] for f in ("x", "cost", "status", "steps")))
     problem = problem.select(alive)
     found = problem.fill(solution.x)
-    cost = sum(term_costs(Evaluation(body, found, fit.observation[people[alive]]), terms, stage).values())
+    cost = sum(term_costs(Linearization(body, found, fit.observation[people[alive]]), terms, stage).values())
     more = replace(solution, x=found, cost=cost)
     merged = merge(fit, body, more, solution.cost, place[alive] + 1, people[alive], keep)
-    costs = term_costs(Evaluation(body, merged.state, fit.observation), terms, stage)
+    costs = term_costs(Linearization(body, merged.state, fit.observation), terms, stage)
     return replace(merged, cost=sum(costs.values()), term_cost=costs)
 
 
@@ -84,7 +84,7 @@ def _promising(
     flipped = flips(params, body.pose(params).joints, body.parents)
     many = torch.arange(len(people)).repeat(len(flipped))
     state = State(BodyParams.cat(flipped), camera[many])
-    costs = sum(term_costs(Evaluation(body, state, observation[many]), terms, stage).values())
+    costs = sum(term_costs(Linearization(body, state, observation[many]), terms, stage).values())
     costs, order = costs.view(len(flipped), -1).nan_to_num(torch.inf).sort(dim=0, stable=True)
     rank, person = (costs[:keep] < most).nonzero().unbind(1)
     return rank, people[person], state[order[rank, person] * len(people) + person]

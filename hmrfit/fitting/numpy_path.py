@@ -24,7 +24,9 @@ from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.numpy_solver import OneLinear
 from hmrfit.fitting.parameters import Layout, Observation, State
 from hmrfit.fitting.terms.anchor import AnchorPrior
-from hmrfit.fitting.terms.base import JointLimitPrior, StudentReprojection, Term
+from hmrfit.fitting.terms.base import Term
+from hmrfit.fitting.terms.joint_limits import JointLimitPrior
+from hmrfit.fitting.terms.keypoints import StudentReprojection
 from hmrfit.ops import rotation_numpy as so3
 from hmrfit.types import BodyParams
 

@@ -148,7 +148,7 @@ class Observation(TensorRecord):
         return self.keypoints.weight if self.weight is None else self.weight
 
 
-class Evaluation:
+class Linearization:
     """A body at a state beside its observation: what every term looks at. Parts are computed once, when asked for."""
 
     def __init__(self, body: PointBody, state: State, observation: Observation, layout: Layout | None = None) -> None:

@@ -16,7 +16,7 @@ from hmrfit.camera import Camera
 from hmrfit.fitting.energy import StageProblem, term_costs
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter, Given
-from hmrfit.fitting.parameters import Evaluation, Observation, State
+from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.starts import UPRIGHT, guess_depth
 from hmrfit.fitting.terms.smplify_spin import PixelReprojection, StartedObservation, torso_sets
 from hmrfit.fitting.uncertainty import Calibration, Posterior, posterior
@@ -78,7 +78,7 @@ class StagedFitter(Fitter):
 
     def _chosen(self, state: State, observation: Observation, who: Tensor, status: Tensor, steps: Tensor) -> Fit:
         """Of every person's one or two outcomes the one nearer to the keypoints."""
-        e = Evaluation(self.point_body(observation.keypoints.names), state, observation)
+        e = Linearization(self.point_body(observation.keypoints.names), state, observation)
         term_cost = term_costs(e, self.terms, self.schedule.rounds[-1][0])
         cost = sum(term_cost.values())
         points = [n for n in term_cost if isinstance(self.terms[n], PixelReprojection)]

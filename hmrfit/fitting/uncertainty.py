@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.parameters import Evaluation, Layout, Observation, State
-from hmrfit.fitting.terms.base import NormalEquations, Term
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
+from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.visibility import hidden_fraction
 from hmrfit.types import BodyParams, TensorRecord
 
@@ -88,7 +89,7 @@ def hessian(
     body: PointBody, terms: Mapping[str, Term], weights: Mapping[str, Weight], state: State, observation: Observation
 ) -> Tensor:
     """The Gauss-Newton Hessian (B, P, P) in all columns, those of joints that no keypoint shows too."""
-    total, e = 0.0, Evaluation(body, state, observation, Layout.everything(body))
+    total, e = 0.0, Linearization(body, state, observation, Layout.everything(body))
     for name, weight in weights.items():
         sums = NormalEquations(e)
         terms[name].add(e, sums, 1.0)

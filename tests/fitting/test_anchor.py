@@ -9,9 +9,9 @@ from scipy.stats import multivariate_normal
 
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
-from hmrfit.fitting.parameters import Evaluation, Layout, State
+from hmrfit.fitting.parameters import Layout, Linearization, State
 from hmrfit.fitting.terms.anchor import AnchorPrior
-from hmrfit.fitting.terms.base import StudentReprojection
+from hmrfit.fitting.terms.keypoints import StudentReprojection
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams
 
@@ -22,7 +22,7 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def anchored(seed: int = 0) -> Evaluation:
+def anchored(seed: int = 0) -> Linearization:
     """People in random poses, and an anchor a little away from them."""
     e = sample_evaluation(seed=seed)
     p = e.state.params
@@ -30,7 +30,7 @@ def anchored(seed: int = 0) -> Evaluation:
     turned = p.rotations @ rotvec_to_matrix(0.2 * draw(B, 24, 3, seed=seed))
     start = BodyParams(turned[:, 0], turned[:, 1:], p.betas + 0.3 * draw(B, 10), p.transl + 0.1 * draw(B, 3))
     anchor = Anchor.at(start, e.body.parents, 0.2 * draw(B, D).abs() + 0.05, 0.5 * draw(B, D, RANK, seed=1))
-    return Evaluation(e.body, e.state, replace(e.observation, anchor=anchor), e.layout)
+    return Linearization(e.body, e.state, replace(e.observation, anchor=anchor), e.layout)
 
 
 def test_the_anchor_is_a_fine_term():
@@ -41,7 +41,7 @@ def test_of_some_joints_too():
     """Only four joints and the shape move: the gradient is that of the marginal."""
     e = anchored()
     layout = Layout(("global_orient", "body_pose", "betas"), 24, 10, [1, 4, 16, 18])
-    own = Evaluation(e.body, e.state, e.observation, layout)
+    own = Linearization(e.body, e.state, e.observation, layout)
     cost, gradient, hessian = normal_equations(AnchorPrior(), own)
     index = layout.chart
     error = e.observation.anchor.error(e.state.params)[0][:, index]
@@ -107,7 +107,9 @@ def test_without_an_anchor_it_costs_nothing():
 def test_students_keypoints_are_a_fine_term(nu):
     e = sample_evaluation()
     noise = 0.01 + 0.02 * draw(*e.observation.keypoints.confidence.shape).abs()
-    check_term(StudentReprojection(nu=nu), Evaluation(e.body, e.state, replace(e.observation, noise=noise), e.layout))
+    check_term(
+        StudentReprojection(nu=nu), Linearization(e.body, e.state, replace(e.observation, noise=noise), e.layout)
+    )
 
 
 def test_students_cost_is_its_formula():
@@ -128,7 +130,7 @@ def test_reverse_mode_passes_where_the_fit_begins():
     state = State(params, e.state.camera)
     for term in (AnchorPrior(), StudentReprojection()):
         delta = torch.zeros(4, e.layout.columns, dtype=torch.float64, requires_grad=True)
-        moved = Evaluation(e.body, state.retract(delta, e.body.parents, e.layout), e.observation, e.layout)
+        moved = Linearization(e.body, state.retract(delta, e.body.parents, e.layout), e.observation, e.layout)
         (found,) = torch.autograd.grad(term.cost(moved).sum(), delta)
-        _, expected, _ = normal_equations(term, Evaluation(e.body, state, e.observation, e.layout))
+        _, expected, _ = normal_equations(term, Linearization(e.body, state, e.observation, e.layout))
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)

@@ -15,7 +15,7 @@ from hmrfit.evidence import Floor, with_evidence
 from hmrfit.fitting.devices import AtHome, moved
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.terms.base import PosePrior
+from hmrfit.fitting.terms.pose_prior import PosePrior
 from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17
 from hmrfit.types import Keypoints

@@ -9,7 +9,7 @@ from scipy.optimize import least_squares
 
 from hmrfit.fitting.check import sample_evaluation
 from hmrfit.fitting.energy import Stage, StageProblem
-from hmrfit.fitting.parameters import GROUPS, Evaluation, Observation, State
+from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State
 from hmrfit.fitting.solver import Options, solve
 from hmrfit.fitting.starts import starts
 from hmrfit.fitting.terms.base import terms_by_name
@@ -92,11 +92,11 @@ def test_a_fit_ends_where_scipys_does():
     terms = f.terms | terms_by_name([small_turns])
     problem = StageProblem(body, observation, terms, Stage(weights, options=THOROUGH))
     ours = solve(problem, start, THOROUGH)
-    layout = Evaluation(body, start, observation).layout
+    layout = Linearization(body, start, observation).layout
 
     def residuals(x):
         state = start.retract(x, body.parents, layout)
-        e = Evaluation(body, state, observation)
+        e = Linearization(body, state, observation)
         return torch.cat([terms[n].residuals(e)[0] * w**0.5 for n, w in weights.items()])
 
     jacobian = torch.func.jacfwd(residuals)
@@ -114,7 +114,7 @@ def test_the_end_of_a_fit_is_a_minimum(names):
     solution = solve(problem, state, THOROUGH)
     end = problem.fill(solution.x)
     whole = sum(problem.term_costs(end).values())
-    layout = Evaluation(problem.body, end, problem.observation).layout
+    layout = Linearization(problem.body, end, problem.observation).layout
     for size in (1e-3, 1e-2):
         for _ in range(50):
             delta = size * torch.nn.functional.normalize(torch.randn(3, layout.columns, dtype=torch.float64), dim=1)

@@ -13,7 +13,7 @@ from hmrfit.fitting.energy import StageProblem, term_costs
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.guarded import guarded
-from hmrfit.fitting.parameters import Evaluation, Observation, State
+from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.schedule import FINAL, LIKELY
 from hmrfit.keypoints import COCO17
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -29,7 +29,7 @@ def turned(state: State, radians: float) -> State:
 
 
 def energy(state: State, observation: Observation) -> dict[str, Tensor]:
-    return term_costs(Evaluation(fitter().point_body(COCO17), state, observation), fitter().terms, FINAL)
+    return term_costs(Linearization(fitter().point_body(COCO17), state, observation), fitter().terms, FINAL)
 
 
 def made_up(*states: State) -> tuple[Fit, Fit]:
@@ -77,7 +77,7 @@ def test_of_a_refused_person_only_the_start_and_what_is_plausible_stay():
     # of the start, by the energy that says what is likely, at its own minimum
     mode = StageProblem(body, fit.observation, terms, LIKELY).solve(start)
     torch.testing.assert_close(after.likely_cost[:, 0], mode.cost)
-    assert (mode.cost <= sum(term_costs(Evaluation(body, start, fit.observation), terms, LIKELY).values())).all()
+    assert (mode.cost <= sum(term_costs(Linearization(body, start, fit.observation), terms, LIKELY).values())).all()
 
 
 def test_another_answer_that_passes_takes_the_place_of_the_refused_one():

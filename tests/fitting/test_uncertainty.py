@@ -12,9 +12,9 @@ from scipy.stats import t as student
 
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.check import finite_difference_jacobian, sample_evaluation, stick_body
-from hmrfit.fitting.parameters import Evaluation, Layout
+from hmrfit.fitting.parameters import Layout, Linearization
 from hmrfit.fitting.terms.anchor import AnchorPrior
-from hmrfit.fitting.terms.base import StudentReprojection
+from hmrfit.fitting.terms.keypoints import StudentReprojection
 from hmrfit.fitting.uncertainty import (
     GAUSSIAN,
     Calibration,
@@ -36,10 +36,10 @@ WEIGHTS = {"anchor": Weight(0.7), "keypoints": Weight(0.5)}
 
 
 @pytest.fixture(scope="module")
-def anchored() -> Evaluation:
+def anchored() -> Linearization:
     e = sample_evaluation()
     anchor = Anchor.around(e.state.params, e.body.parents, degrees=8.0)
-    return Evaluation(e.body, e.state, replace(e.observation, anchor=anchor), e.layout)
+    return Linearization(e.body, e.state, replace(e.observation, anchor=anchor), e.layout)
 
 
 def test_the_covariance_is_the_inverse_of_jtj(anchored):

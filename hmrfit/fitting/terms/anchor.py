@@ -11,8 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from hmrfit.fitting.parameters import Evaluation, Layout, Observation, State
-from hmrfit.fitting.terms.base import NormalEquations, Term
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
+from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.rotation import right_jacobian_inverse
 
 
@@ -29,7 +30,7 @@ class AnchorPrior(Term):
             return observation
         return replace(observation, anchor=observation.anchor.prepared(layout.chart))
 
-    def residuals(self, e: Evaluation) -> Tensor:
+    def residuals(self, e: Linearization) -> Tensor:
         anchor = e.observation.anchor
         if anchor is None:
             return e.state.params.transl.new_zeros(len(e.state), 1)
@@ -38,13 +39,13 @@ class AnchorPrior(Term):
         white = (error[:, None] @ torch.linalg.cholesky(anchor.precision)).squeeze(1)
         return torch.cat([white, (e.state.params.transl - anchor.transl) / anchor.transl_std], -1)
 
-    def cost(self, e: Evaluation) -> Tensor:
+    def cost(self, e: Linearization) -> Tensor:
         anchor = e.observation.anchor
         if anchor is None:
             return e.state.params.transl.new_zeros(len(e.state))
         return anchor.energy(e.state.params, e.start_turn)
 
-    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         anchor, layout = e.observation.anchor, e.layout
         if anchor is None:
             return

@@ -21,8 +21,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hmrfit.fitting.parameters import Evaluation, Layout
-from hmrfit.fitting.terms.base import NormalEquations, Term
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Layout, Linearization
+from hmrfit.fitting.terms.base import Term
 from hmrfit.priors.discriminator import DiscriminatorPrior
 
 
@@ -39,16 +40,16 @@ class DiscriminatorTerm(Term):
         """The discriminators themselves."""
         return self.source if isinstance(self.source, DiscriminatorPrior) else self.source()
 
-    def residuals(self, e: Evaluation) -> Tensor:
+    def residuals(self, e: Linearization) -> Tensor:
         return self.prior.residuals(e.state.params.body_pose, e.state.params.betas)
 
-    def jacobian(self, e: Evaluation) -> Tensor:
+    def jacobian(self, e: Linearization) -> Tensor:
         return self._residuals_and_jacobian(e)[1]
 
-    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         sums.add_rows(*self._residuals_and_jacobian(e), weight)
 
-    def _residuals_and_jacobian(self, e: Evaluation) -> tuple[Tensor, Tensor]:
+    def _residuals_and_jacobian(self, e: Linearization) -> tuple[Tensor, Tensor]:
         params = e.state.params
         residuals, of_joints, of_all, of_betas = self.prior.derivatives(params.body_pose, params.betas)
         jacobian = residuals.new_zeros(*residuals.shape, e.layout.columns)

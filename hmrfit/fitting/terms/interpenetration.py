@@ -15,8 +15,9 @@ from torch import Tensor
 
 from hmrfit.body.capsules import capsules_of
 from hmrfit.body.smpl import SmplBody
-from hmrfit.fitting.parameters import Evaluation
-from hmrfit.fitting.terms.base import NormalEquations, Term
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Linearization
+from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.skinning import kinematic_tree
 from hmrfit.priors.interpenetration import NEGLIGIBLE, SphereOverlap
 
@@ -35,16 +36,16 @@ class Interpenetration(Term):
             self._overlap = SphereOverlap(capsules_of(self.body))
         return self._overlap
 
-    def residuals(self, e: Evaluation) -> Tensor:
+    def residuals(self, e: Linearization) -> Tensor:
         return self.overlap.residuals(*self._spheres(e))
 
-    def jacobian(self, e: Evaluation) -> Tensor:
+    def jacobian(self, e: Linearization) -> Tensor:
         centers, widths = self._spheres(e)
         r, g = self.overlap.derivatives(centers, widths)
         pairs = torch.arange(r.shape[1], device=r.device).expand(r.shape)
         return self._rows(e, centers, g, pairs)
 
-    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         centers, widths = self._spheres(e)
         r, g = self.overlap.derivatives(centers, widths)
         r = torch.where(r > NEGLIGIBLE, r, 0.0)
@@ -57,13 +58,13 @@ class Interpenetration(Term):
         jacobian = self._rows(e, centers, g, pairs)[..., e.layout.slice("body_pose")]
         sums.add_block("body_pose", r, jacobian, weight)
 
-    def _spheres(self, e: Evaluation) -> tuple[Tensor, Tensor]:
+    def _spheres(self, e: Linearization) -> tuple[Tensor, Tensor]:
         """(centres (B, n, 3), squared widths (B, M))."""
         betas, overlap = e.state.params.betas, self.overlap
         centers = overlap.capsules.sphere_centers(betas, e.posed.joints, e.posed.world)
         return centers, overlap.squared_widths(betas)
 
-    def _rows(self, e: Evaluation, centers: Tensor, g: Tensor, pairs: Tensor) -> Tensor:
+    def _rows(self, e: Linearization, centers: Tensor, g: Tensor, pairs: Tensor) -> Tensor:
         """(B, m, P) of covectors g (B, m, 3) on the first spheres of pairs (B, m)."""
         overlap, columns = self.overlap, e.layout.slice("body_pose")
         rows = g.new_zeros(*pairs.shape, e.layout.columns)

@@ -19,9 +19,10 @@ from torch import Tensor
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.surface import PosedSurface, SurfaceBody, spread_vertices, vertex_closeness
 from hmrfit.fitting.evidence import MaskEvidence
-from hmrfit.fitting.parameters import Evaluation
-from hmrfit.fitting.terms.base import NormalEquations, Term
-from hmrfit.fitting.terms.given import part_of
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Linearization
+from hmrfit.fitting.terms.base import Term, part_of
+from hmrfit.ops.robust import damping
 
 REACH = 0.12
 """Metres: how far from a keypoint its sight tells about the surface."""
@@ -69,15 +70,15 @@ class MaskTerm(Term):
             self._closeness[names] = vertex_closeness(self.body, self.surface.vertices, names, REACH)
         return self._closeness[names]
 
-    def residuals(self, e: Evaluation) -> Tensor:
+    def residuals(self, e: Linearization) -> Tensor:
         return self._parts(e).residuals
 
-    def jacobian(self, e: Evaluation) -> Tensor:
+    def jacobian(self, e: Linearization) -> Tensor:
         parts = self._parts(e)
         every = torch.ones_like(parts.residuals, dtype=torch.bool).nonzero()
         return self._rows(e, parts, *every.T).view(*parts.residuals.shape, -1)
 
-    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         """Only the rows that are not zero."""
         parts = self._parts(e)
         active = parts.residuals > 0
@@ -90,7 +91,7 @@ class MaskTerm(Term):
         residuals[person, place] = parts.residuals[person, which]
         sums.add_rows(residuals, rows, weight)
 
-    def _parts(self, e: Evaluation) -> _Parts:
+    def _parts(self, e: Linearization) -> _Parts:
         evidence: MaskEvidence = part_of(e, "mask", "mask=")
         posed = self.surface.pose(e.state.params, e.state.world)
         seen = e.state.camera.project(posed.points)
@@ -123,11 +124,11 @@ class MaskTerm(Term):
     def _robust(self, error: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
         """r = sqrt(share) e/(sigma sqrt(1 + z)) and dr/de, both 0 where e <= 0."""
         scaled = error.clamp_min(0) / self.sigma
-        damp = (1 + scaled.square()).rsqrt()
+        damp = damping(scaled[..., None]).squeeze(-1)
         root = share.sqrt()
         return root * scaled * damp, torch.where(error > 0, root * damp**3 / self.sigma, 0.0)
 
-    def _rows(self, e: Evaluation, parts: _Parts, person: Tensor, which: Tensor) -> Tensor:
+    def _rows(self, e: Linearization, parts: _Parts, person: Tensor, which: Tensor) -> Tensor:
         """(N, P) the derivatives of these residuals."""
         vertex = parts.vertex[person, which]
         points = parts.posed.points[person, vertex]

@@ -23,8 +23,9 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.body.surface import SurfaceBody
 from hmrfit.camera import MIN_DEPTH, Camera
 from hmrfit.fitting.evidence import SilhouetteEvidence
-from hmrfit.fitting.parameters import Evaluation
-from hmrfit.fitting.terms.base import NormalEquations, Term
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Linearization
+from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.soft_raster import coverage_rows
 from hmrfit.render.base import BuiltinRenderer, Renderer
 from hmrfit.types import Keypoints
@@ -99,19 +100,19 @@ class SilhouetteTerm(Term):
             self._surfaces.append(SurfaceBody(self.body, torch.arange(len(self.body.v_template))))
         return self._surfaces[0]
 
-    def residuals(self, e: Evaluation) -> Tensor:
+    def residuals(self, e: Linearization) -> Tensor:
         evidence, camera = _picture(e)
         vertices = self.surface.pose(e.state.params, e.state.world).points
         soft = self.renderer.soft_silhouette(vertices, self.body.faces, camera, self.softness)
         return ((soft - evidence.coverage) * _scale(evidence)[:, None, None] * evidence.known).flatten(1)
 
-    def jacobian(self, e: Evaluation) -> Tensor:
+    def jacobian(self, e: Linearization) -> Tensor:
         jacobian = e.state.params.transl.new_zeros(len(e.state), PIXELS**2, e.layout.columns)
         for i, (pixel, rows) in enumerate(self._rows(e)):
             jacobian[i, pixel] = rows
         return jacobian
 
-    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         """Only the rows of pixels on somebody's outline, as many for everybody as the person with most has."""
         residuals, rows = self.residuals(e).detach(), self._rows(e)
         most = max(len(pixel) for pixel, _ in rows)
@@ -123,7 +124,7 @@ class SilhouetteTerm(Term):
         sums.add_rows(moving, jacobian, weight)
 
     @torch.no_grad()
-    def _rows(self, e: Evaluation) -> list[tuple[Tensor, Tensor]]:
+    def _rows(self, e: Linearization) -> list[tuple[Tensor, Tensor]]:
         """Of each person, the pixels that move (n,) and their rows (n, P)."""
         evidence, camera = _picture(e)
         posed = self.surface.pose(e.state.params, e.state.world)
@@ -140,7 +141,7 @@ class SilhouetteTerm(Term):
         return rows
 
 
-def _picture(e: Evaluation) -> tuple[SilhouetteEvidence, Camera]:
+def _picture(e: Linearization) -> tuple[SilhouetteEvidence, Camera]:
     """The masks, and the cameras of the small pictures."""
     evidence = None if e.observation.evidence is None else e.observation.evidence.silhouette
     if evidence is None:

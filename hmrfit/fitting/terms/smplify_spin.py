@@ -23,9 +23,13 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.fitting.parameters import Evaluation, Observation
-from hmrfit.fitting.terms.base import NormalEquations, PosePrior, ShapePrior, Term
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Linearization, Observation
+from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.terms.interpenetration import Interpenetration
+from hmrfit.fitting.terms.pose_prior import PosePrior
+from hmrfit.fitting.terms.shape import ShapePrior
+from hmrfit.ops.robust import damping
 from hmrfit.priors.bending import BendingPrior
 from hmrfit.priors.gmm import PoseGmm
 
@@ -39,11 +43,11 @@ class Frame:
     person: float  # pixels, the longest side of a person's box
     focal: float = 5000.0  # pixels
 
-    def scale(self, e: Evaluation) -> Tensor:
+    def scale(self, e: Linearization) -> Tensor:
         """(B,) their pixels to one of ours."""
         return self.person / e.observation.box_size
 
-    def depth_scale(self, e: Evaluation) -> Tensor:
+    def depth_scale(self, e: Linearization) -> Tensor:
         """(B,) their metres of depth to one of ours."""
         return self.focal / (self.scale(e) * e.state.camera.focal.mean(-1))
 
@@ -73,21 +77,21 @@ class PixelReprojection(Term):
     name: str = "keypoints"
     points_only: ClassVar[bool] = True
 
-    def _parts(self, e: Evaluation) -> tuple[Tensor, Tensor, Tensor]:
-        """(error in their pixels (B, K, 2), 1 / sqrt(sigma² + error²), weight (B, K, 1))."""
+    def _parts(self, e: Linearization) -> tuple[Tensor, Tensor, Tensor]:
+        """(error in their pixels over sigma (B, K, 2), its damping, weight (B, K, 1))."""
         keypoints = e.observation.keypoints
-        error = (e.projected - keypoints.xy) * self.frame.scale(e)[:, None, None]
+        error = (e.projected - keypoints.xy) * (self.frame.scale(e)[:, None, None] / self.sigma)
         used = [name not in self.ignored for name in keypoints.names]
         confidence = keypoints.confidence * torch.tensor(used, device=error.device)
-        return error, (self.sigma**2 + error.square()).rsqrt(), SQRT2 * self.sigma * confidence[..., None]
+        return error, damping(error[..., None]).squeeze(-1), SQRT2 * self.sigma * confidence[..., None]
 
-    def residuals(self, e: Evaluation) -> Tensor:
+    def residuals(self, e: Linearization) -> Tensor:
         error, damp, weight = self._parts(e)
         return (weight * damp * error).flatten(1)
 
-    def jacobian(self, e: Evaluation) -> Tensor:
+    def jacobian(self, e: Linearization) -> Tensor:
         _, damp, weight = self._parts(e)
-        slope = weight * self.sigma**2 * damp**3 * self.frame.scale(e)[:, None, None]
+        slope = weight / self.sigma * damp**3 * self.frame.scale(e)[:, None, None]
         return e.point_rows(slope[..., None] * e.state.camera.project_jacobian(e.posed.points))
 
 
@@ -102,15 +106,15 @@ class TorsoReprojection(Term):
     name: str = "torso"
     points_only: ClassVar[bool] = True
 
-    def _weight(self, e: Evaluation) -> Tensor:
+    def _weight(self, e: Linearization) -> Tensor:
         """(B, K, 1)."""
         chosen = torso_seen(e.observation)
         return (SQRT2 * self.frame.scale(e)[:, None] * chosen)[..., None]
 
-    def residuals(self, e: Evaluation) -> Tensor:
+    def residuals(self, e: Linearization) -> Tensor:
         return (self._weight(e) * (e.projected - e.observation.keypoints.xy)).flatten(1)
 
-    def jacobian(self, e: Evaluation) -> Tensor:
+    def jacobian(self, e: Linearization) -> Tensor:
         return e.point_rows(self._weight(e)[..., None] * e.state.camera.project_jacobian(e.posed.points))
 
 
@@ -122,13 +126,13 @@ class DepthPrior(Term):
     name: str = "depth"
     points_only: ClassVar[bool] = True
 
-    def residuals(self, e: Evaluation) -> Tensor:
+    def residuals(self, e: Linearization) -> Tensor:
         start = getattr(e.observation, "start_depth", None)
         if start is None:
             raise ValueError(f"Term '{self.name}' needs the depth that the fit began at: set FIT.START to initial_estimate or mean_pose.")  # fmt: skip  # noqa: E501
         return (SQRT2 * self.frame.depth_scale(e) * (e.state.params.transl[:, 2] - start))[:, None]
 
-    def jacobian(self, e: Evaluation) -> Tensor:
+    def jacobian(self, e: Linearization) -> Tensor:
         row = e.state.params.transl.new_zeros(len(e.state), 1, e.layout.columns)
         if e.layout.moves("transl"):
             row[:, 0, e.layout.slice("transl").start + 2] = SQRT2 * self.frame.depth_scale(e)
@@ -141,10 +145,10 @@ class SquaredShape(ShapePrior):
 
     name: str = "smplify_shape"
 
-    def residuals(self, e: Evaluation) -> Tensor:
+    def residuals(self, e: Linearization) -> Tensor:
         return SQRT2 * super().residuals(e)
 
-    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         super().add(e, sums, 2 * weight)
 
 
@@ -159,10 +163,10 @@ class Bending(Term):
         """Made when asked, so that a body without elbows has no letter before a stage wants them."""
         return BendingPrior(self.body.joint_names)
 
-    def residuals(self, e: Evaluation) -> Tensor:
+    def residuals(self, e: Linearization) -> Tensor:
         return self.prior.residuals(e.theta)
 
-    def add(self, e: Evaluation, sums: NormalEquations, weight: float) -> None:
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         cost, gradient, curvature = self.prior.quadratic(e.theta)
         columns = e.layout.theta_columns
         sums.add_pose(cost, gradient[:, columns], curvature[:, columns], weight)

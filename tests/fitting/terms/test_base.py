@@ -16,17 +16,12 @@ from hmrfit.fitting.check import (
     stick_body,
 )
 from hmrfit.fitting.fitter import default_terms
-from hmrfit.fitting.parameters import GROUPS, Evaluation, Layout, Observation, State
-from hmrfit.fitting.terms.base import (
-    FunctionTerm,
-    NormalEquations,
-    Reprojection,
-    ShapePrior,
-    Term,
-    Upright,
-    as_term,
-    terms_by_name,
-)
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, Observation, State
+from hmrfit.fitting.terms.base import FunctionTerm, Term, as_term, terms_by_name
+from hmrfit.fitting.terms.keypoints import Reprojection
+from hmrfit.fitting.terms.shape import ShapePrior
+from hmrfit.fitting.terms.upright import Upright
 from hmrfit.keypoints import COCO17
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints
@@ -34,12 +29,12 @@ from hmrfit.types import BodyParams, Keypoints
 TERMS = {term.name: term for term in default_terms(gmm(), limits())}
 
 
-def at_pose(angle: float, e: Evaluation) -> Evaluation:
+def at_pose(angle: float, e: Linearization) -> Linearization:
     """All body joints turned by `angle` about random axes."""
     axis = torch.nn.functional.normalize(torch.randn(len(e.state), 23, 3, dtype=torch.float64), dim=-1)
     p = e.state.params
     params = BodyParams(p.global_orient, rotvec_to_matrix(angle * axis), p.betas, p.transl)
-    return Evaluation(e.body, State(params, e.state.camera), e.observation, e.layout)
+    return Linearization(e.body, State(params, e.state.camera), e.observation, e.layout)
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -78,7 +73,7 @@ def test_pose_terms_meet_in_theta_and_add_up():
 def test_a_stage_has_the_columns_of_its_free_groups(name, free):
     """Fewer free groups: the same cost, and of gradient and Hessian exactly the free columns."""
     e = sample_evaluation(count=2)
-    few = Evaluation(e.body, e.state, e.observation, Layout(free, 24, 10))
+    few = Linearization(e.body, e.state, e.observation, Layout(free, 24, 10))
     full = normal_equations(TERMS[name], e)
     part = normal_equations(TERMS[name], few)
     columns = torch.cat([torch.arange(e.layout.columns)[e.layout.slice(g)] for g in GROUPS if g in free])
@@ -90,13 +85,13 @@ def test_a_stage_has_the_columns_of_its_free_groups(name, free):
 @pytest.mark.parametrize("name", ["reprojection", "shape", "upright"])
 def test_jacobians_of_some_joints_only(name):
     e = sample_evaluation(count=2)
-    few = Evaluation(e.body, e.state, e.observation, Layout(GROUPS, 24, 10, (1, 4, 16)))
+    few = Linearization(e.body, e.state, e.observation, Layout(GROUPS, 24, 10, (1, 4, 16)))
     found = TERMS[name].jacobian(few)
     expected = finite_difference_jacobian(TERMS[name], few)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * expected.abs().max().item())  # as check_term has it
 
 
-def one_point(x: float, y: float, confidence: float = 1.0, box: float = 100.0) -> Evaluation:
+def one_point(x: float, y: float, confidence: float = 1.0, box: float = 100.0) -> Linearization:
     """A body whose pelvis projects to the picture's middle, (512, 384), seen at (512 + x, 384 + y)."""
     body = stick_body(("pelvis", "left_wrist"))
     eye = torch.eye(3).double().expand(1, 24, 3, 3)
@@ -104,7 +99,7 @@ def one_point(x: float, y: float, confidence: float = 1.0, box: float = 100.0) -
     xy = torch.tensor([[[512.0 + x, 384.0 + y], [0.0, 0.0]]]).double()
     keypoints = Keypoints(xy, torch.tensor([[confidence, 0.0]], dtype=torch.float64), body.names)
     state = State(params, Camera.from_size(1024, 768))
-    return Evaluation(body, state, Observation(keypoints, torch.tensor([box]).double()))
+    return Linearization(body, state, Observation(keypoints, torch.tensor([box]).double()))
 
 
 @pytest.mark.parametrize("confidence", [0.0, 0.3, 1.0])
@@ -135,7 +130,7 @@ def test_upright_people_pay_nothing_and_no_one_much():
         orient = rotvec_to_matrix(torch.tensor([rotvec], dtype=torch.float64))
         p = e.state.params
         state = State(BodyParams(orient, p.body_pose, p.betas, p.transl), e.state.camera)
-        return normal_equations(Upright(), Evaluation(e.body, state, e.observation))[0].item()
+        return normal_equations(Upright(), Linearization(e.body, state, e.observation))[0].item()
 
     assert cost(math.pi, 0, 0) == pytest.approx(0, abs=1e-20)  # faces the camera
     assert cost(0, 0, math.pi) == pytest.approx(0, abs=1e-20)  # turns the back on it

@@ -10,7 +10,7 @@ from helpers.fits import fitter, people, photograph
 from hmrfit.fitting.check import check_term, finite_difference_jacobian, normal_equations, sample_evaluation
 from hmrfit.fitting.energy import Stage, StageProblem
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.parameters import GROUPS, Evaluation, Layout, Observation, State
+from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, Observation, State
 from hmrfit.fitting.schedule import FINAL, Schedule
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm, axis
@@ -39,7 +39,7 @@ def test_derivatives_at_the_hard_poses(angle: float):
     turns = torch.nn.functional.normalize(torch.randn(2, 23, 3).double(), dim=-1) * angle
     p = e.state.params
     params = BodyParams(p.global_orient, rotvec_to_matrix(turns), p.betas, p.transl)
-    check_term(term(), at=Evaluation(e.body, State(params, e.state.camera), e.observation))
+    check_term(term(), at=Linearization(e.body, State(params, e.state.camera), e.observation))
 
 
 def test_derivatives_on_the_free_body():
@@ -49,7 +49,7 @@ def test_derivatives_on_the_free_body():
 @pytest.mark.parametrize("free", [("transl",), ("betas",), ("body_pose",), GROUPS[1:]])
 def test_a_stage_has_the_columns_of_its_free_groups(free):
     e, prior = sample_evaluation(count=2), term()
-    few = Evaluation(e.body, e.state, e.observation, Layout(free, 24, 10))
+    few = Linearization(e.body, e.state, e.observation, Layout(free, 24, 10))
     full, part = normal_equations(prior, e), normal_equations(prior, few)
     columns = torch.cat([torch.arange(e.layout.columns)[e.layout.slice(g)] for g in GROUPS if g in free])
     torch.testing.assert_close(part[1], full[1][:, columns], rtol=1e-12, atol=1e-12)
@@ -58,7 +58,7 @@ def test_a_stage_has_the_columns_of_its_free_groups(free):
 
 def test_jacobian_of_some_joints_only():
     e, prior = sample_evaluation(count=2), term()
-    few = Evaluation(e.body, e.state, e.observation, Layout(GROUPS, 24, 10, (1, 4, 16)))
+    few = Linearization(e.body, e.state, e.observation, Layout(GROUPS, 24, 10, (1, 4, 16)))
     expected = finite_difference_jacobian(prior, few)
     torch.testing.assert_close(prior.jacobian(few), expected, rtol=0, atol=1e-6 * expected.abs().max().item())
 

@@ -10,17 +10,13 @@ from helpers.fits import fitter, people
 from hmrfit.evidence import WEIGHT, WIDE_WEIGHT, with_terms
 from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
 from hmrfit.fitting.evidence import Evidence, GroundEvidence, Measure, PointEvidence, ViewEvidence
-from hmrfit.fitting.parameters import Evaluation
-from hmrfit.fitting.terms.given import (
-    SOLES,
-    WIDE_3D,
-    Ground,
-    Keypoints3D,
-    KnownHeight,
-    KnownShape,
-    Term,
-    Views,
-)
+from hmrfit.fitting.parameters import Linearization
+from hmrfit.fitting.terms.base import Term
+from hmrfit.fitting.terms.ground import SOLES, Ground
+from hmrfit.fitting.terms.height import KnownHeight
+from hmrfit.fitting.terms.keypoints_3d import WIDE_3D, Keypoints3D
+from hmrfit.fitting.terms.shape import KnownShape
+from hmrfit.fitting.terms.views import Views
 from hmrfit.keypoints import COCO17, SMPL24
 from hmrfit.ops.rotation import rotvec_to_matrix
 
@@ -31,7 +27,7 @@ def draw(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
-def a_view(e: Evaluation) -> ViewEvidence:
+def a_view(e: Linearization) -> ViewEvidence:
     """Two more cameras, 40 px off."""
     rotation = rotvec_to_matrix(0.5 * draw(B, V, 3))
     target = torch.tensor([0.0, 0.0, 4.0]) - (rotation @ e.state.params.transl[:, None, :, None]).squeeze(-1)
@@ -41,7 +37,7 @@ def a_view(e: Evaluation) -> ViewEvidence:
     return ViewEvidence(rotation, target, focal, center, xy, torch.rand(B, V, 17).double(), torch.full((B, V), 300.0).double())  # fmt: skip  # noqa: E501
 
 
-def everything() -> tuple[Evaluation, dict[str, Term]]:
+def everything() -> tuple[Linearization, dict[str, Term]]:
     body = free_body()
     e = sample_evaluation(body.points(COCO17), count=B)
     joints = body.points(SMPL24).pose(e.state.params).points
@@ -53,7 +49,7 @@ def everything() -> tuple[Evaluation, dict[str, Term]]:
         ground=GroundEvidence(up, (e.state.params.transl * up).sum(-1) - 0.6, torch.tensor([1.0, 1.0, 0.0]).double()),
         views=a_view(e),
     )
-    e = Evaluation(e.body, e.state, replace(e.observation, evidence=evidence))
+    e = Linearization(e.body, e.state, replace(e.observation, evidence=evidence))
     points, soles = body.points(SMPL24), body.points(SOLES)
     terms = [
         Keypoints3D(points), Keypoints3D(points, relative=True, name="relative"), Views(),
@@ -73,13 +69,13 @@ def test_derivatives_and_sums(name):
 def test_without_evidence_there_is_a_letter(name):
     e, terms = everything()
     with pytest.raises(ValueError, match="needs"):
-        terms[name].residuals(Evaluation(e.body, e.state, replace(e.observation, evidence=None)))
+        terms[name].residuals(Linearization(e.body, e.state, replace(e.observation, evidence=None)))
 
 
 def test_relative_points_do_not_know_where_they_are():
     e, terms = everything()
     far = replace(e.observation.evidence, points=replace(e.observation.evidence.points, xyz=e.observation.evidence.points.xyz + 5))  # fmt: skip  # noqa: E501
-    moved = Evaluation(e.body, e.state, replace(e.observation, evidence=far))
+    moved = Linearization(e.body, e.state, replace(e.observation, evidence=far))
     torch.testing.assert_close(terms["relative"].residuals(moved), terms["relative"].residuals(e), rtol=0, atol=1e-10)
     assert (terms["keypoints_3d"].residuals(moved) - terms["keypoints_3d"].residuals(e)).abs().max() > 0.1
 
@@ -101,7 +97,7 @@ def test_the_floor_is_one_sided_but_for_contacts():
 
     def at(offset: float) -> torch.Tensor:
         floor = GroundEvidence(up, torch.tensor([offset]).double(), torch.ones(1).double())
-        evaluation = Evaluation(e.body, e.state, replace(e.observation, evidence=Evidence(ground=floor)))
+        evaluation = Linearization(e.body, e.state, replace(e.observation, evidence=Evidence(ground=floor)))
         return term.residuals(evaluation)[0]
 
     below = at(heights.min().item() - 0.05)  # the floor is below all of them: only the contact pays

@@ -12,7 +12,7 @@ from hmrfit.body.capsules import capsules_of
 from hmrfit.camera import Camera
 from hmrfit.fitting.check import check_term, finite_difference_jacobian, normal_equations
 from hmrfit.fitting.energy import Stage, StageProblem
-from hmrfit.fitting.parameters import Evaluation, Layout, Observation, State
+from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.solver import Options, solve
 from hmrfit.fitting.starts import UPRIGHT
@@ -61,10 +61,10 @@ def seen(params: BodyParams) -> tuple[State, Observation]:
     return State(params, camera), Observation.of(keypoints)
 
 
-def evaluation(layout: Layout | None = None) -> Evaluation:
+def evaluation(layout: Layout | None = None) -> Linearization:
     """The three poses, which all overlap."""
     state, observation = seen(standing(list(POSES)))
-    return Evaluation(fitter().point_body(SMPL24), state, observation, layout)
+    return Linearization(fitter().point_body(SMPL24), state, observation, layout)
 
 
 def test_derivatives_and_sums():
@@ -80,7 +80,7 @@ def test_shape_has_no_part_in_the_gradient():
     _, gradient, hessian = normal_equations(term, e)
     assert not gradient[:, e.layout.slice("betas")].any() and not hessian[:, e.layout.slice("betas")].any()
     thick = State(replace(e.state.params, betas=e.state.params.betas + 2.0), e.state.camera)
-    assert not torch.equal(term.residuals(Evaluation(e.body, thick, e.observation)), term.residuals(e))
+    assert not torch.equal(term.residuals(Linearization(e.body, thick, e.observation)), term.residuals(e))
 
 
 def test_where_all_turn_and_where_they_stand_does_not_enter():
@@ -111,7 +111,7 @@ def test_who_else_is_there_does_not_matter():
     e, term = evaluation(), Interpenetration(free_body())
     together = normal_equations(term, e)
     for i in range(len(e.state)):
-        alone = normal_equations(term, Evaluation(e.body, e.state[i], e.observation[i]))
+        alone = normal_equations(term, Linearization(e.body, e.state[i], e.observation[i]))
         for whole, part in zip(together, alone, strict=True):
             torch.testing.assert_close(whole[i : i + 1], part, rtol=1e-12, atol=1e-12)
 
@@ -137,7 +137,7 @@ def fitted() -> dict[float, tuple[State, torch.Tensor]]:
         stage = Stage({**FINAL.weights, term.name: weight}, options=Options(max_steps=40))
         problem = StageProblem(body, observation, {**fitter().terms, term.name: term}, stage)
         x = problem.fill(solve(problem, state, stage.options).x)
-        found[weight] = x, term.residuals(Evaluation(body, x, observation)).amax(1)
+        found[weight] = x, term.residuals(Linearization(body, x, observation)).amax(1)
     return found
 
 

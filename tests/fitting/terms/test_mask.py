@@ -13,7 +13,7 @@ from hmrfit.evidence import MASK_WEIGHT, with_terms
 from hmrfit.fitting.check import check_term, normal_equations
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.mask_map import mask_evidence
-from hmrfit.fitting.parameters import Evaluation, Observation, State
+from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.terms.mask import MaskTerm, look_up
 from hmrfit.io.opencv import cv2
 from hmrfit.render.base import BuiltinRenderer
@@ -35,10 +35,10 @@ def silhouettes(count: int = 6) -> np.ndarray:
     return np.stack([BuiltinRenderer().silhouette(vertices[i : i + 1], free_body().faces, person.camera[i])[0].numpy() for i in range(count)])  # fmt: skip  # noqa: E501
 
 
-def evaluation(masks: list, person: People, params=None) -> Evaluation:
+def evaluation(masks: list, person: People, params=None) -> Linearization:
     state = State(params or person.params, person.camera)
     observation = Observation.of(person.clean, Evidence(mask=mask_evidence(masks, person.clean)))
-    return Evaluation(free_body().points(person.clean.names), state, observation)
+    return Linearization(free_body().points(person.clean.names), state, observation)
 
 
 def cost(masks: list, person: People, params=None) -> torch.Tensor:
@@ -127,7 +127,7 @@ def test_what_is_hidden_does_not_pull():
     assert not hidden.trusted[0, y > cut + near].any() and hidden.trusted[0, y < cut - near].all()
     blind = replace(hidden, trusted=torch.ones_like(hidden.trusted))
     e = evaluation([mask], person)
-    naive = Evaluation(e.body, e.state, replace(e.observation, evidence=Evidence(mask=blind)))
+    naive = Linearization(e.body, e.state, replace(e.observation, evidence=Evidence(mask=blind)))
     assert normal_equations(term(), e)[0] < 0.35 * normal_equations(term(), naive)[0]
 
 
@@ -156,7 +156,7 @@ def test_masks_make_shapes_better():
 
 def test_the_term_asks_for_its_mask():
     e = evaluation(list(silhouettes()[:1]), people(6, "coco17", noise=0.01)[:1])
-    bare = Evaluation(e.body, e.state, replace(e.observation, evidence=None))
+    bare = Linearization(e.body, e.state, replace(e.observation, evidence=None))
     with pytest.raises(ValueError, match="mask="):
         term().residuals(bare)
 

@@ -10,9 +10,9 @@ from hmrfit.api import fit
 from hmrfit.config import load_config
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.parameters import Evaluation, Observation, State
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.schedule import FINAL
-from hmrfit.fitting.terms.base import NormalEquations
 from hmrfit.fitting.terms.silhouette import PIXELS, SilhouetteTerm, silhouette_evidence
 from hmrfit.render.base import BuiltinRenderer
 from hmrfit.types import Keypoints
@@ -34,12 +34,12 @@ def term():
     return SilhouetteTerm(free_body())
 
 
-def at(chosen, evidence, delta=None) -> Evaluation:
+def at(chosen, evidence, delta=None) -> Linearization:
     body = fitter().point_body(chosen.keypoints.names)
-    e = Evaluation(body, State(chosen.params, chosen.camera), Observation.of(chosen.keypoints, evidence))
+    e = Linearization(body, State(chosen.params, chosen.camera), Observation.of(chosen.keypoints, evidence))
     if delta is None:
         return e
-    return Evaluation(body, e.state.retract(delta, body.parents, e.layout), e.observation)
+    return Linearization(body, e.state.retract(delta, body.parents, e.layout), e.observation)
 
 
 def overlap(params, camera, masks):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hmrfit.camera import Camera
 from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation, stick_body
-from hmrfit.fitting.parameters import Evaluation, Layout, Observation, State
+from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.terms.base import terms_by_name
 from hmrfit.fitting.terms.smplify_spin import (
     DepthPrior,
@@ -30,7 +30,7 @@ SPIN49 = resolve_set("spin49")
 FOCAL, CENTER, SIGMA = 5000.0, 112.0, 100.0
 
 
-def crops(person: float, count: int = 3, seed: int = 0, size: float = 224.0, focal: float = FOCAL) -> Evaluation:
+def crops(person: float, count: int = 3, seed: int = 0, size: float = 224.0, focal: float = FOCAL) -> Linearization:
     """People in SPIN's 49 keypoints on pictures like theirs: 50 m before a focal length of 5,000 px."""
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
@@ -47,15 +47,15 @@ def crops(person: float, count: int = 3, seed: int = 0, size: float = 224.0, foc
         torch.full((count,), person, dtype=torch.float64),
         start_depth=transl[:, 2] + draw(count),
     )
-    return Evaluation(at.body, State(params, camera), observation)
+    return Linearization(at.body, State(params, camera), observation)
 
 
-def cost(name: str, e: Evaluation, factor: float) -> Tensor:
+def cost(name: str, e: Linearization, factor: float) -> Tensor:
     """(B,) of a term with the weight that a factor stands for."""
     return 0.5 * factor**2 * TERMS[name].residuals(e).square().sum(1)
 
 
-def pixels(e: Evaluation, person: int, joint: int) -> list[float]:
+def pixels(e: Linearization, person: int, joint: int) -> list[float]:
     """x and y of a joint less its keypoint, by hand."""
     X = e.posed.points[person, joint].tolist()
     focal, center = e.state.camera.focal[person, 0].item(), e.state.camera.center[person, 0].item()
@@ -121,7 +121,7 @@ def test_the_density_stays_as_it_is():
 def test_derivatives_and_sums(name: str):
     e = crops(224 / 1.2)
     check_term(TERMS[name], e)
-    few = Evaluation(e.body, e.state, e.observation, Layout(("transl", "global_orient"), 24, 10))
+    few = Linearization(e.body, e.state, e.observation, Layout(("transl", "global_orient"), 24, 10))
     cost_, gradient, hessian = normal_equations(TERMS[name], few, 2.0)
     full = normal_equations(TERMS[name], e, 2.0)
     torch.testing.assert_close(cost_, full[0])
@@ -136,7 +136,7 @@ def test_the_size_of_the_picture_does_not_enter(name: str):
     keypoints = small.observation.keypoints
     tripled = Keypoints(3 * keypoints.xy, keypoints.confidence, keypoints.names)
     seen = StartedObservation(tripled, large.observation.box_size, start_depth=large.observation.start_depth)
-    torch.testing.assert_close(cost(name, Evaluation(large.body, large.state, seen), 1.0), cost(name, small, 1.0))
+    torch.testing.assert_close(cost(name, Linearization(large.body, large.state, seen), 1.0), cost(name, small, 1.0))
 
 
 def test_a_nearer_camera_has_a_shorter_depth_prior():
@@ -151,7 +151,7 @@ def test_a_nearer_camera_has_a_shorter_depth_prior():
     o = e.observation
     seen = StartedObservation(o.keypoints, o.box_size, start_depth=0.1 * o.start_depth)
     torch.testing.assert_close(
-        prior.residuals(Evaluation(e.body, state, seen)), prior.residuals(e), rtol=1e-9, atol=1e-9
+        prior.residuals(Linearization(e.body, state, seen)), prior.residuals(e), rtol=1e-9, atol=1e-9
     )
 
 

@@ -1,0 +1,129 @@
+"""The sums that the terms of the energy add to: cost, gradient and Gauss-Newton Hessian of a batch of people.
+
+E = sum_i w_i 1/2 |r_i|²,    g = sum_i w_i J_iᵀ r_i,    H = sum_i w_i J_iᵀ J_i
+"""
+
+import torch
+from torch import Tensor
+
+from hmrfit.fitting.parameters import Layout, Linearization
+
+
+class NormalEquations:
+    """The sums that the terms add to. Rows are stacked and multiplied once, at the end; pose terms meet in
+    theta = log R and are brought to the columns once, by T = d theta / d omega."""
+
+    def __init__(self, e: Linearization) -> None:
+        like = e.state.params.transl
+        self.layout: Layout = e.layout
+        self.cost = like.new_zeros(len(like))
+        self.gradient = like.new_zeros(len(like), e.layout.columns)
+        self.rows: list[Tensor] = []
+        self.diagonals: list[tuple[slice, Tensor]] = []
+        self.blocks: list[tuple[slice, Tensor]] = []
+        self.pose_gradient: Tensor | None = None
+        self.pose_hessian: Tensor | None = None
+        self.pose_diagonal: Tensor | None = None
+
+    def add_rows(self, residuals: Tensor, jacobian: Tensor, weight: float) -> None:
+        """Residuals (B, M) and Jacobian (B, M, P)."""
+        self.cost += 0.5 * weight * residuals.square().sum(-1)
+        self.gradient += weight * (residuals[:, None] @ jacobian).squeeze(1)
+        self.rows.append(jacobian * weight**0.5)
+
+    def add_diagonal(self, group: str, cost: Tensor, gradient: Tensor, curvature: Tensor, weight: float) -> None:
+        """A separable cost of one group of columns: gradient and curvature (B, n)."""
+        columns = self.layout.slice(group)
+        self.cost += weight * cost
+        if self.layout.moves(group):
+            self.gradient[:, columns] += weight * gradient
+            self.diagonals.append((columns, weight * curvature))
+
+    def add_block(self, group: str, residuals: Tensor, jacobian: Tensor, weight: float) -> None:
+        """Residuals (B, M) that only one group moves, and their Jacobian (B, M, n) in its columns."""
+        self.cost += 0.5 * weight * residuals.square().sum(-1)
+        if self.layout.moves(group):
+            columns = self.layout.slice(group)
+            self.gradient[:, columns] += weight * (residuals[:, None] @ jacobian).squeeze(1)
+            self.blocks.append((columns, weight * (jacobian.mT @ jacobian)))
+
+    def add_turned(self, cost: Tensor, gradient: Tensor, hessian: Tensor, turns: Tensor, weight: float) -> None:
+        """A cost of coordinates that the turning joints' columns move by 3×3 blocks, the betas' as they are.
+
+        Args:
+            gradient, hessian: (B, d), (B, d, d) in those coordinates, three for each of n joints, then the betas'.
+            turns: (B, n, 3, 3) T_j, their derivative along joint j's columns.
+        """
+        self.cost += weight * cost
+        n = turns.shape[1]
+        first = self.layout.slice("global_orient").start
+        last = first + gradient.shape[1]
+        own = gradient.clone()
+        own[:, : 3 * n] = (gradient[:, : 3 * n].unflatten(1, (n, 1, 3)) @ turns).flatten(1)
+        self.gradient[:, first:last] += weight * own
+        both = turned_both_sides(hessian, turns)
+        self.blocks.append((slice(first, last), weight * both if weight != 1.0 else both))
+
+    def add_pose(self, cost: Tensor, gradient: Tensor, hessian: Tensor, weight: float) -> None:
+        """A cost of the moving joints' theta: gradient (B, D), Hessian (B, D, D), or (B, D) when it is diagonal."""
+        self.cost += weight * cost
+        if not self.layout.body_joints:
+            return
+        self.pose_gradient = _sum(self.pose_gradient, weight * gradient)
+        if hessian.ndim == 2:
+            self.pose_diagonal = _sum(self.pose_diagonal, weight * hessian)
+        else:
+            self.pose_hessian = _sum(self.pose_hessian, weight * hessian)
+
+    def finish(self, e: Linearization) -> tuple[Tensor, Tensor, Tensor]:
+        """(cost (B,), gradient (B, P), Gauss-Newton Hessian (B, P, P))."""
+        B, P = self.gradient.shape
+        if self.rows:
+            stacked = torch.cat(self.rows, 1) if len(self.rows) > 1 else self.rows[0]
+            hessian = stacked.mT @ stacked
+        else:
+            hessian = self.gradient.new_zeros(B, P, P)
+        diagonal = hessian.diagonal(dim1=1, dim2=2)
+        for columns, curvature in self.diagonals:
+            diagonal[:, columns] += curvature
+        for columns, block in self.blocks:
+            hessian[:, columns, columns] += block
+        if self.pose_gradient is not None:
+            self._map_pose(e, hessian)
+        return self.cost, self.gradient, hessian
+
+    def _map_pose(self, e: Linearization, hessian: Tensor) -> None:
+        """Add T^T g and T^T H T. H is symmetric, so mapping its rows, transposing and mapping again maps both sides."""
+        T = e.theta_jacobian  # (B, j, 3, 3)
+        B, n = T.shape[:2]
+        columns = self.layout.slice("body_pose")
+        self.gradient[:, columns] += (self.pose_gradient.unflatten(1, (n, 1, 3)) @ T).reshape(B, -1)
+        if self.pose_hessian is None:
+            _add_blocks(hessian, columns.start, T.mT @ (self.pose_diagonal.unflatten(1, (n, 3, 1)) * T))
+            return
+        if self.pose_diagonal is not None:
+            self.pose_hessian.diagonal(dim1=1, dim2=2).add_(self.pose_diagonal)
+        half = (T.mT @ self.pose_hessian.view(B, n, 3, 3 * n)).view(B, 3 * n, 3 * n)
+        hessian[:, columns, columns] += (T.mT @ half.mT.reshape(B, n, 3, 3 * n)).view(B, 3 * n, 3 * n)
+
+
+def _add_blocks(hessian: Tensor, first: int, blocks: Tensor) -> None:
+    """Blocks (B, n, 3, 3) onto the diagonal of the Hessian (B, P, P), from column `first` on."""
+    n, axis = blocks.shape[1], torch.arange(3, device=blocks.device)
+    at = first + 3 * torch.arange(n, device=blocks.device)[:, None, None]
+    hessian[:, at + axis[:, None], at + axis] += blocks
+
+
+def turned_both_sides(hessian: Tensor, turns: Tensor) -> Tensor:
+    """Tᵀ H T with T block-diagonal: 3×3 blocks (B, n, 3, 3) first, then ones. H (B, d, d) is symmetric, so turning its
+    rows, transposing and turning again turns both sides."""
+    n = turns.shape[1]
+    for _ in range(2):
+        rows = (turns.mT @ hessian[:, : 3 * n].unflatten(1, (n, 3))).flatten(1, 2)
+        hessian = torch.cat([rows, hessian[:, 3 * n :]], 1).mT
+    return hessian
+
+
+def _sum(total: Tensor | None, part: Tensor) -> Tensor:
+    """total + part, where the total may not have begun."""
+    return part if total is None else total.add_(part)

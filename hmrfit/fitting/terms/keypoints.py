@@ -1,0 +1,99 @@
+"""The keypoints against the image: Student's t with a noise for each keypoint, and Geman-McClure."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Linearization
+from hmrfit.fitting.terms.base import Term
+from hmrfit.ops.robust import damping
+
+
+@dataclass
+class StudentReprojection(Term):
+    """Keypoints against the image, each with a noise of its own; Student's t in place of a Gaussian.
+
+    e_k = Pi(X_k) - x_k,  z = |e|²/(sigma_k box)²;   cost 1/2 q c rho,  rho = nu log(1 + z/nu)
+    as residuals r = sqrt(q c rho) u, u = e/|e|,   dr = sqrt(q c)/(sigma_k box) (g (I - u u^T) + (rho'/g) u u^T) de,
+    g = sqrt(rho/z),  rho' = 1/(1 + z/nu),  q how far the keypoint is looked at (`ops.presence`).  nu = inf is the
+    Gaussian; without `observation.noise`, sigma_k is `sigma`.
+    """
+
+    sigma: float = 0.012
+    nu: float = 30.0
+    name: str = "keypoints"
+    points_only: ClassVar[bool] = True
+
+    def _parts(self, e: Linearization) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Whitened errors (B, K, 2), their unit, g, rho' and sqrt(q c) (B, K, 1)."""
+        seen, box = e.observation.keypoints, e.observation.box_size[:, None]
+        sigma = self.sigma if e.observation.noise is None else e.observation.noise
+        unit = 1 / (sigma * box).expand_as(seen.confidence)[..., None]
+        white, root = (e.projected - seen.xy) * unit, e.observation.weights.sqrt()[..., None]
+        if self.nu == torch.inf:
+            return white, unit, *2 * (torch.ones_like(white[..., :1]),), root
+        z = white.square().sum(-1, keepdim=True) / self.nu
+        small = z < 1e-8
+        safe = torch.where(small, 1.0, z)  # a root of 0 has no gradient, whatever is chosen afterwards
+        g = torch.where(small, 1 - 0.25 * z, (torch.log1p(safe) / safe).sqrt())
+        return white, unit, g, 1 / (1 + z), root
+
+    def residuals(self, e: Linearization) -> Tensor:
+        white, _, g, _, root = self._parts(e)
+        return (root * g * white).flatten(1)
+
+    def jacobian(self, e: Linearization) -> Tensor:
+        return self._rows(e, *self._parts(e))
+
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
+        white, unit, g, slope, root = self._parts(e)
+        sums.add_rows((root * g * white).flatten(1), self._rows(e, white, unit, g, slope, root), weight)
+
+    def _rows(self, e: Linearization, white: Tensor, unit: Tensor, g: Tensor, slope: Tensor, root: Tensor) -> Tensor:
+        projection = e.state.camera.project_jacobian(e.posed.points)
+        along = white[..., None] * (white[..., None, :] @ projection)  # |white|² u u^T dPi
+        square = white.square().sum(-1, keepdim=True).clamp_min(1e-12)
+        radial = (slope / g - g) / square
+        return e.point_rows((root * unit)[..., None] * (g[..., None] * projection + radial[..., None] * along))
+
+
+@dataclass
+class Reprojection(Term):
+    """Keypoints against the image, robust, relative to the person's size.
+
+    e_k = Pi(X_k) - x_k,  z = |e|²/sigma²,  sigma = `sigma` · box;  cost 1/2 c² z/(1+z)          (Geman-McClure)
+    as residuals r = c e / (sigma sqrt(1+z)),  dr = c/(sigma sqrt(1+z)) (I - e e^T / (sigma² (1+z))) de.
+
+    The cost of one keypoint is bounded by 1/2 c² times the stage's weight, however wrong it is.
+    """
+
+    sigma: float = 0.04
+    name: str = "reprojection"
+    points_only: ClassVar[bool] = True
+
+    def _parts(self, e: Linearization) -> tuple[Tensor, Tensor, Tensor]:
+        keypoints = e.observation.keypoints
+        error = (e.projected - keypoints.xy) / (self.sigma * e.observation.box_size[:, None, None])
+        damp = damping(error)
+        return error, damp, keypoints.confidence[..., None]
+
+    def residuals(self, e: Linearization) -> Tensor:
+        error, damp, confidence = self._parts(e)
+        return (confidence * damp * error).flatten(1)
+
+    def jacobian(self, e: Linearization) -> Tensor:
+        return self._rows(e, *self._parts(e))
+
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
+        error, damp, confidence = self._parts(e)
+        sums.add_rows((confidence * damp * error).flatten(1), self._rows(e, error, damp, confidence), weight)
+
+    def _rows(self, e: Linearization, error: Tensor, damp: Tensor, confidence: Tensor) -> Tensor:
+        unit = error * damp
+        projection = e.state.camera.project_jacobian(e.posed.points)
+        robust = projection - unit[..., None] * (unit[..., None, :] @ projection)  # (I - u u^T) dPi/dX
+        scale = confidence * damp / (self.sigma * e.observation.box_size[:, None, None])
+        return e.point_rows(scale[..., None] * robust)

@@ -1,0 +1,49 @@
+"""The pose prior: the mixture of Gaussians of `hmrfit.priors.gmm` as a term of the energy."""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from torch import Tensor
+
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
+from hmrfit.fitting.terms.base import Term
+from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
+from hmrfit.priors.gmm import PoseGmm
+
+
+@dataclass
+class PosePrior(Term):
+    """The pose GMM of `hmrfit.priors.gmm`."""
+
+    gmm: PoseGmm
+    name: str = "gmm"
+    _marginals: dict[tuple[int, ...], PoseGmm] = field(default_factory=dict, repr=False)
+    points_only: ClassVar[bool] = True
+
+    def residuals(self, e: Linearization) -> Tensor:
+        return self.gmm.residuals(e.theta)
+
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
+        columns = e.layout.theta_columns
+        if len(columns):
+            sums.add_pose(*self.marginal(e.layout).quadratic(e.theta[:, columns]), weight)
+        else:
+            sums.cost += weight * self.gmm.energy(e.theta)
+
+    def fill(self, state: State, observation: Observation, layout: Layout) -> State:
+        theta = matrix_to_rotvec(state.params.body_pose).flatten(1)
+        theta = self.gmm.fill(theta, layout.theta_columns)
+        pose = state.params.body_pose.clone()
+        left = [j - 1 for j in range(1, layout.joint_count) if j not in layout.body_joints]
+        pose[:, left] = rotvec_to_matrix(theta.unflatten(1, (-1, 3))[:, left])
+        return State(replace(state.params, body_pose=pose), state.camera)
+
+    def marginal(self, layout: Layout) -> PoseGmm:
+        """The mixture over the moving joints only; made once per layout. Its energy is the full one, least over the
+        joints left out, so leaving them out changes nothing but the time."""
+        if 3 * len(layout.body_joints) == self.gmm.means.shape[1]:
+            return self.gmm
+        if layout.body_joints not in self._marginals:
+            self._marginals[layout.body_joints] = self.gmm.marginal(layout.theta_columns)
+        return self._marginals[layout.body_joints]
