@@ -1,7 +1,10 @@
-"""The house stands: imports point down, heavy packages have one door, the lower floors are quiet, files are short."""
+"""Imports point down, heavy packages have one door, the lower floors are quiet, files are short, names are unique."""
 
 import ast
+import re
+import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -11,23 +14,45 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-LAYERS = {
-    "cli": 8, "__main__": 8, "__init__": 8,
-    "api": 7, "api_groups": 7, "free_focal": 7, "make_result": 7, "result": 7, "result_file": 7, "result_rows": 7,
-    "config": 6, "build": 6, "assets": 6, "evidence": 6,
-    "train": 5, "evaluate": 5, "datasets": 5, "synthetic": 5, "motion": 5, "export": 5, "report": 5,
-    "fitting": 4,
-    "priors": 3, "network": 3, "render": 3, "body": 3,
-    "io": 2,
-    "types": 1, "camera": 1, "keypoints": 1,
-    "ops": 0, "version": 0,
-}  # fmt: skip
-"""What stands directly in hmrfit/, and on which floor. A module may import its own floor and those below."""
+FLOORS = (
+    ("ops", "version"),
+    ("types", "camera", "keypoints"),
+    ("io",),
+    ("body", "network", "priors", "render"),
+    ("fitting",),
+    ("motion", "datasets", "synthetic", "evaluate", "export", "report", "train"),
+    ("assets", "config", "build", "evidence"),
+    ("api", "api_groups", "free_focal", "make_result", "result", "result_file", "result_rows"),
+    ("cli", "__main__", "__init__"),
+)
+"""What stands directly in hmrfit/, from the ground up. A module may import itself, the floors below its own, and what
+ALLOWED_SIDEWAYS names."""
 
-QUIET_BELOW = LAYERS["config"]
+ALLOWED_SIDEWAYS = {
+    "camera": {"types"},
+    "priors": {"body", "network"},
+    "synthetic": {"datasets"},
+    "evaluate": {"datasets"},
+    "report": {"evaluate"},
+    "train": {"datasets", "evaluate", "motion", "synthetic"},
+    "config": {"assets"},
+    "build": {"assets", "config"},
+    "evidence": {"build"},
+    "result": {"result_file", "result_rows"},
+    "free_focal": {"result"},
+    "make_result": {"result"},
+    "api_groups": {"make_result", "result"},
+    "api": {"free_focal", "make_result", "result"},
+    "__main__": {"cli"},
+}
+"""Module -> the modules of its own floor that it may import. Every entry is used, and they form no circle."""
+
+FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
+
+QUIET_BELOW = FLOOR["config"]
 BASE = {"torch", "numpy", "scipy", "tqdm", "trimesh", "hmrfit", *sys.stdlib_module_names}
 DOORS = {
-    "yacs": {"hmrfit/config.py", "hmrfit/build.py", "hmrfit/cli.py"},
+    "yacs": {"hmrfit/config.py", "hmrfit/build.py"},
     "yaml": {"hmrfit/config.py"},
     "smplx": {"hmrfit/body/smplx_body.py"},
     "pytorch3d": {"hmrfit/render/pytorch3d_backend.py"},
@@ -36,6 +61,7 @@ DOORS = {
 }
 """The only files that may import these. Pickles are read by hmrfit.io.pickle_values, which runs nothing."""
 
+HERE = "tests/test_layers.py"
 LONGEST = 600
 SOURCES = sorted((ROOT / "hmrfit").rglob("*.py"))
 EVERY = [p for d in ("hmrfit", "priors", "configs", "benchmarks", "tests") for p in sorted((ROOT / d).rglob("*.py"))]
@@ -83,13 +109,40 @@ def inner_imports(path: Path) -> list[tuple[str, int]]:
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_imports_point_down(path: Path) -> None:
     part = part_of(module_of(path))
-    assert part in LAYERS, f"hmrfit/{part} is on no floor yet: add it to LAYERS in {named(Path(__file__))}."
+    assert part in FLOOR, f"hmrfit/{part} is on no floor yet: add it to FLOORS in {HERE}."
     for name, line in inner_imports(path):
-        below = part_of(name)
-        assert LAYERS.get(below, 9) <= LAYERS[part], (
-            f"{named(path)}:{line} imports {name}, which stands above it ({below} on floor {LAYERS.get(below)}, {part} "
-            f"on {LAYERS[part]}). Move what is needed down, or hand it in as an argument."
+        other = part_of(name)
+        at = f"{named(path)}:{line} imports {name}, which stands"
+        assert other in FLOOR, f"{at} on no floor yet: add {other} to FLOORS in {HERE}."
+        assert FLOOR[other] <= FLOOR[part], (
+            f"{at} above it ({other} on floor {FLOOR[other]}, {part} on {FLOOR[part]}). Move what is needed down, or "
+            f"pass it as an argument."
         )
+        assert other == part or FLOOR[other] < FLOOR[part] or other in ALLOWED_SIDEWAYS.get(part, ()), (
+            f"{at} beside it, on floor {FLOOR[part]}. Move what both need down, or pass it as an argument; "
+            f"where {part} is built on {other} by design, add that to ALLOWED_SIDEWAYS in {HERE}."
+        )
+
+
+def test_the_floors_name_only_what_exists() -> None:
+    assert len(FLOOR) == sum(map(len, FLOORS)), "A module stands on one floor only."
+    gone = set(FLOOR) - {part_of(module_of(path)) for path in SOURCES}
+    assert not gone, f"hmrfit has no {', '.join(sorted(gone))} any more: take it out of FLOORS in {HERE}."
+
+
+def test_the_sideways_imports_are_those_of_the_table() -> None:
+    used = defaultdict(set)
+    for path in SOURCES:
+        part = part_of(module_of(path))
+        for name, _ in inner_imports(path):
+            if part_of(name) != part and FLOOR.get(part_of(name)) == FLOOR.get(part):
+                used[part].add(part_of(name))
+    unused = {(part, other) for part, others in ALLOWED_SIDEWAYS.items() for other in others - used[part]}
+    assert not unused, f"No longer imported: take {sorted(unused)} out of ALLOWED_SIDEWAYS in {HERE}."
+    try:
+        TopologicalSorter(ALLOWED_SIDEWAYS).prepare()
+    except CycleError as error:
+        pytest.fail(f"ALLOWED_SIDEWAYS has a circle: {' -> '.join(error.args[1])}.")
 
 
 def test_no_module_needs_itself() -> None:
@@ -123,7 +176,7 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_the_lower_floors_are_quiet(path: Path) -> None:
-    if LAYERS.get(part_of(module_of(path)), 0) >= QUIET_BELOW:
+    if FLOOR.get(part_of(module_of(path)), 0) >= QUIET_BELOW:
         return
     for name, node in calls(path):
         assert name != "print", f"{named(path)}:{node.lineno} prints: return the text, or raise."
@@ -154,3 +207,144 @@ def test_files_are_short_and_introduce_themselves(path: Path) -> None:
     lines = len(path.read_text().splitlines())
     assert lines <= LONGEST or "tests" in path.parts, f"{named(path)}: {lines} lines, more than {LONGEST}; split it."
     assert lines == 0 or ast.get_docstring(tree(path)), f"{named(path)} should open with what it is, or its equation."
+
+
+STILL_LONG = (
+    "benchmarks/",
+    "hmrfit/api_groups.py",
+    "hmrfit/body/",
+    "hmrfit/build.py",
+    "hmrfit/camera.py",
+    "hmrfit/cli/",
+    "hmrfit/datasets/",
+    "hmrfit/evaluate/",
+    "hmrfit/evidence.py",
+    "hmrfit/export/",
+    "hmrfit/fitting/",
+    "hmrfit/io/",
+    "hmrfit/motion/",
+    "hmrfit/network/",
+    "hmrfit/ops/",
+    "hmrfit/priors/",
+    "hmrfit/report/",
+    "hmrfit/result.py",
+    "hmrfit/synthetic/",
+    "hmrfit/train/",
+    "hmrfit/types.py",
+    "priors/scripts/",
+    "tests/body/",
+    "tests/cases/",
+    "tests/cli/",
+    "tests/datasets/",
+    "tests/evaluate/",
+    "tests/export/",
+    "tests/fitting/",
+    "tests/helpers/",
+    "tests/io/",
+    "tests/network/",
+    "tests/ops/",
+    "tests/render/",
+    "tests/test_any_argument.py",
+    "tests/test_api.py",
+    "tests/test_api_groups.py",
+    "tests/test_fuzz.py",
+    "tests/test_keypoints.py",
+    "tests/test_numbers_in.py",
+    "tests/test_packaging.py",
+    "tests/test_result.py",
+    "tests/test_result_rows.py",
+    "tests/train/",
+)
+"""Where lines still have to be broken, while the library is rebuilt. Take a folder out once it has none."""
+
+
+def suppressed(path: Path) -> list[str]:
+    """file:line of every line that is kept long. A table, which is a literal of several lines that is assigned at the
+    top of a module, may keep its own layout by `# fmt: skip`."""
+    tables = {
+        node.end_lineno
+        for node in tree(path).body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        and isinstance(node.value, ast.Tuple | ast.List | ast.Dict | ast.Set)
+        and node.lineno != node.end_lineno
+    }
+    lines = enumerate(path.read_text().splitlines(), 1)
+    return [
+        f"{named(path)}:{number}"
+        for number, line in lines
+        if re.search("# noqa: E501|# ruff: noqa: E501", line) or ("# fmt: skip" in line and number not in tables)
+    ]
+
+
+def test_no_line_is_kept_long() -> None:
+    others = [path for path in EVERY if not named(path).startswith(STILL_LONG) and path != Path(__file__)]
+    found = [place for path in others for place in suppressed(path)]
+    assert not found, f"Break these lines instead of `# noqa: E501` or `# fmt: skip`: {', '.join(found)}."
+
+
+SAME_CLASS = {
+    "Fit",
+    "Given",
+    "Measure",
+    "Motion",
+    "Options",
+    "PosePool",
+    "Report",
+    "Run",
+    "Schedule",
+    "Seen",
+    "Truth",
+    "Views",
+}
+"""Public classes that still share their name with another one, while the library is rebuilt. None will be left."""
+
+SAME_FILE = {
+    "amass.py",
+    "anchor.py",
+    "base.py",
+    "camera.py",
+    "check.py",
+    "discriminator.py",
+    "discriminators.py",
+    "error_model.py",
+    "evidence.py",
+    "files.py",
+    "interpenetration.py",
+    "people.py",
+    "read.py",
+    "run.py",
+}
+"""Files that still share their name with another one."""
+
+PARALLEL = ("hmrfit/datasets/", "hmrfit/evaluate/protocols/")
+"""Folders with a file for each data set: one reads it, the other scores it, so they share the names."""
+
+
+def homes(found: Iterator[tuple[str, Path]]) -> dict[str, list[str]]:
+    """name -> files, where there are several."""
+    files: dict[str, list[str]] = defaultdict(list)
+    for name, path in found:
+        files[name].append(named(path))
+    return {name: paths for name, paths in files.items() if len(paths) > 1}
+
+
+def test_a_public_class_has_a_name_of_its_own() -> None:
+    classes = ((n.name, p) for p in SOURCES for n in tree(p).body if isinstance(n, ast.ClassDef) and n.name[0] != "_")
+    found = {name: files for name, files in homes(classes).items() if name not in SAME_CLASS}
+    assert not found, f"One name for several classes: {found}."
+
+
+def test_a_file_has_a_name_of_its_own() -> None:
+    files = homes((path.name, path) for path in SOURCES if path.name != "__init__.py")
+    parallel = {name for name, paths in files.items() if all(path.startswith(PARALLEL) for path in paths)}
+    found = {name: paths for name, paths in files.items() if name not in parallel | SAME_FILE}
+    assert not found, f"One name for several files: {found}."
+
+
+@pytest.mark.xfail(strict=False, reason="rebuild under way")
+def test_types_are_right() -> None:
+    """With the settings of pyproject.toml; what was found is kept in .mypy_cache between runs."""
+    pytest.importorskip("mypy")
+    command = [sys.executable, "-m", "mypy", "--cache-dir", str(ROOT / ".mypy_cache")]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert checked.returncode == 0, f"python -m mypy finds:\n{checked.stdout}{checked.stderr}"
