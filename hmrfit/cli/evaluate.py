@@ -192,7 +192,7 @@ def make_predictor(name: str, engine: Engine, people: EvaluationData | None = No
     if name == "image_estimate":
         if engine.image_estimate is None or people is None:
             raise ValueError("--predictor image_estimate needs a network: --set PRIORS.IMAGE_ESTIMATE=FILE, trained or published.")  # fmt: skip  # noqa: E501
-        return ImageNetwork(engine.image_estimate.one_sided(), people)
+        return ImageNetwork(engine.image_estimate.without_flip_test(), people)
     return InitialEstimate(engine.fitter.initial_estimate or KeypointHmr.from_file(locate("keypoint_hmr")))
 
 

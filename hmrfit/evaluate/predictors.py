@@ -96,7 +96,7 @@ class InitialEstimate(Predictor):
 class ImageNetwork(Predictor):
     """An image HMR shown the crop of the data set's own box, which is how published tables are made.
 
-    Give a guess with both_sides=False for those: HMR and SPIN do not ask about the mirror image. What still differs is
+    Give a guess with flip_test=False for those: HMR and SPIN do not ask about the mirror image. What still differs is
     the crop, which is averaged before it shrinks and cut to a part of a pixel, where SPIN's is cut to whole ones.
     """
 

@@ -186,12 +186,12 @@ class Fitter:
     def guess(self, observation: Observation, camera: Camera) -> tuple[State, Observation]:
         """The initial estimate, and the observation with its anchor and the keypoints' noise."""
         keypoints = observation.keypoints
-        answer, seen = self.initial_estimate.look(keypoints, camera)
+        answer, seen = self.initial_estimate.forward(keypoints, camera)
         answer = answer if self.own_shapes else self._of_mean_shape(answer)
         projected = camera.project(self.point_body(keypoints.names).pose(answer.params).points)
         misses = (keypoints.xy - projected) / observation.box_size[:, None, None]
         told = (camera.focal.mean(-1) / default_focal(*camera.size.T) - 1).abs() > 1e-6
-        spread = self.error_model.judge(seen, answer, misses, told)
+        spread = self.error_model.predict(seen, answer, misses, told)
         anchor = held(Anchor.at(answer.params, self.body.parents, spread.scale, spread.factors))
         anchor = anchor if self.own_shapes else anchor.of_unknown_shape()
         anchor = anchor.unknown((LEAST_SEEN - keypoints.presence.sum(1)).clamp(0, 1))

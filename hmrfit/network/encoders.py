@@ -201,7 +201,7 @@ def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple
 
 
 @dataclass(frozen=True)
-class Seen(TensorRecord):
+class EncodedKeypoints(TensorRecord):
     """What a keypoint encoder was shown of B people, and what it made of it."""
 
     points: Tensor  # (B, K, 3) as `normalise_keypoints` makes them

@@ -3,7 +3,7 @@ noise.
 
     e ~ N(0, Σ),   Σ = diag(s) (I + U Uᵀ) diag(s)       e in the chart of `hmrfit.fitting.anchor`, D = 3 J + S numbers
     x_k ~ Π(X_k) + σ_k · box · noise                       σ_k a share of the person's box, per coordinate
-    (s, U, σ) = MLP(φ, Θ₀, view, and for every keypoint name: x, y, confidence, seen, how far Θ₀ misses it)
+    (s, U, σ) = MLP(φ, Θ₀, view, and for every keypoint name: x, y, confidence, seen, how far Θ₀ residuals it)
 
 It is trained so that one exact Bayesian update of N(Θ₀, Σ) by the keypoints gives the true joints the highest
 likelihood (`hmrfit.train.error_model`): Σ is what the fit needs, not how often the guess alone is right.
@@ -18,30 +18,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmrfit.network.encoders import FAR, KEYPOINT_NAMES, ResidualBlock, Seen
+from hmrfit.network.encoders import FAR, KEYPOINT_NAMES, EncodedKeypoints, ResidualBlock
 from hmrfit.network.mirror import (
+    mirrored_chart,
     mirrored_names,
     mirrored_points,
     mirrored_regression,
-    mirrored_turns,
     mirrored_view,
 )
-from hmrfit.network.packed import in_groups
+from hmrfit.network.packed import pad_rows
 from hmrfit.ops.presence import presence, shown
 from hmrfit.types import Regression, TensorRecord
 
-MISS_UNIT, MISS_MOST = 0.05, 4.0
+RESIDUAL_UNIT, RESIDUAL_LIMIT = 0.05, 4.0
 """A miss of 5 % of the box is one unit of the network's input, and none counts for more than four."""
 
 SCALE_RANGE, NOISE_RANGE = (-6.0, 2.0), (-7.5, 0.0)
 """Bounds of log s (radians, units of a beta) and of log σ (shares of the box): beyond them nothing is learned."""
 
-FIRST_SCALE, FIRST_NOISE, FACTOR_UNIT = 0.15, 0.012, 0.3
+INITIAL_SCALE, INITIAL_NOISE, FACTOR_UNIT = 0.15, 0.012, 0.3
 """What an untrained network says: s of every turn, σ of every keypoint; and the unit of U."""
 
 
 @dataclass(frozen=True)
-class Spread(TensorRecord):
+class PredictedError(TensorRecord):
     """Σ and σ of B people."""
 
     scale: Tensor  # (B, D) s
@@ -87,12 +87,12 @@ class ErrorModel(nn.Module):
         self._begin()
 
     def _begin(self) -> None:
-        """Small last layers about `FIRST_SCALE` and `FIRST_NOISE`."""
+        """Small last layers about `INITIAL_SCALE` and `INITIAL_NOISE`."""
         for layer, gain in ((self.scale, 0.1), (self.factors, 0.3), (self.noise, 0.1)):
             layer.weight.data *= gain
             layer.bias.data.zero_()
-        self.scale.bias.data[: 3 * self.joints] = torch.tensor(FIRST_SCALE).log()
-        self.noise.bias.data.fill_(torch.tensor(FIRST_NOISE).log())
+        self.scale.bias.data[: 3 * self.joints] = torch.tensor(INITIAL_SCALE).log()
+        self.noise.bias.data.fill_(torch.tensor(INITIAL_NOISE).log())
 
     @property
     def nu(self) -> Tensor:
@@ -111,71 +111,81 @@ class ErrorModel(nn.Module):
             "names": list(self.names),
         }
 
-    def forward(self, described: Tensor) -> Spread:
-        """What `describe` makes -> Σ and σ, in float32 or better whatever the products were in."""
-        h = self.inputs(((described - self.middle) / self.spread).clamp(-6, 6))
+    def forward(self, inputs: Tensor) -> PredictedError:
+        """What `encode` makes -> Σ and σ, in float32 or better whatever the products were in."""
+        h = self.inputs(((inputs - self.middle) / self.spread).clamp(-6, 6))
         h = self.norm(self.blocks(h))
         scale = self.scale(h).float().clamp(*SCALE_RANGE).exp()
         factors = FACTOR_UNIT * self.factors(h).float().unflatten(1, (self.D, self.rank))
-        return Spread(scale, factors, self.noise(h).float().clamp(*NOISE_RANGE).exp())
+        return PredictedError(scale, factors, self.noise(h).float().clamp(*NOISE_RANGE).exp())
 
     def slots_of(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Which of `names` have a slot, and which: a name that stands twice counts where it stands last."""
         where, slots = _slots_of(names, self.names)
         return where.to(self.middle.device), slots.to(self.middle.device)
 
-    def describe(self, seen: Seen, answer: Regression, misses: Tensor, told_focal: Tensor) -> Tensor:
+    def encode(self, seen: EncodedKeypoints, answer: Regression, residuals: Tensor, focal_known: Tensor) -> Tensor:
         """The network's input (B, n).
 
         Args:
-            misses: (B, K, 2) keypoint − its projection by the answer, shares of the person's box.
-            told_focal: (B,) bool, whether the focal length is known rather than assumed.
+            residuals: (B, K, 2) keypoint − its projection by the answer, shares of the person's box.
+            focal_known: (B,) bool, whether the focal length is known rather than assumed.
         """
         p, q = presence(seen.points[..., 2])[..., None], shown(seen.points[..., 2])[..., None]
-        misses = torch.where(q > 0, misses, 0.0).to(seen.points)
+        residuals = torch.where(q > 0, residuals, 0.0).to(seen.points)
         count = p.sum(-2)
-        size = (p * misses.square()).sum((-2, -1))[:, None] / count.clamp_min(1)
+        size = (p * residuals.square()).sum((-2, -1))[:, None] / count.clamp_min(1)
         xy = seen.points[..., :2].clamp(-FAR, FAR)
         each = torch.cat(
-            [q * xy, q * seen.points[..., 2:], q, q * (misses / MISS_UNIT).clamp(-MISS_MOST, MISS_MOST)], -1
+            [
+                q * xy,
+                q * seen.points[..., 2:],
+                q,
+                q * (residuals / RESIDUAL_UNIT).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT),
+            ],
+            -1,
         )
         where, slot = self.slots_of(seen.names)
         slots = each.new_zeros(len(each), len(self.names), 6).index_copy(1, slot, each[:, where])
         body = answer.params
         betas = F.pad(body.betas, (0, self.betas - body.betas.shape[1]))  # a body of others may have fewer
         parts = [seen.phi, answer.weak_camera, body.rotations[..., :2].flatten(1), betas, seen.view]
-        rest = [slots.flatten(1), told_focal[:, None], 0.5 * (size + 1e-6).log(), count / 10.0]
-        return torch.cat([part.to(misses) for part in (*parts, *rest)], -1)
+        rest = [slots.flatten(1), focal_known[:, None], 0.5 * (size + 1e-6).log(), count / 10.0]
+        return torch.cat([part.to(residuals) for part in (*parts, *rest)], -1)
 
-    def noise_of(self, spread: Spread, names: tuple[str, ...]) -> Tensor:
-        """σ (B, K) of a set's keypoints; `FIRST_NOISE` where the network has no slot for a name."""
+    def noise_of(self, spread: PredictedError, names: tuple[str, ...]) -> Tensor:
+        """σ (B, K) of a set's keypoints; `INITIAL_NOISE` where the network has no slot for a name."""
         slots = [self._slot.get(name, len(self.names)) for name in names]
-        return F.pad(spread.noise, (0, 1), value=FIRST_NOISE)[:, slots]
+        return F.pad(spread.noise, (0, 1), value=INITIAL_NOISE)[:, slots]
 
     @torch.no_grad()
-    def judge(self, seen: Seen, answer: Regression, misses: Tensor, told_focal: Tensor) -> Spread:
+    def predict(
+        self, seen: EncodedKeypoints, answer: Regression, residuals: Tensor, focal_known: Tensor
+    ) -> PredictedError:
         """`forward` for inference, in the answer's precision: the same bits for a person in a batch of any size.
 
         Where the initial estimate was asked about the mirror image too, so is this: Σ is the mean of both.
         """
-        B = len(misses)
-        described = self.describe(seen, answer, misses, told_focal).to(self.middle)
+        B = len(residuals)
+        inputs = self.encode(seen, answer, residuals, focal_known).to(self.middle)
         if seen.mirrored_phi is None:
-            return self(in_groups(described, self))[:B].to(answer.params.betas.dtype)
-        image = Seen(mirrored_points(seen.points, seen.names), mirrored_view(seen.view), seen.mirrored_phi, seen.names)
-        misses = mirrored_points(misses, seen.names)
-        also = self.describe(image, mirrored_regression(answer), misses, told_focal).to(self.middle)
-        spread = self(in_groups(torch.cat([described, also]), self))[: 2 * B].to(answer.params.betas.dtype)
-        return self._mean_of_both_sides(spread[:B], spread[B:])
+            return self(pad_rows(inputs, self))[:B].to(answer.params.betas.dtype)
+        image = EncodedKeypoints(
+            mirrored_points(seen.points, seen.names), mirrored_view(seen.view), seen.mirrored_phi, seen.names
+        )
+        residuals = mirrored_points(residuals, seen.names)
+        also = self.encode(image, mirrored_regression(answer), residuals, focal_known).to(self.middle)
+        spread = self(pad_rows(torch.cat([inputs, also]), self))[: 2 * B].to(answer.params.betas.dtype)
+        return self._average_with_mirror(spread[:B], spread[B:])
 
-    def _mean_of_both_sides(self, person: Spread, image: Spread) -> Spread:
+    def _average_with_mirror(self, person: PredictedError, image: PredictedError) -> PredictedError:
         """½ (Σ + M Σ' M) as one scale and twice as many factors; σ by its logarithm."""
-        scales = person.scale, mirrored_turns(image.scale, self.joints).abs()
-        factors = person.factors, mirrored_turns(image.factors, self.joints)
+        scales = person.scale, mirrored_chart(image.scale, self.joints).abs()
+        factors = person.factors, mirrored_chart(image.factors, self.joints)
         scale = (0.5 * (scales[0].square() + scales[1].square())).sqrt()
         weighted = [0.5**0.5 * (s / scale)[..., None] * U for s, U in zip(scales, factors, strict=True)]
         noise = (person.noise * mirrored_names(image.noise, self.names)).sqrt()
-        return Spread(scale, torch.cat(weighted, -1), noise)
+        return PredictedError(scale, torch.cat(weighted, -1), noise)
 
 
 @lru_cache(maxsize=64)

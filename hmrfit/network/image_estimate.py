@@ -20,17 +20,17 @@ from hmrfit.network.checkpoints import load_hmr
 from hmrfit.network.encoders import ImageEncoder, normalise_keypoints
 from hmrfit.network.hmr import HMR, in_full_image
 from hmrfit.network.inference import fast_inference
-from hmrfit.network.mirror import mean_of_both_sides
+from hmrfit.network.mirror import average_with_mirror
 from hmrfit.types import Keypoints, Regression
 
 
 class ImageHmr:
     """A trained image HMR, ready to be asked. It never changes."""
 
-    def __init__(self, hmr: HMR, both_sides: bool = True) -> None:
+    def __init__(self, hmr: HMR, flip_test: bool = True) -> None:
         """
         Args:
-            hmr: its encoder says how fine a crop it was trained on. both_sides: ask about the mirror image too.
+            hmr: its encoder says how fine a crop it was trained on. flip_test: ask about the mirror image too.
         Raises:
             ValueError: the HMR's encoder takes keypoints, or its joints are not SMPL's.
         """
@@ -38,18 +38,18 @@ class ImageHmr:
             raise ValueError("A guess from images needs an HMR that sees images; this one's encoder takes keypoints.")
         if hmr.regressor.layout.joints != len(SMPL24):
             raise ValueError(f"A guess needs SMPL's 24 joints, not {hmr.regressor.layout.joints}.")
-        self.resolution, self.both_sides = hmr.encoder.resolution, both_sides
+        self.resolution, self.flip_test = hmr.encoder.resolution, flip_test
         self.hmr = fast_inference(hmr.eval(), "float32")
 
     @classmethod
-    def from_file(cls, path: str | PathLike, both_sides: bool = True) -> "ImageHmr":
+    def from_file(cls, path: str | PathLike, flip_test: bool = True) -> "ImageHmr":
         """From an npz that `save_network` wrote, or a published checkpoint; errors are those of `load_hmr`."""
-        return cls(load_hmr(path), both_sides)
+        return cls(load_hmr(path), flip_test)
 
-    def one_sided(self) -> "ImageHmr":
+    def without_flip_test(self) -> "ImageHmr":
         """The same network asked about the person alone, as published evaluations do."""
         other = copy.copy(self)
-        other.both_sides = False
+        other.flip_test = False
         return other
 
     @torch.no_grad()
@@ -74,7 +74,7 @@ class ImageHmr:
 
     def _ask(self, crop: Tensor) -> Regression:
         """The last iteration for one crop, in float32."""
-        crops = torch.cat([crop, crop.flip(-1)]) if self.both_sides else crop
+        crops = torch.cat([crop, crop.flip(-1)]) if self.flip_test else crop
         theta = self.hmr.thetas(crops)[-1]
         regression = self.hmr.regressor.layout.regression(theta)
-        return mean_of_both_sides(regression[:1], regression[1:]) if self.both_sides else regression
+        return average_with_mirror(regression[:1], regression[1:]) if self.flip_test else regression

@@ -30,7 +30,7 @@ MIRRORED_COLUMNS = ((1.0, -1.0), (-1.0, 1.0), (-1.0, 1.0))
 
 
 def mirrored_points(points: Tensor, names: tuple[str, ...]) -> Tensor:
-    """Points (B, K, 3) x, y, confidence about the middle of a box, or misses (B, K, 2)."""
+    """Points (B, K, 3) x, y, confidence about the middle of a box, or residuals (B, K, 2)."""
     return points.index_select(1, _sides(names, points.device)) * _constant(FLIP, points)[: points.shape[-1]]
 
 
@@ -47,7 +47,7 @@ def mirrored_regression(regression: Regression) -> Regression:
     return Regression(params, weak * _constant(FLIP_WEAK, weak))
 
 
-def mean_of_both_sides(person: Regression, image: Regression) -> Regression:
+def average_with_mirror(person: Regression, image: Regression) -> Regression:
     """What is said of the person and of the mirror image, as one. Betas have no side."""
     like = image.weak_camera
     columns = image.params.rotations.index_select(1, _sides(SMPL24, like.device))[..., :2]
@@ -58,7 +58,7 @@ def mean_of_both_sides(person: Regression, image: Regression) -> Regression:
     return Regression(BodyParams(rotations[:, 0], rotations[:, 1:], betas, person.params.transl), weak)
 
 
-def mirrored_turns(values: Tensor, joints: int) -> Tensor:
+def mirrored_chart(values: Tensor, joints: int) -> Tensor:
     """Rows (B, 3 J + S, ...) of a chart of J turns and S betas, as of the mirror image."""
     order, sign = _chart(joints, values.shape[1] - 3 * joints, values.device)
     return values.index_select(1, order) * sign.to(values).view(-1, *[1] * (values.ndim - 2))

@@ -8,8 +8,8 @@ where all of a layer's are, they stay so in memory and become float32 in the reg
 the bytes. Other layers are oneDNN's. torch brings both on CPUs; where it does not (a GPU, another torch), everything
 stays as it is. torch.compile calls the same functions.
 
-Both add up each row of a product in the same order however many rows there are (`rows_alone` looks): what is said of
-one person does not depend on the others.
+Both add up each row of a product in the same order however many rows there are (`rows_are_independent` looks): what is
+said of one person does not depend on the others.
 """
 
 from collections.abc import Sequence
@@ -109,7 +109,7 @@ def can_halve() -> bool:
 
 
 @lru_cache
-def rows_alone() -> bool:
+def rows_are_independent() -> bool:
     """Whether packed layers give a row the same bits in a batch of any size, from one row on: so with every kernel that
     was tried, but a processor may bring others."""
     if not can_pack():
@@ -131,11 +131,11 @@ def packed(module: nn.Module) -> nn.Module:
     module = deepcopy(module).eval().requires_grad_(False)
     if can_pack() and all(p.device.type == "cpu" for p in module.parameters()):
         _pack(module)
-        module.alone = rows_alone()
+        module.alone = rows_are_independent()
     return module
 
 
-def in_groups(x: Tensor, network: nn.Module) -> Tensor:
+def pad_rows(x: Tensor, network: nn.Module) -> Tensor:
     """Rows filled up with zeros to whole groups of `GROUP`, where this network's layers do not do without: so a row
     keeps its bits whoever else is asked about."""
     missing = 0 if getattr(network, "alone", False) else -len(x) % GROUP

@@ -26,7 +26,7 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.anchor import DEPTH, LATERAL, Anchor
 from hmrfit.keypoints import SMPL24, keypoint_sets
-from hmrfit.network.error_model import ErrorModel, Spread
+from hmrfit.network.error_model import ErrorModel, PredictedError
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import right_jacobian
 from hmrfit.synthetic.people import Corruption, People, people_from_points, uniform
@@ -34,7 +34,7 @@ from hmrfit.train.people import NEARER, SET_WEIGHTS, Mixture, PosePool, Sampling
 from hmrfit.types import BodyParams
 
 FOCAL_STD = 0.45
-"""Of log f where it is not told: lenses of 20 to 110 mm taken for the diagonal's 43 mm."""
+"""Of log f where it is not known: lenses of 20 to 110 mm taken for the diagonal's 43 mm."""
 
 NU_KEYPOINTS = 8.0
 """Degrees of freedom of a keypoint's error. The fit takes 30 (`fitting.terms.StudentReprojection`): with 8 there 13.8 %
@@ -59,9 +59,9 @@ class Case:
     body: PointBody  # of the set
     joints: PointBody  # of SMPL's joints
     camera: Camera  # as it is assumed
-    told: Tensor  # (B,) bool, whether its focal length is the true one
+    focal_known: Tensor  # (B,) bool, whether its focal length is the true one
     anchor: Anchor  # at the guess; its scale and factors do not matter
-    described: Tensor  # (B, n) the model's input
+    inputs: Tensor  # (B, n) the model's input
     box: Tensor  # (B,) pixels
     slots: tuple[Tensor, Tensor]  # see `ErrorModel.slots_of`
 
@@ -90,30 +90,30 @@ class Cases:
         body = self.points[self.names[torch.multinomial(self.weight, 1, generator=self.generator).item()]]
         poses = self.pool.sample(count, self.generator, how.mixture)
         people = people_from_points(body, poses, self.generator, how.views, how.corruption)
-        told = uniform(0, 1, count, self.generator) < how.known_focal
-        return self.case(people, body, told)
+        focal_known = uniform(0, 1, count, self.generator) < how.known_focal
+        return self.case(people, body, focal_known)
 
     @torch.no_grad()
-    def case(self, people: People, body: PointBody, told: Tensor) -> Case:
+    def case(self, people: People, body: PointBody, focal_known: Tensor) -> Case:
         """People with the guess about them."""
         camera, keypoints = people.camera, people.keypoints
         default = camera.size.square().sum(1, keepdim=True).sqrt().expand(-1, 2)
-        assumed = Camera(torch.where(told[:, None], camera.focal, default), camera.center, camera.size)
-        answer, seen = self.guess.look(keypoints, assumed)
+        assumed = Camera(torch.where(focal_known[:, None], camera.focal, default), camera.center, camera.size)
+        answer, seen = self.guess.forward(keypoints, assumed)
         box = keypoints.box_size().clamp_min(1.0)
-        misses = (keypoints.xy - assumed.project(body.pose(answer.params).points)) / box[:, None, None]
-        described = self.model.describe(seen, answer, misses, told).float()
+        residuals = (keypoints.xy - assumed.project(body.pose(answer.params).points)) / box[:, None, None]
+        inputs = self.model.encode(seen, answer, residuals, focal_known).float()
         nothing = answer.params.betas.new_ones(len(box), 3 * len(body.parents) + answer.params.betas.shape[1])
         anchor = Anchor.at(answer.params, body.parents, nothing, nothing[..., None])
         slots = self.model.slots_of(keypoints.names)
-        return Case(people, body, self.joints, assumed, told, anchor, described, box, slots)
+        return Case(people, body, self.joints, assumed, focal_known, anchor, inputs, box, slots)
 
 
 @dataclass(frozen=True)
 class Linearised:
     """At chart coordinates x⁰, in the chart's columns [transl 3 | D | log f]."""
 
-    misses: Tensor  # (B, K, 2) r, keypoint − projection, shares of the box
+    residuals: Tensor  # (B, K, 2) r, keypoint − projection, shares of the box
     J: Tensor  # (B, 2 K, P)
     A: Tensor  # (B, 3 (J-1), P)
 
@@ -127,7 +127,7 @@ def moved(case: Case, x: Tensor) -> tuple[BodyParams, Camera]:
 
 @torch.no_grad()
 def linearise(case: Case, x: Tensor) -> Linearised:
-    """Misses and derivatives at x (B, P)."""
+    """Residuals and derivatives at x (B, P)."""
     params, camera = moved(case, x)
     posed, keypoints = case.body.pose(params), case.people.keypoints
     projected = camera.project(posed.points)
@@ -139,8 +139,8 @@ def linearise(case: Case, x: Tensor) -> Linearised:
     at = case.joints.pose(params)
     A = case.joints.rows(at, case.joints.eye.expand(len(x), len(SMPL24), 3, 3))
     A = _in_chart(case, x, posed.world, torch.cat([A - A[:, :1], torch.zeros_like(A[..., :1])], -1))
-    misses = torch.where(seen, (keypoints.xy - projected) / unit, 0.0)
-    return Linearised(misses, J.flatten(1, 2), A[:, 1:].flatten(1, 2))
+    residuals = torch.where(seen, (keypoints.xy - projected) / unit, 0.0)
+    return Linearised(residuals, J.flatten(1, 2), A[:, 1:].flatten(1, 2))
 
 
 def _in_chart(case: Case, x: Tensor, world: Tensor, rows: Tensor) -> Tensor:
@@ -153,33 +153,33 @@ def _in_chart(case: Case, x: Tensor, world: Tensor, rows: Tensor) -> Tensor:
     return torch.cat([rows[..., :3], turned, rows[..., 3 + 3 * n :]], -1)
 
 
-def sigma_times(M: Tensor, spread: Spread, case: Case) -> Tensor:
+def sigma_times(M: Tensor, spread: PredictedError, case: Case) -> Tensor:
     """M (B, n, P) Σ, the translation and the focal length in it."""
     depth = case.anchor.transl[:, 2]
     std = torch.stack([LATERAL * depth, LATERAL * depth, DEPTH * depth], -1)[:, None]
     s, U = spread.scale[:, None], spread.factors
     body = M[..., 3:-1] * s
     body = (body + (body @ U) @ U.mT) * s
-    focal = torch.where(case.told, 1e-6, FOCAL_STD**2)[:, None, None]
+    focal = torch.where(case.focal_known, 1e-6, FOCAL_STD**2)[:, None, None]
     return torch.cat([M[..., :3] * std.square(), body, M[..., -1:] * focal], -1)
 
 
-def update(case: Case, spread: Spread, x: Tensor, at: Linearised) -> tuple[Tensor, Tensor, Tensor]:
+def update(case: Case, spread: PredictedError, x: Tensor, at: Linearised) -> tuple[Tensor, Tensor, Tensor]:
     """(chart coordinates (B, P), J Σ (B, M, P), lower factor of J Σ Jᵀ + R) of an update linearised at x."""
     where, slot = case.slots
-    noise = torch.full_like(at.misses[..., 0], math.inf).index_copy(1, where, spread.noise[:, slot])
+    noise = torch.full_like(at.residuals[..., 0], math.inf).index_copy(1, where, spread.noise[:, slot])
     keypoints = case.people.keypoints
     R = noise.square()
     weight = keypoints.weight.clamp_min(1e-4)
-    heavier = 1 + at.misses.square().sum(-1) / R.detach() / NU_KEYPOINTS
+    heavier = 1 + at.residuals.square().sum(-1) / R.detach() / NU_KEYPOINTS
     R = torch.where(case.seen & R.isfinite(), R * heavier / weight, 1.0)
     JS = sigma_times(at.J, spread, case)
     factor = torch.linalg.cholesky(JS @ at.J.mT + torch.diag_embed(R.repeat_interleave(2, 1)))
-    innovation = at.misses.flatten(1)[..., None] + at.J @ x[..., None]
+    innovation = at.residuals.flatten(1)[..., None] + at.J @ x[..., None]
     return (JS.mT @ torch.cholesky_solve(innovation, factor)).squeeze(-1), JS, factor
 
 
-def losses(case: Case, spread: Spread, nu: Tensor) -> dict[str, Tensor]:
+def losses(case: Case, spread: PredictedError, nu: Tensor) -> dict[str, Tensor]:
     """Every weighted part of the loss; see the module's equation."""
     with torch.no_grad():
         x = torch.zeros(len(case.box), spread.scale.shape[1] + 4).to(case.box)
@@ -210,7 +210,7 @@ def student_nll(error: Tensor, scale: Tensor, nu: Tensor, floor: float = 1e-6) -
     return constant + factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * (nu + p) * torch.log1p(square / nu)
 
 
-def _noise_loss(case: Case, spread: Spread) -> Tensor:
+def _noise_loss(case: Case, spread: PredictedError) -> Tensor:
     """What σ_k says of the noise that was really there, Student's t with 4 degrees of freedom."""
     where, slot = case.slots
     sigma, seen = spread.noise[:, slot], case.seen[:, where]
@@ -220,7 +220,7 @@ def _noise_loss(case: Case, spread: Spread) -> Tensor:
     return ((2 * sigma.log() + 3 * torch.log1p(z / 4)) * seen).sum() / seen.sum()
 
 
-def _marginal_loss(case: Case, spread: Spread) -> Tensor:
+def _marginal_loss(case: Case, spread: PredictedError) -> Tensor:
     """What Σ's diagonal says of Θ₀'s own error, so that it stays a statement about it."""
     error = case.anchor.error(case.people.params)[0]
     variance = spread.scale.square() * (1 + spread.factors.square().sum(-1))
@@ -244,7 +244,7 @@ def train_error_model(
     """
     torch.manual_seed(seed)
     if not begun:
-        first = cases.batch(8 * count).described
+        first = cases.batch(8 * count).inputs
         model.middle.copy_(first.mean(0))
         model.spread.copy_(first.std(0).clamp_min(0.05))
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.01)
@@ -255,7 +255,7 @@ def train_error_model(
             group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
         case = cases.batch(count)
         with torch.autocast(case.box.device.type, torch.bfloat16):
-            spread = model(case.described)
+            spread = model(case.inputs)
         parts = losses(case, spread, model.nu)
         optimizer.zero_grad()
         sum(parts.values()).backward()

@@ -69,5 +69,5 @@ def validation_score(
 
 def estimate_of(hmr: HMR) -> Predict:
     """What a network in training says of a person, its mirror image not asked about."""
-    guess = KeypointHmr(hmr, both_sides=False)
+    guess = KeypointHmr(hmr, flip_test=False)
     return lambda keypoints, camera: guess.predict(keypoints, camera).params

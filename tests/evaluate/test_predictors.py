@@ -255,7 +255,7 @@ def test_an_image_network_is_shown_the_crop_of_the_datas_box(tmp_path):
             data.image_path(row), np.random.default_rng(row).integers(0, 255, (*SIZE[::-1], 3)).astype(np.uint8)
         )
     guess = ImageHmr(hmr)
-    export(ImageNetwork(guess.one_sided(), data), data, stamp_of(data), tmp_path / "a.npz", chunk=3)
+    export(ImageNetwork(guess.without_flip_test(), data), data, stamp_of(data), tmp_path / "a.npz", chunk=3)
     predictions, _ = read_predictions(tmp_path / "a.npz")
     crops = np.stack([who.crop(row, 40).image(read_image(data.image_path(row))) for row in range(N)])
     with torch.no_grad():
@@ -263,7 +263,7 @@ def test_an_image_network_is_shown_the_crop_of_the_datas_box(tmp_path):
     # batch norm is folded into the convolutions: float32
     torch.testing.assert_close(weak_of_box(predictions, who), expected.weak_camera.double(), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(predictions.params.betas, expected.params.betas.double(), atol=1e-3, rtol=1e-3)
-    assert guess.both_sides
+    assert guess.flip_test
 
 
 def test_given_predictions_go_by_row():

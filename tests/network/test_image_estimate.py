@@ -48,7 +48,7 @@ def everything(answer: Regression) -> torch.Tensor:
 
 def test_it_is_the_network_asked_about_the_crop(photo):
     keypoints, camera = people(1)
-    guess = ImageHmr(network(), both_sides=False)
+    guess = ImageHmr(network(), flip_test=False)
     _, center, side = normalise_keypoints(keypoints)
     crop = Crop(tuple(center[0].tolist()), side.item(), 40).image(photo)
     with torch.no_grad():

@@ -112,7 +112,7 @@ def test_inputs_stay_and_answers_repeat(guess):
 
 def test_one_side_alone_is_the_network_itself(guess, hmr):
     people, camera = keypoints(5), Camera.from_size(1024, 768, count=5)
-    alone = KeypointHmr(hmr, both_sides=False)
+    alone = KeypointHmr(hmr, flip_test=False)
     assert not torch.allclose(everything(alone, people, camera), everything(guess, people, camera), atol=1e-3)
 
 
@@ -126,7 +126,7 @@ def test_a_network_in_training_is_asked_without_its_dropout_and_stays_as_it_was(
     hmr = HMR(KeypointEncoder(32, 1), IterativeRegressor(32, hidden=32)).train()
     torch.nn.init.normal_(hmr.regressor.fc3.weight, std=0.05)
     people, camera = keypoints(4), Camera.from_size(1024, 768, count=4)
-    one, again = (everything(KeypointHmr(hmr, both_sides=False), people, camera) for _ in range(2))
+    one, again = (everything(KeypointHmr(hmr, flip_test=False), people, camera) for _ in range(2))
     assert torch.equal(one, again), "dropout was on"
     assert hmr.training and hmr.encoder.training and all(p.requires_grad for p in hmr.parameters())
     points, center, side = normalise_keypoints(people)

@@ -16,10 +16,10 @@ from hmrfit.network.packed import (
     PackedResNet,
     can_halve,
     can_pack,
-    in_groups,
     packed,
     packed_linear,
-    rows_alone,
+    pad_rows,
+    rows_are_independent,
 )
 from hmrfit.network.regressor import IterativeRegressor
 
@@ -57,12 +57,12 @@ def test_only_weights_that_are_16_bit_numbers_become_so():
 
 def test_rows_are_filled_up_only_where_the_layers_need_it():
     network, x = nn.Sequential(nn.Linear(3, 3)), torch.ones(GROUP + 1, 3)
-    filled = in_groups(x, network)
+    filled = pad_rows(x, network)
     assert len(filled) == 2 * GROUP and torch.equal(filled[: len(x)], x) and not filled[len(x) :].any()
-    assert len(in_groups(x, packed(network))) == (len(x) if rows_alone() else 2 * GROUP)
+    assert len(pad_rows(x, packed(network))) == (len(x) if rows_are_independent() else 2 * GROUP)
 
 
-@pytest.mark.skipif(not rows_alone(), reason="on this processor packed layers need groups of rows")
+@pytest.mark.skipif(not rows_are_independent(), reason="on this processor packed layers need groups of rows")
 @pytest.mark.parametrize("halves", [False, True])
 def test_a_network_of_packed_layers_says_the_same_bits_of_a_row_alone(halves):
     network = nn.Sequential(ResidualBlock(96, 0.0), ResidualBlock(96, 0.0), nn.LayerNorm(96), nn.Linear(96, 41))

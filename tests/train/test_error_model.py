@@ -9,7 +9,7 @@ from helpers.bodies import PRIORS, free_body
 from helpers.fits import gmm, limits
 from scipy.stats import multivariate_t
 
-from hmrfit.network.error_model import ErrorModel, Spread
+from hmrfit.network.error_model import ErrorModel, PredictedError
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.train.error_model import (
     Case,
@@ -55,11 +55,11 @@ def case(cases: Cases) -> Case:
     )
 
 
-def some_spread(case: Case) -> Spread:
+def some_spread(case: Case) -> PredictedError:
     draw = torch.Generator().manual_seed(2)
     B = len(case.box)
     scale = 0.05 + 0.1 * torch.rand(B, 82, generator=draw, dtype=torch.float64)
-    return Spread(
+    return PredictedError(
         scale, torch.randn(B, 82, RANK, generator=draw, dtype=torch.float64), torch.full((B, 66), 0.01).double()
     )
 
@@ -73,7 +73,7 @@ def test_the_chart_derivatives_are_differences(case):
         step = torch.zeros(86).double()
         step[column] = 1e-6
         ends = [linearise(case, x + s) for s in (step, -step)]
-        expected = -(ends[0].misses - ends[1].misses).flatten(1) / 2e-6
+        expected = -(ends[0].residuals - ends[1].residuals).flatten(1) / 2e-6
         torch.testing.assert_close(at.J[..., column], expected, rtol=1e-4, atol=1e-5)
         joints = [case.joints.pose(moved(case, x + s)[0]).joints for s in (step, -step)]
         joints = [(j - j[:, :1])[:, 1:].flatten(1) for j in joints]
@@ -89,7 +89,7 @@ def test_the_update_is_the_textbooks(case):
     torch.testing.assert_close(JS, at.J @ sigma, rtol=1e-9, atol=1e-12)
     R = (factor @ factor.mT - JS @ at.J.mT).diagonal(dim1=1, dim2=2)
     precision = torch.linalg.inv(sigma) + at.J.mT @ (at.J / R[..., None])
-    expected = torch.linalg.solve(precision, at.J.mT @ (at.misses.flatten(1) / R)[..., None]).squeeze(-1)
+    expected = torch.linalg.solve(precision, at.J.mT @ (at.residuals.flatten(1) / R)[..., None]).squeeze(-1)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)
 
 
@@ -124,7 +124,7 @@ def untrained(cases: Cases) -> ErrorModel:
 
 @torch.no_grad()
 def total_loss(model: ErrorModel, aside: list[Case]) -> float:
-    return sum(value.item() for case in aside for value in losses(case, model(case.described), model.nu).values())
+    return sum(value.item() for case in aside for value in losses(case, model(case.inputs), model.nu).values())
 
 
 def test_what_is_hidden_says_nothing(case):

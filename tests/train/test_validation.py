@@ -34,7 +34,7 @@ def test_the_same_people_every_time_and_by_weight():
     assert torch.equal(a.keypoints.xy, b.keypoints.xy) and not torch.equal(a.keypoints.xy, c.keypoints.xy)
     hmr = network()
     score = validation_score(free_body(), frames(), 10)
-    guess = KeypointHmr(hmr, both_sides=False)
+    guess = KeypointHmr(hmr, flip_test=False)
     by_hand = score_people(free_body(), a, lambda keypoints, camera: guess.predict(keypoints, camera).params)
     assert score(hmr) == pytest.approx(by_hand)
 
