@@ -134,11 +134,22 @@ def barycentric(fragments: Fragments, points: Tensor, faces: Tensor) -> tuple[Te
 
 def interpolate(fragments: Fragments, points: Tensor, faces: Tensor, values: Tensor) -> Tensor:
     """Values given at vertices (B, V, C) at each pixel: (B, H, W, C), zero where there is no face."""
+    where, seen = interpolate_seen(fragments, points, faces, values)
+    image = torch.zeros(*fragments.face.shape, values.shape[-1], dtype=values.dtype, device=values.device)
+    image[tuple(where.T)] = seen
+    return image
+
+
+def interpolate_seen(fragments: Fragments, points: Tensor, faces: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Values given at vertices (B, V, C), at the pixels with a face alone.
+
+    Returns:
+        where: (P, 3) image, row, column of each pixel with a face.
+        seen: (P, C).
+    """
     where, weights = barycentric(fragments, points, faces)
     corners = _of_corners(values, faces, fragments, where)
-    image = torch.zeros(*fragments.face.shape, values.shape[-1], dtype=values.dtype, device=values.device)
-    image[tuple(where.T)] = torch.einsum("pk,pkc->pc", weights.to(values.dtype), corners)
-    return image
+    return where, torch.einsum("pk,pkc->pc", weights.to(values.dtype), corners)
 
 
 def _of_corners(values: Tensor, faces: Tensor, fragments: Fragments, where: Tensor) -> Tensor:

@@ -1,37 +1,47 @@
-"""A mesh as a softly lit picture with an alpha channel, by `hmrfit.ops.raster` alone: no OpenGL, no window.
+"""The shader: the light that a surface reflects, and a mesh as a softly lit picture, without OpenGL or a window.
 
-    light(n) = hemisphere(n) + Σ lamp · max(0, n·l) ,     colour = albedo · light · occlusion + rim(n)
+    lambert = max(0, n·l),     sky share = ½ + ½ n·up,     highlight = max(0, n·h)³⁰,  h between l and the camera
 
-in linear light, n the smooth normal. The lamps hang from the camera (key from the upper left, fill from the right). The
-occlusion darkens what lies behind its neighbourhood in the depth picture: creases, and limbs' shadows on the trunk
-(unsharp masking of the depth buffer, Luft et al. 2006). Edges are smooth because the mesh is drawn larger and averaged,
-the outline largest of all: it is what the eye follows.
+n is the smooth normal, l points towards the lamp; all light is linear. `hmrfit.synthetic` lights its scenes with these.
+`shade` draws people without a scene, as a layer with an alpha channel:
+
+    light(n) = ground + (sky − ground) · sky share + Σ lamp · lambert,     colour = albedo · light · occlusion + rim(n)
+
+Its lamps hang from the camera (key from the upper left, fill from the right). The occlusion darkens what lies behind
+its neighbourhood in the depth picture: creases, and limbs' shadows on the trunk (unsharp masking of the depth buffer,
+Luft et al. 2006). Edges are smooth because the mesh is drawn larger and averaged, the outline largest of all: it is
+what the eye follows.
 """
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from hmrfit.camera import MIN_DEPTH, PIXEL_CENTER, Camera
 from hmrfit.io.opencv import cv2
-from hmrfit.ops.raster import Fragments, interpolate, rasterize, silhouette
+from hmrfit.ops.raster import Fragments, interpolate_seen, rasterize, silhouette
 from hmrfit.render.base import picture_size, to_screen
 
 Picture = NDArray[np.float32]
+Float = TypeVar("Float", bound=np.floating)
 
 BODY_COLORS = ("#a8c3ee", "#f2b7a2", "#a5d6b9", "#d9b6e8", "#ead79b", "#9fd3de")
 """sRGB, one person after the other: light blue, coral, sage, lilac, sand, aqua."""
 
-SKY, GROUND = np.float32([0.36, 0.38, 0.43]), np.float32([0.15, 0.13, 0.12])
+HIGHLIGHT_POWER = 30
+
+SKY, GROUND = (0.36, 0.38, 0.43), (0.15, 0.13, 0.12)
 """What comes from above and from below, linear light."""
 
 LAMPS = (((-0.70, -0.65, -0.55), (0.82, 0.78, 0.72)), ((0.90, -0.10, -0.35), (0.15, 0.17, 0.22)))
 """(direction towards the lamp in the camera frame, its linear colour): key, fill."""
 
-RIM, RIM_POWER = np.float32([0.20, 0.22, 0.26]), 3
+RIM, RIM_POWER = (0.20, 0.22, 0.26), 3
 """Light that grazes the outline, from above more than from below."""
 
 OCCLUSION, OCCLUSION_DEPTH, OCCLUSION_REACH = 0.45, 0.12, 0.035
@@ -63,6 +73,9 @@ class Layer:
         return result
 
 
+# ---- the light on a surface
+
+
 def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """Unit normals (B, V, 3) that point out of counterclockwise faces (F, 3): the sum over faces, weighted by area."""
     a, b, c = (vertices[:, faces[:, i]] for i in range(3))
@@ -70,7 +83,52 @@ def vertex_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     of_faces = torch.linalg.cross(b - a, c - a)
     for i in range(3):
         normals.index_add_(1, faces[:, i], of_faces)
-    return torch.nn.functional.normalize(normals, dim=-1)
+    return normalize(normals, dim=-1)
+
+
+def lambert(normals: Tensor, to_lamp: Tensor) -> Tensor:
+    """max(0, n·l), (M, 1), of unit normals (M, 3) and unit directions to the lamp, (M, 3) or one (1, 3) for all."""
+    return (normals * to_lamp).sum(1, keepdim=True).clamp_min(0)
+
+
+def sky_share(normals: Tensor, up: Tensor) -> Tensor:
+    """½ + ½ n·up, (M, 1): how much of the half space over a surface with unit normals (M, 3) is sky."""
+    return 0.5 + 0.5 * (normals @ up)[:, None]
+
+
+def highlight(points: Tensor, normals: Tensor, to_lamp: Tensor) -> Tensor:
+    """Blinn and Phong's max(0, n·h)³⁰, (M, 1), seen from the origin.
+
+    Args:
+        points: (M, 3) camera frame. normals: (M, 3) unit. to_lamp: unit, (M, 3) or one (1, 3) for all.
+    """
+    half = normalize(to_lamp - normalize(points, dim=1), dim=1)
+    return (normals * half).sum(1, keepdim=True).clamp_min(0) ** HIGHLIGHT_POWER
+
+
+def texture(noise: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Smooth noise in [0, 1] at (a, b), a cell of `noise` (N, N) per unit, repeated without end."""
+    n = len(noise)
+    i, j = a.floor(), b.floor()
+    u, v = ((t * t * (3 - 2 * t)).to(noise) for t in (a - i, b - j))
+    i, j = i.long() % n, j.long() % n
+    k, l = (i + 1) % n, (j + 1) % n
+    near, far = noise[i, j] * (1 - v) + noise[i, l] * v, noise[k, j] * (1 - v) + noise[k, l] * v
+    return near * (1 - u) + far * u
+
+
+def to_linear(srgb: Tensor) -> Tensor:
+    """sRGB in [0, 1] -> linear light (IEC 61966-2-1)."""
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def to_srgb(linear: NDArray[Float]) -> NDArray[Float]:
+    """Linear light, clipped to [0, 1] -> sRGB."""
+    linear = np.clip(linear, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+# ---- people without a scene
 
 
 def hex_to_rgb(color: str) -> NDArray[np.float64]:
@@ -94,7 +152,7 @@ def shade(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | N
     vertices = vertices.detach().double().cpu()
     people, corners = vertices.shape[:2]
     albedo = torch.tensor(_vertex_colors(colors, people, corners))
-    mesh, mesh_faces = vertices.reshape(1, -1, 3), _joined_faces(faces.cpu(), people, corners)
+    mesh, mesh_faces = vertices.reshape(1, -1, 3), joined_faces(faces.cpu(), people, corners)
     camera = camera.to("cpu", torch.float64)
     left, top, width, height = _bounds(to_screen(mesh, camera), mesh_faces, picture_size(camera))
     if width == 0 or height == 0:
@@ -140,8 +198,8 @@ def _vertex_colors(colors: ArrayLike | None, people: int, corners: int) -> NDArr
     return np.broadcast_to(colors, (people, corners, 3))
 
 
-def _joined_faces(faces: Tensor, people: int, corners: int) -> Tensor:
-    """The faces of all people's meshes, put one after the other."""
+def joined_faces(faces: Tensor, people: int, corners: int) -> Tensor:
+    """Faces (F, 3) of one person's mesh -> (people F, 3) of all people's meshes, whose vertices follow each other."""
     return (faces[None] + corners * torch.arange(people)[:, None, None]).reshape(-1, 3)
 
 
@@ -162,38 +220,35 @@ def _samples(mesh: Tensor, faces: Tensor, camera: Camera, albedo: Tensor) -> tup
     screen = to_screen(mesh, camera)
     seen = rasterize(screen, faces, picture_size(camera), near=MIN_DEPTH)
     values = torch.cat([vertex_normals(mesh, faces), to_linear(albedo)], -1).float()
-    values = interpolate(seen, screen, faces, values)[0].numpy()
-    mask = seen.mask[0].numpy()
-    normal, albedo = _unit(values[mask, :3]), values[mask, 3:]
-    lit = albedo * _light(normal) * _occlusion(seen)[mask][:, None] + _rim(normal, _rays(mask, camera))
+    normals, own = interpolate_seen(seen, screen, faces, values)[1].split(3, -1)
+    normals, mask = normalize(normals, dim=1), seen.mask[0].numpy()
+    rim = _rim(normals, _rays(mask, camera))
+    lit = (own * _light(normals)).numpy() * _occlusion(seen)[mask][:, None] + rim.numpy()
     picture = np.zeros((*mask.shape, 3), np.float32)
     picture[mask] = to_srgb(lit)
     return picture, mask.astype(np.float32)
 
 
-def _rays(mask: NDArray[np.bool_], camera: Camera) -> NDArray[np.float32]:
-    """(P, 3): unit vectors from the camera to the pixels of the mask."""
+def _rays(mask: NDArray[np.bool_], camera: Camera) -> Tensor:
+    """(P, 3) unit vectors from the camera to the pixels of the mask, float32."""
     centres = torch.from_numpy(np.argwhere(mask)[:, ::-1] + PIXEL_CENTER)
-    return _unit(camera.unproject(centres[None], torch.ones(1, len(centres)))[0].float().numpy())
+    return normalize(camera.unproject(centres[None], torch.ones(1, len(centres)))[0].float(), dim=1)
 
 
-def _unit(v: NDArray) -> NDArray:
-    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
-
-
-def _light(normal: NDArray) -> NDArray:
-    """(P, 3): hemisphere and lamps. Up is −y."""
-    up = (1 - normal[:, 1:2]) / 2
-    light = GROUND + (SKY - GROUND) * up
+def _light(normals: Tensor) -> Tensor:
+    """(P, 3): sky and ground, and the lamps."""
+    sky, ground, up = normals.new_tensor(SKY), normals.new_tensor(GROUND), normals.new_tensor([0.0, -1.0, 0.0])
+    light = ground + (sky - ground) * sky_share(normals, up)
     for direction, color in LAMPS:
-        light = light + np.maximum(normal @ _unit(np.float32(direction)), 0)[:, None] * np.float32(color)
+        to_lamp = normalize(normals.new_tensor([direction]), dim=1)
+        light = light + lambert(normals, to_lamp) * normals.new_tensor(color)
     return light
 
 
-def _rim(normal: NDArray, ray: NDArray) -> NDArray:
+def _rim(normals: Tensor, rays: Tensor) -> Tensor:
     """(P, 3): where the surface turns away from the ray to it."""
-    facing = np.clip(-(normal * ray).sum(1), 0, 1)
-    return ((1 - facing) ** RIM_POWER * (0.6 - 0.4 * normal[:, 1]))[:, None] * RIM
+    facing = (-(normals * rays).sum(1)).clamp(0, 1)
+    return ((1 - facing) ** RIM_POWER * (0.6 - 0.4 * normals[:, 1]))[:, None] * normals.new_tensor(RIM)
 
 
 def _occlusion(seen: Fragments) -> Picture:
@@ -212,14 +267,3 @@ def _blur(picture: Picture, sigma: float) -> Picture:
     reduced = cv2.resize(picture, (-(-width // small), -(-height // small)), interpolation=cv2.INTER_AREA)
     reduced = cv2.GaussianBlur(reduced, (0, 0), sigma / small, borderType=cv2.BORDER_CONSTANT)
     return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def to_linear(srgb: Tensor) -> Tensor:
-    """sRGB in [0, 1] -> linear light (IEC 61966-2-1)."""
-    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-
-
-def to_srgb(linear: NDArray) -> NDArray:
-    """Linear light, clipped to [0, 1] -> sRGB."""
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -11,23 +11,13 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
+from hmrfit.render.shading import texture
 
 SKINS = ((0.87, 0.68, 0.57), (0.79, 0.58, 0.45), (0.62, 0.43, 0.32), (0.42, 0.28, 0.21))
 HAIRS = ((0.10, 0.08, 0.07), (0.20, 0.13, 0.09), (0.36, 0.24, 0.14), (0.55, 0.42, 0.26))
 SHIRTS = ((0.78, 0.26, 0.22), (0.20, 0.42, 0.56), (0.86, 0.83, 0.76), (0.26, 0.47, 0.36), (0.85, 0.62, 0.22))
 TROUSERS = ((0.16, 0.21, 0.34), (0.24, 0.24, 0.26), (0.55, 0.49, 0.40), (0.30, 0.33, 0.28))
 """sRGB, of ordinary things."""
-
-
-def texture(noise: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """Smooth noise in [0, 1] at (a, b), a cell of `noise` (N, N) per unit, repeated without end."""
-    n = len(noise)
-    i, j = a.floor(), b.floor()
-    u, v = ((t * t * (3 - 2 * t)).to(noise) for t in (a - i, b - j))
-    i, j = i.long() % n, j.long() % n
-    k, l = (i + 1) % n, (j + 1) % n
-    near, far = noise[i, j] * (1 - v) + noise[i, l] * v, noise[k, j] * (1 - v) + noise[k, l] * v
-    return near * (1 - u) + far * u
 
 
 @dataclass(frozen=True)

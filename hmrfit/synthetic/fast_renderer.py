@@ -1,6 +1,6 @@
 """Pictures of one person made for training: many a second instead of one, lit without shadows, before any backdrop.
 
-    radiance = albedo · (lamp · max(0, n·l)  +  sky · (½ + ½ n·up))  +  gloss · max(0, n·h)³⁰
+    radiance = albedo · (lamp · max(0, n·l)  +  sky · (0.6 + 0.4 n·up))  +  gloss · max(0, n·h)³⁰
 
 `hmrfit.synthetic.renderer` makes the better pictures; a network learns more from many different ones.
 """
@@ -17,9 +17,9 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import MIN_DEPTH, Camera
 from hmrfit.io.image import Image
 from hmrfit.io.opencv import cv2
-from hmrfit.ops.raster import barycentric, rasterize
+from hmrfit.ops.raster import interpolate_seen, rasterize
 from hmrfit.render.base import picture_size, to_screen
-from hmrfit.render.shading import to_linear, to_srgb, vertex_normals
+from hmrfit.render.shading import highlight, lambert, to_linear, to_srgb, vertex_normals
 from hmrfit.synthetic.clothing import Outfit, Tailor
 
 SHAPES = 14
@@ -58,11 +58,11 @@ def draw_person(
     picture = backdrop(width, height, rng) if photo is None else _part_of(photo, width, height, rng)
     screen = to_screen(vertices[None], camera)
     seen = rasterize(screen, body.faces, (width, height), MIN_DEPTH)
-    where, weights = barycentric(seen, screen, body.faces)
+    mesh = vertices[None]
+    values = torch.cat([mesh, vertex_normals(mesh, body.faces), body.v_template.to(mesh)[None]], -1)
+    where, surface = interpolate_seen(seen, screen, body.faces, values)
     if len(where):
-        surface = torch.cat([vertices, vertex_normals(vertices[None], body.faces)[0], body.v_template.to(vertices)], 1)
-        corners = surface[body.faces[seen.face[tuple(where.T)].long()]]  # (M, 3, 9)
-        points, normals, rest = (weights[:, None].to(corners) @ corners)[:, 0].split(3, -1)
+        points, normals, rest = surface.split(3, -1)
         outfit = Outfit.random(generator)
         noise = torch.rand(256, 256, generator=generator)
         albedo, gloss, _ = tailor.paint(rest, outfit, noise)
@@ -78,10 +78,9 @@ def _lit(albedo: Tensor, gloss: Tensor, points: Tensor, normals: Tensor, rng: np
     to_lamp = normalize(points.new_tensor([[x, -abs(y), z - 0.5]]), dim=1)  # mostly our side
     normals = normalize(normals, dim=1)
     lamp, sky = (points.new_tensor(strength * rng.uniform(0.8, 1.2, 3)) for strength in (rng.uniform(0.3, 1.2), 0.45))
-    facing = (normals @ to_lamp.T).clamp_min(0)
+    facing = lambert(normals, to_lamp)
     above = 0.6 - 0.4 * normals[:, 1:2]
-    half = normalize(to_lamp - normalize(points, dim=1), dim=1)
-    shine = (facing > 0) * (normals * half).sum(1, keepdim=True).clamp_min(0) ** 30
+    shine = (facing > 0) * highlight(points, normals, to_lamp)
     return albedo * (facing * lamp + above * sky) + gloss[:, None] * shine * lamp
 
 

@@ -17,10 +17,19 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import MIN_DEPTH, PIXEL_CENTER, Camera
 from hmrfit.io.image import Image
 from hmrfit.io.opencv import cv2
-from hmrfit.ops.raster import interpolate, rasterize
+from hmrfit.ops.raster import interpolate_seen, rasterize
 from hmrfit.render.base import BuiltinRenderer, label_faces, picture_size, to_screen
-from hmrfit.render.shading import to_linear, to_srgb, vertex_normals
-from hmrfit.synthetic.clothing import Outfit, Tailor, texture
+from hmrfit.render.shading import (
+    highlight,
+    joined_faces,
+    lambert,
+    sky_share,
+    texture,
+    to_linear,
+    to_srgb,
+    vertex_normals,
+)
+from hmrfit.synthetic.clothing import Outfit, Tailor
 from hmrfit.types import BodyParams
 
 SUPERSAMPLING = 2
@@ -99,7 +108,7 @@ def render_scene(
     up = torch.tensor([0.0, -1.0, 0.0]) if up is None else up
     outfits = outfits or [Outfit.random(generator) for _ in range(len(params))]
     room = Room.around(vertices, up, generator)
-    faces = _joined(body.faces, len(vertices), vertices.shape[1])
+    faces = joined_faces(body.faces, len(vertices), vertices.shape[1])
     lights = _Lights.of(room, vertices.reshape(1, -1, 3), faces, generator)
     picture = _background(room, lights, camera)
     picture = cv2.GaussianBlur(picture, (0, 0), 0.0012 * picture.shape[0])  # the lens is focused on the people
@@ -109,11 +118,6 @@ def render_scene(
 
 def _linear(srgb: tuple[float, float, float]) -> Tensor:
     return to_linear(torch.tensor(srgb, dtype=torch.float64))
-
-
-def _joined(faces: Tensor, people: int, corners: int) -> Tensor:
-    """Faces of all people's meshes, one after the other."""
-    return (faces[None] + corners * torch.arange(people)[:, None, None]).reshape(-1, 3)
 
 
 # ---- light and shadow
@@ -190,14 +194,12 @@ def _light_on(points: Tensor, normals: Tensor, room: Room, lights: _Lights) -> t
     to_lamp = room.lamp - points
     distance = to_lamp.norm(dim=1, keepdim=True)
     to_lamp = to_lamp / distance
-    facing = (normals * to_lamp).sum(1, keepdim=True)
     lifted = points + 0.004 * normals
-    lit = lights.share(lifted, slice(0, LAMPS))[:, None] * facing.clamp_min(0) * (2.6 / distance).square()
+    lit = lights.share(lifted, slice(0, LAMPS))[:, None] * lambert(normals, to_lamp) * (2.6 / distance).square()
     openness = lights.share(lifted, slice(LAMPS, None))[:, None]
-    above = 0.5 + 0.5 * (normals @ room.up)[:, None]
+    above = sky_share(normals, room.up)
     sky = openness * (above * torch.tensor([0.30, 0.33, 0.38]) + (1 - above) * 0.35 * room.floor_color)
-    half = normalize(to_lamp - normalize(points, dim=1), dim=1)
-    shine = lit.clamp_max(1) * (normals * half).sum(1, keepdim=True).clamp_min(0) ** 30
+    shine = lit.clamp_max(1) * highlight(points, normals, to_lamp)
     return lit * torch.tensor([1.02, 0.96, 0.86]) + sky, 0.4 * shine
 
 
@@ -277,14 +279,13 @@ def _with_people(
     normals = vertex_normals(vertices, body.faces).reshape(1, -1, 3)
     rest = body.v_template.double().repeat(len(vertices), 1)[None]
     person = torch.arange(len(vertices)).repeat_interleave(vertices.shape[1])[None, :, None].double()
-    values = interpolate(seen, screen, faces, torch.cat([mesh, normals, rest, person], -1))[0]
-    mask = seen.mask[0]
-    points, normals, rest, person = values[mask].split([3, 3, 3, 1], -1)
+    _, surface = interpolate_seen(seen, screen, faces, torch.cat([mesh, normals, rest, person], -1))
+    points, normals, rest, person = surface.split([3, 3, 3, 1], -1)
     color, gloss, normals = _dressed(rest, person[:, 0].round().long(), normals, Tailor(body), outfits, room)
     light, shine = _light_on(points, normals, room, lights)
     light = to_linear(color) * light + gloss[:, None] * shine
-    layer = torch.zeros(*mask.shape, 4, dtype=torch.float64)
-    layer[mask] = torch.cat([light, torch.ones_like(shine)], 1)
+    layer = torch.zeros(*seen.mask.shape[1:], 4, dtype=torch.float64)
+    layer[seen.mask[0]] = torch.cat([light, torch.ones_like(shine)], 1)
     small = cv2.resize(layer.numpy(), picture.shape[1::-1], interpolation=cv2.INTER_AREA)
     return small[..., :3] + (1 - small[..., 3:]) * picture
 
