@@ -41,7 +41,7 @@ from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import CHUNK, Fitter, default_terms, in_pieces
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.schedule import ANCHORED
-from hmrfit.fitting.solver import Options, scaled_gradient, solve
+from hmrfit.fitting.solver import Options, solve
 from hmrfit.fitting.terms.base import terms_by_name
 from hmrfit.keypoints import COCO17
 from hmrfit.ops.threads import one_thread_for_few
@@ -135,7 +135,7 @@ def energies(fitter: Fitter, state: State, observation: Observation) -> Tensor:
 
 def gradient_left(fitter: Fitter, state: State, observation: Observation) -> Tensor:
     """(B,) the largest |g_i|/sqrt(H_ii), the square root of what one column could still take off."""
-    return scaled_gradient(StageProblem(fitter.point_body(COCO17), observation, fitter.terms, ENERGY).linearize(state))
+    return StageProblem(fitter.point_body(COCO17), observation, fitter.terms, ENERGY).linearize(state).scaled_gradient()
 
 
 def fully(fitter: Fitter, state: State, observation: Observation) -> State:

@@ -167,7 +167,7 @@ def _fit_frames(fitter: Fitter, photo: Photo, blank: np.ndarray, fps: float, smo
         fitter.point_body(seen.names), fit.observation, fitter.terms, last_stage(fitter.schedule, fit), motion
     )
     found = solve_sequence(problem, state, SEQUENCE)
-    fit = _settled(fitter, fit, found.state)
+    fit = _settled(fitter, fit, found.x)
     return replace(fit, status=torch.full_like(fit.status, found.status), steps=fit.steps + found.steps)
 
 

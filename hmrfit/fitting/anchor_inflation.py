@@ -92,7 +92,8 @@ def loosened(fit: Fit, stage: Stage, how: Loosening, refine: Callable[[State, Ob
     people = (factor > 1).nonzero()[:, 0].cpu()
     if not len(people):
         return fit
-    observation, on = fit.observation[people], replace(stage, options=replace(stage.options, opening=0), opening={})
+    observation = fit.observation[people]
+    on = replace(stage, options=replace(stage.options, warm_up_steps=0), warm_up={})
     observation = replace(observation, anchor=widened(observation.anchor, factor[people, None]))
     again = refine(fit.state[people], observation, on)
     steps = fit.steps[people] + again.steps

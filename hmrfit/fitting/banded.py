@@ -3,28 +3,33 @@
     [ A   B ] [ x ]     [ g ]          A (T n, T n) with blocks A_ts for |t - s| <= w, B (T n, S), C (S, S)
     [ B^T C ] [ y ] = - [ h ]          y = -(C - B^T A⁻¹ B)⁻¹ (h - B^T A⁻¹ g),    x = -A⁻¹ (g + B y)
 
-One banded Cholesky factorisation (LAPACK's, through scipy) and a Schur complement of the border: the cost is linear in
-T. `dense` is the slow obvious twin. A lies in memory once, as LAPACK wants it, and may be factorised where it lies: for
+One banded Cholesky factorisation (LAPACK's, through scipy) and a Schur complement of the border: the time is linear in
+T. `dense` is the slow obvious twin. A lies in memory once, as LAPACK wants it, and is factorised where it lies: for
 three thousand frames it is 400 MB.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 from torch import Tensor
 
+from hmrfit.fitting.linear_systems import TINY, added_to_diagonal
 
-@dataclass(frozen=True)
+
+@dataclass
 class Bordered:
-    """Gradient and Hessian at a point. T frames of n columns each, S shared ones."""
+    """Cost, gradient and Hessian at a point, a `solver.LinearSystem`. T frames of n columns each, S shared ones."""
 
     band: Tensor  # (T, n, (w+1) n): entry (t, b, i) is A in column b of frame t, i rows below the diagonal
     border: Tensor  # (T, n, S)
     corner: Tensor  # (S, S)
     gradient: Tensor  # (T, n)
     shared_gradient: Tensor  # (S,)
+    cost: float = 0.0
+    spent: bool = False  # has a step been solved for, in the memory of the band?
 
     @classmethod
     def zeros(cls, T: int, n: int, S: int, bands: int) -> "Bordered":
@@ -56,22 +61,25 @@ class Bordered:
         """Of A (T, n) and of C (S,)."""
         return self.band[..., 0], self.corner.diagonal()
 
-    def damped(self, damping: float, overwrite: bool = False) -> tuple["Bordered", tuple[Tensor, Tensor]]:
-        """With damping times the diagonal, at least 1e-9 of its largest, added to it; and what was added.
+    def step(self, damping: float) -> tuple[tuple[Tensor, Tensor], float]:
+        """((x (T, n), y (S,)), predicted fall of the cost) of the damped equations; zeros and NaN where they are not
+        positive definite. They are solved where they lie, and then spent."""
+        largest = max(TINY, *(float(d.max()) for d in self.diagonal if d.numel()))
+        added = tuple(added_to_diagonal(d, largest, damping) for d in self.diagonal)
+        gradients = self.gradient, self.shared_gradient
+        self.band[..., 0] += added[0]
+        self.corner = self.corner + torch.diag(added[1])
+        step = self._solve()
+        if step is None:
+            return (torch.zeros_like(gradients[0]), torch.zeros_like(gradients[1])), math.nan
+        return step, 0.5 * float(sum((d * (a * d - g)).sum() for d, a, g in zip(step, added, gradients, strict=True)))
 
-        overwrite: in the same memory; these equations are then no more.
-        """
-        floor = 1e-9 * max(float(d.max()) for d in self.diagonal)
-        added = tuple(damping * d.clamp_min(floor) + floor for d in self.diagonal)
-        band = self.band if overwrite else self.band.clone()
-        band[..., 0] += added[0]
-        return replace(self, band=band, corner=self.corner + torch.diag(added[1])), added
-
-    def step(self, overwrite: bool = False) -> tuple[Tensor, Tensor] | None:
-        """x (T, n) and y (S,); None where the equations are not positive definite. overwrite: as in `damped`."""
+    def _solve(self) -> tuple[Tensor, Tensor] | None:
+        """x (T, n) and y (S,); None where the matrix is not positive definite. The band is gone afterwards."""
         T, n = self.gradient.shape
         right = torch.cat([self.gradient[..., None], self.border], -1).reshape(T * n, -1)
-        band = (self.band if overwrite else self.band.clone()).reshape(T * n, -1).numpy().T
+        band = self.band.reshape(T * n, -1).numpy().T
+        self.band, self.spent = self.band.new_empty(0), True
         try:
             factor = cholesky_banded(band, overwrite_ab=True, lower=True, check_finite=False)
             solved = torch.as_tensor(cho_solve_banded((factor, True), right.numpy(), check_finite=False))
@@ -83,6 +91,12 @@ class Bordered:
         y = -torch.cholesky_solve((self.shared_gradient - border.T @ inner)[:, None], lower)[:, 0]
         x = -(inner + solved[:, 1:] @ y).view(T, n)
         return (x, y) if bool(x.isfinite().all() & y.isfinite().all()) else None
+
+    def scaled_gradient(self) -> float:
+        """max |g_i| / sqrt(H_ii) over all columns; not finite where the gradient is not."""
+        gradients = self.gradient, self.shared_gradient
+        scaled = (g.abs() / d.clamp_min(TINY).sqrt() for g, d in zip(gradients, self.diagonal, strict=True))
+        return float(torch.cat([part.flatten() for part in scaled]).max())
 
     def dense(self) -> tuple[Tensor, Tensor]:
         """The whole matrix (T n + S, T n + S) and gradient."""

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
+from hmrfit.fitting.linear_systems import BatchedSystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import Point, SingleProblem, as_state, can_be_single, single_body
-from hmrfit.fitting.numpy_solver import solve_one
+from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, as_state, can_be_single, numpy_body
 from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State, layout_of
-from hmrfit.fitting.solver import Linear, Options, Solution, solve
+from hmrfit.fitting.solver import Options, Solution, solve
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.check import did_you_mean
 
@@ -23,17 +23,17 @@ FEW = 4
 class Stage:
     """One stage: the free groups, the weight of each term by name, and when to stop.
 
-    opening: terms that others stand in for during the first `options.opening` steps, with their weights.
+    warm_up: terms that others stand in for during the first `options.warm_up_steps` steps, with their weights.
     """
 
     weights: Mapping[str, float]
     free: tuple[str, ...] = GROUPS
     options: Options = field(default_factory=Options)
-    opening: Mapping[str, str] = field(default_factory=dict)
+    warm_up: Mapping[str, str] = field(default_factory=dict)
 
-    def opened(self) -> Mapping[str, float]:
-        """The weights of the opening."""
-        return {self.opening.get(name, name): weight for name, weight in self.weights.items()}
+    def warm_up_weights(self) -> Mapping[str, float]:
+        """name -> weight of the terms that count during the warm-up steps."""
+        return {self.warm_up.get(name, name): weight for name, weight in self.weights.items()}
 
 
 class StageProblem:
@@ -41,7 +41,7 @@ class StageProblem:
 
     def __init__(self, body: PointBody, observation: Observation, terms: Mapping[str, Term], stage: Stage) -> None:
         self.body, self.observation, self.stage = body, observation, stage
-        for name in (*stage.weights, *stage.opened()):
+        for name in (*stage.weights, *stage.warm_up_weights()):
             if name not in terms:
                 raise ValueError(f"Unknown term '{name}' in a stage.{did_you_mean(name, terms)}")
         self.terms = terms
@@ -53,34 +53,33 @@ class StageProblem:
             if weight:
                 self.observation = terms[name].prepare(self.observation, self.layout)
 
-    def solve(self, state: State, options: Options | None = None) -> Solution:
+    def solve(self, state: State, options: Options | None = None) -> Solution[State]:
         """The stage solved from `state`; a few people one by one in NumPy, where the stage's terms allow that. Of
         nobody, no term is asked."""
         if not len(state):
             nothing = state.params.transl.new_zeros(0)
             return Solution(state, nothing, nothing.long(), nothing.long())
         options = options or self.stage.options
-        weights, opening = self.stage.weights, self.stage.opened()
-        known = {**opening, **weights}
+        weights, warm_up = self.stage.weights, self.stage.warm_up_weights()
+        known = {**warm_up, **weights}
         if len(state) > FEW or not can_be_single(self.terms, known, self.layout, state, self.observation):
             return solve(self, state, options)
-        body = single_body(self.body, self.layout)
-        ends = []
+        body, found = numpy_body(self.body, self.layout), []
         for i in range(len(state)):
-            one = SingleProblem(body, self.terms, weights, opening, self.layout, (state, self.observation, i))
-            ends.append(solve_one(one, Point.of(state, i, body), options))
-        points, cost, status, steps = zip(*ends, strict=True)
-        cost = torch.tensor(cost, dtype=torch.float64)
-        return Solution(as_state(points, state.camera), cost, torch.tensor(status), torch.tensor(steps))
+            one = NumpyProblem(body, self.terms, weights, warm_up, self.layout, (state, self.observation, i))
+            found.append(solve(one, PoseState.of(state, i, body), options))
+        cost = torch.tensor([one.cost for one in found], dtype=torch.float64)
+        status, steps = (torch.tensor([getattr(one, name) for one in found]) for name in ("status", "steps"))
+        return Solution(as_state([one.x for one in found], state.camera), cost, status, steps)
 
-    def linearize(self, state: State, opening: bool = False) -> Linear:
+    def linearize(self, state: State, warm_up: bool = False) -> BatchedSystem:
         """Cost, gradient and Hessian of the free columns."""
         e = Linearization(self.body, state, self.observation, self.layout)
         sums = NormalEquations(e)
-        for name, weight in (self.stage.opened() if opening else self.stage.weights).items():
+        for name, weight in (self.stage.warm_up_weights() if warm_up else self.stage.weights).items():
             if weight:
                 self.terms[name].add(e, sums, weight)
-        return Linear(*sums.finish(e))
+        return BatchedSystem(*sums.finish(e))
 
     def fill(self, state: State) -> State:
         """The joints that the stage left out, at their likeliest values given the others, by the first of its terms

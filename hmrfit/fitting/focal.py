@@ -28,9 +28,9 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.energy import Stage, StageProblem
 from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.linear_systems import BatchedSystem
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import Schedule
-from hmrfit.fitting.solver import Linear
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.check import numbers
 from hmrfit.types import TensorRecord
@@ -119,16 +119,16 @@ class FocalProblem:
         """See `refocused`."""
         return refocused(self.body, state, s)
 
-    def derivatives(self, state: State) -> tuple[Linear, Tensor, Tensor, Tensor]:
+    def derivatives(self, state: State) -> tuple[BatchedSystem, Tensor, Tensor, Tensor]:
         """(the problem at x, dE/ds (B,), d²E/ds² (B,), dg/ds (B, P))."""
         here, up, down = (self.problem.linearize(self.refocused(state, s)) for s in (0.0, STEP, -STEP))
         slope = (up.cost - down.cost) / (2 * STEP)
         curvature = (up.cost + down.cost - 2 * here.cost) / STEP**2
         return here, slope, curvature, (up.gradient - down.gradient) / (2 * STEP)
 
-    def answer(self, state: State, linear: Linear, mixed: Tensor) -> Tensor:
+    def answer(self, state: State, system: BatchedSystem, mixed: Tensor) -> Tensor:
         """d x*/ds (B, P): conjugate gradients on H y = -dg/ds for every person, stopped where H is not positive."""
-        precondition = _inverse(linear.hessian)
+        precondition = _inverse(system.hessian)
         y, r = torch.zeros_like(mixed), -mixed
         z = precondition(r)
         direction, rz = z, (r * z).sum(-1)
@@ -150,7 +150,9 @@ class FocalProblem:
     def product(self, state: State, direction: Tensor) -> Tensor:
         """H times directions (B, P), a central difference of the gradient over a step of length STEP."""
         length = direction.norm(dim=-1, keepdim=True).clamp_min(1e-30)
-        up, down = (self.problem.linearize(self.problem.retract(state, s * direction / length)).gradient for s in (STEP, -STEP))  # fmt: skip  # noqa: E501
+        up, down = (
+            self.problem.linearize(self.problem.retract(state, s * direction / length)).gradient for s in (STEP, -STEP)
+        )
         return (up - down) / (2 * STEP) * length
 
 
@@ -180,7 +182,7 @@ def focal_sensitivity(
     What was known to the fit stays as it was, a start and its covariance too. held: (B,) bool, people whose answer is
     their start whatever the energy says; they only stand elsewhere.
     """
-    stage = replace(energy.stage, options=replace(energy.stage.options, opening=0, **REFIT))
+    stage = replace(energy.stage, options=replace(energy.stage.options, warm_up_steps=0, **REFIT))
     parts = torch.arange(len(state)).split(PAIRS) if len(state) else ()
     found = [_pair(body, replace(energy, stage=stage), state, rows, factor, held) for rows in parts]
     moved = torch.cat(found) if found else body.pose(state.params).joints
@@ -232,8 +234,8 @@ def free_focal(
     state, cost, steps = settled.x, settled.cost, settled.steps
     reach, curvature = torch.full_like(away, LONGEST_STEP), torch.ones_like(away)
     for _ in range(NEWTON_STEPS):
-        linear, slope, second, mixed = problem.derivatives(state)
-        answer = problem.answer(state, linear, mixed)
+        system, slope, second, mixed = problem.derivatives(state)
+        answer = problem.answer(state, system, mixed)
         curvature = (second + (mixed * answer).sum(-1)).clamp_min(0) + 1 / std**2
         move = (-(slope + away / std**2) / curvature).clamp(-reach, reach)
         move = (away + move).clamp(-FARTHEST, FARTHEST) - away

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hmrfit.body.points import PointBody
 from hmrfit.camera import MIN_DEPTH, Camera
 from hmrfit.fitting.anchor import Anchor
-from hmrfit.fitting.numpy_solver import OneLinear
+from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.parameters import Layout, Observation, State
 from hmrfit.fitting.terms.anchor import AnchorPrior
 from hmrfit.fitting.terms.base import Term
@@ -52,7 +52,7 @@ def can_be_single(
 
 
 @dataclass
-class Point:
+class PoseState:
     """Θ of one person, and the joints' world rotations."""
 
     rotations: Array  # (J, 3, 3)
@@ -61,14 +61,14 @@ class Point:
     world: Array  # (J, 3, 3)
 
     @classmethod
-    def of(cls, state: State, row: int, body: "SingleBody") -> "Point":
+    def of(cls, state: State, row: int, body: "NumpyBody") -> "PoseState":
         """One of a batch."""
         p = state.params
         rotations = np.concatenate([p.global_orient[row, None].numpy(), p.body_pose[row].numpy()])
         return cls(rotations, p.betas[row].numpy(), p.transl[row].numpy(), body.world_rotations(rotations))
 
 
-def as_state(points: list[Point], camera: Camera) -> State:
+def as_state(points: list[PoseState], camera: Camera) -> State:
     """The people as a batch again."""
     stacked = lambda name: torch.from_numpy(np.stack([getattr(point, name) for point in points]))  # noqa: E731
     rotations = stacked("rotations")
@@ -86,7 +86,7 @@ class Posed:
     bones: Array  # (N, 3, 3) the pairs' world rotations
 
 
-class SingleBody:
+class NumpyBody:
     """`PointBody` for one person, and the columns of one layout; arrays that do not change, gathered once."""
 
     def __init__(self, body: PointBody, layout: Layout) -> None:
@@ -136,7 +136,7 @@ class SingleBody:
             np.dot(world[parent], rotations[joint], out=world[joint])
         return world
 
-    def pose(self, x: Point) -> Posed:
+    def pose(self, x: PoseState) -> Posed:
         """`PointBody.pose`."""
         rest = self.rest + (self.joint_shapes @ x.betas).reshape(-1, 3)
         steps = (x.world[self.up] * (rest - rest[self.up])[:, None]).sum(-1)
@@ -150,7 +150,7 @@ class SingleBody:
         pairs = (bones * offset[:, None]).sum(-1) + self.weight * joints[self.bone]
         return Posed(self.gather @ pairs + self.missing * x.transl, joints, pairs, bones)
 
-    def rows(self, x: Point, posed: Posed, a: Array) -> Array:
+    def rows(self, x: PoseState, posed: Posed, a: Array) -> Array:
         """`PointBody.rows` of covectors a (K, 2, 3): (2 K, P)."""
         K, first, last = self.K, 3, 3 + 3 * len(self.turning)
         own = np.zeros((K, 2, len(self.bone), 3))  # every pair's covector in its bone's frame
@@ -176,58 +176,58 @@ class SingleBody:
         turning[self.reached, :, self.by] = np.stack(cross, -1)
         return turning.reshape(2 * self.K, -1)
 
-    def _correctives(self, x: Point) -> Array:
+    def _correctives(self, x: PoseState) -> Array:
         """P d vec(R_j)/d omega_j (3 n, 3 m), with dR_j = G_pᵀ [omega]x G_j."""
         above = x.world[self.up[self.movers]].transpose(0, 2, 1)[:, None]
         change = (above @ self.generators @ x.world[self.movers][:, None]).reshape(-1, 3, 9)
         return (self.by_joint @ change.transpose(0, 2, 1)).transpose(1, 0, 2).reshape(-1, 3 * len(self.movers))
 
 
-_BODIES: WeakKeyDictionary[PointBody, dict[tuple[int, ...], SingleBody]] = WeakKeyDictionary()
+_BODIES: WeakKeyDictionary[PointBody, dict[tuple[int, ...], NumpyBody]] = WeakKeyDictionary()
 
 
-def single_body(body: PointBody, layout: Layout) -> SingleBody:
+def numpy_body(body: PointBody, layout: Layout) -> NumpyBody:
     """Made once per body and turning joints."""
     known = _BODIES.setdefault(body, {})
     if layout.turning not in known:
-        known[layout.turning] = SingleBody(body, layout)
+        known[layout.turning] = NumpyBody(body, layout)
     return known[layout.turning]
 
 
-class SingleProblem:
-    """Implements `single_solver.OneProblem` for one person of a stage."""
+class NumpyProblem:
+    """Implements `solver.Problem` for one person of a stage."""
 
     def __init__(
         self,
-        body: SingleBody,
+        body: NumpyBody,
         terms: Mapping[str, Term],
         weights: Mapping[str, float],
-        opening: Mapping[str, float],
+        warm_up: Mapping[str, float],
         layout: Layout,
         row: tuple[State, Observation, int],
     ) -> None:
-        """weights, opening: of the terms, and during the opening. row: whose problem it is."""
+        """weights, warm_up: of the terms, and during the warm-up steps. row: whose problem it is."""
         state, seen, i = row
-        self.body, self.layout, self.terms, self.weights, self.opening = body, layout, terms, weights, opening
+        self.body, self.layout, self.terms, self.weights, self.warm_up = body, layout, terms, weights, warm_up
         self.anchor = _OneAnchor(seen.anchor.prepared(layout.chart), i, layout)
         self.focal, self.center = state.camera.focal[i].numpy(), state.camera.center[i].numpy()
         self.xy, self.root = seen.keypoints.xy[i].numpy(), np.sqrt(seen.weights[i].numpy())
         self.box = float(seen.box_size[i])
         self.noise = None if seen.noise is None else seen.noise[i].numpy()
 
-    def retract(self, x: Point, delta: Array) -> Point:
+    def retract(self, x: PoseState, delta: Array) -> PoseState:
         """`State.retract`."""
         turning, n = self.body.turning, len(self.body.turning)
         turn = (x.world[turning].transpose(0, 2, 1) * delta[3 : 3 + 3 * n].reshape(n, 1, 3)).sum(-1)
         rotations = x.rotations.copy()
         rotations[turning] = rotations[turning] @ so3.exp(turn)
-        return Point(
+        return PoseState(
             rotations, x.betas + delta[3 + 3 * n :], x.transl + delta[:3], self.body.world_rotations(rotations)
         )
 
-    def linearize(self, x: Point, opening: bool = False) -> OneLinear:
+    def linearize(self, x: PoseState, warm_up: bool = False) -> NumpySystem:
         """Cost, gradient and Hessian."""
-        weights = self.opening if opening else self.weights
+        weights = self.warm_up if warm_up else self.weights
         posed, J = self.body.pose(x), self.body.J
         logs = so3.log(np.concatenate([self.anchor.rotations_back @ x.rotations, x.rotations[1:]]))
         cost, P = 0.0, 6 + 3 * (len(self.body.turning) - 1) + self.body.S
@@ -242,10 +242,10 @@ class SingleProblem:
                 cost += weight * self.anchor.add(logs[:J], x, weight, gradient, hessian)
             else:
                 cost += weight * self._limits(term, logs[J:], x, weight, gradient, hessian)
-        return OneLinear(cost, gradient, hessian)
+        return NumpySystem(cost, gradient, hessian)
 
     def _keypoints(
-        self, term: StudentReprojection, x: Point, posed: Posed, weight: float, gradient: Array, hessian: Array
+        self, term: StudentReprojection, x: PoseState, posed: Posed, weight: float, gradient: Array, hessian: Array
     ) -> float:
         """`StudentReprojection.add`; its cost without the weight."""
         xy, z = posed.points[:, :2], posed.points[:, 2:]
@@ -271,7 +271,7 @@ class SingleProblem:
         return 0.5 * float(r @ r)
 
     def _limits(
-        self, term: JointLimitPrior, theta: Array, x: Point, weight: float, gradient: Array, hessian: Array
+        self, term: JointLimitPrior, theta: Array, x: PoseState, weight: float, gradient: Array, hessian: Array
     ) -> float:
         """`JointLimitPrior.add`: mostly nothing is outside."""
         limits = term.limits
@@ -309,7 +309,7 @@ class _OneAnchor:
         self.precision, self.chart = anchor.precision[row].numpy(), layout.chart.numpy()
         self.turning = layout.turning_index.numpy()
 
-    def add(self, phi: Array, x: Point, weight: float, gradient: Array, hessian: Array) -> float:
+    def add(self, phi: Array, x: PoseState, weight: float, gradient: Array, hessian: Array) -> float:
         """Adds gradient and Hessian; the cost without the weight."""
         turned = (self.world * phi[:, None]).sum(-1).ravel()
         e = np.concatenate([turned, x.betas - self.betas])[self.chart]

@@ -26,8 +26,8 @@ KEYPOINTS = 0.7
 
 ANCHORED = Stage(
     {**ANCHOR_WEIGHTS, "keypoints": KEYPOINTS},
-    options=Options(max_steps=14, ftol=3e-4, damping=1e-3, opening=1),
-    opening={"keypoints": "keypoints_gaussian"},
+    options=Options(max_steps=14, ftol=3e-4, damping=1e-3, warm_up_steps=1),
+    warm_up={"keypoints": "keypoints_gaussian"},
 )
 """From a start whose error is known: its own prior, keypoints with their own noise, and what no joint can do. The first
 step knows no outliers: what is far off must pull. Without it a tenth of the people took twenty steps; with two of them

@@ -9,11 +9,11 @@ The shape's prior is in every frame: what the pose prior gets wrong is the same 
 pulls on the shape against one prior put walking people half a metre off in depth (81 mm with the prior in every frame,
 144 frame by frame). And x does not know the scale: a small near body would move less than the large far one that looks
 the same. So the points are those of the mean shape about the pelvis, which moves by z0 (X/Z, Y/Z, log Z), z0 constant.
-Levenberg-Marquardt on all frames at once, the steps from `hmrfit.fitting.banded`.
+All frames are one problem of `hmrfit.fitting.solver`, its equations those of `hmrfit.fitting.banded`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from hmrfit.camera import MIN_DEPTH
 from hmrfit.fitting.banded import Bordered
 from hmrfit.fitting.energy import Stage, StageProblem
 from hmrfit.fitting.parameters import Layout, Observation, State
-from hmrfit.fitting.solver import MAX_DAMPING, NU_MAX, Options
+from hmrfit.fitting.solver import OneSolution, Options, solve
 from hmrfit.fitting.terms.base import Term
 from hmrfit.types import BodyParams
 
@@ -93,6 +93,7 @@ class Motion:
     def add(self, params: BodyParams, layout: Layout, sums: Bordered) -> None:
         """Adds this term to the equations: G = D^T D couples frames t and t + 1, t + 2, of Jacobians J_t."""
         T = len(sums.gradient)
+        sums.cost += float(self.cost(params))
         if T < 3:
             return
         G = stencil(T).to(sums.gradient)
@@ -167,36 +168,26 @@ class SequenceProblem:
         self.motion = motion
         self.width = self.frames.layout.slice("betas").start  # n
 
-    def linearize(self, state: State) -> tuple[float, Bordered]:
-        """E, and its equations."""
+    def linearize(self, state: State, warm_up: bool = False) -> Bordered:
+        """E and its equations."""
         n, S = self.width, state.params.betas.shape[1] if self.frames.layout.moves("betas") else 0
-        sums, total = Bordered.zeros(len(state), n, S, 0 if self.motion is None else 2), 0.0
+        sums = Bordered.zeros(len(state), n, S, 0 if self.motion is None else 2)
         for part in pieces(len(state)):
-            linear = self.frames.select(part).linearize(state[part])
-            H, g = linear.hessian, linear.gradient
+            system = self.frames.select(part).linearize(state[part], warm_up)
+            H, g = system.hessian, system.gradient
             sums.add_block(0, part.start, H[:, :n, :n])
             sums.border[part], sums.gradient[part] = H[:, :n, n:], g[:, :n]
             sums.corner.add_(H[:, n:, n:].sum(0))
             sums.shared_gradient.add_(g[:, n:].sum(0))
-            total += float(linear.cost.sum())
-        if self.motion is None:
-            return total, sums
-        self.motion.add(state.params, self.frames.layout, sums)
-        return total + float(self.motion.cost(state.params)), sums
+            sums.cost += float(system.cost.sum())
+        if self.motion is not None:
+            self.motion.add(state.params, self.frames.layout, sums)
+        return sums
 
-    def retract(self, state: State, x: Tensor, y: Tensor) -> State:
-        """Move every frame by its x (T, n) and the shape of all by y (S,)."""
+    def retract(self, state: State, delta: tuple[Tensor, Tensor]) -> State:
+        """Move every frame by its own x (T, n) and the shape of all by y (S,)."""
+        x, y = delta
         return self.frames.retract(state, torch.cat([x, y.expand(len(x), -1)], 1))
-
-
-@dataclass
-class SequenceSolution:
-    """The best point found; joints that no term moves are filled in."""
-
-    state: State
-    cost: float
-    status: int  # see solver.STATUS
-    steps: int
 
 
 def one_shape(state: State) -> State:
@@ -205,37 +196,14 @@ def one_shape(state: State) -> State:
     return State(replace(state.params, betas=betas), state.camera)
 
 
-def solve_sequence(problem: SequenceProblem, state: State, options: Options) -> SequenceSolution:
-    """Levenberg-Marquardt on all frames together; damping as in `solver`, one for the whole sequence.
+def solve_sequence(problem: SequenceProblem, state: State, options: Options) -> OneSolution[State]:
+    """The solution for all frames together; joints that no term moves are filled in.
 
-    The equations are solved where they lie: there is room for one set of them. A step that is rejected makes them anew.
+    There is room in memory for one set of equations: each is solved where it lies, and made anew if its step is
+    rejected.
     """
-    cost, system = problem.linearize(state)
-    damping, nu, status, steps = options.damping, 2.0, 0, 0
-    if not torch.isfinite(torch.tensor(cost)):
-        return SequenceSolution(state, cost, 4, 0)
-    while steps < options.max_steps and not status:
-        steps += 1
-        system = system or problem.linearize(state)[1]
-        damped, added = system.damped(damping, overwrite=True)
-        gradients, step = (system.gradient, system.shared_gradient), damped.step(overwrite=True)
-        system = damped = None
-        accepted = False
-        if step is not None:
-            predicted = 0.5 * float(sum((d * (a * d - g)).sum() for d, a, g in zip(step, added, gradients, strict=True)))  # fmt: skip  # noqa: E501
-            trial = problem.retract(state, *step)
-            new, system = problem.linearize(trial)
-            accepted = new <= cost and predicted > 0
-        if accepted:
-            gain = min((cost - new) / max(predicted, 1e-300), 2.0)
-            damping, nu = max(damping * max(1 - (2 * gain - 1) ** 3, 0.1), 1e-9), 2.0
-            status = int(cost - new <= options.ftol * new and predicted <= options.ftol * new)
-            state, cost = trial, new
-        else:
-            system = None
-            damping, nu = min(damping * nu, MAX_DAMPING), nu * 2
-            status = 3 if nu >= NU_MAX else 0
-    filled = problem.frames.fill(state)
+    solution = solve(problem, state, options)
+    filled = problem.frames.fill(solution.x)
     # to the last digit the same shape in all frames
-    filled = State(replace(filled.params, betas=state.params.betas), filled.camera)
-    return SequenceSolution(filled, cost, status, steps)
+    filled = State(replace(filled.params, betas=solution.x.params.betas), filled.camera)
+    return replace(solution, x=filled)

@@ -12,12 +12,11 @@ from hmrfit.fitting import energy as module
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.energy import Stage, StageProblem
 from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.numpy_path import Point, SingleProblem, single_body
-from hmrfit.fitting.numpy_solver import OneLinear, damped_step, solve_one
+from hmrfit.fitting.linear_systems import BatchedSystem, NumpySystem
+from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, numpy_body
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import ANCHORED, LIKELY
-from hmrfit.fitting.solver import Linear, Options, solve
-from hmrfit.fitting.solver import damped_step as batched_step
+from hmrfit.fitting.solver import Options, solve
 from hmrfit.keypoints import resolve_set
 from hmrfit.ops.rotation import rotvec_to_matrix
 
@@ -44,26 +43,26 @@ def moved(state: State, radians: float, seed: int = 0) -> State:
     return State(replace(state.params, global_orient=rotations[:, 0], body_pose=rotations[:, 1:], betas=betas), state.camera)  # fmt: skip  # noqa: E501
 
 
-def single(problem: StageProblem, state: State, i: int) -> tuple[SingleProblem, Point]:
-    body = single_body(problem.body, problem.layout)
-    weights, opening = problem.stage.weights, problem.stage.opened()
+def single(problem: StageProblem, state: State, i: int) -> tuple[NumpyProblem, PoseState]:
+    body = numpy_body(problem.body, problem.layout)
+    weights, warm_up = problem.stage.weights, problem.stage.warm_up_weights()
     row = (state, problem.observation, i)
-    return SingleProblem(body, problem.terms, weights, opening, problem.layout, row), Point.of(state, i, body)
+    return NumpyProblem(body, problem.terms, weights, warm_up, problem.layout, row), PoseState.of(state, i, body)
 
 
 @pytest.mark.parametrize("names", ["coco17", "smpl24", "openpose25", "lsp14"])
 @pytest.mark.parametrize("radians", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("opening", [False, True])
-def test_the_same_energy_and_derivatives(names, radians, opening):
+@pytest.mark.parametrize("warm_up", [False, True])
+def test_the_same_energy_and_derivatives(names, radians, warm_up):
     start, observation = seen(names)
     problem = StageProblem(FITTER.point_body(resolve_set(names)), observation, FITTER.terms, ANCHORED)
     state = moved(start, radians)
     outside = limits().residuals(state.params.to_rotvecs()[1]).any()
     assert outside or radians < 1.0  # the limits are among what is compared
-    expected = problem.linearize(state, opening)
+    expected = problem.linearize(state, warm_up)
     for i in range(len(state)):
         one, x = single(problem, state, i)
-        found = one.linearize(x, opening)
+        found = one.linearize(x, warm_up)
         np.testing.assert_allclose(found.cost, expected.cost[i].item(), rtol=1e-12)
         for name in ("gradient", "hessian"):
             there = getattr(expected, name)[i].numpy()
@@ -108,8 +107,8 @@ def test_behind_the_camera_it_is_as_in_torch():
 def taken(monkeypatch, problem: StageProblem, state: State) -> bool:
     """Does this problem go the NumPy way?"""
     asked = []
-    real = module.solve_one
-    monkeypatch.setattr(module, "solve_one", lambda *given: asked.append(1) or real(*given))
+    real = module.NumpyProblem
+    monkeypatch.setattr(module, "NumpyProblem", lambda *given: asked.append(1) or real(*given))
     problem.solve(state)
     return bool(asked)
 
@@ -148,9 +147,9 @@ class Parabola:
     def __init__(self, A: np.ndarray, goal: np.ndarray) -> None:
         self.A, self.goal = A, goal
 
-    def linearize(self, x: np.ndarray, opening: bool = False) -> OneLinear:
+    def linearize(self, x: np.ndarray, warm_up: bool = False) -> NumpySystem:
         g = self.A @ (x - self.goal)
-        return OneLinear(0.5 * float((x - self.goal) @ g), g, self.A.copy())
+        return NumpySystem(0.5 * float((x - self.goal) @ g), g, self.A.copy())
 
     def retract(self, x: np.ndarray, delta: np.ndarray) -> np.ndarray:
         return x + delta
@@ -160,22 +159,22 @@ def test_a_parabola_is_solved():
     rng = np.random.default_rng(0)
     J = rng.normal(size=(9, 5))
     goal = rng.normal(size=5)
-    x, cost, status, _ = solve_one(Parabola(J.T @ J, goal), np.zeros(5), Options(ftol=1e-14, gtol=1e-12, max_steps=100))
-    np.testing.assert_allclose(x, goal, rtol=0, atol=1e-6)
-    assert status in (1, 2) and cost < 1e-12
+    found = solve(Parabola(J.T @ J, goal), np.zeros(5), Options(ftol=1e-14, gtol=1e-12, max_steps=100))
+    np.testing.assert_allclose(found.x, goal, rtol=0, atol=1e-6)
+    assert found.status in (1, 2) and found.cost < 1e-12
 
 
 def test_a_downhill_that_is_none_ends_with_the_start():
     class Wrong(Parabola):
         """Its gradient points the other way."""
 
-        def linearize(self, x: np.ndarray, opening: bool = False) -> OneLinear:
+        def linearize(self, x: np.ndarray, warm_up: bool = False) -> NumpySystem:
             linear = super().linearize(x)
-            return OneLinear(linear.cost, -linear.gradient, linear.hessian)
+            return NumpySystem(linear.cost, -linear.gradient, linear.hessian)
 
     start = np.ones(3)
-    x, cost, status, _ = solve_one(Wrong(np.eye(3), np.zeros(3)), start, Options(max_steps=60))
-    assert status == 3 and (x == start).all() and cost == 1.5
+    found = solve(Wrong(np.eye(3), np.zeros(3)), start, Options(max_steps=60))
+    assert found.status == 3 and (found.x == start).all() and found.cost == 1.5
 
 
 def test_the_damped_step_is_the_batchs():
@@ -183,10 +182,9 @@ def test_the_damped_step_is_the_batchs():
     J, g = rng.normal(size=(20, 7)), rng.normal(size=7)
     H = J.T @ J
     H[3], H[:, 3], g[3] = 0.0, 0.0, 0.0  # a column nothing speaks of
-    delta, fall = damped_step(OneLinear(0.0, g, H), 0.01)
+    delta, fall = NumpySystem(0.0, g, H).step(0.01)
     wide = lambda a: torch.from_numpy(a)[None]  # noqa: E731
-    expected, predicted = batched_step(
-        Linear(torch.zeros(1).double(), wide(g), wide(H)), torch.tensor([0.01], dtype=torch.float64)
-    )
+    batch = BatchedSystem(torch.zeros(1).double(), wide(g), wide(H))
+    expected, predicted = batch.step(torch.tensor([0.01], dtype=torch.float64))
     np.testing.assert_allclose(delta, expected[0].numpy(), rtol=1e-9)
     np.testing.assert_allclose(fall, predicted.item(), rtol=1e-9)

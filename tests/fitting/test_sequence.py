@@ -1,5 +1,6 @@
 """Frames that share a shape and move smoothly: the block solver is the dense one, the equations are the derivative."""
 
+import math
 from dataclasses import replace
 from functools import cache
 
@@ -10,6 +11,7 @@ from helpers.fits import fitter, people
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.banded import Bordered
+from hmrfit.fitting.linear_systems import added_to_diagonal
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.sequence import (
@@ -48,21 +50,44 @@ def random_system(T: int, n: int, S: int, bands: int) -> Bordered:
     ("T", "n", "S", "bands"), [(7, 4, 3, 2), (5, 6, 2, 1), (4, 3, 5, 0), (3, 2, 1, 2), (40, 9, 10, 2)]
 )
 def test_the_block_solver_is_the_dense_one(T, n, S, bands):
-    """To 1e-9 of the largest entry."""
-    system = random_system(T, n, S, bands)
-    whole, gradient = system.dense()
-    expected = -torch.linalg.solve(whole, gradient)
-    found = torch.cat([part.flatten() for part in system.step()])
-    assert (found - expected).abs().max() <= 1e-9 * expected.abs().max()
-    damped, added = system.damped(0.3)
-    diagonal = torch.cat([a.flatten() for a in added])
-    torch.testing.assert_close(damped.dense()[0], whole + torch.diag(diagonal), rtol=1e-12, atol=1e-12)
+    """To 1e-9 of the largest entry; and the predicted fall is that of the quadratic model."""
+    for damping in (0.0, 0.3):
+        system = random_system(T, n, S, bands)
+        whole, gradient = system.dense()
+        diagonal = whole.diagonal()
+        added = torch.diag(added_to_diagonal(diagonal, diagonal.max().item(), damping))
+        expected = -torch.linalg.solve(whole + added, gradient)
+        step, fall = system.step(damping)
+        found = torch.cat([part.flatten() for part in step])
+        assert (found - expected).abs().max() <= 1e-9 * expected.abs().max()
+        assert fall == pytest.approx(-(expected @ gradient + 0.5 * expected @ whole @ expected).item(), rel=1e-9)
+
+
+def test_a_step_spends_the_equations():
+    """They are factorised where they lie, and nothing large is left of them."""
+    system = random_system(7, 4, 3, 2)
+    memory = system.band.numpy().base if system.band.numpy().base is not None else system.band
+    before = system.band.clone()
+    assert not system.spent
+    system.step(0.1)
+    assert system.spent and not system.band.numel() and (memory != before).any()
 
 
 def test_what_is_not_positive_definite_has_no_step():
+    for part in ("band", "corner"):
+        system = random_system(5, 3, 2, 1)
+        setattr(system, part, -getattr(system, part))
+        (x, y), fall = system.step(0.0)
+        assert math.isnan(fall) and not x.any() and not y.any() and system.spent
+
+
+def test_the_scaled_gradient_is_the_dense_ones():
     system = random_system(5, 3, 2, 1)
-    assert replace(system, band=-system.band).step() is None
-    assert replace(system, corner=-system.corner).step() is None
+    whole, gradient = system.dense()
+    expected = (gradient.abs() / whole.diagonal().sqrt()).max().item()
+    assert system.scaled_gradient() == pytest.approx(expected, rel=1e-12)
+    system.gradient[2, 1] = math.nan
+    assert math.isnan(system.scaled_gradient())
 
 
 def test_the_stencil_is_that_of_second_differences():
@@ -98,8 +123,8 @@ def problem(T: int, smooth: float = 1.0, body: SmplBody | None = None) -> tuple[
 def test_the_equations_are_the_derivative(T, smooth):
     """g by central differences of the cost, along random directions."""
     whole, state = problem(T, smooth)
-    cost = lambda x, y: whole.linearize(whole.retract(state, x, y))[0]  # noqa: E731
-    system = whole.linearize(state)[1]
+    cost = lambda x, y: whole.linearize(whole.retract(state, (x, y))).cost  # noqa: E731
+    system = whole.linearize(state)
     for _ in range(4):
         x, y = draw(*system.gradient.shape), draw(*system.shared_gradient.shape)
         h = 1e-5
@@ -118,7 +143,7 @@ def test_the_smoothness_hessian_is_gauss_newton():
     found, gradient = sums.dense()
 
     def residuals(delta: torch.Tensor) -> torch.Tensor:
-        moved = whole.retract(state, delta[: T * n].view(T, n), delta[T * n :])
+        moved = whole.retract(state, (delta[: T * n].view(T, n), delta[T * n :]))
         return whole.motion.scaled(*whole.motion._posed(moved.params)).diff(n=2, dim=0).flatten()
 
     zero = torch.zeros(T * n + S, dtype=torch.float64)
@@ -152,9 +177,9 @@ def test_a_sequence_is_fitted():
     whole, _ = problem(12)
     start = one_shape(alone.state)
     found = solve_sequence(whole, start, Options(max_steps=80, ftol=1e-5))
-    assert found.cost < whole.linearize(start)[0] and found.status in (1, 3)
-    assert (found.state.params.betas == found.state.params.betas[:1]).all()
-    joints = [free_body().points(COCO17).pose(s.params).joints for s in (truth, alone.state, found.state)]
+    assert found.cost < whole.linearize(start).cost and found.status in (1, 3)
+    assert (found.x.params.betas == found.x.params.betas[:1]).all()
+    joints = [free_body().points(COCO17).pose(s.params).joints for s in (truth, alone.state, found.x)]
     jitter = [j.diff(n=2, dim=0).norm(dim=-1).mean() for j in joints]
     assert jitter[2] < 0.3 * jitter[1]
     right, first, last = (j - j[:, :1] for j in joints)
@@ -174,20 +199,18 @@ def test_one_frame_is_the_fit_itself():
 def test_frames_are_taken_in_pieces(smooth, monkeypatch: pytest.MonkeyPatch):
     """However many at a time, the equations are the same, and so are those that are solved where they lie."""
     whole, state = problem(7, smooth)
-    cost, system = whole.linearize(state)
+    system = whole.linearize(state)
     dense, gradient = system.dense()
     for count in (1, 2, 3, 6):
         monkeypatch.setattr("hmrfit.fitting.sequence.FRAMES", count)
-        other, parts = whole.linearize(state)
-        assert other == pytest.approx(cost, rel=1e-12)
+        parts = whole.linearize(state)
+        assert parts.cost == pytest.approx(system.cost, rel=1e-12)
         torch.testing.assert_close(parts.dense()[0], dense, rtol=1e-12, atol=1e-12 * dense.abs().max().item())
         torch.testing.assert_close(parts.dense()[1], gradient, rtol=1e-12, atol=1e-10)
-    kept = system.damped(0.1)[0]
-    x, y = kept.step()
-    there = system.damped(0.1, overwrite=True)[0]
-    assert there.band.data_ptr() == system.band.data_ptr() and torch.equal(there.band, kept.band)
-    assert all(torch.equal(a, b) for a, b in zip(there.step(overwrite=True), (x, y), strict=True))
-    torch.testing.assert_close(torch.cat([x.flatten(), y]), -torch.linalg.solve(*kept.dense()), rtol=1e-6, atol=1e-9)
+    step, _ = system.step(0.1)
+    added = torch.diag(added_to_diagonal(dense.diagonal(), dense.diagonal().max().item(), 0.1))
+    found = torch.cat([part.flatten() for part in step])
+    torch.testing.assert_close(found, -torch.linalg.solve(dense + added, gradient), rtol=1e-6, atol=1e-9)
 
 
 def test_a_rejected_step_costs_nothing_but_time():
@@ -195,6 +218,6 @@ def test_a_rejected_step_costs_nothing_but_time():
     whole, state = problem(5)
     far = State(replace(state.params, betas=state.params.betas * 0 + 3.0, transl=state.params.transl * 1.5), state.camera)  # noqa: E501  # fmt: skip
     found = solve_sequence(whole, one_shape(far), Options(max_steps=60, ftol=1e-9, damping=1e-9))
-    assert found.cost < whole.linearize(one_shape(far))[0] and found.status in (1, 3)
-    again = solve_sequence(whole, found.state, Options(max_steps=60, ftol=1e-9))
+    assert found.cost < whole.linearize(one_shape(far)).cost and found.status in (1, 3)
+    again = solve_sequence(whole, found.x, Options(max_steps=60, ftol=1e-9))
     assert again.cost >= found.cost * (1 - 1e-4)

@@ -1,4 +1,4 @@
-"""The batched Levenberg-Marquardt: known answers, scipy's, and that nobody notices anybody."""
+"""Levenberg-Marquardt: known answers, scipy's, batch independence, and the same steps for one problem as in a batch."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,8 +9,8 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from hmrfit.fitting.numpy_solver import OneLinear, solve_one
-from hmrfit.fitting.solver import STATUS, Linear, Options, Solution, damped_step, solve
+from hmrfit.fitting.linear_systems import BatchedSystem, NumpySystem
+from hmrfit.fitting.solver import STATUS, Options, Solution, solve
 from hmrfit.types import TensorRecord
 
 THOROUGH = Options(max_steps=300, ftol=1e-14, gtol=1e-12)
@@ -29,10 +29,10 @@ class Residuals:
     def __init__(self, fn, data: Tensor) -> None:
         self.fn, self.data = fn, data
 
-    def linearize(self, point: Point) -> Linear:
+    def linearize(self, point: Point, warm_up: bool = False) -> BatchedSystem:
         r = torch.func.vmap(self.fn)(point.x, self.data)
         J = torch.func.vmap(torch.func.jacfwd(self.fn))(point.x, self.data)
-        return Linear(0.5 * r.square().sum(-1), (r[:, None] @ J).squeeze(1), J.mT @ J)
+        return BatchedSystem(0.5 * r.square().sum(-1), (r[:, None] @ J).squeeze(1), J.mT @ J)
 
     def retract(self, point: Point, delta: Tensor) -> Point:
         return Point(point.x + delta)
@@ -195,7 +195,7 @@ def test_the_predicted_fall_is_the_models():
     data, x = draw(4, 8, 4), draw(4, 3)
     problem = Residuals(linear, data)
     at = problem.linearize(Point(x))
-    delta, predicted = damped_step(at, torch.full((4,), 1e-12).double())
+    delta, predicted = at.step(torch.full((4,), 1e-12).double())
     fall = at.cost - problem.linearize(Point(x + delta)).cost
     torch.testing.assert_close(predicted, fall, rtol=1e-6, atol=0)  # the floor under the diagonal is 1e-9 of it
 
@@ -208,14 +208,14 @@ def test_the_start_is_not_changed():
 
 
 class Alone:
-    """One sample of a batched problem as the NumPy solver takes it."""
+    """One sample of a batched problem, in NumPy."""
 
     def __init__(self, problem: Residuals) -> None:
         self.problem = problem
 
-    def linearize(self, x: np.ndarray, opening: bool = False) -> OneLinear:
-        found = self.problem.linearize(Point(torch.tensor(x)[None]), **({"opening": True} if opening else {}))
-        return OneLinear(float(found.cost), found.gradient[0].numpy(), found.hessian[0].numpy())
+    def linearize(self, x: np.ndarray, warm_up: bool = False) -> NumpySystem:
+        found = self.problem.linearize(Point(torch.tensor(x)[None]), warm_up)
+        return NumpySystem(float(found.cost), found.gradient[0].numpy(), found.hessian[0].numpy())
 
     def retract(self, x: np.ndarray, delta: np.ndarray) -> np.ndarray:
         return x + delta
@@ -235,22 +235,24 @@ def test_one_by_one_is_as_in_a_batch(fn, start: list, options: Options):
     """The same point, cost, status and number of steps, however it ends."""
     problem = Residuals(fn, torch.zeros(1, 1).double())
     batch = solve(problem, Point(torch.tensor([start]).double()), options)
-    x, cost, status, steps = solve_one(Alone(problem), np.array(start), options)
-    assert (status, steps) == (int(batch.status), int(batch.steps))
-    np.testing.assert_allclose(x, batch.x.x[0], rtol=1e-6, atol=1e-12)  # rounding grows on the way down the valley
-    assert cost == pytest.approx(float(batch.cost), rel=1e-6, abs=1e-15)
+    alone = solve(Alone(problem), np.array(start), options)
+    assert (alone.status, alone.steps) == (int(batch.status), int(batch.steps))
+    np.testing.assert_allclose(
+        alone.x, batch.x.x[0], rtol=1e-6, atol=1e-12
+    )  # rounding grows on the way down the valley
+    assert alone.cost == pytest.approx(float(batch.cost), rel=1e-6, abs=1e-15)
 
 
 class Warming(Residuals):
     """During the warm-up steps another energy stands in; sample 0's only rises, so every step of it is rejected."""
 
-    def linearize(self, point: Point, opening: bool = False) -> Linear:
-        if not opening:
+    def linearize(self, point: Point, warm_up: bool = False) -> BatchedSystem:
+        if not warm_up:
             return super().linearize(point)
         rising = self.data[:, 0] > 0
         cost = torch.where(rising, 1 + 1e6 * point.x[:, 0].abs(), 0.5 * (point.x[:, 0] - 2).square())
         gradient = torch.where(rising, torch.ones_like(cost), point.x[:, 0] - 2)[:, None]
-        return Linear(cost, gradient, torch.ones(len(cost), 1, 1).double())
+        return BatchedSystem(cost, gradient, torch.ones(len(cost), 1, 1).double())
 
     def select(self, index: Tensor) -> "Warming":
         return Warming(self.fn, self.data[index])
@@ -259,7 +261,7 @@ class Warming(Residuals):
 def test_a_rejected_warm_up_step_leaves_its_sample_where_it_is():
     """One sample's warm-up energy falls, the other's rises: alone, together and one by one they end alike, at the
     minimum of the energy that counts."""
-    options = Options(max_steps=40, opening=3, ftol=1e-12, gtol=1e-10)
+    options = Options(max_steps=40, warm_up_steps=3, ftol=1e-12, gtol=1e-10)
     shifted = lambda x, data: torch.stack([x[0] - 5 - data[0], 0.3 * x[0]])  # noqa: E731
     problem = Warming(shifted, torch.tensor([[1.0], [0.0]]).double())
     both = solve(problem, Point(torch.zeros(2, 1).double()), options)
@@ -268,15 +270,15 @@ def test_a_rejected_warm_up_step_leaves_its_sample_where_it_is():
     for i in (0, 1):
         one = problem.select(torch.tensor([i]))
         alone = solve(one, Point(torch.zeros(1, 1).double()), options)
-        x, cost, status, steps = solve_one(Alone(one), np.zeros(1), options)
-        assert torch.equal(alone.x.x[0], both.x.x[i]) and int(alone.steps) == int(both.steps[i]) == steps
-        assert x[0] == pytest.approx(both.x.x[i, 0].item(), rel=1e-9) and status == int(both.status[i])
-        assert cost == pytest.approx(float(both.cost[i]))
+        single = solve(Alone(one), np.zeros(1), options)
+        assert torch.equal(alone.x.x[0], both.x.x[i]) and int(alone.steps) == int(both.steps[i]) == single.steps
+        assert single.x[0] == pytest.approx(both.x.x[i, 0].item(), rel=1e-9) and single.status == int(both.status[i])
+        assert single.cost == pytest.approx(float(both.cost[i]))
 
 
 def test_nobody_moves_in_a_warm_up_that_is_rejected():
     """After the warm-up alone: sample 0 is where it began in all but the last step, which arrives at the own energy."""
     flat = lambda x, data: 0 * x  # noqa: E731
     problem = Warming(flat, torch.tensor([[1.0], [0.0]]).double())
-    ended = solve(problem, Point(torch.zeros(2, 1).double()), Options(max_steps=2, opening=3))
+    ended = solve(problem, Point(torch.zeros(2, 1).double()), Options(max_steps=2, warm_up_steps=3))
     assert ended.x.x[0, 0] == 0 and ended.x.x[1, 0] > 1.5
