@@ -22,13 +22,14 @@ test: $(VENV)/test.stamp
 check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/python -m mypy
 	@$(BIN)/python -m pytest tests/test_layers.py
 
 bench: $(VENV)/test.stamp
 	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 clean:
-	@rm -rf $(VENV) build dist out *.egg-info .pytest_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What each kind of work needs, as extras of setup.py.

@@ -250,7 +250,6 @@ STILL_LONG = (
     "tests/test_fuzz.py",
     "tests/test_keypoints.py",
     "tests/test_numbers_in.py",
-    "tests/test_packaging.py",
     "tests/test_result.py",
     "tests/test_result_rows.py",
     "tests/train/",

@@ -1,4 +1,4 @@
-"""The package carries what it needs, wherever it stands: in a wheel, in a checkout, from any working directory."""
+"""The package carries its data with it: in a wheel, in a checkout, from any working directory."""
 
 import re
 import shutil
@@ -37,7 +37,8 @@ def relative(folder: Path) -> set[str]:
 
 
 def test_the_wheel_holds_the_library_and_all_its_data(built: Path) -> None:
-    assert {f for f in relative(built / "hmrfit") if not f.startswith("_priors/") and not f.startswith("_configs/")} == relative(ROOT / "hmrfit")  # fmt: skip  # noqa: E501
+    library = {f for f in relative(built / "hmrfit") if not f.startswith(("_priors/", "_configs/"))}
+    assert library == relative(ROOT / "hmrfit")
 
 
 def test_the_wheel_holds_priors_and_configs_without_their_scripts(built: Path) -> None:
@@ -56,15 +57,15 @@ def test_parameters_are_found_from_anywhere(kind: str, request: pytest.FixtureRe
         [root / "hmrfit/_priors", root / "hmrfit/_configs"] if kind == "wheel" else [ROOT / "priors", ROOT / "configs"]
     )
     environment = {"PYTHONPATH": str(root), "HMRFIT_HOME": str(tmp_path)}
-    said = subprocess.run(
+    found = subprocess.run(
         [sys.executable, "-c", WHERE.format(shipped[0].stem)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
         text=True,
     )
-    assert said.returncode == 0, said.stderr
-    assert said.stdout.split() == [str(p) for p in (*expected, expected[0] / shipped[0].name)]
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.split() == [str(p) for p in (*expected, expected[0] / shipped[0].name)]
 
 
 PARAMETERS = sorted(f for f in (ROOT / "priors").iterdir() if f.suffix in (".npz", ".pt"))
@@ -72,7 +73,7 @@ PARAMETERS = sorted(f for f in (ROOT / "priors").iterdir() if f.suffix in (".npz
 
 @pytest.mark.parametrize("file", PARAMETERS, ids=lambda f: f.name)
 def test_every_parameter_file_is_small_whole_and_has_a_card(file: Path) -> None:
-    """The card says what it is, how to rebuild it, and under which licence it stands."""
+    """The card names the contents, the command that rebuilds them and the licence."""
     assert file.stat().st_size < 20e6
     card = file.with_suffix(".md")
     assert card.is_file(), f"{file.name} needs a card, {card.name}: origin, licence, attribution, rebuild, scores."
@@ -82,14 +83,14 @@ def test_every_parameter_file_is_small_whole_and_has_a_card(file: Path) -> None:
 
 
 def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict:
-    """What setup.py tells setuptools."""
+    """The arguments that setup.py passes to setuptools."""
     setuptools = pytest.importorskip("setuptools")
-    told: dict = {}
-    monkeypatch.setattr(setuptools, "setup", lambda **arguments: told.update(arguments))
+    passed: dict = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **arguments: passed.update(arguments))
     monkeypatch.chdir(ROOT)
     path = ROOT / "setup.py"
     exec(compile(path.read_text(), str(path), "exec"), {"__file__": str(path), "__name__": "setup"})
-    return told
+    return passed
 
 
 def package(requirement: str) -> str:
@@ -97,15 +98,15 @@ def package(requirement: str) -> str:
 
 
 def test_the_base_is_small_and_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing whose licence forbids commercial use comes without being asked for by name."""
-    told = setup_arguments(monkeypatch)
-    assert {package(r) for r in told["install_requires"]} == BASE
-    with_licensed = {extra for extra, needs in told["extras_require"].items() if LICENSED & set(map(package, needs))}
+    """A package whose licence forbids commercial use is installed only by an extra that names it."""
+    arguments = setup_arguments(monkeypatch)
+    assert {package(r) for r in arguments["install_requires"]} == BASE
+    with_licensed = {extra for extra, needs in arguments["extras_require"].items() if LICENSED & set(map(package, needs))}
     assert with_licensed == {"smplx", "test"}
 
 
-def test_the_constraints_pin_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = setup_arguments(monkeypatch)
+def test_the_constraints_pin_every_requirement(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = setup_arguments(monkeypatch)
     pins = dict(
         line.split("==")
         for line in (ROOT / "constraints.txt").read_text().split("\n")
@@ -113,8 +114,8 @@ def test_the_constraints_pin_what_is_asked_for(monkeypatch: pytest.MonkeyPatch) 
     )
     pins = {name.lower(): version for name, version in pins.items()}
     wanted = [
-        *told["install_requires"],
-        *(r for extra in ("smplx", "body", "test", "dev") for r in told["extras_require"][extra]),
+        *arguments["install_requires"],
+        *(r for extra in ("smplx", "body", "test", "dev") for r in arguments["extras_require"][extra]),
     ]
     numbers = lambda version: tuple(int(n) for n in version.split("."))  # noqa: E731
     for requirement in wanted:
@@ -131,7 +132,7 @@ def test_the_version_has_one_home(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_continuous_integration_runs_the_readmes_test_command() -> None:
-    said = (ROOT / ".ci" / "run").read_text()
-    assert "make test" in said and "set -e" in said
+    script = (ROOT / ".ci" / "run").read_text()
+    assert "make test" in script and "set -e" in script
     readme = ROOT / "README.md"
     assert not readme.exists() or "make test" in readme.read_text()
