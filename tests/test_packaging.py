@@ -101,7 +101,9 @@ def test_the_base_is_small_and_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package whose licence forbids commercial use is installed only by an extra that names it."""
     arguments = setup_arguments(monkeypatch)
     assert {package(r) for r in arguments["install_requires"]} == BASE
-    with_licensed = {extra for extra, needs in arguments["extras_require"].items() if LICENSED & set(map(package, needs))}
+    with_licensed = {
+        extra for extra, needs in arguments["extras_require"].items() if LICENSED & set(map(package, needs))
+    }
     assert with_licensed == {"smplx", "test"}
 
 
