@@ -244,7 +244,7 @@ def focal(fitter: Fitter, poses: Tensor, seed: int) -> dict[str, float]:
         begin = time.perf_counter()
         said = focal_sensitivity(body, energy, fit.state, factor, held)
         each = 1e3 * (time.perf_counter() - begin) / len(poses)
-        again = fitter.fit(people.keypoints, replace(camera, focal=factor * camera.focal))
+        again = fitter.fit(people.keypoints, Camera(factor * camera.focal, camera.center, camera.size))
         moved = body.pose(again.state.params).joints - before
         about = moved - moved[:, :1]
         size, off = about.norm(dim=-1).mean(1), (said.moved - about).norm(dim=-1).mean(1)

@@ -27,7 +27,7 @@ from hmrfit.fitting.terms.views import Views
 from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.keypoint_files.frames import in_frame_order, read_frames
 from hmrfit.io.keypoint_files.memory import people_in_memory
-from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, focal_is_told, read_photo
+from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.make_result import log_warnings, result_of
 from hmrfit.ops.check import numbers, shown
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few
@@ -243,7 +243,7 @@ def _read_views(
             raise kind(f"View {i}: {error}") from error
         if photo.given != 1:
             raise ValueError(f"View {i} shows {photo.given} people. fit_views is about one: choose the same person in every view.")  # fmt: skip  # noqa: E501
-        if not focal_is_told(photo.focal_source):
+        if camera is None and not photo.focal_known:
             raise ValueError(f"The camera of view {i} is not known. Give cameras=, or keypoint files with K.")
         if photos and photo.people[0].names != photos[0].people[0].names:
             raise ValueError(f"View {i} has other keypoints than view 0. All views need the same keypoint set.")

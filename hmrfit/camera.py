@@ -13,7 +13,7 @@ Weak perspective (s, tx, ty), as released HMR code has it: x̂ = s (X_xy + (tx, 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -57,13 +57,21 @@ def focal_from_35mm(focal_mm: float, width: float, height: float) -> float:
     return focal_mm * (width**2 + height**2) ** 0.5 / (36.0**2 + 24.0**2) ** 0.5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Camera(TensorRecord):
     """Pinhole cameras, one per person. The camera follows its image: `crop` and `resize` return the new image's."""
 
     focal: Tensor  # (B, 2) pixels
     center: Tensor  # (B, 2) pixels, the principal point
     size: Tensor  # (B, 2) width and height, pixels
+    focal_known: Tensor  # (B,) bool: False where the focal length is assumed, or fitted
+
+    def __init__(self, focal: Tensor, center: Tensor, size: Tensor, focal_known: Tensor | None = None) -> None:
+        """focal_known: whether each focal length is a known one; all of them by default."""
+        if focal_known is None and isinstance(focal, Tensor):
+            focal_known = torch.ones(focal.shape[:1], dtype=torch.bool, device=focal.device)
+        for name, value in (("focal", focal), ("center", center), ("size", size), ("focal_known", focal_known)):
+            object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return self.focal.shape[0]
@@ -73,14 +81,14 @@ class Camera(TensorRecord):
         cls, width: float, height: float, focal: float | Sequence[float] | None = None, count: int = 1
     ) -> "Camera":
         """An ordinary photograph's camera: principal point in the middle, focal length (one number or two, along x and
-        y) given or `default_focal`.
+        y) given, or else assumed to be `default_focal`.
 
         Raises:
             ValueError, TypeError: a size or a focal length that no camera has.
         """
-        size = _size_row(width, height)
+        size, known = _size_row(width, height), torch.tensor([focal is not None])
         focal = checked_focal(default_focal(*size[0].tolist()) if focal is None else focal, *size[0].tolist())
-        return cls(torch.tensor([focal], dtype=torch.float64), size / 2, size)[[0] * count]
+        return cls(torch.tensor([focal], dtype=torch.float64), size / 2, size, known)[[0] * count]
 
     @classmethod
     def from_intrinsics(
@@ -124,12 +132,12 @@ class Camera(TensorRecord):
 
     def crop(self, low: Tensor, size: Tensor) -> "Camera":
         """The camera of the image cut at `low` (B, 2), `size` (B, 2) pixels; `low` may lie outside the image."""
-        return Camera(self.focal, self.center - low, size)
+        return Camera(self.focal, self.center - low, size, self.focal_known)
 
     def resize(self, size: Tensor) -> "Camera":
         """The camera of the image resampled to `size` (B, 2) pixels."""
         ratio = size / self.size
-        return Camera(self.focal * ratio, self.center * ratio, size)
+        return Camera(self.focal * ratio, self.center * ratio, size, self.focal_known)
 
 
 def checked_size(size: Any, name: str = "image_size") -> tuple[int, int]:
@@ -173,20 +181,29 @@ def check_camera(camera: Camera, name: str = "camera") -> None:
     Raises:
         TypeError, ValueError: names the part that does not, and of which camera.
     """
-    for field in fields(Camera):
-        part = getattr(camera, field.name)
-        if not isinstance(part, Tensor) or not (part.is_floating_point() or part.dtype in (torch.int32, torch.int64)):
-            raise TypeError(f"{name}.{field.name} should be a tensor (B, 2) of real numbers, not {shown(part)}.")
-        if part.ndim != 2 or part.shape != (len(camera.focal), 2):
-            raise ValueError(f"{name}.{field.name} should have the shape (B, 2), but has {tuple(part.shape)}; B is {len(camera.focal)}.")  # fmt: skip  # noqa: E501
-        check_finite(part, f"{name}.{field.name}")
-    for i, (focal, center, size) in enumerate(zip(*(getattr(camera, f.name).tolist() for f in fields(Camera)), strict=True)):  # fmt: skip  # noqa: E501
+    for part, of_one in (("focal", (2,)), ("center", (2,)), ("size", (2,)), ("focal_known", ())):
+        _check_part(getattr(camera, part), f"{name}.{part}", of_one, camera.focal)
+    parts = (camera.focal.tolist(), camera.center.tolist(), camera.size.tolist())
+    for i, (focal, center, size) in enumerate(zip(*parts, strict=True)):
         one = name if len(camera) == 1 else f"{name} {i}"
         if not (min(size) >= 1 and max(size) <= LARGEST_SIDE):
             raise ValueError(f"{one} is of an image of {size} pixels; expected 1 to {LARGEST_SIDE:,} along each side.")
         checked_focal(focal, *size, name=f"{one}'s focal length")
         if max(map(abs, center)) > CENTER_RANGE * max(size):
             raise ValueError(f"{one} has its principal point at {center}, far outside of its image of {size} pixels.")
+
+
+def _check_part(part: Any, name: str, of_one: tuple[int, ...], focal: Tensor) -> None:
+    """That one part of B cameras is a tensor (B, *of_one): of real numbers, or of bool where each camera has one."""
+    shape, kind = ("(B, 2)", "real numbers") if of_one else ("(B,)", "bool")
+    right = (torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+    if not isinstance(part, Tensor) or part.dtype not in (right if of_one else (torch.bool,)):
+        raise TypeError(f"{name} should be a tensor {shape} of {kind}, not {shown(part)}.")
+    if part.shape != (*focal.shape[:1], *of_one):
+        raise ValueError(
+            f"{name} should have the shape {shape}, but has {tuple(part.shape)}; focal has {tuple(focal.shape)}."
+        )
+    check_finite(part, name)
 
 
 def _size_row(width: float, height: float) -> Tensor:

@@ -33,7 +33,8 @@ def with_free_focal(photo: Photo, engine: Engine, evidence: Evidence | None) -> 
     precision = LENS_STD**-2 + (said - LENS_STD**-2).clamp_min(0).sum()
     away = float((found.log_factor.nan_to_num(0.0) * said).sum() / precision)
     spread = min(MEASURED / math.sqrt(float(precision)), LENS_STD)
-    camera = replace(photo.camera, focal=photo.camera.focal * math.exp(away))
+    focal, unknown = photo.camera.focal * math.exp(away), torch.zeros_like(photo.camera.focal_known)
+    camera = replace(photo.camera, focal=focal, focal_known=unknown)
     source = f"fitted beside the people, about {photo.focal_source.split(',')[0]}: right to about {100 * spread:.0f} %"
     return replace(photo, camera=camera, focal_source=source)
 

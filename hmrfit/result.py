@@ -26,7 +26,6 @@ from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, checked_
 from hmrfit.fitting.parameters import Layout, State
 from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.io.image import Image, read_image
-from hmrfit.io.photo import focal_is_told
 from hmrfit.ops.rotation import geodesic_angle
 from hmrfit.ops.threads import one_thread_for_few
 from hmrfit.ops.upright import unit_up
@@ -90,6 +89,11 @@ class FitResult(InRows, OnPage):
         """Width and height, pixels."""
         width, height = self.camera.size[0].tolist()
         return int(width), int(height)
+
+    @property
+    def focal_known(self) -> bool:
+        """Whether the focal length was given, in the keypoint file or in EXIF; neither assumed nor fitted."""
+        return bool(self.camera.focal_known.all())
 
     @property
     def status(self) -> list[str]:
@@ -176,7 +180,7 @@ class FitResult(InRows, OnPage):
                 return focal_sensitivity(body, self.energy, State(self.params, self.camera), factor, held)
         if self.focal_moves is None:
             raise ValueError(
-                "This result does not say what another focal length would change: its own was told, or it was saved by "
+                "This result does not say what another focal length would change: its own is known, or it was saved by "
                 "an earlier version. Ask for result.focal_effect before saving it, or fit again."
             )
         return self.focal_moves.at(factor, body.pose(self.params).joints[:, 0, 2])
@@ -360,8 +364,8 @@ class FitResult(InRows, OnPage):
         return self.image_path.name if self.image_path is not None else "image"
 
     def _kept(self) -> dict:
-        """The fields that can leave this process. Where the focal length was not told, its effect is among them."""
-        if self.energy is not None and not focal_is_told(self.focal_source):
+        """The fields that can leave this process. Where the focal length is not known, its effect is among them."""
+        if self.energy is not None and not self.focal_known:
             _ = self.focal_effect
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("image", "energy")}
 

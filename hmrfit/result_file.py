@@ -11,7 +11,8 @@ its own betas. Readers of AMASS would put the people on their heads; `FitResult.
                                                                                for a photograph, which has no rate
     up (3,)                                                                    points up in the camera frame; absent
                                                                                where that is not known
-    focal (N, 2)  center (N, 2)  image_size (2,)  focal_source                 pixels
+    focal (N, 2)  center (N, 2)  image_size (2,)                               pixels
+    focal_source  focal_known (N,)                                             text; bool, see `Camera.focal_known`
     keypoints (N, K, 3)  keypoint_names (K,)                                   pixels and confidence, as fitted
     cost (N,)  term_names (T,)  term_cost (N, T)  status (N,)  steps (N,)
     hypothesis_poses (H, N, 72)  hypothesis_trans  hypothesis_betas  hypothesis_cost (N, H)
@@ -62,6 +63,7 @@ SHAPES = {
 MAY_LACK = {
     "probability": "N H", "covariance": "N H C C", "start_poses": "N P", "start_trans": "N 3", "start_betas": "N S",
     "reason": "N", "start_term_names": "Q", "start_term_cost": "N Q", "focal_depth": "N", "focal_moved": "N J 3",
+    "focal_known": "N",
 }  # fmt: skip
 """What a result of an earlier version, or of a fit without one start, does not have."""
 
@@ -113,6 +115,7 @@ def _arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
         "center": camera.center.numpy(),
         "image_size": camera.size[0].numpy().astype(np.int64),
         "focal_source": np.array(fields["focal_source"]),
+        "focal_known": camera.focal_known.numpy(),
         "keypoints": torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1).numpy(),
         "keypoint_names": np.array(keypoints.names),
         "cost": fields["cost"],
@@ -225,11 +228,10 @@ def _listed(data: Mapping[str, Any]) -> str:
 
 def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
     _check(data)
-    size = torch.tensor(data["image_size"]).double().expand(len(data["focal"]), 2).clone()
     keypoints = torch.tensor(data["keypoints"])
     return {
         "params": _params(data["poses"], data["betas"], data["trans"]),
-        "camera": Camera(torch.tensor(data["focal"]), torch.tensor(data["center"]), size),
+        "camera": _camera(data),
         "keypoints": Keypoints(keypoints[..., :2], keypoints[..., 2], tuple(map(str, data["keypoint_names"]))),
         "cost": data["cost"],
         "term_cost": {str(name): data["term_cost"][:, i] for i, name in enumerate(data["term_names"])},
@@ -251,6 +253,20 @@ def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
         "image_path": Path(str(data["image_path"])) if str(data["image_path"]) else None,
         **{name: str(data[name]) for name in ("focal_source", "body", "body_kind", "stamp")},
     }
+
+
+def _camera(data: Mapping[str, NDArray]) -> Camera:
+    focal, center = torch.tensor(data["focal"]), torch.tensor(data["center"])
+    size = torch.tensor(data["image_size"]).double().expand(len(focal), 2).clone()
+    return Camera(focal, center, size, torch.tensor(_focal_known(data)))
+
+
+def _focal_known(data: Mapping[str, NDArray]) -> NDArray[np.bool_]:
+    """(N,) `Camera.focal_known`. Files of earlier versions have it in the sentence `focal_source` alone."""
+    if "focal_known" in data:
+        return data["focal_known"].astype(bool)
+    known = str(data["focal_source"]).startswith(("given", "the keypoints' file", "the photograph's EXIF"))
+    return np.full(len(data["focal"]), known)
 
 
 def _warnings(data: Mapping[str, NDArray]) -> list[list[str]]:

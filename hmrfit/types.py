@@ -30,9 +30,10 @@ class TensorRecord:
                 changed[field.name] = value.map(function)
         return replace(self, **changed)
 
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """As `Tensor.to`, for every tensor."""
-        return self.map(lambda t: t.to(*args, **kwargs))
+    def to(self, *where: torch.device | str | torch.dtype) -> Self:
+        """Every tensor on a device, and those of floating point in a dtype, whichever of the two is given."""
+        devices = [w for w in where if not isinstance(w, torch.dtype)]
+        return self.map(lambda t: t.to(*where) if t.is_floating_point() else t.to(*devices) if devices else t)
 
     def __getitem__(self, index: Any) -> Self:
         """The people chosen by a number, a slice, an index tensor or a mask; the leading dimension stays.

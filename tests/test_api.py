@@ -116,6 +116,7 @@ def test_photographs_of_several_sets_come_back_in_order(points: np.ndarray, resu
     ("asked", "focal", "source"),
     [
         ({}, (600.0, 600.0), "assumed"),
+        ({"focal": 600}, (600.0, 600.0), "in pixels"),
         ({"focal": 500}, (500.0, 500.0), "in pixels"),
         ({"focal": (500, 510)}, (500.0, 510.0), "in pixels"),
         ({"focal_35mm": 43.2666}, (600.0, 600.0), "43.2666 mm"),
@@ -125,7 +126,19 @@ def test_photographs_of_several_sets_come_back_in_order(points: np.ndarray, resu
 def test_where_the_focal_length_comes_from(points: np.ndarray, asked: dict, focal: tuple, source: str) -> None:
     photo = read_photo(None, points, "coco17", image_size=SIZE, **asked)
     assert photo.camera.focal[0].tolist() == pytest.approx(focal, rel=1e-5)  # a film's diagonal is given to 1e-6
-    assert source in photo.focal_source
+    assert source in photo.focal_source and photo.focal_known == bool(asked)
+
+
+def test_a_given_focal_length_of_the_assumed_value_is_known() -> None:
+    """To the error model of the initial estimate, although the number of pixels is the same."""
+    points, size = demo_points(480), (640, 480)
+    given, assumed = (
+        hmrfit.fit(None, points, keypoint_set="coco17", image_size=size, **focal) for focal in ({"focal": 800}, {})
+    )
+    assert np.array_equal(given.camera.focal, assumed.camera.focal)
+    assert given.focal_known and not assumed.focal_known
+    moved = np.abs(given.joints - assumed.joints).max()
+    assert 1e-4 < moved < 0.02, moved  # metres: the covariance of the Gaussian prior is another one
 
 
 def test_the_keypoint_files_lens_is_taken_out(points: np.ndarray, tmp_path: Path) -> None:
@@ -134,7 +147,7 @@ def test_the_keypoint_files_lens_is_taken_out(points: np.ndarray, tmp_path: Path
     (tmp_path / "a.json").write_text(json.dumps(written))
     photo = read_photo(None, tmp_path / "a.json")
     assert photo.camera.focal[0].tolist() == [500.0, 505.0] and photo.camera.center[0].tolist() == [240.0, 180.0]
-    assert "K" in photo.focal_source
+    assert "K" in photo.focal_source and photo.focal_known
     # a barrel lens draws everything towards the middle; without it, points lie further out
     far = np.abs(points[:, :2] - [240, 180]).max(1) > 50
     moved = np.linalg.norm(photo.keypoints.xy[0].numpy() - [240, 180], axis=1)
@@ -149,7 +162,7 @@ def test_exif_says_the_focal_length(points: np.ndarray, tmp_path: Path) -> None:
     jpeg = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + jpeg[2:])
     photo = read_photo(tmp_path / "a.jpg", points, "coco17")
-    assert "EXIF: 28 mm" in photo.focal_source
+    assert "EXIF: 28 mm" in photo.focal_source and photo.focal_known
     assert photo.camera.focal[0, 0].item() == pytest.approx(28 * 600 / 43.2666, rel=1e-5)
 
 

@@ -113,6 +113,33 @@ def test_ordinary_photographs():
     assert Camera.from_size(640, 480, focal=500.0).focal.tolist() == [[500.0, 500.0]]
 
 
+def test_an_assumed_focal_length_is_not_known() -> None:
+    """However it comes to be 800 pixels; and a camera keeps what is known of it through all that happens to it."""
+    assumed, given = Camera.from_size(640, 480), Camera.from_size(640, 480, focal=800.0)
+    assert torch.equal(assumed.focal, given.focal)
+    K = [[800.0, 0, 319.5], [0, 800.0, 239.5], [0, 0, 1]]
+    made = Camera(assumed.focal, assumed.center, assumed.size)
+    assert [c.focal_known.tolist() for c in (assumed, given, made, Camera.from_intrinsics(K, 640, 480))] == [
+        [False], [True], [True], [True],
+    ]  # fmt: skip
+    both = Camera.cat([assumed, given])
+    changed = both.crop(both.center / 2, both.size / 2).resize(2 * both.size).to("cpu", torch.float32)
+    assert changed.focal_known.tolist() == [False, True] and both[[1, 0, 1]].focal_known.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("known", "error"),
+    [([True, True], TypeError), (torch.ones(2), TypeError), (torch.ones(2, 2).bool(), ValueError), (None, None)],
+)
+def test_what_is_no_focal_known(known: object, error: type | None) -> None:
+    camera = Camera.from_size(640, 480, count=2)
+    camera = Camera(camera.focal, camera.center, camera.size, known)
+    if error is None:
+        return check_camera(camera)
+    with pytest.raises(error, match=r"camera\.focal_known should"):
+        check_camera(camera)
+
+
 def test_intrinsics_of_cv2_get_half_a_pixel():
     K = [[1000.0, 0, 319.5], [0, 1010.0, 239.5], [0, 0, 1]]
     assert Camera.from_intrinsics(K, 640, 480).center.tolist() == [[320.0, 240.0]]

@@ -131,6 +131,7 @@ def test_a_free_focal_length_says_what_it_is(truth: Truth) -> None:
     """Where its prior begins it is 600 px; the truth is 444."""
     free, assumed = fitted(truth, focal="free"), fitted(truth)
     assert free.focal_source.startswith("fitted beside the people") and "right to about" in free.focal_source
+    assert not free.focal_known and not assumed.focal_known
     assert 200 < free.camera.focal[0, 0] < 1700 and free.camera.focal[0, 0] != assumed.camera.focal[0, 0]
 
 
@@ -162,10 +163,10 @@ def test_the_result_says_what_a_wrong_focal_length_does(truth: Truth, tmp_path) 
         hmrfit.focal_effect(result.params)
 
 
-def test_where_the_focal_length_was_told_its_effect_is_not_saved_unless_asked_for(truth: Truth, tmp_path) -> None:
+def test_where_the_focal_length_is_known_its_effect_is_not_saved_unless_asked_for(truth: Truth, tmp_path) -> None:
     result = fitted(truth, focal=500.0)
     result.save(tmp_path / "a.npz")
-    with pytest.raises(ValueError, match=r"its own was told.*before saving it"):
+    with pytest.raises(ValueError, match=r"its own is known.*before saving it"):
         _ = hmrfit.FitResult.load(tmp_path / "a.npz").focal_effect
     effect = result.focal_effect
     result.save(tmp_path / "a.npz")

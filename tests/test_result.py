@@ -62,7 +62,7 @@ def test_what_is_saved_comes_back(result: hmrfit.FitResult, saved: Path, photo: 
     np.testing.assert_allclose(loaded.vertices, result.vertices, atol=1e-12)
     for name in ("betas", "trans", "cost", "steps", "status_code", "hypothesis_cost"):
         assert np.array_equal(getattr(loaded, name), getattr(result, name)), name
-    for name in ("warnings", "person_ids", "versions", "focal_source", "body", "image_size", "status"):
+    for name in ("warnings", "person_ids", "versions", "focal_source", "focal_known", "body", "image_size", "status"):
         assert getattr(loaded, name) == getattr(result, name), name
     assert loaded.image_path == photo and loaded.keypoints.names == result.keypoints.names
     assert torch.equal(loaded.keypoints.xy, result.keypoints.xy)
@@ -143,6 +143,25 @@ def test_results_of_earlier_versions_are_read(result: hmrfit.FitResult, saved: P
     assert loaded.is_sequence and loaded.fps is None and str(loaded).splitlines()[0].endswith(": 2 frames")
     with pytest.raises(ValueError, match="frame rate of this sequence is not known"):
         loaded.save_motion(tmp_path / "walk.npz")
+
+
+@pytest.mark.parametrize(
+    ("source", "known"),
+    [
+        ("given, in pixels", True),
+        ("the keypoints' file (K)", True),
+        ("the photograph's EXIF: 28 mm (35 mm)", True),
+        ("assumed, the image's diagonal; depth and lean depend on it", False),
+        ("fitted beside the people, about given: right to about 30 %", False),
+    ],
+)
+def test_earlier_versions_say_in_a_sentence_whether_the_focal_length_is_known(
+    saved: Path, tmp_path: Path, source: str, known: bool
+) -> None:
+    with np.load(saved) as data:
+        arrays = {k: data[k] for k in data.files if k != "focal_known"} | {"focal_source": np.array(source)}
+    np.savez(tmp_path / "a.npz", **arrays)
+    assert hmrfit.FitResult.load(tmp_path / "a.npz").focal_known == known
 
 
 @pytest.mark.parametrize(
@@ -270,9 +289,10 @@ def test_the_page_is_one_file(result: hmrfit.FitResult, tmp_path: Path, monkeypa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html"]
 
 
-def test_a_focal_length_that_was_told_is_not_called_into_question(result: hmrfit.FitResult) -> None:
-    told = dataclasses.replace(result, focal_source="given, in pixels", focal_moves=None)
-    assert not any("focal" in heading for row in told.entry({}).rows for heading in row) and told.focal_moves is None
+def test_a_known_focal_length_is_not_called_into_question(result: hmrfit.FitResult) -> None:
+    camera = dataclasses.replace(result.camera, focal_known=torch.ones(len(result), dtype=torch.bool))
+    known = dataclasses.replace(result, camera=camera, focal_source="given, in pixels", focal_moves=None)
+    assert not any("focal" in heading for row in known.entry({}).rows for heading in row) and known.focal_moves is None
     apart = dataclasses.replace(result, apart="the other frames").entry({})
     assert "is said without the other frames." in apart.text
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from hmrfit.camera import Camera
 from hmrfit.ops.check import numbers
 from hmrfit.ops.presence import NOTHING, SURE
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -55,6 +56,9 @@ def test_to_moves_every_tensor_and_leaves_the_rest():
     assert moved.xy.dtype == moved.confidence.dtype == torch.float32
     assert moved.names == points.names
     assert points.xy.dtype == torch.float64
+    camera = Camera.from_size(640, 480)
+    assert camera.to("cpu", torch.float32).focal.dtype == torch.float32
+    assert camera.to(torch.float32).focal_known.dtype == torch.bool and camera.to("cpu").focal.dtype == torch.float64
     assert BodyOutput(torch.zeros(1, 24, 3), torch.zeros(1, 5, 3)).to(torch.float64).vertices is None
 
 

@@ -40,6 +40,8 @@ SHAPES = {
     "rotations": "N J 3 3", "betas": "N S", "transl": "N 3", "focal": "N 2", "center": "N 2", "image_size": "N 2",
     "weak_camera": "N 3", "done": "N",
 }  # fmt: skip
+MAY_LACK = {"focal_known": "N"}
+"""Not in files of earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def write_predictions(path: str | PathLike, predictions: Predictions, stamp: Sta
     weak = predictions.weak_camera
     arrays = {
         "rotations": params.rotations, "betas": params.betas, "transl": params.transl,
-        "focal": camera.focal, "center": camera.center, "image_size": camera.size,
+        "focal": camera.focal, "center": camera.center, "image_size": camera.size, "focal_known": camera.focal_known,
         "weak_camera": torch.full_like(params.transl, torch.nan) if weak is None else weak,
         "done": predictions.done,
     }  # fmt: skip
@@ -117,9 +119,10 @@ def read_predictions(path: str | PathLike, dataset: Mapping[str, Any] | None = N
     data = _arrays(path)
     try:
         sizes: dict[str, int] = {}
-        for name, pattern in SHAPES.items():
+        for name, pattern in (SHAPES | {n: p for n, p in MAY_LACK.items() if n in data}).items():
             sizes = check_shape(data[name], pattern, name, sizes)
-        wrong = [name for name in (*SHAPES, "joints") if name in data and data[name].dtype.kind not in "fiub"]
+        may_be = (*SHAPES, *MAY_LACK, "joints")
+        wrong = [name for name in may_be if name in data and data[name].dtype.kind not in "fiub"]
         if wrong:
             raise ValueError(f"`{wrong[0]}` should hold numbers, not {data[wrong[0]].dtype}")
         stamp = Stamp(*(_record(data, name) for name in ("run", "dataset", "problems")))
@@ -164,10 +167,10 @@ def _arrays(path: Path) -> dict[str, NDArray]:
 
 def _predictions(data: Mapping[str, NDArray], names: tuple[str, ...]) -> Predictions:
     number = lambda name: torch.as_tensor(data[name].astype(np.float64))  # noqa: E731
-    rotations = number("rotations")
+    rotations, known = number("rotations"), data.get("focal_known", np.ones(len(data["focal"])))
     return Predictions(
         BodyParams(rotations[:, 0], rotations[:, 1:], number("betas"), number("transl")),
-        Camera(number("focal"), number("center"), number("image_size")),
+        Camera(number("focal"), number("center"), number("image_size"), torch.as_tensor(known.astype(bool))),
         torch.as_tensor(data["done"].astype(bool)),
         number("weak_camera"),
         number("joints") if "joints" in data else None,

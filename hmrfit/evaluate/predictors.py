@@ -301,7 +301,7 @@ def _cameras(data: EvaluationData, rows: Tensor) -> tuple[Camera, dict[str, str]
             )
     size = torch.as_tensor(sizes)
     focal = default_focal(size[:, :1], size[:, 1:]).expand(-1, 2).clone()
-    return Camera(focal, size / 2, size), problems
+    return Camera(focal, size / 2, size, torch.zeros(len(size), dtype=torch.bool)), problems
 
 
 def _seen(data: EvaluationData, keypoints: Keypoints | None, rows: Tensor, cameras: Camera) -> Seen:

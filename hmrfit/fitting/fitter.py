@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
-from hmrfit.camera import Camera, default_focal
+from hmrfit.camera import Camera
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.anchor_inflation import held, loosened
 from hmrfit.fitting.devices import AtHome, moved
@@ -190,8 +190,7 @@ class Fitter:
         answer = answer if self.own_shapes else self._of_mean_shape(answer)
         projected = camera.project(self.point_body(keypoints.names).pose(answer.params).points)
         misses = (keypoints.xy - projected) / observation.box_size[:, None, None]
-        told = (camera.focal.mean(-1) / default_focal(*camera.size.T) - 1).abs() > 1e-6
-        spread = self.error_model.predict(seen, answer, misses, told)
+        spread = self.error_model.predict(seen, answer, misses, camera.focal_known)
         anchor = held(Anchor.at(answer.params, self.body.parents, spread.scale, spread.factors))
         anchor = anchor if self.own_shapes else anchor.of_unknown_shape()
         anchor = anchor.unknown((LEAST_SEEN - keypoints.presence.sum(1)).clamp(0, 1))

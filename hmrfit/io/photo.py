@@ -1,7 +1,8 @@
 """A photograph, its people's keypoints and its camera, read from what users have and checked before any work.
 
 Which focal length counts, in this order: the caller's camera, the caller's focal length, the intrinsics in the keypoint
-file, the photograph's EXIF, and last `camera.default_focal`. `Photo.focal_source` says which one it was. Lens
+file, the photograph's EXIF, and last `camera.default_focal`. `Photo.focal_source` says which one it was, and
+`Photo.focal_known` whether it is one of the first four. Lens
 distortion is taken out of the keypoints here, so that the fit sees a pinhole.
 """
 
@@ -75,6 +76,11 @@ class Photo:
     def given(self) -> int:
         """How many people were given, those who are left out too: what the caller counts by."""
         return len(self.people) + len(self.left_out)
+
+    @property
+    def focal_known(self) -> bool:
+        """Whether the focal length is given, in the keypoint file or in EXIF; neither assumed nor fitted."""
+        return bool(self.camera.focal_known.all())
 
     @property
     def keypoints(self) -> Keypoints:
@@ -274,11 +280,6 @@ def _camera(
     if pixels is not None:
         return Camera.from_size(*size, focal=pixels, count=N), about
     return Camera.from_size(*size, count=N), "assumed, the image's diagonal; depth and lean depend on it" + about
-
-
-def focal_is_told(source: str) -> bool:
-    """Whether a `Photo.focal_source` is somebody's word: given, in the file or in EXIF; neither assumed nor fitted."""
-    return source.startswith(("given", "the keypoints' file", "the photograph's EXIF"))
 
 
 def _millimetres(focal: float, size: tuple[int, int]) -> float:

@@ -71,7 +71,7 @@ def project(vertices: Tensor, camera: Camera) -> Tensor:
     check_shape(vertices, "B V 3", "vertices", hint="Camera frame, metres.")
     if len(camera) not in (1, len(vertices)):
         raise ValueError(f"Expected one camera for all or one per body ({len(vertices)}), got {len(camera)}.")
-    camera = camera.to(device=vertices.device, dtype=vertices.dtype)
+    camera = camera.to(vertices.device, vertices.dtype)
     return torch.cat([camera.project(vertices), vertices[..., 2:]], -1)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from hmrfit.fitting.focal import WRONG
 from hmrfit.io.image import Image
-from hmrfit.io.photo import focal_is_told
 from hmrfit.ops.upright import level_rotation
 from hmrfit.render.overlay import side_by_side, views
 from hmrfit.report.page import Entry
@@ -123,6 +122,6 @@ class OnPage:
 
     def _other_focal(self, i: int) -> dict[str, str]:
         """What a longer focal length changes, for the page, where it may be another one."""
-        if focal_is_told(self.focal_source) or (self.energy is None and self.focal_moves is None):
+        if self.focal_known or (self.energy is None and self.focal_moves is None):
             return {}
         return {f"if the focal length is {100 * (WRONG - 1):.0f} % longer": self.focal_effect.said(i)}

@@ -98,7 +98,8 @@ class Cases:
         """People with the guess about them."""
         camera, keypoints = people.camera, people.keypoints
         default = camera.size.square().sum(1, keepdim=True).sqrt().expand(-1, 2)
-        assumed = Camera(torch.where(focal_known[:, None], camera.focal, default), camera.center, camera.size)
+        focal = torch.where(focal_known[:, None], camera.focal, default)
+        assumed = Camera(focal, camera.center, camera.size, focal_known)
         answer, seen = self.guess.forward(keypoints, assumed)
         box = keypoints.box_size().clamp_min(1.0)
         residuals = (keypoints.xy - assumed.project(body.pose(answer.params).points)) / box[:, None, None]
@@ -122,7 +123,7 @@ def moved(case: Case, x: Tensor) -> tuple[BodyParams, Camera]:
     """The body and camera at chart coordinates x (B, P)."""
     params = case.anchor.moved(x[:, 3:-1], case.anchor.transl + x[:, :3])
     camera = case.camera
-    return params, Camera(camera.focal * x[:, -1:].exp(), camera.center, camera.size)
+    return params, replace(camera, focal=camera.focal * x[:, -1:].exp())
 
 
 @torch.no_grad()

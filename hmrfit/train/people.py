@@ -202,7 +202,7 @@ def as_batch(people: People, told_focal: Tensor) -> Batch:
     points, center, side = normalise_keypoints(people.keypoints)
     camera = people.camera
     default = camera.size.square().sum(1, keepdim=True).sqrt().expand(-1, 2)
-    assumed = Camera(torch.where(told_focal[:, None], camera.focal, default), camera.center, camera.size)
+    assumed = Camera(torch.where(told_focal[:, None], camera.focal, default), camera.center, camera.size, told_focal)
     weak = translation_to_weak(people.params.transl, center, side, camera)
     clean = 2 * (people.clean.xy - center[:, None]) / side[:, None, None]
     view = view_of_box(center, side, assumed)
