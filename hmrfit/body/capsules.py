@@ -19,8 +19,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from hmrfit.body.skeleton import Skeleton
 from hmrfit.body.smpl import SmplBody
-from hmrfit.keypoints import SMPL24
 
 PARTS: dict[str, tuple[tuple[str, ...], str]] = {
     "hips": (("pelvis",), "x"),
@@ -45,7 +45,8 @@ PARTS: dict[str, tuple[tuple[str, ...], str]] = {
     "right_hand": (("right_wrist", "right_hand"), "longest"),
 }
 """SMPLify's capsules in its order: the joints whose vertices they stand for (they move with the first), and where the
-axis points: to the next joint, along an axis of the rest pose, or the way the part is longest."""
+axis points: to the next joint, along an axis of the rest pose, or the way the part is longest. A joint that is not
+here (fingers, jaw, eyes) belongs to its parent's capsule."""
 
 NAMES = tuple(PARTS)
 ENDS: Mapping[str, tuple[bool, bool]] = {
@@ -117,7 +118,7 @@ def capsules_of(body: SmplBody) -> Capsules:
     """The capsules of a body, regressed once and kept as long as the body is.
 
     Raises:
-        ValueError: the body has not SMPL's 24 joints, or a part of it no vertices.
+        ValueError: the body lacks one of the joints that capsules move with, or a part of it vertices.
     """
     if body not in _KNOWN:
         _KNOWN[body] = _regress(body)
@@ -131,7 +132,7 @@ def _regressed(coefficients: Tensor, betas: Tensor) -> Tensor:
 
 def _regress(body: SmplBody) -> Capsules:
     """Measure every capsule on random shapes, and regress what was measured."""
-    joints = _joint_indices(body)
+    joints = _joint_indices(body.skeleton)
     S = body.shape_count
     generator = torch.Generator().manual_seed(0)
     draws = torch.randn(SHAPES_A_NUMBER * (S + 1), S, generator=generator, dtype=torch.float64).to(body.v_template)
@@ -139,30 +140,48 @@ def _regress(body: SmplBody) -> Capsules:
     shaped = torch.cat([body.v_template[None], body.shaped(betas)])  # the mean shape first
     rest = body.J_regressor @ shaped
     share = _vertex_areas(body.v_template, body.faces)
-    owner = body.weights.argmax(1)
+    capsule = torch.tensor(_capsule_of_joints(body.skeleton), device=body.weights.device)[body.weights.argmax(1)]
     axes, measured = [], []
-    for name, (owners, direction) in PARTS.items():
-        part = torch.isin(owner, torch.tensor([joints[o] for o in owners], device=owner.device)).nonzero()[:, 0]
+    for i, (name, (owners, direction)) in enumerate(PARTS.items()):
+        part = (capsule == i).nonzero()[:, 0]
         if len(part) < 4:
-            raise ValueError(f"The capsule '{name}' needs vertices that move with {' or '.join(owners)}; this body has {len(part)}. Is it a whole body?")  # fmt: skip  # noqa: E501
-        axis = _axis(direction, shaped[0, part], share[part], rest[0], joints, joints[owners[0]])
-        start, length, radius = _measure(shaped[:, part], share[part], axis, rest, joints.get(direction), joints[owners[0]])  # fmt: skip  # noqa: E501
+            raise ValueError(
+                f"The capsule '{name}' needs vertices that move with {' or '.join(owners)}; this body has {len(part)}. "
+                "Is it a whole body?"
+            )
+        own, end = joints[owners[0]], joints.get(direction)
+        axis = _axis(direction, shaped[0, part], share[part], rest[0], joints, own)
+        start, length, radius = _measure(shaped[:, part], share[part], axis, rest, end, own)
         axes.append(axis)
         measured.append(torch.cat([start, length[:, None], radius[:, None]], 1)[1:])
     design = torch.cat([betas, torch.ones_like(betas[:, :1])], 1)
     values = torch.stack(measured, 1)  # (N, c, 5)
     fitted = torch.linalg.lstsq(design, values.flatten(1)).solution.unflatten(1, values.shape[1:]).permute(1, 2, 0)
-    joint = torch.tensor([joints[owners[0]] for owners, _ in PARTS.values()], device=owner.device)
+    joint = torch.tensor([joints[owners[0]] for owners, _ in PARTS.values()], device=capsule.device)
     spheres = _spheres(fitted[:, 3, -1].clamp_min(0), fitted[:, 4, -1])
     return Capsules(joint, torch.stack(axes), fitted[:, :3], fitted[:, 3], fitted[:, 4], *spheres)
 
 
-def _joint_indices(body: SmplBody) -> dict[str, int]:
-    """Name -> index of SMPL's 24 joints."""
-    missing = [name for name in SMPL24 if name not in body.joint_names]
+def _joint_indices(skeleton: Skeleton) -> dict[str, int]:
+    """Name -> index of the joints that capsules move with, and of those that their axes run to."""
+    needed = dict.fromkeys(name for owners, direction in PARTS.values() for name in (owners[0], direction))
+    joints = {name: skeleton.index(name) for name in needed if name in skeleton}
+    missing = [owners[0] for owners, _ in PARTS.values() if owners[0] not in joints]
     if missing:
-        raise ValueError(f"Capsules are laid along SMPL's 24 joints; this body has no {', '.join(missing[:3])}{' ...' * (len(missing) > 3)}.")  # fmt: skip  # noqa: E501
-    return {name: body.joint_names.index(name) for name in SMPL24}
+        raise ValueError(
+            f"Capsules are laid along the joints of SMPL's body; this body has no {', '.join(missing[:3])}"
+            f"{' ...' * (len(missing) > 3)}."
+        )
+    return joints
+
+
+def _capsule_of_joints(skeleton: Skeleton) -> list[int]:
+    """(J,) which capsule each joint's vertices belong to."""
+    named = {name: i for i, (owners, _) in enumerate(PARTS.values()) for name in owners}
+    capsules: list[int] = []
+    for name, parent in zip(skeleton.names, skeleton.parents, strict=True):
+        capsules.append(named.get(name, capsules[parent] if parent >= 0 else -1))
+    return capsules
 
 
 def _vertex_areas(vertices: Tensor, faces: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hmrfit.body.skeleton import skeleton_of
 from hmrfit.io.bounded import check_regular
 from hmrfit.io.bounded_arrays import read_npz
 from hmrfit.io.budget import Meter, TooLarge, check_bytes
@@ -31,7 +32,7 @@ PATTERNS = {
     "f": "F 3",
 }
 MOST_JOINTS = 1000
-"""SMPL-X has 55; poses are worked out joint after joint."""
+"""SMPL-X has 55, and no body nearly as many; poses are worked out joint after joint."""
 
 WEIGHT_SUM_TOLERANCE = 1e-3
 """How far the skinning weights of a vertex may be from 1 in total: files in half precision are off by 5e-4."""
@@ -45,7 +46,7 @@ def read_body_file(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
         FileNotFoundError: no such file.
         RefusedFile: damaged, hostile, too large, or neither an npz nor a pickle; nothing of it was run.
-        ValueError: readable, but not a body; the letter says which field is missing or wrong.
+        ValueError: readable, but not a body; the message says which field is missing or wrong.
     """
     path = Path(path)
     if not path.is_file():
@@ -96,12 +97,14 @@ def check_body(data: Mapping[str, np.ndarray]) -> None:
         raise ValueError(
             f"it has {sizes['V']} vertices and {sizes['J']} joints; a body has at most {MOST_JOINTS} joints."
         )
-    check_shape(data["posedirs"], f"V 3 {9 * (sizes['J'] - 1)}", "posedirs", sizes, "It holds 9 columns per joint but the root.")  # fmt: skip  # noqa: E501
+    columns, hint = 9 * (sizes["J"] - 1), "It holds 9 columns per joint but the root."
+    check_shape(data["posedirs"], f"V 3 {columns}", "posedirs", sizes, hint)
     for name in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights"):
         _check_floats(data[name], name)
     _check_tree(data["kintree_table"])
     _check_faces(data["f"], sizes["V"])
     _check_weights(data["weights"])
+    skeleton_of(data)
 
 
 def _check_floats(array: np.ndarray, name: str) -> None:

@@ -25,6 +25,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from hmrfit.body.skeleton import Skeleton
 from hmrfit.ops.rotation import hat
 from hmrfit.ops.skinning import ancestor_matrix, joint_positions, kinematic_tree, world_rotations
 from hmrfit.types import BodyParams
@@ -50,7 +51,7 @@ class PointBody:
     def __init__(
         self,
         names: Sequence[str],
-        parents: Sequence[int],
+        skeleton: Skeleton,
         rest_joints: Tensor,  # (J, 3)
         joint_shapes: Tensor,  # (J, 3, S)
         pair_point: Tensor,  # (N,)
@@ -60,7 +61,7 @@ class PointBody:
         offset_shapes: Tensor,  # (N, 3, S) U
         offset_poses: Tensor,  # (N, 3, 9 (J-1)) P
     ) -> None:
-        self.names, self.parents = tuple(names), tuple(parents)
+        self.names, self.skeleton, self.parents = tuple(names), skeleton, skeleton.parents
         self.rest_joints, self.joint_shapes = rest_joints, joint_shapes
         self.pair_point, self.pair_bone, self.pair_weight = pair_point, pair_bone, pair_weight
         self.offset, self.offset_shapes = offset, offset_shapes

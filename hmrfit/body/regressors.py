@@ -48,7 +48,10 @@ def read_regressor(kind: str, path: str | PathLike, vertices: int) -> Tensor:
         )
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"There is no joint regressor '{path}'. SPIN's fetch_data.sh brings J_regressor_h36m.npy and J_regressor_extra.npy.")  # fmt: skip  # noqa: E501
+        raise FileNotFoundError(
+            f"There is no joint regressor '{path}'. SPIN's fetch_data.sh brings J_regressor_h36m.npy and "
+            "J_regressor_extra.npy."
+        )
     matrix = read_npy(path)
     expected = (len(REGRESSORS[kind]), vertices)
     if matrix.shape != expected or matrix.dtype.kind not in "fiu":
@@ -65,7 +68,6 @@ def regressed_body(body: SmplBody, kind: str, matrix: Tensor) -> SmplBody:
     """The same body whose points of these names are the regressor's, the knees among them where it has knees."""
     names, own = REGRESSORS[kind], copy.copy(body)
     kept = [i for i, name in enumerate(body.landmark_names) if name not in names]
-    own.joint_names = tuple(f"{name} of the body" if name in names else name for name in body.joint_names)
     own.landmark_names = (*names, *(body.landmark_names[i] for i in kept))
     own.landmark_regressor = torch.cat([matrix.to(body.v_template), body.landmark_regressor[kept]])
     return own

@@ -9,21 +9,26 @@ sparse mixtures of posed vertices, from the file itself or, for SMPL's 6,890 ver
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.body.files import read_body_file
 from hmrfit.body.gender import gender_of
+from hmrfit.body.hands import hand_poses_of
 from hmrfit.body.landmarks import landmarks_of
 from hmrfit.body.points import PointBody
-from hmrfit.keypoints import SMPL24
+from hmrfit.body.skeleton import SMPLX, Skeleton, skeleton_of
 from hmrfit.ops.check import check_finite, check_shape, did_you_mean, shown
 from hmrfit.ops.rotation import orthonormalize
 from hmrfit.ops.skinning import joint_positions, skin, world_rotations
 from hmrfit.types import BodyOutput, BodyParams
+
+SMPLX_SHAPES, SMPLX_EXPRESSIONS, OLD_SMPLX_SHAPES = 300, 100, 10
+"""How many of SMPL-X's shape directions are shapes: the expressions stand behind them, in the same array; files of its
+first version hold 10 of each."""
 
 LARGEST_BETA = 50.0
 """No body has a larger one."""
@@ -46,16 +51,20 @@ class SmplBody:
         dtype: float64 for fits, float32 for networks and rendering.
         shape_count: how many of the file's shape components to use at most.
         """
-        tensor = lambda name: torch.as_tensor(np.asarray(data[name], dtype=np.float64), dtype=dtype)  # noqa: E731
-        self.v_template = tensor("v_template")  # (V, 3)
-        self.shapedirs = tensor("shapedirs")[..., :shape_count].contiguous()  # (V, 3, S)
-        self.posedirs = tensor("posedirs").reshape(*self.v_template.shape, -1)  # (V, 3, 9 (J-1))
-        self.J_regressor = tensor("J_regressor")  # (J, V)
-        self.weights = tensor("weights")  # (V, J)
+
+        def tensor(values: NDArray) -> Tensor:
+            return torch.as_tensor(np.asarray(values, dtype=np.float64), dtype=dtype)
+
+        self.skeleton = skeleton_of(data)
+        shapes = min(shape_count, _shapes_in(data["shapedirs"].shape[-1], self.skeleton))
+        self.v_template = tensor(data["v_template"])  # (V, 3)
+        self.shapedirs = tensor(data["shapedirs"][..., :shapes]).contiguous()  # (V, 3, S)
+        self.posedirs = tensor(data["posedirs"]).reshape(*self.v_template.shape, -1)  # (V, 3, 9 (J-1))
+        self.J_regressor = tensor(data["J_regressor"])  # (J, V)
+        self.weights = tensor(data["weights"])  # (V, J)
         self.faces = torch.as_tensor(np.asarray(data["f"]).astype(np.int64))  # (F, 3)
-        self.parents = tuple(int(p) if 0 <= p < len(self.J_regressor) else -1 for p in data["kintree_table"][0])
-        self.joint_names = _joint_names(data, len(self.parents))
-        names, regressor = landmarks_of(data, self.joint_names)
+        self.hands = hand_poses_of(data, self.skeleton, dtype)  # "left", "right": how the file says fingers bend
+        names, regressor = landmarks_of(data, self.skeleton)
         self.landmark_names = names
         self.landmark_regressor = torch.as_tensor(regressor, dtype=dtype)  # (K, V)
         self.gender = gender_of("", data)
@@ -65,12 +74,22 @@ class SmplBody:
         self.joint_shapes = torch.einsum("jv,vcs->jcs", self.J_regressor, self.shapedirs)
 
     @classmethod
-    def from_file(cls, path: str | Path, **kwargs: Any) -> "SmplBody":
+    def from_file(cls, path: str | Path, dtype: torch.dtype = torch.float64, shape_count: int = 10) -> "SmplBody":
         """From `.npz`, or from `.pkl` through the restricted unpickler. Errors: those of `read_body_file`."""
         data = read_body_file(path)
-        body = cls(data, **kwargs)
+        body = cls(data, dtype, shape_count)
         body.gender = gender_of(path, data)
         return body
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """Of every joint, -1 for the root."""
+        return self.skeleton.parents
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """The skeleton's names, in the order of `joints`."""
+        return self.skeleton.names
 
     @property
     def shape_count(self) -> int:
@@ -83,15 +102,23 @@ class SmplBody:
         for name, value in self.__dict__.items():
             if isinstance(value, Tensor):
                 value = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+            elif name == "hands":
+                value = {side: poses.to(device=device, dtype=dtype) for side, poses in self.hands.items()}
             other.__dict__[name] = value
         return other
 
-    def neutral(self, count: int = 1) -> BodyParams:
-        """The mean shape in the rest pose, body frame = camera frame, at the origin."""
-        eye = torch.eye(3).to(self.v_template).expand(count, len(self.parents), 3, 3)
+    def neutral(self, count: int = 1, mean_hands: bool = False) -> BodyParams:
+        """The mean shape in the rest pose, body frame = camera frame, at the origin.
+
+        mean_hands: fingers in the mean pose that the file gives (`hands`) where it gives one, instead of flat.
+        """
+        pose = torch.eye(3).to(self.v_template).repeat(count, len(self.skeleton), 1, 1)
+        if mean_hands:
+            for side, poses in self.hands.items():
+                pose[:, list(self.skeleton.fingers[side])] = poses.rotations()
         zeros = self.v_template.new_zeros(count, max(self.shape_count, 3))
         return BodyParams(
-            eye[:, 0].clone(), eye[:, 1:].clone(), zeros[:, : self.shape_count].clone(), zeros[:, :3].clone()
+            pose[:, 0].clone(), pose[:, 1:].clone(), zeros[:, : self.shape_count].clone(), zeros[:, :3].clone()
         )
 
     def shaped(self, betas: Tensor) -> Tensor:
@@ -124,7 +151,9 @@ class SmplBody:
         """Betas padded with zeros to this body's S; wrong joint counts answered."""
         J = len(self.parents)
         if params.body_pose.shape[1] != J - 1:
-            raise ValueError(f"This body has {J} joints: expected body_pose (B, {J - 1}, 3, 3), got {tuple(params.body_pose.shape)}.")  # fmt: skip  # noqa: E501
+            raise ValueError(
+                f"This body has {J} joints: expected body_pose (B, {J - 1}, 3, 3), got {tuple(params.body_pose.shape)}."
+            )
         missing = self.shape_count - params.betas.shape[1]
         if missing < 0:
             raise ValueError(
@@ -156,7 +185,7 @@ class SmplBody:
         weight = torch.stack([p[3] for p in pairs]) if pairs else self.weights.new_zeros(0)
         return PointBody(
             names,
-            self.parents,
+            self.skeleton,
             self.rest_joints,
             self.joint_shapes,
             point,
@@ -168,10 +197,11 @@ class SmplBody:
         )
 
     def _pairs_of(self, k: int, name: str) -> list[tuple[int, int, Tensor, Tensor]]:
-        """(point, bone, vertex shares, weight) for every bone that moves the point."""
-        if name in self.joint_names:
+        """(point, bone, vertex shares, weight) for every bone that moves the point. A landmark of a joint's name, as
+        regressors of others bring them, stands in its place."""
+        if name not in self.landmark_names:
             nothing = torch.zeros_like(self.v_template[:, 0])
-            return [(k, self.joint_names.index(name), nothing, torch.ones_like(nothing[0]))]
+            return [(k, self.skeleton.index(name), nothing, torch.ones_like(nothing[0]))]
         row = self.landmark_regressor[self.landmark_names.index(name)]
         shares = row[:, None] * self.weights  # (V, J)
         bones = shares.abs().amax(0).nonzero()[:, 0].tolist()
@@ -213,8 +243,8 @@ def checked_params(params: BodyParams, body: SmplBody, name: str = "init") -> Bo
     return BodyParams(rotations[:, 0], rotations[:, 1:], params.betas, params.transl)
 
 
-def _joint_names(data: Mapping[str, np.ndarray], count: int) -> tuple[str, ...]:
-    """The file's own names, SMPL's for 24 joints, numbers otherwise."""
-    if "joint_names" in data:
-        return tuple(str(name) for name in data["joint_names"])
-    return SMPL24 if count == len(SMPL24) else tuple(f"joint{i}" for i in range(count))
+def _shapes_in(count: int, skeleton: Skeleton) -> int:
+    """How many of a file's `count` shape directions change the shape, and not the expression."""
+    if skeleton != SMPLX:
+        return count
+    return SMPLX_SHAPES if count >= SMPLX_SHAPES + SMPLX_EXPRESSIONS else min(count, OLD_SMPLX_SHAPES)

@@ -13,7 +13,6 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from hmrfit.types import BodyOutput, BodyParams
 
 
 def _smplx() -> ModuleType:
-    """The package, or a letter."""
+    """The package; where it is missing, the error message says how to install it."""
     try:
         return importlib.import_module("smplx")
     except ImportError as error:
@@ -49,17 +48,17 @@ class SmplxBody:
         """
         ours = SmplBody(data, dtype, shape_count)
         self.faces = ours.faces  # (F, 3)
-        self.parents = ours.parents
-        self.joint_names = ours.joint_names
+        self.skeleton = ours.skeleton
+        self.parents, self.joint_names = ours.parents, ours.joint_names
         self.landmark_names = ours.landmark_names
         self.shape_count = ours.shape_count
         self.landmark_regressor = ours.landmark_regressor  # (K, V)
         self.module = _module(data, dtype, ours.shape_count)
 
     @classmethod
-    def from_file(cls, path: str | Path, **kwargs: Any) -> "SmplxBody":
+    def from_file(cls, path: str | Path, dtype: torch.dtype = torch.float32, shape_count: int = 10) -> "SmplxBody":
         """From `.npz` or `.pkl`, without running it. Errors: those of `read_body_file`."""
-        return cls(read_body_file(path), **kwargs)
+        return cls(read_body_file(path), dtype, shape_count)
 
     def __call__(self, params: BodyParams, vertices: bool = True) -> BodyOutput:
         """Pose B bodies; see `SmplBody.__call__`. The package computes the mesh whether or not it is asked for."""
@@ -89,7 +88,6 @@ def _module(data: Mapping[str, np.ndarray], dtype: torch.dtype, shape_count: int
             dtype=dtype,
             **{f"create_{name}": create for name, create in absent.items()},
         )
-    module.shapedirs = torch.tensor(data["shapedirs"][..., :shape_count], dtype=torch.float32).to(
-        dtype
-    )  # it stops at 10
+    # it stops at 10 of its own accord
+    module.shapedirs = torch.tensor(data["shapedirs"][..., :shape_count], dtype=torch.float32).to(dtype)
     return module

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
+from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import Camera
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State
 from hmrfit.fitting.starts import UPRIGHT, middle_of_box
 from hmrfit.fitting.terms.base import ResidualFunction, Term, as_term
-from hmrfit.keypoints import COCO17, SMPL24, base_name
+from hmrfit.keypoints import COCO17, base_name
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints
 
@@ -30,7 +31,6 @@ STEP = 1e-6
 TOLERANCE = 1e-6
 """Relative to the largest residual or derivative, at least 1: ten thousand times what STEP leaves."""
 
-STICK_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 STICK_CM = (
     (0, 0, 0), (8, -8, 0), (-8, -8, 0), (0, 11, -2), (10, -48, 0), (-10, -48, 0), (0, 25, 0), (9, -88, -3),
     (-9, -88, -3), (0, 31, 1), (11, -94, 9), (-11, -94, 9), (0, 52, -2), (8, 43, -1), (-8, 43, -1), (0, 60, 3),
@@ -90,12 +90,12 @@ def stick_body(names: Sequence[str] = COCO17, seed: int = 0) -> PointBody:
     """A made-up body of SMPL's joints with random shapes and correctives; what is no joint hangs near its own one."""
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    K, J, S = len(names), len(SMPL24), 10
-    nearest = [SMPL24.index(n if n in SMPL24 else base_name(n) if base_name(n) in SMPL24 else "head") for n in names]
-    loose = torch.tensor([name not in SMPL24 for name in names]).double()[:, None, None]
+    K, J, S = len(names), len(SMPL), 10
+    nearest = [SMPL.index(n if n in SMPL else base_name(n) if base_name(n) in SMPL else "head") for n in names]
+    loose = torch.tensor([name not in SMPL for name in names]).double()[:, None, None]
     return PointBody(
         names,
-        STICK_PARENTS,
+        SMPL,
         torch.tensor(STICK_CM).double() / 100,
         0.01 * draw(J, 3, S),
         torch.arange(K),

@@ -115,7 +115,7 @@ def bone_points(body: SmplBody) -> PointBody:
     offset = MARKER * torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 0, 1]]).repeat(J, 1).to(body.v_template)
     zeros = offset.new_zeros
     return PointBody(
-        [f"{name}_{i}" for name in body.joint_names for i in range(3)], body.parents, body.rest_joints,
+        [f"{name}_{i}" for name in body.joint_names for i in range(3)], body.skeleton, body.rest_joints,
         body.joint_shapes, torch.arange(3 * J), bone, torch.ones_like(offset[:, 0]), offset,
         zeros(3 * J, 3, S), zeros(3 * J, 3, 9 * (J - 1)),
     )  # fmt: skip

@@ -25,7 +25,7 @@ import free_body_people as people_
 import free_body_shape as shape
 import free_body_source as source_
 
-from hmrfit.body.parts import PART_NAMES, part_of_joint
+from hmrfit.body.skeleton import PART_NAMES, SMPL
 
 SEED = 2026
 ADULTS = 2000
@@ -92,8 +92,7 @@ def symmetric_joints(joints: np.ndarray) -> np.ndarray:
 
 def part_labels(weights: np.ndarray) -> np.ndarray:
     """1 head, 2 torso, 3 right arm, 4 left arm, 5 right leg, 6 left leg: the part with the largest weight."""
-    part = [part_of_joint(name) for name in source_.JOINT_NAMES]
-    sums = np.stack([weights[:, [p == k for p in part]].sum(1) for k in range(1, 7)], 1)
+    sums = np.stack([weights[:, list(SMPL.parts[part])].sum(1) for part in PART_NAMES], 1)
     return (sums.argmax(1) + 1).astype(np.uint8)
 
 

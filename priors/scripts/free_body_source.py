@@ -13,19 +13,9 @@ import numpy as np
 import torch
 from scipy.spatial import cKDTree
 
-JOINT_NAMES = (
-    *("pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle"),
-    *("spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head"),
-    *("left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist"),
-    *("left_hand", "right_hand"),
-)
-PARENTS = np.array([-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21])
-MIRROR_JOINTS = np.array(
-    [
-        JOINT_NAMES.index(n.replace("left", "R").replace("right", "left").replace("R", "right") if "_" in n else n)
-        for n in JOINT_NAMES
-    ]
-)
+from hmrfit.body.skeleton import SMPL
+
+JOINT_NAMES, PARENTS, MIRROR_JOINTS = SMPL.names, np.array(SMPL.parents), np.array(SMPL.mirror)
 
 # Bone name prefixes (without .L/.R) of each joint; order matters, the first prefix that fits is taken.
 _BONES = (

@@ -6,10 +6,12 @@ import weakref
 import pytest
 import torch
 from helpers.bodies import free_body, random_params
-from helpers.synthetic_body import HAND_PARENTS, synthetic_body
+from helpers.fingered_body import fingered_body
+from helpers.synthetic_body import synthetic_body, synthetic_hand
 from helpers.tube_body import TALLER, THICKER, tube_body
 
 from hmrfit.body.capsules import ENDS, NAMES, PARTS, SHORTEST, capsules_of
+from hmrfit.body.skeleton import SMPLH, SMPLX
 from hmrfit.body.smpl import SmplBody
 from hmrfit.keypoints import SMPL24, mirrored_name
 
@@ -104,6 +106,16 @@ def test_spheres_move_rigidly_with_their_joint():
     torch.testing.assert_close(reach, (at_rest - rest.joints[:, capsules.sphere_joint]).norm(dim=-1))
 
 
+@pytest.mark.parametrize("skeleton", [SMPLH, SMPLX], ids=["SMPL-H", "SMPL-X"])
+def test_bodies_with_fingers_have_the_same_capsules(skeleton):
+    """Fingers belong to the hand's, jaw and eyes to the head's."""
+    fingered, plain = capsules_of(fingered_body(skeleton)), capsules_of(free_body())
+    shapes = torch.randn(5, 10, dtype=torch.float64)
+    torch.testing.assert_close(fingered.radii(shapes), plain.radii(shapes), rtol=0, atol=1e-9)
+    torch.testing.assert_close(fingered.lengths(shapes), plain.lengths(shapes), rtol=0, atol=1e-9)
+    assert torch.equal(fingered.joint, plain.joint)
+
+
 def test_made_once_and_forgotten_with_the_body():
     data, _, _ = tube_body()
     body = SmplBody(data)
@@ -120,8 +132,8 @@ def test_other_precision():
 
 
 def test_a_hand_and_a_cloud_of_points_are_no_bodies():
-    with pytest.raises(ValueError, match=r"SMPL's 24 joints; this body has no pelvis, left_hip, right_hip \.\.\."):
-        capsules_of(SmplBody(synthetic_body(HAND_PARENTS)))
+    with pytest.raises(ValueError, match=r"joints of SMPL's body; this body has no pelvis, left_hip, right_hip \.\.\."):
+        capsules_of(SmplBody(synthetic_hand()))
     data = synthetic_body()
     data["weights"] = torch.eye(24)[torch.zeros(80, dtype=torch.int64)].numpy()
     with pytest.raises(ValueError, match="'left_thigh' needs vertices that move with left_hip; this body has 0"):

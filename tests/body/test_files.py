@@ -3,13 +3,14 @@
 import os
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.sparse
 from helpers.python2_pickles import dumps, smpl_pickle
-from helpers.synthetic_body import HAND_PARENTS, LONG_PARENTS, synthetic_body
+from helpers.synthetic_body import synthetic_body, synthetic_hand, synthetic_smplh, synthetic_smplx
 
 from hmrfit.body.files import check_body, read_body_file, write_body_npz
 from hmrfit.io.budget import file_limits
@@ -34,14 +35,15 @@ def test_published_smpl_pickles_are_read_exactly(tmp_path: Path, body: dict, pro
     assert_same(read_body_file(tmp_path / "smpl.pkl"), body)
 
 
-@pytest.mark.parametrize("parents", [HAND_PARENTS, LONG_PARENTS], ids=["mano", "smplx"])
-def test_hands_and_larger_trees_keep_their_own_fields(tmp_path: Path, parents: tuple[int, ...]) -> None:
-    body = synthetic_body(parents)
-    extra = {"hands_mean": np.arange(45.0), "hands_components": np.eye(45), "lmk_faces_idx": np.arange(51)}
-    (tmp_path / "hand.pkl").write_bytes(smpl_pickle({**body, **extra, "joint2num": {"Pelvis": 0}}))
-    read = read_body_file(tmp_path / "hand.pkl")
-    assert_same(read, {**body, **extra})
-    assert "joint2num" not in read and "bs_type" not in read
+@pytest.mark.parametrize("make", [synthetic_smplh, synthetic_smplx, synthetic_hand])
+def test_hands_and_larger_trees_keep_their_own_fields(tmp_path: Path, make: Callable[[], dict]) -> None:
+    body = make()
+    (tmp_path / "body.pkl").write_bytes(smpl_pickle({**body, "joint2num": {"Pelvis": 0}}))
+    np.savez(tmp_path / "body.npz", **body, joint2num=np.array({"Pelvis": 0}, dtype=object))
+    for name in ("body.pkl", "body.npz"):
+        read = read_body_file(tmp_path / name)
+        assert_same(read, body)
+        assert "joint2num" not in read and "bs_type" not in read
 
 
 def test_an_npz_comes_back_as_it_was_written(tmp_path: Path, body: dict) -> None:
@@ -76,7 +78,7 @@ def test_a_regressor_may_be_stored_as_triplets(tmp_path: Path, body: dict) -> No
 
 
 @pytest.mark.parametrize(
-    "changed, letter",
+    "changed, message",
     [
         ({"col": [1000, 0]}, "outside its shape"),
         ({"col": [-1, 0]}, "outside its shape"),
@@ -89,10 +91,10 @@ def test_a_regressor_may_be_stored_as_triplets(tmp_path: Path, body: dict) -> No
         ({"shape": 4}, "no shape"),
     ],
 )
-def test_triplets_that_do_not_fit_are_refused(tmp_path: Path, body: dict, changed: dict, letter: str) -> None:
+def test_triplets_that_do_not_fit_are_refused(tmp_path: Path, body: dict, changed: dict, message: str) -> None:
     triplets = {"row": [0, 1], "col": [0, 1], "data": [1.0, 2.0], "shape": [2, 2], **changed}
     np.savez(tmp_path / "t.npz", **body, **{f"extra_{part}": value for part, value in triplets.items()})
-    with pytest.raises(RefusedFile, match=rf"t\.npz.*{letter}"):
+    with pytest.raises(RefusedFile, match=rf"t\.npz.*{message}"):
         read_body_file(tmp_path / "t.npz")
 
 
@@ -188,6 +190,11 @@ WRONG = {
     "nan": (lambda b: b.update(v_template=b["v_template"] * np.nan), "v_template.*NaN"),
     "text": (lambda b: b.update(v_template=b["v_template"].astype(str)), "numbers"),
     "loop": (lambda b: b.update(kintree_table=loop(b["kintree_table"])), "joint 4 has the parent 7"),
+    "other tree": (
+        lambda b: b["kintree_table"].__setitem__((0, 5), 1),
+        "as SMPL, but another tree.*joint 5 is 1, not 2",
+    ),
+    "few names": (lambda b: b.update(joint_names=np.array(["a", "b"])), "24 joints needs as many names, not 2"),
     "second root": (lambda b: b["kintree_table"].__setitem__((0, 3), 2**32 - 1), "joint 3"),
     "faces out": (lambda b: b.update(f=b["f"] + 1), "counted from 0"),
     "float faces": (lambda b: b.update(f=b["f"] + 0.5), "integers"),
@@ -197,15 +204,15 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_wrong_with_a_body_is_said(tmp_path: Path, body: dict, name: str) -> None:
-    spoil, letter = WRONG[name]
+    spoil, message = WRONG[name]
     check_body(body)
     spoil(body)
     np.savez(tmp_path / "wrong.npz", **body)
-    with pytest.raises(ValueError, match=letter):
+    with pytest.raises(ValueError, match=message):
         check_body(body)
     with pytest.raises(ValueError, match=r"wrong\.npz"):
         read_body_file(tmp_path / "wrong.npz")
-    with pytest.raises(ValueError, match=letter):
+    with pytest.raises(ValueError, match=message):
         write_body_npz(tmp_path / "written.npz", body)
     assert not (tmp_path / "written.npz").exists()
 

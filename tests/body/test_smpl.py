@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.bodies import PRIORS, free_body, random_params
-from helpers.synthetic_body import HAND_PARENTS, LONG_PARENTS, SMPL_PARENTS, synthetic_body
+from helpers.synthetic_body import HAND_PARENTS, synthetic_body, synthetic_hand, synthetic_smplh, synthetic_smplx
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
@@ -12,12 +12,12 @@ from hmrfit.keypoints import SMPL24, mirrored_name
 from hmrfit.ops.rotation import mirror, rotvec_to_matrix
 from hmrfit.types import BodyParams
 
-TREES = {"smpl": SMPL_PARENTS, "mano": HAND_PARENTS, "smplx": LONG_PARENTS}
+BODIES = {"smpl": synthetic_body, "smplh": synthetic_smplh, "smplx": synthetic_smplx, "mano": synthetic_hand}
 
 
-@pytest.fixture(params=TREES)
+@pytest.fixture(params=BODIES)
 def body(request) -> SmplBody:
-    return SmplBody(synthetic_body(TREES[request.param]))
+    return SmplBody(BODIES[request.param]())
 
 
 def slow_body(body: SmplBody, p: BodyParams) -> tuple[Tensor, Tensor]:
@@ -119,6 +119,15 @@ def test_another_bodys_pose_is_refused():
 def test_the_file_may_hold_more_shapes_than_are_used():
     data = synthetic_body(shapes=16)
     assert SmplBody(data).shape_count == 10 and SmplBody(data, shape_count=16).shape_count == 16
+
+
+@pytest.mark.parametrize(("stored", "shapes"), [(8, 8), (10, 10), (20, 10), (400, 16)])
+def test_smplxs_expressions_are_not_taken_for_shapes(stored, shapes):
+    """10 and 10 in its first files, 300 and 100 in those of today."""
+    data = synthetic_smplx(shapes=stored)
+    body = SmplBody(data, shape_count=16)
+    np.testing.assert_array_equal(body.shapedirs, data["shapedirs"][..., :shapes])
+    assert SmplBody(data).shape_count == min(shapes, 10)
 
 
 def test_points_are_the_regressor_on_posed_vertices():

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hmrfit.body.parts import labels_by_weights, part_labels, read_part_labels
 from hmrfit.camera import Camera
 from hmrfit.datasets.spin_npz import SpinDataset, write_spin_npz
 from hmrfit.evaluate.masks import nearest_positions, read_mask, spin_window, uncrop
@@ -144,41 +143,6 @@ def test_windows_may_reach_out_of_the_image(center):
 
 def test_windows_cut_off_towards_zero():
     assert spin_window(np.array([10.0, 10.9]), 0.21) == (-11, -10, 31, 31)  # −11.0, −10.1, 31.0, 31.9
-
-
-# ---- part labels
-
-
-def test_labels_by_weights_are_the_free_bodys():
-    body = free_body()
-    assert (labels_by_weights(body) == body.part_labels).all()
-    bare = body.to()
-    bare.part_labels, bare.joint_names = None, tuple(f"joint{i}" for i in range(24))
-    assert (part_labels(bare) == body.part_labels).all()
-
-
-def test_a_hand_has_no_six_parts():
-    hand = free_body().to()
-    hand.joint_names = tuple(f"joint{i}" for i in range(16))
-    hand.parents = hand.parents[:16]
-    with pytest.raises(ValueError, match="six parts are unknown"):
-        labels_by_weights(hand)
-
-
-def test_label_files(tmp_path):
-    path = tmp_path / "labels.npy"
-    np.save(path, np.array([1, 6, 3]))
-    assert read_part_labels(path, 3).tolist() == [1, 6, 3]
-    with pytest.raises(ValueError, match="should hold 4 whole numbers"):
-        read_part_labels(path, 4)
-    np.save(path, np.array([0, 6, 3]))
-    with pytest.raises(ValueError, match=r"1 to 6 \(head, torso.*from 0 to 6"):
-        read_part_labels(path, 3)
-    path.write_bytes(b"no")
-    with pytest.raises(ValueError, match="damaged"):
-        read_part_labels(path, 3)
-    with pytest.raises(FileNotFoundError, match="part labels"):
-        read_part_labels(tmp_path / "none.npy", 3)
 
 
 # ---- the protocols

@@ -1,13 +1,14 @@
 """Motion files: the body stands in them as it stood before the camera, and readers of AMASS find what they ask for."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.synthetic_body import LONG_PARENTS, synthetic_body
+from helpers.synthetic_body import synthetic_body, synthetic_smplh, synthetic_smplx
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import load_body
@@ -126,11 +127,14 @@ def test_columns_of_other_bodies() -> None:
     assert not laid_out(smplh, 165)[:, 66:75].any() and not laid_out(smplh, 72)[:, 66:].any()
 
 
-def test_a_body_of_smplx_has_its_columns(tmp_path: Path) -> None:
-    body = SmplBody(synthetic_body(LONG_PARENTS))
-    write_amass(tmp_path / "x.npz", motion(body), body, 30)
+@pytest.mark.parametrize(("make", "columns"), [(synthetic_smplh, 156), (synthetic_smplx, 165)])
+def test_bodies_with_fingers_are_written_with_their_full_pose(tmp_path: Path, make: Callable, columns: int) -> None:
+    body = SmplBody(make())
+    params = motion(body)
+    write_amass(tmp_path / "x.npz", params, body, 30)
     with np.load(tmp_path / "x.npz") as data:
-        assert data["poses"].shape == (T, 165) and data["poses"][:, 66:].any()
+        assert data["poses"].shape == (T, columns)
+        np.testing.assert_allclose(data["poses"][:, 3:], params.to_rotvecs()[1], atol=1e-12)
 
 
 def test_another_rate_is_the_same_motion(body: SmplBody) -> None:
@@ -194,7 +198,7 @@ def test_what_is_no_motion_is_refused_and_nothing_is_written(
 
 
 def test_bodies_of_other_kinds_are_refused(tmp_path: Path) -> None:
-    body = SmplBody(synthetic_body((-1, 0, 1)))
+    body = SmplBody(synthetic_body((-1, 0, 1)) | {"joint_names": np.array(["a", "b", "c"])})
     with pytest.raises(ValueError, match="has 3 joints"):
         write_amass(tmp_path / "x.npz", body.neutral(), body, 30)
 
