@@ -45,7 +45,7 @@ from hmrfit.motion import Motion as Clip
 from hmrfit.motion import read_folder
 from hmrfit.motion.split import split
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.render.base import BuiltinRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.synthetic.people import Corruption, People, Views, camera_rotations, corrupt, make_people
 from hmrfit.types import BodyParams, Keypoints
 

@@ -25,7 +25,7 @@ from _common import ROOT, finish, threads
 import hmrfit
 from hmrfit.evaluate.metrics import pa_mpjpe
 from hmrfit.io.opencv import cv2
-from hmrfit.render.base import BuiltinRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.result import FitResult
 
 LIMBS = ("shoulder", "elbow", "wrist", "hip_coco", "knee", "ankle")

@@ -32,8 +32,9 @@ from helpers import agreed_masks
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.render.base import BuiltinRenderer, Renderer, label_faces
-from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.backends.pytorch3d import Pytorch3dRenderer
+from hmrfit.render.rasteriser import Renderer, label_faces
 
 Scene = tuple[Tensor, Tensor, Camera]
 

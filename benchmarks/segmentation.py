@@ -34,8 +34,9 @@ from hmrfit.evaluate.run import SCORED_AT_ONCE
 from hmrfit.evaluate.segmentation import Masks
 from hmrfit.keypoints import LSP14
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.render.base import BuiltinRenderer, Renderer, label_faces
-from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.backends.pytorch3d import Pytorch3dRenderer
+from hmrfit.render.rasteriser import Renderer, label_faces
 from hmrfit.synthetic.people import Corruption, People, Views, make_people
 from hmrfit.types import BodyParams
 

@@ -19,7 +19,7 @@ from hmrfit.assets import checksum, locate
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
-from hmrfit.config import CHOICES, ConfigError, load_config
+from hmrfit.config import ConfigError, load_config
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fitter import Fitter, default_terms
 from hmrfit.fitting.schedule import Schedule, restaged
@@ -40,8 +40,6 @@ from hmrfit.ops.threads import own_threads
 from hmrfit.priors.discriminator import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
-from hmrfit.render.base import BuiltinRenderer, Renderer
-from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
 
 OPTION_KEYS = tuple(field.name for field in fields(Options))
 STAGE_KEYS = ("weights", "factors", "free", "keep", *OPTION_KEYS)
@@ -205,18 +203,6 @@ def load_body(path: str) -> SmplBody:
 def load_posed_body(path: str, kind: str) -> SmplBody | SmplxBody:
     """The body that makes the meshes: our own skinning, or the smplx package's on the same file."""
     return load_body(path) if kind == "smpl" else SmplxBody.from_file(locate(path), dtype=torch.float64)
-
-
-def build_renderer(name: str) -> Renderer:
-    """The renderer of RENDER.BACKEND: "builtin", or "pytorch3d" where it is installed.
-
-    Raises:
-        ImportError: pytorch3d is not installed. ValueError: there is no such renderer.
-    """
-    if name not in CHOICES["RENDER.BACKEND"]:
-        known = CHOICES["RENDER.BACKEND"]
-        raise ValueError(f"There is no renderer '{name}'.{did_you_mean(name, known)} Known: {', '.join(known)}.")
-    return BuiltinRenderer() if name == "builtin" else Pytorch3dRenderer()
 
 
 @cache

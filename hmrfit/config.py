@@ -17,6 +17,7 @@ from hmrfit.assets import shipped
 from hmrfit.io.bounded import check_regular, read_text
 from hmrfit.io.budget import brief
 from hmrfit.ops.check import did_you_mean
+from hmrfit.render.rasteriser import RENDERERS
 
 _C = CfgNode()
 
@@ -54,7 +55,7 @@ _C.FIT.CALIBRATION.KEYPOINTS = [1.0, 0.0, 0.0]  # factor, hidden, noise (hmrfit.
 _C.FIT.CALIBRATION.OTHERS = [1.0, 0.0, 0.0]  # of all other terms
 
 _C.RENDER = CfgNode()
-_C.RENDER.BACKEND = "builtin"  # or "pytorch3d": what draws FIT.SILHOUETTE and what `hmrfit evaluate` scores
+_C.RENDER.BACKEND = "builtin"  # what draws FIT.SILHOUETTE and what `hmrfit evaluate` scores: a name of RENDERERS
 
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENCODER = "keypoints"  # what the network sees; "image": the settings of TRAIN.IMAGE are for it
@@ -107,7 +108,6 @@ CHOICES = {
     "FIT.DEVICE": ("cpu", "auto", "cuda"),
     "FIT.START": ("hypotheses", "initial_estimate", "mean_pose"),
     "BODY.KIND": ("smpl", "smplx"),
-    "RENDER.BACKEND": ("builtin", "pytorch3d"),
     "TRAIN.ENCODER": ("keypoints", "image"),
     "TRAIN.DEVICE": ("auto", "cpu", "cuda"),
 }
@@ -143,7 +143,7 @@ def load_config(path: str | Path | Mapping[str, Any] | None = None, overrides: S
         if not equals:
             raise ConfigError(f"An override is written KEY=value, not '{brief(override)}'.")
         _merge(config, {key.strip(): value.strip()}, f"'{brief(override)}'")
-    for key, allowed in CHOICES.items():
+    for key, allowed in {**CHOICES, "RENDER.BACKEND": RENDERERS.names()}.items():
         if (value := _at(config, key)) not in allowed:
             raise ConfigError(
                 f"{key} is one of {', '.join(allowed)}, not '{value}'.{did_you_mean(str(value), allowed)}"

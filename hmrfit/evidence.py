@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import FARTHEST, LARGEST_BETA, SmplBody
-from hmrfit.build import Engine, build_renderer
+from hmrfit.build import Engine
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.evidence import Evidence, GroundEvidence, Measure, PointEvidence
 from hmrfit.fitting.fitter import Fitter
@@ -31,6 +31,7 @@ from hmrfit.io.image import read_image
 from hmrfit.io.keypoint_files.names import choose_points
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import did_you_mean, numbers, shown
+from hmrfit.render.rasteriser import make_renderer
 
 MaskLike = str | os.PathLike | ArrayLike | Sequence[Any] | None
 
@@ -103,7 +104,7 @@ def with_evidence(
         _weigh(rounds, {"mask": MASK_WEIGHT}, {"mask": MASK_WEIGHT})
         if engine.silhouette > 0:
             parts["silhouette"] = silhouette_evidence(masks, keypoints)
-            terms.append(SilhouetteTerm(body, build_renderer(engine.renderer)))
+            terms.append(SilhouetteTerm(body, make_renderer(engine.renderer)))
             _weigh(rounds, {}, {"silhouette": engine.silhouette})
     if keypoints_3d is not None:
         names_3d = keypoints.names if keypoint_set_3d is None else keypoint_set_3d

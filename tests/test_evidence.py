@@ -12,7 +12,7 @@ from hmrfit.cli.demo import Truth, make_truth
 from hmrfit.fitting.terms.height import KnownHeight
 from hmrfit.io.image import write_image
 from hmrfit.keypoints import SMPL24
-from hmrfit.render.base import BuiltinRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.types import BodyParams
 
 SIZE = (480, 360)

@@ -55,7 +55,7 @@ DOORS = {
     "yacs": {"hmrfit/config.py", "hmrfit/build.py"},
     "yaml": {"hmrfit/config.py"},
     "smplx": {"hmrfit/body/smplx_body.py"},
-    "pytorch3d": {"hmrfit/render/pytorch3d_backend.py"},
+    "pytorch3d": {"hmrfit/render/backends/pytorch3d.py"},
     "cv2": {"hmrfit/io/opencv.py"},
     "pickle": set(),
 }
@@ -300,7 +300,6 @@ SAME_CLASS = {
 SAME_FILE = {
     "amass.py",
     "anchor.py",
-    "base.py",
     "camera.py",
     "check.py",
     "discriminator.py",

@@ -6,7 +6,7 @@ import pytest
 import hmrfit
 from hmrfit.build import build
 from hmrfit.cli.demo import Truth, make_truth
-from hmrfit.render.base import BuiltinRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
 
 SIZE = (480, 360)
 

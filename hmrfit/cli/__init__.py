@@ -160,7 +160,11 @@ def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     command.add_argument(
         "--motion", metavar="FOLDER", help="synthetic: poses (default: ../shared/mocap if it is there)"
     )
-    command.add_argument("--renderer", metavar="NAME", help="builtin (default) or pytorch3d")
+    command.add_argument(
+        "--renderer",
+        metavar="NAME",
+        help="default: RENDER.BACKEND of the settings; a wrong name is answered with all of them",
+    )
     command.add_argument("--masks", metavar="ROOT", help="the folder of UPi-S1h, where it is not the data's own")
     command.add_argument("--part-labels", metavar="FILE.npy", help="the body's parts, 1 to 6 for each vertex")
     command.add_argument(

@@ -15,7 +15,7 @@ from hmrfit.assets import locate
 from hmrfit.body.parts import read_part_labels
 from hmrfit.body.regressors import REGRESSORS
 from hmrfit.body.smpl import SmplBody
-from hmrfit.build import Engine, build, build_renderer, load_body
+from hmrfit.build import Engine, build, load_body
 from hmrfit.cli.report_page import Report, scored
 from hmrfit.config import load_config
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
@@ -37,6 +37,7 @@ from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.threads import use_threads
 from hmrfit.priors.gmm import PoseGmm
+from hmrfit.render.rasteriser import make_renderer
 from hmrfit.version import __version__
 
 GENDERED = {"m": "smpl_male", "f": "smpl_female"}
@@ -68,7 +69,7 @@ def evaluate_command(
         )
     engine = build(load_config(config, overrides))
     use_threads(engine.threads)
-    chosen = make_setting(kind, load_body(engine.body), **setting)
+    chosen = make_setting(kind, load_body(engine.body), **{"renderer": engine.renderer, **setting})
     people = kind(chosen).load(Path(data))[slice(limit)]
     folder = Path(out or f"out/evaluate/{protocol}")
     made = predictor if predictions is None else Path(predictions).stem
@@ -105,7 +106,7 @@ def refuse_in_the_way(folder: Path, predicted: Sequence[str], scored_as: Sequenc
 def make_setting(
     kind: type[Protocol],
     body: SmplBody,
-    renderer: str = "builtin",
+    renderer: str,
     masks: str | None = None,
     part_labels: str | None = None,
     regressor: Sequence[str] = (),
@@ -119,7 +120,7 @@ def make_setting(
     labels = None if part_labels is None else read_part_labels(part_labels, len(body.v_template))
     gendered = gendered_bodies(truth_body) if kind.gendered else {}
     masks_root = None if masks is None else Path(masks)
-    return Setting(body, gendered, regressor_files(regressor), build_renderer(renderer), labels, masks_root)
+    return Setting(body, gendered, regressor_files(regressor), make_renderer(renderer), labels, masks_root)
 
 
 def gendered_bodies(truth_body: str | None) -> Mapping[str, SmplBody]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from hmrfit.assets import locate, shipped
-from hmrfit.build import Engine, build, build_renderer, load_body
+from hmrfit.build import Engine, build, load_body
 from hmrfit.cli.evaluate import make_predictor, refuse_in_the_way
 from hmrfit.cli.report_page import Report, scored
 from hmrfit.config import load_config
@@ -29,6 +29,7 @@ from hmrfit.io.bounded_arrays import read_fields
 from hmrfit.io.own_files import own_file
 from hmrfit.motion import check_cache, load_frames, read_pool
 from hmrfit.ops.threads import use_threads
+from hmrfit.render.rasteriser import make_renderer
 from hmrfit.report.evaluation import Run
 from hmrfit.synthetic.benchmark import Benchmark, PosePool, is_whole, make_benchmark
 from hmrfit.version import __version__
@@ -71,7 +72,7 @@ def synthetic_command(
     page: str | None = None,
     config: str | None = None,
     overrides: Sequence[str] = (),
-    renderer: str = "builtin",
+    renderer: str | None = None,
     **other: object,
 ) -> int:
     """Makes the data, predicts, scores, writes; prints the table.
@@ -90,7 +91,8 @@ def synthetic_command(
     refuse_in_the_way(folder, every, [f"{protocol}-{name}" for protocol in COLUMNS for name in every], page)
     make_data(root, people, seed, motion)
     free = load_body("free_body")
-    setting = Setting(load_body(engine.body), dict.fromkeys("mfn", free), renderer=build_renderer(renderer))
+    drawn_by = make_renderer(renderer or engine.renderer)
+    setting = Setting(load_body(engine.body), dict.fromkeys("mfn", free), renderer=drawn_by)
     everybody = protocol_named("lsp-spin")(setting).load(root)[slice(limit)]
     predictors = {name: make_predictor(name, engine) for name in ("mean_pose", "initial_estimate")}
     predictors |= presets() | {"fit": Fit(engine.fitter)}  # the last one's best and worst people are shown

@@ -30,7 +30,8 @@ from hmrfit.evaluate.predictions import Predictions
 from hmrfit.io.own_files import own_file
 from hmrfit.keypoints import SPIN24
 from hmrfit.ops.check import did_you_mean
-from hmrfit.render.base import BuiltinRenderer, Renderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.rasteriser import Renderer
 from hmrfit.version import __version__
 
 MILLIMETRES = 1000.0

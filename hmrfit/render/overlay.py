@@ -18,7 +18,7 @@ from hmrfit.io.opencv import cv2
 from hmrfit.keypoints import limbs
 from hmrfit.ops.raster import silhouette
 from hmrfit.ops.upright import level_rotation
-from hmrfit.render.base import to_screen
+from hmrfit.render.rasteriser import to_screen
 from hmrfit.render.shading import hex_to_rgb, shade
 from hmrfit.types import Keypoints
 

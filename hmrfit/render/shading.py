@@ -25,7 +25,7 @@ from torch.nn.functional import normalize
 from hmrfit.camera import MIN_DEPTH, PIXEL_CENTER, Camera
 from hmrfit.io.opencv import cv2
 from hmrfit.ops.raster import Fragments, interpolate_seen, rasterize, silhouette
-from hmrfit.render.base import picture_size, to_screen
+from hmrfit.render.rasteriser import picture_size, to_screen
 
 Picture = NDArray[np.float32]
 Float = TypeVar("Float", bound=np.floating)

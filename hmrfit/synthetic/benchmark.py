@@ -41,7 +41,8 @@ from hmrfit.io.image import Image, write_image
 from hmrfit.io.opencv import cv2
 from hmrfit.keypoints import LSP14, OPENPOSE25, SPIN24
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.render.base import BuiltinRenderer, label_faces
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.rasteriser import label_faces
 from hmrfit.synthetic.clothing import Tailor
 from hmrfit.synthetic.dataset import scene_generator
 from hmrfit.synthetic.fast_renderer import Drawn, draw_person, numpy_generator, occlude

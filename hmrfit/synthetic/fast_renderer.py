@@ -18,7 +18,7 @@ from hmrfit.camera import MIN_DEPTH, Camera
 from hmrfit.io.image import Image
 from hmrfit.io.opencv import cv2
 from hmrfit.ops.raster import interpolate_seen, rasterize
-from hmrfit.render.base import picture_size, to_screen
+from hmrfit.render.rasteriser import picture_size, to_screen
 from hmrfit.render.shading import highlight, lambert, to_linear, to_srgb, vertex_normals
 from hmrfit.synthetic.clothing import Outfit, Tailor
 

@@ -18,7 +18,8 @@ from hmrfit.camera import MIN_DEPTH, PIXEL_CENTER, Camera
 from hmrfit.io.image import Image
 from hmrfit.io.opencv import cv2
 from hmrfit.ops.raster import interpolate_seen, rasterize
-from hmrfit.render.base import BuiltinRenderer, label_faces, picture_size, to_screen
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.rasteriser import label_faces, picture_size, to_screen
 from hmrfit.render.shading import (
     highlight,
     joined_faces,

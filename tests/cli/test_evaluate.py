@@ -15,7 +15,8 @@ from hmrfit.evaluate.protocol import make_protocol
 from hmrfit.io.files import atomic_write
 from hmrfit.io.image import write_image
 from hmrfit.io.opencv import cv2
-from hmrfit.render.base import BuiltinRenderer, label_faces
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.rasteriser import RENDERERS, label_faces
 from hmrfit.synthetic.benchmark import Benchmark, PosePool, datasets_of
 from hmrfit.synthetic.people import People
 
@@ -143,6 +144,21 @@ def test_letters(root, tmp_path, capsys, monkeypatch, more, letter):
     monkeypatch.setenv("HMRFIT_HOME", str(tmp_path / "home"))
     assert evaluate(root, tmp_path, *more) == 2
     assert letter in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [("--set", "RENDER.BACKEND=empty"), ("--renderer", "empty")])
+def test_a_registered_renderer_is_a_setting_and_a_flag(root, tmp_path, monkeypatch, how):
+    """One that draws nobody: then the foreground's F1 is 0."""
+    monkeypatch.setattr(RENDERERS, "_entries", {name: RENDERERS.find(name) for name in RENDERERS.names()})
+
+    @RENDERERS.register("empty")
+    class EmptyRenderer(BuiltinRenderer):
+        def parts(self, *scene):
+            return torch.zeros_like(super().parts(*scene))
+
+    assert evaluate(root, tmp_path, *how, protocol="lsp-full") == 0
+    said = {m["name"]: m["value"] for m in json.loads((tmp_path / "initial_estimate.json").read_text())["measures"]}
+    assert said["parts F1"] < 0.2
 
 
 def test_pytorch3d_is_asked_for_by_name(root, tmp_path, capsys):

@@ -18,7 +18,7 @@ from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.render.base import label_faces
+from hmrfit.render.rasteriser import label_faces
 from hmrfit.types import BodyParams
 
 FILE = Path(__file__).resolve().parents[1] / "render" / "pytorch3d_masks.npz"
@@ -76,7 +76,7 @@ def make() -> None:
     """Draws the scenes with pytorch3d and writes the file."""
     from tqdm import trange
 
-    from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
+    from hmrfit.render.backends.pytorch3d import Pytorch3dRenderer
 
     scenes, renderer = invent(), Pytorch3dRenderer()
     drawn = [

@@ -9,7 +9,7 @@ from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.render.base import BuiltinRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.render.overlay import (
     LARGEST,
     close_up,

@@ -5,8 +5,8 @@ import torch
 from helpers.bodies import free_body, random_params
 
 from hmrfit.camera import Camera
-from hmrfit.render.base import BuiltinRenderer
-from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.backends.pytorch3d import Pytorch3dRenderer
 from hmrfit.types import BodyParams
 
 BODIES, SOFTNESS = 2, 0.5

@@ -11,7 +11,8 @@ from hmrfit.camera import PIXEL_CENTER
 from hmrfit.datasets.spin_npz import read_spin_npz
 from hmrfit.io.image import read_image
 from hmrfit.keypoints import LSP14, OPENPOSE25, SPIN24
-from hmrfit.render.base import BuiltinRenderer, label_faces
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.rasteriser import label_faces
 from hmrfit.synthetic import benchmark as synthetic
 from hmrfit.synthetic.benchmark import Benchmark, PosePool, is_whole, make_benchmark, paths_of, read_truth
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from hmrfit.camera import pixels_to_crop, weak_project, weak_to_translation
 from hmrfit.io.image import write_image
 from hmrfit.keypoints import COCO17, SPIN24
-from hmrfit.render.base import BuiltinRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.synthetic.dataset import SceneDataset, SceneSample, SceneStyle, collate_scenes, scene_generator
 from hmrfit.synthetic.fast_renderer import Drawn, backdrop, occlude
 from hmrfit.synthetic.people import Views

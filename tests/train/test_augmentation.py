@@ -13,7 +13,7 @@ from hmrfit.camera import Camera, crop_to_pixels, translation_to_weak
 from hmrfit.io.image import Crop
 from hmrfit.keypoints import COCO17
 from hmrfit.network.encoders import view_of_box
-from hmrfit.render.base import BuiltinRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.train.augmentation import (
     Augmentation,
     Change,

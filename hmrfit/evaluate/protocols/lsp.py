@@ -37,7 +37,7 @@ from hmrfit.evaluate.protocol import (
     register,
 )
 from hmrfit.evaluate.segmentation import PART_CLASSES, Masks, SegmentationCounts
-from hmrfit.render.base import label_faces
+from hmrfit.render.rasteriser import label_faces
 from hmrfit.types import BodyParams
 
 SPIN_FOCAL = 5000.0

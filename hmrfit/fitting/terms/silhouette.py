@@ -27,7 +27,8 @@ from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Linearization
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.soft_raster import coverage_rows
-from hmrfit.render.base import BuiltinRenderer, Renderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.rasteriser import Renderer
 from hmrfit.types import Keypoints
 
 PIXELS = 64

@@ -16,7 +16,7 @@ from hmrfit.fitting.mask_map import mask_evidence
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.terms.mask import MaskTerm, look_up
 from hmrfit.io.opencv import cv2
-from hmrfit.render.base import BuiltinRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.synthetic.people import People
 from hmrfit.types import Keypoints
 

@@ -14,7 +14,7 @@ from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.terms.silhouette import PIXELS, SilhouetteTerm, silhouette_evidence
-from hmrfit.render.base import BuiltinRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.types import Keypoints
 
 COUNT = 2

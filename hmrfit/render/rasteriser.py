@@ -1,19 +1,21 @@
-"""What every renderer does: silhouettes, part maps, depth and soft silhouettes of meshes. And the built-in one.
+"""What every renderer does: silhouettes, part maps, depth and soft silhouettes of meshes; the renderers by name.
 
 Vertices (B, V, 3) are metres in the camera frame, one camera per image (or one for all), every image of one size; a
 picture is (B, H, W). Pixel rules, near plane and ties are those of `hmrfit.ops.raster`. In a part map 0 is the
 background and a face's label is what its pixels get.
+
+Adding a renderer is one class in one file of `backends`, under `@RENDERERS.register("its name")`.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from hmrfit.camera import MIN_DEPTH, Camera
-from hmrfit.ops import raster
+from hmrfit.camera import Camera
 from hmrfit.ops.check import check_shape
-from hmrfit.ops.soft_raster import soft_silhouette
+from hmrfit.ops.registry import Registry
 
 
 class Renderer(Protocol):
@@ -35,30 +37,17 @@ class Renderer(Protocol):
         """
 
 
-class BuiltinRenderer:
-    """The z-buffer of `hmrfit.ops.raster`, on whatever device the vertices are."""
+RENDERERS: Registry[Callable[[], Renderer]] = Registry("renderer", "hmrfit.render.backends")
+"""Those of `hmrfit.render.backends`, and a user's own: RENDER.BACKEND and --renderer take their names."""
 
-    def silhouette(self, vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
-        """See `Renderer`."""
-        return raster.silhouette(to_screen(vertices, camera), faces, picture_size(camera), near=MIN_DEPTH)
 
-    def parts(self, vertices: Tensor, faces: Tensor, camera: Camera, face_labels: Tensor) -> Tensor:
-        """See `Renderer`."""
-        return paint_labels(self.fragments(vertices, faces, camera).face, check_labels(face_labels, faces))
+def make_renderer(name: str) -> Renderer:
+    """The renderer of a name.
 
-    def depth(self, vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
-        """See `Renderer`."""
-        return self.fragments(vertices, faces, camera).depth
-
-    def soft_silhouette(self, vertices: Tensor, faces: Tensor, camera: Camera, softness: float = 1.0) -> Tensor:
-        """See `Renderer`."""
-        points = project(vertices, camera)
-        xy, depth = points[..., :2], points[..., 2]
-        return soft_silhouette(xy, depth, faces, picture_size(camera), softness, near=MIN_DEPTH)
-
-    def fragments(self, vertices: Tensor, faces: Tensor, camera: Camera) -> raster.Fragments:
-        """Nearest face and depth at every pixel."""
-        return raster.rasterize(to_screen(vertices, camera), faces, picture_size(camera), near=MIN_DEPTH)
+    Raises:
+        ValueError: there is no such renderer. ImportError: it needs a package that is not installed.
+    """
+    return RENDERERS.find(name)()
 
 
 def to_screen(vertices: Tensor, camera: Camera) -> Tensor:

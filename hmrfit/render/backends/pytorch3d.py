@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hmrfit.camera import MIN_DEPTH, Camera
 from hmrfit.ops.soft_raster import REACH, faces_in_reach
-from hmrfit.render.base import check_labels, paint_labels, picture_size, project, to_screen
+from hmrfit.render.rasteriser import RENDERERS, check_labels, paint_labels, picture_size, project, to_screen
 
 BLUR_RADIUS = 1e-12
 """Squared distance in normalised coordinates. With 0 shared edges have holes (13 of 10,000 pixels of a square)."""
@@ -37,6 +37,7 @@ def _pytorch3d() -> ModuleType:
     return pytorch3d
 
 
+@RENDERERS.register("pytorch3d")
 class Pytorch3dRenderer:
     """Silhouettes, part maps and depth by `pytorch3d.renderer.mesh.rasterize_meshes`, soft ones by its alpha blending.
 

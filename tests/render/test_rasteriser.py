@@ -7,7 +7,8 @@ import trimesh
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import MIN_DEPTH, Camera
-from hmrfit.render.base import BuiltinRenderer, label_faces, picture_size
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.rasteriser import label_faces, picture_size
 
 RENDERER = BuiltinRenderer()
 

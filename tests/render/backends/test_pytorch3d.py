@@ -7,8 +7,9 @@ import torch
 from helpers import agreed_masks
 
 from hmrfit.camera import Camera
-from hmrfit.render.base import BuiltinRenderer, to_screen
-from hmrfit.render.pytorch3d_backend import Pytorch3dRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.render.backends.pytorch3d import Pytorch3dRenderer
+from hmrfit.render.rasteriser import to_screen
 
 NEAR_EDGE = 1e-3
 """Pixels. pytorch3d computes in float32, good to 1e-5 px at 100 px, and grows faces by 5e-5 px."""
