@@ -42,8 +42,7 @@ from hmrfit.io.opencv import cv2
 from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17, COMMON14
 from hmrfit.motion import load_frames, read_pool
-from hmrfit.network.image_estimate import ImageHmr
-from hmrfit.network.initial_estimate import KeypointHmr
+from hmrfit.network.initial_estimate import ImageHmr, KeypointHmr
 from hmrfit.ops.rotation import rotation_6d_to_matrix
 from hmrfit.render.overlay import sheet
 from hmrfit.result import FitResult

@@ -32,9 +32,8 @@ from hmrfit.fitting.uncertainty import Calibration, Weight
 from hmrfit.keypoints import SMPL24
 from hmrfit.motion.rest import mirror_poses
 from hmrfit.network.checkpoints import load_error_model
-from hmrfit.network.image_estimate import ImageHmr
-from hmrfit.network.initial_estimate import KeypointHmr
-from hmrfit.network.packed import packed
+from hmrfit.network.inference import packed
+from hmrfit.network.initial_estimate import ImageHmr, KeypointHmr
 from hmrfit.ops.check import did_you_mean, numbers, shown
 from hmrfit.ops.threads import own_threads
 from hmrfit.priors.discriminator import DiscriminatorPrior

@@ -25,9 +25,8 @@ from hmrfit.fitting.starts import UPRIGHT
 from hmrfit.io.image import image_size, read_image
 from hmrfit.keypoints import OPENPOSE25
 from hmrfit.network.encoders import BOX_SCALE
-from hmrfit.network.image_estimate import ImageHmr
-from hmrfit.network.initial_estimate import KeypointHmr
-from hmrfit.network.theta import MEAN_SCALE
+from hmrfit.network.initial_estimate import ImageHmr, KeypointHmr
+from hmrfit.network.regressor import MEAN_SCALE
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints, TensorRecord
 

@@ -1,14 +1,15 @@
-"""Weights on disk: our own npz, and the published checkpoints of others, which `convert_checkpoint` turns into ours.
+"""Weights on disk: our own npz, and checkpoints of others, which `convert_checkpoint` turns into ours.
 
     ours            npz: `settings` (JSON: what to build) and every tensor by its parameter's name
-    published       SPIN's model_checkpoint.pt, the original HMR's TensorFlow variables in an npz, torchvision's ResNets
+    of others       SPIN's model_checkpoint.pt, the original HMR's TensorFlow variables in an npz, torchvision's ResNets
                     (see `hmrfit.network.other_checkpoints`)
 
-Loading is strict: every parameter is found with its shape and every array of the file has a use, or the answer is a
-table of what does not fit. Nothing in a file is ever run.
+Loading is strict: every parameter is found with its shape and every array of the file has a use, or the error message
+is a table of what does not fit. Nothing in a file is ever run.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,22 +22,25 @@ from hmrfit.io.bounded import parse_json
 from hmrfit.io.budget import brief
 from hmrfit.io.files import atomic_write
 from hmrfit.network.discriminator import FactorizedDiscriminator
-from hmrfit.network.encoders import ENCODERS, ImageEncoder, KeypointEncoder
+from hmrfit.network.encoders import ENCODERS, Encoder
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hmr import HMR
-from hmrfit.network.other_checkpoints import read_published
+from hmrfit.network.other_checkpoints import read_checkpoint_of_others
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.strict import Origin, as_tensors, check_fits, load_from, read_arrays
 
-Network = HMR | ImageEncoder | KeypointEncoder | FactorizedDiscriminator | ErrorModel
+Network = HMR | Encoder | FactorizedDiscriminator | ErrorModel
 
 SETTINGS = "settings"
+
+Json = str | int | float | bool | None | Sequence["Json"] | Mapping[str, "Json"]
+"""A value that JSON can hold."""
 
 MOST_LAYERS, MOST_WIDTH = 200, 1 << 20
 """Blocks or iterations, and any other number of a network's settings."""
 
 
-def save_network(path: str | PathLike, network: Network, half: bool = False, **notes: Any) -> Path:
+def save_network(path: str | PathLike[str], network: Network, half: bool = False, **notes: Json) -> Path:
     """Writes a network as npz, atomically.
 
     Args:
@@ -49,9 +53,9 @@ def save_network(path: str | PathLike, network: Network, half: bool = False, **n
     if path.suffix != ".npz":
         raise ValueError(f"Weights are written as .npz; '{path}' ends otherwise. Choose a name such as hmr.npz.")
     settings = json.dumps({**_settings(network), "notes": notes}, sort_keys=True)
-    arrays = {name: _stored(name, tensor, half) for name, tensor in network.state_dict().items()}
+    arrays: dict[str, Any] = {name: _stored(name, tensor, half) for name, tensor in network.state_dict().items()}
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{SETTINGS: np.array(settings)}, **arrays)
+        np.savez(file, **{SETTINGS: np.array(settings), **arrays})
     return path
 
 
@@ -70,37 +74,46 @@ def _settings(network: Network) -> dict[str, Any]:
         return {"kind": "hmr", "encoder": _settings(network.encoder), "regressor": network.regressor.settings()}
     if isinstance(network, FactorizedDiscriminator):
         return {"kind": "discriminator", **network.settings()}
-    if isinstance(network, (*ENCODERS.values(), ErrorModel)):
+    if isinstance(network, ErrorModel):
         return {"kind": network.kind, **network.settings()}
-    raise TypeError(f"Expected an HMR, an encoder or discriminators to save, not {type(network).__name__}.")
+    if isinstance(network, Encoder):
+        return {"kind": network.kind, **network.settings()}
+    raise TypeError(
+        f"Expected an HMR, an encoder, discriminators or an error model to save, not {type(network).__name__}."
+    )
 
 
 def _build(kind: str, notes: Any = None, **settings: Any) -> Network:
     """The network of these settings, its weights random."""
     if kind == "hmr":
-        return HMR(_build(**settings["encoder"]), IterativeRegressor.from_settings(**settings["regressor"]))
+        regressor = IterativeRegressor.from_settings(**settings["regressor"])
+        return HMR(_build_encoder(**settings["encoder"]), regressor)
     if kind == "discriminator":
         return FactorizedDiscriminator(**settings)
     if kind == ErrorModel.kind:
         return ErrorModel(**settings)
+    return _build_encoder(kind, **settings)
+
+
+def _build_encoder(kind: str, **settings: Any) -> Encoder:
     return ENCODERS[kind](**settings)
 
 
-def load_network(path: str | PathLike, mean_params: str | PathLike | None = None) -> Network:
-    """A network from our own npz or a published checkpoint, in float32, ready for inference (`eval`).
+def load_network(path: str | PathLike[str], mean_params: str | PathLike[str] | None = None) -> Network:
+    """A network from our own npz or a checkpoint of others, in float32, ready for inference (`eval`).
 
     Args:
         mean_params: SPIN's smpl_mean_params.npz, for a checkpoint of SPIN; by default the one inside the checkpoint,
             else the file of that name beside it.
     Raises:
-        FileNotFoundError, ValueError (CheckpointMismatch with a table): the letter says what to do.
+        FileNotFoundError, ValueError (CheckpointMismatch with a table): the message says what to do.
     """
     arrays = read_arrays(path)
     if SETTINGS not in arrays:
-        return read_published(Path(path), arrays, mean_params).eval()
-    settings = str(arrays.pop(SETTINGS))
+        return read_checkpoint_of_others(Path(path), arrays, mean_params).eval()
+    text = str(arrays.pop(SETTINGS))
     try:
-        settings = parse_json(settings, "its JSON")
+        settings = parse_json(text, "its JSON")
         check_settings(settings)
         with torch.device("meta"):  # shapes without memory: whatever widths a file claims, its arrays must have them
             claimed = _build(**settings)
@@ -116,7 +129,7 @@ def load_network(path: str | PathLike, mean_params: str | PathLike | None = None
     return network.eval()
 
 
-def check_settings(settings: Any) -> None:
+def check_settings(settings: Json) -> None:
     """That settings are a dictionary of plain values, and no number in it makes more layers than a file can have.
 
     Raises:
@@ -135,7 +148,7 @@ def check_settings(settings: Any) -> None:
             raise ValueError("names should be a list of texts")
 
 
-def load_hmr(path: str | PathLike, mean_params: str | PathLike | None = None) -> HMR:
+def load_hmr(path: str | PathLike[str], mean_params: str | PathLike[str] | None = None) -> HMR:
     """As `load_network`, for a file that holds a whole HMR.
 
     Raises:
@@ -150,7 +163,7 @@ def load_hmr(path: str | PathLike, mean_params: str | PathLike | None = None) ->
     return network
 
 
-def load_error_model(path: str | PathLike) -> ErrorModel:
+def load_error_model(path: str | PathLike[str]) -> ErrorModel:
     """As `load_network`, for a file that holds the error model of an initial estimate; its weights are fixed.
 
     Raises:
@@ -163,7 +176,10 @@ def load_error_model(path: str | PathLike) -> ErrorModel:
 
 
 def convert_checkpoint(
-    source: str | PathLike, target: str | PathLike, mean_params: str | PathLike | None = None, half: bool = False
+    source: str | PathLike[str],
+    target: str | PathLike[str],
+    mean_params: str | PathLike[str] | None = None,
+    half: bool = False,
 ) -> Path:
     """A checkpoint that `load_network` reads -> our npz; see there and `save_network` for the rest."""
     return save_network(target, load_network(source, mean_params), half, converted_from=Path(source).name)

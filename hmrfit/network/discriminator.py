@@ -5,17 +5,26 @@
     D_24 = MLP(h_1, …, h_23)               all joints together, 23·32 -> 1024 -> 1024 -> 1
     D_25 = MLP(β)                          the shape, 10 -> 10 -> 5 -> 1
 
-Near 1 for a pose of real people, near 0 for the network's (least squares, no sigmoid). The global orientation is not
-looked at. The matrices go in as they are, not minus the identity.
+Near 1 for a pose of real people, near 0 for the network's (least squares, no sigmoid). The global orientation is
+left out. The matrices go in as they are, not minus the identity.
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 
 from hmrfit.ops.check import check_shape
+
+
+class DiscriminatorSettings(TypedDict):
+    """What builds discriminators of the same shape."""
+
+    joints: int
+    betas: int
+    width: int
+    hidden: int
 
 
 class FactorizedDiscriminator(nn.Module):
@@ -36,7 +45,7 @@ class FactorizedDiscriminator(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.uniform_(self.joint_weight, -1.0, 1.0)
         with torch.no_grad():
-            self.joint_weight *= (6 / (width + 1)) ** 0.5  # xavier of J-1 separate layers width -> 1
+            self.joint_weight.mul_((6 / (width + 1)) ** 0.5)  # xavier of J-1 separate layers width -> 1
 
     def forward(self, body_pose: Tensor, betas: Tensor) -> Tensor:
         """
@@ -49,7 +58,7 @@ class FactorizedDiscriminator(nn.Module):
         of_joints = (features * self.joint_weight).sum(-1) + self.joint_bias
         return torch.cat([of_joints, self.all_joints(features.flatten(1)), self.shape(betas)], -1)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> DiscriminatorSettings:
         """What the constructor takes."""
         return {"joints": self.joints, "betas": self.betas, "width": self.width, "hidden": self.hidden}
 

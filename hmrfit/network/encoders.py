@@ -1,18 +1,18 @@
-"""Encoders: what is seen of a person -> features φ (B, features).
+"""Encoders: a person's image or keypoints -> features φ (B, features).
 
     image       φ = ResNet((x − m)/d)                              x RGB in [0, 1] of the person's square crop
     keypoints   φ = MLP(one slot per known keypoint name)          x, y in the crop's [-1, 1], and a confidence
 
-Every keypoint name has its own slot (q x, q y, q c, q), c its confidence and q how far it is looked at
-(`ops.presence`): all zero where the name is absent, and as near to it as the confidence is low.
-So one set of weights serves any set of names, and those that only a part of the sets has are simply unseen in others.
-The columns that multiply a slot's `seen` are the name's learned embedding.
+Every keypoint name has its own slot (q x, q y, q c, q), c its confidence and q its visibility (`ops.presence.shown`):
+all zero where the name is absent, and as near to it as the confidence is low.
+So one set of weights serves any set of names, and those that only a part of the sets has are zero in the others.
+The columns that multiply a slot's q are the name's learned embedding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SYMMETRIC = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 """Mean and deviation of RGB in [0, 1]: torchvision's and SPIN's; and TF-slim's, whose inputs are in [-1, 1]."""
 
-RESNETS = {
+RESNETS: dict[str, tuple[Callable[[], ResNet | PreactResNet], tuple[tuple[float, ...], tuple[float, ...]]]] = {
     "resnet10": (lambda: ResNet(BasicBlock, (1, 1, 1, 1)), IMAGENET),
     "resnet18": (lambda: ResNet(BasicBlock, (2, 2, 2, 2)), IMAGENET),
     "resnet34": (lambda: ResNet(BasicBlock, (3, 4, 6, 3)), IMAGENET),
@@ -45,22 +45,41 @@ BOX_SCALE = 1.2
 """The square box's side over the longest side of the visible keypoints' bounds, as HMR and SPIN crop images."""
 
 SLOT = 4
-"""Numbers of a keypoint's slot: x, y, confidence, how far it is looked at."""
+"""Numbers of a keypoint's slot: x, y, confidence, visibility."""
 
 FAR = 1.5
-"""Half boxes from the middle: what lies farther out is shown to the network as if it were there. Only a keypoint of low
-confidence can, since the others make the box."""
+"""Half boxes from the middle: coordinates are clamped there. Only a keypoint of low confidence can lie farther out,
+since the others make the box."""
 
 VIEW = 3
 """Numbers of `view_of_box`."""
 
 
-class ImageEncoder(nn.Module):
+Settings = dict[str, int | float | str | list[str]]
+"""What builds an encoder of the same shape, as JSON holds it."""
+
+
+class Encoder(nn.Module):
+    """What an HMR sees with: its inputs -> φ (B, features)."""
+
+    kind: ClassVar[str]
+    features: int
+
+    def settings(self) -> Settings:
+        """What the constructor takes.
+
+        Raises:
+            NotImplementedError: this kind is made of another encoder, and not saved.
+        """
+        raise NotImplementedError(f"A {type(self).__name__} is not saved; save what it was made of.")
+
+
+class ImageEncoder(Encoder):
     """A ResNet behind its own normalisation."""
 
     kind = "image"
-    middle: Tensor
-    spread: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, variant: str = "resnet50", resolution: int = 224) -> None:
         """
@@ -73,11 +92,11 @@ class ImageEncoder(nn.Module):
             raise ValueError(
                 f"There is no image encoder '{variant}'.{did_you_mean(variant, RESNETS)} Known: {', '.join(RESNETS)}."
             )
-        build, (middle, spread) = RESNETS[variant]
+        build, (mean, std) = RESNETS[variant]
         self.variant, self.resolution, self.resnet = variant, resolution, build()
         self.features = self.resnet.features
-        self.register_buffer("middle", torch.tensor(middle).reshape(3, 1, 1), persistent=False)
-        self.register_buffer("spread", torch.tensor(spread).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).reshape(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """
@@ -85,9 +104,9 @@ class ImageEncoder(nn.Module):
             images: (B, 3, H, W) RGB in [0, 1], crops of a person, 224 pixels wide and high in published systems.
         """
         check_shape(images, "B 3 H W", "images", hint="Give RGB in [0, 1], channels first.")
-        return self.resnet((images - self.middle) / self.spread)
+        return self.resnet((images - self.mean) / self.std)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """What the constructor takes."""
         return {"variant": self.variant, "resolution": self.resolution}
 
@@ -104,8 +123,9 @@ class ResidualBlock(nn.Module):
         return x + self.fc2(self.dropout(F.gelu(self.fc1(self.norm(x)))))
 
 
-class KeypointEncoder(nn.Module):
-    """Keypoints of any named set -> φ, by a residual MLP over slots of names. No batch statistics: mates do not mix."""
+class KeypointEncoder(Encoder):
+    """Keypoints of any named set -> φ, by a residual MLP over slots of names. No batch statistics: people stay
+    independent of their batch."""
 
     kind = "keypoints"
 
@@ -144,7 +164,7 @@ class KeypointEncoder(nn.Module):
         return self.norm(self.blocks(self.inputs(torch.cat([slots, view], -1))))
 
     def slots(self, points: Tensor, names: tuple[str, ...]) -> Tensor:
-        """Points (B, K, 3) -> (B, N, 4): x, y, confidence, seen of every name that has a slot."""
+        """Points (B, K, 3) -> (B, N, 4): x, y, confidence, visibility of every name that has a slot."""
         places, slots = (index.to(points.device) for index in _places(names, self.names))
         points = points if len(places) == len(names) else points.index_select(1, places)
         weight = points[..., 2:].clamp_min(0)
@@ -158,7 +178,7 @@ class KeypointEncoder(nn.Module):
         q = shown(confidence.squeeze(-1))[..., None]
         return torch.cat([q * xy, q * confidence, q], -1)
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> Settings:
         """What the constructor takes."""
         return {
             "width": self.features,
@@ -202,13 +222,13 @@ def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple
 
 @dataclass(frozen=True)
 class EncodedKeypoints(TensorRecord):
-    """What a keypoint encoder was shown of B people, and what it made of it."""
+    """The inputs of a keypoint encoder for B people, and the features it made of them."""
 
     points: Tensor  # (B, K, 3) as `normalise_keypoints` makes them
     view: Tensor  # (B, 3)
     phi: Tensor  # (B, features)
     names: tuple[str, ...]
-    mirrored_phi: Tensor | None = None  # (B, features) what it made of the mirror image
+    mirrored_phi: Tensor | None = None  # (B, features) of the mirror image, where flip_test is on
 
 
 def view_of_box(box_center: Tensor, box_side: Tensor, camera: Camera) -> Tensor:
@@ -219,5 +239,5 @@ def view_of_box(box_center: Tensor, box_side: Tensor, camera: Camera) -> Tensor:
     return torch.cat([(box_center - camera.center) / camera.focal, (box_side / camera.focal.mean(-1))[:, None]], -1)
 
 
-ENCODERS = {"image": ImageEncoder, "keypoints": KeypointEncoder}
+ENCODERS: dict[str, type[ImageEncoder] | type[KeypointEncoder]] = {"image": ImageEncoder, "keypoints": KeypointEncoder}
 """By kind, for files."""

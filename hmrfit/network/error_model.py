@@ -1,24 +1,24 @@
-"""How wrong an initial estimate is, from what was seen and what was answered: its error's covariance, its keypoints'
-noise.
+"""How wrong an initial estimate is: the covariance of its error, and the noise of its keypoints, by a network.
 
     e ~ N(0, Σ),   Σ = diag(s) (I + U Uᵀ) diag(s)       e in the chart of `hmrfit.fitting.anchor`, D = 3 J + S numbers
-    x_k ~ Π(X_k) + σ_k · box · noise                       σ_k a share of the person's box, per coordinate
-    (s, U, σ) = MLP(φ, Θ₀, view, and for every keypoint name: x, y, confidence, seen, how far Θ₀ residuals it)
+    x_k ~ Π(X_k) + σ_k · box · noise                       σ_k a fraction of the person's box, per coordinate
+    (s, U, σ) = MLP(φ, Θ₀, view, and for every keypoint name: x, y, confidence, visibility, residual to Θ₀)
 
 It is trained so that one exact Bayesian update of N(Θ₀, Σ) by the keypoints gives the true joints the highest
-likelihood (`hmrfit.train.error_model`): Σ is what the fit needs, not how often the guess alone is right.
+likelihood (`hmrfit.train.error_model`): Σ is what the fit needs, not how often the estimate alone is right.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmrfit.network.encoders import FAR, KEYPOINT_NAMES, EncodedKeypoints, ResidualBlock
+from hmrfit.network.inference import pad_rows
 from hmrfit.network.mirror import (
     mirrored_chart,
     mirrored_names,
@@ -26,34 +26,45 @@ from hmrfit.network.mirror import (
     mirrored_regression,
     mirrored_view,
 )
-from hmrfit.network.packed import pad_rows
 from hmrfit.ops.presence import presence, shown
 from hmrfit.types import Regression, TensorRecord
 
 RESIDUAL_UNIT, RESIDUAL_LIMIT = 0.05, 4.0
-"""A miss of 5 % of the box is one unit of the network's input, and none counts for more than four."""
+"""A residual of 5 % of the box is one unit of the network's input, and none counts for more than four."""
 
 SCALE_RANGE, NOISE_RANGE = (-6.0, 2.0), (-7.5, 0.0)
-"""Bounds of log s (radians, units of a beta) and of log σ (shares of the box): beyond them nothing is learned."""
+"""Bounds of log s (radians, units of a beta) and of log σ (fractions of the box): beyond them nothing is learned."""
 
 INITIAL_SCALE, INITIAL_NOISE, FACTOR_UNIT = 0.15, 0.012, 0.3
-"""What an untrained network says: s of every turn, σ of every keypoint; and the unit of U."""
+"""Of an untrained network: s of every rotation, σ of every keypoint; and the unit of U."""
 
 
 @dataclass(frozen=True)
 class PredictedError(TensorRecord):
-    """Σ and σ of B people."""
+    """Predicted error covariance and keypoint noise, Σ and σ, of B people."""
 
     scale: Tensor  # (B, D) s
     factors: Tensor  # (B, D, r) U
     noise: Tensor  # (B, N) σ of every keypoint name the network has a slot for
 
 
+class ErrorModelSettings(TypedDict):
+    """What builds an error model of the same shape."""
+
+    features: int
+    joints: int
+    betas: int
+    rank: int
+    width: int
+    blocks: int
+    names: list[str]
+
+
 class ErrorModel(nn.Module):
-    """The MLP. No batch statistics: mates do not mix."""
+    """The MLP. No batch statistics: people stay independent of their batch."""
 
     kind = "error_model"
-    middle: Tensor
+    middle: Tensor  # mean and standard deviation of the inputs, by the names that they have in files
     spread: Tensor
 
     def __init__(
@@ -84,9 +95,9 @@ class ErrorModel(nn.Module):
         self.register_buffer("middle", torch.zeros(inputs))
         self.register_buffer("spread", torch.ones(inputs))
         self.log_nu = nn.Parameter(torch.tensor(6.0).log())
-        self._begin()
+        self._initialise()
 
-    def _begin(self) -> None:
+    def _initialise(self) -> None:
         """Small last layers about `INITIAL_SCALE` and `INITIAL_NOISE`."""
         for layer, gain in ((self.scale, 0.1), (self.factors, 0.3), (self.noise, 0.1)):
             layer.weight.data *= gain
@@ -99,7 +110,7 @@ class ErrorModel(nn.Module):
         """Degrees of freedom of the joints' errors, learned beside Σ; more than 2.5."""
         return 2.5 + self.log_nu.exp()
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> ErrorModelSettings:
         """What the constructor takes."""
         return {
             "features": self.features,
@@ -124,67 +135,64 @@ class ErrorModel(nn.Module):
         where, slots = _slots_of(names, self.names)
         return where.to(self.middle.device), slots.to(self.middle.device)
 
-    def encode(self, seen: EncodedKeypoints, answer: Regression, residuals: Tensor, focal_known: Tensor) -> Tensor:
+    def encode(
+        self, keypoints: EncodedKeypoints, estimate: Regression, residuals: Tensor, focal_known: Tensor
+    ) -> Tensor:
         """The network's input (B, n).
 
         Args:
-            residuals: (B, K, 2) keypoint − its projection by the answer, shares of the person's box.
+            keypoints, estimate: what `KeypointHmr.forward` returns.
+            residuals: (B, K, 2) keypoint − its projection by the estimate, fractions of the person's box.
             focal_known: (B,) bool, whether the focal length is known rather than assumed.
         """
-        p, q = presence(seen.points[..., 2])[..., None], shown(seen.points[..., 2])[..., None]
-        residuals = torch.where(q > 0, residuals, 0.0).to(seen.points)
+        points = keypoints.points
+        p, q = presence(points[..., 2])[..., None], shown(points[..., 2])[..., None]
+        residuals = torch.where(q > 0, residuals, 0.0).to(points)
         count = p.sum(-2)
         size = (p * residuals.square()).sum((-2, -1))[:, None] / count.clamp_min(1)
-        xy = seen.points[..., :2].clamp(-FAR, FAR)
-        each = torch.cat(
-            [
-                q * xy,
-                q * seen.points[..., 2:],
-                q,
-                q * (residuals / RESIDUAL_UNIT).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT),
-            ],
-            -1,
-        )
-        where, slot = self.slots_of(seen.names)
+        xy, units = points[..., :2].clamp(-FAR, FAR), (residuals / RESIDUAL_UNIT).clamp(-RESIDUAL_LIMIT, RESIDUAL_LIMIT)
+        each = torch.cat([q * xy, q * points[..., 2:], q, q * units], -1)
+        where, slot = self.slots_of(keypoints.names)
         slots = each.new_zeros(len(each), len(self.names), 6).index_copy(1, slot, each[:, where])
-        body = answer.params
+        body = estimate.params
         betas = F.pad(body.betas, (0, self.betas - body.betas.shape[1]))  # a body of others may have fewer
-        parts = [seen.phi, answer.weak_camera, body.rotations[..., :2].flatten(1), betas, seen.view]
+        parts = [keypoints.phi, estimate.weak_camera, body.rotations[..., :2].flatten(1), betas, keypoints.view]
         rest = [slots.flatten(1), focal_known[:, None], 0.5 * (size + 1e-6).log(), count / 10.0]
         return torch.cat([part.to(residuals) for part in (*parts, *rest)], -1)
 
-    def noise_of(self, spread: PredictedError, names: tuple[str, ...]) -> Tensor:
+    def noise_of(self, predicted: PredictedError, names: tuple[str, ...]) -> Tensor:
         """σ (B, K) of a set's keypoints; `INITIAL_NOISE` where the network has no slot for a name."""
         slots = [self._slot.get(name, len(self.names)) for name in names]
-        return F.pad(spread.noise, (0, 1), value=INITIAL_NOISE)[:, slots]
+        return F.pad(predicted.noise, (0, 1), value=INITIAL_NOISE)[:, slots]
 
     @torch.no_grad()
     def predict(
-        self, seen: EncodedKeypoints, answer: Regression, residuals: Tensor, focal_known: Tensor
+        self, keypoints: EncodedKeypoints, estimate: Regression, residuals: Tensor, focal_known: Tensor
     ) -> PredictedError:
-        """`forward` for inference, in the answer's precision: the same bits for a person in a batch of any size.
+        """`forward` of `encode` for inference, in the estimate's precision: the same bits for a person in a batch of
+        any size.
 
-        Where the initial estimate was asked about the mirror image too, so is this: Σ is the mean of both.
+        Where the initial estimate is averaged with the mirror image's, so is this: Σ is the mean of both.
         """
-        B = len(residuals)
-        inputs = self.encode(seen, answer, residuals, focal_known).to(self.middle)
-        if seen.mirrored_phi is None:
-            return self(pad_rows(inputs, self))[:B].to(answer.params.betas.dtype)
-        image = EncodedKeypoints(
-            mirrored_points(seen.points, seen.names), mirrored_view(seen.view), seen.mirrored_phi, seen.names
+        B, names = len(residuals), keypoints.names
+        inputs = self.encode(keypoints, estimate, residuals, focal_known).to(self.middle)
+        if keypoints.mirrored_phi is None:
+            return self(pad_rows(inputs, self))[:B].to(estimate.params.betas.dtype)
+        mirror_image = EncodedKeypoints(
+            mirrored_points(keypoints.points, names), mirrored_view(keypoints.view), keypoints.mirrored_phi, names
         )
-        residuals = mirrored_points(residuals, seen.names)
-        also = self.encode(image, mirrored_regression(answer), residuals, focal_known).to(self.middle)
-        spread = self(pad_rows(torch.cat([inputs, also]), self))[: 2 * B].to(answer.params.betas.dtype)
-        return self._average_with_mirror(spread[:B], spread[B:])
+        residuals = mirrored_points(residuals, names)
+        mirrored = self.encode(mirror_image, mirrored_regression(estimate), residuals, focal_known).to(self.middle)
+        predicted = self(pad_rows(torch.cat([inputs, mirrored]), self))[: 2 * B].to(estimate.params.betas.dtype)
+        return self._average_with_mirror(predicted[:B], predicted[B:])
 
-    def _average_with_mirror(self, person: PredictedError, image: PredictedError) -> PredictedError:
+    def _average_with_mirror(self, person: PredictedError, mirror_image: PredictedError) -> PredictedError:
         """½ (Σ + M Σ' M) as one scale and twice as many factors; σ by its logarithm."""
-        scales = person.scale, mirrored_chart(image.scale, self.joints).abs()
-        factors = person.factors, mirrored_chart(image.factors, self.joints)
+        scales = person.scale, mirrored_chart(mirror_image.scale, self.joints).abs()
+        factors = person.factors, mirrored_chart(mirror_image.factors, self.joints)
         scale = (0.5 * (scales[0].square() + scales[1].square())).sqrt()
         weighted = [0.5**0.5 * (s / scale)[..., None] * U for s, U in zip(scales, factors, strict=True)]
-        noise = (person.noise * mirrored_names(image.noise, self.names)).sqrt()
+        noise = (person.noise * mirrored_names(mirror_image.noise, self.names)).sqrt()
         return PredictedError(scale, torch.cat(weighted, -1), noise)
 
 

@@ -1,31 +1,33 @@
-"""HMR: Θ₁, Θ₂, Θ₃ = regressor(encoder(what is seen)), each a body and a weak camera (Kanazawa et al., CVPR 2018).
+"""HMR: Θ₁, Θ₂, Θ₃ = regressor(encoder(inputs)), each a body and a weak camera (Kanazawa et al., CVPR 2018).
 
 hmr(images)[-1]              the last iteration of an image HMR
 hmr(points, names)[-1]       the same of a keypoint HMR, points as `normalise_keypoints` makes them
 
-From pixels to a body before the full image's camera: `initial_estimate.KeypointHmr`, `image_estimate.ImageHmr`.
+From pixels to a body before the full image's camera: `initial_estimate.KeypointHmr` and `ImageHmr`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hmrfit.camera import Camera, pixels_to_crop, weak_to_translation
-from hmrfit.network.encoders import ImageEncoder, KeypointEncoder
+from hmrfit.network.encoders import Encoder
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.types import BodyParams, Regression
 
 MIN_SCALE = 0.05
 """The least s that becomes a translation: a person of 40 m. A network may answer with none or a negative one."""
 
+EncoderInput = Tensor | str | Sequence[str] | None
+"""Images (B, 3, H, W); or points (B, K, 3), their names or a set's name, and a view (B, 3)."""
+
 
 class HMR(nn.Module):
     """An encoder and the iterative regressor."""
 
-    def __init__(self, encoder: ImageEncoder | KeypointEncoder, regressor: IterativeRegressor | None = None) -> None:
+    def __init__(self, encoder: Encoder, regressor: IterativeRegressor | None = None) -> None:
         """regressor: None for one in the 6D form that fits the encoder.
 
         Raises:
@@ -40,13 +42,13 @@ class HMR(nn.Module):
             )
         self.encoder, self.regressor = encoder, regressor
 
-    def thetas(self, *seen: Any, **more: Any) -> list[Tensor]:
+    def thetas(self, *inputs: EncoderInput, **named: EncoderInput) -> list[Tensor]:
         """Θ of every iteration, (B, layout.size) each; the arguments are the encoder's."""
-        return self.regressor(self.encoder(*seen, **more))
+        return self.regressor(self.encoder(*inputs, **named))
 
-    def forward(self, *seen: Any, **more: Any) -> list[Regression]:
+    def forward(self, *inputs: EncoderInput, **named: EncoderInput) -> list[Regression]:
         """Every iteration as rotations, betas and weak camera; the arguments are the encoder's."""
-        thetas = self.thetas(*seen, **more)
+        thetas = self.thetas(*inputs, **named)
         with torch.autocast(thetas[0].device.type, enabled=False):  # rotations keep full precision
             return [self.regressor.layout.regression(theta.to(self.regressor.mean)) for theta in thetas]
 

@@ -1,4 +1,4 @@
-"""Published checkpoints -> our networks: where each of our parameters stands in the files of others.
+"""Checkpoints of others -> our networks: where each of our parameters stands in their files.
 
     SPIN          fc1's columns [φ | pose 144 | betas 10 | camera 3] -> [φ | camera | pose | betas]; its three heads
                   decpose, decshape, deccam are the rows of our fc3; init_pose, init_shape, init_cam our mean Θ
@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterator, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,10 +23,9 @@ from torch import Tensor
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import ImageEncoder
 from hmrfit.network.hmr import HMR
-from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.network.regressor import CAMERA, IterativeRegressor, ThetaLayout
 from hmrfit.network.resnet import PreactBottleneck
-from hmrfit.network.strict import Origin, as_tensors, load_from, read_arrays
-from hmrfit.network.theta import CAMERA, ThetaLayout
+from hmrfit.network.strict import Array, Origin, as_tensors, load_from, read_arrays
 
 MEAN_PARAMS = "smpl_mean_params.npz"
 MEAN_NAMES = {"cam": "init_cam", "pose": "init_pose", "shape": "init_shape"}
@@ -42,8 +40,10 @@ TF_UNUSED = re.compile(
 """The optimisers' own variables, and the SMPL body that the original HMR keeps in its checkpoint."""
 
 
-def read_published(path: Path, arrays: Mapping[str, Any], mean_params: str | PathLike | None) -> HMR | ImageEncoder:
-    """The network of a published checkpoint, recognised by its names.
+def read_checkpoint_of_others(
+    path: Path, arrays: Mapping[str, Array], mean_params: str | PathLike[str] | None
+) -> HMR | ImageEncoder:
+    """The network of SPIN's, the original HMR's or torchvision's checkpoint, recognised by its names.
 
     Raises:
         ValueError: none of the known ones; or, as CheckpointMismatch, not all of it is there.
@@ -65,11 +65,11 @@ def read_published(path: Path, arrays: Mapping[str, Any], mean_params: str | Pat
     )
 
 
-def _is_number(array: Any) -> bool:
+def _is_number(array: Array) -> bool:
     return isinstance(array, Tensor) or array.dtype.kind in "fiu"
 
 
-def read_spin(path: Path, tensors: Mapping[str, Tensor], mean_params: str | PathLike | None = None) -> HMR:
+def read_spin(path: Path, tensors: Mapping[str, Tensor], mean_params: str | PathLike[str] | None = None) -> HMR:
     """SPIN (Kolotouros et al., ICCV 2019): ResNet-50, 6D form, no non-linearity in the regressor."""
     tensors = {**tensors, **_spin_mean(path, tensors, mean_params)}
     encoder, layout = ImageEncoder("resnet50"), ThetaLayout("6d")
@@ -95,7 +95,7 @@ def _camera_first(weight: Tensor, features: int) -> Tensor:
     return torch.cat([weight[:, :features], weight[:, -CAMERA:], weight[:, features:-CAMERA]], 1)
 
 
-def _spin_mean(path: Path, tensors: Mapping[str, Tensor], given: str | PathLike | None) -> dict[str, Tensor]:
+def _spin_mean(path: Path, tensors: Mapping[str, Tensor], given: str | PathLike[str] | None) -> dict[str, Tensor]:
     """The mean parameters by their names in the checkpoint: those given, else the checkpoint's, else beside it."""
     if given is None and all(name in tensors for name in MEAN_NAMES.values()):
         return {}
@@ -117,9 +117,12 @@ def read_torchvision(path: Path, tensors: Mapping[str, Tensor]) -> ImageEncoder:
     variant = "resnet50" if "layer1.0.conv3.weight" in tensors else "resnet34" if deep else "resnet18"
     encoder = ImageEncoder(variant)
     origins = {name: Origin((name.removeprefix("resnet."),)) for name in encoder.state_dict()}
-    unused = lambda name: name in ("fc.weight", "fc.bias") or name.endswith("tracked")  # noqa: E731
-    load_from(encoder, tensors, origins, f"'{path}' does not fit torchvision's {variant}", unused)
+    load_from(encoder, tensors, origins, f"'{path}' does not fit torchvision's {variant}", _is_classifier_or_counter)
     return encoder
+
+
+def _is_classifier_or_counter(name: str) -> bool:
+    return name in ("fc.weight", "fc.bias") or name.endswith("tracked")
 
 
 def read_hmr_tensorflow(path: Path, tensors: Mapping[str, Tensor]) -> HMR:
@@ -130,20 +133,27 @@ def read_hmr_tensorflow(path: Path, tensors: Mapping[str, Tensor]) -> HMR:
     for layer in ("fc1", "fc2", "fc3"):
         origins |= _slim(f"regressor.{layer}", TF_HEAD + layer)
     origins["regressor.mean"] = Origin((TF_MEAN,), torch.ravel)
-    unused = lambda name: name.startswith(TF_DISCRIMINATORS) or TF_UNUSED.search(name) is not None  # noqa: E731
-    load_from(hmr, tensors, origins, f"'{path}' does not fit the original HMR", unused)
+    load_from(hmr, tensors, origins, f"'{path}' does not fit the original HMR", _is_no_part_of_hmr)
     return hmr
+
+
+def _is_unused(name: str) -> bool:
+    return TF_UNUSED.search(name) is not None
+
+
+def _is_no_part_of_hmr(name: str) -> bool:
+    return name.startswith(TF_DISCRIMINATORS) or _is_unused(name)
 
 
 def _slim(ours: str, theirs: str) -> dict[str, Origin]:
     """A convolution or a fully connected layer."""
     return {
-        f"{ours}.weight": Origin((f"{theirs}/weights",), _turned),
+        f"{ours}.weight": Origin((f"{theirs}/weights",), _transposed),
         f"{ours}.bias": Origin((f"{theirs}/biases",)),
     }
 
 
-def _turned(weight: Tensor) -> Tensor:
+def _transposed(weight: Tensor) -> Tensor:
     """(h, w, in, out) -> (out, in, h, w);  (in, out) -> (out, in)."""
     return weight.permute(3, 2, 0, 1) if weight.ndim == 4 else weight.T
 
@@ -168,17 +178,17 @@ def _slim_encoder(encoder: ImageEncoder) -> Iterator[tuple[str, Origin]]:
         ours, theirs = f"encoder.resnet.{name}", f"{TF_ROOT}{block}/unit_{int(number) + 1}/bottleneck_v2"
         yield from _slim_norm(f"{ours}.preact", f"{theirs}/preact").items()
         for i in (1, 2):
-            yield f"{ours}.conv{i}.weight", Origin((f"{theirs}/conv{i}/weights",), _turned)
+            yield f"{ours}.conv{i}.weight", Origin((f"{theirs}/conv{i}/weights",), _transposed)
             yield from _slim_norm(f"{ours}.bn{i}", f"{theirs}/conv{i}/BatchNorm").items()
         for layer in ("conv3", "shortcut")[: 1 if unit.shortcut is None else 2]:
             yield from _slim(f"{ours}.{layer}", f"{theirs}/{layer}").items()
 
 
-def read_hmr_discriminators(path: str | PathLike) -> FactorizedDiscriminator:
+def read_hmr_discriminators(path: str | PathLike[str]) -> FactorizedDiscriminator:
     """The discriminators among the original HMR's TensorFlow variables (an npz of them).
 
     Raises:
-        CheckpointMismatch: they are not all there; published checkpoints may come without.
+        CheckpointMismatch: they are not all there; the released checkpoints may come without.
     """
     tensors = as_tensors({name.removesuffix(":0"): a for name, a in read_arrays(path).items() if _is_number(a)})
     own = {name: t for name, t in tensors.items() if name.startswith(TF_DISCRIMINATORS)}
@@ -194,6 +204,5 @@ def read_hmr_discriminators(path: str | PathLike) -> FactorizedDiscriminator:
     each = [f"{TF_DISCRIMINATORS}pose_out_j{j}" for j in range(discriminators.joints - 1)]
     origins["joint_weight"] = Origin(tuple(f"{name}/weights" for name in each), lambda *w: torch.cat(w, 1).T)
     origins["joint_bias"] = Origin(tuple(f"{name}/biases" for name in each), _rows)
-    unused = lambda name: TF_UNUSED.search(name) is not None  # noqa: E731
-    load_from(discriminators, own, origins, f"'{path}' does not hold the original HMR's discriminators", unused)
+    load_from(discriminators, own, origins, f"'{path}' does not hold the original HMR's discriminators", _is_unused)
     return discriminators.eval()

@@ -67,6 +67,11 @@ def _projection(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
 class ResNet(nn.Module):
     """v1, with torchvision's names, without its classifier `fc`."""
 
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     def __init__(self, block: type[BasicBlock] | type[Bottleneck], units: tuple[int, int, int, int]) -> None:
         super().__init__()
         self.conv1, self.bn1 = _conv(3, 64, 7, 2), nn.BatchNorm2d(64)
@@ -85,9 +90,16 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images, already normalised, (B, 3, H, W) -> (B, features), the average over all places."""
         x = self.maxpool(F.relu(self.bn1(self.conv1(images))))
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
+        for stage in self.stages():
+            x = stage(x)
         return x.mean((-2, -1))
+
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        return self.layer1, self.layer2, self.layer3, self.layer4
+
+    def blocks(self) -> list[BasicBlock | Bottleneck]:
+        """Of all stages, in order."""
+        return [block for stage in self.stages() for block in stage if isinstance(block, BasicBlock | Bottleneck)]
 
 
 class PreactBottleneck(nn.Module):
@@ -107,14 +119,19 @@ class PreactBottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         p = F.relu(self.preact(x))
-        aside = x[..., :: self.stride, :: self.stride] if self.shortcut is None else self.shortcut(p)
+        shortcut = x[..., :: self.stride, :: self.stride] if self.shortcut is None else self.shortcut(p)
         y = F.relu(self.bn1(self.conv1(p)))
         y = F.relu(self.bn2(self.conv2(y)))
-        return aside + self.conv3(y)
+        return shortcut + self.conv3(y)
 
 
 class PreactResNet(nn.Module):
     """v2 as in TF-slim; `block1` to `block4` are its blocks, `.0` and so on their units."""
+
+    block1: nn.Sequential
+    block2: nn.Sequential
+    block3: nn.Sequential
+    block4: nn.Sequential
 
     def __init__(self, units: tuple[int, int, int, int] = (3, 4, 6, 3)) -> None:
         super().__init__()
@@ -134,9 +151,12 @@ class PreactResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images in [-1, 1] (B, 3, H, W) -> (B, features), the average over all places."""
         x = max_pool_same(self.conv1(images))
-        for block in (self.block1, self.block2, self.block3, self.block4):
-            x = block(x)
+        for stage in self.stages():
+            x = stage(x)
         return F.relu(self.postnorm(x)).mean((-2, -1))
+
+    def stages(self) -> tuple[nn.Sequential, ...]:
+        return self.block1, self.block2, self.block3, self.block4
 
 
 def max_pool_same(x: Tensor, size: int = 3, stride: int = 2) -> Tensor:
@@ -153,3 +173,10 @@ def _initialise(network: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def channels_last(network: nn.Module) -> None:
+    """The weights of convolutions in the layout in which they are quick, in place."""
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,5 @@
-"""Arrays of a file -> parameters of a network, strictly: a table of what is missing, unexpected or misshapen, or all.
+"""Arrays of a file -> parameters of a network, strictly: all of them, or a table of what is missing, unexpected or of
+another shape.
 
 Nothing in a file is ever run: npz without Python objects, torch files by their tensors alone.
 """
@@ -9,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,8 +24,12 @@ COUNTER = "num_batches_tracked"
 MOST_ROWS = 40
 
 
+Array = np.ndarray | Tensor
+"""Of an npz, or of a file of torch.save."""
+
+
 class CheckpointMismatch(ValueError):
-    """The file is readable, but its arrays are not this network's; the letter holds the table."""
+    """The file is readable, but its arrays are not this network's; the message holds the table."""
 
 
 @dataclass(frozen=True)
@@ -108,16 +114,16 @@ def table(rows: Sequence[tuple[str, str, str]]) -> str:
     return "\n".join([head, *lines, *more])
 
 
-def as_tensors(arrays: Mapping[str, Any]) -> dict[str, Tensor]:
+def as_tensors(arrays: Mapping[str, Array]) -> dict[str, Tensor]:
     """Numbers as tensors, floating ones in float32."""
-    texts = [name for name, value in arrays.items() if not isinstance(value, Tensor) and value.dtype.kind not in "biuf"]
-    if texts:
-        raise ValueError(f"`{brief(texts[0])}` should hold numbers, not {arrays[texts[0]].dtype}.")
+    for name, value in arrays.items():
+        if not isinstance(value, Tensor) and value.dtype.kind not in "biuf":
+            raise ValueError(f"`{brief(name)}` should hold numbers, not {value.dtype}.")
     tensors = {name: torch.as_tensor(value) for name, value in arrays.items()}
     return {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
 
 
-def read_arrays(path: str | PathLike) -> dict[str, Any]:
+def read_arrays(path: str | PathLike[str]) -> dict[str, Array]:
     """The named arrays of an npz, or the named tensors of a file of torch.save; nothing in it is run.
 
     Of a torch file the dictionary under `model` or `state_dict` is taken where there is one, and the prefix `module.`
@@ -129,9 +135,9 @@ def read_arrays(path: str | PathLike) -> dict[str, Any]:
     return _read_npz(path) if path.suffix == ".npz" else _read_torch(path)
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
+def _read_npz(path: Path) -> dict[str, Array]:
     try:
-        return read_npz(path)
+        return {**read_npz(path)}
     except TooLarge:
         raise
     except ValueError as error:
@@ -150,19 +156,22 @@ def read_torch_file(path: Path) -> Any:
     except TooLarge:
         raise
     except Exception as error:  # torch raises a dozen kinds for damaged and for refused files
-        said = brief((str(error) or type(error).__name__).splitlines()[0], 200)
+        reason = brief((str(error) or type(error).__name__).splitlines()[0], 200)
         raise ValueError(
-            f"'{path}' cannot be read as weights ({said}). It is damaged, or holds more than "
+            f"'{path}' cannot be read as weights ({reason}). It is damaged, or holds more than "
             "tensors, which is not run. Save its state_dict() alone with torch.save, and try that file."
         ) from error
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def _read_torch(path: Path) -> dict[str, Array]:
     data = read_torch_file(path)
     for key in ("model", "state_dict"):
         if isinstance(data, Mapping) and isinstance(data.get(key), Mapping):
             data = data[key]
-    tensors = {str(name).removeprefix("module."): t for name, t in data.items() if isinstance(t, Tensor)} if isinstance(data, Mapping) else {}  # fmt: skip  # noqa: E501
+    named = data if isinstance(data, Mapping) else {}
+    tensors: dict[str, Array] = {
+        str(name).removeprefix("module."): t for name, t in named.items() if isinstance(t, Tensor)
+    }
     if not tensors:
         raise ValueError(f"'{path}' holds no named tensors. Expected a state_dict as torch.save writes it.")
     return tensors

@@ -32,7 +32,7 @@ from hmrfit.io.image import image_size, read_image, write_image
 from hmrfit.keypoints import LSP14
 from hmrfit.network.encoders import ImageEncoder
 from hmrfit.network.hmr import HMR
-from hmrfit.network.image_estimate import ImageHmr
+from hmrfit.network.initial_estimate import ImageHmr
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.types import BodyParams
 

@@ -14,9 +14,8 @@ from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import ImageEncoder, KeypointEncoder
 from hmrfit.network.hmr import HMR
 from hmrfit.network.other_checkpoints import read_hmr_discriminators
-from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.network.regressor import IterativeRegressor, ThetaLayout
 from hmrfit.network.strict import CheckpointMismatch
-from hmrfit.network.theta import ThetaLayout
 
 COCO = resolve_set("coco17")
 SLIM_UNITS = ((64, 3, 2), (128, 4, 2), (256, 6, 2), (512, 3, 1))

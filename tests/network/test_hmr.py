@@ -7,8 +7,7 @@ from hmrfit.camera import Camera, pixels_to_crop, weak_project
 from hmrfit.keypoints import resolve_set
 from hmrfit.network.encoders import ImageEncoder, KeypointEncoder, view_of_box
 from hmrfit.network.hmr import HMR, evaluating, in_full_image, project_in_crop
-from hmrfit.network.regressor import IterativeRegressor
-from hmrfit.network.theta import FORMS, ThetaLayout
+from hmrfit.network.regressor import FORMS, IterativeRegressor, ThetaLayout
 from hmrfit.types import Regression
 
 COCO = resolve_set("coco17")

@@ -1,10 +1,126 @@
-"""The iterative regressor: three steps with the same weights, from the mean, by a slow twin."""
+"""Θ's layout: 85 numbers as released code has them, the 6D form, the mean, and the way into the full image. The
+iterative regressor: three steps with the same weights, from the mean, by a slow twin."""
+
+import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hmrfit.network.regressor import IterativeRegressor
-from hmrfit.network.theta import FORMS, ThetaLayout
+from hmrfit.camera import Camera, crop_to_pixels, weak_project
+from hmrfit.network.hmr import MIN_SCALE, in_full_image
+from hmrfit.network.regressor import FORMS, IterativeRegressor, ThetaLayout
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.types import BodyParams, Regression
+
+
+def thetas(count: int = 5, angle: float = 3.0) -> torch.Tensor:
+    """Θ in the 85-number layout, every rotation shorter than π, float64."""
+    pose = torch.randn(count, 24, 3, dtype=torch.float64)
+    pose = pose / pose.norm(dim=-1, keepdim=True) * torch.rand(count, 24, 1, dtype=torch.float64) * angle
+    camera, betas = torch.rand(count, 3).double() + 0.5, torch.randn(count, 10).double()
+    return torch.cat([camera, pose.flatten(1), betas], 1)
+
+
+@given(st.integers(0, 2**31), st.floats(1e-9, 3.14))
+@settings(max_examples=40)
+def test_85_numbers_round_trip(seed: int, angle: float):
+    torch.manual_seed(seed)
+    theta = thetas(angle=angle)
+    again = Regression.from_theta(theta).theta()
+    torch.testing.assert_close(again, theta, rtol=0, atol=1e-9)  # near π the log's slope costs some of float64's digits
+
+
+def test_85_numbers_stand_as_released():
+    theta = torch.arange(85.0, dtype=torch.float64)[None] / 100
+    regression = Regression.from_theta(theta)
+    assert torch.equal(regression.weak_camera[0], theta[0, :3])
+    torch.testing.assert_close(regression.params.global_orient[0], rotvec_to_matrix(theta[0, 3:6]))
+    torch.testing.assert_close(regression.params.body_pose[0, 22], rotvec_to_matrix(theta[0, 72:75]))
+    assert torch.equal(regression.params.betas[0], theta[0, 75:])
+    assert not regression.params.transl.any()
+
+
+def test_a_hand_has_its_own_count_of_joints():
+    theta = torch.rand(2, 3 + 16 * 3 + 7, dtype=torch.float64) * 0.5
+    regression = Regression.from_theta(theta, joints=16)
+    assert regression.params.body_pose.shape == (2, 15, 3, 3)
+    torch.testing.assert_close(regression.theta(), theta)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_layout_packs_what_it_splits(form: str):
+    layout = ThetaLayout(form)
+    assert layout.size == {"axis_angle": 85, "6d": 157}[form]
+    regression = Regression.from_theta(thetas())
+    theta = layout.pack(regression.params.rotations, regression.params.betas, regression.weak_camera)
+    again = layout.regression(theta)
+    for name in ("global_orient", "body_pose", "betas", "transl"):
+        torch.testing.assert_close(getattr(again.params, name), getattr(regression.params, name))
+    assert torch.equal(again.weak_camera, regression.weak_camera)
+
+
+def test_the_axis_angle_layout_is_the_released_one():
+    theta = thetas()
+    rotations = ThetaLayout("axis_angle").regression(theta).params.rotations
+    assert torch.equal(rotations, Regression.from_theta(theta).params.rotations)
+
+
+def test_6d_is_two_columns_row_by_row():
+    """As SPIN flattens them: (3, 2) with the two columns side by side."""
+    layout = ThetaLayout("6d")
+    R = rotvec_to_matrix(torch.randn(1, 24, 3))
+    pose = layout.pack(R, torch.zeros(1, 10), torch.zeros(1, 3))[0, 3 : 3 + 6]
+    expected = [R[0, 0, row, column] for row in range(3) for column in range(2)]
+    assert torch.equal(pose, torch.stack(expected))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_mean_is_upright_before_the_camera(form: str):
+    layout = ThetaLayout(form)
+    body_pose = 0.3 * torch.randn(69)
+    regression = layout.regression(layout.mean(body_pose, betas=torch.ones(10))[None])
+    half_turn = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # the body's y up becomes the camera's y down
+    torch.testing.assert_close(regression.params.global_orient[0], half_turn, atol=1e-6, rtol=0)
+    torch.testing.assert_close(regression.params.body_pose[0], rotvec_to_matrix(body_pose.reshape(23, 3)))
+    assert regression.weak_camera.tolist() == [[pytest.approx(0.9), 0, 0]]
+    assert torch.equal(regression.params.betas, torch.ones(1, 10))
+
+
+def test_an_unknown_form_is_named():
+    with pytest.raises(ValueError, match=r"axis-angle.*Did you mean 'axis_angle'"):
+        ThetaLayout("axis-angle")
+
+
+def test_the_full_image_sees_what_the_crop_saw():
+    """A distant person: weak perspective and the pinhole agree to the share of the body's depth in the distance."""
+    camera = Camera.from_size(1600, 1200, focal=20_000.0)
+    center, side = torch.tensor([[300.0, 900.0]]).double(), torch.tensor([250.0]).double()
+    points = torch.randn(1, 20, 3, dtype=torch.float64) * 0.3
+    params = BodyParams(*(torch.eye(3).double().expand(1, *n, 3, 3) for n in ((), (23,))), torch.zeros(1, 10), torch.zeros(1, 3))  # fmt: skip  # noqa: E501
+    weak = torch.tensor([[0.9, 0.1, -0.2]]).double()
+    placed = in_full_image(Regression(params, weak), center, side, camera)
+    seen = camera.project(points + placed.transl[:, None])
+    expected = crop_to_pixels(weak_project(points, weak), center, side)
+    depth = placed.transl[0, 2].item()
+    assert depth == pytest.approx(2 * 20_000 / (250 * 0.9))
+    reach = (expected - camera.center).abs().max().item()
+    assert (seen - expected).abs().max().item() < reach * points[..., 2].abs().max().item() / depth * 1.1
+
+
+def test_a_scale_that_is_not_positive_still_stands_before_the_camera():
+    camera = Camera.from_size(640, 480)
+    params = Regression.from_theta(thetas(1)).params
+    for scale in (0.0, -1.0):
+        placed = in_full_image(
+            Regression(params, torch.tensor([[scale, 0.0, 0.0]]).double()),
+            camera.center, torch.tensor([100.0]).double(), camera,
+        )  # fmt: skip
+        assert placed.transl[0, 2].item() == pytest.approx(2 * math.hypot(640, 480) / (100 * MIN_SCALE))
+
+
+# ---- the regressor
 
 
 def lively(regressor: IterativeRegressor) -> IterativeRegressor:

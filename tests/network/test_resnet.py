@@ -83,7 +83,7 @@ def slow_v2(p: dict[str, torch.Tensor], x: torch.Tensor, units: tuple[int, ...])
 def test_features_equal_the_slow_twin(variant: str, slow, size: tuple[int, int]):
     encoder = stir(ImageEncoder(variant)).double()
     images = torch.rand(2, 3, *size, dtype=torch.float64)
-    normalised = (images - encoder.middle) / encoder.spread
+    normalised = (images - encoder.mean) / encoder.std
     with torch.no_grad():
         fast = encoder(images)
         expected = slow(encoder.resnet.state_dict(), normalised, (3, 4, 6, 3))
