@@ -129,9 +129,13 @@ class Benchmark:
     def card(self) -> dict[str, object]:
         """What the files depend on."""
         return {
-            "benchmark": "hmrfit synthetic", "version": VERSION, "people": self.count, "seed": self.seed,
-            "poses": self.pool.origin, "poses_sha256": self.pool.stamp(),
-        }  # fmt: skip
+            "benchmark": "hmrfit synthetic",
+            "version": VERSION,
+            "people": self.count,
+            "seed": self.seed,
+            "poses": self.pool.origin,
+            "poses_sha256": self.pool.stamp(),
+        }
 
     def person(self, index: int) -> _Person:
         """Who the n-th is and how seen."""
@@ -255,10 +259,14 @@ def _write_truth(root: Path, persons: list[_Person], benchmark: Benchmark) -> No
     with atomic_write(root / "truth.npz") as temporary:
         np.savez_compressed(
             temporary,
-            pose=torch.cat([orient, pose], 1).numpy(), betas=params.betas.numpy(), transl=params.transl.numpy(),
-            focal=camera.focal.numpy(), center=camera.center.numpy(), size=camera.size.numpy(),
+            pose=torch.cat([orient, pose], 1).numpy(),
+            betas=params.betas.numpy(),
+            transl=params.transl.numpy(),
+            focal=camera.focal.numpy(),
+            center=camera.center.numpy(),
+            size=camera.size.numpy(),
             action=np.array(actions),
-        )  # fmt: skip
+        )
 
 
 def read_truth(root: str | os.PathLike) -> Truth:

@@ -83,9 +83,16 @@ class Room:
         lamp = middle + side * (1.5 + 0.5 * draw[1]) * right + (1.7 + 0.5 * draw[2]) * up - (1.6 + 0.6 * draw[3]) * back
         wall, floor = (colors[int(torch.randint(len(colors), (1,), generator=generator))] for colors in (WALLS, FLOORS))
         return cls(
-            up, right, back, float((points @ up).min()), float((points @ back).max()) + 1.3, lamp,
-            _linear(wall), _linear(floor), torch.rand(256, 256, generator=generator, dtype=torch.float64),
-        )  # fmt: skip
+            up,
+            right,
+            back,
+            float((points @ up).min()),
+            float((points @ back).max()) + 1.3,
+            lamp,
+            _linear(wall),
+            _linear(floor),
+            torch.rand(256, 256, generator=generator, dtype=torch.float64),
+        )
 
 
 def render_scene(

@@ -75,9 +75,13 @@ class ImageLesson:
     def losses(self, regressions: list[Regression], batch: PersonSample) -> dict[str, Tensor]:
         points = self.body.pose(regressions[-1].params).points
         targets = Targets(
-            batch.keypoints, batch.confidence * self.sources, batch.joints, batch.joint_confidence, batch.params,
+            batch.keypoints,
+            batch.confidence * self.sources,
+            batch.joints,
+            batch.joint_confidence,
+            batch.params,
             batch.has_params,
-        )  # fmt: skip
+        )
         joints = points[:, len(OPENPOSE25) :]
         return encoder_losses(regressions, points, joints, targets, SPIN24, self.weights, view=batch.view)
 

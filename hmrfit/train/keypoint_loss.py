@@ -21,8 +21,11 @@ from hmrfit.types import Regression
 
 LANDMARKS = (
     *(name for name in COCO17 if not name.endswith(("shoulder", "elbow", "wrist", "knee", "ankle"))),
-    "left_big_toe", "right_big_toe", "left_heel", "right_heel",
-)  # fmt: skip
+    "left_big_toe",
+    "right_big_toe",
+    "left_heel",
+    "right_heel",
+)
 """Points that are no joints of the skeleton, and say how the head and the feet are turned."""
 
 FAR = 2.0

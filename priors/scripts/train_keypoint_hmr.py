@@ -84,7 +84,8 @@ def table(scores: dict[str, dict[str, float]]) -> str:
 
 def card(facts: dict) -> str:
     """What the file is, from what, and what it is worth."""
-    header = "| | PA-MPJPE, mm | MPJPE, mm | to the keypoints, % of the box | turned front to back, % |\n|---|---|---|---|---|"  # fmt: skip  # noqa: E501
+    columns = ("", "PA-MPJPE, mm", "MPJPE, mm", "to the keypoints, % of the box", "facing flipped, %")
+    header = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
     return f"""# keypoint_hmr.npz
 
 HMR that sees keypoints: ({facts["names"]} names × x, y, confidence) in the person's box -> Θ (24 rotations in 6D, 10

@@ -117,10 +117,16 @@ def write_scenes(folder: Path, count: int = 4, resolution: int = 48) -> Path:
     joints = torch.cat([people.joints, torch.ones_like(people.joints[..., :1])], -1).numpy()
     orient, pose = people.params.to_rotvecs()
     dataset = SpinDataset(
-        np.array(names), np.full((count, 2), resolution / 2), np.full(count, resolution / BOX_UNIT), points[:, 25:],
-        points[:, :25], joints, torch.cat([orient, pose], 1).numpy(), people.params.betas.numpy(),
+        np.array(names),
+        np.full((count, 2), resolution / 2),
+        np.full(count, resolution / BOX_UNIT),
+        points[:, 25:],
+        points[:, :25],
+        joints,
+        torch.cat([orient, pose], 1).numpy(),
+        people.params.betas.numpy(),
         np.arange(count) % 2,
-    )  # fmt: skip
+    )
     write_spin_npz(folder / "people.npz", dataset)
     return folder / "people.npz"
 

@@ -24,7 +24,10 @@ SLIM_UNITS = ((64, 3, 2), (128, 4, 2), (256, 6, 2), (512, 3, 1))
 
 def small_hmr(form: str = "6d", **settings) -> HMR:
     encoder = KeypointEncoder(24, 1)
-    return HMR(encoder, IterativeRegressor(24, ThetaLayout(form), mean=torch.randn(ThetaLayout(form).size), hidden=32, **settings)).eval()  # fmt: skip  # noqa: E501
+    return HMR(
+        encoder,
+        IterativeRegressor(24, ThetaLayout(form), mean=torch.randn(ThetaLayout(form).size), hidden=32, **settings),
+    ).eval()
 
 
 def same_state(one: torch.nn.Module, other: torch.nn.Module) -> bool:
@@ -43,7 +46,9 @@ def test_a_keypoint_hmr_round_trips(tmp_path: Path, form: str, learn_mean: bool)
     assert torch.equal(again(points, COCO)[-1].theta(), hmr(points, COCO)[-1].theta())
 
 
-@pytest.mark.parametrize("network", [FactorizedDiscriminator(hidden=16), KeypointEncoder(8, 1), ImageEncoder("resnet18")])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(
+    "network", [FactorizedDiscriminator(hidden=16), KeypointEncoder(8, 1), ImageEncoder("resnet18")]
+)
 def test_parts_round_trip_too(tmp_path: Path, network):
     path = save_network(tmp_path / "part.npz", network)
     again = load_network(path)
@@ -90,11 +95,23 @@ def spin_file(folder: Path) -> dict[str, torch.Tensor]:
             value.uniform_(0.5, 1.5)
         elif name.endswith("running_mean"):
             value.normal_(0, 0.1)
-    sizes = {"fc1": (1024, 2048 + 157), "fc2": (1024, 1024), "decpose": (144, 1024), "decshape": (10, 1024), "deccam": (3, 1024)}  # fmt: skip  # noqa: E501
+    sizes = {
+        "fc1": (1024, 2048 + 157),
+        "fc2": (1024, 1024),
+        "decpose": (144, 1024),
+        "decshape": (10, 1024),
+        "deccam": (3, 1024),
+    }
     for name, size in sizes.items():
         state[f"{name}.weight"], state[f"{name}.bias"] = 0.03 * torch.randn(size), 0.1 * torch.randn(size[0])
-    state |= {"init_pose": torch.randn(1, 144), "init_shape": torch.randn(1, 10), "init_cam": torch.tensor([[0.9, 0.0, 0.1]])}  # fmt: skip  # noqa: E501
-    torch.save({"model": state, "epoch": 7, "optimizer": {"state": {}, "param_groups": []}}, folder / "model_checkpoint.pt")  # fmt: skip  # noqa: E501
+    state |= {
+        "init_pose": torch.randn(1, 144),
+        "init_shape": torch.randn(1, 10),
+        "init_cam": torch.tensor([[0.9, 0.0, 0.1]]),
+    }
+    torch.save(
+        {"model": state, "epoch": 7, "optimizer": {"state": {}, "param_groups": []}}, folder / "model_checkpoint.pt"
+    )
     return state
 
 
@@ -179,8 +196,11 @@ def test_what_does_not_fit_is_a_table(spin, tmp_path: Path):
     assert counts == "2 missing, 1 shape, 1 unexpected"
     words = [row.split() for row in rows]
     assert [row[:2] for row in words] == [
-        ["missing", "deccam.weight"], ["missing", "layer3.2.bn1.bias"], ["shape", "fc2.bias"], ["unexpected", "extra"],
-    ]  # fmt: skip
+        ["missing", "deccam.weight"],
+        ["missing", "layer3.2.bn1.bias"],
+        ["shape", "fc2.bias"],
+        ["unexpected", "extra"],
+    ]
     assert "(7)" in rows[2] and "(1024)" in rows[2]
 
 
@@ -239,7 +259,12 @@ def hmr_tf(tmp_path_factory) -> tuple[Path, dict[str, np.ndarray]]:
             fan = np.prod(shape[:-1]) if len(shape) > 1 else 100.0
             values[name] = rng.normal(0, fan**-0.5, shape).astype(np.float32)
     path = tmp_path_factory.mktemp("hmr") / "hmr_tf.npz"
-    other = {"global_step": np.array(3), "3D_module/fc1/weights/Adam": np.zeros(2), "beta1_power": np.array(0.9), "lbs_weights": np.zeros(4)}  # fmt: skip  # noqa: E501
+    other = {
+        "global_step": np.array(3),
+        "3D_module/fc1/weights/Adam": np.zeros(2),
+        "beta1_power": np.array(0.9),
+        "lbs_weights": np.zeros(4),
+    }
     np.savez(path, **values, **other)
     return path, values
 
@@ -292,7 +317,9 @@ def test_the_original_hmr_computes_what_its_formulas_say(hmr_tf):
         for found in thetas:
             x = torch.cat([phi, theta], 1)
             for name in ("fc1", "fc2", "fc3"):
-                x = x @ torch.from_numpy(v[f"3D_module/{name}/weights"]) + torch.from_numpy(v[f"3D_module/{name}/biases"])  # fmt: skip  # noqa: E501
+                x = x @ torch.from_numpy(v[f"3D_module/{name}/weights"]) + torch.from_numpy(
+                    v[f"3D_module/{name}/biases"]
+                )
                 x = x if name == "fc3" else x.clamp_min(0)
             theta = theta + x
             # float64 through 50 layers; tf-slim and HMR's own code agreed to 6e-6 in float32 (random weights, 224²)
@@ -310,14 +337,19 @@ def test_the_original_discriminators_compute_what_their_formulas_say(hmr_tf):
     joints = [h[:, j] @ v[f"D/pose_out_j{j}/weights"] + v[f"D/pose_out_j{j}/biases"] for j in range(23)]
     both = relu(layer(relu(layer(h.reshape(3, -1), "D_alljoints_fc1")), "D_alljoints_fc2"))
     shape = relu(layer(relu(layer(betas.numpy(), "shape_fc1/shape_fc1_1")), "shape_fc1/shape_fc1_2"))
-    last = [both @ v["D/D_alljoints_out/weights"] + v["D/D_alljoints_out/biases"], shape @ v["D/shape_final/weights"] + v["D/shape_final/biases"]]  # fmt: skip  # noqa: E501
+    last = [
+        both @ v["D/D_alljoints_out/weights"] + v["D/D_alljoints_out/biases"],
+        shape @ v["D/shape_final/weights"] + v["D/shape_final/biases"],
+    ]
     with torch.no_grad():
         scores = read_hmr_discriminators(path)(body_pose, betas)
     torch.testing.assert_close(scores, torch.from_numpy(np.concatenate([*joints, *last], 1)), rtol=1e-5, atol=1e-5)
 
 
 def test_variables_of_tensorflow_that_are_missing_are_named_as_tensorflow_names_them(hmr_tf, tmp_path: Path):
-    values = {name: value for name, value in hmr_tf[1].items() if not name.endswith("unit_2/bottleneck_v2/conv3/biases")}  # fmt: skip  # noqa: E501
+    values = {
+        name: value for name, value in hmr_tf[1].items() if not name.endswith("unit_2/bottleneck_v2/conv3/biases")
+    }
     np.savez(tmp_path / "cut.npz", **values)
     with pytest.raises(CheckpointMismatch, match=r"missing +resnet_v2_50/block1/unit_2/bottleneck_v2/conv3/biases"):
         load_hmr(tmp_path / "cut.npz")

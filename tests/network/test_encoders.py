@@ -63,7 +63,9 @@ def test_the_same_name_has_the_same_slot_in_every_set(encoder):
     two = encoder.slots(torch.cat([points, some_points(1, ("nose",))], 1), ("left_knee", "nose"))
     changed = (one != two).any(-1)[0].nonzero().flatten().tolist()
     assert changed == [encoder.names.index("nose")]
-    torch.testing.assert_close(one[0, encoder.names.index("left_knee")], torch.cat([points[0, 0], torch.ones(1).double()]))  # fmt: skip  # noqa: E501
+    torch.testing.assert_close(
+        one[0, encoder.names.index("left_knee")], torch.cat([points[0, 0], torch.ones(1).double()])
+    )
 
 
 def test_a_name_that_stands_twice_is_the_mean_by_confidence(encoder):
@@ -151,7 +153,9 @@ def test_images_are_normalised_as_their_weights_expect():
         encoder = ImageEncoder(variant).eval()
         encoder.resnet.register_forward_pre_hook(lambda _, inputs, name=variant: seen.update({name: inputs[0]}))
         encoder(torch.ones(1, 3, 32, 32))
-    torch.testing.assert_close(seen["resnet18"][0, :, 0, 0], (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225]))  # fmt: skip  # noqa: E501
+    torch.testing.assert_close(
+        seen["resnet18"][0, :, 0, 0], (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    )
     assert torch.equal(seen["resnet50_v2"], torch.ones(1, 3, 32, 32))
 
 

@@ -98,7 +98,9 @@ def test_the_full_image_sees_what_the_crop_saw():
     camera = Camera.from_size(1600, 1200, focal=20_000.0)
     center, side = torch.tensor([[300.0, 900.0]]).double(), torch.tensor([250.0]).double()
     points = torch.randn(1, 20, 3, dtype=torch.float64) * 0.3
-    params = BodyParams(*(torch.eye(3).double().expand(1, *n, 3, 3) for n in ((), (23,))), torch.zeros(1, 10), torch.zeros(1, 3))  # fmt: skip  # noqa: E501
+    params = BodyParams(
+        *(torch.eye(3).double().expand(1, *n, 3, 3) for n in ((), (23,))), torch.zeros(1, 10), torch.zeros(1, 3)
+    )
     weak = torch.tensor([[0.9, 0.1, -0.2]]).double()
     placed = in_full_image(Regression(params, weak), center, side, camera)
     seen = camera.project(points + placed.transl[:, None])
@@ -115,8 +117,10 @@ def test_a_scale_that_is_not_positive_still_stands_before_the_camera():
     for scale in (0.0, -1.0):
         placed = in_full_image(
             Regression(params, torch.tensor([[scale, 0.0, 0.0]]).double()),
-            camera.center, torch.tensor([100.0]).double(), camera,
-        )  # fmt: skip
+            camera.center,
+            torch.tensor([100.0]).double(),
+            camera,
+        )
         assert placed.transl[0, 2].item() == pytest.approx(2 * math.hypot(640, 480) / (100 * MIN_SCALE))
 
 

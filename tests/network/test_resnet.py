@@ -97,10 +97,14 @@ def test_v1_has_torchvisions_names():
     state = RESNETS["resnet50"][0]().state_dict()
     assert len(state) == 318
     for name, shape in {
-        "conv1.weight": (64, 3, 7, 7), "bn1.running_var": (64,), "layer1.0.downsample.0.weight": (256, 64, 1, 1),
-        "layer1.0.downsample.1.bias": (256,), "layer2.0.conv2.weight": (128, 128, 3, 3),
-        "layer3.5.conv3.weight": (1024, 256, 1, 1), "layer4.2.bn3.weight": (2048,),
-    }.items():  # fmt: skip
+        "conv1.weight": (64, 3, 7, 7),
+        "bn1.running_var": (64,),
+        "layer1.0.downsample.0.weight": (256, 64, 1, 1),
+        "layer1.0.downsample.1.bias": (256,),
+        "layer2.0.conv2.weight": (128, 128, 3, 3),
+        "layer3.5.conv3.weight": (1024, 256, 1, 1),
+        "layer4.2.bn3.weight": (2048,),
+    }.items():
         assert state[name].shape == shape, name
     assert len(RESNETS["resnet18"][0]().state_dict()) == 120
     assert len(RESNETS["resnet34"][0]().state_dict()) == 216
@@ -108,7 +112,11 @@ def test_v1_has_torchvisions_names():
 
 def test_parameter_counts_are_the_published_ones():
     """Millions of torchvision's resnet18, 34 and 50 (11.69, 21.80, 25.56) less those of their 1000-class fc."""
-    for variant, total, features in (("resnet18", 11_689_512, 512), ("resnet34", 21_797_672, 512), ("resnet50", 25_557_032, 2048)):  # fmt: skip  # noqa: E501
+    for variant, total, features in (
+        ("resnet18", 11_689_512, 512),
+        ("resnet34", 21_797_672, 512),
+        ("resnet50", 25_557_032, 2048),
+    ):
         count = sum(p.numel() for p in RESNETS[variant][0]().parameters())
         assert count == total - 1000 * features - 1000
 

@@ -84,9 +84,15 @@ def test_unpaired_training_never_reads_what_is_true_in_3d(both):
         run = image_trainer(both, LossWeights(paired=False))
         batch = both.batch(6)
         changed = type(batch)(
-            batch.images, batch.view, batch.keypoints, batch.confidence, factor * batch.joints, batch.joint_confidence,
-            batch.params.map(lambda t, factor=factor: factor * t), batch.has_params,
-        )  # fmt: skip
+            batch.images,
+            batch.view,
+            batch.keypoints,
+            batch.confidence,
+            factor * batch.joints,
+            batch.joint_confidence,
+            batch.params.map(lambda t, factor=factor: factor * t),
+            batch.has_params,
+        )
         run.lesson.batch = lambda count, progress, batch=changed: batch
         losses = run.train_step()
         assert set(losses) == {"reprojection", "adversarial", "discriminator", "gradient"}

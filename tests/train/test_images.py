@@ -35,9 +35,15 @@ def people(tmp_path) -> SpinDataset:
         write_image(tmp_path / f"images/{i}.png", np.repeat(spot[..., None], 3, 2).astype(np.uint8))
     S = np.concatenate([rng.normal(size=(3, 24, 3)), np.ones((3, 24, 1))], -1)
     return SpinDataset(
-        np.array([f"images/{i}.png" for i in range(3)]), np.full((3, 2), 60.0), np.full(3, 0.5), part, S=S,
-        pose=rng.normal(0, 0.4, (3, 72)), shape=rng.normal(size=(3, 10)), has_smpl=np.array([1, 0, 1]),
-    )  # fmt: skip
+        np.array([f"images/{i}.png" for i in range(3)]),
+        np.full((3, 2), 60.0),
+        np.full(3, 0.5),
+        part,
+        S=S,
+        pose=rng.normal(0, 0.4, (3, 72)),
+        shape=rng.normal(size=(3, 10)),
+        has_smpl=np.array([1, 0, 1]),
+    )
 
 
 def spot(sample: PersonSample) -> torch.Tensor:

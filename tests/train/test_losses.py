@@ -35,7 +35,9 @@ NAN = float("nan")
 
 def params(count: int, spread: float = 1.0) -> BodyParams:
     rotations = rotvec_to_matrix(spread * torch.randn(count, 24, 3).double())
-    return BodyParams(rotations[:, 0], rotations[:, 1:], torch.randn(count, 10).double(), torch.zeros(count, 3).double())  # fmt: skip  # noqa: E501
+    return BodyParams(
+        rotations[:, 0], rotations[:, 1:], torch.randn(count, 10).double(), torch.zeros(count, 3).double()
+    )
 
 
 def regressions(count: int) -> list[Regression]:
@@ -48,9 +50,13 @@ def regressions(count: int) -> list[Regression]:
 
 def targets(count: int) -> Targets:
     return Targets(
-        torch.randn(count, 17, 2).double(), torch.rand(count, 17).double(), torch.randn(count, 14, 3).double(),
-        torch.ones(count, 14).double(), params(count), torch.ones(count, dtype=torch.bool),
-    )  # fmt: skip
+        torch.randn(count, 17, 2).double(),
+        torch.rand(count, 17).double(),
+        torch.randn(count, 14, 3).double(),
+        torch.ones(count, 14).double(),
+        params(count),
+        torch.ones(count, dtype=torch.bool),
+    )
 
 
 @given(st.integers(0, 2**31))
@@ -117,7 +123,9 @@ def test_parameters_are_226_numbers():
     one, other, known = params(4), params(4), torch.tensor([1, 0, 1, 0])
     total = 0.0
     for b in (0, 2):
-        vectors = [torch.cat([p.global_orient[b].flatten(), p.body_pose[b].flatten(), p.betas[b]]) for p in (one, other)]  # fmt: skip  # noqa: E501
+        vectors = [
+            torch.cat([p.global_orient[b].flatten(), p.body_pose[b].flatten(), p.betas[b]]) for p in (one, other)
+        ]
         assert len(vectors[0]) == 226
         total += (vectors[0] - vectors[1]).square().sum().item()
     assert squared_smpl(one, other, known).item() == pytest.approx(0.5 * total / (2 * 226), rel=1e-12)
