@@ -29,7 +29,7 @@ from hmrfit.io.keypoint_files.frames import in_frame_order, read_frames
 from hmrfit.io.keypoint_files.memory import people_in_memory
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.make_result import log_warnings, result_of
-from hmrfit.ops.check import numbers, shown
+from hmrfit.ops.check import brief_repr, numbers
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few
 from hmrfit.ops.upright import unit_up
 from hmrfit.result import FitResult
@@ -265,7 +265,7 @@ def _frames(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None) 
 def _length(given: Any, what: str) -> int:
     """How many views something is given for."""
     if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) == 0:
-        raise TypeError(f"{what} should be a list, one for each view, not {shown(given)}.")
+        raise TypeError(f"{what} should be a list, one for each view, not {brief_repr(given)}.")
     return len(given)
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from hmrfit.io.atomic import atomic_write
 from hmrfit.io.bounded import read_json
-from hmrfit.io.files import atomic_write
 from hmrfit.ops.check import did_you_mean
 
 SUFFIXES = (".npz", ".pkl", ".pt", ".json", ".yaml")

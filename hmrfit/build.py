@@ -34,7 +34,7 @@ from hmrfit.motion.rest import mirror_poses
 from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import ImageHmr, KeypointHmr
-from hmrfit.ops.check import did_you_mean, numbers, shown
+from hmrfit.ops.check import brief_repr, did_you_mean, numbers
 from hmrfit.ops.threads import own_threads
 from hmrfit.priors.discriminator import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
@@ -272,14 +272,18 @@ def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: 
             the name of another. TypeError: terms or weights of another kind.
     """
     if not isinstance(weights, Mapping):
-        raise TypeError(f"weights should be a dictionary of numbers by the name of a term, not {shown(weights)}.")
+        raise TypeError(f"weights should be a dictionary of numbers by the name of a term, not {brief_repr(weights)}.")
     if not isinstance(terms, Sequence) or isinstance(terms, str):
-        raise TypeError(f"terms should be a list of functions or Terms, not {shown(terms)}. For one: terms=[term].")
+        raise TypeError(
+            f"terms should be a list of functions or Terms, not {brief_repr(terms)}. For one: terms=[term]."
+        )
     if not len(terms) and not weights:
         return engine
     for term in terms:
         if (not callable(term) and not isinstance(term, Term)) or isinstance(term, type):
-            raise TypeError(f"terms should hold functions (state, output, observation) or Terms, not {shown(term)}.")
+            raise TypeError(
+                f"terms should hold functions (state, output, observation) or Terms, not {brief_repr(term)}."
+            )
     added = terms_by_name(terms)
     known = {**engine.fitter.terms, **added}
     if taken := set(added) & set(engine.fitter.terms):
@@ -288,7 +292,7 @@ def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: 
     for name, weight in weights.items():
         if name not in known:
             near = did_you_mean(str(name), known)
-            raise ValueError(f"weights: there is no term {shown(name)}.{near} Known: {', '.join(known)}.")
+            raise ValueError(f"weights: there is no term {brief_repr(name)}.{near} Known: {', '.join(known)}.")
         numbers(weight, f"The weight of '{name}'", f"one number from 0 to {MOST_WEIGHT:g}", (), 0.0, MOST_WEIGHT)
     schedule = engine.fitter.schedule
     stages = [*(stage for stage, _ in schedule.rounds), *schedule.anchored]

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmrfit.ops.check import check_finite, numbers, shown
+from hmrfit.ops.check import brief_repr, check_finite, numbers
 from hmrfit.types import TensorRecord
 
 PIXEL_CENTER = 0.5
@@ -102,7 +102,7 @@ class Camera(TensorRecord):
         what = "a matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels"
         K = numbers(K, "K", what)
         if K.shape != (3, 3) or abs(K[2] - [0, 0, 1]).max() > 1e-6 or abs(K[1, 0]) > MOST_SKEW * abs(K[0, 0]):
-            raise ValueError(f"K should be {what}, but is {shown(K.tolist(), 200)}.")
+            raise ValueError(f"K should be {what}, but is {brief_repr(K.tolist(), 200)}.")
         if abs(K[0, 1]) > MOST_SKEW * abs(K[0, 0]):
             raise ValueError(f"K has a skew of {K[0, 1]:g} px, which this pinhole has not. Calibrate without skew.")
         shift = PIXEL_CENTER if pixel_centers_at_integers else 0.0
@@ -149,7 +149,7 @@ def checked_size(size: Any, name: str = "image_size") -> tuple[int, int]:
     what = f"(width, height), two whole numbers of pixels from 1 to {LARGEST_SIDE:,}"
     pair = numbers(size, name, what)
     if pair.shape != (2,) or (pair < 1).any() or (pair > LARGEST_SIDE).any() or (pair % 1).any():
-        raise ValueError(f"{name} should be {what}, but is {shown(size)}.")
+        raise ValueError(f"{name} should be {what}, but is {brief_repr(size)}.")
     return int(pair[0]), int(pair[1])
 
 
@@ -161,15 +161,15 @@ def checked_focal(focal: Any, width: float, height: float, name: str = "focal") 
     """
     what = "one number above 0 (or two, along x and y), in pixels"
     if isinstance(focal, str):
-        raise ValueError(f"{name} should be {what}, or 'free' in hmrfit.fit, but is {shown(focal)}.")
+        raise ValueError(f"{name} should be {what}, or 'free' in hmrfit.fit, but is {brief_repr(focal)}.")
     pair = numbers(focal, name, what)
     if pair.shape not in ((), (1,), (2,)) or not (pair > 0).all():
-        raise ValueError(f"{name} should be {what}, but is {shown(focal)}.")
+        raise ValueError(f"{name} should be {what}, but is {brief_repr(focal)}.")
     low, high = (limit * max(width, height) for limit in FOCAL_RANGE)
     if (pair < low).any() or (pair > high).any():
         raise ValueError(
-            f"{name} should be {what}. Over {width:g} × {height:g} pixels, {shown(focal)} cannot be computed with: "
-            f"expected {low:g} to {high:g}, about {default_focal(width, height):.0f} where nothing is known. "
+            f"{name} should be {what}. Over {width:g} × {height:g} pixels, {brief_repr(focal)} cannot be computed "
+            f"with: expected {low:g} to {high:g}, about {default_focal(width, height):.0f} where nothing is known. "
             "Millimetres in 35 mm equivalent go to focal_35mm=."
         )
     return [float(pair.flat[0]), float(pair.flat[-1])]
@@ -198,7 +198,7 @@ def _check_part(part: Any, name: str, of_one: tuple[int, ...], focal: Tensor) ->
     shape, kind = ("(B, 2)", "real numbers") if of_one else ("(B,)", "bool")
     right = (torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64)
     if not isinstance(part, Tensor) or part.dtype not in (right if of_one else (torch.bool,)):
-        raise TypeError(f"{name} should be a tensor {shape} of {kind}, not {shown(part)}.")
+        raise TypeError(f"{name} should be a tensor {shape} of {kind}, not {brief_repr(part)}.")
     if part.shape != (*focal.shape[:1], *of_one):
         raise ValueError(
             f"{name} should have the shape {shape}, but has {tuple(part.shape)}; focal has {tuple(focal.shape)}."

@@ -30,7 +30,7 @@ from hmrfit.fitting.terms.silhouette import SilhouetteTerm, silhouette_evidence
 from hmrfit.io.image import read_image
 from hmrfit.io.keypoint_files.names import choose_points
 from hmrfit.io.photo import Photo
-from hmrfit.ops.check import did_you_mean, numbers, shown
+from hmrfit.ops.check import brief_repr, did_you_mean, numbers
 from hmrfit.render.rasteriser import make_renderer
 
 MaskLike = str | os.PathLike | ArrayLike | Sequence[Any] | None
@@ -222,7 +222,7 @@ def read_points_3d(
 ) -> tuple[tuple[str, ...], PointEvidence]:
     """(K, 4) or (N, K, 4) x, y, z in metres and confidence; (…, 3) with NaN where unseen -> names and evidence."""
     if not isinstance(relative, bool | np.bool_):
-        raise TypeError(f"relative_3d should be True or False, not {shown(relative)}.")
+        raise TypeError(f"relative_3d should be True or False, not {brief_repr(relative)}.")
     points = numbers(points, "keypoints_3d", "x, y, z in metres and confidence", finite=False)
     points = points[None] if points.ndim == 2 else points
     count = photo.given
@@ -296,7 +296,7 @@ def _floor(floor: Floor, body: SmplBody, count: int) -> tuple[tuple[str, ...], G
     if not isinstance(floor, Floor):
         raise TypeError(f"ground should be a hmrfit.Floor(up, offset, contacts), not {type(floor).__name__}.")
     if not isinstance(floor.contacts, Sequence) or isinstance(floor.contacts, str):
-        raise TypeError(f"ground's contacts should be a list of names of points, not {shown(floor.contacts)}.")
+        raise TypeError(f"ground's contacts should be a list of names of points, not {brief_repr(floor.contacts)}.")
     for name in floor.contacts:
         _check_point(name, body, "ground's contacts")
     what = "three numbers that point away from the floor, (0, -1, 0) for a level camera"
@@ -319,4 +319,4 @@ def _floor(floor: Floor, body: SmplBody, count: int) -> tuple[tuple[str, ...], G
 def _check_point(name: str, body: SmplBody, what: str) -> None:
     if not isinstance(name, str) or not body.has_point(name):
         known = (*body.joint_names, *body.landmark_names)
-        raise ValueError(f"{what}: this body defines no point {shown(name)}.{did_you_mean(str(name), known)}")
+        raise ValueError(f"{what}: this body defines no point {brief_repr(name)}.{did_you_mean(str(name), known)}")

@@ -14,7 +14,7 @@ from hmrfit.build import Engine
 from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.focal import LENS_STD, WRONG, FocalSensitivity, checked_factor, free_focal, last_stage
 from hmrfit.io.photo import Photo
-from hmrfit.ops.check import shown
+from hmrfit.ops.check import brief_repr
 from hmrfit.result import FitResult
 
 MEASURED = 3.0
@@ -53,6 +53,6 @@ def focal_effect(result: FitResult, factor: float = WRONG) -> FocalSensitivity:
         ValueError, TypeError: factor is no number above 0, or the result was saved without what is needed.
     """
     if not isinstance(result, FitResult):
-        raise TypeError(f"focal_effect is about a result of hmrfit.fit, not {shown(result)}.")
+        raise TypeError(f"focal_effect is about a result of hmrfit.fit, not {brief_repr(result)}.")
     factor = checked_factor(factor)
     return result.focal_effect if factor == WRONG else result.with_other_focal(factor)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
-from hmrfit.ops.check import did_you_mean, shown
+from hmrfit.ops.check import brief_repr, did_you_mean
 
 SMPL24 = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",
@@ -277,7 +277,7 @@ def find_set(keypoint_set: str | Sequence[str | None]) -> KeypointSet:
         names = tuple(keypoint_set) if isinstance(keypoint_set, Iterable) else (keypoint_set,)
         if not all(name is None or isinstance(name, str) for name in names):
             raise TypeError(
-                f"keypoint_set should be a set's name, or a list of keypoint names, not {shown(keypoint_set)}."
+                f"keypoint_set should be a set's name, or a list of keypoint names, not {brief_repr(keypoint_set)}."
             )
         return next((known for known in _SETS.values() if known.layout == names), KeypointSet(names))
     known = _known_set(keypoint_set)

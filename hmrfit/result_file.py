@@ -44,10 +44,9 @@ from hmrfit.fitting.acceptance import REASONS
 from hmrfit.fitting.finite import ENDS
 from hmrfit.fitting.focal import FocalSensitivity
 from hmrfit.fitting.uncertainty import Posterior
-from hmrfit.io.bounded import parse_json
-from hmrfit.io.bounded_arrays import read_npz, read_numpy
+from hmrfit.io.atomic import atomic_write
+from hmrfit.io.bounded import parse_json, read_npz, read_numpy
 from hmrfit.io.budget import TooLarge, brief
-from hmrfit.io.files import atomic_write
 from hmrfit.ops.check import check_finite, check_shape
 from hmrfit.ops.upright import unit_up
 from hmrfit.types import BodyParams, Keypoints
@@ -88,7 +87,7 @@ def write_result(path: str | PathLike, fields: Mapping[str, Any]) -> None:
     """Writes the fields of a FitResult, whole or not at all.
 
     Raises:
-        ValueError: the name does not end in .npz. OSError: see `files.atomic_write`.
+        ValueError: the name does not end in .npz. OSError: see `atomic.atomic_write`.
     """
     if Path(path).suffix != ".npz":
         raise ValueError(f"A result is saved as .npz; '{path}' ends otherwise. Choose a name such as result.npz.")

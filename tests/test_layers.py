@@ -59,7 +59,7 @@ DOORS = {
     "cv2": {"hmrfit/io/opencv.py"},
     "pickle": set(),
 }
-"""The only files that may import these. Pickles are read by hmrfit.io.pickle_values, which runs nothing."""
+"""The only files that may import these. Pickles are read by hmrfit.io.pickles, which runs nothing."""
 
 HERE = "tests/test_layers.py"
 LONGEST = 600

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 
 from hmrfit.body.skeleton import skeleton_of
-from hmrfit.io.bounded import check_regular
-from hmrfit.io.bounded_arrays import read_npz
+from hmrfit.io.atomic import atomic_write
+from hmrfit.io.bounded import check_regular, read_npz
 from hmrfit.io.budget import Meter, TooLarge, check_bytes
-from hmrfit.io.files import atomic_write
-from hmrfit.io.pickle_values import dense_from_triplets, read_pickle
-from hmrfit.io.pickles import RefusedFile
+from hmrfit.io.pickles import RefusedFile, dense_from_triplets, read_pickle
 from hmrfit.ops.check import check_finite, check_shape
 
 PATTERNS = {

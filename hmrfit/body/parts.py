@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hmrfit.body.skeleton import PART_NAMES
 from hmrfit.body.smpl import SmplBody
-from hmrfit.io.bounded_arrays import read_npy
+from hmrfit.io.bounded import read_npy
 
 
 def part_labels(body: SmplBody) -> Tensor:

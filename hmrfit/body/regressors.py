@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.io.bounded_arrays import read_npy
+from hmrfit.io.bounded import read_npy
 from hmrfit.keypoints import LSP14
 from hmrfit.ops.check import check_finite, did_you_mean
 

@@ -21,7 +21,7 @@ from hmrfit.body.hands import hand_poses_of
 from hmrfit.body.landmarks import landmarks_of
 from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPLX, Skeleton, skeleton_of
-from hmrfit.ops.check import check_finite, check_shape, did_you_mean, shown
+from hmrfit.ops.check import brief_repr, check_finite, check_shape, did_you_mean
 from hmrfit.ops.rotation import orthonormalize
 from hmrfit.ops.skinning import joint_positions, skin, world_rotations
 from hmrfit.types import BodyOutput, BodyParams
@@ -220,7 +220,7 @@ def checked_params(params: BodyParams, body: SmplBody, name: str = "init") -> Bo
     for part, pattern in shapes.items():
         value = getattr(params, part)
         if not isinstance(value, Tensor) or value.is_complex() or value.dtype == torch.bool:
-            raise TypeError(f"{name}.{part} should be a tensor of real numbers, not {shown(value)}.")
+            raise TypeError(f"{name}.{part} should be a tensor of real numbers, not {brief_repr(value)}.")
         sizes = check_shape(value, pattern, f"{name}.{part}", sizes, "Rotations are matrices: BodyParams.from_rotvecs.")
         check_finite(value, f"{name}.{part}")
     params = body._complete(params.map(lambda t: t.detach()).to("cpu", torch.float64))

@@ -16,7 +16,7 @@ from hmrfit.cli.outputs import write_own, write_picture
 from hmrfit.cli.photographs import SCENE
 from hmrfit.evaluate.metrics import mpjpe, pa_mpjpe
 from hmrfit.fitting.starts import UPRIGHT
-from hmrfit.io.files import sweep
+from hmrfit.io.atomic import sweep
 from hmrfit.io.image import write_image
 from hmrfit.io.own_files import own_file, refuse_others
 from hmrfit.keypoints import COCO17, COMMON14

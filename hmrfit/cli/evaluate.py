@@ -31,7 +31,7 @@ from hmrfit.evaluate.predictors import (
 )
 from hmrfit.evaluate.protocol import EvaluationData, Protocol, Setting, Summary, protocol_named
 from hmrfit.evaluate.run import compared
-from hmrfit.io.files import sweep
+from hmrfit.io.atomic import sweep
 from hmrfit.io.own_files import holds_our_format, is_cut_off, own_file, refuse_others
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.check import did_you_mean

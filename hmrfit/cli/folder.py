@@ -23,9 +23,10 @@ from tqdm import tqdm
 from hmrfit.api import fit_photos
 from hmrfit.build import Engine, build
 from hmrfit.cli.outputs import Outputs, Wanted, image_of, output_names, outputs_in
-from hmrfit.cli.photographs import Collection, check_file, collect, photographs
+from hmrfit.cli.photographs import Collection, collect, photographs
 from hmrfit.cli.report import Line, Report
 from hmrfit.config import load_config
+from hmrfit.io.bounded import check_regular
 from hmrfit.io.image import image_size
 from hmrfit.io.photo import Photo, read_photo
 from hmrfit.io.printable import printable
@@ -188,7 +189,7 @@ class Run:
     def _open(self, path: Path) -> Line | Waiting:
         """The line of a result that is there, or the photograph, ready to be fitted."""
         name, label = self.names[path], self._label(path)
-        check_file(path)
+        check_regular(path, "a photograph")
         photo = open_photo(path, self.collection, self.options)
         stamp = stamp_of(photo, self.engine)
         old = None if self.options.overwrite else finished(self.outputs.file(name, ".npz"), stamp)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hmrfit.io.bounded_arrays import read_npz
-from hmrfit.io.files import check_writable, sweep
+from hmrfit.io.atomic import check_writable, sweep
+from hmrfit.io.bounded import read_npz
 from hmrfit.io.image import write_image
 from hmrfit.io.own_files import check_own, kind_of, own_file, refuse_others, remove_own
 from hmrfit.report.page import thumbnail

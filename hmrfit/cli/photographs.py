@@ -1,7 +1,6 @@
 """The photographs that a command's arguments mean, and where the keypoints of each are."""
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,6 @@ from hmrfit.io.keypoint_files.match import PHOTO_SUFFIXES
 from hmrfit.io.own_files import kind_of
 from hmrfit.io.photo import no_keypoints_letter
 from hmrfit.keypoints import resolve_set
-
-NO_FILE = {
-    stat.S_ISFIFO: "a pipe", stat.S_ISCHR: "a device", stat.S_ISBLK: "a device", stat.S_ISSOCK: "a socket",
-    stat.S_ISDIR: "a folder",
-}  # fmt: skip
-"""What is no file, in words: reading it may never end."""
 
 SCENE = "scene"
 """The kind of our own files that is a photograph all the same: the demo's."""
@@ -78,22 +71,6 @@ def _inside(folder: Path) -> list[Path]:
 def is_our_own(path: Path) -> bool:
     """Whether hmrfit wrote this file, and not as a photograph."""
     return kind_of(path) not in (None, SCENE)
-
-
-def check_file(path: Path) -> None:
-    """That a photograph can be read to an end.
-
-    Raises:
-        FileNotFoundError: it is gone, or a link to nothing. ValueError: a pipe, a device, a socket or a folder.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        what = "is a link to nothing" if os.path.islink(path) else "is no longer there"
-        raise FileNotFoundError(f"'{path}' {what}.") from None
-    what = next((said for is_one, said in NO_FILE.items() if is_one(mode)), None)
-    if what is not None:
-        raise ValueError(f"'{path}' is {what}, not a photograph.")
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ from hmrfit.config import load_config
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
 from hmrfit.evaluate.predictors import Fit, Predictor, export, keypoint_source
 from hmrfit.evaluate.protocol import EvaluationData, Setting, Summary, protocol_named
-from hmrfit.io.bounded import read_json
-from hmrfit.io.bounded_arrays import read_fields
+from hmrfit.io.bounded import read_fields, read_json
 from hmrfit.io.own_files import own_file
 from hmrfit.motion import check_cache, load_frames, read_pool
 from hmrfit.ops.threads import use_threads

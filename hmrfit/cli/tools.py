@@ -11,7 +11,7 @@ import numpy as np
 from hmrfit.body.files import read_body_file, write_body_npz
 from hmrfit.body.gender import gender_of
 from hmrfit.cli.outputs import BESIDE_INPUTS, Outputs, image_of, output_names, write_own, write_picture
-from hmrfit.io.files import check_writable, sweep
+from hmrfit.io.atomic import check_writable, sweep
 from hmrfit.io.image import Image, read_image
 from hmrfit.io.own_files import check_own, refuse_others
 from hmrfit.io.printable import printable

@@ -9,7 +9,7 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.build import device_of
 from hmrfit.cli.trainers import RUNS
 from hmrfit.config import ConfigError, load_config
-from hmrfit.io.files import sweep
+from hmrfit.io.atomic import sweep
 from hmrfit.motion import check_cache, load_frames, read_pool
 from hmrfit.ops.threads import use_threads
 from hmrfit.train import distributed as ranks

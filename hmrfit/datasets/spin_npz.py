@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.camera import PIXEL_CENTER
-from hmrfit.io.bounded_arrays import PythonObjects, npz_names, read_npy, read_npz
+from hmrfit.io.atomic import atomic_write
+from hmrfit.io.bounded import PythonObjects, npz_names, read_npy, read_npz
 from hmrfit.io.budget import TooLarge, brief
-from hmrfit.io.files import atomic_write
 from hmrfit.io.image import Crop
 from hmrfit.keypoints import OPENPOSE25, SPIN24
 from hmrfit.ops.check import did_you_mean

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from hmrfit.datasets.download import DamagedDownload, boxes, reading, require
 from hmrfit.datasets.spin_npz import SpinDataset
-from hmrfit.io.pickle_values import as_numbers, read_pickle
+from hmrfit.io.pickles import as_numbers, read_pickle
 from hmrfit.keypoints import OPENPOSE18, OPENPOSE25
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 

@@ -27,10 +27,9 @@ from torch import Tensor
 
 from hmrfit.camera import Camera
 from hmrfit.datasets.spin_npz import SpinDataset
-from hmrfit.io.bounded import parse_json
-from hmrfit.io.bounded_arrays import read_npz
+from hmrfit.io.atomic import atomic_write
+from hmrfit.io.bounded import parse_json, read_npz
 from hmrfit.io.budget import TooLarge, brief
-from hmrfit.io.files import atomic_write
 from hmrfit.ops.check import check_shape
 from hmrfit.types import BodyParams, TensorRecord
 

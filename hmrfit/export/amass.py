@@ -35,7 +35,7 @@ from torch import Tensor
 from hmrfit.body.gender import GENDERS
 from hmrfit.body.rigid import turned
 from hmrfit.body.smpl import SmplBody
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 from hmrfit.ops.check import check_finite
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.ops.upright import level_rotation
@@ -85,7 +85,7 @@ def write_amass(
         on_floor: moves the motion up or down until its lowest point is at z = 0; the camera's height is lost.
 
     Raises:
-        ValueError: says what was expected; nothing is written. OSError: see `files.atomic_write`.
+        ValueError: says what was expected; nothing is written. OSError: see `atomic.atomic_write`.
     """
     if Path(path).suffix != ".npz":
         raise ValueError(f"A motion is saved as .npz; '{path}' ends otherwise. Choose a name such as walk.npz.")

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hmrfit.camera import PIXEL_CENTER
-from hmrfit.io.bounded import read_bytes
+from hmrfit.io.atomic import atomic_write
+from hmrfit.io.bounded import read_bytes, refuse_url
 from hmrfit.io.budget import check_pixels
-from hmrfit.io.files import atomic_write, refuse_url
 from hmrfit.io.image_header import check_claim
 from hmrfit.io.opencv import cv2
 
@@ -275,7 +275,7 @@ def write_image(path: str | os.PathLike, image: ArrayLike) -> None:
     """Writes RGB (or grey, RGBA over white) as the suffix of `path` says (.png, .jpg, ...), whole or not at all.
 
     Raises:
-        ValueError: cv2 writes no format of that suffix. OSError: see `files.atomic_write`.
+        ValueError: cv2 writes no format of that suffix. OSError: see `atomic.atomic_write`.
     """
     suffix = Path(path).suffix
     try:

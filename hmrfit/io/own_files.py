@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from hmrfit.io.bounded_arrays import read_npz
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
+from hmrfit.io.bounded import read_npz
 
 REMARK = re.compile(rb"made by hmrfit: ([a-z]+), sha256 ([0-9a-f]{64})")
 NEAR_AN_END = 1024
@@ -257,10 +257,10 @@ def _is_others(path: Path) -> bool:
 
 @contextmanager
 def own_file(path: str | os.PathLike, kind: str) -> Iterator[Path]:
-    """As `files.atomic_write`, for a file that says it is ours and replaces only such a one.
+    """As `atomic.atomic_write`, for a file that says it is ours and replaces only such a one.
 
     Raises:
-        FileExistsError: something else stands there. OSError: see `files.atomic_write`.
+        FileExistsError: something else stands there. OSError: see `atomic.atomic_write`.
     """
     path = Path(path)
     check_own(path)

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import ArrayLike
 
 from hmrfit.camera import Camera, check_camera, checked_focal, checked_size, focal_from_35mm
-from hmrfit.io.files import refuse_url
+from hmrfit.io.bounded import refuse_url
 from hmrfit.io.image import Image, as_image, decode_image, read_image
 from hmrfit.io.keypoint_checks import check_keypoints
-from hmrfit.io.keypoint_checks.camera import camera_warnings, focal_from_exif
+from hmrfit.io.keypoint_checks.field_of_view import camera_warnings, focal_from_exif
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints, read_keypoints
 from hmrfit.io.keypoint_files.memory import people_in_memory
 from hmrfit.keypoints import keypoint_sets

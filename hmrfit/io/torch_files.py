@@ -12,8 +12,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from hmrfit.io.bounded import check_regular, read_bytes
-from hmrfit.io.bounded_arrays import check_directory
+from hmrfit.io.bounded import check_directory, check_regular, read_bytes
 from hmrfit.io.budget import Meter, check_bytes
 from hmrfit.io.pickles import Machine, Name, Node, RefusedFile
 

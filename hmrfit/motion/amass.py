@@ -8,7 +8,7 @@ they are left out and the hands count as not driven. The world of AMASS has z up
 
 import numpy as np
 
-from hmrfit.io.bounded_arrays import PythonObjects, read_npz
+from hmrfit.io.bounded import PythonObjects, read_npz
 from hmrfit.io.budget import TooLarge, check_bytes
 from hmrfit.motion.motion import FRAME_BYTES, N_JOINTS, Motion
 

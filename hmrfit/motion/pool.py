@@ -17,10 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hmrfit.io.bounded import read_json
-from hmrfit.io.bounded_arrays import read_npz
+from hmrfit.io.atomic import atomic_write
+from hmrfit.io.bounded import read_json, read_npz
 from hmrfit.io.budget import check_bytes
-from hmrfit.io.files import atomic_write
 from hmrfit.io.own_files import first_array
 from hmrfit.motion.clean import clean, unlike_frames
 from hmrfit.motion.motion import Motion

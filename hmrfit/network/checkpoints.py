@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmrfit.io.atomic import atomic_write
 from hmrfit.io.bounded import parse_json
 from hmrfit.io.budget import brief
-from hmrfit.io.files import atomic_write
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import ENCODERS, Encoder
 from hmrfit.network.error_model import ErrorModel

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hmrfit.io.bounded_arrays import read_npz
+from hmrfit.io.bounded import read_npz
 from hmrfit.io.budget import TooLarge, brief
 from hmrfit.io.torch_files import check_torch_file
 

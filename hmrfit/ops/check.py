@@ -109,7 +109,7 @@ def numbers(
     """
     array = _real_array(value, may_be_none=not finite)
     if array is None:
-        raise TypeError(f"{name} should be {what}, not {shown(value)}.")
+        raise TypeError(f"{name} should be {what}, not {brief_repr(value)}.")
     if shape is not None and array.shape not in ((), shape):
         raise ValueError(f"{name} should be {what}, but has the shape {array.shape}.")
     if finite and not np.isfinite(array).all():
@@ -139,7 +139,7 @@ def _is_real(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
-def shown(value: Any, longest: int = 60) -> str:
+def brief_repr(value: Any, longest: int = 60) -> str:
     """A value as an error message can show it: short, whatever it is."""
     try:
         text = repr(value)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmrfit.io.bounded_arrays import read_fields
+from hmrfit.io.bounded import read_fields
 from hmrfit.ops.check import check_finite
 
 SOFTNESS = 0.1

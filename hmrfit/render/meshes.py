@@ -21,7 +21,7 @@ import trimesh
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 from hmrfit.ops.check import check_shape, did_you_mean
 from hmrfit.ops.upright import level_rotation
 
@@ -57,7 +57,7 @@ def write_mesh(
         up: (3,) in the camera frame, which becomes +y; None takes the camera as level.
 
     Raises:
-        ValueError: unknown suffix or frame, wrong shapes. OSError: see `files.atomic_write`.
+        ValueError: unknown suffix or frame, wrong shapes. OSError: see `atomic.atomic_write`.
     """
     export = _exporter(path)
     if frame not in FRAMES:

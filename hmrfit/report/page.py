@@ -11,7 +11,7 @@ from html import escape
 from os import PathLike
 from urllib.parse import quote
 
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 from hmrfit.io.image import Image
 from hmrfit.io.opencv import cv2
 from hmrfit.io.printable import printable
@@ -42,7 +42,7 @@ class Entry:
 
 
 def write_page(path: str | PathLike, entries: Sequence[Entry], title: str, text: str = "") -> None:
-    """Writes the page, whole or not at all. Raises OSError, see `files.atomic_write`."""
+    """Writes the page, whole or not at all. Raises OSError, see `atomic.atomic_write`."""
     head, end = page_frame(title, text)
     with atomic_write(path) as temporary:
         temporary.write_text(head + "\n".join(map(section, entries)) + end, encoding="utf-8")

@@ -34,9 +34,8 @@ from hmrfit.datasets.human36m import FRONTAL
 from hmrfit.datasets.human36m import JOINTS as H36M_JOINTS
 from hmrfit.datasets.mpi_inf_3dhp import TEST_SEQUENCES
 from hmrfit.datasets.spin_npz import SpinDataset, write_spin_npz
-from hmrfit.io.bounded import read_json
-from hmrfit.io.bounded_arrays import read_npz
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
+from hmrfit.io.bounded import read_json, read_npz
 from hmrfit.io.image import Image, write_image
 from hmrfit.io.opencv import cv2
 from hmrfit.keypoints import LSP14, OPENPOSE25, SPIN24
@@ -167,7 +166,7 @@ def make_benchmark(root: str | os.PathLike, benchmark: Benchmark) -> None:
     """Writes everything below `root`; what is already there stays, so a run that was stopped goes on.
 
     Raises:
-        ValueError: `root` holds another benchmark. OSError: see `files.atomic_write`.
+        ValueError: `root` holds another benchmark. OSError: see `atomic.atomic_write`.
     """
     root = Path(root)
     _claim(root, benchmark.card())

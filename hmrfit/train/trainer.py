@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hmrfit.io.atomic import atomic_write
 from hmrfit.io.budget import brief
-from hmrfit.io.files import atomic_write
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.hmr import HMR
 from hmrfit.network.strict import read_torch_file

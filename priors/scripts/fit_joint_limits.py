@@ -14,7 +14,7 @@ import numpy as np
 from training import ATTRIBUTION, BODY_JOINTS, SOURCES, Samples, samples
 
 from hmrfit.assets import record_checksum
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 from hmrfit.motion import mirror_poses, read_pool
 from hmrfit.motion.pool import HAND_KEYED
 

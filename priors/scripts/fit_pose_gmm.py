@@ -23,7 +23,7 @@ from mixture import Mixture, Settings, clusters, fill, fit, log_density, start_f
 from training import ATTRIBUTION, BODY_JOINTS, SOURCES, Samples, coordinates, flexion, samples
 
 from hmrfit.assets import record_checksum
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 from hmrfit.motion import read_pool
 from hmrfit.motion.rest import MIRROR
 

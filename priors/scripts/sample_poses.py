@@ -14,7 +14,7 @@ import numpy as np
 from training import ATTRIBUTION, BODY_JOINTS
 
 from hmrfit.assets import record_checksum
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 from hmrfit.keypoints import SMPL24
 from hmrfit.motion import mirror_poses
 from hmrfit.motion.rest import PARENTS, global_from_local

@@ -22,7 +22,7 @@ from hmrfit.assets import locate, record_checksum
 from hmrfit.build import build_fitter
 from hmrfit.config import load_config
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 from hmrfit.keypoints import resolve_set
 from hmrfit.motion import load_frames, read_pool
 from hmrfit.network.checkpoints import load_network, save_network

@@ -23,7 +23,7 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build_fitter
 from hmrfit.config import load_config
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 from hmrfit.motion import load_frames, read_pool
 from hmrfit.network.checkpoints import load_error_model, load_hmr, load_network, save_network
 from hmrfit.network.error_model import ErrorModel

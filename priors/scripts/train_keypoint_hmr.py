@@ -22,7 +22,7 @@ from training import ATTRIBUTION, SOURCES
 from hmrfit.assets import locate, record_checksum
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera, weak_to_translation
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 from hmrfit.motion import load_frames, read_pool
 from hmrfit.network.checkpoints import load_hmr, save_network
 from hmrfit.network.encoders import normalise_keypoints

@@ -12,7 +12,7 @@ from hmrfit.cli import main
 from hmrfit.datasets.spin_npz import read_spin_npz, write_spin_npz
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions, write_predictions
 from hmrfit.evaluate.protocol import make_protocol
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 from hmrfit.io.image import write_image
 from hmrfit.io.opencv import cv2
 from hmrfit.render.backends.builtin import BuiltinRenderer

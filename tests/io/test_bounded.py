@@ -15,8 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hmrfit.io.bounded import csv_rows, decode, parse_json, read_bytes, read_json, read_text, words
-from hmrfit.io.bounded_arrays import PythonObjects, npz_names, read_fields, read_npy, read_npz, read_numpy
+from hmrfit.io.bounded import (
+    PythonObjects,
+    csv_rows,
+    decode,
+    npz_names,
+    parse_json,
+    read_bytes,
+    read_fields,
+    read_json,
+    read_npy,
+    read_npz,
+    read_numpy,
+    read_text,
+    words,
+)
 from hmrfit.io.budget import TooLarge, file_limits
 
 values = st.recursive(
@@ -82,12 +95,24 @@ def test_texts_in_the_encoding_they_say(tmp_path: Path) -> None:
         decode(b"a" * 400, "it")
 
 
+def test_texts_as_shells_and_spreadsheets_write_them() -> None:
+    """UTF-16 without its mark; Latin-1 only where a table is expected, and no control characters in it."""
+    assert decode("x, Ä 7".encode("utf-16-le"), "it") == decode("x, Ä 7".encode("utf-16-be"), "it") == "x, Ä 7"
+    assert decode("Größe 7".encode("latin-1"), "it", latin=True) == "Größe 7"
+    for data in (b"\xe4\x00\x01", b"\xff\xfe\x80\x81"):
+        with pytest.raises(ValueError, match="is not a text"):
+            decode(data, "it", latin=True)
+
+
 def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "device").symlink_to("/dev/zero")
     for name in ("pipe", "device"):
-        with pytest.raises(ValueError, match=rf"{name}' is a pipe, a device"):
+        with pytest.raises(ValueError, match=rf"{name}' is a {name}, not a file"):
             read_bytes(tmp_path / name)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileNotFoundError, match="is a link to nothing"):
+        read_bytes(tmp_path / "link")
     with pytest.raises(IsADirectoryError):
         read_bytes(tmp_path)
     with pytest.raises(FileNotFoundError):

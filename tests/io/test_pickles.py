@@ -20,8 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 from hmrfit.io import pickles
 from hmrfit.io.budget import TooLarge, file_limits
-from hmrfit.io.pickle_values import as_numbers, read_pickle
-from hmrfit.io.pickles import RefusedFile
+from hmrfit.io.pickles import RefusedFile, as_numbers, read_pickle
 
 
 @pytest.fixture

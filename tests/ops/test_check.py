@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from hmrfit.ops.check import check_finite, check_shape, did_you_mean, nearest_name, numbers, shown
+from hmrfit.ops.check import brief_repr, check_finite, check_shape, did_you_mean, nearest_name, numbers
 
 
 def test_letters_are_bound_across_calls():
@@ -102,4 +102,4 @@ def test_shapes_and_ranges_of_numbers():
 
 
 def test_anything_can_be_shown():
-    assert shown("abc") == "'abc'" and len(shown(np.ones(999))) <= 60 and "int" in shown(10**5000)
+    assert brief_repr("abc") == "'abc'" and len(brief_repr(np.ones(999))) <= 60 and "int" in brief_repr(10**5000)

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmrfit.camera import PIXEL_CENTER
-from hmrfit.io.bounded_arrays import PythonObjects, read_numpy
+from hmrfit.io.bounded import PythonObjects, read_numpy
 from hmrfit.io.budget import TooLarge, check_bytes
 from hmrfit.io.keypoint_files.names import Said
 from hmrfit.io.keypoint_files.person import Found

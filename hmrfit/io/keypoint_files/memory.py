@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hmrfit.io.bounded import decode
 from hmrfit.io.keypoint_files.array_formats import people_of_arrays
 from hmrfit.io.keypoint_files.names import AskedSet, asked_set
 from hmrfit.io.keypoint_files.person import Found, PersonKeypoints, finish
 from hmrfit.io.keypoint_files.read import parse_json, people_of_json
-from hmrfit.io.keypoint_files.text import decoded
 from hmrfit.types import Keypoints
 
 NAME = "keypoints"
@@ -41,9 +41,9 @@ def people_in_memory(keypoints: Any, keypoint_set: AskedSet = None) -> list[Pers
         found, keypoint_set = _of_array(_plain(points), None), keypoints.names
     elif callable(getattr(keypoints, "read", None)):
         data = keypoints.read()
-        found = parse_json(data if isinstance(data, str) else decoded(data, NAME), NAME)
+        found = parse_json(data if isinstance(data, str) else decode(data, NAME), NAME)
     elif isinstance(keypoints, bytes | bytearray):
-        found = parse_json(decoded(bytes(keypoints), NAME), NAME)
+        found = parse_json(decode(bytes(keypoints), NAME), NAME)
     elif _is_json(keypoints):
         found = _of_json(keypoints)
     elif (landmarks := _landmarks(keypoints)) is not None:

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from hmrfit.io import bounded
+from hmrfit.io.bounded import read_text, refuse_url
 from hmrfit.io.budget import brief
-from hmrfit.io.files import refuse_url
 from hmrfit.io.keypoint_files.array_formats import read_npy, read_npz
 from hmrfit.io.keypoint_files.json_formats import JSON_FORMATS
 from hmrfit.io.keypoint_files.names import AskedSet
 from hmrfit.io.keypoint_files.person import Found, PersonKeypoints, finish
 from hmrfit.io.keypoint_files.tables import read_csv, read_txt
-from hmrfit.io.keypoint_files.text import text_of
 
 
 def read_keypoints(
@@ -47,7 +46,7 @@ def read_keypoints(
 
 
 def _read_json(path: Path) -> Iterator[Found]:
-    yield from parse_json(text_of(path, latin=True), f"'{path}'")
+    yield from parse_json(read_text(path, latin=True), f"'{path}'")
 
 
 def parse_json(text: str, name: str) -> Iterator[Found]:

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from hmrfit.camera import PIXEL_CENTER
-from hmrfit.io.bounded import check_table
+from hmrfit.io.bounded import check_table, read_text
 from hmrfit.io.keypoint_files.names import Said, match_names
 from hmrfit.io.keypoint_files.person import Found
-from hmrfit.io.keypoint_files.text import text_of
 from hmrfit.keypoints import COCO17, MEDIAPIPE33
 
 COLUMNS = {
@@ -71,7 +70,7 @@ def _rows(path: Path) -> list[list[str]]:
 
     A line of separators alone is a missing keypoint, unless every keypoint has a name.
     """
-    text = text_of(path, latin=True)
+    text = read_text(path, latin=True)
     check_table(text, "\n", f"'{path}'")
     lines = [line for line in text.splitlines() if line.strip()]
     if lines and lines[0].lower().startswith("sep="):

@@ -392,7 +392,7 @@ def test_broken_tables(tmp_path, text, letter):
 
 def test_a_binary_file_called_csv(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x80\x81")
-    with pytest.raises(ValueError, match="not a text file"):
+    with pytest.raises(ValueError, match="is not a text"):
         read_keypoints(tmp_path / "a.csv")
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hmrfit.camera import Camera, default_focal, focal_from_35mm
-from hmrfit.io.keypoint_checks.camera import camera_warnings, focal_from_exif
+from hmrfit.io.keypoint_checks.field_of_view import camera_warnings, focal_from_exif
 from hmrfit.io.opencv import cv2
 from hmrfit.io.photo import read_photo
 

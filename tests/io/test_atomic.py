@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmrfit.io import files
-from hmrfit.io.files import atomic_write, check_writable, sweep
+from hmrfit.io import atomic
+from hmrfit.io.atomic import atomic_write, check_writable, sweep
 
 
 def left_in(folder: Path) -> list[str]:
@@ -63,7 +63,7 @@ def test_a_disk_that_says_only_at_the_end_that_it_is_full(tmp_path, monkeypatch)
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files, "_flush", full)
+    monkeypatch.setattr(atomic, "_flush", full)
     with pytest.raises(OSError, match="disk is full"), atomic_write(tmp_path / "a") as temporary:
         temporary.write_text("all of it")
     assert left_in(tmp_path) == []
@@ -73,7 +73,7 @@ def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
     def refuse(**keywords):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / ".x"))
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", refuse)  # tests may run as root, whom nothing is forbidden
+    monkeypatch.setattr(atomic.tempfile, "mkstemp", refuse)  # tests may run as root, whom nothing is forbidden
     with (
         pytest.raises(PermissionError, match=r"Could not write.*may not write there.*another folder"),
         atomic_write(tmp_path / "x"),
@@ -110,7 +110,7 @@ def test_a_name_as_long_as_the_disk_allows(tmp_path):
 def test_what_a_killed_process_left_is_swept(tmp_path):
     code = f"""
 import os, signal
-from hmrfit.io.files import atomic_write
+from hmrfit.io.atomic import atomic_write
 with atomic_write({str(tmp_path / "a.jpg")!r}) as temporary:
     os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -136,17 +136,3 @@ def _letter(error: OSError, path: Path) -> OSError:
     if advice is None or not ours:
         return error
     return type(error)(error.errno, f"Could not write '{path}': {os.strerror(error.errno)}. {advice}")
-
-
-def refuse_url(path: str | os.PathLike, expected: str) -> None:
-    """That a path is none of the web. `Path` has made one slash of two.
-
-    Raises:
-        ValueError: says what to do.
-    """
-    if found := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):/", str(path)):
-        address = str(path) if "://" in str(path) else str(path).replace(":/", "://", 1)
-        raise ValueError(
-            f"'{address}' is a URL ({found[1]}), and hmrfit reads files of this computer only. Download it first, and "
-            f"give the path of {expected}."
-        )
