@@ -14,13 +14,16 @@ Weak perspective (s, tx, ty), as released HMR code has it: x̂ = s (X_xy + (tx, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from hmrfit.ops.check import brief_repr, check_finite, numbers
 from hmrfit.types import TensorRecord
+
+Length = TypeVar("Length", float, Tensor)
 
 PIXEL_CENTER = 0.5
 """What coordinates with pixel centres at integers (cv2's, COCO's, most detectors') lack to be ours."""
@@ -42,7 +45,7 @@ CENTER_RANGE = 100.0
 """Of an image's longer side: how far from its corner the principal point may lie. Crops have it outside of them."""
 
 
-def default_focal(width: float | Tensor, height: float | Tensor) -> float | Tensor:
+def default_focal(width: Length, height: Length) -> Length:
     """Pixels. √(W² + H²), a 53° diagonal view: what a photograph of unknown focal length is taken for."""
     return (width**2 + height**2) ** 0.5
 
@@ -92,7 +95,7 @@ class Camera(TensorRecord):
 
     @classmethod
     def from_intrinsics(
-        cls, K: Tensor, width: float, height: float, pixel_centers_at_integers: bool = True
+        cls, K: ArrayLike, width: float, height: float, pixel_centers_at_integers: bool = True
     ) -> "Camera":
         """From a 3×3 matrix without skew; cv2's calibrations (the default) have pixel centres at integers: +0.5.
 
@@ -100,13 +103,17 @@ class Camera(TensorRecord):
             ValueError, TypeError: K is no such matrix, or its numbers are those of no camera.
         """
         what = "a matrix [[fx, 0, cx], [0, fy, cy], [0, 0, 1]] in pixels"
-        K = numbers(K, "K", what)
-        if K.shape != (3, 3) or abs(K[2] - [0, 0, 1]).max() > 1e-6 or abs(K[1, 0]) > MOST_SKEW * abs(K[0, 0]):
-            raise ValueError(f"K should be {what}, but is {brief_repr(K.tolist(), 200)}.")
-        if abs(K[0, 1]) > MOST_SKEW * abs(K[0, 0]):
-            raise ValueError(f"K has a skew of {K[0, 1]:g} px, which this pinhole has not. Calibrate without skew.")
+        matrix = numbers(K, "K", what)
+        if matrix.shape != (3, 3) or abs(matrix[2] - [0, 0, 1]).max() > 1e-6:
+            raise ValueError(f"K should be {what}, but is {brief_repr(matrix.tolist(), 200)}.")
+        (fx, skew, cx), (lower, fy, cy), _ = matrix.tolist()
+        if abs(lower) > MOST_SKEW * abs(fx):
+            raise ValueError(f"K should be {what}, but is {brief_repr(matrix.tolist(), 200)}.")
+        if abs(skew) > MOST_SKEW * abs(fx):
+            raise ValueError(f"K has a skew of {skew:g} px, which this pinhole has not. Calibrate without skew.")
         shift = PIXEL_CENTER if pixel_centers_at_integers else 0.0
-        focal, center = torch.tensor(K.diagonal()[None, :2].copy()), torch.tensor(K[None, :2, 2].copy()) + shift
+        focal = torch.tensor([[fx, fy]], dtype=torch.float64)
+        center = torch.tensor([[cx, cy]], dtype=torch.float64) + shift
         camera = cls(focal, center, _size_row(width, height))
         check_camera(camera, "K")
         return camera
@@ -140,7 +147,7 @@ class Camera(TensorRecord):
         return Camera(self.focal * ratio, self.center * ratio, size, self.focal_known)
 
 
-def checked_size(size: Any, name: str = "image_size") -> tuple[int, int]:
+def checked_size(size: ArrayLike, name: str = "image_size") -> tuple[int, int]:
     """(width, height) as whole numbers of pixels.
 
     Raises:
@@ -153,7 +160,7 @@ def checked_size(size: Any, name: str = "image_size") -> tuple[int, int]:
     return int(pair[0]), int(pair[1])
 
 
-def checked_focal(focal: Any, width: float, height: float, name: str = "focal") -> list[float]:
+def checked_focal(focal: ArrayLike, width: float, height: float, name: str = "focal") -> list[float]:
     """Pixels along x and y, from one number or two.
 
     Raises:
@@ -186,14 +193,15 @@ def check_camera(camera: Camera, name: str = "camera") -> None:
     parts = (camera.focal.tolist(), camera.center.tolist(), camera.size.tolist())
     for i, (focal, center, size) in enumerate(zip(*parts, strict=True)):
         one = name if len(camera) == 1 else f"{name} {i}"
+        width, height = size
         if not (min(size) >= 1 and max(size) <= LARGEST_SIDE):
             raise ValueError(f"{one} is of an image of {size} pixels; expected 1 to {LARGEST_SIDE:,} along each side.")
-        checked_focal(focal, *size, name=f"{one}'s focal length")
+        checked_focal(focal, width, height, name=f"{one}'s focal length")
         if max(map(abs, center)) > CENTER_RANGE * max(size):
             raise ValueError(f"{one} has its principal point at {center}, far outside of its image of {size} pixels.")
 
 
-def _check_part(part: Any, name: str, of_one: tuple[int, ...], focal: Tensor) -> None:
+def _check_part(part: object, name: str, of_one: tuple[int, ...], focal: Tensor) -> None:
     """That one part of B cameras is a tensor (B, *of_one): of real numbers, or of bool where each camera has one."""
     shape, kind = ("(B, 2)", "real numbers") if of_one else ("(B,)", "bool")
     right = (torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32, torch.float64)

@@ -16,6 +16,7 @@ from hmrfit.ops.presence import expected_extremes, presence, shown
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 
 
+@dataclass(frozen=True)
 class TensorRecord:
     """What the records below share: applying one function to every tensor they hold."""
 
@@ -32,10 +33,11 @@ class TensorRecord:
 
     def to(self, *where: torch.device | str | torch.dtype) -> Self:
         """Every tensor on a device, and those of floating point in a dtype, whichever of the two is given."""
-        devices = [w for w in where if not isinstance(w, torch.dtype)]
-        return self.map(lambda t: t.to(*where) if t.is_floating_point() else t.to(*devices) if devices else t)
+        dtype = next((w for w in where if isinstance(w, torch.dtype)), None)
+        device = next((w for w in where if not isinstance(w, torch.dtype)), None)
+        return self.map(lambda t: t.to(device=device, dtype=dtype if t.is_floating_point() else None))
 
-    def __getitem__(self, index: Any) -> Self:
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Self:
         """The people chosen by a number, a slice, an index tensor or a mask; the leading dimension stays.
 
         Raises:
@@ -49,9 +51,11 @@ class TensorRecord:
 
     def _rows(self) -> int:
         """B, from the first tensor there is."""
-        values = (getattr(self, field.name) for field in fields(self))
-        found = (v._rows() if isinstance(v, TensorRecord) else len(v) for v in values if isinstance(v, Tensor | TensorRecord))  # fmt: skip  # noqa: E501
-        return next(found, 0)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor | TensorRecord):
+                return len(value) if isinstance(value, Tensor) else value._rows()
+        return 0
 
     def with_rows(self, index: Tensor, source: Self) -> Self:
         """The same record with the people at `index` taken from `source`; an optional part that one lacks goes."""
