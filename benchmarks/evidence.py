@@ -29,6 +29,7 @@ from photos import JOINTS
 from torch import Tensor
 
 import hmrfit
+from hmrfit.body.skeleton import SMPL
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build
 from hmrfit.camera import Camera
@@ -40,7 +41,7 @@ from hmrfit.fitting.focal import FittedEnergy, focal_sensitivity, free_focal, la
 from hmrfit.fitting.mask_map import mask_evidence
 from hmrfit.fitting.terms.mask import MaskTerm
 from hmrfit.io.opencv import cv2
-from hmrfit.keypoints import COCO17, COMMON14, SMPL24
+from hmrfit.keypoints import COCO17, COMMON14
 from hmrfit.motion import Motion as Clip
 from hmrfit.motion import read_folder
 from hmrfit.motion.split import split
@@ -50,13 +51,13 @@ from hmrfit.synthetic.people import Corruption, People, Views, camera_rotations,
 from hmrfit.types import BodyParams, Keypoints
 
 VIEWS, NOISE = Views(size=(512, 384)), Corruption(0.01, 0.1)
-CHOSEN = [SMPL24.index(name) for name in COMMON14]
+CHOSEN = [SMPL.index(name) for name in COMMON14]
 CLIPS, FRAMES, FPS = ("walk", "run", "jump", "dance"), 150, 30.0
 
 
 def joint_errors(body: SmplBody, params: BodyParams, truth: Tensor) -> tuple[float, float]:
     """Mean (PA-MPJPE, MPJPE) in mm against joints (B, 24, 3)."""
-    joints = body.points(SMPL24).pose(params).joints
+    joints = body.points(SMPL.names).pose(params).joints
     pa = pa_mpjpe(joints[:, CHOSEN], truth[:, CHOSEN])
     plain = mpjpe(joints[:, CHOSEN], truth[:, CHOSEN], joints[:, 0], truth[:, 0])
     return 1e3 * pa.mean().item(), 1e3 * plain.mean().item()

@@ -28,6 +28,7 @@ import torch
 from _common import finish, motion_argument, threads, world_poses
 from torch import Tensor
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
@@ -36,7 +37,7 @@ from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe, reprojection_
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.schedule import reweighted
-from hmrfit.keypoints import COMMON14, SMPL24, resolve_set
+from hmrfit.keypoints import COMMON14, resolve_set
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.synthetic.people import Corruption, People, Views, make_people
 from hmrfit.types import BodyParams
@@ -98,8 +99,8 @@ def noise_floor(people: People) -> Tensor:
 
 def score(body: SmplBody, state: State, people: People) -> dict[str, Tensor]:
     """Name -> (B,) of every measure."""
-    joints = body.points(SMPL24).pose(state.params).joints
-    chosen = [SMPL24.index(name) for name in COMMON14]
+    joints = body.points(SMPL.names).pose(state.params).joints
+    chosen = [SMPL.index(name) for name in COMMON14]
     keypoints, clean = people.keypoints, people.clean
     seen = state.camera.project(body.points(keypoints.names).pose(state.params).points)
     box = clean.box_size()

@@ -28,9 +28,10 @@ from _common import finish, threads
 from torch import Tensor, nn
 
 from hmrfit.assets import locate
+from hmrfit.body.skeleton import SMPL
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.keypoints import COCO17, SMPL24
+from hmrfit.keypoints import COCO17
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.network.encoders import ImageEncoder, KeypointEncoder
 from hmrfit.network.hmr import HMR
@@ -85,7 +86,7 @@ def random_hmr(images: Tensor, body: SmplBody) -> HMR:
 def joints_of(hmr: HMR, theta: Tensor, body: SmplBody) -> Tensor:
     """(B, 24, 3) metres about the pelvis."""
     params = hmr.regressor.layout.regression(theta.double()).params
-    joints = body.points(SMPL24).pose(params).joints
+    joints = body.points(SMPL.names).pose(params).joints
     return joints - joints[:, :1]
 
 

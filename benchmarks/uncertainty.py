@@ -24,6 +24,7 @@ from _common import finish, motion_argument, threads, world_poses
 from scipy.stats import f as fisher
 from torch import Tensor
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
 from hmrfit.config import load_config
@@ -32,7 +33,7 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.staged import StagedFitter, misses
 from hmrfit.fitting.terms.smplify_spin import PixelReprojection
 from hmrfit.fitting.uncertainty import GAUSSIAN, Weight, hessian, joint_rows, joint_scale
-from hmrfit.keypoints import COCO17, SMPL24
+from hmrfit.keypoints import COCO17
 from hmrfit.synthetic.people import Corruption, People, Views, make_people
 
 CHUNK = 250
@@ -44,7 +45,7 @@ SETTINGS = {
     "half hidden": Corruption(0.01, 0.1, occluder=1.0),
 }
 OWN = {
-    SMPL24.index(joint): COCO17.index(name) for joint in SMPL24 for name in (joint, f"{joint}_coco") if name in COCO17
+    SMPL.index(joint): COCO17.index(name) for joint in SMPL.names for name in (joint, f"{joint}_coco") if name in COCO17
 }
 """Joints that a keypoint of the set stands for: shoulders, elbows, wrists, hips, knees, ankles."""
 
@@ -70,7 +71,7 @@ def relative(points: Tensor) -> Tensor:
 
 def components(fitter: Fitter, fit: Fit) -> tuple[Tensor, Tensor, Tensor, float]:
     """Means (H, B, K, 3), scale matrices (H, B, K, 3, 3), probabilities (B, H) and ν of the mixture."""
-    spread, body = fitter.posterior(fit), fitter.body.points(SMPL24)
+    spread, body = fitter.posterior(fit), fitter.body.points(SMPL.names)
     scales = [joint_scale(body, s.params, spread.covariance[:, h])[:, list(OWN)] for h, s in enumerate(fit.hypotheses)]
     means = [relative(body.pose(s.params).points) for s in fit.hypotheses]
     return torch.stack(means), torch.stack(scales), spread.probability, spread.nu
@@ -140,7 +141,7 @@ def calibrate(fitter: Fitter, poses: Tensor, tries: int) -> None:
 
     Of the best hypothesis alone, so that no covariance has to be made twice: the two Hessians are kept.
     """
-    body, points, searched = fitter.body.points(SMPL24), fitter.point_body(COCO17), groups(fitter)
+    body, points, searched = fitter.body.points(SMPL.names), fitter.point_body(COCO17), groups(fitter)
     staged, cases = isinstance(fitter, StagedFitter), []
     for title, how in SETTINGS.items():
         people = make_people(fitter.body, poses, COCO17, torch.Generator().manual_seed(7), corruption=how)
@@ -226,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitter, rng = build_fitter(load_config(options.config)), np.random.default_rng(options.seed)
     if options.calibrate:
         return calibrate(fitter, poses, options.tries)
-    print(f"{options.people} people posed by {origin}; joints: {', '.join(SMPL24[j] for j in OWN)}\n")
+    print(f"{options.people} people posed by {origin}; joints: {', '.join(SMPL.names[j] for j in OWN)}\n")
     print(f"{'':28s}" + "".join(f"{100 * q:7.0f} %" for q in LEVELS) + "   joints   error, mm   stated, mm")
     worst, curves, smallest = 0.0, {}, options.people * len(OWN)
     for title, how in SETTINGS.items():

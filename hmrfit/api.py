@@ -20,8 +20,8 @@ from hmrfit.io.image import read_image
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.make_result import log_warnings, result_of
 from hmrfit.ops.check import numbers
+from hmrfit.ops.level import unit_up
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few
-from hmrfit.ops.upright import unit_up
 from hmrfit.result import FitResult
 from hmrfit.types import BodyParams, Keypoints
 

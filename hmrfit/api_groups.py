@@ -30,8 +30,8 @@ from hmrfit.io.keypoint_files.memory import people_in_memory
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.make_result import log_warnings, result_of
 from hmrfit.ops.check import brief_repr, numbers
+from hmrfit.ops.level import unit_up
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few
-from hmrfit.ops.upright import unit_up
 from hmrfit.result import FitResult
 from hmrfit.types import Keypoints
 

@@ -17,6 +17,7 @@ from yacs.config import CfgNode
 
 from hmrfit.assets import checksum, locate
 from hmrfit.body.points import PointBody
+from hmrfit.body.skeleton import SMPL
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.config import ConfigError, load_config
@@ -29,7 +30,6 @@ from hmrfit.fitting.terms.base import ResidualFunction, Term, terms_by_name
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.fitting.terms.smplify_spin import PixelReprojection, published_terms
 from hmrfit.fitting.uncertainty import Calibration, Weight
-from hmrfit.keypoints import SMPL24
 from hmrfit.motion.rest import mirror_poses
 from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.inference import packed
@@ -227,7 +227,7 @@ def library_poses(gmm: PoseGmm, count: int, seed: int) -> Tensor:
     """
     drawn = gmm.sample(count, torch.Generator().manual_seed(seed))
     parts = [gmm.mean_poses(), drawn]
-    if gmm.means.shape[1] == 3 * (len(SMPL24) - 1):
+    if gmm.means.shape[1] == 3 * (len(SMPL) - 1):
         parts.append(torch.as_tensor(mirror_poses(drawn.unflatten(1, (-1, 3)).numpy())).flatten(1))
     return torch.cat(parts)
 

@@ -26,9 +26,9 @@ from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, checked_
 from hmrfit.fitting.parameters import Layout, State
 from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.io.image import Image, read_image
+from hmrfit.ops.level import unit_up
 from hmrfit.ops.rotation import geodesic_angle
 from hmrfit.ops.threads import one_thread_for_few
-from hmrfit.ops.upright import unit_up
 from hmrfit.render.meshes import write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
 from hmrfit.report.page import write_page

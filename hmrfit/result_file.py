@@ -48,7 +48,7 @@ from hmrfit.io.atomic import atomic_write
 from hmrfit.io.bounded import parse_json, read_npz, read_numpy
 from hmrfit.io.budget import TooLarge, brief
 from hmrfit.ops.check import check_finite, check_shape
-from hmrfit.ops.upright import unit_up
+from hmrfit.ops.level import unit_up
 from hmrfit.types import BodyParams, Keypoints
 
 FORMAT = "hmrfit result 1"

@@ -194,7 +194,7 @@ class Regression(TensorRecord):
         return torch.cat([self.weak_camera, global_orient, body_pose, self.params.betas], -1)
 
     @classmethod
-    def from_theta(cls, theta: Tensor, joints: int = 24) -> Self:
+    def from_theta(cls, theta: Tensor, joints: int) -> Self:
         """The inverse of `theta`: (B, 3 + 3J + S) with J = `joints` and whatever is left as betas."""
         camera, pose, betas = theta.tensor_split([3, 3 + 3 * joints], -1)
         params = BodyParams.from_rotvecs(pose[:, :3], pose[:, 3:], betas, torch.zeros_like(camera))

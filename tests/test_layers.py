@@ -30,6 +30,7 @@ ALLOWED_SIDEWAYS names."""
 
 ALLOWED_SIDEWAYS = {
     "camera": {"types"},
+    "network": {"body"},
     "priors": {"body", "network"},
     "synthetic": {"datasets"},
     "evaluate": {"datasets"},
@@ -306,6 +307,7 @@ SAME_FILE = {
     "evidence.py",
     "files.py",
     "interpenetration.py",
+    "keypoints.py",
     "people.py",
     "read.py",
     "run.py",

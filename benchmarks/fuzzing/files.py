@@ -27,7 +27,7 @@ from hmrfit.evaluate.masks import read_mask
 from hmrfit.evaluate.predictions import read_predictions
 from hmrfit.io.image import exif_focal_35mm, image_size, read_image
 from hmrfit.io.opencv import cv2
-from hmrfit.motion.glb import SKELETONS
+from hmrfit.motion.glb import RIGS
 from hmrfit.motion.read import read_motions
 from hmrfit.network.checkpoints import load_network, save_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
@@ -124,10 +124,10 @@ def _mmpose() -> bytes:
 
 
 def _glb() -> bytes:
-    nodes = [{"name": name, "translation": [0.1, 0.2, 0.3]} for name in SKELETONS[0].nodes().values()]
+    nodes = [{"name": name, "translation": [0.1, 0.2, 0.3]} for name in RIGS[0].nodes().values()]
     nodes = [node | ({"children": [i + 1]} if i + 1 < len(nodes) else {}) for i, node in enumerate(nodes)]
     keys = [(0.0, [0.0, 0.0, 0.0, 1.0]), (1.0, [0.0, 0.1, 0.0, 1.0])]
-    return animated_glb(nodes, {SKELETONS[0].rest_clip: {0: keys}, "Walk": {0: keys, 3: keys}})
+    return animated_glb(nodes, {RIGS[0].rest_clip: {0: keys}, "Walk": {0: keys, 3: keys}})
 
 
 def _network() -> HMR:

@@ -154,14 +154,14 @@ def _glb(accessor: dict, view: dict, **more: Any) -> Bomb:
     """A GLB of a known skeleton whose keys are one bad accessor."""
 
     def make(rng: np.random.Generator) -> bytes:
-        from hmrfit.motion.glb import SKELETONS
+        from hmrfit.motion.glb import RIGS
 
-        nodes = [{"name": name} for name in SKELETONS[0].nodes().values()]
+        nodes = [{"name": name} for name in RIGS[0].nodes().values()]
         clip = {
             "samplers": [{"input": 0, "output": 0}],
             "channels": [{"sampler": 0, "target": {"node": 0, "path": "scale"}}],
         }
-        clips = [{"name": SKELETONS[0].rest_clip, **clip}, {"name": "a", **clip}]
+        clips = [{"name": RIGS[0].rest_clip, **clip}, {"name": "a", **clip}]
         content = {
             "asset": {"version": "2.0"},
             "nodes": nodes,

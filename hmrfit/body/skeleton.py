@@ -101,6 +101,11 @@ class Skeleton:
         """3 J: the numbers of a pose written as rotation vectors, the root's among them."""
         return 3 * len(self)
 
+    @property
+    def surface(self) -> str:
+        """What motion files call the kind (`surface_model_type`): smpl, smplh, smplx."""
+        return self.kind.lower().replace("-", "")
+
     @cached_property
     def _places(self) -> dict[str, int]:
         return {name: j for j, name in enumerate(self.names)}

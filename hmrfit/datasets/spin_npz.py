@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.io.atomic import atomic_write
 from hmrfit.io.bounded import PythonObjects, npz_names, read_npy, read_npz
@@ -41,7 +42,7 @@ SHAPES: dict[str, tuple[int, ...]] = {
     "part": (len(SPIN24), 3),
     "openpose": (len(OPENPOSE25), 3),
     "S": (len(SPIN24), 4),
-    "pose": (72,),
+    "pose": (SMPL.pose_size,),
     "shape": (10,),
     "has_smpl": (),
 }
@@ -113,7 +114,7 @@ class SpinDataset:
     def params(self) -> BodyParams:
         """SMPL's parameters of all N, at the origin; the rest pose for those that `smpl_known` leaves out."""
         known = self.smpl_known()[:, None].numpy()
-        pose = np.zeros((len(self), 72)) if self.pose is None else np.where(known, self.pose, 0)
+        pose = np.zeros((len(self), SMPL.pose_size)) if self.pose is None else np.where(known, self.pose, 0)
         betas = np.zeros((len(self), 10)) if self.shape is None else np.where(known, self.shape, 0)
         pose, betas = torch.as_tensor(pose), torch.as_tensor(betas)
         return BodyParams.from_rotvecs(pose[:, :3], pose[:, 3:], betas, torch.zeros(len(self), 3).double())
@@ -241,4 +242,4 @@ def read_static_fits(path: str | os.PathLike, dataset: SpinDataset) -> SpinDatas
             f"'{path}' should hold ({len(dataset)}, 82), one row of 72 pose and 10 betas for each person, but has "
             f"{fits.shape}: the fits of another file?"
         )
-    return replace(dataset, pose=fits[:, :72], shape=fits[:, 72:])
+    return replace(dataset, pose=fits[:, : SMPL.pose_size], shape=fits[:, SMPL.pose_size :])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import Camera, default_focal, weak_to_translation
 from hmrfit.datasets.spin_npz import BOX_UNIT
 from hmrfit.evaluate.predictions import Predictions, Stamp, read_predictions, write_predictions
@@ -277,7 +278,7 @@ def _tensors(params: BodyParams) -> tuple[Tensor, ...]:
 
 def _nothing(count: int, cameras: Camera, like: BodyParams | None = None) -> Predictions:
     """Nobody predicted yet."""
-    J, S = (24, 10) if like is None else (like.rotations.shape[1], like.betas.shape[1])
+    J, S = (len(SMPL), 10) if like is None else (like.rotations.shape[1], like.betas.shape[1])
     nan = lambda *shape: torch.full((count, *shape), torch.nan, dtype=torch.float64)  # noqa: E731
     params = BodyParams(nan(3, 3), nan(J - 1, 3, 3), nan(S), nan(3))
     return Predictions(params, cameras, torch.zeros(count, dtype=torch.bool), nan(3))

@@ -10,7 +10,7 @@
                                      (also as root_orient, pose_body, pose_jaw, pose_eye, pose_hand)
 
 What a body has no joints for is at rest (zero): SMPL's two hand joints are no finger joints, so 156 and 165 leave them
-out. The world has z up. From the level frame of `ops.upright` (x right, y down, z ahead) that is
+out. The world has z up. From the level frame of `ops.level` (x right, y down, z ahead) that is
 
     (x, y, z) -> (x, z, −y),
 
@@ -34,21 +34,16 @@ from torch import Tensor
 
 from hmrfit.body.gender import GENDERS
 from hmrfit.body.rigid import turned
+from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX, Skeleton
 from hmrfit.body.smpl import SmplBody
 from hmrfit.io.atomic import atomic_write
 from hmrfit.ops.check import check_finite
+from hmrfit.ops.level import level_rotation
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.ops.upright import level_rotation
 from hmrfit.types import BodyParams
 
-SURFACES = {72: "smpl", 156: "smplh", 165: "smplx"}
-"""By columns of `poses`."""
-
-DEFAULT_COLUMNS = {24: 156, 52: 156, 55: 165}
-"""By joints of the body. AMASS itself has 156 (and 165 in its SMPL-X files); no file of it has 72."""
-
-BODY, HANDS, FACE = 22, 30, 3
-"""Joints: the pelvis and the body's other ones, the fingers of both hands, jaw and eyes."""
+LAYOUTS = {skeleton.pose_size: skeleton for skeleton in (SMPL, SMPLH, SMPLX)}
+"""Whose joints the columns of `poses` hold, by how many there are: 72, 156, 165."""
 
 ADD_ONS_RATE = 30
 """Frames a second: what the Blender add-ons play, and the least they take. A still has no rate; it is written with
@@ -80,7 +75,7 @@ def write_amass(
         params: (T,) camera frame, the same betas in every frame. body: theirs.
         fps: frames a second of `params`; of a single frame, the rate that is written.
         up: (3,) in the camera frame; None takes the camera as level, and the file says so.
-        columns: 72, 156 or 165; default 156, and 165 for a body of SMPL-X's joints.
+        columns: of `poses`, 72, 156 or 165; by default the body's own, and 156 for SMPL's, as AMASS has them.
         resample: another rate, to which the motion is interpolated.
         on_floor: moves the motion up or down until its lowest point is at z = 0; the camera's height is lost.
 
@@ -91,7 +86,7 @@ def write_amass(
         raise ValueError(f"A motion is saved as .npz; '{path}' ends otherwise. Choose a name such as walk.npz.")
     if gender not in GENDERS:
         raise ValueError(f"gender should be one of {', '.join(GENDERS)}, not {gender!r}.")
-    columns = _columns(columns, len(body.parents))
+    layout = _layout(columns, body.skeleton)
     rate = _rate(fps, "fps")
     _check(params)
     params = in_z_up_world(params, body, up)
@@ -106,7 +101,7 @@ def write_amass(
             path, rate, ADD_ONS_RATE, ADD_ONS_RATE,
         )  # fmt: skip
     content = io.BytesIO()
-    np.savez_compressed(content, **_arrays(params, rate, columns, gender, body_name, up is not None))
+    np.savez_compressed(content, **_arrays(params, body.skeleton, rate, layout, gender, body_name, up is not None))
     with atomic_write(path) as temporary:
         temporary.write_bytes(content.getvalue())
 
@@ -136,22 +131,20 @@ def resampled(params: BodyParams, fps: float, rate: float) -> BodyParams:
     return BodyParams(rotations[:, 0], rotations[:, 1:], betas, torch.tensor(transl))
 
 
-def laid_out(poses: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
-    """(T, J, 3) of a body with 24, 52 or 55 joints -> (T, columns). Equal joints are carried over, others at rest."""
-    T, J = poses.shape[:2]
-    body, rest = poses[:, :BODY], lambda count: np.zeros((T, count, 3))
-    hands = poses[:, J - HANDS :] if J > HANDS else rest(HANDS)
-    face = poses[:, BODY : BODY + FACE] if J == BODY + FACE + HANDS else rest(FACE)
-    palms = poses[:, BODY:] if J == BODY + 2 else rest(2)
-    parts = {72: (body, palms), 156: (body, hands), 165: (body, face, hands)}[columns]
-    return np.concatenate(parts, 1).reshape(T, columns)
+def laid_out(poses: NDArray[np.float64], own: Skeleton, layout: Skeleton) -> NDArray[np.float64]:
+    """(T, J, 3) of a body's own joints -> (T, columns) of another layout: joints of one name are carried over, the
+    others of the layout are at rest."""
+    columns = np.zeros((len(poses), len(layout), 3))
+    shared = [name for name in layout.names if name in own]
+    columns[:, [layout.index(name) for name in shared]] = poses[:, [own.index(name) for name in shared]]
+    return columns.reshape(len(poses), layout.pose_size)
 
 
 def _arrays(
-    params: BodyParams, rate: float, columns: int, gender: str, body_name: str, up_is_known: bool
+    params: BodyParams, own: Skeleton, rate: float, layout: Skeleton, gender: str, body_name: str, up_is_known: bool
 ) -> dict[str, NDArray]:
     """The table above."""
-    poses = laid_out(torch.cat(params.to_rotvecs(), 1).unflatten(1, (-1, 3)).numpy(), columns)
+    poses = laid_out(torch.cat(params.to_rotvecs(), 1).unflatten(1, (-1, 3)).numpy(), own, layout)
     betas = params.betas[0].numpy()
     level = "up was given" if up_is_known else "the camera was taken as level, up was not given"
     arrays = {
@@ -163,27 +156,29 @@ def _arrays(
         "betas": betas,
         "num_betas": np.array(len(betas)),
         "poses": poses,
-        "surface_model_type": np.array(SURFACES[columns]),
+        "surface_model_type": np.array(layout.surface),
         "body": np.array(body_name),
         "frame": np.array(f"world: +x the camera's right, +y ahead of it, +z up, metres; {level}"),
         "up_is_known": np.array(up_is_known),
     }
-    if columns == 165:
+    if layout == SMPLX:
         names = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")
-        arrays |= dict(zip(names, np.split(poses, [3, 66, 69, 75], 1), strict=True))
+        starts = [3 * layout.index(joint) for joint in ("left_hip", "jaw", "left_eye_joint", "left_index1")]
+        arrays |= dict(zip(names, np.split(poses, starts, 1), strict=True))
     return arrays
 
 
-def _columns(columns: int | None, joints: int) -> int:
-    if joints not in DEFAULT_COLUMNS:
-        raise ValueError(
-            f"This body has {joints} joints; motion files hold bodies of SMPL (24), SMPL-H (52) or SMPL-X (55)."
-        )
-    columns = DEFAULT_COLUMNS[joints] if columns is None else columns
-    if columns not in SURFACES:
-        known = ", ".join(f"{count} ({surface})" for count, surface in SURFACES.items())
+def _layout(columns: int | None, own: Skeleton) -> Skeleton:
+    """The layout of so many columns; of None the body's own, SMPL-H's for SMPL (no file of AMASS has 72 columns)."""
+    if own not in LAYOUTS.values():
+        known = ", ".join(f"{layout.kind} ({len(layout)})" for layout in LAYOUTS.values())
+        raise ValueError(f"This body has {len(own)} joints; motion files hold those of {known}.")
+    if columns is None:
+        return SMPLH if own == SMPL else own
+    if columns not in LAYOUTS:
+        known = ", ".join(f"{count} ({layout.surface})" for count, layout in LAYOUTS.items())
         raise ValueError(f"columns should be one of {known}, not {columns!r}.")
-    return columns
+    return LAYOUTS[columns]
 
 
 def _rate(value: float, name: str) -> float:

@@ -11,56 +11,54 @@ u, l the upper and lower bone, u', l' what they became, a' = u' × l'. All that 
 limbs keep their directions when the torso is flipped.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from hmrfit.body.skeleton import Skeleton
 from hmrfit.fitting.devices import moved
-from hmrfit.keypoints import SMPL24
 from hmrfit.ops.skinning import world_rotations
 from hmrfit.types import BodyParams
-
-
-@dataclass(frozen=True)
-class Limb:
-    """Three joints by name: the upper bone runs from the first to the second, the lower one on to the third."""
-
-    name: str
-    joints: tuple[str, str, str]
-
-
-LIMBS = (
-    Limb("left_arm", ("left_shoulder", "left_elbow", "left_wrist")),
-    Limb("right_arm", ("right_shoulder", "right_elbow", "right_wrist")),
-    Limb("left_leg", ("left_hip", "left_knee", "left_ankle")),
-    Limb("right_leg", ("right_hip", "right_knee", "right_ankle")),
-)
 
 TORSO = ("pelvis", "neck", "left_shoulder", "right_shoulder")
 
 PARTS = ("upper", "lower", "both")
-FLIPS = tuple((where, part) for where in ("torso", *(limb.name for limb in LIMBS)) for part in PARTS)
-"""Every flip, in the order of `flips`: (what is flipped, which part of it). For the torso "upper" is its lean."""
 
 STRAIGHT = 0.2
 """Sine of the bend below which a limb counts as straight and its axis comes from the body's own frame."""
 
 
-def flips(params: BodyParams, joints: Tensor, parents: Sequence[int]) -> list[BodyParams]:
-    """The body with each of `FLIPS` applied, the pelvis in its place; for bodies of SMPL's 24 joints.
+def flip_names(skeleton: Skeleton) -> tuple[tuple[str, str], ...]:
+    """What `flips` gives for such a body, in its order: (what is flipped, which part of it), of the torso first, whose
+    "upper" part is its lean, then of each limb."""
+    torso = ("torso",) if _has_torso(skeleton) else ()
+    return tuple((where, part) for where in (*torso, *(limb.name for limb in skeleton.limbs)) for part in PARTS)
+
+
+def flips(params: BodyParams, joints: Tensor, skeleton: Skeleton) -> list[BodyParams]:
+    """The body with each of `flip_names` applied, the root in its place.
 
     Args:
         joints: (B, J, 3) metres in the camera frame, of `params`.
     """
+    parents = skeleton.parents
     world = world_rotations(params.rotations, parents)
-    torsos = torch.stack([_flipped_torso(world, joints, part) for part in PARTS], 1)
-    worlds = torch.cat([torsos, _flipped_limbs(world, joints, tuple(parents))], 1)
+    found = []
+    if _has_torso(skeleton):
+        found.append(torch.stack([_flipped_torso(world, joints, part, skeleton) for part in PARTS], 1))
+    if skeleton.limbs:
+        found.append(_flipped_limbs(world, joints, skeleton))
+    if not found:
+        return []
+    worlds = torch.cat(found, 1)
     local = worlds[:, :, [max(p, 0) for p in parents]].mT @ worlds
-    return [BodyParams(worlds[:, i, 0], local[:, i, 1:], params.betas, params.transl) for i in range(len(FLIPS))]
+    return [BodyParams(worlds[:, i, 0], local[:, i, 1:], params.betas, params.transl) for i in range(worlds.shape[1])]
+
+
+def _has_torso(skeleton: Skeleton) -> bool:
+    return all(name in skeleton for name in TORSO)
 
 
 def _mirrored(bone: Tensor, at: Tensor) -> Tensor:
@@ -77,32 +75,32 @@ def _frame(b: Tensor, a: Tensor) -> Tensor:
 
 
 class _Ways:
-    """Every limb with every part of it flipped, F = 12 ways side by side; index tensors, made once per tree."""
+    """Every limb with every part of it flipped, F = 12 ways of four limbs; index tensors, made once per skeleton."""
 
-    def __init__(self, parents: tuple[int, ...]) -> None:
-        ways = [(limb, part) for limb in LIMBS for part in PARTS]
-        chain = torch.tensor([[SMPL24.index(name) for name in limb.joints] for limb, _ in ways])
+    def __init__(self, skeleton: Skeleton) -> None:
+        ways = [(limb, part) for limb in skeleton.limbs for part in PARTS]
+        chain = torch.tensor([[skeleton.index(name) for name in limb.joints] for limb, _ in ways])
         self.first, self.second, self.third = chain.unbind(1)  # (F,)
         self.upper, self.lower = (torch.tensor([[part != other] for _, part in ways]) for other in ("lower", "upper"))
-        self.legs = torch.tensor([["leg" in limb.name] for limb, _ in ways])
+        self.hinge = torch.tensor([limb.axis for limb, _ in ways])
         self.each = torch.arange(len(ways))
-        hanging = [(way, j) for way in range(len(ways)) for j in _below(int(self.second[way]), parents)]
+        hanging = [(way, j) for way in range(len(ways)) for j in skeleton.below(ways[way][0].joints[1])]
         self.hung_way, self.hung = torch.tensor(hanging).unbind(1)  # what goes with each lower bone
 
 
 @lru_cache
-def _ways(parents: tuple[int, ...], device: torch.device) -> _Ways:
-    return moved(_Ways(parents), device)
+def _ways(skeleton: Skeleton, device: torch.device) -> _Ways:
+    return moved(_Ways(skeleton), device)
 
 
-def _flipped_limbs(world: Tensor, joints: Tensor, parents: tuple[int, ...]) -> Tensor:
+def _flipped_limbs(world: Tensor, joints: Tensor, skeleton: Skeleton) -> Tensor:
     """World rotations (B, F, J, 3, 3) with one limb flipped each."""
-    way = _ways(parents, world.device)
+    way = _ways(skeleton, world.device)
     start, middle, end = (joints[:, index] for index in (way.first, way.second, way.third))
     upper, lower, held = middle - start, end - middle, world[:, way.first]
     u = torch.where(way.upper, _mirrored(upper, start), upper)
     low = torch.where(way.lower, _mirrored(lower, middle), lower)
-    axis, new_axis = _bend(upper, lower, held, way.legs), _bend(u, low, held, way.legs)
+    axis, new_axis = _bend(upper, lower, held, way), _bend(u, low, held, way)
     turn_upper = _frame(u, new_axis) @ _frame(upper, axis).mT
     turn_lower = _frame(low, new_axis) @ _frame(lower, axis).mT
     turned = world[:, None].repeat(1, len(way.each), 1, 1, 1)
@@ -111,31 +109,21 @@ def _flipped_limbs(world: Tensor, joints: Tensor, parents: tuple[int, ...]) -> T
     return turned
 
 
-def _bend(upper: Tensor, lower: Tensor, world: Tensor, legs: Tensor) -> Tensor:
+def _bend(upper: Tensor, lower: Tensor, world: Tensor, way: _Ways) -> Tensor:
     """The axis (B, F, 3) a limb bends about: upper × lower, or a straight one's hinge in the body's own frame."""
     cross = torch.linalg.cross(normalize(upper, dim=-1), normalize(lower, dim=-1))
-    own = torch.where(legs, world[..., 0], world[..., 1])  # SMPL's knees bend about x, its elbows about y
+    own = world[:, way.each, :, way.hinge].movedim(0, 1)
     return torch.where(cross.norm(dim=-1, keepdim=True) > STRAIGHT, cross, own)
 
 
-def _flipped_torso(world: Tensor, joints: Tensor, part: str) -> Tensor:
+def _flipped_torso(world: Tensor, joints: Tensor, part: str, skeleton: Skeleton) -> Tensor:
     """World rotations with lean, turn or both of the torso flipped; limbs and head keep theirs."""
-    pelvis, neck, left, right = (joints[:, SMPL24.index(name)] for name in TORSO)
+    pelvis, neck, left, right = (joints[:, skeleton.index(name)] for name in TORSO)
     up, across = neck - pelvis, right - left
     new_up = _mirrored(up, pelvis) if part != "lower" else up
     new_across = _mirrored(across, pelvis) if part != "upper" else across
     turn = _frame(new_up, new_across) @ _frame(up, across).mT
-    trunk = [j for j, name in enumerate(SMPL24) if name in ("pelvis", "spine1", "spine2", "spine3", "neck")]
-    trunk += [SMPL24.index(f"{side}_collar") for side in ("left", "right")]
+    trunk = list(skeleton.trunk)
     turned = world.clone()
     turned[:, trunk] = turn[:, None] @ world[:, trunk]
     return turned
-
-
-def _below(joint: int, parents: Sequence[int]) -> list[int]:
-    """A joint and all that hangs on it."""
-    found = [joint]
-    for j in range(joint + 1, len(parents)):
-        if parents[j] in found:
-            found.append(j)
-    return found

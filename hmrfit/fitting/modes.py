@@ -81,7 +81,7 @@ def _promising(
 ) -> tuple[Tensor, Tensor, State]:
     """(rank, person, state) of the flips of some people, their cheapest, that cost at most `most` (b,)."""
     params, camera, observation = fit.state.params[people], fit.state.camera[people], fit.observation[people]
-    flipped = flips(params, body.pose(params).joints, body.parents)
+    flipped = flips(params, body.pose(params).joints, body.skeleton)
     many = torch.arange(len(people)).repeat(len(flipped))
     state = State(BodyParams.cat(flipped), camera[many])
     costs = sum(term_costs(Linearization(body, state, observation[many]), terms, stage).values())

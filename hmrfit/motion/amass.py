@@ -8,13 +8,14 @@ they are left out and the hands count as not driven. The world of AMASS has z up
 
 import numpy as np
 
+from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX
 from hmrfit.io.bounded import PythonObjects, read_npz
 from hmrfit.io.budget import TooLarge, check_bytes
 from hmrfit.motion.motion import FRAME_BYTES, N_JOINTS, Motion
 
 _RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "frame_rate", "framerate")
 _WANTED = ("format", "poses", "trans", "transl", "betas", "gender", "root_orient", "pose_body", *_RATES)
-_WIDTHS = {72: "smpl", 156: "smplh", 165: "smplx"}
+_LAYOUTS = {skeleton.pose_size: skeleton for skeleton in (SMPL, SMPLH, SMPLX)}
 
 
 def _read(data: bytes) -> dict[str, np.ndarray]:
@@ -34,7 +35,7 @@ def _poses(arrays: dict[str, np.ndarray]) -> np.ndarray:
         return arrays["poses"]
     if "root_orient" in arrays and "pose_body" in arrays:
         body = np.concatenate([arrays["root_orient"], arrays["pose_body"]], axis=-1)
-        return np.pad(body, ((0, 0), (0, 165 - body.shape[-1])))
+        return np.pad(body, ((0, 0), (0, SMPLX.pose_size - body.shape[-1])))
     raise ValueError(
         f"AMASS npz: no 'poses' (nor 'root_orient' with 'pose_body'); found {', '.join(arrays) or 'nothing'}."
         " Shape files (shape.npz) and body models hold no motion."
@@ -68,18 +69,17 @@ def motion_from_amass(data: bytes, name: str = "", fps: float | None = None) -> 
             "hmrfit.FitResult.load(path).save_motion('walk.npz')."
         )
     poses = np.asarray(_poses(arrays))
-    if poses.ndim != 2 or poses.shape[1] not in _WIDTHS or poses.dtype.kind not in "fiu":
+    if poses.ndim != 2 or poses.shape[1] not in _LAYOUTS or poses.dtype.kind not in "fiu":
         raise ValueError(f"AMASS npz: 'poses' is {poses.dtype} {poses.shape}; expected (T, 72), (T, 156) or (T, 165).")
     rate = fps or _rate(arrays)
     if rate is None:
         raise ValueError(f"AMASS npz: no frame rate ({', '.join(_RATES)}). Give it as fps=.")
     check_bytes(FRAME_BYTES * len(poses), "AMASS npz: it")
-    kind = _WIDTHS[poses.shape[1]]
+    layout = _LAYOUTS[poses.shape[1]]
     joints = np.zeros((len(poses), N_JOINTS, 3))
-    n_known = N_JOINTS if kind == "smpl" else N_JOINTS - 2
+    n_known = len(layout.body_joints)  # the first ones of either
     joints[:, :n_known] = poses[:, : 3 * n_known].reshape(len(poses), n_known, 3)
     transl = np.asarray(arrays.get("trans", arrays.get("transl", np.zeros((len(poses), 3)))), float)
     betas = np.asarray(arrays["betas"], float).reshape(-1) if "betas" in arrays else None
-    return Motion(
-        joints, transl, rate, np.arange(N_JOINTS) < n_known, name=name, source=f"amass_{kind}", betas=betas, up="z"
-    )
+    driven, source = np.arange(N_JOINTS) < n_known, f"amass_{layout.surface}"
+    return Motion(joints, transl, rate, driven, name=name, source=source, betas=betas, up="z")

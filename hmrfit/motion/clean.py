@@ -11,11 +11,11 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from hmrfit.keypoints import SMPL24
+from hmrfit.body.skeleton import SMPL
 from hmrfit.motion.motion import Motion
 
 CORE = tuple(
-    SMPL24.index(name)
+    SMPL.index(name)
     for name in (
         "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle", "spine3",
         "neck", "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow",
@@ -42,7 +42,7 @@ DUPLICATE = np.radians(2.0)
 
 
 def _joint(poses: np.ndarray, name: str) -> np.ndarray:
-    return poses[:, SMPL24.index(name)]
+    return poses[:, SMPL.index(name)]
 
 
 def _chain_angle(poses: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
@@ -103,7 +103,7 @@ def clean(motion: Motion) -> Motion | None:
     speed = joint_speed(poses, motion.fps)
     for part, limit in LOOSE_LIMITS.items():
         for side in ("left", "right"):
-            j = SMPL24.index(f"{side}_{part}")
+            j = SMPL.index(f"{side}_{part}")
             stray = _outside(_angles(poses, f"{side}_{part}"), limit) | (speed[:, j] > MAX_SPEED)
             poses[stray, j], driven[stray, j] = 0.0, False
     return replace(motion, poses=poses, driven=driven)[keep]

@@ -22,7 +22,7 @@ UNKEYED = np.radians(0.5)
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class Rig:
     name: str
     rest_clip: str
     trunk: Mapping[str, str]
@@ -39,8 +39,8 @@ class Skeleton:
         return {**self.trunk, **left, **right}
 
 
-SKELETONS = (
-    Skeleton(
+RIGS = (
+    Rig(
         "mesh2motion_base", "T-Pose",
         {"pelvis": "DEF-hips", "spine1": "DEF-spine.001", "spine2": "DEF-spine.002", "spine3": "DEF-spine.003",
          "neck": "DEF-neck", "head": "DEF-head"},
@@ -48,7 +48,7 @@ SKELETONS = (
          "shoulder": "DEF-upper_arm", "elbow": "DEF-forearm", "wrist": "DEF-hand"},
         (".L", ".R"),
     ),
-    Skeleton(
+    Rig(
         "mesh2motion_addon", "Rest Pose",
         {"pelvis": "pelvis", "spine1": "spine_01", "spine2": "spine_02", "spine3": "spine_03", "neck": "neck_01",
          "head": "head"},
@@ -80,21 +80,21 @@ def _perpendicular(a: np.ndarray) -> np.ndarray:
     return other / np.linalg.norm(other)
 
 
-def _skeleton_of(gltf: Gltf) -> Skeleton:
-    for skeleton in SKELETONS:
-        if set(skeleton.nodes().values()) <= set(gltf.names) and skeleton.rest_clip in gltf.clips:
-            return skeleton
+def _rig_of(gltf: Gltf) -> Rig:
+    for rig in RIGS:
+        if set(rig.nodes().values()) <= set(gltf.names) and rig.rest_clip in gltf.clips:
+            return rig
     raise ValueError(
         f"GLB: unknown skeleton ({len(gltf.names)} nodes, {len(gltf.clips)} clips). Known: "
-        + "; ".join(f"{s.name} with the clip '{s.rest_clip}'" for s in SKELETONS)
-        + ". Add a Skeleton to hmrfit/motion/glb.py."
+        + "; ".join(f"{s.name} with the clip '{s.rest_clip}'" for s in RIGS)
+        + ". Add a Rig to hmrfit/motion/glb.py."
     )
 
 
-def _rest_corrections(gltf: Gltf, skeleton: Skeleton) -> dict[str, np.ndarray]:
+def _rest_corrections(gltf: Gltf, rig: Rig) -> dict[str, np.ndarray]:
     """G(ref)^T align(ideal, bone in ref) of every joint, (3, 3)."""
-    nodes = skeleton.nodes()
-    rest = global_transforms(gltf, skeleton.rest_clip, clip_times(gltf, skeleton.rest_clip, FPS)[:1])
+    nodes = rig.nodes()
+    rest = global_transforms(gltf, rig.rest_clip, clip_times(gltf, rig.rest_clip, FPS)[:1])
     out = {}
     for joint, node in nodes.items():
         side, _, part = joint.rpartition("_")
@@ -120,20 +120,20 @@ def motions_from_glb(data: bytes, clips: list[str] | None = None) -> list[Motion
 
 
 def _read_clips(gltf: Gltf, clips: list[str] | None) -> Iterator[Motion]:
-    skeleton = _skeleton_of(gltf)
-    corrections = _rest_corrections(gltf, skeleton)
-    wanted = [c for c in gltf.clips if c != skeleton.rest_clip] if clips is None else clips
+    rig = _rig_of(gltf)
+    corrections = _rest_corrections(gltf, rig)
+    wanted = [c for c in gltf.clips if c != rig.rest_clip] if clips is None else clips
     unknown = [c for c in wanted if c not in gltf.clips]
     if unknown:
         raise ValueError(f"GLB: there is no clip '{unknown[0]}'. Clips: {', '.join(gltf.clips)}.")
     for clip in wanted:
-        yield _motion(gltf, skeleton, corrections, clip)
+        yield _motion(gltf, rig, corrections, clip)
 
 
-def _motion(gltf: Gltf, skeleton: Skeleton, corrections: Mapping[str, np.ndarray], clip: str) -> Motion:
+def _motion(gltf: Gltf, rig: Rig, corrections: Mapping[str, np.ndarray], clip: str) -> Motion:
     frames = global_transforms(gltf, clip, clip_times(gltf, clip, FPS))
-    nodes = skeleton.nodes()
+    nodes = rig.nodes()
     ideal = {joint: frames[node][0] @ corrections[joint] for joint, node in nodes.items()}
     poses, transl = local_from_ideal(ideal), frames[nodes["pelvis"]][1]
     driven = driven_mask(ideal) & (np.linalg.norm(poses, axis=-1).max(axis=0) > UNKEYED)
-    return Motion(poses, transl, FPS, driven, name=clip, label=clip, source=skeleton.name)
+    return Motion(poses, transl, FPS, driven, name=clip, label=clip, source=rig.name)

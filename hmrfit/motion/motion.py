@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from hmrfit.keypoints import SMPL24
+from hmrfit.body.skeleton import SMPL
 
-N_JOINTS = len(SMPL24)
+N_JOINTS = len(SMPL)
 FRAME_BYTES = 3000
 """What a frame takes while it is made: its 24 rotations as vectors, and a few times as matrices for some of them."""
 
@@ -19,7 +19,7 @@ class Motion:
     """A sequence of T poses.
 
     At zero orientation the person stands with y up, faces +z and has the left side at +x. Joints are in the order of
-    `hmrfit.keypoints.SMPL24`.
+    `hmrfit.body.skeleton.SMPL`.
     """
 
     poses: np.ndarray

@@ -22,18 +22,7 @@ from collections.abc import Container, Mapping
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from hmrfit.keypoints import SMPL24, flip_permutation
-
-_PARENT_OF = {
-    "left_hip": "pelvis", "right_hip": "pelvis", "spine1": "pelvis", "left_knee": "left_hip",
-    "right_knee": "right_hip", "spine2": "spine1", "left_ankle": "left_knee", "right_ankle": "right_knee",
-    "spine3": "spine2", "left_foot": "left_ankle", "right_foot": "right_ankle", "neck": "spine3",
-    "left_collar": "spine3", "right_collar": "spine3", "head": "neck", "left_shoulder": "left_collar",
-    "right_shoulder": "right_collar", "left_elbow": "left_shoulder", "right_elbow": "right_shoulder",
-    "left_wrist": "left_elbow", "right_wrist": "right_elbow", "left_hand": "left_wrist",
-    "right_hand": "right_wrist",
-}  # fmt: skip
-PARENTS = tuple(SMPL24.index(_PARENT_OF[j]) if j in _PARENT_OF else -1 for j in SMPL24)
+from hmrfit.body.skeleton import SMPL
 
 BEND_DEGREES = {
     "left_knee": ("x", -5.5),
@@ -63,9 +52,9 @@ def local_from_ideal(ideal: Mapping[str, np.ndarray]) -> np.ndarray:
     if "pelvis" not in ideal:
         raise ValueError("The global rotation of the pelvis is needed; given: " + ", ".join(ideal))
     n = len(ideal["pelvis"])
-    glob, poses = {}, np.zeros((n, len(SMPL24), 3))
-    for j, name in enumerate(SMPL24):
-        parent = _PARENT_OF.get(name)
+    glob, poses = {}, np.zeros((n, len(SMPL), 3))
+    for j, name in enumerate(SMPL.names):
+        parent = SMPL.names[SMPL.parents[j]] if j else None
         if name not in ideal:
             glob[name] = glob[parent]
             continue
@@ -77,14 +66,14 @@ def local_from_ideal(ideal: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def driven_mask(joints: Container[str]) -> np.ndarray:
     """(24,) bool: which SMPL joints are among the given names."""
-    return np.array([name in joints for name in SMPL24])
+    return np.array([name in joints for name in SMPL.names])
 
 
 def global_from_local(poses: np.ndarray) -> np.ndarray:
     """Global rotations G (..., 24, 3, 3) from local rotation vectors (..., 24, 3): G_child = G_parent L."""
     local = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(*poses.shape, 3)
     glob = local.copy()
-    for j, parent in enumerate(PARENTS):
+    for j, parent in enumerate(SMPL.parents):
         if parent >= 0:
             glob[..., j, :, :] = glob[..., parent, :, :] @ local[..., j, :, :]
     return glob
@@ -92,11 +81,11 @@ def global_from_local(poses: np.ndarray) -> np.ndarray:
 
 def ideal_from_local(poses: np.ndarray) -> np.ndarray:
     """H (..., 24, 3, 3) relative to the ideal T-pose, the inverse of `local_from_ideal`: H = G B^T."""
-    bends = np.stack([rest_bend(name) for name in SMPL24])
+    bends = np.stack([rest_bend(name) for name in SMPL.names])
     return global_from_local(poses) @ np.swapaxes(bends, -1, -2)
 
 
-MIRROR = np.array(flip_permutation(SMPL24))
+MIRROR = np.array(SMPL.mirror)
 """Index of the joint on the other side."""
 
 
@@ -107,9 +96,10 @@ def mirror_poses(poses: np.ndarray) -> np.ndarray:
         poses: (..., 24, 3), global orientation first, or (..., 23, 3) without it.
     """
     n = poses.shape[-2]
-    if n not in (24, 23):
-        raise ValueError(f"Expected 24 or 23 joints in the last but one dimension, got shape {poses.shape}.")
-    order = MIRROR if n == 24 else MIRROR[1:] - 1
+    J = len(SMPL)
+    if n not in (J, J - 1):
+        raise ValueError(f"Expected {J} or {J - 1} joints in the last but one dimension, got shape {poses.shape}.")
+    order = MIRROR if n == J else MIRROR[1:] - 1
     return poses[..., order, :] * np.array([1.0, -1.0, -1.0])
 
 

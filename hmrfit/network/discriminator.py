@@ -15,6 +15,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor, nn
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.ops.check import check_shape
 
 
@@ -30,7 +31,7 @@ class DiscriminatorSettings(TypedDict):
 class FactorizedDiscriminator(nn.Module):
     """Rotations (B, J-1, 3, 3) and betas (B, S) -> (B, J+1): one per joint, all joints, shape, in this order."""
 
-    def __init__(self, joints: int = 24, betas: int = 10, width: int = 32, hidden: int = 1024) -> None:
+    def __init__(self, joints: int = len(SMPL), betas: int = 10, width: int = 32, hidden: int = 1024) -> None:
         """joints: J, the root included."""
         super().__init__()
         self.joints, self.betas, self.width, self.hidden = joints, betas, width, hidden

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.network.encoders import FAR, KEYPOINT_NAMES, EncodedKeypoints, ResidualBlock
 from hmrfit.network.inference import pad_rows
 from hmrfit.network.mirror import (
@@ -70,7 +71,7 @@ class ErrorModel(nn.Module):
     def __init__(
         self,
         features: int,
-        joints: int = 24,
+        joints: int = len(SMPL),
         betas: int = 10,
         rank: int = 16,
         width: int = 512,

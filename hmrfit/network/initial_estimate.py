@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import Camera
 from hmrfit.io.image import Crop, Image
-from hmrfit.keypoints import SMPL24
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.network.encoders import (
     EncodedKeypoints,
@@ -44,7 +44,7 @@ class _InitialEstimate:
         Raises:
             ValueError: the HMR's encoder takes other inputs, or its joints are not SMPL's.
         """
-        if hmr.regressor.layout.joints != len(SMPL24):
+        if hmr.regressor.layout.joints != len(SMPL):
             raise ValueError(f"An initial estimate needs SMPL's 24 joints, not {hmr.regressor.layout.joints}.")
         self.hmr, self.flip_test = self._prepared(hmr), flip_test
 

@@ -12,7 +12,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from hmrfit.keypoints import SMPL24, flip_permutation
+from hmrfit.body.skeleton import SMPL
+from hmrfit.keypoints import flip_permutation
 from hmrfit.ops.rotation import mirror, rotation_6d_to_matrix
 from hmrfit.types import BodyParams, Regression
 
@@ -44,7 +45,7 @@ def mirrored_view(view: Tensor) -> Tensor:
 def mirrored_regression(regression: Regression) -> Regression:
     """Of a body with SMPL's 24 joints. Betas have no side; the translation stays as it is."""
     params, weak = regression.params, regression.weak_camera
-    rotations = mirror(params.rotations.index_select(1, _mirrored_order(SMPL24, weak.device)))
+    rotations = mirror(params.rotations.index_select(1, _mirrored_order(SMPL.names, weak.device)))
     params = BodyParams(rotations[:, 0], rotations[:, 1:], params.betas, params.transl)
     return Regression(params, weak * _constant(FLIP_WEAK, weak))
 
@@ -55,7 +56,7 @@ def average_with_mirror(person: Regression, mirror_image: Regression) -> Regress
     Of the first two columns of each rotation, which Gram-Schmidt makes a rotation again. Betas have no side.
     """
     like = mirror_image.weak_camera
-    columns = mirror_image.params.rotations.index_select(1, _mirrored_order(SMPL24, like.device))[..., :2]
+    columns = mirror_image.params.rotations.index_select(1, _mirrored_order(SMPL.names, like.device))[..., :2]
     columns = columns * _constant(MIRRORED_COLUMNS, like)
     rotations = rotation_6d_to_matrix(0.5 * (person.params.rotations[..., :2] + columns))
     betas = 0.5 * (person.params.betas + mirror_image.params.betas)
@@ -94,7 +95,7 @@ def _mirrored_order(names: tuple[str, ...], device: torch.device) -> Tensor:
 def _chart(joints: int, betas: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """(order, sign) of a chart's coordinates in a mirror."""
     axes = torch.arange(3, device=device)
-    rotvecs = 3 * _mirrored_order(SMPL24[:joints], device)[:, None] + axes
+    rotvecs = 3 * _mirrored_order(SMPL.names[:joints], device)[:, None] + axes
     order = torch.cat([rotvecs.flatten(), 3 * joints + torch.arange(betas, device=device)])
     signs = torch.tensor([*FLIP_ROTVEC * joints, *[1.0] * betas], device=device)
     return order, signs

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.ops.check import check_shape, did_you_mean
 from hmrfit.ops.rotation import matrix_to_rotation_6d, matrix_to_rotvec, rotation_6d_to_matrix, rotvec_to_matrix
 from hmrfit.types import BodyParams, Regression
@@ -39,7 +40,7 @@ class ThetaLayout:
     """Which number of Θ is what."""
 
     form: str = "6d"
-    joints: int = 24
+    joints: int = len(SMPL)
     betas: int = 10
 
     def __post_init__(self) -> None:

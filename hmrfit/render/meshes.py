@@ -5,7 +5,7 @@ and Unreal's importers expect of it). From the camera frame (x right, y down, z 
 
     (x, y, z) -> (x, −y, −z),
 
-after the turn to the level frame where it is known which way is up (`ops.upright`): then bodies stand upright however
+after the turn to the level frame where it is known which way is up (`ops.level`): then bodies stand upright however
 the camera was held. The camera stands at the origin and, where it is level, looks along −z. With `frame="camera"` the
 vertices are written as they are. The file says which: glTF in its asset's extras, obj and ply in a comment. Vertices
 keep their number and order.
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from hmrfit.io.atomic import atomic_write
 from hmrfit.ops.check import check_shape, did_you_mean
-from hmrfit.ops.upright import level_rotation
+from hmrfit.ops.level import level_rotation
 
 FRAMES = {
     "y_up": "y up, +z towards the camera (glTF); the camera at the origin looks along -z",

@@ -16,8 +16,8 @@ from hmrfit.camera import MIN_DEPTH, PIXEL_CENTER, Camera
 from hmrfit.io.image import Image, as_image
 from hmrfit.io.opencv import cv2
 from hmrfit.keypoints import limbs
+from hmrfit.ops.level import level_rotation
 from hmrfit.ops.raster import silhouette
-from hmrfit.ops.upright import level_rotation
 from hmrfit.render.rasteriser import to_screen
 from hmrfit.render.shading import hex_to_rgb, shade
 from hmrfit.types import Keypoints

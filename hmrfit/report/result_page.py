@@ -6,7 +6,7 @@ import numpy as np
 
 from hmrfit.fitting.focal import WRONG
 from hmrfit.io.image import Image
-from hmrfit.ops.upright import level_rotation
+from hmrfit.ops.level import level_rotation
 from hmrfit.render.overlay import side_by_side, views
 from hmrfit.report.page import Entry
 from hmrfit.report.result_text import described, reprojection

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hmrfit.body.skeleton import SMPL, Skeleton
 from hmrfit.io.image import Crop, Image
-from hmrfit.keypoints import SMPL24, flip_permutation
+from hmrfit.keypoints import flip_permutation
 from hmrfit.ops.rotation import mirror
 from hmrfit.types import BodyParams
 
@@ -163,17 +164,17 @@ def change_translation(transl: Tensor, root: Tensor, change: Change) -> Tensor:
     return turn(root + transl, change) - root
 
 
-def change_params(params: BodyParams, root: Tensor, change: Change, joint_names: Sequence[str] = SMPL24) -> BodyParams:
+def change_params(params: BodyParams, root: Tensor, change: Change, skeleton: Skeleton = SMPL) -> BodyParams:
     """The parameters of the person in the changed picture. Betas stay: bodies are symmetric.
 
     Args:
         root: (B, 3) or (3,), the pelvis of the resting body.
-        joint_names: of all joints, the root first.
+        skeleton: of the body that the parameters are of.
     """
     matrix = torch.eye(3).to(params.transl)
     matrix[:2, :2] = Change(angle=change.angle).matrix().to(params.transl)
     orient, pose = matrix @ params.global_orient, params.body_pose
     if change.flip:
-        order = torch.tensor(flip_permutation(joint_names), device=pose.device)
+        order = torch.tensor(skeleton.mirror, device=pose.device)
         orient, pose = mirror(orient), mirror(pose[:, order[1:] - 1])
     return BodyParams(orient, pose.clone(), params.betas.clone(), change_translation(params.transl, root, change))

@@ -16,8 +16,9 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
+from hmrfit.body.skeleton import Skeleton
 from hmrfit.camera import Camera
-from hmrfit.fitting.depth_flips import FLIPS, flips
+from hmrfit.fitting.depth_flips import flips
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import Observation, State
@@ -64,15 +65,15 @@ def guesses(fitter: Fitter, people: People) -> BodyParams:
     )
 
 
-def perturbed(people: People, parents: tuple[int, ...], generator: torch.Generator) -> BodyParams:
+def perturbed(people: People, skeleton: Skeleton, generator: torch.Generator) -> BodyParams:
     """Half of them with noise, a quarter with limbs exchanged, a quarter with a part bent the other way."""
     params, B = people.params, len(people.camera)
     draw = uniform(0, 1, B, generator)
     pose = _noisy(params.body_pose, generator)
     pose = torch.where((draw > 0.5)[:, None, None, None], _exchanged(params.body_pose, generator), pose)
     bent = (draw > 0.75).nonzero()[:, 0]
-    ways = torch.stack([way.body_pose for way in flips(params[bent], people.joints[bent], parents)])
-    way = torch.randint(len(FLIPS), (len(bent),), generator=generator)
+    ways = torch.stack([way.body_pose for way in flips(params[bent], people.joints[bent], skeleton)])
+    way = torch.randint(len(ways), (len(bent),), generator=generator)
     pose = pose.index_copy(0, bent, ways[way, torch.arange(len(bent))])
     spread = uniform(0, 2, B, generator)[:, None].to(params.betas)
     betas = params.betas + spread * torch.randn(params.betas.shape, generator=generator).to(params.betas)

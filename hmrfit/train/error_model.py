@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
+from hmrfit.body.skeleton import SMPL
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.anchor import DEPTH, LATERAL, Anchor
-from hmrfit.keypoints import SMPL24, keypoint_sets
+from hmrfit.keypoints import keypoint_sets
 from hmrfit.network.error_model import ErrorModel, PredictedError
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import right_jacobian
@@ -80,7 +81,7 @@ class Cases:
         """body: float32. Everything else is on the device of the generator."""
         sets, place = keypoint_sets(), generator.device
         self.points = {name: body.points(names).to(device=place) for name, names in sets.items()}
-        self.joints, self.guess, self.model = body.points(SMPL24).to(device=place), guess, model
+        self.joints, self.guess, self.model = body.points(SMPL.names).to(device=place), guess, model
         self.pool, self.generator = pool, generator
         self.names = list(sets)
         self.weight = torch.tensor([SET_WEIGHTS.get(name, 1.0) for name in sets], device=place)
@@ -138,7 +139,7 @@ def linearise(case: Case, x: Tensor) -> Linearised:
     seen = case.seen[..., None]
     J = _in_chart(case, x, posed.world, torch.cat([rows, focal], -1)) * seen[..., None]
     at = case.joints.pose(params)
-    A = case.joints.rows(at, case.joints.eye.expand(len(x), len(SMPL24), 3, 3))
+    A = case.joints.rows(at, case.joints.eye.expand(len(x), len(SMPL), 3, 3))
     A = _in_chart(case, x, posed.world, torch.cat([A - A[:, :1], torch.zeros_like(A[..., :1])], -1))
     residuals = torch.where(seen, (keypoints.xy - projected) / unit, 0.0)
     return Linearised(residuals, J.flatten(1, 2), A[:, 1:].flatten(1, 2))
@@ -185,7 +186,7 @@ def losses(case: Case, spread: PredictedError, nu: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         x = torch.zeros(len(case.box), spread.scale.shape[1] + 4).to(case.box)
         x, *_ = update(case, spread, x, linearise(case, x))
-        turns = 3 + 3 * len(SMPL24)
+        turns = 3 + 3 * len(SMPL)
         x[:, 3:turns] = x[:, 3:turns].clamp(-MOST, MOST)
         at = linearise(case, x)
     x, JS, factor = update(case, spread, x, at)

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
+from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import weak_to_translation
 from hmrfit.keypoints import COCO17
 from hmrfit.train.people import Batch
 from hmrfit.types import Regression
 
 LANDMARKS = (
-    *(name for name in COCO17 if not name.endswith(("shoulder", "elbow", "wrist", "knee", "ankle"))),
+    *(name for name in COCO17 if name not in SMPL),
     "left_big_toe",
     "right_big_toe",
     "left_heel",

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
+from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import Camera, translation_to_weak
-from hmrfit.keypoints import SMPL24, keypoint_sets
+from hmrfit.keypoints import keypoint_sets
 from hmrfit.motion import mirror_poses
 from hmrfit.motion.rest import MIRROR
 from hmrfit.network.encoders import normalise_keypoints, view_of_box
@@ -26,11 +27,8 @@ from hmrfit.priors.limits import JointLimits
 from hmrfit.synthetic.people import Corruption, People, Views, normal, people_from_points, uniform
 from hmrfit.types import BodyParams, TensorRecord
 
-LEGS = tuple(j for j, name in enumerate(SMPL24) if any(part in name for part in ("hip", "knee", "ankle", "foot")))
-LEFT_ARM, RIGHT_ARM = (
-    tuple(SMPL24.index(f"{side}_{part}") for part in ("collar", "shoulder", "elbow", "wrist", "hand"))
-    for side in ("left", "right")
-)
+LEGS = tuple(sorted(SMPL.parts["left_leg"] + SMPL.parts["right_leg"]))
+LEFT_ARM, RIGHT_ARM = SMPL.below("left_collar"), SMPL.below("right_collar")
 SET_WEIGHTS = {"coco17": 5.0, "openpose25": 3.0}
 """How often a keypoint set is drawn; 1 for those that are not here."""
 

@@ -14,10 +14,10 @@ import numpy as np
 from training import ATTRIBUTION, BODY_JOINTS
 
 from hmrfit.assets import record_checksum
+from hmrfit.body.skeleton import SMPL
 from hmrfit.io.atomic import atomic_write
-from hmrfit.keypoints import SMPL24
 from hmrfit.motion import mirror_poses
-from hmrfit.motion.rest import PARENTS, global_from_local
+from hmrfit.motion.rest import global_from_local
 
 COUNT, SEED = 2000, 0
 TOUCH = 0.8
@@ -62,7 +62,7 @@ def rest_points(body: Path) -> dict[str, np.ndarray]:
     """Name -> rest position, metres, of the joints of the free body and the top of its head."""
     with np.load(body, allow_pickle=False) as data:
         joints = data["J_regressor"].astype(float) @ data["v_template"]
-    points = dict(zip(SMPL24, joints, strict=True))
+    points = dict(zip(SMPL.names, joints, strict=True))
     return points | {"head_top": points["head"] + [0.0, 0.08, 0.02]}
 
 
@@ -70,10 +70,11 @@ def pose_points(poses: np.ndarray, rest: dict[str, np.ndarray]) -> dict[str, np.
     """The same points (N, 3) in poses (N, 23, 3), pelvis at the origin."""
     whole = np.concatenate([np.zeros((len(poses), 1, 3)), poses], axis=1)
     glob, points = global_from_local(whole), {"pelvis": np.zeros((len(poses), 3))}
-    for j, name in enumerate(SMPL24[1:], start=1):
-        parent = SMPL24[PARENTS[j]]
-        points[name] = points[parent] + glob[:, PARENTS[j]] @ (rest[name] - rest[parent])
-    points["head_top"] = points["head"] + glob[:, SMPL24.index("head")] @ (rest["head_top"] - rest["head"])
+    for j, name in enumerate(SMPL.names[1:], start=1):
+        up = SMPL.parents[j]
+        parent = SMPL.names[up]
+        points[name] = points[parent] + glob[:, up] @ (rest[name] - rest[parent])
+    points["head_top"] = points["head"] + glob[:, SMPL.index("head")] @ (rest["head_top"] - rest["head"])
     return points
 
 

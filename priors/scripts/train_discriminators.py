@@ -59,7 +59,7 @@ def sides(fitter: Fitter, frames: dict, count: int, seed: int, kinds: Sequence[s
     people, others = (real_people(body, pool, count, generator) for _ in range(2))
     ways = {
         "guesses": lambda: guesses(fitter, others),
-        "perturbed": lambda: perturbed(others, body.parents, generator),
+        "perturbed": lambda: perturbed(others, body.skeleton, generator),
         "unfinished": lambda: unfinished(fitter, others[: count // 4], generator),
     }
     every = {"mixed", "rounds"} & set(kinds)

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hmrfit.keypoints import SMPL24
+from hmrfit.body.skeleton import SMPL
 from hmrfit.motion import Motion, load_frames, mirror_poses
 from hmrfit.motion.rest import MIRROR
 
-BODY_JOINTS = SMPL24[1:]
+BODY_JOINTS = SMPL.names[1:]
 ATTRIBUTION = (
     "The data used in this project was obtained from mocap.cs.cmu.edu. "
     "The database was created with funding from NSF EIA-0196217."

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers.synthetic_body import synthetic_body, synthetic_smplh, synthetic_smplx
 
+from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import load_body
 from hmrfit.export.amass import in_z_up_world, laid_out, resampled, write_amass
@@ -119,12 +120,13 @@ def test_aitviewer_and_stagewise_readers_take_it(tmp_path: Path, body: SmplBody)
 def test_columns_of_other_bodies() -> None:
     """Equal joints keep their turns: fingers in the last ninety columns, palms of SMPL nowhere else."""
     smpl, smplh, smplx = (np.random.default_rng(0).normal(size=(2, J, 3)) for J in (24, 52, 55))
-    assert np.array_equal(laid_out(smpl, 72), smpl.reshape(2, 72))
-    assert np.array_equal(laid_out(smplh, 156), smplh.reshape(2, 156))
-    assert np.array_equal(laid_out(smplx, 165), smplx.reshape(2, 165))
-    assert np.array_equal(laid_out(smplx, 156)[:, 66:], smplx[:, 25:].reshape(2, 90))
-    assert np.array_equal(laid_out(smplh, 165)[:, 75:], smplh[:, 22:].reshape(2, 90))
-    assert not laid_out(smplh, 165)[:, 66:75].any() and not laid_out(smplh, 72)[:, 66:].any()
+    assert np.array_equal(laid_out(smpl, SMPL, SMPL), smpl.reshape(2, 72))
+    assert np.array_equal(laid_out(smplh, SMPLH, SMPLH), smplh.reshape(2, 156))
+    assert np.array_equal(laid_out(smplx, SMPLX, SMPLX), smplx.reshape(2, 165))
+    assert np.array_equal(laid_out(smplx, SMPLX, SMPLH)[:, 66:], smplx[:, 25:].reshape(2, 90))
+    assert np.array_equal(laid_out(smplh, SMPLH, SMPLX)[:, 75:], smplh[:, 22:].reshape(2, 90))
+    assert not laid_out(smplh, SMPLH, SMPLX)[:, 66:75].any() and not laid_out(smplh, SMPLH, SMPL)[:, 66:].any()
+    assert not laid_out(smpl, SMPL, SMPLH)[:, 66:].any()
 
 
 @pytest.mark.parametrize(("make", "columns"), [(synthetic_smplh, 156), (synthetic_smplx, 165)])

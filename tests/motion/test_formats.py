@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.keypoints import SMPL24
 from hmrfit.motion import read_motion, read_motions
 from hmrfit.motion.deepmimic import motion_from_deepmimic
-from hmrfit.motion.glb import SKELETONS, align, motions_from_glb
+from hmrfit.motion.glb import RIGS, align, motions_from_glb
 from hmrfit.motion.read import motions_from_bytes
-from hmrfit.motion.rest import PARENTS, driven_mask, ideal_from_local, turn
+from hmrfit.motion.rest import driven_mask, ideal_from_local, turn
 
 
 def npz(**arrays: object) -> bytes:
@@ -199,13 +200,13 @@ def skeleton_nodes(skeleton) -> list[dict]:
         offset = np.array(offsets.get(part, (0, 0.12, 0))) * ([-1, 1, 1] if side == "right" else [1, 1, 1])
         nodes[j]["translation"] = [float(v) for v in offset]
         if j:
-            nodes[PARENTS[j]].setdefault("children", []).append(j)
+            nodes[SMPL.parents[j]].setdefault("children", []).append(j)
     return nodes
 
 
 def test_glb_clip_turns_what_it_says():
     """An elbow keyed from straight to 90 degrees in one second, LINEAR: half way it is at 45; the rest clip is rest."""
-    skeleton = SKELETONS[0]
+    skeleton = RIGS[0]
     j = SMPL24.index("left_elbow")
     bent = Rotation.from_euler("y", -90, degrees=True).as_quat().tolist()
     clips = {skeleton.rest_clip: {0: [(0.0, [0, 0, 0, 1])]}, "bend": {j: [(0.0, [0, 0, 0, 1]), (1.0, bent)]}}
@@ -221,7 +222,7 @@ def test_glb_clip_turns_what_it_says():
 
 
 def test_glb_steps_hold_their_value():
-    skeleton = SKELETONS[1]
+    skeleton = RIGS[1]
     j = SMPL24.index("right_knee")
     bent = Rotation.from_euler("x", 90, degrees=True).as_quat().tolist()
     clips = {skeleton.rest_clip: {0: [(0.0, [0, 0, 0, 1])]}, "bend": {j: [(0.0, [0, 0, 0, 1]), (1.0, bent)]}}
@@ -254,7 +255,7 @@ def test_glb_letters(data, letter):
 @given(at=st.integers(20, 3000), value=st.integers(0, 255))
 def test_glb_damage_is_a_value_error(at, value):
     """One byte changed anywhere: motions or a ValueError, nothing else."""
-    skeleton = SKELETONS[0]
+    skeleton = RIGS[0]
     clips = {skeleton.rest_clip: {0: [(0.0, [0, 0, 0, 1])]}, "c": {3: [(0.0, [0, 0, 0, 1]), (0.1, [0, 0, 1, 0])]}}
     data = bytearray(animated_glb(skeleton_nodes(skeleton), clips))
     data[at % len(data)] = value
@@ -289,7 +290,7 @@ def test_files_are_recognised_by_their_contents(tmp_path, rng):
 
 
 def test_several_clips_ask_for_one(tmp_path):
-    skeleton = SKELETONS[0]
+    skeleton = RIGS[0]
     keys = {0: [(0.0, [0, 0, 0, 1]), (0.2, [0, 0, 1, 0])]}
     path = tmp_path / "a.glb"
     path.write_bytes(animated_glb(skeleton_nodes(skeleton), {skeleton.rest_clip: keys, "Walk": keys, "Run": keys}))

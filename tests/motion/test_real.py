@@ -14,7 +14,7 @@ from hmrfit.motion.bvh import parse_bvh
 from hmrfit.motion.bvh_dialects import motion_from_bvh
 from hmrfit.motion.deepmimic import WORLD, bone_rotations, motion_from_deepmimic, parse_deepmimic
 from hmrfit.motion.expmap import motion_from_expmap
-from hmrfit.motion.glb import FPS, SKELETONS, motions_from_glb
+from hmrfit.motion.glb import FPS, RIGS, motions_from_glb
 from hmrfit.motion.gltf import clip_times, global_transforms, parse_glb
 from hmrfit.motion.pool import read_archive
 from hmrfit.motion.rest import ideal_from_local
@@ -251,7 +251,7 @@ def test_glb_limbs_point_where_their_nodes_do(mocap):
     name = "mesh2motion/human-base-animations.train.glb"
     with tarfile.open(mocap / "mesh2motion.tar.xz") as archive:
         data = archive.extractfile(name).read()
-    gltf, nodes = parse_glb(data), SKELETONS[0].nodes()
+    gltf, nodes = parse_glb(data), RIGS[0].nodes()
     ends = {"hip": "knee", "knee": "ankle", "shoulder": "elbow", "elbow": "wrist"}
     clips = list(gltf.clips)[:6]
     for motion in motions_from_glb(data, clips):

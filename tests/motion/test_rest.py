@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.keypoints import SMPL24
 from hmrfit.motion.rest import (
     MIRROR,
-    PARENTS,
     global_from_local,
     halfway,
     ideal_from_local,
@@ -29,14 +29,10 @@ def random_ideal(rng: np.random.Generator, frames: int = 5) -> dict[str, np.ndar
 def fk(poses: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Positions (T, 24, 3) with given rest offsets, joint by joint."""
     glob, positions = global_from_local(poses), np.zeros((*poses.shape[:-1], 3))
-    for j, parent in enumerate(PARENTS):
+    for j, parent in enumerate(SMPL.parents):
         if parent >= 0:
             positions[..., j, :] = positions[..., parent, :] + glob[..., parent, :, :] @ offsets[j]
     return positions
-
-
-def test_every_joint_but_the_pelvis_has_a_parent_before_it():
-    assert PARENTS[0] == -1 and all(0 <= p < j for j, p in enumerate(PARENTS) if j)
 
 
 def test_ideal_rotations_come_back(rng):

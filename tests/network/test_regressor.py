@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import Camera, crop_to_pixels, weak_project
 from hmrfit.network.hmr import MIN_SCALE, in_full_image
 from hmrfit.network.regressor import FORMS, IterativeRegressor, ThetaLayout
@@ -28,13 +29,13 @@ def thetas(count: int = 5, angle: float = 3.0) -> torch.Tensor:
 def test_85_numbers_round_trip(seed: int, angle: float):
     torch.manual_seed(seed)
     theta = thetas(angle=angle)
-    again = Regression.from_theta(theta).theta()
+    again = Regression.from_theta(theta, len(SMPL)).theta()
     torch.testing.assert_close(again, theta, rtol=0, atol=1e-9)  # near π the log's slope costs some of float64's digits
 
 
 def test_85_numbers_stand_as_released():
     theta = torch.arange(85.0, dtype=torch.float64)[None] / 100
-    regression = Regression.from_theta(theta)
+    regression = Regression.from_theta(theta, len(SMPL))
     assert torch.equal(regression.weak_camera[0], theta[0, :3])
     torch.testing.assert_close(regression.params.global_orient[0], rotvec_to_matrix(theta[0, 3:6]))
     torch.testing.assert_close(regression.params.body_pose[0, 22], rotvec_to_matrix(theta[0, 72:75]))
@@ -53,7 +54,7 @@ def test_a_hand_has_its_own_count_of_joints():
 def test_a_layout_packs_what_it_splits(form: str):
     layout = ThetaLayout(form)
     assert layout.size == {"axis_angle": 85, "6d": 157}[form]
-    regression = Regression.from_theta(thetas())
+    regression = Regression.from_theta(thetas(), len(SMPL))
     theta = layout.pack(regression.params.rotations, regression.params.betas, regression.weak_camera)
     again = layout.regression(theta)
     for name in ("global_orient", "body_pose", "betas", "transl"):
@@ -64,7 +65,7 @@ def test_a_layout_packs_what_it_splits(form: str):
 def test_the_axis_angle_layout_is_the_released_one():
     theta = thetas()
     rotations = ThetaLayout("axis_angle").regression(theta).params.rotations
-    assert torch.equal(rotations, Regression.from_theta(theta).params.rotations)
+    assert torch.equal(rotations, Regression.from_theta(theta, len(SMPL)).params.rotations)
 
 
 def test_6d_is_two_columns_row_by_row():
@@ -113,7 +114,7 @@ def test_the_full_image_sees_what_the_crop_saw():
 
 def test_a_scale_that_is_not_positive_still_stands_before_the_camera():
     camera = Camera.from_size(640, 480)
-    params = Regression.from_theta(thetas(1)).params
+    params = Regression.from_theta(thetas(1), len(SMPL)).params
     for scale in (0.0, -1.0):
         placed = in_full_image(
             Regression(params, torch.tensor([[scale, 0.0, 0.0]]).double()),

@@ -67,7 +67,7 @@ def rest_root(params: BodyParams) -> torch.Tensor:
 
 
 def changed_person(person: BodyParams, change: Change) -> BodyParams:
-    return change_params(person, rest_root(person), change, free_body().joint_names)
+    return change_params(person, rest_root(person), change, free_body().skeleton)
 
 
 def changed_camera(camera: Camera, crop: Crop, change: Change) -> Camera:

@@ -36,12 +36,12 @@ def people():
 
 
 def test_perturbed_poses_are_rotations_other_than_the_real(people):
-    bad = perturbed(people, free_body().parents, torch.Generator().manual_seed(2)).body_pose
+    bad = perturbed(people, free_body().skeleton, torch.Generator().manual_seed(2)).body_pose
     torch.testing.assert_close(bad @ bad.mT, torch.eye(3).double().expand_as(bad), atol=1e-9, rtol=0)
     assert (torch.linalg.det(bad) > 0).all()
     moved = (bad - people.params.body_pose).abs().amax((1, 2, 3)) > 1e-3
     assert moved.double().mean() > 0.95
-    again = perturbed(people, free_body().parents, torch.Generator().manual_seed(2)).body_pose
+    again = perturbed(people, free_body().skeleton, torch.Generator().manual_seed(2)).body_pose
     assert torch.equal(bad, again)
 
 
@@ -76,7 +76,7 @@ def test_fooling_fits_please_the_discriminators_more_at_the_end(people):
 
 def test_training_tells_real_from_perturbed(people):
     half = len(people.camera) // 2
-    fake = perturbed(people, free_body().parents, torch.Generator().manual_seed(3))
+    fake = perturbed(people, free_body().skeleton, torch.Generator().manual_seed(3))
     found = train_discriminators(people.params[:half], fake[:half], 100, hidden=16, batch=64, rate=1e-2)
     assert separation(found, people.params[half:], fake[half:]) > 0.68
 
@@ -90,7 +90,7 @@ def test_training_is_the_same_every_time(people):
 def test_separation_counts_pairs(people):
     """The slow obvious twin."""
     real = people.params[:30]
-    fake = perturbed(people[:40], free_body().parents, torch.Generator().manual_seed(4))
+    fake = perturbed(people[:40], free_body().skeleton, torch.Generator().manual_seed(4))
     net = train_discriminators(real, fake, 5, hidden=16, batch=16)
     energy = lambda p: (net(p.body_pose.float(), p.betas.float()) - 1).square().sum(-1).detach()  # noqa: E731
     more = (energy(fake)[:, None] > energy(real)).double().mean().item()
@@ -99,5 +99,5 @@ def test_separation_counts_pairs(people):
 
 def test_a_record_of_parameters_is_not_changed(people):
     before = BodyParams.cat([people.params])
-    perturbed(people, free_body().parents, torch.Generator().manual_seed(5))
+    perturbed(people, free_body().skeleton, torch.Generator().manual_seed(5))
     assert torch.equal(before.body_pose, people.params.body_pose)

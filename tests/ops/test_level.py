@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmrfit.ops.upright import level_rotation, unit_up
+from hmrfit.ops.level import level_rotation, unit_up
 
 NUMBERS = st.floats(-1e3, 1e3).filter(lambda x: x == 0 or abs(x) > 1e-3)
 VECTORS = st.tuples(NUMBERS, NUMBERS, NUMBERS).filter(any)
