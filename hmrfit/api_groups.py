@@ -26,7 +26,7 @@ from hmrfit.fitting.solver import Options
 from hmrfit.fitting.terms.views import Views
 from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.keypoint_files.frames import in_frame_order, read_frames
-from hmrfit.io.keypoint_files.memory import people_in_memory
+from hmrfit.io.keypoint_files.readers import people_in_memory
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.make_result import log_warnings, result_of
 from hmrfit.ops.check import brief_repr, numbers

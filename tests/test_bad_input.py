@@ -74,8 +74,8 @@ def test_broken_numbers(points: np.ndarray, row: object, values: object, letter:
     ("shape", "letter"),
     [
         ((16, 3), r"holds 16 keypoints, but 'coco17' has 17\. For 16: keypoint_set='mpii16'"),
-        ((17, 4), r"should have the shape \(K, 3\).*have \(17, 4\)"),
-        ((17,), r"have \(17,\)"),
+        ((17, 4), r"should have the shape \(K, 3\).*shape is \(17, 4\)"),
+        ((17,), r"shape is \(17,\)"),
         ((0, 17, 3), "nobody to fit"),
         ((0, 3), "holds 0 keypoints"),
     ],

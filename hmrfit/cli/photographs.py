@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints
-from hmrfit.io.keypoint_files.match import PHOTO_SUFFIXES
+from hmrfit.io.keypoint_files.find import PHOTO_SUFFIXES
 from hmrfit.io.own_files import kind_of
 from hmrfit.io.photo import no_keypoints_letter
 from hmrfit.keypoints import resolve_set

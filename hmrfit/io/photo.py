@@ -22,7 +22,7 @@ from hmrfit.io.image import Image, as_image, decode_image, read_image
 from hmrfit.io.keypoint_checks import check_keypoints
 from hmrfit.io.keypoint_checks.field_of_view import camera_warnings, focal_from_exif
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints, read_keypoints
-from hmrfit.io.keypoint_files.memory import people_in_memory
+from hmrfit.io.keypoint_files.readers import people_in_memory
 from hmrfit.keypoints import keypoint_sets
 from hmrfit.ops.check import numbers
 from hmrfit.types import Keypoints

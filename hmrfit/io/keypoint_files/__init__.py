@@ -27,6 +27,6 @@ Boxes are [x, y, width, height] with corners as corners in all of these formats,
 
 from hmrfit.io.keypoint_files.find import KeypointSource, find_keypoint_file, people_in_image
 from hmrfit.io.keypoint_files.person import PersonKeypoints
-from hmrfit.io.keypoint_files.read import read_keypoints
+from hmrfit.io.keypoint_files.readers import read_keypoints
 
 __all__ = ["KeypointSource", "PersonKeypoints", "find_keypoint_file", "people_in_image", "read_keypoints"]

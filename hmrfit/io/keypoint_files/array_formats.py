@@ -22,13 +22,9 @@ PERSON = 6000
 """Bytes that a person of a file may take in memory; 200,000 of them are made in ten seconds."""
 
 
-def read_npy(path: Path) -> Iterator[Found]:
-    """One array."""
-    yield from people_of_array(_load(path), None, f"'{path}'")
-
-
-def read_npz(path: Path) -> Iterator[Found]:
-    """An array `keypoints` (or `xy` with `confidence`, or the only one), beside it `names` or `keypoint_set`."""
+def read_numpy_file(path: Path) -> Iterator[Found]:
+    """An npy's array; or an npz's `keypoints` (or `xy` with `confidence`, or the only one), beside it `names` or
+    `keypoint_set`."""
     yield from people_of_arrays(_load(path), f"'{path}'")
 
 
@@ -41,7 +37,7 @@ def people_of_arrays(arrays: NDArray | Mapping[str, NDArray], what: str) -> Iter
     if "imgname" in arrays and any(field in arrays for field in SPIN_FIELDS):
         yield from _spin(arrays, what)
         return
-    said = [str(name) for name in np.ravel(arrays["names"])] if "names" in arrays else None
+    said: Said = [str(name) for name in np.ravel(arrays["names"])] if "names" in arrays else None
     said = str(arrays["keypoint_set"]) if "keypoint_set" in arrays else said
     yield from people_of_array(_main_array(arrays, what), said, what)
 
@@ -81,8 +77,8 @@ def people_of_array(points: NDArray, said: Said, what: str) -> Iterator[Found]:
         raise ValueError(f"{what} holds {points.dtype}, expected numbers.")
     if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
         raise ValueError(
-            f"{what} has the shape {points.shape}; expected (K, 3) with x, y, confidence, (K, 2) with x, y, "
-            "or (N, K, 3) for N people."
+            f"{what} should have the shape (K, 3) with x, y, confidence, (K, 2) with x, y, or (N, K, 3) for N people; "
+            f"the shape is {points.shape}."
         )
     people = points[None] if points.ndim == 2 else points
     check_bytes(PERSON * len(people), what)

@@ -15,7 +15,7 @@ import numpy as np
 
 from hmrfit.io.keypoint_files.names import AskedSet
 from hmrfit.io.keypoint_files.person import PersonKeypoints
-from hmrfit.io.keypoint_files.read import READERS, read_keypoints
+from hmrfit.io.keypoint_files.readers import READERS, read_keypoints
 
 MOST_BLANK = 10
 """Frames that are left out for each that is there; more, and the numbers are no frame numbers."""

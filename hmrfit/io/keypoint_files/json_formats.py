@@ -1,33 +1,20 @@
-"""The JSON formats: one function each, from the parsed file to people; `JSON_FORMATS` says how each is recognised.
+"""The JSON formats: one function each, from the parsed file to its people; `JSON_FORMATS` says how each is recognised.
 
-A format is added with one function and one line in that table (and its line in the package's table of conventions).
-The formats of single tools are in `other_json`.
+A format is added with one function, (what the file holds, its name for errors) -> people as `Found`, and one row in
+that table. What formats have in common (flat lists, boxes, sizes, tracks) comes first.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from hmrfit.io.keypoint_files.json_parts import (
-    JsonFormat,
-    box_of,
-    has,
-    joined_scores,
-    list_of,
-    lists_of,
-    person_of,
-    size_of,
-    track_of,
-    triples,
-)
 from hmrfit.io.keypoint_files.names import Said, match_names
 from hmrfit.io.keypoint_files.numbers import numbers_of
-from hmrfit.io.keypoint_files.openpose import read_openpose
-from hmrfit.io.keypoint_files.other_json import OTHER_FORMATS
-from hmrfit.io.keypoint_files.person import Found
+from hmrfit.io.keypoint_files.person import Box, Found
 
 AIC14 = (
     "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", "right_hip_lsp",
@@ -49,6 +36,139 @@ MMPOSE_SETS: dict[str, Said] = {
     "posetrack18": POSETRACK17,
 }  # fmt: skip
 """MMPose's `dataset_name` -> our set, or its names."""
+
+OPENPOSE_SETS = {25: "openpose25", 18: "openpose18"}
+EASYMOCAP_SETS = {25: "openpose25", 17: "coco17", 18: "openpose18"}
+
+MEDIAPIPE_COUNT = 33
+LANDMARK_KEYS = ("pose_landmarks", "poseLandmarks", "landmarks", "landmark")
+
+
+@dataclass(frozen=True)
+class JsonFormat:
+    """How one format is recognised in a parsed file, and read."""
+
+    name: str
+    recognises: Callable[[Any], bool]
+    read: Callable[[Any, str], Iterator[Found]]
+
+
+def has(*keys: str) -> Callable[[Any], bool]:
+    """A dictionary with these keys."""
+    return lambda content: isinstance(content, Mapping) and all(key in content for key in keys)
+
+
+def list_of(*keys: str) -> Callable[[Any], bool]:
+    """A list of dictionaries with these keys."""
+    return lambda content: isinstance(content, list | tuple) and len(content) > 0 and all(map(has(*keys), content))
+
+
+def lists_of(*keys: str) -> Callable[[Any], bool]:
+    """A list of such lists."""
+    return lambda content: isinstance(content, list | tuple) and len(content) > 0 and all(map(list_of(*keys), content))
+
+
+def person_of(make: Callable[[], Found], what: str, person_id: Any, image: Any = None) -> Found:
+    """One of the people of a file; one who is broken is noted as such, and the others are read."""
+    try:
+        return make()
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+        known = isinstance(error, ValueError)
+        problem = str(error) if known else f"{what} is built differently ({type(error).__name__}: {error})."
+        return Found(np.zeros((0, 2)), None, what, str(person_id), image=image, problem=problem)
+
+
+def triples(values: Any, what: str) -> NDArray:
+    """A flat list x, y, c, x, y, c, ... -> (K, 3)."""
+    flat = numbers_of(values, what)
+    if flat.ndim == 2 and flat.shape[1] == 3:
+        return flat
+    if flat.ndim != 1 or flat.size % 3 or not flat.size:
+        raise ValueError(f"{what}: expected x, y, confidence for each keypoint, but there are {flat.size} numbers.")
+    return flat.reshape(-1, 3)
+
+
+def joined_scores(xy: Any, scores: Any, what: str, called: str) -> NDArray:
+    """[[x, y], ...] and its list of scores (or None) -> (K, 3), or (K, 2) without scores."""
+    points = numbers_of(xy, what)
+    if points.ndim != 2 or points.shape[1] not in (2, 3):
+        raise ValueError(f"{what}: 'keypoints' should be a list of [x, y], but has the shape {points.shape}.")
+    if scores is None:
+        return points
+    confidence = numbers_of(scores, what)
+    if confidence.shape != points.shape[:1]:
+        raise ValueError(f"{what}: {len(points)} keypoints, but {called} has the shape {confidence.shape}.")
+    return np.concatenate([points[:, :2], confidence[:, None]], 1)
+
+
+def box_of(values: Any, what: str, corners: bool = False) -> Box | None:
+    """[x, y, width, height], or two corners; None where there is none."""
+    if values is None:
+        return None
+    box = numbers_of(values, f"{what}, bbox").ravel()
+    if box.size < 4 or not np.isfinite(box[:4]).all():
+        raise ValueError(f"{what}: a box should be four numbers, but is {values}.")
+    x, y, width, height = box[:4] - (np.array([0, 0, *box[:2]]) if corners else 0)
+    if width < 0 or height < 0:
+        raise ValueError(f"{what}: the box has the negative size {width:g} × {height:g}. Expected x, y, width, height.")
+    return float(x), float(y), float(width), float(height)
+
+
+def size_of(values: Any, what: str) -> tuple[int, int] | None:
+    """(width, height) in pixels; None where there is none."""
+    if values is None or None in tuple(values):
+        return None
+    size = numbers_of(values, f"{what}, size")
+    if size.shape != (2,) or not (size >= 1).all() or not np.isfinite(size).all():
+        raise ValueError(f"{what}: an image's size should be a positive width and height, but is {values}.")
+    return int(size[0]), int(size[1])
+
+
+def track_of(value: Any) -> str | None:
+    """The number of a track, as trackers write it: 3, 3.0, [3.0]; None and −1 are none."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = value[0] if len(value) == 1 else None
+    if value is None or value == -1 or isinstance(value, Mapping):
+        return None
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+# ---- OpenPose
+
+
+def _openpose(content: Mapping, name: str, image: str | None = None) -> Iterator[Found]:
+    """{"people": [{"person_id": [-1], "pose_keypoints_2d": [x, y, c, ...]}]}; hands and faces are left out.
+
+    `canvas_width` and `canvas_height`, as ControlNet's and DWPose's writers add them, are the size of the image; where
+    all coordinates are within [0, 1], they are shares of it.
+    """
+    size = size_of((content.get("canvas_width"), content.get("canvas_height")), name)
+    people: list[Found] = []
+    for i, person in enumerate(content["people"] or []):
+        what = f"{name}, person {i}"
+        body = person.get("pose_keypoints_2d", person.get("pose_keypoints"))
+        if body is None or body == []:
+            continue  # a hand or a face without its body
+        people.append(
+            person_of(partial(_openpose_person, body, person.get("person_id"), i, what, image, size), what, i, image)
+        )
+    shares = size is not None and all(np.nanmax(p.points[:, :2], initial=0) <= 1 for p in people)
+    yield from (replace(p, shares=shares) for p in people)
+
+
+def _openpose_person(
+    body: Sequence[float], given: Any, index: int, what: str, image: str | None, size: tuple[int, int] | None
+) -> Found:
+    points = triples(body, what)
+    given = next(iter(given), None) if isinstance(given, Sequence) and not isinstance(given, str) else given
+    known = given not in (-1, None)
+    said = OPENPOSE_SETS.get(len(points))
+    return Found(
+        points, said, what, str(given if known else index), image=image, image_size=size, track=track_of(given)
+    )  # fmt: skip
+
+
+# ---- COCO, MMPose
 
 
 def _coco_annotations(content: dict, name: str) -> Iterator[Found]:
@@ -166,6 +286,109 @@ def _mmpose_predictions(content: dict | list, name: str) -> Iterator[Found]:
     yield from _mmpose([{"frame_id": i, "instances": people} for i, people in enumerate(pictures)], name)
 
 
+# ---- other tools
+
+
+def _is_ultralytics(content: Any) -> bool:
+    return list_of("box", "confidence")(content) and any(has("x", "y")(person.get("keypoints")) for person in content)
+
+
+def _ultralytics(content: Sequence[Mapping], name: str) -> Iterator[Found]:
+    """[{"name": "person", "box": {"x1", ...}, "keypoints": {"x": [...], "y": [...], "visible": [...]}}, ...].
+
+    With `normalize=True` the numbers are shares of the image.
+    """
+    boxes = [entry["box"] for entry in content]
+    shares = all(max(abs(float(v)) for v in box.values()) <= 1.001 for box in boxes if box)
+    for i, entry in enumerate(content):
+        what = f"{name}, result {i}"
+        keypoints = entry.get("keypoints")
+        if not keypoints or not len(keypoints["x"]):
+            continue
+        xy = np.stack([numbers_of(keypoints[axis], what) for axis in ("x", "y")], -1)
+        points = joined_scores(xy, keypoints.get("visible", keypoints.get("confidence")), what, "visible")
+        box = box_of([boxes[i][corner] for corner in ("x1", "y1", "x2", "y2")], what, corners=True)
+        said = "coco17" if len(points) == 17 else None
+        yield Found(points, said, what, str(i), shares=shares, box=box, track=track_of(entry.get("track_id")))
+
+
+def _easymocap(content: Mapping, name: str) -> Iterator[Found]:
+    """{"filename", "height", "width", "annots": [{"personID", "bbox": corners, "keypoints": [[x, y, c], ...]}]}."""
+    size = size_of((content.get("width"), content.get("height")), name)
+    for i, person in enumerate(content["annots"]):
+        what = f"{name}, annotation {i}"
+        if person.get("keypoints") is None or not len(person["keypoints"]):
+            continue
+        points = joined_scores(person["keypoints"], None, what, "keypoints")
+        given = person.get("personID", person.get("id", i))
+        yield Found(
+            points, EASYMOCAP_SETS.get(len(points)), what, str(given), image=content.get("filename"), image_size=size,
+            box=box_of(person.get("bbox"), what, corners=True), track=track_of(given),
+        )  # fmt: skip
+
+
+def _openpose_list(content: Sequence[Mapping], name: str) -> Iterator[Found]:
+    """[{"people": [...], "canvas_width", "canvas_height"}, ...], one for each image: ControlNet's writers."""
+    for i, picture in enumerate(content):
+        one = len(content) == 1
+        yield from _openpose(picture, name if one else f"{name}, image {i}", None if one else str(i))
+
+
+def _is_alphapose(content: Any) -> bool:
+    return (
+        isinstance(content, Mapping)
+        and len(content) > 0
+        and all(has("people")(value) or has("bodies")(value) for value in content.values())
+    )
+
+
+def _alphapose(content: Mapping, name: str) -> Iterator[Found]:
+    """{"photo.jpg": {"bodies": [{"joints": [...]}]}} or {"photo.jpg": OpenPose's}, its formats `cmu` and `open`."""
+    for image, picture in content.items():
+        people = picture.get("people") or [
+            {**body, "pose_keypoints_2d": body.get("joints")} for body in picture.get("bodies", [])
+        ]
+        yield from _openpose({**picture, "people": people}, f"{name}, image '{image}'", str(image))
+
+
+def _is_vitpose(content: Any) -> bool:
+    return has("keypoints", "skeleton")(content) and list_of()(content["keypoints"])
+
+
+def _vitpose(content: Mapping, name: str) -> Iterator[Found]:
+    """easy_ViTPose: {"keypoints": [{person: [[y, x, c], ...]} of each frame], "skeleton": {place: name}}."""
+    skeleton = content["skeleton"]
+    names = [skeleton[key] for key in sorted(skeleton, key=int)]
+    one = len(content["keypoints"]) == 1
+    for i, frame in enumerate(content["keypoints"]):
+        for person, rows in frame.items():
+            what = f"{name}, frame {i}, person {person}"
+            points = joined_scores(rows, None, what, "keypoints")[:, [1, 0, 2]]
+            yield Found(points, names, what, str(person), image=None if one else str(i), track=track_of(person))
+
+
+def _is_landmarks(content: Any) -> bool:
+    return list_of("x", "y")(content) and len(content) == MEDIAPIPE_COUNT
+
+
+def _mediapipe(content: Any, name: str) -> Iterator[Found]:
+    """33 landmarks {"x", "y", "z", "visibility"}, shares of the image; or a list of such people; or in "landmarks"."""
+    if isinstance(content, Mapping):
+        content = next(content[key] for key in LANDMARK_KEYS if key in content)
+    people = [content] if _is_landmarks(content) else content
+    for i, landmarks in enumerate(people):
+        what = f"{name}, person {i}"
+        rows = landmarks["landmark"] if isinstance(landmarks, Mapping) else landmarks
+        scores = [mark.get("visibility", mark.get("presence")) for mark in rows]
+        points = joined_scores(
+            [[mark["x"], mark["y"]] for mark in rows], None if None in scores else scores, what, "visibility"
+        )
+        yield Found(points, "mediapipe33", what, str(i), shift=0.0, shares=True)
+
+
+# ---- our own
+
+
 def _hmrfit(content: Mapping, name: str) -> Iterator[Found]:
     """{"format": set, "keypoints": [[x, y, c], ...], "image", "size", "bbox", "mask", "K", "dist"}; one person."""
     points = triples(content["keypoints"], name)
@@ -188,7 +411,7 @@ def _hmrfit_list(content: list, name: str) -> Iterator[Found]:
 
 
 JSON_FORMATS = (
-    JsonFormat("OpenPose", has("people"), read_openpose),
+    JsonFormat("OpenPose", has("people"), _openpose),
     JsonFormat("COCO annotations", has("images", "annotations"), _coco_annotations),
     JsonFormat("COCO results", list_of("image_id", "keypoints"), _coco_results),
     JsonFormat("MMPose", has("instance_info"), _mmpose),
@@ -196,7 +419,18 @@ JSON_FORMATS = (
     JsonFormat("MMPose frames", list_of("instances"), _mmpose),
     JsonFormat("MMPose predictions", has("predictions"), _mmpose_predictions),
     JsonFormat("MMPose predictions", lists_of("keypoints", "keypoint_scores"), _mmpose_predictions),
-    *OTHER_FORMATS,
+    JsonFormat("ultralytics", _is_ultralytics, _ultralytics),
+    JsonFormat("EasyMocap", has("annots"), _easymocap),
+    JsonFormat("ControlNet", list_of("people"), _openpose_list),
+    JsonFormat("easy_ViTPose", _is_vitpose, _vitpose),
+    JsonFormat("MediaPipe", _is_landmarks, _mediapipe),
+    JsonFormat(
+        "MediaPipe",
+        lambda content: isinstance(content, list | tuple) and len(content) > 0 and all(map(_is_landmarks, content)),
+        _mediapipe,
+    ),
+    JsonFormat("MediaPipe", lambda content: any(has(key)(content) for key in LANDMARK_KEYS), _mediapipe),
+    JsonFormat("AlphaPose", _is_alphapose, _alphapose),
     JsonFormat("hmrfit", has("keypoints"), _hmrfit),
     JsonFormat("hmrfit", list_of("keypoints"), _hmrfit_list),
 )

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints, find_keypoint_file, people_in_image
-from hmrfit.io.keypoint_files.match import ImageIndex, path_parts
+from hmrfit.io.keypoint_files.find import ImageIndex, path_parts
 from hmrfit.io.photo import find_people
 from hmrfit.keypoints import COCO17
 

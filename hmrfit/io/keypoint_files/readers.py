@@ -1,6 +1,7 @@
-"""Keypoints in memory, in the forms that users have them in: arrays, tensors, lists, what a JSON file held, objects."""
+"""From a keypoint file of any known format, or from keypoints in memory in any form that users have, to people."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hmrfit.io.bounded import decode
-from hmrfit.io.keypoint_files.array_formats import people_of_arrays
+from hmrfit.io import bounded
+from hmrfit.io.budget import brief
+from hmrfit.io.keypoint_files.array_formats import people_of_array, people_of_arrays, read_numpy_file
+from hmrfit.io.keypoint_files.json_formats import JSON_FORMATS
 from hmrfit.io.keypoint_files.names import AskedSet, asked_set
 from hmrfit.io.keypoint_files.person import Found, PersonKeypoints, finish
-from hmrfit.io.keypoint_files.read import parse_json, people_of_json
+from hmrfit.io.keypoint_files.tables import read_csv, read_txt
 from hmrfit.types import Keypoints
 
 NAME = "keypoints"
@@ -20,6 +23,79 @@ NAME = "keypoints"
 
 DEEPEST = 8
 """Lists and dictionaries within one another, in any known format."""
+
+
+def read_keypoints(
+    path: str | os.PathLike,
+    keypoint_set: AskedSet = None,
+    image_size: tuple[int, int] | None = None,
+) -> list[PersonKeypoints]:
+    """The people of a keypoint file; an empty list where it is in order but sees nobody.
+
+    Args:
+        keypoint_set: a set's name or its names; needed where the file does not say it, and stronger where it does, but
+            for the order: a file that names the same points in another order is believed.
+        image_size: (width, height) of the image, pixels, kept with the people where the file says none. Formats that
+            write shares of it are read as such without it (`PersonKeypoints.shares`); `at_size` makes pixels of them.
+    Raises:
+        FileNotFoundError: there is no such file. ValueError: it cannot be read, or its set is unknown; says what to do.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"'{path}' is a folder. Give one keypoint file, or use find_keypoint_file(image, folder)."
+        )
+    if not path.exists():
+        bounded.refuse_url(path, "the keypoint file")
+        raise FileNotFoundError(f"There is no keypoint file '{path}'.")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ValueError(f"'{path}': unknown kind of file. Keypoints are read from {', '.join(READERS)}.")
+    bounded.check_regular(path)
+    return list(finish(reader(path), path, keypoint_set, image_size))
+
+
+def _read_json(path: Path) -> Iterator[Found]:
+    yield from parse_json(bounded.read_text(path, latin=True), f"'{path}'")
+
+
+def parse_json(text: str, name: str) -> Iterator[Found]:
+    """The people of a JSON text."""
+    yield from people_of_json(bounded.parse_json(text, name), name)
+
+
+def people_of_json(content: Any, name: str) -> Iterator[Found]:
+    """The people of what a JSON file of any known format held.
+
+    Raises:
+        ValueError: it is none of the formats, or built differently.
+    """
+    if content == []:
+        return
+    for form in JSON_FORMATS:
+        if form.recognises(content):
+            try:
+                yield from form.read(content, name)
+            except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
+                said = f"{type(error).__name__}: {brief(str(error))}"
+                raise ValueError(f"{name} looks like {form.name}, but is built differently ({said}).") from error
+            return
+    known = ", ".join(dict.fromkeys(form.name for form in JSON_FORMATS))
+    raise ValueError(f"{name} is JSON, but none of the keypoint formats that are known: {known}.")
+
+
+READERS: dict[str, Callable[[Path], Iterator[Found]]] = {
+    ".json": _read_json,
+    ".npy": read_numpy_file,
+    ".npz": read_numpy_file,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".txt": read_txt,
+}
+"""By suffix."""
+
+
+# ---- in memory
 
 
 def people_in_memory(keypoints: Any, keypoint_set: AskedSet = None) -> list[PersonKeypoints]:
@@ -32,24 +108,25 @@ def people_in_memory(keypoints: Any, keypoint_set: AskedSet = None) -> list[Pers
     Raises:
         TypeError, ValueError: another form, another shape, or no keypoints of a person.
     """
+    found: Iterable[Found]
     if isinstance(keypoints, PersonKeypoints):
         return [keypoints]
     if isinstance(keypoints, Sequence) and all(isinstance(p, PersonKeypoints) for p in keypoints):
         return list(keypoints)
     if isinstance(keypoints, Keypoints):
         points = torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1)
-        found, keypoint_set = _of_array(_plain(points), None), keypoints.names
+        found, keypoint_set = people_of_array(_plain(points), None, NAME), keypoints.names
     elif callable(getattr(keypoints, "read", None)):
         data = keypoints.read()
-        found = parse_json(data if isinstance(data, str) else decode(data, NAME), NAME)
+        found = parse_json(data if isinstance(data, str) else bounded.decode(data, NAME), NAME)
     elif isinstance(keypoints, bytes | bytearray):
-        found = parse_json(decode(bytes(keypoints), NAME), NAME)
+        found = parse_json(bounded.decode(bytes(keypoints), NAME), NAME)
     elif _is_json(keypoints):
         found = _of_json(keypoints)
     elif (landmarks := _landmarks(keypoints)) is not None:
         found = people_of_json(landmarks, NAME)
     else:
-        found = _of_array(_joined(keypoints), keypoint_set)
+        found = people_of_array(_unflattened(_joined(keypoints), keypoint_set), None, NAME)
     return list(finish(found, Path("array"), keypoint_set))
 
 
@@ -109,28 +186,18 @@ def _another_form(values: Any, why: str = "") -> TypeError:
 
 def _joined(keypoints: Any) -> NDArray[np.float64]:
     """(xy, scores), as rtmlib and others return it, as one array; anything else as it is."""
-    if isinstance(keypoints, list | tuple) and len(keypoints) == 2 and np.ndim(keypoints[0]) in (2, 3):
-        xy, scores = (_plain(part) for part in keypoints) if _are_pair(*keypoints) else (None, None)
-        if xy is not None:
-            return np.concatenate([xy[..., :2], scores.reshape(*xy.shape[:-1], 1)], -1)
+    if isinstance(keypoints, list | tuple) and len(keypoints) == 2 and _are_pair(*keypoints):
+        xy, scores = map(_plain, keypoints)
+        return np.concatenate([xy[..., :2], scores.reshape(*xy.shape[:-1], 1)], -1)
     return _plain(keypoints)
 
 
 def _are_pair(xy: Any, scores: Any) -> bool:
     """Whether they are coordinates (..., K, 2) and a score of each."""
+    if np.ndim(xy) not in (2, 3):
+        return False
     shape, scored = tuple(np.shape(xy)), tuple(np.shape(scores))
     return shape[-1] in (2, 3) and scored in (shape[:-1], (*shape[:-1], 1))
-
-
-def _of_array(points: NDArray[np.float64], keypoint_set: AskedSet) -> list[Found]:
-    points = np.array(_unflattened(points, keypoint_set))  # the caller's stay the caller's
-    if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
-        raise ValueError(
-            f"keypoints should have the shape (K, 3) with x, y, confidence, (K, 2) with x, y, or (N, K, 3) for N "
-            f"people, but have {points.shape}."
-        )
-    people = points[None] if points.ndim == 2 else points
-    return [Found(person, None, f"{NAME}, person {i}", str(i), 0.0, kept=True) for i, person in enumerate(people)]
 
 
 def _unflattened(points: NDArray[np.float64], keypoint_set: AskedSet) -> NDArray[np.float64]:
@@ -138,15 +205,15 @@ def _unflattened(points: NDArray[np.float64], keypoint_set: AskedSet) -> NDArray
     if points.ndim not in (1, 2) or points.shape[-1] in (2, 3):
         return points
     numbers = points.shape[-1]
-    count = None if keypoint_set is None else len(asked_set(keypoint_set).layout)
-    if numbers == 2 * (count or 0):
+    count = 0 if keypoint_set is None else len(asked_set(keypoint_set).layout)
+    if numbers == 2 * count:
         return points.reshape(*points.shape[:-1], count, 2)
-    if numbers == 3 * (count or 0) or (count is None and points.ndim == 1 and numbers % 3 == 0 and numbers):
+    if numbers == 3 * count or (keypoint_set is None and points.ndim == 1 and numbers % 3 == 0 and numbers):
         return points.reshape(*points.shape[:-1], numbers // 3, 3)
     return points
 
 
-def _landmarks(keypoints: Any) -> list | None:
+def _landmarks(keypoints: Any) -> list[Any] | None:
     """MediaPipe's objects (one person's, or a list of people) as dictionaries; None for anything else."""
     marks = getattr(keypoints, "pose_landmarks", keypoints)
     marks = getattr(marks, "landmark", marks)
@@ -158,5 +225,5 @@ def _landmarks(keypoints: Any) -> list | None:
     return _marks(marks) if hasattr(first, "x") and hasattr(first, "y") else None
 
 
-def _marks(landmarks: Sequence) -> list[dict[str, float]]:
+def _marks(landmarks: Sequence[Any]) -> list[dict[str, float | None]]:
     return [{"x": m.x, "y": m.y, "visibility": getattr(m, "visibility", None)} for m in landmarks]
