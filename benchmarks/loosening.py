@@ -33,7 +33,7 @@ from hmrfit.fitting.parameters import Observation
 from hmrfit.keypoints import COCO17
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.synthetic.people import People, make_people
-from hmrfit.train.people import LEFT_ARM, LEGS, RIGHT_ARM
+from hmrfit.train.people import LEFT_ARM, LEFT_LEG, RIGHT_ARM, RIGHT_LEG
 from hmrfit.types import Keypoints
 
 KINDS = ("motion", "recombined", "widened", "stray", "swapped")
@@ -44,7 +44,7 @@ PAIRS = (("wrist",), ("ankle",), ("elbow", "wrist"), ("knee", "ankle"))
 def recombined(poses: Tensor, generator: torch.Generator) -> Tensor:
     """(B, 24, 3) with the legs and the arms of others."""
     poses, own = poses.clone(), poses
-    for joints in (LEGS, LEFT_ARM, RIGHT_ARM):
+    for joints in (LEFT_LEG + RIGHT_LEG, LEFT_ARM, RIGHT_ARM):
         other = torch.randperm(len(own), generator=generator)
         poses[:, list(joints)] = own[other][:, list(joints)]
     strength = JITTER * torch.randn(len(poses), 1, 1, generator=generator).abs()

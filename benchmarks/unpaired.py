@@ -21,12 +21,12 @@ from _common import SHARED_MOTION, finish, motion_argument, threads
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.cli.trainers import build_trainer
+from hmrfit.cli.train import build_trainer
 from hmrfit.config import load_config
 from hmrfit.motion import load_frames, read_pool
 from hmrfit.priors.limits import JointLimits
 from hmrfit.synthetic.people import People, Views
-from hmrfit.train.validation import Predict, estimate_of, people_of, score_people
+from hmrfit.train.validation import Predict, people_of, prediction_of, score_people
 from hmrfit.types import BodyParams
 
 COLUMNS = ("pa_mpjpe_mm", "reprojection_percent", "facing_wrong_percent", "impossible_percent", "far_outside_percent")
@@ -76,10 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shape = [f"TRAIN.BATCH={options.batch}", f"TRAIN.WIDTH={options.width}", f"TRAIN.HIDDEN={options.width}"]
         trainer = build_trainer(load_config(None, [*settings, *shape, "TRAIN.HALF=True"]), body, frames)
         if not rows.get("the mean person"):
-            rows["the mean person"] = measure(body, people, estimate_of(trainer.averaged()), limits)
+            rows["the mean person"] = measure(body, people, prediction_of(trainer.averaged()), limits)
         begin = time.process_time()
         trainer.run(every=max(1, options.steps // 4), report=lambda t, losses, name=name: print(name, t.step, {k: round(v, 3) for k, v in losses.items() if v}, flush=True))  # fmt: skip  # noqa: E501
-        rows[name] = measure(body, people, estimate_of(trainer.averaged()), limits)
+        rows[name] = measure(body, people, prediction_of(trainer.averaged()), limits)
         rows[name]["cpu_minutes"] = (time.process_time() - begin) / 60
         print(name, {column: round(value, 3) for column, value in rows[name].items()}, flush=True)
     print(f"\n{options.steps} steps of {options.batch} people\n{'':32s}" + "".join(f"{c.split('_p')[0]:>14s}" for c in COLUMNS))  # fmt: skip  # noqa: E501

@@ -119,6 +119,17 @@ class BodyOutput(TensorRecord):
     landmarks: Tensor  # (B, K, 3), in the order the body was asked for
     vertices: Tensor | None = None  # (B, V, 3)
 
+    @property
+    def mesh(self) -> Tensor:
+        """(B, V, 3) the vertices of a body that was posed with them.
+
+        Raises:
+            ValueError: it was posed without.
+        """
+        if self.vertices is None:
+            raise ValueError("This body was posed with vertices=False; pose it with them.")
+        return self.vertices
+
 
 @dataclass(frozen=True)
 class Keypoints(TensorRecord):

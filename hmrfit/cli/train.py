@@ -1,19 +1,63 @@
-"""hmrfit train: settings -> motion, people, network, and a run in a folder."""
+"""hmrfit train: settings -> motion, people, network and objective, and a run in a folder.
+
+An encoder is one function in `RUNS`.
+"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import device_of
-from hmrfit.cli.trainers import RUNS
-from hmrfit.config import ConfigError, load_config
+from hmrfit.config import CfgNode, ConfigError, load_config
+from hmrfit.datasets.spin_npz import read_spin_npz
 from hmrfit.io.atomic import sweep
 from hmrfit.motion import check_cache, load_frames, read_pool
+from hmrfit.network.checkpoints import load_hmr, load_network
+from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.network.encoders import KEYPOINT_NAMES, ImageEncoder, KeypointEncoder
+from hmrfit.network.hmr import HMR
+from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.network.resnet import channels_last
+from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.threads import use_threads
-from hmrfit.train import distributed as ranks
-from hmrfit.train.run import LAST, SHEET, WEIGHTS, train
+from hmrfit.priors.gmm import PoseGmm
+from hmrfit.priors.limits import JointLimits
+from hmrfit.synthetic.dataset import SceneDataset
+from hmrfit.train import distributed
+from hmrfit.train.augmentation import Augmentation
+from hmrfit.train.images import SPIN49, MixedPeople, PersonImages, PersonSample, PersonSource, ScenePeople
+from hmrfit.train.losses import LANDMARKS, KeypointLossWeights, LossWeights, source_weights
+from hmrfit.train.objectives import BatchT, ImageObjective, KeypointObjective, Objective
+from hmrfit.train.people import Batch, Mixture, MotionPeople, PeopleStream, PosePool
+from hmrfit.train.trainer import CONTACT_SHEET, LAST, WEIGHTS, Draw, Score, Trainer, TrainingSchedule, train
+from hmrfit.train.validation import scene_score, scene_sheet, validation_score, validation_sheet
+
+SEED_STEP = 1000
+"""Between the people of one process and the next."""
+
+HELD_OUT_SEED = 7
+"""Of the scenes for scores and contact sheets."""
+
+DATASET_KEYS = ("FILE", "ROOT", "SHARE")
+
+Frames = Mapping[str, np.ndarray]
+"""Motion, as `load_frames` gives it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trainer, and the functions that score and draw its network."""
+
+    trainer: Trainer[Batch] | Trainer[PersonSample]
+    score: Score
+    draw: Draw | None
 
 
 def train_command(out: str, config: str | None = None, overrides: Sequence[str] = ()) -> int:
@@ -26,35 +70,171 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
     if not how.MOTION:
         raise ConfigError("Training needs motion: add TRAIN.MOTION=FOLDER, a folder of BVH, AMASS or CMU files.")
     use_threads(settings.THREADS)
-    ranks.join("nccl" if device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE") == "cuda" else "gloo")
+    distributed.initialize("nccl" if device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE") == "cuda" else "gloo")
     folder = Path(out)
-    refuse_others_run(folder)
+    refuse_other_files(folder)
     pool = read_pool(how.MOTION, cache=folder / "motion.npz")
     body = SmplBody.from_file(locate(settings.BODY.PATH))
-    aside = load_frames(pool, "validation")
-    trainer, score, picture = RUNS[how.ENCODER](settings, body, load_frames(pool, "train"), aside)
-    weights = train(trainer, folder, score, picture, how.REPORT_EVERY, how.SAVE_EVERY, how.BOARD)
-    if ranks.rank() == 0:
-        print(f"{weights}: {trainer.step} steps, {trainer.elapsed / 60:.1f} minutes. Losses: {folder}/log.jsonl.")
-    ranks.leave()
+    held_out = load_frames(pool, "validation")
+    run = RUNS[how.ENCODER](settings, body, load_frames(pool, "train"), held_out)
+    weights = train(run.trainer, folder, run.score, run.draw, how.REPORT_EVERY, how.SAVE_EVERY, how.BOARD)
+    if distributed.rank() == 0:
+        minutes = run.trainer.elapsed / 60
+        print(f"{weights}: {run.trainer.step} steps, {minutes:.1f} minutes. Losses: {folder}/log.jsonl.")
+    distributed.shut_down()
     return 0
 
 
-def refuse_others_run(folder: Path) -> None:
+def refuse_other_files(folder: Path) -> None:
     """Raises FileExistsError where files of a run's names are in the folder, but no run."""
     check_cache(folder / "motion.npz")
-    there = [name for name in (WEIGHTS, SHEET) if os.path.lexists(folder / name)]
-    if there and not (folder / LAST).is_file():
+    found = [name for name in (WEIGHTS, CONTACT_SHEET) if os.path.lexists(folder / name)]
+    if found and not (folder / LAST).is_file():
         raise FileExistsError(
-            f"'{folder}' holds {' and '.join(there)}, but no {LAST}: that is no run to go on with, and nothing of it "
+            f"'{folder}' holds {' and '.join(found)}, but no {LAST}: that is no run to go on with, and nothing of it "
             "is overwritten. Choose another folder with --out."
         )
     sweep(folder)
 
 
 def _written_with_equals(overrides: Sequence[str]) -> list[str]:
-    """KEY=VALUE as it is, and `KEY VALUE` in two words, as other trainers have it."""
+    """KEY=VALUE as it is, and `KEY VALUE` in two words, as other trainers write it."""
     words, pairs = iter(overrides), []
     for word in words:
         pairs.append(word if "=" in word else f"{word}={next(words, '')}")
     return pairs
+
+
+# ---- the keypoint HMR
+
+
+def build_keypoint_run(settings: CfgNode, body: SmplBody, frames: Frames, held_out: Frames) -> Run:
+    """The keypoint HMR's trainer, and the functions that score and draw it on held-out people."""
+    how = settings.TRAIN
+    score, draw = validation_score(body, held_out, how.SCORED), validation_sheet(body, held_out, how.DRAWN)
+    return Run(build_trainer(settings, body, frames), score, draw)
+
+
+def build_trainer(settings: CfgNode, body: SmplBody, frames: Frames) -> Trainer[Batch]:
+    """The network, its discriminators and its people, as the settings want them; the seed decides all random
+    numbers."""
+    how = settings.TRAIN
+    torch.manual_seed(settings.SEED)
+    single, device = body.to(dtype=torch.float32), _device(settings)
+    points = single.points(KEYPOINT_NAMES).to(device=device)
+    stream = PeopleStream(points, _pool(settings, frames).to(device), _generator(settings, device))
+    hmr = _keypoint_hmr(how)
+    weights = KeypointLossWeights if how.PAIRED else KeypointLossWeights.unpaired
+    objective = KeypointObjective(stream, single.points(LANDMARKS), weights(adversarial=how.ADVERSARIAL))
+    return _trainer(settings, hmr, objective)
+
+
+def _keypoint_hmr(how: CfgNode) -> HMR:
+    """Random weights, or those to begin with, whose own sizes then count."""
+    if not how.BEGIN:
+        regressor = IterativeRegressor(how.WIDTH, hidden=how.HIDDEN, dropout=0.0, learn_mean=True)
+        return HMR(KeypointEncoder(how.WIDTH, how.BLOCKS), regressor)
+    hmr = load_hmr(locate("weights to begin with", how.BEGIN))
+    if not isinstance(hmr.encoder, KeypointEncoder) or hmr.encoder.names != KEYPOINT_NAMES:
+        raise ConfigError(
+            f"TRAIN.BEGIN, '{how.BEGIN}', is no keypoint HMR of this version's {len(KEYPOINT_NAMES)} keypoint names. "
+            "Leave it out to begin anew."
+        )
+    return hmr.train().requires_grad_(True)
+
+
+def _trainer(settings: CfgNode, hmr: HMR, objective: Objective[BatchT]) -> Trainer[BatchT]:
+    how = settings.TRAIN
+    discriminated = max(1, how.BATCH // 8)
+    schedule = TrainingSchedule(how.BATCH, how.STEPS, how.MINUTES, how.RATE, half=how.HALF, discriminated=discriminated)
+    return Trainer(hmr, FactorizedDiscriminator(hidden=512), objective, schedule, _device(settings))
+
+
+def _device(settings: CfgNode) -> torch.device:
+    """Of this process: where the network is, and where people are made that need no image."""
+    device = device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE")
+    return torch.device(device, distributed.local_rank()) if device == "cuda" else torch.device(device)
+
+
+def _pool(settings: CfgNode, frames: Frames) -> PosePool:
+    gmm = PoseGmm.from_file(locate(settings.PRIORS.GMM))
+    limits = JointLimits.from_file(locate(settings.PRIORS.LIMITS))
+    return PosePool.build(frames, gmm, limits, settings.SEED)
+
+
+def _generator(settings: CfgNode, device: torch.device | str = "cpu") -> torch.Generator:
+    """Of this process. Another kind of device draws other numbers."""
+    return torch.Generator(device).manual_seed(settings.SEED + 1 + SEED_STEP * distributed.rank())
+
+
+# ---- the image HMR
+
+
+def build_image_run(settings: CfgNode, body: SmplBody, frames: Frames, held_out: Frames) -> Run:
+    """The image HMR's trainer, and the functions that score and draw it on scenes of held-out motion."""
+    how = settings.TRAIN
+    poses, count = torch.as_tensor(held_out["poses"]), how.SCORED + how.DRAWN
+    scenes = SceneDataset(body, poses, count, how.IMAGE.RESOLUTION, seed=HELD_OUT_SEED)
+    score, draw = scene_score(body, scenes, how.SCORED), scene_sheet(body, scenes, how.DRAWN)
+    return Run(build_image_trainer(settings, body, frames), score, draw)
+
+
+def build_image_trainer(settings: CfgNode, body: SmplBody, frames: Frames) -> Trainer[PersonSample]:
+    """The image network, its discriminators, its datasets and its scenes."""
+    how, image = settings.TRAIN, settings.TRAIN.IMAGE
+    torch.manual_seed(settings.SEED)
+    pool, points = _pool(settings, frames), body.to(dtype=torch.float32).points(SPIN49)
+    people = _mixed_people(settings, body, pool)
+    real = MotionPeople(pool, points.joint_shapes.shape[-1], _generator(settings))
+    terms = (image.REPROJECTION, image.JOINTS_3D, image.SMPL, how.ADVERSARIAL)
+    weights = LossWeights(*terms, paired=how.PAIRED)
+    sources = source_weights(image.OPENPOSE_WEIGHT, image.GT_WEIGHT)
+    objective = ImageObjective(people, real, points, weights, sources)
+    hmr = _image_hmr(how)
+    channels_last(hmr.encoder)
+    return _trainer(settings, hmr, objective)
+
+
+def _image_hmr(how: CfgNode) -> HMR:
+    """Random weights, or those to begin with."""
+    begun = load_network(locate("weights to begin with", how.IMAGE.BEGIN)) if how.IMAGE.BEGIN else None
+    if isinstance(begun, HMR):
+        return begun.train()
+    encoder = ImageEncoder(how.IMAGE.VARIANT, how.IMAGE.RESOLUTION) if begun is None else begun
+    if not isinstance(encoder, ImageEncoder):
+        raise ConfigError(
+            f"TRAIN.IMAGE.BEGIN, '{how.IMAGE.BEGIN}', holds no image encoder. Leave it out to begin anew."
+        )
+    return HMR(encoder.train(), IterativeRegressor(encoder.features, hidden=how.HIDDEN, dropout=how.IMAGE.DROPOUT))
+
+
+def _mixed_people(settings: CfgNode, body: SmplBody, pool: PosePool) -> MixedPeople:
+    """The datasets of the settings and the scenes, each with its share."""
+    image, changes = settings.TRAIN.IMAGE, {f.name: f.name.upper() for f in fields(Augmentation)}
+    how = Augmentation(**{name: image[key] for name, key in changes.items() if key in image})
+    sources: list[PersonSource] = []
+    shares: list[float] = []
+    for entry in image.DATASETS:
+        for key in entry:
+            if key not in DATASET_KEYS:
+                raise ConfigError(f"TRAIN.IMAGE.DATASETS: there is no {key}.{did_you_mean(key, DATASET_KEYS)}")
+        if not {"FILE", "ROOT"} <= set(entry):
+            raise ConfigError(
+                f"TRAIN.IMAGE.DATASETS: each is {{FILE: people.npz, ROOT: images, SHARE: 1}}, not {entry}."
+            )
+        people = read_spin_npz(entry["FILE"], drop_damaged=True)
+        sources.append(PersonImages(people, entry["ROOT"], how, image.RESOLUTION, settings.SEED))
+        shares.append(float(entry.get("SHARE", 1.0)))
+    if image.SCENES > 0:
+        scenes = SceneDataset(
+            body, partial(pool.sample, how=Mixture()), image.SCENE_COUNT, image.RESOLUTION, SPIN49, seed=settings.SEED
+        )
+        sources.append(ScenePeople(scenes, how, image.REMEMBER))
+        shares.append(image.SCENES)
+    if not sources:
+        raise ConfigError("There are no people to train on: TRAIN.IMAGE.SCENES is 0 and TRAIN.IMAGE.DATASETS is empty.")
+    return MixedPeople(sources, shares, settings.SEED + SEED_STEP * distributed.rank(), image.WORKERS)
+
+
+RUNS = {"keypoints": build_keypoint_run, "image": build_image_run}
+"""By TRAIN.ENCODER."""

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmrfit.camera import Camera, pixels_to_crop
+from hmrfit.io.image import Image
 from hmrfit.keypoints import keypoint_sets, resolve_set
 from hmrfit.network.resnet import BasicBlock, Bottleneck, PreactResNet, ResNet
 from hmrfit.ops.check import check_shape, did_you_mean
@@ -237,6 +239,11 @@ def view_of_box(box_center: Tensor, box_side: Tensor, camera: Camera) -> Tensor:
     It tells how far off the axis the person stands, and how strong the perspective is. Small angles, no unit.
     """
     return torch.cat([(box_center - camera.center) / camera.focal, (box_side / camera.focal.mean(-1))[:, None]], -1)
+
+
+def to_tensor(image: Image) -> Tensor:
+    """(H, W, 3) -> (1, 3, H, W), both uint8."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
 
 
 ENCODERS: dict[str, type[ImageEncoder] | type[KeypointEncoder]] = {"image": ImageEncoder, "keypoints": KeypointEncoder}

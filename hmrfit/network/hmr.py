@@ -74,11 +74,11 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def in_full_image(regression: Regression, box_center: Tensor, box_side: Tensor, camera: Camera) -> BodyParams:
     """The regression's body with its translation (B, 3) before the full image's camera, metres."""
     params = regression.params
-    transl = weak_to_translation(_in_front(regression.weak_camera), box_center, box_side, camera)
+    transl = weak_to_translation(in_front(regression.weak_camera), box_center, box_side, camera)
     return BodyParams(params.global_orient, params.body_pose, params.betas, transl)
 
 
-def _in_front(weak_camera: Tensor) -> Tensor:
+def in_front(weak_camera: Tensor) -> Tensor:
     """The weak camera with a scale that still means a depth before the camera."""
     return torch.cat([weak_camera[:, :1].clamp_min(MIN_SCALE), weak_camera[:, 1:]], -1)
 
@@ -95,5 +95,5 @@ def project_in_crop(points: Tensor, weak_camera: Tensor, view: Tensor) -> Tensor
     """
     center, side = view[:, :2], view[:, 2]
     unit = Camera(torch.ones_like(center), torch.zeros_like(center), torch.ones_like(center))
-    transl = weak_to_translation(_in_front(weak_camera), center, side, unit)
+    transl = weak_to_translation(in_front(weak_camera), center, side, unit)
     return pixels_to_crop(unit.project(points + transl[:, None]), center, side)

@@ -13,7 +13,6 @@ import copy
 from os import PathLike
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from hmrfit.network.encoders import (
     ImageEncoder,
     KeypointEncoder,
     normalise_keypoints,
+    to_tensor,
     view_of_box,
 )
 from hmrfit.network.hmr import HMR, in_full_image
@@ -135,8 +135,7 @@ class ImageHmr(_InitialEstimate):
 
     def _crop(self, image: Image, center: list[float], side: float) -> Tensor:
         """(1, 3, R, R) in [0, 1]."""
-        picture = Crop((center[0], center[1]), side, self.resolution).image(image)
-        return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None] / 255
+        return to_tensor(Crop((center[0], center[1]), side, self.resolution).image(image)) / 255
 
     def _of_crop(self, crop: Tensor) -> Regression:
         """The last iteration for one crop, in float32."""

@@ -2,10 +2,10 @@
 
 L(D) = mean Σ_i (D_i(Θ) − 1)² + mean Σ_i D_i(Θ̂)²           Θ real, Θ̂ of one of these kinds, or of all equally
 
-guesses      what the keypoint HMR answers: a generator that has converged
+estimates    of the keypoint HMR: a generator that has converged
 perturbed    real poses with noise of 0.05 to 1 rad on some joints, left and right limbs exchanged without a mirror,
              or a part bent towards the camera instead of away from it
-unfinished   a fit without pose prior after 1, 2, 4 and 12 steps, from the guess, the prior's means, another's pose
+unfinished   a fit without pose prior after 1, 2, 4 and 12 steps, from the estimate, the prior's means, another's pose
 """
 
 from collections.abc import Callable, Mapping
@@ -25,21 +25,22 @@ from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.priors.discriminator import DiscriminatorPrior
 from hmrfit.synthetic.people import Corruption, People, Views, people_from_points, uniform
 from hmrfit.train.losses import adversarial_discriminator
-from hmrfit.train.people import LEFT_ARM, LEGS, RIGHT_ARM, Mixture, PosePool
+from hmrfit.train.people import LEFT_ARM, LEFT_LEG, RIGHT_ARM, RIGHT_LEG, Mixture, PosePool
 from hmrfit.types import BodyParams
 
 REAL = Mixture(other_legs=0.0, other_arm=0.0, jitter=0.0, from_prior=0.0)
-"""Frames as they are; half of them with what their source does not drive filled in."""
+"""Frames as they are; half of them with the joints that their source does not drive filled in."""
 
 NOISE = (-1.3, 0.0)
 """log10 of the noise on perturbed joints, rad."""
 
 STEPS = (1, 1, 2, 8)
-"""After each so many steps an unfinished fit is looked at."""
+"""Of an unfinished fit, between one state that is taken and the next."""
 
 FREE = {"keypoints": 0.7, "joint_limits": 1.0, "shape": 1.0}
 """The energy of those fits: no prior of the pose."""
@@ -49,7 +50,7 @@ WEIGHTS = (1.0, 4.0, 16.0)
 
 CHUNK = 256
 AVERAGE = 0.995
-"""What a step keeps of the averaged weights."""
+"""d of the averaged weights θ̄ ← d θ̄ + (1 − d) θ."""
 
 
 def real_people(body: PointBody, pool: PosePool, count: int, generator: torch.Generator) -> People:
@@ -57,12 +58,10 @@ def real_people(body: PointBody, pool: PosePool, count: int, generator: torch.Ge
     return people_from_points(body, pool.sample(count, generator, REAL), generator, corruption=Corruption())
 
 
-def guesses(fitter: Fitter, people: People) -> BodyParams:
-    """What the fitter's initial estimate says of them."""
+def estimates(hmr: KeypointHmr, people: People) -> BodyParams:
+    """Their initial estimates."""
     camera = _assumed(people)
-    return BodyParams.cat(
-        [fitter.initial_estimate.predict(people.keypoints[part], camera[part]).params for part in _chunks(people)]
-    )
+    return BodyParams.cat([hmr.predict(people.keypoints[part], camera[part]).params for part in _chunks(people)])
 
 
 def perturbed(people: People, skeleton: Skeleton, generator: torch.Generator) -> BodyParams:
@@ -72,27 +71,27 @@ def perturbed(people: People, skeleton: Skeleton, generator: torch.Generator) ->
     pose = _noisy(params.body_pose, generator)
     pose = torch.where((draw > 0.5)[:, None, None, None], _exchanged(params.body_pose, generator), pose)
     bent = (draw > 0.75).nonzero()[:, 0]
-    ways = torch.stack([way.body_pose for way in flips(params[bent], people.joints[bent], skeleton)])
-    way = torch.randint(len(ways), (len(bent),), generator=generator)
-    pose = pose.index_copy(0, bent, ways[way, torch.arange(len(bent))])
-    spread = uniform(0, 2, B, generator)[:, None].to(params.betas)
-    betas = params.betas + spread * torch.randn(params.betas.shape, generator=generator).to(params.betas)
+    flipped = torch.stack([flip.body_pose for flip in flips(params[bent], people.joints[bent], skeleton)])
+    which = torch.randint(len(flipped), (len(bent),), generator=generator)
+    pose = pose.index_copy(0, bent, flipped[which, torch.arange(len(bent))])
+    std = uniform(0, 2, B, generator)[:, None].to(params.betas)
+    betas = params.betas + std * torch.randn(params.betas.shape, generator=generator).to(params.betas)
     return replace(params, body_pose=pose, betas=betas)
 
 
 def _noisy(pose: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, J-1, 3, 3) with some joints turned by noise of a size drawn for each person."""
+    """(B, J-1, 3, 3) with some joints rotated by noise of a size drawn for each person."""
     B, J = pose.shape[:2]
     size = (10 ** uniform(*NOISE, B, generator))[:, None, None]
     some = torch.rand(B, J, 1, generator=generator) < uniform(0.05, 1, B, generator)[:, None, None]
-    turn = size * some * torch.randn(B, J, 3, generator=generator, dtype=torch.float64)
-    return pose @ rotvec_to_matrix(turn.to(pose))
+    rotvec = size * some * torch.randn(B, J, 3, generator=generator, dtype=torch.float64)
+    return pose @ rotvec_to_matrix(rotvec.to(pose))
 
 
 def _exchanged(pose: Tensor, generator: torch.Generator) -> Tensor:
     """(B, J-1, 3, 3) with the arms', the legs' or both sides' rotations exchanged as they are."""
     arms = {left - 1: right - 1 for left, right in zip(LEFT_ARM, RIGHT_ARM, strict=True)}
-    legs = dict(zip([j - 1 for j in LEGS[::2]], [j - 1 for j in LEGS[1::2]], strict=True))  # left before right
+    legs = {left - 1: right - 1 for left, right in zip(LEFT_LEG, RIGHT_LEG, strict=True)}
     orders = torch.arange(pose.shape[1]).repeat(3, 1)
     for order, pairs in zip(orders, (arms, legs, arms | legs), strict=True):
         for left, right in pairs.items():
@@ -102,14 +101,14 @@ def _exchanged(pose: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def unfinished(fitter: Fitter, people: People, generator: torch.Generator) -> BodyParams:
-    """Each person after 1, 2, 4 and 12 steps of a fit without pose prior: four times as many as came."""
+    """Each person after 1, 2, 4 and 12 steps of a fit without pose prior: four states for each."""
     return BodyParams.cat([_steps(fitter, people[part], generator, FREE) for part in _chunks(people)])
 
 
 def fooled(
     fitter: Fitter, people: People, generator: torch.Generator, discriminator: FactorizedDiscriminator
 ) -> BodyParams:
-    """The same with discriminators as the only pose prior, at one of WEIGHTS: what they take for real, wrongly."""
+    """The same with discriminators as the only pose prior, at one of WEIGHTS: poses that they wrongly take for real."""
     term = DiscriminatorTerm(DiscriminatorPrior(discriminator), "fooled")
     armed = fitter.with_schedule(fitter.schedule)
     armed.terms = {**fitter.terms, term.name: term}
@@ -122,8 +121,8 @@ def _steps(fitter: Fitter, people: People, generator: torch.Generator, energy: M
     B = len(people.camera)
     state, observation = fitter.guess(Observation.of(people.keypoints), _assumed(people))
     means = rotvec_to_matrix(fitter.library_poses[torch.randint(8, (B,), generator=generator)].unflatten(1, (-1, 3)))
-    ways = torch.stack([state.params.body_pose, means, people.params.body_pose.roll(1, 0)])
-    pose = ways[torch.randint(3, (B,), generator=generator), torch.arange(B)]
+    poses = torch.stack([state.params.body_pose, means, people.params.body_pose.roll(1, 0)])
+    pose = poses[torch.randint(3, (B,), generator=generator), torch.arange(B)]
     state = State(replace(state.params, body_pose=pose), state.camera)
     found = []
     for steps in STEPS:
@@ -149,13 +148,13 @@ def train_discriminators(
     batch: int = 128,
     rate: float = 2.5e-3,
     seed: int = 0,
-    told: Callable[[int, float], None] = lambda step, loss: None,
+    report: Callable[[int, float], None] = lambda step, loss: None,
 ) -> FactorizedDiscriminator:
     """Adam, its rate falling to 0 along a cosine; the average of the weights is returned.
 
     Args:
-        real, fake: any number each; equally many are drawn. Translation and orientation are not looked at.
-        told: called after each step with its number and loss.
+        real, fake: any number each; equally many are drawn. Translation and orientation do not count.
+        report: called after each step with its number and loss.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng():
@@ -177,7 +176,7 @@ def train_discriminators(
         keep = min(AVERAGE, step / (step + 10))
         for own, new in zip(average.parameters(), network.parameters(), strict=True):
             own.lerp_(new, 1 - keep)
-        told(step, loss.item())
+        report(step, loss.item())
     return average.eval()
 
 

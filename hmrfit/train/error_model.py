@@ -1,13 +1,13 @@
 """Training the error model of an initial estimate: so that one Bayesian update by the keypoints explains the truth
 best.
 
-    Θ₀ = guess(x),    (Σ, σ) = model(x, Θ₀)
+    Θ₀ = hmr(x),    (Σ, σ) = model(x, Θ₀)
     x⁰ = K₀ r(0),     K = Σ Jᵀ (J Σ Jᵀ + R)⁻¹                      a first update, without gradients
     x  = K (r(x⁰) + J x⁰),      C = A Σ Aᵀ − A K J Σ Aᵀ            the second, linearised at the first
     loss = −log t_ν(joints − joints(x); C) + 5 |joints − joints(x)| + 0.3 L_noise + 0.2 L_marginal
 
 x are chart coordinates about Θ₀ (`hmrfit.fitting.anchor`) with the translation before and the log of the focal length
-after them; J the keypoints' derivative in shares of the box, A that of the joints about the pelvis, R diagonal with
+after them; J the keypoints' derivative in fractions of the box, A that of the joints about the pelvis, R diagonal with
 σ_k²/(q_k c_k) as the fit weighs keypoints, enlarged as Student's t does for what is far off. Σ is what makes C and x
 right, not how often Θ₀ alone is.
 """
@@ -31,7 +31,7 @@ from hmrfit.network.error_model import ErrorModel, PredictedError
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import right_jacobian
 from hmrfit.synthetic.people import Corruption, People, people_from_points, uniform
-from hmrfit.train.people import NEARER, SET_WEIGHTS, Mixture, PosePool, Sampling
+from hmrfit.train.people import NEARER, SET_WEIGHTS, Mixture, PosePool, Sampling, assumed_camera
 from hmrfit.types import BodyParams
 
 FOCAL_STD = 0.45
@@ -39,35 +39,34 @@ FOCAL_STD = 0.45
 
 NU_KEYPOINTS = 8.0
 """Degrees of freedom of a keypoint's error. The fit takes 30 (`fitting.terms.StudentReprojection`): with 8 there 13.8 %
-of the guess's PA-MPJPE are gained and 3.7 % of the people get worse, with 30 it is 14.2 and 2.8 % (validation)."""
+of the estimate's PA-MPJPE are gained and 3.7 % of the people get worse, with 30 it is 14.2 and 2.8 % (validation)."""
 
 MOST = 1.5
-"""Radians that the first update may turn a joint by, so that a bad beginning stays one."""
+"""Radians that the first update may rotate a joint by."""
 
 SAMPLING = Sampling(
     Mixture(other_legs=0.15, other_arm=0.1, jitter=0.03, from_prior=0.03, filled=NEARER.mixture.filled),
     replace(NEARER.views, tilted=0.05, tumbled=0.02),
     Corruption((0.003, 0.04), (0.0, 0.4), occluder=0.25, truncated=True, swapped=0.03, unsure=0.4, stray=0.6),
 )
-"""People as the initial estimate met them late in its training, with more noise and more occluders."""
+"""As late in the training of the initial estimate, with more noise and more occluders."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """B people of one keypoint set, the guess about them, and its derivatives."""
+    """B people of one keypoint set, and their initial estimate."""
 
     people: People
     body: PointBody  # of the set
     joints: PointBody  # of SMPL's joints
-    camera: Camera  # as it is assumed
-    focal_known: Tensor  # (B,) bool, whether its focal length is the true one
-    anchor: Anchor  # at the guess; its scale and factors do not matter
+    camera: Camera  # assumed where its focal length is not known
+    anchor: Anchor  # at the estimate; its scale and factors do not matter
     inputs: Tensor  # (B, n) the model's input
     box: Tensor  # (B,) pixels
     slots: tuple[Tensor, Tensor]  # see `ErrorModel.slots_of`
 
     @property
-    def seen(self) -> Tensor:
+    def visible(self) -> Tensor:
         """(B, K) bool."""
         return self.people.keypoints.shown > 0
 
@@ -76,19 +75,19 @@ class Cases:
     """Endless cases; what comes next depends on the generator alone."""
 
     def __init__(
-        self, body: SmplBody, guess: KeypointHmr, model: ErrorModel, pool: PosePool, generator: torch.Generator
+        self, body: SmplBody, hmr: KeypointHmr, model: ErrorModel, pool: PosePool, generator: torch.Generator
     ) -> None:
         """body: float32. Everything else is on the device of the generator."""
         sets, place = keypoint_sets(), generator.device
         self.points = {name: body.points(names).to(device=place) for name, names in sets.items()}
-        self.joints, self.guess, self.model = body.points(SMPL.names).to(device=place), guess, model
+        self.joints, self.hmr, self.model = body.points(SMPL.names).to(device=place), hmr, model
         self.pool, self.generator = pool, generator
         self.names = list(sets)
         self.weight = torch.tensor([SET_WEIGHTS.get(name, 1.0) for name in sets], device=place)
 
     def batch(self, count: int, how: Sampling = SAMPLING) -> Case:
         """The next `count` people, all with the same keypoint set."""
-        body = self.points[self.names[torch.multinomial(self.weight, 1, generator=self.generator).item()]]
+        body = self.points[self.names[int(torch.multinomial(self.weight, 1, generator=self.generator))]]
         poses = self.pool.sample(count, self.generator, how.mixture)
         people = people_from_points(body, poses, self.generator, how.views, how.corruption)
         focal_known = uniform(0, 1, count, self.generator) < how.known_focal
@@ -96,26 +95,24 @@ class Cases:
 
     @torch.no_grad()
     def case(self, people: People, body: PointBody, focal_known: Tensor) -> Case:
-        """People with the guess about them."""
+        """People with their initial estimate."""
         camera, keypoints = people.camera, people.keypoints
-        default = camera.size.square().sum(1, keepdim=True).sqrt().expand(-1, 2)
-        focal = torch.where(focal_known[:, None], camera.focal, default)
-        assumed = Camera(focal, camera.center, camera.size, focal_known)
-        answer, seen = self.guess.forward(keypoints, assumed)
-        box = keypoints.box_size().clamp_min(1.0)
-        residuals = (keypoints.xy - assumed.project(body.pose(answer.params).points)) / box[:, None, None]
-        inputs = self.model.encode(seen, answer, residuals, focal_known).float()
-        nothing = answer.params.betas.new_ones(len(box), 3 * len(body.parents) + answer.params.betas.shape[1])
-        anchor = Anchor.at(answer.params, body.parents, nothing, nothing[..., None])
+        assumed = assumed_camera(camera, focal_known)
+        estimate, encoded = self.hmr.forward(keypoints, assumed)
+        params, box = estimate.params, keypoints.box_size().clamp_min(1.0)
+        residuals = (keypoints.xy - assumed.project(body.pose(params).points)) / box[:, None, None]
+        inputs = self.model.encode(encoded, estimate, residuals, focal_known).float()
+        ones = params.betas.new_ones(len(box), 3 * len(body.parents) + params.betas.shape[1])
+        anchor = Anchor.at(params, body.parents, ones, ones[..., None])
         slots = self.model.slots_of(keypoints.names)
-        return Case(people, body, self.joints, assumed, focal_known, anchor, inputs, box, slots)
+        return Case(people, body, self.joints, assumed, anchor, inputs, box, slots)
 
 
 @dataclass(frozen=True)
 class Linearised:
     """At chart coordinates x⁰, in the chart's columns [transl 3 | D | log f]."""
 
-    residuals: Tensor  # (B, K, 2) r, keypoint − projection, shares of the box
+    residuals: Tensor  # (B, K, 2) r, keypoint − projection, fractions of the box
     J: Tensor  # (B, 2 K, P)
     A: Tensor  # (B, 3 (J-1), P)
 
@@ -136,70 +133,70 @@ def linearise(case: Case, x: Tensor) -> Linearised:
     unit = case.box[:, None, None]
     rows = case.body.rows(posed, camera.project_jacobian(posed.points) / unit[..., None])
     focal = ((projected - camera.center[:, None]) / unit)[..., None]
-    seen = case.seen[..., None]
-    J = _in_chart(case, x, posed.world, torch.cat([rows, focal], -1)) * seen[..., None]
+    visible = case.visible[..., None]
+    J = _in_chart(case, x, posed.world, torch.cat([rows, focal], -1)) * visible[..., None]
     at = case.joints.pose(params)
     A = case.joints.rows(at, case.joints.eye.expand(len(x), len(SMPL), 3, 3))
     A = _in_chart(case, x, posed.world, torch.cat([A - A[:, :1], torch.zeros_like(A[..., :1])], -1))
-    residuals = torch.where(seen, (keypoints.xy - projected) / unit, 0.0)
+    residuals = torch.where(visible, (keypoints.xy - projected) / unit, 0.0)
     return Linearised(residuals, J.flatten(1, 2), A[:, 1:].flatten(1, 2))
 
 
 def _in_chart(case: Case, x: Tensor, world: Tensor, rows: Tensor) -> Tensor:
-    """Rows (B, N, R, P) on turns about the camera's axes -> on the chart: dω/de = G Jr(φ) G⁰ᵀ."""
+    """Rows (B, N, R, P) on rotation vectors in the camera's axes -> on the chart: dω/de = G Jr(φ) G⁰ᵀ."""
     n = world.shape[1]
     start = case.anchor.world
     phi = (start.mT @ x[:, 3 : 3 + 3 * n].unflatten(1, (n, 3, 1))).squeeze(-1)
-    turn = (world @ right_jacobian(phi) @ start.mT)[:, None, None]
-    turned = (rows[..., 3 : 3 + 3 * n].unflatten(-1, (n, 1, 3)) @ turn).flatten(-3)
-    return torch.cat([rows[..., :3], turned, rows[..., 3 + 3 * n :]], -1)
+    derivative = (world @ right_jacobian(phi) @ start.mT)[:, None, None]
+    rotations = (rows[..., 3 : 3 + 3 * n].unflatten(-1, (n, 1, 3)) @ derivative).flatten(-3)
+    return torch.cat([rows[..., :3], rotations, rows[..., 3 + 3 * n :]], -1)
 
 
-def sigma_times(M: Tensor, spread: PredictedError, case: Case) -> Tensor:
+def sigma_times(M: Tensor, predicted: PredictedError, case: Case) -> Tensor:
     """M (B, n, P) Σ, the translation and the focal length in it."""
     depth = case.anchor.transl[:, 2]
     std = torch.stack([LATERAL * depth, LATERAL * depth, DEPTH * depth], -1)[:, None]
-    s, U = spread.scale[:, None], spread.factors
+    s, U = predicted.scale[:, None], predicted.factors
     body = M[..., 3:-1] * s
     body = (body + (body @ U) @ U.mT) * s
-    focal = torch.where(case.focal_known, 1e-6, FOCAL_STD**2)[:, None, None]
+    focal = torch.where(case.camera.focal_known, 1e-6, FOCAL_STD**2)[:, None, None]
     return torch.cat([M[..., :3] * std.square(), body, M[..., -1:] * focal], -1)
 
 
-def update(case: Case, spread: PredictedError, x: Tensor, at: Linearised) -> tuple[Tensor, Tensor, Tensor]:
+def update(case: Case, predicted: PredictedError, x: Tensor, at: Linearised) -> tuple[Tensor, Tensor, Tensor]:
     """(chart coordinates (B, P), J Σ (B, M, P), lower factor of J Σ Jᵀ + R) of an update linearised at x."""
     where, slot = case.slots
-    noise = torch.full_like(at.residuals[..., 0], math.inf).index_copy(1, where, spread.noise[:, slot])
+    noise = torch.full_like(at.residuals[..., 0], math.inf).index_copy(1, where, predicted.noise[:, slot])
     keypoints = case.people.keypoints
     R = noise.square()
     weight = keypoints.weight.clamp_min(1e-4)
-    heavier = 1 + at.residuals.square().sum(-1) / R.detach() / NU_KEYPOINTS
-    R = torch.where(case.seen & R.isfinite(), R * heavier / weight, 1.0)
-    JS = sigma_times(at.J, spread, case)
+    inflation = 1 + at.residuals.square().sum(-1) / R.detach() / NU_KEYPOINTS
+    R = torch.where(case.visible & R.isfinite(), R * inflation / weight, 1.0)
+    JS = sigma_times(at.J, predicted, case)
     factor = torch.linalg.cholesky(JS @ at.J.mT + torch.diag_embed(R.repeat_interleave(2, 1)))
     innovation = at.residuals.flatten(1)[..., None] + at.J @ x[..., None]
     return (JS.mT @ torch.cholesky_solve(innovation, factor)).squeeze(-1), JS, factor
 
 
-def losses(case: Case, spread: PredictedError, nu: Tensor) -> dict[str, Tensor]:
+def losses(case: Case, predicted: PredictedError, nu: Tensor) -> dict[str, Tensor]:
     """Every weighted part of the loss; see the module's equation."""
     with torch.no_grad():
-        x = torch.zeros(len(case.box), spread.scale.shape[1] + 4).to(case.box)
-        x, *_ = update(case, spread, x, linearise(case, x))
-        turns = 3 + 3 * len(SMPL)
-        x[:, 3:turns] = x[:, 3:turns].clamp(-MOST, MOST)
+        x = torch.zeros(len(case.box), predicted.scale.shape[1] + 4).to(case.box)
+        x, *_ = update(case, predicted, x, linearise(case, x))
+        rotations = slice(3, 3 + 3 * len(SMPL))
+        x[:, rotations] = x[:, rotations].clamp(-MOST, MOST)
         at = linearise(case, x)
-    x, JS, factor = update(case, spread, x, at)
+    x, JS, factor = update(case, predicted, x, at)
     V = torch.linalg.solve_triangular(factor, JS @ at.A.mT, upper=False).unflatten(2, (-1, 3))
-    AS = sigma_times(at.A, spread, case).unflatten(1, (-1, 3))
+    AS = sigma_times(at.A, predicted, case).unflatten(1, (-1, 3))
     C = AS @ at.A.unflatten(1, (-1, 3)).mT - torch.einsum("bmji,bmjk->bjik", V, V)
     found, truth = case.joints.pose(moved(case, x)[0]).joints, case.people.joints
     error = ((truth - truth[:, :1]) - (found - found[:, :1]))[:, 1:]
     return {
         "joints": student_nll(error, C, nu).mean(),
         "distance": 5.0 * error.norm(dim=-1).mean(),
-        "noise": 0.3 * _noise_loss(case, spread),
-        "marginal": 0.2 * _marginal_loss(case, spread),
+        "noise": 0.3 * _noise_loss(case, predicted),
+        "marginal": 0.2 * _marginal_loss(case, predicted),
     }
 
 
@@ -212,20 +209,20 @@ def student_nll(error: Tensor, scale: Tensor, nu: Tensor, floor: float = 1e-6) -
     return constant + factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * (nu + p) * torch.log1p(square / nu)
 
 
-def _noise_loss(case: Case, spread: PredictedError) -> Tensor:
-    """What σ_k says of the noise that was really there, Student's t with 4 degrees of freedom."""
+def _noise_loss(case: Case, predicted: PredictedError) -> Tensor:
+    """−log likelihood of the true noise by σ_k, Student's t with 4 degrees of freedom."""
     where, slot = case.slots
-    sigma, seen = spread.noise[:, slot], case.seen[:, where]
+    sigma, visible = predicted.noise[:, slot], case.visible[:, where]
     people = case.people
     noise = ((people.keypoints.xy - people.clean.xy) / case.box[:, None, None])[:, where]
     z = (noise / sigma[..., None]).square().sum(-1)
-    return ((2 * sigma.log() + 3 * torch.log1p(z / 4)) * seen).sum() / seen.sum()
+    return ((2 * sigma.log() + 3 * torch.log1p(z / 4)) * visible).sum() / visible.sum()
 
 
-def _marginal_loss(case: Case, spread: PredictedError) -> Tensor:
-    """What Σ's diagonal says of Θ₀'s own error, so that it stays a statement about it."""
+def _marginal_loss(case: Case, predicted: PredictedError) -> Tensor:
+    """−log likelihood of Θ₀'s own error by Σ's diagonal, so that Σ stays a statement about it."""
     error = case.anchor.error(case.people.params)[0]
-    variance = spread.scale.square() * (1 + spread.factors.square().sum(-1))
+    variance = predicted.scale.square() * (1 + predicted.factors.square().sum(-1))
     return (0.5 * variance.log() + 3 * torch.log1p(error.square() / variance / 5)).mean()
 
 
@@ -241,7 +238,7 @@ def train_error_model(
 ) -> Iterator[tuple[ErrorModel, dict[str, float]]]:
     """(the averaged model, the losses) after every step; AdamW, cosine, averaged weights.
 
-    begun: the model is trained already and knows the middle and spread of its inputs. steps: how many there are; 0: as
+    begun: the model is trained already, and has the mean and deviation of its inputs. steps: how many there are; 0: as
     many as the minutes allow, which differs from machine to machine.
     """
     torch.manual_seed(seed)
@@ -250,17 +247,17 @@ def train_error_model(
         model.middle.copy_(first.mean(0))
         model.spread.copy_(first.std(0).clamp_min(0.05))
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.01)
-    average, begin, step = deepcopy(model), time.monotonic(), 0  # with the middle and spread of the inputs
+    average, begin, step = deepcopy(model), time.monotonic(), 0  # with the mean and deviation of the inputs
     while (progress := step / steps if steps else (time.monotonic() - begin) / (60 * minutes)) < 1:
         warm = min(1.0, (step + 1) / 200)
         for group in optimizer.param_groups:
             group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
         case = cases.batch(count)
         with torch.autocast(case.box.device.type, torch.bfloat16):
-            spread = model(case.inputs)
-        parts = losses(case, spread, model.nu)
+            predicted = model(case.inputs)
+        parts = losses(case, predicted, model.nu)
         optimizer.zero_grad()
-        sum(parts.values()).backward()
+        torch.stack(list(parts.values())).sum().backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         if norm.isfinite():
             optimizer.step()

@@ -1,29 +1,32 @@
-"""People of image datasets as an image HMR is trained on them, real and synthetic alike, so that they can be mixed.
+"""Training data of the image HMR: people of image datasets and of synthetic scenes in one form, and mixtures of them.
 
     real = PersonImages(read_spin_npz("coco_2014_train.npz"), root="/data/coco", how=Augmentation())
     made = ScenePeople(SceneDataset(body, poses, names="spin49"))
-    MixedPeople([real, made], shares=[0.7, 0.3])                    # hmrfit.train.mixed: endless, resumed by a number
-    DataLoader(ConcatDataset([real, made]), collate_fn=PersonSample.collate, ...)                 # or torch's own
+    MixedPeople([real, made], shares=[0.7, 0.3])                                       # endless, resumed by a number
+    DataLoader(ConcatDataset([real, made]), collate_fn=PersonSample.collate, ...)      # or torch's own
 
-The k-th person of an epoch is the same whatever the order and the workers: its chance comes of (seed, epoch, k).
+The k-th person of an epoch is the same whatever the order and the workers: its augmentation is drawn from (seed, epoch,
+k). The n-th batch of a mixture is the same whatever was drawn before, by however many workers: from (seed, n) come for
+each of its people a dataset by its share, one of its people, and the augmentation. So the position in the data is one
+number, and a run that is resumed goes on with the very people it would have had.
 """
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from hmrfit.camera import Camera
 from hmrfit.datasets.spin_npz import SpinDataset
 from hmrfit.io.image import Crop, read_image
 from hmrfit.keypoints import OPENPOSE25, SPIN24
-from hmrfit.network.encoders import view_of_box
+from hmrfit.network.encoders import to_tensor, view_of_box
 from hmrfit.synthetic.dataset import SceneDataset, SceneSample, scene_generator
 from hmrfit.train.augmentation import (
     Augmentation,
@@ -34,16 +37,19 @@ from hmrfit.train.augmentation import (
     change_points,
     draw,
     points_in_crop,
-    turn,
+    rotate,
 )
 from hmrfit.types import BodyParams, TensorRecord
 
 SPIN49 = OPENPOSE25 + SPIN24
 
+TRIES = 20
+"""How many people in a row may be unreadable before the run ends."""
+
 
 @dataclass(frozen=True)
 class PersonSample(TensorRecord):
-    """B people: what a network sees and what the losses compare with. What is unknown has the confidence 0."""
+    """B people: a network's inputs and the losses' targets. Unknown values have the confidence 0."""
 
     images: Tensor  # (B, 3, R, R) uint8 RGB
     view: Tensor  # (B, 3), where the box lies before the camera; the default focal length where none is known
@@ -63,13 +69,17 @@ class PersonSample(TensorRecord):
         return cls.cat(samples)
 
 
-class PersonImages(Dataset):
+def _drawn(how: Augmentation | None, generator: torch.Generator) -> Change:
+    return Change() if how is None else draw(how, generator)
+
+
+class PersonImages(Dataset[PersonSample]):
     """The people of a `SpinDataset`, cut out of their images and augmented."""
 
     def __init__(
         self,
         people: SpinDataset,
-        root: str | os.PathLike,
+        root: str | os.PathLike[str],
         how: Augmentation | None = None,
         resolution: int = 224,
         seed: int = 0,
@@ -77,7 +87,7 @@ class PersonImages(Dataset):
         """
         Args:
             root: the folder below which `imgname` lies.
-            how: None leaves everybody as they are.
+            how: None for no augmentation.
         Raises:
             FileNotFoundError: the first image is not there.
         """
@@ -99,10 +109,8 @@ class PersonImages(Dataset):
         return self.root / str(self.people.imgname[index])
 
     def change(self, index: int) -> Change:
-        """What happens to this person in this epoch."""
-        if self.how is None:
-            return Change()
-        return draw(self.how, scene_generator(self.seed, self.epoch * len(self) + index))
+        """The augmentation of this person in this epoch."""
+        return _drawn(self.how, scene_generator(self.seed, self.epoch * len(self) + index))
 
     def __getitem__(self, index: int) -> PersonSample:
         """Person `index`, as a batch of one."""
@@ -110,38 +118,32 @@ class PersonImages(Dataset):
 
     def take(self, index: int, chance: int) -> PersonSample:
         """Person `index`, as a batch of one, changed as the number `chance` decides."""
-        return self._changed(
-            index, Change() if self.how is None else draw(self.how, scene_generator(self.seed, chance))
-        )
+        return self._changed(index, _drawn(self.how, scene_generator(self.seed, chance)))
 
     def _changed(self, index: int, change: Change) -> PersonSample:
         image, crop = read_image(self.path(index)), self.people.crop(index, self.resolution)
         box = change.box(crop)
         center, side = (torch.tensor([value], dtype=torch.float64) for value in (box.center, box.side))
-        view = turn(view_of_box(center, side, Camera.from_size(*image.shape[1::-1])), change)
+        view = rotate(view_of_box(center, side, Camera.from_size(*image.shape[1::-1])), change)
         row = slice(index, index + 1)
         origin = torch.zeros(1, 3, dtype=torch.float64)
-        sample = {
-            "view": view,
-            "keypoints": points_in_crop(self._keypoints.xy[row], SPIN49, crop, change),
-            "confidence": change_names(self._keypoints.confidence[row], SPIN49, change),
-            "joints": change_points(self._joints[row], SPIN24, change),
-            "joint_confidence": change_names(self._known[row], SPIN24, change),
-            "params": change_params(self._params[row], origin, change),
-        }
-        picture = change_image(image, crop, change).transpose(2, 0, 1)
         return PersonSample(
-            images=torch.from_numpy(np.ascontiguousarray(picture))[None],
+            images=to_tensor(change_image(image, crop, change)),
+            view=view.float(),
+            keypoints=points_in_crop(self._keypoints.xy[row], SPIN49, crop, change).float(),
+            confidence=change_names(self._keypoints.confidence[row], SPIN49, change).float(),
+            joints=change_points(self._joints[row], SPIN24, change).float(),
+            joint_confidence=change_names(self._known[row], SPIN24, change).float(),
+            params=change_params(self._params[row], origin, change).to(torch.float32),
             has_params=self._has_params[row],
-            **{name: value.to(torch.float32) for name, value in sample.items()},
         )
 
 
-class ScenePeople(Dataset):
+class ScenePeople(Dataset[PersonSample]):
     """Synthetic scenes in the same form: annotated (`spin24`) and detected (`openpose25`) keypoints, all true.
 
-    A scene takes longer to make than to learn from: `remembered` ones are made once and shown again, each time changed
-    in another way.
+    A scene takes longer to make than to learn from: `remembered` ones are made once and come again, each time with
+    another augmentation.
     """
 
     def __init__(
@@ -176,12 +178,12 @@ class ScenePeople(Dataset):
 
     def take(self, index: int, chance: int) -> PersonSample:
         """Scene `index`, as a batch of one, changed as the number `chance` decides."""
-        change = Change() if self.how is None else draw(self.how, scene_generator(self.scenes.seed, chance))
+        change = _drawn(self.how, scene_generator(self.scenes.seed, chance))
         return change_sample(self[index], change, self.resolution)
 
 
 def person_of_scene(scene: SceneSample) -> PersonSample:
-    """What is known of a scene's people, in the form of datasets."""
+    """The people of a scene in the form of datasets."""
     joints = scene.joints[:, len(OPENPOSE25) :]
     at_origin = replace(scene.params, transl=torch.zeros_like(scene.params.transl))
     return PersonSample(
@@ -197,7 +199,7 @@ def person_of_scene(scene: SceneSample) -> PersonSample:
 
 
 def change_sample(sample: PersonSample, change: Change, resolution: int) -> PersonSample:
-    """A person cut out already, changed: the crop (a batch of one) takes the place of the full image."""
+    """A person cut out already, augmented: the crop (a batch of one) takes the place of the full image."""
     if change == Change() and sample.images.shape[-1] == resolution:
         return sample
     picture = sample.images[0].permute(1, 2, 0).numpy()
@@ -206,10 +208,9 @@ def change_sample(sample: PersonSample, change: Change, resolution: int) -> Pers
     shift = sample.view.new_tensor([change.shift])
     view = torch.cat([sample.view[:, :2] + shift * sample.view[:, 2:], change.scale * sample.view[:, 2:]], 1)
     pixels = side * (sample.keypoints + 1) / 2
-    changed = change_image(picture, crop, change).transpose(2, 0, 1)
     return PersonSample(
-        images=torch.from_numpy(np.ascontiguousarray(changed))[None],
-        view=turn(view, change),
+        images=to_tensor(change_image(picture, crop, change)),
+        view=rotate(view, change),
         keypoints=points_in_crop(pixels, SPIN49, crop, change),
         confidence=change_names(sample.confidence, SPIN49, change),
         joints=change_points(sample.joints, SPIN24, change),
@@ -217,3 +218,102 @@ def change_sample(sample: PersonSample, change: Change, resolution: int) -> Pers
         params=change_params(sample.params, torch.zeros_like(sample.params.transl), change),
         has_params=sample.has_params,
     )
+
+
+# ---- mixtures
+
+
+class PersonSource(Protocol):
+    """A dataset that can be mixed: `PersonImages` or `ScenePeople`."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: int, chance: int) -> PersonSample:
+        """Person `index`, as a batch of one, changed as the number `chance` decides."""
+
+
+Draw = tuple[int, int, int]
+"""Which dataset, which of its people, and the number that decides the augmentation."""
+
+
+class _Draws(Sampler[list[Draw]]):
+    """Batch after batch from `position` on, without end."""
+
+    def __init__(self, sizes: Sequence[int], shares: torch.Tensor, count: int, seed: int, position: int) -> None:
+        self.sizes, self.shares, self.count, self.seed, self.position = sizes, shares, count, seed, position
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        position = self.position
+        while True:
+            generator = scene_generator(self.seed, position)
+            which = torch.multinomial(self.shares, self.count, True, generator=generator).tolist()
+            chance = torch.randint(2**31, (2, self.count), generator=generator).tolist()
+            yield [(d, first % self.sizes[d], second) for d, first, second in zip(which, *chance, strict=True)]
+            position += 1
+
+
+class _DrawnPeople(Dataset[PersonSample]):
+    """People by their draws; one that cannot be read is replaced by the next one of the same dataset."""
+
+    def __init__(self, sources: Sequence[PersonSource]) -> None:
+        self.sources = sources
+
+    def __getitem__(self, draw: Draw) -> PersonSample:
+        which, index, chance = draw
+        source = self.sources[which]
+        for attempt in range(TRIES):
+            try:
+                return source.take((index + attempt) % len(source), chance)
+            except (OSError, ValueError) as error:
+                reason = error
+                warnings.warn(f"Person {index + attempt} of dataset {which} is left out: {error}", stacklevel=2)
+        raise reason
+
+
+class MixedPeople:
+    """Endless batches of people from several sources."""
+
+    def __init__(
+        self, sources: Sequence[PersonSource], shares: Sequence[float], seed: int = 0, workers: int = 0
+    ) -> None:
+        """
+        Args:
+            shares: of the draws, one for each source; they need not add up to 1.
+            seed: another one for each process of several.
+            workers: processes that make the people; 0 for none beside this one. They change nothing but the time.
+        Raises:
+            ValueError: not one share for each, a negative one, or a share for an empty source.
+        """
+        sizes = [len(source) for source in sources]
+        if len(shares) != len(sizes) or not sizes or min(shares) < 0 or sum(shares) <= 0:
+            raise ValueError(f"Expected a share ≥ 0 for each of {len(sizes)} datasets, got {list(shares)}.")
+        if any(share > 0 and not size for share, size in zip(shares, sizes, strict=True)):
+            raise ValueError(f"A dataset without people cannot have a share: sizes {sizes}, shares {list(shares)}.")
+        self.sources, self.shares = list(sources), torch.tensor(shares, dtype=torch.float64)
+        self.seed, self.workers, self.position = seed, workers, 0
+        self._sizes, self._count = sizes, 0
+        self._batches: Iterator[PersonSample] | None = None
+
+    def batch(self, count: int) -> PersonSample:
+        """The next `count` people."""
+        if self._batches is None or count != self._count:
+            self._batches, self._count = self._loader(count), count
+        self.position += 1
+        return next(self._batches)
+
+    def go_to(self, position: int) -> None:
+        """The next batch will be the one that comes after `position` batches."""
+        self.position, self._batches = position, None
+
+    def _loader(self, count: int) -> Iterator[PersonSample]:
+        draws = _Draws(self._sizes, self.shares, count, self.seed, self.position)
+        return iter(
+            DataLoader(
+                _DrawnPeople(self.sources),
+                batch_sampler=draws,
+                num_workers=self.workers,
+                collate_fn=PersonSample.collate,
+                persistent_workers=self.workers > 0,
+                generator=torch.Generator(),  # its own, so that a new loader leaves the run's random state as it is
+            )
+        )

@@ -1,4 +1,5 @@
-"""The losses of HMR (Kanazawa et al., CVPR 2018, section 3), each named after its formula. Scalars, unweighted.
+"""The losses of HMR (Kanazawa et al., CVPR 2018, section 3), each named after its formula, and those of the shipped
+keypoint HMR. Scalars, unweighted.
 
     L  =  λ_2d L_reproj + λ_adv L_adv(E) + [paired: λ_3d L_3d + λ_smpl L_smpl] + λ_s L_scale
 
@@ -9,8 +10,16 @@
     L(D)      = mean Σ_i (D_i(Θ) − 1)² + mean Σ_i D_i(Θ̂)²
     L_scale   = mean exp(−10 s)²                        keeps the scale of the weak camera positive (SPIN)
 
-The mean of nothing is 0: a batch without any 3D truth has L_3d = L_smpl = 0. Reprojection, 3D and scale look at the
-last iteration, the adversarial terms at every one. "Unpaired" is training without any 3D truth.
+The mean of nothing is 0: a batch without any 3D truth has L_3d = L_smpl = 0. Reprojection, 3D and scale are of the last
+iteration, the adversarial terms of every one. "Unpaired" is training without any 3D truth.
+
+The keypoint HMR has distances as they are scored, of a body whose truth is fully known, and L_adv(E):
+
+    L = λ_j mean ‖X − X̂‖ + λ_c mean ‖GᵀX − ĜᵀX̂‖ + λ_R mean ‖R − R̂‖² + λ_β mean ‖β − β̂‖²
+      + λ_2d mean |x − x̂| + λ_s mean |log s/ŝ| + λ_adv L_adv(E)
+
+X are joints and landmarks about the pelvis in metres, G the global orientation, x their projection by the true camera
+in the box's [-1, 1]. Distances, not squares: an ambiguous pose should be estimated by one pose, not by the mean of two.
 """
 
 from collections.abc import Sequence
@@ -19,11 +28,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hmrfit.camera import weak_project
-from hmrfit.keypoints import OPENPOSE25, SPIN24, find_part, resolve_set
+from hmrfit.body.points import PointBody
+from hmrfit.body.skeleton import SMPL
+from hmrfit.camera import pixels_to_crop, weak_project, weak_to_translation
+from hmrfit.keypoints import COCO17, OPENPOSE25, SPIN24, find_part, resolve_set
 from hmrfit.network.discriminator import FactorizedDiscriminator
-from hmrfit.network.hmr import project_in_crop
+from hmrfit.network.hmr import in_front, project_in_crop
+from hmrfit.train.people import Batch
 from hmrfit.types import BodyParams, Regression, TensorRecord
+
+LANDMARKS = (
+    *(name for name in COCO17 if name not in SMPL),
+    "left_big_toe",
+    "right_big_toe",
+    "left_heel",
+    "right_heel",
+)
+"""Points that are no joints of the skeleton, and show the orientation of head and feet."""
+
+FAR = 2.0
+"""Half boxes from the middle. Points of the truth that lie farther out do not count in the reprojection."""
+
+
+# ---- HMR's losses
 
 
 @dataclass(frozen=True)
@@ -98,13 +125,13 @@ def hips_of(names: Sequence[str]) -> list[int]:
     Raises:
         ValueError: the set lacks one.
     """
-    hips = [find_part(names, side) for side in ("left_hip", "right_hip")]
-    if None in hips:
+    left, right = find_part(names, "left_hip"), find_part(names, "right_hip")
+    if left is None or right is None:
         raise ValueError(
             f"3D joints are aligned by the middle of the hips, but there are not both among {', '.join(names)}. Use a "
             "set with hips, such as lsp14."
         )
-    return hips
+    return [left, right]
 
 
 def squared_rotations(predicted: BodyParams, target: BodyParams, known: Tensor) -> Tensor:
@@ -204,3 +231,69 @@ def encoder_losses(
     if weights.positive_scale:
         losses["positive_scale"] = weights.positive_scale * positive_scale(last.weak_camera)
     return losses
+
+
+# ---- the keypoint HMR's losses
+
+
+@dataclass(frozen=True)
+class KeypointLossWeights:
+    """λ of every term."""
+
+    joints: float = 10.0
+    canonical: float = 5.0
+    rotations: float = 1.0
+    betas: float = 0.02
+    reprojection: float = 3.0
+    scale: float = 1.0
+    adversarial: float = 0.01
+
+    @classmethod
+    def unpaired(cls, adversarial: float = 0.1) -> "KeypointLossWeights":
+        """What is left without any 3D truth: the projection, and the discriminators."""
+        return cls(joints=0.0, canonical=0.0, rotations=0.0, betas=0.0, scale=0.0, adversarial=adversarial)
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    """‖a − b‖ over the last dimension, with a derivative at 0."""
+    return ((a - b).square().sum(-1) + 1e-8).sqrt()
+
+
+def keypoint_losses(
+    regression: Regression, batch: Batch, body: PointBody, weights: KeypointLossWeights
+) -> dict[str, Tensor]:
+    """Every weighted term but the adversarial one, by name.
+
+    Args:
+        body: with the points `LANDMARKS`.
+    """
+    found, truth = body.pose(regression.params), batch_truth(batch, body)
+    root, true_root = found.joints[:, :1], truth[:, :1]
+    points = torch.cat([found.joints, found.points], 1)
+    about, true_about = points - root, truth - true_root
+    weak = in_front(regression.weak_camera)
+    transl = weak_to_translation(weak, batch.box_center, batch.box_side, batch.camera)
+    canonical, true_canonical = about @ regression.params.global_orient, true_about @ batch.params.global_orient
+    target = in_box(truth, batch)
+    near = (target.abs() < FAR).all(-1, keepdim=True)
+    residuals = torch.where(near, in_box(points + transl[:, None], batch) - target, 0.0).clamp(-FAR, FAR)
+    return {
+        "joints": weights.joints * _distance(about, true_about).mean(),
+        "canonical": weights.canonical * _distance(canonical, true_canonical).mean(),
+        "rotations": weights.rotations * (regression.params.rotations - batch.params.rotations).square().mean(),
+        "betas": weights.betas * (regression.params.betas - batch.params.betas).square().mean(),
+        "reprojection": weights.reprojection * residuals.abs().mean(),
+        "scale": weights.scale * (weak[:, 0] / batch.weak_camera[:, 0]).log().abs().mean(),
+    }
+
+
+@torch.no_grad()
+def batch_truth(batch: Batch, body: PointBody) -> Tensor:
+    """(B, J + K, 3) joints and points of the truth, camera frame, metres."""
+    posed = body.pose(batch.params)
+    return torch.cat([posed.joints, posed.points], 1)
+
+
+def in_box(points: Tensor, batch: Batch) -> Tensor:
+    """Camera-frame points (B, K, 3) -> (B, K, 2) in the box's [-1, 1], by the true camera."""
+    return pixels_to_crop(batch.camera.project(points), batch.box_center, batch.box_side)

@@ -1,15 +1,16 @@
-"""What the keypoint HMR is trained on: endless people, posed by motion and more than motion, seen by any keypoint set.
+"""Training data without images: endless people, posed by motion and more than motion, seen by any keypoint set.
 
     a pose   = a frame of the motion, or its mirror, drawn by its class's weight
              + with some chance the legs, or an arm, of another frame
              + a little noise on every joint;        or, with some chance, a sample of the pose prior
     a person = a pose, random betas, a camera from all around, a keypoint set, and what a detector does to it
 
-What a source does not drive is no fact about the pose. Half of the frames keep it as it is (identity), in the other
-half it is drawn from the pose prior given the rest, so that the network knows both.
+Joints that a source does not drive are no fact about the pose. Half of the frames keep them as they are (identity), in
+the other half they are drawn from the pose prior given the rest, so that the network knows both.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,17 +18,18 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPL
-from hmrfit.camera import Camera, translation_to_weak
+from hmrfit.camera import Camera, default_focal, pixels_to_crop, translation_to_weak
 from hmrfit.keypoints import keypoint_sets
 from hmrfit.motion import mirror_poses
 from hmrfit.motion.rest import MIRROR
 from hmrfit.network.encoders import normalise_keypoints, view_of_box
+from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.synthetic.people import Corruption, People, Views, normal, people_from_points, uniform
 from hmrfit.types import BodyParams, TensorRecord
 
-LEGS = tuple(sorted(SMPL.parts["left_leg"] + SMPL.parts["right_leg"]))
+LEFT_LEG, RIGHT_LEG = SMPL.below("left_hip"), SMPL.below("right_hip")
 LEFT_ARM, RIGHT_ARM = SMPL.below("left_collar"), SMPL.below("right_collar")
 SET_WEIGHTS = {"coco17": 5.0, "openpose25": 3.0}
 """How often a keypoint set is drawn; 1 for those that are not here."""
@@ -55,7 +57,7 @@ class PosePool:
     limits: JointLimits
 
     @classmethod
-    def build(cls, frames: dict[str, np.ndarray], gmm: PoseGmm, limits: JointLimits, seed: int = 0) -> "PosePool":
+    def build(cls, frames: Mapping[str, np.ndarray], gmm: PoseGmm, limits: JointLimits, seed: int = 0) -> "PosePool":
         """From `load_frames`, each frame a second time as a mirror shows it."""
         poses = torch.as_tensor(np.concatenate([frames["poses"], mirror_poses(frames["poses"])]))
         driven = torch.as_tensor(np.concatenate([frames["driven"], frames["driven"][:, MIRROR]]))
@@ -67,15 +69,20 @@ class PosePool:
 
     def to(self, device: torch.device | str) -> "PosePool":
         """The same pool elsewhere, to be drawn from by a generator there."""
-        moved = (t.to(device) for t in (self.poses, self.filled, self.weight))
-        return PosePool(*moved, self.gmm.to(device), self.limits.to(device))
+        return PosePool(
+            self.poses.to(device),
+            self.filled.to(device),
+            self.weight.to(device),
+            self.gmm.to(device),
+            self.limits.to(device),
+        )
 
     def sample(self, count: int, generator: torch.Generator, how: Mixture) -> Tensor:
         """(count, 24, 3) world poses, on the pool's and the generator's device."""
         own, legs, arms = torch.multinomial(self.weight, 3 * count, True, generator=generator).view(3, count)
         keep = (uniform(0, 1, count, generator) < how.filled)[:, None, None]
         first, other, third = (torch.where(keep, self.filled[i], self.poses[i]) for i in (own, legs, arms))
-        pose = _exchange(first, other, LEGS, how.other_legs, generator)
+        pose = _exchange(first, other, LEFT_LEG + RIGHT_LEG, how.other_legs, generator)
         for arm in (LEFT_ARM, RIGHT_ARM):
             pose = _exchange(pose, third, arm, how.other_arm, generator)
         noise = torch.randn(count, 1, 1, generator=generator, device=generator.device).abs() * how.jitter
@@ -122,6 +129,25 @@ def fill_undriven(gmm: PoseGmm, poses: Tensor, driven: Tensor, generator: torch.
     return theta.view_as(poses)
 
 
+REAL = Mixture(other_legs=0.0, other_arm=0.0, jitter=0.0, from_prior=0.0, filled=1.0)
+"""Frames as they were captured; joints that a source does not drive, drawn from the prior."""
+
+
+@dataclass
+class MotionPeople:
+    """Real bodies in real poses, for the discriminators: frames of motion, shapes as people have them."""
+
+    pool: PosePool
+    betas: int
+    generator: torch.Generator
+
+    def sample(self, count: int) -> BodyParams:
+        """`count` people at the origin, float32."""
+        poses = rotvec_to_matrix(self.pool.sample(count, self.generator, REAL))
+        betas = torch.randn(count, self.betas, generator=self.generator)
+        return BodyParams(poses[:, 0], poses[:, 1:], betas, poses.new_zeros(count, 3))
+
+
 @dataclass(frozen=True)
 class Batch(TensorRecord):
     """B people as the keypoint HMR is trained on them."""
@@ -139,7 +165,7 @@ class Batch(TensorRecord):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How people are drawn. known_focal: the share of them whose true focal length the network is told."""
+    """How people are drawn. known_focal: the fraction of them whose focal length is known."""
 
     mixture: Mixture
     views: Views
@@ -154,7 +180,7 @@ WIDE = Sampling(
         noise=(0.003, 0.03), missing=(0.0, 0.4), occluder=0.2, truncated=True, swapped=0.03, unsure=0.4, stray=0.6
     ),
 )
-"""How a run begins: everything, far poses and bad keypoints often."""
+"""At the beginning of a run: everything, far poses and bad keypoints often."""
 
 NEARER = Sampling(
     Mixture(other_legs=0.2, other_arm=0.12, jitter=0.04, from_prior=0.06, filled=0.35),
@@ -163,10 +189,10 @@ NEARER = Sampling(
         noise=(0.003, 0.02), missing=(0.0, 0.3), occluder=0.15, truncated=True, swapped=0.02, unsure=0.3, stray=0.6
     ),
 )
-"""How it goes on: the same, nearer to what is met most. In hard samples little can be known, and they cost as much."""
+"""Later: the same, nearer to what is met most. Little can be known of hard samples, and they cost as much."""
 
 CHANGE = 0.46
-"""The share of a run after which `NEARER` takes the place of `WIDE`."""
+"""The fraction of a run after which `NEARER` takes the place of `WIDE`."""
 
 
 @dataclass
@@ -191,17 +217,22 @@ class PeopleStream:
         poses = self.pool.sample(count, self.generator, how.mixture)
         seen = self._member[torch.multinomial(self._weight, count, True, generator=self.generator)]
         people = people_from_points(self.body, poses, self.generator, how.views, how.corruption, seen)
-        told = uniform(0, 1, count, self.generator) < how.known_focal
-        return as_batch(people, told)
+        known = uniform(0, 1, count, self.generator) < how.known_focal
+        return as_batch(people, known)
 
 
-def as_batch(people: People, told_focal: Tensor) -> Batch:
-    """People as the network sees them; who is not told the focal length (B,) has the default one."""
+def as_batch(people: People, focal_known: Tensor) -> Batch:
+    """People as the network sees them. focal_known (B,): whether it has their true focal length, or the assumed one."""
     points, center, side = normalise_keypoints(people.keypoints)
     camera = people.camera
-    default = camera.size.square().sum(1, keepdim=True).sqrt().expand(-1, 2)
-    assumed = Camera(torch.where(told_focal[:, None], camera.focal, default), camera.center, camera.size, told_focal)
+    view = view_of_box(center, side, assumed_camera(camera, focal_known))
     weak = translation_to_weak(people.params.transl, center, side, camera)
-    clean = 2 * (people.clean.xy - center[:, None]) / side[:, None, None]
-    view = view_of_box(center, side, assumed)
+    clean = pixels_to_crop(people.clean.xy, center, side)
     return Batch(points, view, people.params, camera, center, side, weak, clean, people.joints)
+
+
+def assumed_camera(camera: Camera, focal_known: Tensor) -> Camera:
+    """The true camera with the default focal length wherever it is not known (B,)."""
+    default = default_focal(*camera.size.T)[:, None]
+    focal = torch.where(focal_known[:, None], camera.focal, default)
+    return replace(camera, focal=focal, focal_known=focal_known)

@@ -3,9 +3,9 @@
     python priors/scripts/train_discriminators.py --motion FOLDER [--out priors] [--folder RUN]
 
 Train sequences as real, against each kind of negatives of `hmrfit.train.discriminators` and against all of them
-("mixed"). Each is written to FOLDER/discriminators_KIND.npz for `benchmarks/prior_ablation.py`, which says what they
-are worth in the fit; the one of --ship is what the library brings. The card says how well each tells validation motion
-from each kind of negatives.
+("mixed"). Each is written to FOLDER/discriminators_KIND.npz for `benchmarks/prior_ablation.py`, which measures them in
+the fit; the one of --ship is shipped. The card says how well each distinguishes validation motion from each kind of
+negatives.
 """
 
 import argparse
@@ -30,8 +30,8 @@ from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.train.discriminators import (
+    estimates,
     fooled,
-    guesses,
     perturbed,
     real_people,
     separation,
@@ -42,10 +42,10 @@ from hmrfit.train.people import PosePool
 from hmrfit.types import BodyParams
 
 NAME = "discriminators"
-KINDS = ("guesses", "perturbed", "unfinished", "mixed", "rounds")
+KINDS = ("estimates", "perturbed", "unfinished", "mixed", "rounds")
 PLAIN = KINDS[:3]
 SHIPPED = "perturbed"
-STEPS, PEOPLE, HELD = 1200, 8000, 1000
+STEPS, PEOPLE, HELD_OUT = 1200, 8000, 1000
 ROUNDS = 4
 """How often "rounds" adds fits that fooled the last discriminators to the mixed negatives and begins anew."""
 COMMAND = "python priors/scripts/train_discriminators.py --motion FOLDER"
@@ -57,13 +57,13 @@ def sides(fitter: Fitter, frames: dict, count: int, seed: int, kinds: Sequence[s
     generator = torch.Generator().manual_seed(seed)
     body = fitter.point_body(resolve_set("coco17"))
     people, others = (real_people(body, pool, count, generator) for _ in range(2))
-    ways = {
-        "guesses": lambda: guesses(fitter, others),
+    makers = {
+        "estimates": lambda: estimates(fitter.initial_estimate, others),
         "perturbed": lambda: perturbed(others, body.skeleton, generator),
         "unfinished": lambda: unfinished(fitter, others[: count // 4], generator),
     }
     every = {"mixed", "rounds"} & set(kinds)
-    made = {kind: make() for kind, make in ways.items() if kind in kinds or every}
+    made = {kind: make() for kind, make in makers.items() if kind in kinds or every}
     if every:
         made["mixed"] = BodyParams.cat(list(made.values()))
     return {name: params.to(torch.float32) for name, params in {"real": people.params, **made}.items()}
@@ -89,11 +89,11 @@ def trained(train: dict[str, BodyParams], kind: str, steps: int, hidden: int) ->
     """The discriminators against one kind of negatives."""
     with tqdm(total=steps, desc=kind, mininterval=10) as bar:
 
-        def told(step: int, loss: float) -> None:
+        def report(step: int, loss: float) -> None:
             bar.update()
             bar.set_postfix_str(f"loss {loss:.2f}", refresh=False)
 
-        return train_discriminators(train["real"], train[kind], steps, hidden, told=told)
+        return train_discriminators(train["real"], train[kind], steps, hidden, report=report)
 
 
 def card(scores: dict[str, dict[str, float]], shipped: str, parameters: int, steps: int, count: int) -> str:
@@ -116,8 +116,8 @@ residuals D_i - 1, the term "discriminators" (`hmrfit/fitting/terms/discriminato
 * **Real**: frames of motion as they are and as a mirror shows them, betas of a normal distribution.
 * **Negatives** ({shipped}): see `hmrfit/train/discriminators.py`.
 
-AUC of Σ (D_i - 1)² on validation motion, real against each kind of negatives (1: always told apart, 0.5: never); a row
-is what the discriminators were trained against:
+AUC of Σ (D_i - 1)² on validation motion, real against each kind of negatives (1: always distinguished, 0.5: never); a
+row is what the discriminators were trained against:
 
 | trained against | {" | ".join(next(iter(scores.values())))} |
 |---|{"---|" * len(next(iter(scores.values())))}
@@ -161,10 +161,10 @@ def main() -> None:
             save_network(files[kind], network, half=True, negatives=kind)
     if args.only_train:
         return
-    held = sides(fitter, load_frames(pool, "validation"), HELD, 2, PLAIN)
+    held_out = sides(fitter, load_frames(pool, "validation"), HELD_OUT, 2, PLAIN)
     networks = {kind: load_network(file) for kind, file in files.items()}
     scores = {
-        kind: {other: separation(network, held["real"], held[other]) for other in PLAIN}
+        kind: {other: separation(network, held_out["real"], held_out[other]) for other in PLAIN}
         for kind, network in networks.items()
     }
     target = Path(args.out) / f"{NAME}.npz"

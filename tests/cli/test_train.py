@@ -1,4 +1,4 @@
-"""`hmrfit train`: what a user writes reaches the run; what is missing is answered before any work."""
+"""`hmrfit train`: what a user writes reaches the run; what is missing is an error before any work."""
 
 import pytest
 import torch
@@ -7,9 +7,8 @@ from helpers.training import frames
 
 from hmrfit import cli
 from hmrfit.cli import train as command
-from hmrfit.cli import trainers
 from hmrfit.config import ConfigError, load_config
-from hmrfit.train.run import LAST, LOG, SHEET
+from hmrfit.train.trainer import CONTACT_SHEET, LAST, LOG
 
 SMALL = ["TRAIN.WIDTH", "32", "TRAIN.HIDDEN=32", "TRAIN.BATCH", "8", "TRAIN.STEPS", "4", "TRAIN.BLOCKS=1"]
 OFTEN = ["TRAIN.REPORT_EVERY=2", "TRAIN.SAVE_EVERY=2", "TRAIN.SCORED", "10", "TRAIN.DRAWN", "1"]
@@ -37,7 +36,7 @@ def test_a_command_trains_and_goes_on(tmp_path, capsys, monkeypatch):
     assert cli.main(arguments) == 0
     assert "4 steps" in capsys.readouterr().out
     assert (tmp_path / LOG).read_text().count("pa_mpjpe_mm") == 2
-    assert (tmp_path / SHEET).is_file()
+    assert (tmp_path / CONTACT_SHEET).is_file()
     before = torch.load(tmp_path / LAST, weights_only=True)["hmr"]
     assert cli.main(arguments) == 0  # done already: nothing more is trained
     after = torch.load(tmp_path / LAST, weights_only=True)["hmr"]
@@ -46,7 +45,7 @@ def test_a_command_trains_and_goes_on(tmp_path, capsys, monkeypatch):
 
 def test_the_seed_decides_the_network():
     a, b, c = (
-        trainers.build_trainer(load_config(None, [f"SEED={seed}", "TRAIN.WIDTH=16"]), free_body(), frames())
+        command.build_trainer(load_config(None, [f"SEED={seed}", "TRAIN.WIDTH=16"]), free_body(), frames())
         for seed in (0, 0, 1)
     )
     weight = [t.hmr.encoder.inputs.weight for t in (a, b, c)]
@@ -55,6 +54,6 @@ def test_the_seed_decides_the_network():
 
 def test_unpaired_training_has_no_term_with_truth_in_3d():
     config = load_config(None, ["TRAIN.PAIRED=False", "TRAIN.WIDTH=16", "TRAIN.BATCH=8"])
-    losses = trainers.build_trainer(config, free_body(), frames()).train_step()
+    losses = command.build_trainer(config, free_body(), frames()).train_step()
     assert losses["reprojection"] > 0 and losses["adversarial"] > 0
     assert all(losses[name] == 0 for name in ("joints", "canonical", "rotations", "betas", "scale"))

@@ -20,14 +20,11 @@ from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.synthetic.dataset import SceneDataset
 from hmrfit.train.augmentation import Augmentation
-from hmrfit.train.image_objective import ImageLesson, MotionPeople
-from hmrfit.train.images import SPIN49, PersonSample, ScenePeople
-from hmrfit.train.keypoint_loss import LANDMARKS, KeypointLossWeights
-from hmrfit.train.losses import LossWeights, source_weights
-from hmrfit.train.mixed import MixedPeople
-from hmrfit.train.objective import KeypointLesson
-from hmrfit.train.people import PeopleStream, PosePool
-from hmrfit.train.trainer import Schedule, Trainer
+from hmrfit.train.images import SPIN49, MixedPeople, PersonSample, ScenePeople
+from hmrfit.train.losses import LANDMARKS, KeypointLossWeights, LossWeights, source_weights
+from hmrfit.train.objectives import ImageObjective, KeypointObjective
+from hmrfit.train.people import MotionPeople, PeopleStream, PosePool
+from hmrfit.train.trainer import Trainer, TrainingSchedule
 
 UNDRIVEN = (13, 14, 22, 23)
 """Collars and hands, as in most motion."""
@@ -67,11 +64,13 @@ def network(seed: int = 0) -> HMR:
 
 
 def trainer(weights: KeypointLossWeights | None = None, **schedule) -> Trainer:
-    """Four people of each batch are judged; products in float32, unless asked otherwise."""
-    schedule = Schedule(**{"batch": 16, "steps": 6, "judged": 4, "half": False, "warm_up": 2, **schedule})
+    """Four people of each batch go through the discriminators; products in float32, unless asked otherwise."""
+    schedule = TrainingSchedule(
+        **{"batch": 16, "steps": 6, "discriminated": 4, "half": False, "warm_up": 2, **schedule}
+    )
     hmr = network()  # it seeds what follows
-    judges = FactorizedDiscriminator(width=8, hidden=16)
-    return Trainer(hmr, judges, KeypointLesson(stream(), points(LANDMARKS), weights), schedule)
+    discriminators = FactorizedDiscriminator(width=8, hidden=16)
+    return Trainer(hmr, discriminators, KeypointObjective(stream(), points(LANDMARKS), weights), schedule)
 
 
 def flat(state, prefix="") -> dict[str, object]:
@@ -137,10 +136,10 @@ def image_trainer(people: MixedPeople, weights: LossWeights | None = None, **sch
     with mock.patch("hmrfit.network.resnet.STAGE_WIDTHS", (8, 8, 16, 32)):
         encoder = ImageEncoder("resnet10")
     hmr = HMR(encoder, IterativeRegressor(encoder.features, hidden=32))
-    schedule = Schedule(**{"batch": 6, "steps": 4, "judged": 1, "half": False, "warm_up": 2, **schedule})
+    schedule = TrainingSchedule(**{"batch": 6, "steps": 4, "discriminated": 1, "half": False, "warm_up": 2, **schedule})
     real = MotionPeople(pool(), 10, torch.Generator().manual_seed(3))
-    lesson = ImageLesson(people, real, points(SPIN49), weights, source_weights(0.5, 1.0))
-    return Trainer(hmr, FactorizedDiscriminator(width=8, hidden=16), lesson, schedule)
+    objective = ImageObjective(people, real, points(SPIN49), weights, source_weights(0.5, 1.0))
+    return Trainer(hmr, FactorizedDiscriminator(width=8, hidden=16), objective, schedule)
 
 
 def made(seed: int = 0) -> MixedPeople:

@@ -24,7 +24,7 @@ from hmrfit.train.augmentation import (
     change_translation,
     draw,
     points_in_crop,
-    turn,
+    rotate,
 )
 from hmrfit.types import BodyParams
 
@@ -73,7 +73,7 @@ def changed_person(person: BodyParams, change: Change) -> BodyParams:
 def changed_camera(camera: Camera, crop: Crop, change: Change) -> Camera:
     """Of the box after the whole picture has been turned about the camera's axis."""
     box = change.box(crop)
-    center = camera.center + turn(torch.tensor([box.center], dtype=torch.float64) - camera.center, change)
+    center = camera.center + rotate(torch.tensor([box.center], dtype=torch.float64) - camera.center, change)
     cut = camera.crop(center - box.side / 2, torch.full((1, 2), box.side, dtype=torch.float64))
     return cut.resize(torch.full((1, 2), float(RESOLUTION)).double())
 
@@ -105,8 +105,8 @@ def test_points_agree_with_the_person(person, camera, crop, change):
     torch.testing.assert_close(xy, 2 * small.project(after) / RESOLUTION - 1, rtol=0, atol=1e-4)
     box = change.box(crop)
     center, side = torch.tensor([box.center], dtype=torch.float64), torch.tensor([box.side], dtype=torch.float64)
-    turned = camera.center + turn(center - camera.center, change)
-    torch.testing.assert_close(turn(view_of_box(center, side, camera), change), view_of_box(turned, side, camera))
+    turned = camera.center + rotate(center - camera.center, change)
+    torch.testing.assert_close(rotate(view_of_box(center, side, camera), change), view_of_box(turned, side, camera))
     weak = translation_to_weak(person.transl, center, side, camera)
     root = rest_root(person)
     weak_after = torch.cat([weak[:, :1], change_translation(weak[:, 1:], root, change)], 1)
@@ -125,7 +125,7 @@ def test_the_mirrored_left_wrist_is_the_right_one(person):
 
 def test_a_positive_angle_turns_clockwise_as_one_looks():
     """What is right of the middle comes below it: x towards y, y down."""
-    torch.testing.assert_close(turn(torch.tensor([1.0, 0.0]), Change(angle=math.pi / 2)), torch.tensor([0.0, 1.0]))
+    torch.testing.assert_close(rotate(torch.tensor([1.0, 0.0]), Change(angle=math.pi / 2)), torch.tensor([0.0, 1.0]))
     image = np.zeros((40, 40, 3), np.uint8)
     image[18:22, 30:34] = 255
     turned = change_image(image, Crop((20, 20), 40, 40), Change(angle=math.pi / 2))
@@ -136,7 +136,7 @@ def test_a_positive_angle_turns_clockwise_as_one_looks():
 def test_changes_undo_themselves(angle, flip, seed):
     points = torch.randn(17, 3, generator=generator(seed), dtype=torch.float64)
     there = change_points(points, COCO17, Change(angle=angle, flip=flip))
-    back = Change(angle=angle if flip else -angle, flip=flip)  # a mirrored turn is its own inverse
+    back = Change(angle=angle if flip else -angle, flip=flip)  # a mirrored rotate is its own inverse
     torch.testing.assert_close(change_points(there, COCO17, back), points)
 
 

@@ -1,22 +1,23 @@
-"""Two processes train one network: other people each, the same weights everywhere, and a run that can be taken up."""
+"""Two processes train one network: other people each, the same weights everywhere, and a run that can be resumed."""
 
 import os
 import socket
 
 import torch
 from helpers.training import image_trainer, made, trainer
-from torch import distributed, multiprocessing
+from torch import distributed as torch_distributed
+from torch import multiprocessing
 
-from hmrfit.train import distributed as ranks
+from hmrfit.train import distributed
 
 STEPS = 3
 
 
-def test_alone_nothing_happens():
-    assert (ranks.world(), ranks.rank(), ranks.together()) == (1, 0, False)
+def test_a_single_process_is_not_distributed():
+    assert (distributed.world_size(), distributed.rank(), distributed.is_distributed()) == (1, 0, False)
     network = torch.nn.Linear(2, 2)
-    assert ranks.shared(network, torch.device("cpu")) is network
-    assert ranks.from_everyone("x") == ["x"] and ranks.same_everywhere(network.parameters())
+    assert distributed.data_parallel(network, torch.device("cpu")) is network
+    assert distributed.gather("x") == ["x"] and distributed.equal_on_all_ranks(network.parameters())
 
 
 def test_two_processes_keep_the_same_weights_and_go_on_exactly(tmp_path):
@@ -31,28 +32,28 @@ def _process(rank: int, port: int, folder: str) -> None:
     """What each of the two does; an error here fails the test above."""
     torch.set_num_threads(1)
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
+    torch_distributed.init_process_group("gloo", rank=rank, world_size=2)
     whole = _own(rank)
     for _ in range(2 * STEPS):
         whole.train_step()
-    assert ranks.same_everywhere([*whole.hmr.parameters(), *whole.discriminator.parameters()])
-    assert not ranks.same_everywhere([whole.lesson.stream.generator.get_state()])
+    assert distributed.equal_on_all_ranks([*whole.hmr.parameters(), *whole.discriminator.parameters()])
+    assert not distributed.equal_on_all_ranks([whole.objective.stream.generator.get_state()])
 
     half = _own(rank)
     for _ in range(STEPS):
         half.train_step()
     half.save(f"{folder}/last.pt")
-    distributed.barrier()
-    taken_up = _own(rank)
-    taken_up.load(f"{folder}/last.pt")
+    torch_distributed.barrier()
+    resumed = _own(rank)
+    resumed.load(f"{folder}/last.pt")
     for _ in range(STEPS):
-        taken_up.train_step()
-    assert all(torch.equal(a, b) for a, b in zip(whole.hmr.parameters(), taken_up.hmr.parameters(), strict=True))
+        resumed.train_step()
+    assert all(torch.equal(a, b) for a, b in zip(whole.hmr.parameters(), resumed.hmr.parameters(), strict=True))
 
     image = image_trainer(made(rank), batch=8)
     image.train_step()
-    assert ranks.same_everywhere([*image.hmr.parameters(), *image.discriminator.parameters()])
-    distributed.destroy_process_group()
+    assert distributed.equal_on_all_ranks([*image.hmr.parameters(), *image.discriminator.parameters()])
+    torch_distributed.destroy_process_group()
     try:
         trainer().load(f"{folder}/last.pt")
     except ValueError as error:
@@ -63,5 +64,5 @@ def _process(rank: int, port: int, folder: str) -> None:
 def _own(rank: int):
     """A run with this process's own people."""
     run = trainer(steps=2 * STEPS)
-    run.lesson.stream.generator.manual_seed(rank)
+    run.objective.stream.generator.manual_seed(rank)
     return run

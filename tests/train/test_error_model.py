@@ -33,10 +33,10 @@ def cases() -> Cases:
     theta = gmm().sample(300, torch.Generator().manual_seed(0)).unflatten(1, (-1, 3)).float()
     poses = torch.cat([torch.zeros(300, 1, 3), theta], 1)
     pool = PosePool(poses, poses, torch.ones(300), gmm(), limits())
-    guess = KeypointHmr.from_file(PRIORS / "keypoint_hmr.npz")
+    hmr = KeypointHmr.from_file(PRIORS / "keypoint_hmr.npz")
     torch.manual_seed(0)
-    model = ErrorModel(guess.hmr.encoder.features, rank=RANK, width=32, blocks=1)
-    return Cases(free_body().to(dtype=torch.float32), guess, model, pool, torch.Generator().manual_seed(1))
+    model = ErrorModel(hmr.hmr.encoder.features, rank=RANK, width=32, blocks=1)
+    return Cases(free_body().to(dtype=torch.float32), hmr, model, pool, torch.Generator().manual_seed(1))
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def case(cases: Cases) -> Case:
     )
 
 
-def some_spread(case: Case) -> PredictedError:
+def some_prediction(case: Case) -> PredictedError:
     draw = torch.Generator().manual_seed(2)
     B = len(case.box)
     scale = 0.05 + 0.1 * torch.rand(B, 82, generator=draw, dtype=torch.float64)
@@ -82,10 +82,10 @@ def test_the_chart_derivatives_are_differences(case):
 
 def test_the_update_is_the_textbooks(case):
     """Against (Σ⁻¹ + Jᵀ R⁻¹ J)⁻¹ Jᵀ R⁻¹ r with a dense Σ."""
-    spread, x = some_spread(case), torch.zeros(4, 86).double()
+    predicted, x = some_prediction(case), torch.zeros(4, 86).double()
     at = linearise(case, x)
-    found, JS, factor = update(case, spread, x, at)
-    sigma = sigma_times(torch.eye(86).double().expand(4, 86, 86), spread, case)
+    found, JS, factor = update(case, predicted, x, at)
+    sigma = sigma_times(torch.eye(86).double().expand(4, 86, 86), predicted, case)
     torch.testing.assert_close(JS, at.J @ sigma, rtol=1e-9, atol=1e-12)
     R = (factor @ factor.mT - JS @ at.J.mT).diagonal(dim1=1, dim2=2)
     precision = torch.linalg.inv(sigma) + at.J.mT @ (at.J / R[..., None])
@@ -104,30 +104,30 @@ def test_the_likelihood_is_scipys():
 
 
 def test_a_few_steps_lower_the_losses(cases):
-    """Of people who are not among those that are trained on: what is asked about differs from batch to batch."""
-    aside = [cases.batch(32) for _ in range(3)]
+    """On held-out people: the batches differ."""
+    held_out = [cases.batch(32) for _ in range(3)]
     run = list(train_error_model(cases.model, cases, minutes=0, count=16, steps=40))
     assert [line["step"] for _, line in run] == list(range(1, 41))
     assert all(math.isfinite(value) for _, line in run for value in line.values())
-    begun, ended = (total_loss(model, aside) for model in (untrained(cases), cases.model))
+    begun, ended = (total_loss(model, held_out) for model in (untrained(cases), cases.model))
     assert ended < begun
 
 
 def untrained(cases: Cases) -> ErrorModel:
-    """As it was before, knowing the middle and spread of its inputs."""
+    """As it was before, with the mean and deviation of its inputs."""
     torch.manual_seed(0)
-    model = ErrorModel(cases.guess.hmr.encoder.features, rank=RANK, width=32, blocks=1)
+    model = ErrorModel(cases.hmr.hmr.encoder.features, rank=RANK, width=32, blocks=1)
     model.middle.copy_(cases.model.middle)
     model.spread.copy_(cases.model.spread)
     return model
 
 
 @torch.no_grad()
-def total_loss(model: ErrorModel, aside: list[Case]) -> float:
-    return sum(value.item() for case in aside for value in losses(case, model(case.inputs), model.nu).values())
+def total_loss(model: ErrorModel, held_out: list[Case]) -> float:
+    return sum(value.item() for case in held_out for value in losses(case, model(case.inputs), model.nu).values())
 
 
-def test_what_is_hidden_says_nothing(case):
+def test_hidden_keypoints_change_nothing(case):
     """A keypoint that is not seen moves nothing, wherever it stands."""
     keypoints = case.people.keypoints.map(torch.clone)
     keypoints.confidence[:, 3] = 0
@@ -135,5 +135,5 @@ def test_what_is_hidden_says_nothing(case):
     for place in (0.0, 900.0):
         keypoints.xy[:, 3] = place
         hidden = replace(case, people=replace(case.people, keypoints=keypoints))
-        values.append(sum(losses(hidden, some_spread(case), torch.tensor(5.0).double()).values()))
+        values.append(sum(losses(hidden, some_prediction(case), torch.tensor(5.0).double()).values()))
     assert torch.equal(values[0], values[1])

@@ -9,19 +9,18 @@ from helpers.training import frames, image_trainer, made, points, pool, same, sc
 
 from hmrfit import cli
 from hmrfit.cli import train as command
-from hmrfit.cli import trainers
 from hmrfit.config import ConfigError, load_config
 from hmrfit.datasets.spin_npz import read_spin_npz
 from hmrfit.io.image import read_image
 from hmrfit.network.checkpoints import load_hmr, save_network
 from hmrfit.network.encoders import ImageEncoder
 from hmrfit.train.augmentation import Augmentation
-from hmrfit.train.image_objective import ImageLesson, MotionPeople
-from hmrfit.train.image_validation import draw_scenes, regress_images, scenes_of, score_scenes
-from hmrfit.train.images import SPIN49, PersonImages, ScenePeople
+from hmrfit.train.images import SPIN49, MixedPeople, PersonImages, ScenePeople
 from hmrfit.train.losses import LossWeights
-from hmrfit.train.mixed import MixedPeople
-from hmrfit.train.run import LAST, LOG, SHEET
+from hmrfit.train.objectives import ImageObjective
+from hmrfit.train.people import MotionPeople
+from hmrfit.train.trainer import CONTACT_SHEET, LAST, LOG
+from hmrfit.train.validation import draw_scenes, regress_images, scenes_of, score_scenes
 from hmrfit.types import Regression
 
 HOW = Augmentation(translation=0.05, occluded=0.3)
@@ -42,7 +41,7 @@ def both(tmp_path) -> MixedPeople:
     return MixedPeople([PersonImages(people, tmp_path, HOW, 40), ScenePeople(scenes(), HOW)], [0.5, 0.5])
 
 
-def test_stopped_and_taken_up_again_gives_the_same_bits(both, tmp_path):
+def test_stopped_and_resumed_again_gives_the_same_bits(both, tmp_path):
     """Weights, averages, batch norms, optimisers, discriminators, dropout, and who comes next."""
     whole = image_trainer(both)
     for _ in range(4):
@@ -68,7 +67,7 @@ def test_a_mixed_batch_trains(both):
     run = image_trainer(both, steps=100)
     batch = both.batch(12)
     assert 0 < batch.has_params.sum() < 12  # half of the dataset's people lack them
-    run.lesson.batch = lambda count, progress: batch
+    run.objective.batch = lambda count, progress: batch
     named = ("reprojection", "joints_3d", "smpl", "adversarial", "discriminator")
     steps = [run.train_step() for _ in range(10)]
     assert all(step[name] > 0 for step in steps for name in named)
@@ -76,7 +75,7 @@ def test_a_mixed_batch_trains(both):
     assert last < 0.9 * first
 
 
-def test_unpaired_training_never_reads_what_is_true_in_3d(both):
+def test_unpaired_training_never_reads_the_3d_truth(both):
     """Half of a batch without any 3D, the other half with absurd ones: the weights do not care."""
     states = []
     for factor in (1.0, 100.0):
@@ -93,26 +92,26 @@ def test_unpaired_training_never_reads_what_is_true_in_3d(both):
             batch.params.map(lambda t, factor=factor: factor * t),
             batch.has_params,
         )
-        run.lesson.batch = lambda count, progress, batch=changed: batch
+        run.objective.batch = lambda count, progress, batch=changed: batch
         losses = run.train_step()
         assert set(losses) == {"reprojection", "adversarial", "discriminator", "gradient"}
         states.append(run.hmr.state_dict())
     assert same(*states) == []
 
 
-def test_sources_weigh_as_they_are_told(both):
+def test_sources_have_their_weights(both):
     """Detected keypoints at weight 0: their places do not matter."""
     batch = both.batch(4)
     moved = batch.keypoints.clone()
     moved[:, :25] += 1.0
     other = type(batch)(**{**vars(batch), "keypoints": moved})
     real = MotionPeople(pool(), 10, torch.Generator())
-    lesson = ImageLesson(both, real, points(SPIN49))
+    objective = ImageObjective(both, real, points(SPIN49))
     regression = Regression(batch.params, torch.tensor([[0.9, 0.0, 0.0]]).expand(4, 3))
-    a, b = (lesson.losses([regression], x)["reprojection"] for x in (batch, other))
+    a, b = (objective.losses([regression], x)["reprojection"] for x in (batch, other))
     assert torch.equal(a, b) and a > 0
-    lesson.sources = torch.ones(49)
-    assert lesson.losses([regression], other)["reprojection"] > a
+    objective.sources = torch.ones(49)
+    assert objective.losses([regression], other)["reprojection"] > a
 
 
 def test_averaged_batch_norms_follow():
@@ -135,7 +134,7 @@ def test_the_command_trains_on_a_dataset_and_scenes_and_goes_on(tmp_path, capsys
     assert cli.main([*arguments, *SMALL, *OFTEN]) == 0
     lines = [json.loads(line) for line in (out / LOG).read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2] and lines[-1]["pa_mpjpe_mm"] > 0 and lines[0]["smpl"] > 0
-    assert read_image(out / SHEET).shape[0] > 200
+    assert read_image(out / CONTACT_SHEET).shape[0] > 200
     assert load_hmr(out / "hmr.npz").encoder.variant == "resnet10"
     before = torch.load(out / LAST, weights_only=True)["hmr"]
     assert cli.main([*arguments, *SMALL, *OFTEN]) == 0  # done already: nothing more is trained
@@ -149,31 +148,31 @@ def settings(*overrides: str):
 def test_training_begins_with_given_weights(tmp_path):
     encoder = ImageEncoder("resnet10")
     file = save_network(tmp_path / "encoder.npz", encoder)
-    run = trainers.build_image_trainer(settings(f"TRAIN.IMAGE.BEGIN={file}"), free_body(), frames())
+    run = command.build_image_trainer(settings(f"TRAIN.IMAGE.BEGIN={file}"), free_body(), frames())
     assert same(encoder.state_dict(), run.hmr.encoder.state_dict()) == [] and run.hmr.training
     whole = save_network(tmp_path / "hmr.npz", run.hmr)
-    again = trainers.build_image_trainer(settings(f"TRAIN.IMAGE.BEGIN={whole}"), free_body(), frames())
+    again = command.build_image_trainer(settings(f"TRAIN.IMAGE.BEGIN={whole}"), free_body(), frames())
     assert same(run.hmr.state_dict(), again.hmr.state_dict()) == []
 
 
 @pytest.mark.parametrize(
-    "entry, said",
+    "entry, message",
     [("{FILE: a.npz}", "ROOT: images"), ("{FILE: a, ROT: b}", "ROOT"), ("{FILE: none.npz, ROOT: b}", "none.npz")],
 )
-def test_datasets_that_are_not_there_get_a_letter(entry, said, tmp_path):
+def test_missing_datasets_are_refused(entry, message, tmp_path):
     mine = tmp_path / "mine.yaml"
     mine.write_text(f"TRAIN: {{IMAGE: {{DATASETS: [{entry}]}}}}\n")
     config = load_config(mine, ["TRAIN.ENCODER=image", *SMALL])
-    with pytest.raises((ConfigError, FileNotFoundError), match=said):
-        trainers.build_image_trainer(config, free_body(), frames())
+    with pytest.raises((ConfigError, FileNotFoundError), match=message):
+        command.build_image_trainer(config, free_body(), frames())
 
 
-def test_nobody_to_train_on_is_said():
-    with pytest.raises(ConfigError, match="nobody to train on"):
-        trainers.build_image_trainer(settings("TRAIN.IMAGE.SCENES=0.0"), free_body(), frames())
+def test_settings_without_people_are_refused():
+    with pytest.raises(ConfigError, match="no people to train on"):
+        command.build_image_trainer(settings("TRAIN.IMAGE.SCENES=0.0"), free_body(), frames())
 
 
-def test_the_truth_scores_nothing_and_the_sheet_shows_everybody():
+def test_the_truth_has_no_error_and_the_contact_sheet_shows_everybody():
     people = scenes_of(scenes(), 3)
     score = score_scenes(free_body(), people, people.params)
     assert score["pa_mpjpe_mm"] < 0.01 and score["mpjpe_mm"] < 0.01 and score["facing_wrong_percent"] == 0  # float32
@@ -181,11 +180,11 @@ def test_the_truth_scores_nothing_and_the_sheet_shows_everybody():
     assert picture.shape[0] == 2 * 224 and picture.std() > 20
 
 
-def test_people_are_asked_about_in_parts(monkeypatch):
+def test_images_pass_through_the_network_in_chunks(monkeypatch):
     run = image_trainer(made())
     people = scenes_of(scenes(), 5)
     whole = regress_images(run.hmr, people.images)
-    monkeypatch.setattr("hmrfit.train.image_validation.AT_ONCE", 2)
+    monkeypatch.setattr("hmrfit.train.validation.CHUNK", 2)
     parts = regress_images(run.hmr, people.images)
     torch.testing.assert_close(parts.params.body_pose, whole.params.body_pose, rtol=0, atol=1e-4)
     assert len(parts) == 5 and run.hmr.training

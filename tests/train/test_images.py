@@ -1,4 +1,5 @@
-"""People cut out of images for training: keypoints lie where the picture shows them, changed or not."""
+"""Training data of the image HMR: people of datasets and of scenes in one form, resumed by a number. Mixtures: the n-th
+batch depends on n alone, shares are kept, unreadable people are replaced."""
 
 from dataclasses import fields, replace
 
@@ -13,9 +14,8 @@ from hmrfit.io.image import write_image
 from hmrfit.keypoints import SPIN24, mirrored_name
 from hmrfit.synthetic.dataset import SceneDataset
 from hmrfit.train.augmentation import Augmentation
-from hmrfit.train.images import SPIN49, PersonImages, PersonSample, ScenePeople
-from hmrfit.train.mixed import MixedPeople
-from hmrfit.types import TensorRecord
+from hmrfit.train.images import SPIN49, MixedPeople, PersonImages, PersonSample, ScenePeople
+from hmrfit.types import BodyParams, TensorRecord
 
 SHOWN = "left_wrist"
 SIZE = (160, 120)
@@ -158,3 +158,93 @@ def test_letters(people, tmp_path):
         data[1]
     with pytest.raises(ValueError, match="spin49"):
         ScenePeople(SceneDataset(free_body(), torch.zeros(1, 24, 3)))
+
+
+# ---- mixtures
+
+
+class Numbers:
+    """A source whose pictures hold the number of the person and of the augmentation."""
+
+    def __init__(self, name: int, size: int, broken: tuple[int, ...] = ()) -> None:
+        self.name, self.size, self.broken = name, size, broken
+
+    def __len__(self) -> int:
+        return self.size
+
+    def take(self, index: int, chance: int) -> PersonSample:
+        if index in self.broken:
+            raise OSError(f"cannot read {index}")
+        numbers = torch.tensor([[self.name, index, chance]], dtype=torch.float64)
+        empty = torch.zeros(1, 1)
+        params = BodyParams(empty, empty, empty, empty)
+        return PersonSample(numbers, empty, empty, empty, empty, empty, params, empty)
+
+
+def numbers(batches: list[PersonSample]) -> torch.Tensor:
+    return torch.cat([batch.images for batch in batches])
+
+
+def mixed(seed: int = 0, workers: int = 0, **sources) -> MixedPeople:
+    return MixedPeople([Numbers(0, 5), Numbers(1, 50)], [1.0, 3.0], seed, workers)
+
+
+def test_the_same_seed_gives_the_same_people_and_another_gives_others():
+    a, b, c = (mixed(seed) for seed in (0, 0, 1))
+    first = numbers([a.batch(8) for _ in range(3)])
+    assert torch.equal(first, numbers([b.batch(8) for _ in range(3)]))
+    assert not torch.equal(first, numbers([c.batch(8) for _ in range(3)]))
+
+
+def test_the_position_is_all_that_the_next_batch_depends_on():
+    whole = mixed()
+    batches = [whole.batch(4) for _ in range(5)]
+    other = mixed()
+    other.batch(4)
+    other.go_to(3)
+    assert torch.equal(numbers([other.batch(4), other.batch(4)]), numbers(batches[3:]))
+    assert other.position == whole.position == 5
+
+
+def test_workers_change_nothing():
+    alone, together = mixed(), mixed(workers=2)
+    assert torch.equal(numbers([alone.batch(6) for _ in range(3)]), numbers([together.batch(6) for _ in range(3)]))
+
+
+def test_shares_are_kept_and_everybody_comes():
+    people = numbers([mixed().batch(4000)])
+    assert people[:, 0].mean().item() == pytest.approx(0.75, abs=0.03)  # four deviations of 4,000 draws
+    for name, size in ((0, 5), (1, 50)):
+        assert len(people[people[:, 0] == name, 1].unique()) == size
+    assert len(people[:, 2].unique()) > 3990  # everybody with another augmentation
+
+
+def test_an_unreadable_person_is_replaced_by_the_next():
+    people = MixedPeople([Numbers(0, 6, broken=(2, 3))], [1.0])
+    with pytest.warns(UserWarning, match="left out: cannot read 2"):
+        found = numbers([people.batch(60)])[:, 1]
+    assert set(found.tolist()) == {0, 1, 4, 5} and (found == 4).sum() > (found == 5).sum()
+
+
+def test_a_dataset_of_unreadable_people_ends_the_run():
+    with pytest.warns(UserWarning), pytest.raises(OSError, match="cannot read"):
+        MixedPeople([Numbers(0, 3, broken=(0, 1, 2))], [1.0]).batch(1)
+
+
+@pytest.mark.parametrize("shares", [[1.0], [0.5, -0.5], [0.0, 0.0], []])
+def test_shares_that_make_no_sense_are_refused(shares):
+    with pytest.raises(ValueError, match="share"):
+        MixedPeople([Numbers(0, 5), Numbers(1, 5)], shares)
+
+
+def test_an_empty_dataset_cannot_have_a_share():
+    with pytest.raises(ValueError, match="without people"):
+        MixedPeople([Numbers(0, 5), Numbers(1, 0)], [1.0, 1.0])
+
+
+def test_a_batch_has_everything_of_everybody():
+    batch = mixed().batch(7)
+    assert len(batch) == 7
+    for field in fields(PersonSample):
+        value = getattr(batch, field.name)
+        assert isinstance(value, TensorRecord) or len(value) == 7

@@ -7,14 +7,13 @@ import torch
 from helpers.training import image_trainer, made, stream, trainer
 
 from hmrfit.network.discriminator import FactorizedDiscriminator
-from hmrfit.train.keypoint_loss import KeypointLossWeights
-from hmrfit.train.losses import LossWeights, adversarial_encoder, discriminator_loss
+from hmrfit.train.losses import KeypointLossWeights, LossWeights, adversarial_encoder, discriminator_loss
 from hmrfit.types import Regression
 
 
 def by_heart(run, batch) -> tuple[dict[str, float], dict[str, float]]:
     """The losses of the first and of the last step of a run that sees one batch alone."""
-    run.lesson.batch = lambda count, progress: batch
+    run.objective.batch = lambda count, progress: batch
     first = last = run.train_step()
     while run.progress < 1:
         last = run.train_step()
@@ -45,35 +44,35 @@ def test_the_image_losses_go_to_their_floor(paired):
         assert last[name] < floor and last[name] < first[name] / 10, (name, first[name], last[name])
 
 
-def test_the_game_ends_where_nobody_can_tell():
-    """Fakes that are the very truth: all 25 say 1/2, so L(D) ends at 25/2 and L_adv(E) at 25/4."""
+def test_discriminators_end_at_one_half_where_fakes_equal_the_truth():
+    """Fakes that are the very truth: all 25 end at 1/2, so L(D) ends at 25/2 and L_adv(E) at 25/4."""
     torch.manual_seed(0)
     people = stream().batch(6).params
-    judges = FactorizedDiscriminator(width=8, hidden=16)
-    optimizer = torch.optim.Adam(judges.parameters(), 0.01)
+    discriminators = FactorizedDiscriminator(width=8, hidden=16)
+    optimizer = torch.optim.Adam(discriminators.parameters(), 0.01)
     fakes = [Regression(people[2 * i : 2 * i + 2], torch.zeros(2, 3)) for i in range(3)]
     losses = []
     for _ in range(300):
         optimizer.zero_grad()
-        losses.append(discriminator_loss(judges, people, fakes))
+        losses.append(discriminator_loss(discriminators, people, fakes))
         losses[-1].backward()
         optimizer.step()
     assert losses[0] > 15 and losses[-1].item() == pytest.approx(12.5, abs=0.05)
-    scores = judges(people.body_pose, people.betas)
+    scores = discriminators(people.body_pose, people.betas)
     assert adversarial_encoder(scores).item() == pytest.approx(6.25, abs=0.2)
 
 
-def test_other_people_are_told_apart():
-    """Real ones in other poses than the fakes': L(D) goes well below what nobody can tell, towards 0."""
+def test_discriminators_distinguish_other_people():
+    """Real ones in other poses than the fakes': L(D) goes well below 12.5, towards 0."""
     torch.manual_seed(0)
     people = stream().batch(12).params
     bent = replace(people[6:], body_pose=people[6:].body_pose.flip(1), betas=people[6:].betas + 3)
-    judges = FactorizedDiscriminator(width=8, hidden=16)
-    optimizer = torch.optim.Adam(judges.parameters(), 0.01)
+    discriminators = FactorizedDiscriminator(width=8, hidden=16)
+    optimizer = torch.optim.Adam(discriminators.parameters(), 0.01)
     fakes = [Regression(bent[2 * i : 2 * i + 2], torch.zeros(2, 3)) for i in range(3)]
     for _ in range(300):
         optimizer.zero_grad()
-        loss = discriminator_loss(judges, people[:6], fakes)
+        loss = discriminator_loss(discriminators, people[:6], fakes)
         loss.backward()
         optimizer.step()
     assert loss < 2.5

@@ -12,8 +12,8 @@ from hmrfit.keypoints import COCO17, keypoint_sets
 from hmrfit.motion import mirror_poses
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.synthetic.people import Corruption
-from hmrfit.train.keypoint_loss import in_box
-from hmrfit.train.people import CHANGE, LEFT_ARM, LEGS, NEARER, RIGHT_ARM, WIDE, Mixture, fill_undriven
+from hmrfit.train.losses import in_box
+from hmrfit.train.people import CHANGE, LEFT_ARM, LEFT_LEG, NEARER, RIGHT_ARM, RIGHT_LEG, WIDE, Mixture, fill_undriven
 
 PLAIN = Mixture(other_legs=0, other_arm=0, jitter=0, from_prior=0, filled=0)
 QUIET = Corruption(noise=0.0, missing=0.0)
@@ -43,10 +43,12 @@ def test_frames_come_as_often_as_they_weigh():
     assert ((drawn - expected).square() / expected).sum() < 170  # chi-square of 119: mean 119, five deviations above
 
 
-@pytest.mark.parametrize("change, joints", [("other_legs", LEGS), ("other_arm", LEFT_ARM), ("other_arm", RIGHT_ARM)])
+@pytest.mark.parametrize(
+    "change, joints", [("other_legs", (LEFT_LEG + RIGHT_LEG)), ("other_arm", LEFT_ARM), ("other_arm", RIGHT_ARM)]
+)
 def test_halves_are_exchanged_whole(change, joints):
     poses = pool().sample(300, generator(), Mixture(**{**vars(PLAIN), change: 1.0}))
-    rest = tuple(j for j in range(24) if j not in (*LEGS, *LEFT_ARM, *RIGHT_ARM))
+    rest = tuple(j for j in range(24) if j not in (*(LEFT_LEG + RIGHT_LEG), *LEFT_ARM, *RIGHT_ARM))
     part, body = belongs(poses, joints), belongs(poses, rest)
     assert part.any(1).all() and body.any(1).all()
     assert not (part & body).any(1).all()

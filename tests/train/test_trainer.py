@@ -9,15 +9,15 @@ import pytest
 import torch
 from helpers.training import network, same, stream, trainer
 
-import hmrfit.train.trainer as loop
+import hmrfit.train.trainer as module
 from hmrfit.io.image import read_image
 from hmrfit.network.checkpoints import load_hmr
-from hmrfit.train.keypoint_loss import KeypointLossWeights
-from hmrfit.train.run import LAST, LOG, SHEET, train
+from hmrfit.train.losses import KeypointLossWeights
+from hmrfit.train.trainer import CONTACT_SHEET, LAST, LOG, train
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_stopped_and_taken_up_again_gives_the_same_bits(tmp_path, half):
+def test_stopped_and_resumed_again_gives_the_same_bits(tmp_path, half):
     whole = trainer(half=half)
     for _ in range(6):
         whole.train_step()
@@ -35,7 +35,7 @@ def test_stopped_and_taken_up_again_gives_the_same_bits(tmp_path, half):
 
 def test_runs_of_the_same_seeds_are_the_same_and_of_another_differ():
     a, b, c = trainer(), trainer(), trainer()
-    c.lesson.stream.generator.manual_seed(1)
+    c.objective.stream.generator.manual_seed(1)
     for t in (a, b, c):
         t.train_step()
     assert same(a.state_dict(), b.state_dict()) == []
@@ -52,7 +52,7 @@ def test_a_crash_in_a_save_leaves_the_last_good_state(tmp_path, monkeypatch):
         path.write_bytes(good[: len(good) // 2])
         raise OSError("power cut")
 
-    monkeypatch.setattr(loop.torch, "save", dies)
+    monkeypatch.setattr(module.torch, "save", dies)
     with pytest.raises(OSError, match="power cut"):
         run.save(tmp_path / "state.pt")
     assert (tmp_path / "state.pt").read_bytes() == good
@@ -71,7 +71,7 @@ def test_the_rate_rises_and_falls_to_nothing():
 
 def test_minutes_end_a_run(monkeypatch):
     clock = iter(range(0, 10_000, 7))
-    monkeypatch.setattr(loop.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(module.time, "monotonic", lambda: float(next(clock)))
     run = trainer(steps=0, minutes=1.0)
     run.run(every=1)
     assert 1 <= run.step <= 9 and run.progress == 1.0
@@ -89,7 +89,7 @@ def test_averaged_weights_follow():
 def test_discriminators_learn_from_their_own_step_alone():
     run = trainer()
     before = [p.clone() for p in run.discriminator.parameters()]
-    run.judge.step = lambda: None  # what reaches them then came from the encoder's step
+    run.discriminator_optimizer.step = lambda: None  # a change would then come from the encoder's step
     run.train_step()
     assert all(torch.equal(a, b) for a, b in zip(before, run.discriminator.parameters(), strict=True))
     assert all(p.requires_grad for p in run.discriminator.parameters())
@@ -100,31 +100,31 @@ def test_discriminators_learn_from_their_own_step_alone():
 
 def test_a_batch_without_a_gradient_changes_nothing():
     run = trainer(KeypointLossWeights(adversarial=0.0))
-    batch = run.lesson.stream.batch(16)
+    batch = run.objective.stream.batch(16)
     batch.points[0, :, 0] = torch.nan
     batch.points[0, :, 2] = 1.0
-    run.lesson.stream.batch = lambda count, progress: batch
+    run.objective.stream.batch = lambda count, progress: batch
     before = [p.clone() for p in run.hmr.parameters()]
     losses = run.train_step()
     assert not math.isfinite(losses["gradient"])
     assert all(torch.equal(a, b) for a, b in zip(before, run.hmr.parameters(), strict=True))
 
 
-def test_a_session_keeps_what_it_made_and_goes_on(tmp_path):
+def test_a_run_keeps_its_files_and_goes_on(tmp_path):
     whole = tmp_path / "whole"
     scored = []
     score = lambda hmr: scored.append(1) or {"error": 1.0}  # noqa: E731
-    picture = lambda hmr: np.full((4, 6, 3), len(scored), np.uint8)  # noqa: E731
-    file = train(trainer(), whole, score, picture, every=2, save_every=2, quiet=True)
-    assert (read_image(whole / SHEET) == 2).all()  # drawn before the third score
+    draw = lambda hmr: np.full((4, 6, 3), len(scored), np.uint8)  # noqa: E731
+    file = train(trainer(), whole, score, draw, every=2, save_every=2, quiet=True)
+    assert (read_image(whole / CONTACT_SHEET) == 2).all()  # drawn before the third score
     assert len(scored) == 3
     lines = [json.loads(line) for line in (whole / LOG).read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6] and "joints" in lines[0] and lines[0]["error"] == 1.0
     hmr = load_hmr(file)
     batch = stream(9).batch(4)
     with torch.no_grad():
-        answer = hmr(batch.points, stream().body.names, batch.view)[-1]
-    assert answer.params.body_pose.isfinite().all()
+        estimate = hmr(batch.points, stream().body.names, batch.view)[-1]
+    assert estimate.params.body_pose.isfinite().all()
 
     parts = tmp_path / "parts"
     stopped = trainer()
@@ -142,7 +142,7 @@ def test_half_precision_is_close():
     assert network().dtype == torch.float32
 
 
-def test_a_board_that_is_not_installed_is_answered_before_any_work(tmp_path, monkeypatch):
+def test_a_missing_tensorboard_is_an_error_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     run = trainer()
     with pytest.raises(ImportError, match="pip install"):

@@ -1,4 +1,4 @@
-"""What a guess is worth: the truth scores nothing wrong, and the pictures show as many people as were asked for."""
+"""Scores of initial estimates: the truth has no error, and a contact sheet shows as many people as it should."""
 
 import pytest
 import torch
@@ -8,8 +8,7 @@ from helpers.training import frames, network
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.synthetic.people import Corruption
-from hmrfit.train.contact_sheet import PANEL, draw_sheet
-from hmrfit.train.validation import people_of, score_people, validation_score
+from hmrfit.train.validation import PANEL, draw_people, people_of, score_people, validation_score
 
 
 def test_the_truth_has_no_error():
@@ -34,14 +33,14 @@ def test_the_same_people_every_time_and_by_weight():
     assert torch.equal(a.keypoints.xy, b.keypoints.xy) and not torch.equal(a.keypoints.xy, c.keypoints.xy)
     hmr = network()
     score = validation_score(free_body(), frames(), 10)
-    guess = KeypointHmr(hmr, flip_test=False)
-    by_hand = score_people(free_body(), a, lambda keypoints, camera: guess.predict(keypoints, camera).params)
+    estimate = KeypointHmr(hmr, flip_test=False)
+    by_hand = score_people(free_body(), a, lambda keypoints, camera: estimate.predict(keypoints, camera).params)
     assert score(hmr) == pytest.approx(by_hand)
 
 
-def test_a_sheet_shows_everybody():
+def test_a_contact_sheet_shows_everybody():
     people = people_of(free_body(), frames(), 3)
-    picture = draw_sheet(free_body(), people, lambda keypoints, camera: people.params, across=2)
+    picture = draw_people(free_body(), people, lambda keypoints, camera: people.params, across=2)
     width, height = PANEL
     assert picture.shape[0] == 2 * height and 6 * width <= picture.shape[1] < 6 * width + 20
     assert (picture[height:, picture.shape[1] // 2 + 10 :] == 255).all()  # the fourth place is empty
