@@ -8,19 +8,54 @@ The names below are loaded on first use, so `import hmrfit` costs nothing.
 
 import os
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hmrfit.io.budget import use_environment
 from hmrfit.version import __version__
 
+if TYPE_CHECKING:  # the same names, for type checkers and editors
+    from hmrfit.api import fit as fit
+    from hmrfit.api import fit_sequence as fit_sequence
+    from hmrfit.api import fit_views as fit_views
+    from hmrfit.body.smpl import SmplBody as SmplBody
+    from hmrfit.camera import Camera as Camera
+    from hmrfit.config import load_config as load_config
+    from hmrfit.fitting.check import check_term as check_term
+    from hmrfit.fitting.terms.base import FunctionTerm as FunctionTerm
+    from hmrfit.fitting.terms.base import Measurement as Measurement
+    from hmrfit.fitting.terms.base import Term as Term
+    from hmrfit.fitting.terms.ground import Floor as Floor
+    from hmrfit.fitting.terms.height import Height as Height
+    from hmrfit.fitting.terms.keypoints_3d import Keypoints3D as Keypoints3D
+    from hmrfit.fitting.terms.mask import Mask as Mask
+    from hmrfit.fitting.terms.shape import Shape as Shape
+    from hmrfit.fitting.terms.silhouette import Silhouette as Silhouette
+    from hmrfit.io.budget import file_limits as file_limits
+    from hmrfit.io.image import read_image as read_image
+    from hmrfit.io.image import write_image as write_image
+    from hmrfit.io.keypoint_files import read_keypoints as read_keypoints
+    from hmrfit.keypoints import keypoint_sets as keypoint_sets
+    from hmrfit.keypoints import register_keypoint_set as register_keypoint_set
+    from hmrfit.pipeline import Pipeline as Pipeline
+    from hmrfit.result import FitResult as FitResult
+    from hmrfit.types import BodyParams as BodyParams
+    from hmrfit.types import Keypoints as Keypoints
+
 _HOMES = {
     "fit": "hmrfit.api",
-    "fit_views": "hmrfit.api_groups",
-    "fit_sequence": "hmrfit.api_groups",
-    "focal_effect": "hmrfit.free_focal",
+    "fit_views": "hmrfit.api",
+    "fit_sequence": "hmrfit.api",
+    "Pipeline": "hmrfit.pipeline",
     "FitResult": "hmrfit.result",
-    "Floor": "hmrfit.evidence",
-    "Fitter": "hmrfit.fitting.fitter",
+    "Mask": "hmrfit.fitting.terms.mask",
+    "Silhouette": "hmrfit.fitting.terms.silhouette",
+    "Height": "hmrfit.fitting.terms.height",
+    "Shape": "hmrfit.fitting.terms.shape",
+    "Keypoints3D": "hmrfit.fitting.terms.keypoints_3d",
+    "Floor": "hmrfit.fitting.terms.ground",
+    "Measurement": "hmrfit.fitting.terms.base",
+    "Term": "hmrfit.fitting.terms.base",
+    "FunctionTerm": "hmrfit.fitting.terms.base",
     "check_term": "hmrfit.fitting.check",
     "Camera": "hmrfit.camera",
     "Keypoints": "hmrfit.types",

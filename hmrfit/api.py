@@ -1,35 +1,20 @@
-"""fit(image, keypoints): a photograph and 2D keypoints -> bodies. Read, check, build, fit, result."""
+"""The three fits as functions, each one line on a `Pipeline` of the settings."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
 
-from hmrfit.body.smpl import SmplBody, checked_params
-from hmrfit.build import Engine, build, extended
 from hmrfit.camera import Camera
-from hmrfit.evidence import Floor, MaskLike, with_evidence, with_notes
-from hmrfit.fitting.check import try_terms
-from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.terms.base import ResidualFunction, Term
-from hmrfit.free_focal import with_free_focal
-from hmrfit.io.image import read_image
-from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
-from hmrfit.make_result import log_warnings, result_of
-from hmrfit.ops.check import numbers
-from hmrfit.ops.level import unit_up
-from hmrfit.ops.threads import know_own_threads, one_thread_for_few
+from hmrfit.config import Config
+from hmrfit.fitting.terms.base import Measurement
+from hmrfit.groups import SMOOTH
+from hmrfit.io.photo import ImageLike, KeypointsLike
+from hmrfit.pipeline import FocalLike, Pipeline
+from hmrfit.prepare import TermLike
 from hmrfit.result import FitResult
-from hmrfit.types import BodyParams, Keypoints
-
-INIT_STDS = (1e-3, 360.0)
-"""Degrees, what `init_std` may be."""
-
-SAME_UP = 0.9986
-"""Cosine of three degrees: directions nearer to each other are the same."""
+from hmrfit.several import Sizes
+from hmrfit.types import BodyParams
 
 
 def fit(
@@ -37,24 +22,17 @@ def fit(
     keypoints: KeypointsLike = None,
     *,
     keypoint_set: str | Sequence[str] | None = None,
-    focal: float | Sequence[float] | Literal["free"] | None = None,
+    focal: FocalLike = None,
     focal_35mm: float | None = None,
     camera: Camera | None = None,
     image_size: tuple[int, int] | None = None,
     init: BodyParams | FitResult | None = None,
     init_std: float | Sequence[float] | None = None,
-    mask: MaskLike = None,
-    keypoints_3d: ArrayLike | None = None,
-    keypoint_set_3d: str | Sequence[str] | None = None,
-    relative_3d: bool = False,
-    height: float | Sequence[float | None] | None = None,
-    height_std: float | Sequence[float] | None = None,
-    shape: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
-    ground: Floor | None = None,
+    measurements: Sequence[Measurement] = (),
     up: ArrayLike | None = None,
-    terms: Sequence[Term | ResidualFunction] = (),
+    terms: Sequence[TermLike] = (),
     weights: Mapping[str, float] | None = None,
-    config: Any = None,
+    config: Config = None,
 ) -> FitResult:
     """Fits a body to every person of a photograph.
 
@@ -71,129 +49,116 @@ def fit(
         focal_35mm: instead, millimetres in 35 mm equivalent. camera: instead, the whole camera.
         init: where to start, N people in the camera frame: a former result or parameters. Only one start then, and the
             fit stays near it. init_std: degrees, how wrong it is per joint and axis: one number, or one a joint.
-        mask: of the person, a path or an array (H, W), set where > 0; a list, one for each person, None where there is
-            none. The body stays inside of it and reaches its outline as far as clothes allow.
-        keypoints_3d: (K, 4) or (N, K, 4) x, y, z in metres of the camera frame and confidence, or (…, 3) with NaN where
-            unseen. keypoint_set_3d: theirs, where it is not that of `keypoints`. relative_3d: only where they are
-            relative to each other counts, not where they are.
-        height: metres, from the sole to the top of the head, upright and barefoot; one number, or one a person and None
-            where it is not known. height_std: metres, its standard deviation, 0.02 by default: how far the body's
-            height may be from it. `result.measurements` says what was believed.
-        shape: betas known from elsewhere, or (betas, their standard deviation), 0.1 by default.
-        ground: the floor and what touches it, a `Floor`.
+        measurements: what else is known, one of a kind: `Mask`, `Silhouette`, `Height`, `Shape`, `Keypoints3D`,
+            `Floor`, such as [Mask("mask.png"), Height(1.82)]. `result.measurements` says what was believed.
         up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default the floor's. Views,
             meshes and motion files stand upright by it; the fit itself does not use it.
-        terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M).
-        weights: of terms by name, in the stages that use them.
-        config: settings from `load_config`, a YAML file, the name of a shipped one, or a mapping {"FIT.SIGMA": 0.05}.
+        terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M), `Term`s, or names
+            of built-in terms that the fit does not use by itself ("discriminators").
+        weights: of the terms that the fit uses, by name.
+        config: settings from `load_config`, a YAML file, the name of a shipped one, or a mapping {"SEED": 1}.
 
     Returns:
         The people that could be fitted, `len(result)` of them, in the order given; `result.person_ids` tells who is
         who. Of several, those that cannot be fitted (nothing is seen, numbers that are no pixels of this image) are
         left out: `result.left_out` says who and why, and so does a warning of the logger "hmrfit". What is given one
-        for each person (mask, keypoints_3d, height, shape, camera, init) is still one for each person given.
+        for each person (measurements, camera, init) is still one for each person given.
 
     Raises:
-        ValueError, TypeError, FileNotFoundError: error messages, before any work; also where none of the
-            people can be fitted.
+        ValueError, TypeError, FileNotFoundError: what was expected, what came, what to do, before any work; also where
+            none of the people can be fitted.
     """
-    know_own_threads()
-    free = isinstance(focal, str) and focal == "free"
-    photo = read_photo(image, keypoints, keypoint_set, None if free else focal, focal_35mm, camera, image_size)
-    engine, evidence = with_evidence(
-        build(config), photo, mask, keypoints_3d, keypoint_set_3d, relative_3d, height, shape, ground, height_std
-    )
-    engine = extended(engine, terms, {} if weights is None else weights)
-    photo = with_notes(photo, evidence, engine.fitter.body)
-    start, std = _start(init, photo, engine.fitter.body), _spread(init_std, init, engine.fitter.body)
-    upright = _known_up(up, ground)
-    try_terms(terms, engine.fitter.point_body(photo.people[0].names), photo.keypoints, photo.camera, evidence)
-    if free:
-        with one_thread_for_few(len(photo), engine.threads):
-            photo = with_free_focal(photo, engine, evidence)
-    return fit_photos([photo], engine, start, std, evidence, upright)[0]
+    return Pipeline.of(config).fit(
+        image, keypoints, keypoint_set=keypoint_set, focal=focal, focal_35mm=focal_35mm, camera=camera,
+        image_size=image_size, init=init, init_std=init_std, measurements=measurements, up=up, terms=terms,
+        weights=weights,
+    )  # fmt: skip
 
 
-def fit_photos(
-    photos: Sequence[Photo],
-    engine: Engine,
-    init: BodyParams | None = None,
-    init_std: Tensor | None = None,
-    evidence: Evidence | None = None,
+def fit_views(
+    images: Sequence[ImageLike],
+    keypoints: Sequence[KeypointsLike],
+    extrinsics: ArrayLike,
+    *,
+    keypoint_set: str | Sequence[str] | None = None,
+    focal: Literal["free"] | None = None,
+    cameras: Sequence[Camera] | None = None,
+    image_size: Sizes = None,
+    init: BodyParams | FitResult | None = None,
+    measurements: Sequence[Measurement] = (),
     up: ArrayLike | None = None,
+    terms: Sequence[TermLike] = (),
+    weights: Mapping[str, float] | None = None,
+    config: Config = None,
 ) -> list[FitResult]:
-    """The people of many photographs, side by side in one batch per keypoint set. One result per photo, in order.
+    """Fits one body to one person seen by several calibrated cameras at the same instant.
 
     Args:
-        init, init_std: as the fitter takes them, of the people of one photograph.
-        evidence: what else is known about the people of one photograph; for several, fit them one by one.
-        up: as for `fit`, of all their cameras.
+        images: one per view, as for `hmrfit.fit`; None with `image_size`, one for all or one each.
+        keypoints: one per view, each with exactly one person.
+        extrinsics: (C, 3, 4) or (C, 4, 4), [R | t] with x_camera = R x_world + t, metres.
+        keypoint_set: of all views. cameras: one each; else the keypoint files' intrinsics, without lens distortion.
+        focal: "free": the focal length of each view is fitted too, about its camera's.
+        init: one body in the world of the extrinsics, or a body in each camera's frame: the only start then.
+        measurements: as for `hmrfit.fit`; points in 3D and the floor in the world of the extrinsics, masks one a view.
+        up: (3,), points up in the world of the extrinsics, often (0, 0, 1) or (0, 1, 0); default the floor's. Views,
+            meshes and motion files stand upright by it; the fit itself does not use it.
+        terms, weights, config: as for `hmrfit.fit`. A term sees the C cameras' frames as C people.
+
+    Returns: one result per view, the same body in each camera's frame.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: what was expected, what came, what to do, before any work.
     """
-    level = None if up is None else unit_up(up).numpy()
-    results: dict[int, FitResult] = {}
-    kind = lambda i: (photos[i].people[0].names, shows_itself(photos[i], engine) and init is None)  # noqa: E731
-    for (_, seen), group in groupby(sorted(range(len(photos)), key=kind), key=kind):
-        chosen = list(group)
-        together = [photos[i] for i in chosen]
-        keypoints = Keypoints.cat([photo.keypoints for photo in together])
-        camera = Camera.cat([photo.camera for photo in together])
-        with one_thread_for_few(len(keypoints), engine.threads):
-            start = BodyParams.cat([seen_in(p, engine) for p in together]) if seen else init
-            outcome = engine.fitter.fit(keypoints, camera, start, init_std, evidence=evidence)
-        rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
-        results |= {i: result_of(outcome, photos[i], row, engine) for i, row in zip(chosen, rows, strict=True)}
-    for result in results.values():
-        result.up = level
-        log_warnings([result])
-    return [results[i] for i in range(len(photos))]
+    return Pipeline.of(config).fit_views(
+        images, keypoints, extrinsics, keypoint_set=keypoint_set, focal=focal, cameras=cameras, image_size=image_size,
+        init=init, measurements=measurements, up=up, terms=terms, weights=weights,
+    )  # fmt: skip
 
 
-def _known_up(up: ArrayLike | None, ground: Floor | None) -> ArrayLike | None:
-    """What points up: what is given, else the floor's own direction. They must agree."""
-    given = None if up is None else unit_up(up)
-    floor = unit_up(ground.up, "ground's up") if isinstance(ground, Floor) else None
-    if given is not None and floor is not None and float(given @ floor) < SAME_UP:
-        raise ValueError(f"up is {given.tolist()}, but ground's up is {floor.tolist()}. Give one of them, or the same.")
-    return floor if given is None else given
+def fit_sequence(
+    keypoints: KeypointsLike,
+    *,
+    fps: float,
+    image: ImageLike = None,
+    keypoint_set: str | Sequence[str] | None = None,
+    focal: FocalLike = None,
+    focal_35mm: float | None = None,
+    camera: Camera | None = None,
+    image_size: tuple[int, int] | None = None,
+    smooth: float = SMOOTH,
+    init: BodyParams | FitResult | None = None,
+    init_std: float | Sequence[float] | None = None,
+    measurements: Sequence[Measurement] = (),
+    up: ArrayLike | None = None,
+    terms: Sequence[TermLike] = (),
+    weights: Mapping[str, float] | None = None,
+    config: Config = None,
+) -> FitResult:
+    """Fits one person in T consecutive frames of a camera that stands still: one shape, and a motion that is smooth.
 
+    Args:
+        keypoints: (T, K, 3) x, y, confidence; a list of one `PersonKeypoints` a frame; a detector's file of the whole
+            video, or a folder with a keypoint file a frame. Frames are put in the order of the numbers that files
+            give them. A frame in which nothing is seen, or whose numbers are no pixels of the image, is filled in from
+            its neighbours, and its warnings say so.
+        fps: frames a second. smooth: how much smoothness counts; 0 shares the shape only, as for photographs of one
+            person at different times.
+        image: one of the frames, for its size; else `image_size`.
+        init: a body in each of the T frames, the only start then. measurements: as for `hmrfit.fit`, with frames for
+            people: one height, shape or floor holds in all frames, masks and points in 3D are one a frame.
+        up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default the floor's. Views,
+            meshes and motion files stand upright by it; the fit itself does not use it.
+        The others are as for `hmrfit.fit`.
 
-def shows_itself(photo: Photo, engine: Engine) -> bool:
-    """Whether there is a network that sees images, and the photograph's pixels for it."""
-    return engine.image_estimate is not None and (photo.image is not None or photo.path is not None)
+    Returns: one result, its rows being the frames in order; `result[i]` is one, `result.save_motion` writes all. How
+        sure it is of each, and what another focal length would change, is said without the others.
 
-
-def seen_in(photo: Photo, engine: Engine) -> BodyParams:
-    """What the image network says of the photograph's people."""
-    image = read_image(photo.path) if photo.image is None else photo.image
-    return engine.image_estimate.predict(image, photo.keypoints, photo.camera).params
-
-
-def _start(init: BodyParams | FitResult | None, photo: Photo, body: SmplBody) -> BodyParams | None:
-    """The start of the people who are fitted, from one for each person given, or a result of the same people."""
-    if init is None:
-        return None
-    params = init.params if isinstance(init, FitResult) else init
-    if not isinstance(params, BodyParams):
-        raise TypeError(f"init should be a FitResult or BodyParams, not {type(init).__name__}.")
-    params = checked_params(params, body)
-    if isinstance(init, FitResult) and init.left_out and init.person_ids == [p.person_id for p in photo.people]:
-        return params
-    if len(params) != photo.given:
-        raise ValueError(
-            f"init holds {len(params)} people, but there are {photo.given} in the keypoints. Give one each."
-        )
-    return params[list(photo.rows)]
-
-
-def _spread(init_std: float | Sequence[float] | None, init: Any, body: SmplBody) -> Tensor | None:
-    """Degrees, as the fitter takes them."""
-    if init_std is None:
-        return None
-    if init is None:
-        raise ValueError("init_std says how wrong init= is, which is not given. Give it, or leave both out.")
-    count = len(body.parents)
-    what = f"degrees, positive, one number or one for each of the {count} joints"
-    std = numbers(init_std, "init_std", what, None, *INIT_STDS)
-    if std.shape not in ((), (count,)):
-        raise ValueError(f"init_std should be {what}, but has the shape {std.shape}.")
-    return torch.tensor(std)
+    Raises:
+        ValueError, TypeError, FileNotFoundError: what was expected, what came, what to do, before any work.
+    """
+    return Pipeline.of(config).fit_sequence(
+        keypoints, fps=fps, image=image, keypoint_set=keypoint_set, focal=focal, focal_35mm=focal_35mm, camera=camera,
+        image_size=image_size, smooth=smooth, init=init, init_std=init_std, measurements=measurements, up=up,
+        terms=terms, weights=weights,
+    )  # fmt: skip

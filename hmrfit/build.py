@@ -1,13 +1,8 @@
-"""From settings to objects: the body, the energy's terms, the schedule, the fitter. Made once per process and settings.
+"""From settings to objects: the body, the energy's terms, the schedules, the fitter."""
 
-engine = build()        the second call returns the same object
-"""
-
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache, cached_property, partial
-from os import PathLike
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +10,42 @@ import torch
 from torch import Tensor
 from yacs.config import CfgNode
 
-from hmrfit.assets import checksum, locate
+from hmrfit.assets import locate
 from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPL
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
-from hmrfit.config import ConfigError, load_config
+from hmrfit.config import ConfigError, default_of
+from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.energy import Stage
-from hmrfit.fitting.fitter import Fitter, default_terms
-from hmrfit.fitting.schedule import Schedule, restaged
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.schedule import (
+    BESIDE_ESTIMATE,
+    FINAL,
+    FROM_SCRATCH,
+    WIDE,
+    Schedule,
+    from_given,
+    from_initial_estimate,
+    from_library,
+)
 from hmrfit.fitting.solver import Options
-from hmrfit.fitting.staged import StagedFitter
-from hmrfit.fitting.terms.base import ResidualFunction, Term, terms_by_name
+from hmrfit.fitting.starts import GivenStart, InitialEstimate, Library, MeanPose, Start, turn_ambiguous
+from hmrfit.fitting.terms.anchor import AnchorPrior
+from hmrfit.fitting.terms.base import MOST_WEIGHT, Term, terms_by_name
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
-from hmrfit.fitting.terms.smplify_spin import PixelReprojection, published_terms
+from hmrfit.fitting.terms.joint_limits import JointLimitPrior
+from hmrfit.fitting.terms.keypoints import Reprojection, StudentReprojection
+from hmrfit.fitting.terms.pose_prior import PosePrior
+from hmrfit.fitting.terms.shape import ShapePrior
+from hmrfit.fitting.terms.smplify_spin import PixelReprojection, smplify_spin_terms
+from hmrfit.fitting.terms.upright import Upright
 from hmrfit.fitting.uncertainty import Calibration, Weight
 from hmrfit.motion.rest import mirror_poses
 from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.inference import packed
-from hmrfit.network.initial_estimate import ImageHmr, KeypointHmr
-from hmrfit.ops.check import brief_repr, did_you_mean, numbers
-from hmrfit.ops.threads import own_threads
+from hmrfit.network.initial_estimate import KeypointHmr
+from hmrfit.ops.check import did_you_mean, numbers
 from hmrfit.priors.discriminator import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -43,60 +53,11 @@ from hmrfit.priors.limits import JointLimits
 OPTION_KEYS = tuple(field.name for field in fields(Options))
 STAGE_KEYS = ("weights", "factors", "free", "keep", *OPTION_KEYS)
 
-
-@dataclass(frozen=True)
-class Engine:
-    """What a fit runs on: the fitter, and which body makes the meshes (a name or path, "smpl" or "smplx")."""
-
-    fitter: Fitter
-    body: str
-    body_kind: str
-    settings: str  # as YAML, every key
-    image_estimate: ImageHmr | None = None  # what photographs are shown to, for the fit to start from
-    renderer: str = "builtin"  # of soft silhouettes
-    silhouette: float = 0.0  # the weight of that term where there are masks
-    threads: int = 0  # of torch for many people, 0: as many as it has
-    files: tuple[Path, ...] = ()  # body, priors and networks that the settings name
-    written: tuple[tuple[int, ...], ...] = ()  # when they were, see `_written`
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """What a fit depends on beside its input: the settings, and the content of the files that they name."""
-        return "\n".join([self.settings, *map(checksum, self.files)])
-
-
-MOST_WEIGHT = 1e12
-"""Of a term. Beyond it, rounding decides what the other terms say."""
-
 NETWORKS_BODY = "free_body"
 """The body whose betas the shipped networks speak of."""
 
-_ENGINES: dict[str, Engine] = {}
-
-
-def build(config: CfgNode | str | PathLike | Mapping[str, Any] | None = None) -> Engine:
-    """The engine of these settings, the same object for equal ones as long as the files they name do not change.
-
-    Args:
-        config: from `load_config`, or what it takes: a YAML file, a shipped name or a mapping; None for
-            the defaults.
-    """
-    config, settings = _defaults() if config is None else _read(config)
-    engine = _ENGINES.get(settings)
-    if engine is None or engine.written != _written(engine.files):
-        _forget_files()
-        engine = _ENGINES[settings] = _build(config, settings)
-    return engine
-
-
-def _build(config: CfgNode, settings: str) -> Engine:
-    files = parameter_files(config)
-    written = _written(files)  # before they are read
-    guess = ImageHmr.from_file(locate(config.PRIORS.IMAGE_ESTIMATE)) if config.PRIORS.IMAGE_ESTIMATE else None
-    body, drawn = (config.BODY.PATH, config.BODY.KIND), (config.RENDER.BACKEND, config.FIT.SILHOUETTE)
-    threads = max(config.THREADS, 0)
-    with own_threads(threads):
-        return Engine(build_fitter(config), *body, settings, guess, *drawn, threads, files, written)
+SIGMA = 0.06
+"""The robust scale of `reprojection`, a fraction of the box."""
 
 
 def parameter_files(config: CfgNode) -> tuple[Path, ...]:
@@ -110,43 +71,17 @@ def parameter_files(config: CfgNode) -> tuple[Path, ...]:
         priors.DISCRIMINATORS,
         priors.IMAGE_ESTIMATE,
     ]
-    if priors.INITIAL_ESTIMATE and config.FIT.START == "hypotheses":
+    if priors.INITIAL_ESTIMATE and uses_error_model(config):
         names.append(priors.ERROR_MODEL)
     return tuple(locate(name) for name in names if name)
 
 
-def _written(files: Sequence[Path]) -> tuple[tuple[int, ...], ...]:
-    """Which files these are, and when they were last written: equal as long as nothing has to be read again."""
-    return tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) if (s := _stat(file)) else () for file in files)
-
-
-def _stat(file: Path) -> os.stat_result | None:
-    try:
-        return file.stat()
-    except OSError:  # gone: reading it says so
-        return None
-
-
-def _forget_files() -> None:
-    """Bodies by name are kept as long as no file of an engine has changed."""
-    stale = [settings for settings, engine in _ENGINES.items() if engine.written != _written(engine.files)]
-    for settings in stale:
-        del _ENGINES[settings]
-    if stale:
-        for read in (load_body, load_posed_body, load_points):
-            read.cache_clear()
-
-
-def _read(config: CfgNode | str | PathLike | Mapping[str, Any] | None) -> tuple[CfgNode, str]:
-    """(the settings, as YAML)."""
-    config = config if isinstance(config, CfgNode) else load_config(config)
-    return config, config.dump()
-
-
-@cache
-def _defaults() -> tuple[CfgNode, str]:
-    """Read once: for one person, that takes as long as the initial estimate."""
-    return _read(None)
+def uses_error_model(config: CfgNode) -> bool:
+    """Whether the fit of these settings is anchored at the initial estimate."""
+    if config.FIT.START == "auto":
+        return not config.FIT.STAGES
+    stages = config.FIT.STAGES
+    return config.FIT.START == "initial_estimate" and (not stages or any("anchor" in _weights(s) for s in stages))
 
 
 def device_of(name: str, key: str) -> str:
@@ -156,40 +91,145 @@ def device_of(name: str, key: str) -> str:
     return "cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu"
 
 
+@dataclass(frozen=True)
+class Schedules:
+    """What the settings mean for each kind of call."""
+
+    fit: Schedule
+    given: Schedule  # with init=
+    views: Schedule  # of fit_views
+
+
 def build_fitter(config: CfgNode) -> Fitter:
-    """Body, terms, starting poses, schedule and initial estimate, put together, on the device of the settings."""
-    fitter, device = _fitter(config), device_of(config.FIT.DEVICE, "FIT.DEVICE")
-    return fitter if device == "cpu" else fitter.on(device)
+    """Body, terms and schedules, put together, on the device of the settings."""
+    fitter, _ = build_parts(config)
+    return fitter
 
 
-def _fitter(config: CfgNode) -> Fitter:
-    gmm = PoseGmm.from_file(locate(config.PRIORS.GMM))
-    body = load_body(config.BODY.PATH)
+def build_parts(config: CfgNode) -> tuple[Fitter, Schedules]:
+    """The fitter, and the schedules of all calls. Errors: those of the files, and ConfigError."""
+    device = device_of(config.FIT.DEVICE, "FIT.DEVICE")
+    gmm, body = PoseGmm.from_file(locate(config.PRIORS.GMM)), load_body(config.BODY.PATH)
     _check_prior(gmm, body, config)
-    poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED)
-    guess = KeypointHmr.from_file(locate(config.PRIORS.INITIAL_ESTIMATE)) if config.PRIORS.INITIAL_ESTIMATE else None
-    terms, schedule = build_terms(config, gmm, body), build_schedule(config)
-    parts = (body, terms, poses, schedule)
-    if config.FIT.START != "hypotheses":
-        mean_pose = gmm.weights @ gmm.means if config.FIT.START == "mean_pose" else None
-        sure = _calibration(config, terms, schedule)
-        return StagedFitter(*parts, initial_estimate=guess, start_pose=mean_pose, calibration=sure)
-    errors = config.PRIORS.ERROR_MODEL if guess else None
-    errors = packed(load_error_model(locate(errors))) if errors else None
-    return Fitter(*parts, initial_estimate=guess, error_model=errors, own_shapes=config.BODY.PATH == NETWORKS_BODY)
+    terms = build_terms(config, gmm, body)
+    schedules = build_schedules(config, gmm, terms)
+    fitter = Fitter(body, terms, schedules.fit, schedules.given)
+    return (fitter if device == "cpu" else fitter.on(device)), schedules
 
 
-def _calibration(config: CfgNode, terms: Sequence[Term], schedule: Schedule) -> Calibration | None:
+def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term]) -> Schedules:
+    """The schedules that the settings mean."""
+    name = config.PRIORS.INITIAL_ESTIMATE
+    network = KeypointHmr.from_file(locate(name)) if name else None
+    count = config.FIT.HYPOTHESES or (FROM_SCRATCH if network is None else BESIDE_ESTIMATE)
+    library = Library(library_poses(gmm, config.FIT.LIBRARY, config.SEED), count, network=network)
+    estimate = (
+        None if network is None else InitialEstimate(network, _error_model(config), config.BODY.PATH == NETWORKS_BODY)
+    )
+    if config.FIT.STAGES:
+        return _own_schedules(config, _start(config, library, estimate, gmm), terms)
+    if config.FIT.CALIBRATION.NU > 0:
+        raise ConfigError("FIT.CALIBRATION is about the stages of FIT.STAGES, which are not given. Leave it out.")
+    scratch = from_library(library)
+    if config.FIT.START in ("auto", "initial_estimate") and estimate is not None and estimate.error_model is not None:
+        return Schedules(from_initial_estimate(estimate), from_given(), scratch)
+    if config.FIT.START in ("auto", "library"):
+        return Schedules(scratch, from_given(), scratch)
+    return _own_schedules(config, _start(config, library, estimate, gmm), terms, (WIDE, FINAL))
+
+
+def _error_model(config: CfgNode) -> Any:
+    """The error model ready for inference, where these settings use it."""
+    name = config.PRIORS.ERROR_MODEL
+    return packed(load_error_model(locate(name))) if name and uses_error_model(config) else None
+
+
+def _start(config: CfgNode, library: Library, estimate: InitialEstimate | None, gmm: PoseGmm) -> Start:
+    """The start that FIT.START names, for stages of one's own."""
+    if config.FIT.START == "mean_pose":
+        return MeanPose(gmm.weights @ gmm.means)
+    if config.FIT.START in ("auto", "library"):
+        return library
+    if estimate is None:
+        raise ConfigError(
+            "FIT.START: initial_estimate needs a network: set PRIORS.INITIAL_ESTIMATE, or START: mean_pose."
+        )
+    return estimate
+
+
+def _own_schedules(
+    config: CfgNode, start: Start, terms: Mapping[str, Term], stages: Sequence[Stage] | None = None
+) -> Schedules:
+    """The schedules of FIT.STAGES from a start. From the mean pose two hypotheses are kept until the end, where the one
+    nearer to its keypoints is taken, as SMPLify does."""
+    stages = stages or [_stage(entry) for entry in config.FIT.STAGES]
+    calibration = _calibration(config, stages[-1], terms)
+    alone = Schedule(GivenStart(), tuple(stages), (Accept(),) if isinstance(start, Library) else (), calibration)
+    if isinstance(start, MeanPose):
+        near = tuple(name for name in stages[-1].weights if isinstance(terms.get(name), PixelReprojection))
+        stages = [replace(stage, keep=max(2, stage.keep)) for stage in stages]
+        stages[0] = replace(stages[0], branch=turn_ambiguous)
+        stages[-1] = replace(stages[-1], keep=1, rank_by=near)
+    own = replace(alone, start=start, stages=tuple(stages))
+    return Schedules(own, alone, own)
+
+
+def _calibration(config: CfgNode, stage: Stage, terms: Mapping[str, Term]) -> Calibration | None:
     """What FIT.CALIBRATION says of the last stage's energy."""
     how = config.FIT.CALIBRATION
     if not how.NU > 0:
         return None
     if any(len(numbers) != 3 for numbers in (how.KEYPOINTS, how.OTHERS)):
         raise ConfigError("FIT.CALIBRATION: KEYPOINTS and OTHERS hold three numbers each: [factor, hidden, noise].")
-    about = {term.name for term in terms if isinstance(term, PixelReprojection)}
-    weights = schedule.rounds[-1][0].weights
-    parts = {name: how.KEYPOINTS if name in about else how.OTHERS for name in weights}
-    return Calibration({name: Weight(w * parts[name][0], *parts[name][1:]) for name, w in weights.items()}, how.NU)
+    about = {name for name, term in terms.items() if isinstance(term, PixelReprojection)}
+    parts = {name: how.KEYPOINTS if name in about else how.OTHERS for name in stage.weights}
+    weights = {name: Weight(w * parts[name][0], *parts[name][1:]) for name, w in stage.weights.items()}
+    return Calibration(weights, how.NU, "residuals")
+
+
+def _stage(stage: Mapping[str, Any]) -> Stage:
+    """One entry of FIT.STAGES."""
+    if not isinstance(stage, Mapping) or not {"weights", "factors"} & set(stage):
+        example = "{weights: {reprojection: 16, gmm: 1}}"
+        raise ConfigError(f"Each entry of FIT.STAGES is written {example}, not {stage!r}.")
+    for key in stage:
+        if key not in STAGE_KEYS:
+            raise ConfigError(f"FIT.STAGES: there is no setting {key}.{did_you_mean(key, STAGE_KEYS)}")
+    options = Options(**{k: v for k, v in stage.items() if k in OPTION_KEYS})
+    free = {"free": tuple(stage["free"])} if "free" in stage else {}
+    for kind in ("weights", "factors"):
+        for name, weight in stage.get(kind, {}).items():
+            what = f"one number from 0 to {MOST_WEIGHT:g}"
+            numbers(weight, f"FIT.STAGES: {kind}: {name}", what, (), 0.0, MOST_WEIGHT)
+    return Stage(_weights(stage), options=options, keep=int(stage.get("keep", 1)), **free)
+
+
+def _weights(stage: Mapping[str, Any]) -> dict[str, float]:
+    """A stage's weights; factors are their roots."""
+    squared = {name: w * w for name, w in stage.get("factors", {}).items()}
+    return {**stage.get("weights", {}), **squared}
+
+
+def unused_settings(config: CfgNode, schedule: Schedule) -> str:
+    """A sentence about the settings that were changed and that this schedule does not use; empty where there are none.
+
+    The nearest settings that it does use are named.
+    """
+    library = isinstance(schedule.start, Library)
+    belongs = {
+        "FIT.HYPOTHESES": (library, "starts from a library; with FIT.START=library it has several hypotheses"),
+        "FIT.LIBRARY": (library, "starts from a library; FIT.START=library does"),
+        "FIT.SIGMA": (
+            "reprojection" in schedule.used_terms,
+            "have the term 'reprojection'; FIT.START=library has it, and stages of FIT.STAGES that name it. The weight "
+            "of the keypoints is changed by weights={'keypoints': ...}",
+        ),
+    }
+    for key, (used, what) in belongs.items():
+        section, name = key.split(".")
+        if not used and config[section][name] != default_of(key):
+            return f"{key} changes nothing here: only fits use it that {what}. Leave it out, or choose such a fit."
+    return ""
 
 
 @cache
@@ -210,14 +250,21 @@ def load_points(path: str, names: tuple[str, ...]) -> PointBody:
     return load_body(path).points(names)
 
 
-def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> list[Term]:
+def default_terms(gmm: PoseGmm, limits: JointLimits, sigma: float = SIGMA) -> list[Term]:
+    """The terms of the default schedules. sigma: the robust scale at the end, a fraction of the box."""
+    wide, final = Reprojection(0.3, "reprojection_wide"), Reprojection(sigma)
+    gaussian = StudentReprojection(nu=torch.inf, name="keypoints_gaussian")
+    own: list[Term] = [AnchorPrior(), StudentReprojection(), gaussian, wide, final]
+    return [*own, PosePrior(gmm), JointLimitPrior(limits), ShapePrior(), Upright()]
+
+
+def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> dict[str, Term]:
     """The terms that stages can name: ours, then SMPLify's and SPIN's; the discriminators are read when one does."""
     limits = JointLimits.from_file(locate(config.PRIORS.LIMITS))
-    sigma = {"sigma": config.FIT.SIGMA} if config.FIT.SIGMA > 0 else {}
-    terms = [*default_terms(gmm, limits, **sigma), *published_terms(body, gmm)]
+    terms = [*default_terms(gmm, limits, config.FIT.SIGMA or SIGMA), *smplify_spin_terms(body, gmm)]
     if config.PRIORS.DISCRIMINATORS:
         terms.append(DiscriminatorTerm(partial(DiscriminatorPrior.from_file, locate(config.PRIORS.DISCRIMINATORS))))
-    return terms
+    return terms_by_name(terms)
 
 
 def library_poses(gmm: PoseGmm, count: int, seed: int) -> Tensor:
@@ -230,85 +277,6 @@ def library_poses(gmm: PoseGmm, count: int, seed: int) -> Tensor:
     if gmm.means.shape[1] == 3 * (len(SMPL) - 1):
         parts.append(torch.as_tensor(mirror_poses(drawn.unflatten(1, (-1, 3)).numpy())).flatten(1))
     return torch.cat(parts)
-
-
-def build_schedule(config: CfgNode) -> Schedule:
-    """The fitting package's own schedule, with what the settings change."""
-    schedule = Schedule()
-    if config.FIT.HYPOTHESES > 0:
-        schedule = replace(schedule, hypotheses=config.FIT.HYPOTHESES, with_estimate=config.FIT.HYPOTHESES)
-    if config.FIT.STAGES:
-        schedule = replace(schedule, rounds=tuple(_round(stage) for stage in config.FIT.STAGES), anchored=())
-    return schedule
-
-
-def _round(stage: Mapping[str, Any]) -> tuple[Stage, int]:
-    """One entry of FIT.STAGES -> (stage, how many hypotheses a person keeps after it)."""
-    if not isinstance(stage, Mapping) or not {"weights", "factors"} & set(stage):
-        raise ConfigError(f"Each entry of FIT.STAGES is written {{weights: {{reprojection: 16, gmm: 1}}}}, not {stage!r}.")  # fmt: skip  # noqa: E501
-    for key in stage:
-        if key not in STAGE_KEYS:
-            raise ConfigError(f"FIT.STAGES: there is no setting {key}.{did_you_mean(key, STAGE_KEYS)}")
-    options = Options(**{k: v for k, v in stage.items() if k in OPTION_KEYS})
-    free = {"free": tuple(stage["free"])} if "free" in stage else {}
-    for kind in ("weights", "factors"):
-        for name, weight in stage.get(kind, {}).items():
-            numbers(
-                weight, f"FIT.STAGES: {kind}: {name}", f"one number from 0 to {MOST_WEIGHT:g}", (), 0.0, MOST_WEIGHT
-            )
-    weights = {**stage.get("weights", {}), **{name: w * w for name, w in stage.get("factors", {}).items()}}
-    return Stage(weights, options=options, **free), int(stage.get("keep", 1))
-
-
-def extended(engine: Engine, terms: Sequence[Term | ResidualFunction], weights: Mapping[str, float]) -> Engine:
-    """The engine with more terms and other weights; body and starts are shared.
-
-    Args:
-        terms: as `Fitter` takes them; in every stage, with weight 1 where `weights` names none.
-        weights: by term. Built-in terms get theirs in the stages that use them, in every stage if none does; 0 leaves a
-            term out.
-    Raises:
-        ValueError: a weight for a term that is not there, with the nearest name, or one that is no weight; a term of
-            the name of another. TypeError: terms or weights of another kind.
-    """
-    if not isinstance(weights, Mapping):
-        raise TypeError(f"weights should be a dictionary of numbers by the name of a term, not {brief_repr(weights)}.")
-    if not isinstance(terms, Sequence) or isinstance(terms, str):
-        raise TypeError(
-            f"terms should be a list of functions or Terms, not {brief_repr(terms)}. For one: terms=[term]."
-        )
-    if not len(terms) and not weights:
-        return engine
-    for term in terms:
-        if (not callable(term) and not isinstance(term, Term)) or isinstance(term, type):
-            raise TypeError(
-                f"terms should hold functions (state, output, observation) or Terms, not {brief_repr(term)}."
-            )
-    added = terms_by_name(terms)
-    known = {**engine.fitter.terms, **added}
-    if taken := set(added) & set(engine.fitter.terms):
-        name = min(taken)
-        raise ValueError(f"terms: the fit has a term '{name}' already. Give yours another name: FunctionTerm(function, name).")  # fmt: skip  # noqa: E501
-    for name, weight in weights.items():
-        if name not in known:
-            near = did_you_mean(str(name), known)
-            raise ValueError(f"weights: there is no term {brief_repr(name)}.{near} Known: {', '.join(known)}.")
-        numbers(weight, f"The weight of '{name}'", f"one number from 0 to {MOST_WEIGHT:g}", (), 0.0, MOST_WEIGHT)
-    schedule = engine.fitter.schedule
-    stages = [*(stage for stage, _ in schedule.rounds), *schedule.anchored]
-    idle = {name for name in weights if not any(name in stage.weights for stage in stages)}
-    added |= {name: known[name] for name in idle}
-    changed = restaged(schedule, lambda stage: replace(stage, weights=_mixed(stage.weights, added, weights)))
-    if not all(any(stage.weights.values()) for stage in [*(s for s, _ in changed.rounds), *changed.anchored]):
-        raise ValueError("weights: with these, a stage of the fit has no term with a weight above 0. Leave one in.")
-    other = engine.fitter.with_schedule(changed)
-    other.terms = known
-    return replace(engine, fitter=other)
-
-
-def _mixed(stage: Mapping[str, float], added: Mapping[str, Term], asked: Mapping[str, float]) -> dict[str, float]:
-    """A stage's weights with those of added terms and those that were asked for."""
-    return {name: float(asked.get(name, weight)) for name, weight in {**stage, **dict.fromkeys(added, 1.0)}.items()}
 
 
 def _check_prior(gmm: PoseGmm, body: SmplBody, config: CfgNode) -> None:

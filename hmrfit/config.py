@@ -7,6 +7,7 @@ Only this file, `hmrfit.build` and `hmrfit.cli` ever see a CfgNode; everything b
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -38,24 +39,22 @@ _C.PRIORS.IMAGE_ESTIMATE = (
 )
 
 _C.FIT = CfgNode()
-_C.FIT.HYPOTHESES = 0  # starts per person; 0: as many as the schedule of hmrfit.fitting has
-_C.FIT.SIGMA = 0.0  # robust scale of the keypoints, a share of the box; 0: the term's own
-_C.FIT.SILHOUETTE = 0.0  # weight of the soft silhouette where a mask is given, beside the mask's own term; 0: without
+_C.FIT.HYPOTHESES = 0  # starts a person from a library; 0: as many as the schedule of hmrfit.fitting has
+_C.FIT.SIGMA = 0.0  # robust scale of the term `reprojection`, a fraction of the box; 0: the term's own
 _C.FIT.LIBRARY = 400  # poses to start from, drawn from the pose prior beside its means; their mirror images come too
 _C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
 #                     {weights: {reprojection: 24, gmm: 1}, free: [transl, global_orient], max_steps: 30, keep: 2};
 #                     factors: {bending: 3} instead of weights: as least-squares codes write them, the weight's root
 _C.FIT.DEVICE = "cpu"  # where the steps are taken: "cuda", or "auto", a GPU where there is one; networks stay
-_C.FIT.START = (
-    "hypotheses"  # "initial_estimate", "mean_pose": stage after stage from that alone, as SPIN and SMPLify do
-)
-_C.FIT.CALIBRATION = CfgNode()  # what was measured of how sure the stages above are (with the last two of START)
+_C.FIT.START = "auto"  # the initial estimate; with FIT.STAGES, or without a network, a library. Or one of them:
+#                       initial_estimate, library, mean_pose; SPIN starts at the first, SMPLify at the last
+_C.FIT.CALIBRATION = CfgNode()  # what was measured of how sure FIT.STAGES are
 _C.FIT.CALIBRATION.NU = 0.0  # degrees of freedom of the t; 0: nothing, the energy is taken at its word
 _C.FIT.CALIBRATION.KEYPOINTS = [1.0, 0.0, 0.0]  # factor, hidden, noise (hmrfit.fitting.uncertainty.Weight) of its terms
 _C.FIT.CALIBRATION.OTHERS = [1.0, 0.0, 0.0]  # of all other terms
 
 _C.RENDER = CfgNode()
-_C.RENDER.BACKEND = "builtin"  # what draws FIT.SILHOUETTE and what `hmrfit evaluate` scores: a name of RENDERERS
+_C.RENDER.BACKEND = "builtin"  # what draws the masks that `hmrfit evaluate` scores: a name of RENDERERS
 
 _C.TRAIN = CfgNode()
 _C.TRAIN.ENCODER = "keypoints"  # what the network sees; "image": the settings of TRAIN.IMAGE are for it
@@ -106,7 +105,7 @@ _C.THREADS = 0  # 0: as many as torch finds
 
 CHOICES = {
     "FIT.DEVICE": ("cpu", "auto", "cuda"),
-    "FIT.START": ("hypotheses", "initial_estimate", "mean_pose"),
+    "FIT.START": ("auto", "initial_estimate", "library", "mean_pose"),
     "BODY.KIND": ("smpl", "smplx"),
     "TRAIN.ENCODER": ("keypoints", "image"),
     "TRAIN.DEVICE": ("auto", "cpu", "cuda"),
@@ -117,11 +116,15 @@ MOST_BYTES, MOST_VALUES, MOST_BRACKETS = 1 << 16, 20_000, 2000
 """Of a settings file; with every key there is, it has 6 KiB."""
 
 
+Config = CfgNode | str | PathLike[str] | Mapping[str, Any] | None
+"""Settings as users have them: from `load_config`, a YAML file, the name of a shipped one, or a mapping."""
+
+
 class ConfigError(ValueError):
     """A setting that does not exist, has the wrong type, or cannot be read."""
 
 
-def load_config(path: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> CfgNode:
+def load_config(path: str | PathLike[str] | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> CfgNode:
     """The settings, frozen.
 
     Args:
@@ -136,7 +139,7 @@ def load_config(path: str | Path | Mapping[str, Any] | None = None, overrides: S
     if isinstance(path, Mapping):
         _merge(config, dict(_leaves(path, config)), "config")
     elif path is not None:
-        file = _find(path)
+        file = _find(Path(path))
         _merge(config, dict(_leaves(_read(file), config)), str(file))
     for override in overrides:
         key, equals, value = override.partition("=")
@@ -152,6 +155,11 @@ def load_config(path: str | Path | Mapping[str, Any] | None = None, overrides: S
         raise ConfigError(f"SEED should be a whole number from 0 to 2^63 - 1, but is {brief(repr(config.SEED))}.")
     config.freeze()
     return config
+
+
+def default_of(key: str) -> Any:
+    """The default of a dotted key."""
+    return _at(_C, key)
 
 
 def known_keys() -> list[str]:

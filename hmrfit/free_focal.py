@@ -1,58 +1,96 @@
-"""The focal length of a photograph from the people in it, fit(..., focal="free"); and `hmrfit.focal_effect`.
+"""The focal length of a photograph from the people in it, fit(..., focal="free").
 
 All people of a photograph share its focal length: each says log f_i ± s_i beside the prior, and their product is
 
     1/s² = 1/s0² + sum_i (1/s_i² - 1/s0²),        log f - log f0 = s² sum_i (log f_i - log f0)/s_i²
+
+The frames of a sequence say nearly the same as each other, so that they count as one person: the mean in place of the
+sum. Each view of a person has a focal length of its own.
 """
 
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
+from torch import Tensor
 
-from hmrfit.build import Engine
-from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.focal import LENS_STD, WRONG, FocalSensitivity, checked_factor, free_focal, last_stage
+from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.focal import LENS_STD, free_focal
 from hmrfit.io.photo import Photo
-from hmrfit.ops.check import brief_repr
-from hmrfit.result import FitResult
+from hmrfit.types import RecordTable
 
 MEASURED = 3.0
-"""How many times its own standard deviation a found log f is off (root mean square over 100 people in motion set aside,
+"""How many times its own standard deviation a found log f is off (root mean square over 100 people of held-out motion,
 one photograph each, 20-110 mm lenses): the pose prior is surer of a pose than poses are."""
 
+FRAMES = 32
+"""Of a sequence, at most: evenly spaced."""
 
-def with_free_focal(photo: Photo, engine: Engine, evidence: Evidence | None) -> Photo:
+
+@dataclass(frozen=True)
+class Spoken:
+    """What B people say of the focal length of their camera."""
+
+    log_factor: Tensor  # (B,) log of the focal length over the one begun with
+    precision: Tensor  # (B,) 1/s_i², the prior's in it; 0 for a person whose energy has no numbers
+
+    def together(self, count_as: Literal["people", "frames"]) -> tuple[float, float]:
+        """(log f - log f0, s) of all of them."""
+        prior = LENS_STD**-2
+        more = (self.precision - prior).clamp_min(0)
+        one = max(int((self.precision > 0).sum()), 1) if count_as == "frames" else 1
+        precision = prior + float(more.sum()) / one
+        return float((self.log_factor * self.precision).sum()) / one / precision, _honest(precision)
+
+
+def _honest(precision: float) -> float:
+    """The standard deviation of log f that was measured where the energy says 1/s²."""
+    return min(MEASURED / math.sqrt(precision), LENS_STD)
+
+
+def spoken(fitter: Fitter, fit: Fit) -> Spoken:
+    """What the people of a fit say."""
+    body = fitter.point_body(fit.observation.keypoints.names)
+    found = free_focal(body, fitter.terms, fit.stage, fit.state, fit.observation)
+    precision = torch.where(found.log_factor.isfinite(), found.std**-2, 0.0).nan_to_num(0.0, 0.0, 0.0)
+    return Spoken(found.log_factor.nan_to_num(0.0), precision)
+
+
+def with_free_focal(
+    photo: Photo, fitter: Fitter, measurements: RecordTable, rows: Literal["people", "frames"] = "people"
+) -> Photo:
     """The photograph with the focal length that its people speak for, from the camera it has as the prior's middle."""
-    fitter = engine.fitter
-    fit = fitter.fit(photo.keypoints, photo.camera, evidence=evidence)
-    body, stage = fitter.point_body(photo.keypoints.names), last_stage(fitter.schedule, fit)
-    found = free_focal(body, fitter.terms, stage, fit.state, fit.observation)
-    # a person whose energy has lost its numbers says nothing
-    said = torch.where(found.log_factor.isfinite(), found.std**-2, 0.0).nan_to_num(0.0, 0.0, 0.0)
-    precision = LENS_STD**-2 + (said - LENS_STD**-2).clamp_min(0).sum()
-    away = float((found.log_factor.nan_to_num(0.0) * said).sum() / precision)
-    spread = min(MEASURED / math.sqrt(float(precision)), LENS_STD)
+    chosen = torch.arange(len(photo))
+    if rows == "frames" and len(photo) > FRAMES:
+        chosen = torch.linspace(0, len(photo) - 1, FRAMES).round().long()
+    fit = fitter.fit(photo.keypoints[chosen], photo.camera[chosen], measurements=measurements[chosen])
+    away, std = spoken(fitter, fit).together(rows)
+    return _refocused(photo, away, std)
+
+
+def views_with_free_focal(
+    photos: list[Photo], fit_each_view: Callable[[list[Photo]], tuple[Fitter, Fit]], sweeps: int = 2
+) -> list[Photo]:
+    """The views of one person, each with the focal length that its own picture speaks for beside the others.
+
+    fit_each_view: the fit of the person in each view beside the others, and the fitter that made it.
+    """
+    begun, away = photos, torch.zeros(len(photos), dtype=torch.float64)
+    std = [LENS_STD] * len(photos)
+    for _ in range(sweeps):
+        said = spoken(*fit_each_view(photos))
+        away = (away + said.log_factor).clamp(-1.0, 1.0)
+        std = [_honest(max(p, LENS_STD**-2)) for p in said.precision.tolist()]
+        photos = [_refocused(p, a, s) for p, a, s in zip(begun, away.tolist(), std, strict=True)]
+    return photos
+
+
+def _refocused(photo: Photo, away: float, std: float) -> Photo:
+    """The photograph with e^away times its focal length, right to about std."""
     focal, unknown = photo.camera.focal * math.exp(away), torch.zeros_like(photo.camera.focal_known)
     camera = replace(photo.camera, focal=focal, focal_known=unknown)
-    source = f"fitted beside the people, about {photo.focal_source.split(',')[0]}: right to about {100 * spread:.0f} %"
+    source = f"fitted beside the people, about {photo.focal_source.split(',')[0]}: right to about {100 * std:.0f} %"
     return replace(photo, camera=camera, focal_source=source)
-
-
-def focal_effect(result: FitResult, factor: float = WRONG) -> FocalSensitivity:
-    """What another focal length, `factor` times the one that was used, would have changed.
-
-    Args:
-        result: of `hmrfit.fit`; of a loaded one, factors other than 1.2 are answered to first order. See
-            `FitResult.focal_effect`, which is this for 1.2.
-
-    Returns: metres: `depth` (N,) of the pelvis, `joints` (N, J) how far each moves relative to it, `moved` (N, J, 3)
-        the same as vectors.
-
-    Raises:
-        ValueError, TypeError: factor is no number above 0, or the result was saved without what is needed.
-    """
-    if not isinstance(result, FitResult):
-        raise TypeError(f"focal_effect is about a result of hmrfit.fit, not {brief_repr(result)}.")
-    factor = checked_factor(factor)
-    return result.focal_effect if factor == WRONG else result.with_other_focal(factor)

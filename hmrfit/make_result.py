@@ -8,17 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmrfit.build import Engine
-from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.focal import FittedEnergy, last_stage
-from hmrfit.fitting.mask_map import NEAR
-from hmrfit.fitting.terms.mask import look_up
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.focal import FittedEnergy
+from hmrfit.fitting.terms.mask import NEAR, Mask, MaskMap, look_up
 from hmrfit.io.photo import Photo
 from hmrfit.io.printable import printable
 from hmrfit.report.result_text import shortened, warning_lines
 from hmrfit.result import FitResult
+from hmrfit.types import RecordTable
 from hmrfit.version import __version__
 
 LOGGER = logging.getLogger("hmrfit")
@@ -38,39 +37,37 @@ MASK_MEETS, INVERTED = 0.5, 0.25
 much more of it lies outside where the mask is inverted. Keypoints near its edge lie on both sides: limbs are thin."""
 
 
-def result_of(outcome: Fit, photo: Photo, rows: Tensor, engine: Engine) -> FitResult:
-    """The part of a batch's outcome that is one photograph's."""
-    fitter = engine.fitter
-    outcome = only_numbers(outcome.of(rows), fitter.body)
+def result_of(fit: Fit, photo: Photo, rows: Tensor, fitter: Fitter, body: tuple[str, str]) -> FitResult:
+    """The part of a batch's outcome that is one photograph's. body: name or path, and kind, of the one for meshes."""
+    fit = only_numbers(fit.of(rows), fitter.body)
     result = FitResult(
-        params=outcome.state.params,
+        params=fit.state.params,
         camera=photo.camera,
         keypoints=photo.keypoints,
-        cost=outcome.cost.numpy(),
-        term_cost={name: cost.numpy() for name, cost in outcome.term_cost.items()},
-        status_code=outcome.status.numpy(),
-        steps=outcome.steps.numpy(),
-        hypotheses=[state.params for state in outcome.hypotheses],
-        hypothesis_cost=outcome.hypothesis_cost.numpy(),
-        start=None if outcome.start is None else outcome.start.params,
-        reason=None if outcome.verdict is None else outcome.verdict.reason.numpy(),
-        start_term_cost={name: cost.numpy() for name, cost in outcome.start_term_cost.items()},
-        spread=fitter.posterior(outcome),
-        energy=FittedEnergy(fitter.terms, last_stage(fitter.schedule, outcome), outcome.observation),
+        cost=fit.cost.numpy(),
+        term_cost={name: cost.numpy() for name, cost in fit.term_cost.items()},
+        status_code=fit.status.numpy(),
+        steps=fit.steps.numpy(),
+        hypotheses=[state.params for state in fit.hypotheses],
+        hypothesis_cost=fit.hypothesis_cost.numpy(),
+        start=None if fit.start is None else fit.start.params,
+        reason=None if fit.acceptance is None else fit.acceptance.reason.numpy(),
+        start_term_cost={name: cost.numpy() for name, cost in fit.start_term_cost.items()},
+        spread=fitter.posterior(fit),
+        energy=FittedEnergy(fitter.terms, fit.stage, fit.observation),
         focal_source=photo.focal_source,
         warnings=[list(warnings) for warnings in photo.warnings],
         person_ids=[person.person_id for person in photo.people],
         left_out=dict(photo.left_out),
-        measurements=dict(photo.measurements),
-        body=engine.body,
-        body_kind=engine.body_kind,
+        body=body[0],
+        body_kind=body[1],
         gender=fitter.body.gender,
         image_path=None if photo.path is None else photo.path.resolve(),
         versions=_versions(),
         image=photo.image,
     )
     _judge(result)
-    _judge_mask(result, outcome.observation.evidence)
+    _judge_mask(result, fit.observation.measurements)
     for who, reason in result.left_out.items():
         LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
     return result
@@ -124,11 +121,12 @@ def _judge(result: FitResult) -> None:
             )
 
 
-def _judge_mask(result: FitResult, known: Evidence | None) -> None:
+def _judge_mask(result: FitResult, known: RecordTable) -> None:
     """Warns of masks that hardly meet the keypoints of their person."""
-    if known is None or known.mask is None:
+    record = known.get(Mask.name)
+    if not isinstance(record, MaskMap):
         return
-    mask, seen = known.mask.to("cpu"), result.keypoints.confidence.double()
+    mask, seen = record.to("cpu"), result.keypoints.confidence.double()
     share = lambda side: ((seen * side).sum(1) / seen.sum(1).clamp_min(1e-12)).tolist()  # noqa: E731
     inside, outside = share(mask.trusted), share(look_up(mask, result.keypoints.xy.double())[0] > -NEAR)
     for i, (within, without) in enumerate(zip(inside, outside, strict=True)):

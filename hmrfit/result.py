@@ -20,8 +20,8 @@ from hmrfit.build import load_body, load_points, load_posed_body
 from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import reprojection_error
 from hmrfit.export.amass import ADD_ONS_RATE, write_amass
-from hmrfit.fitting.acceptance import REASONS
 from hmrfit.fitting.finite import ENDS
+from hmrfit.fitting.fit import REASONS
 from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, checked_factor, focal_sensitivity
 from hmrfit.fitting.parameters import Layout, State
 from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covariance, sample_steps
@@ -159,21 +159,28 @@ class FitResult(InRows, OnPage):
             )
         return self.spread
 
-    @property
-    def focal_effect(self) -> FocalSensitivity:
-        """What a focal length 20 % longer would have changed, see `hmrfit.focal_effect`: `depth` (N,) and `joints`
-        (N, J) relative to the pelvis, metres. Computed when first asked for, by refits (7 ms for one person).
+    def focal_effect(self, factor: float = WRONG) -> FocalSensitivity:
+        """What a focal length `factor` times the one that was used would have changed: `depth` (N,) of the pelvis,
+        `joints` (N, J) how far each moves relative to it, `moved` (N, J, 3) the same as vectors, metres.
 
-        All that the fit knew is in it, but what `apart` names. The initial estimate, the other views of `fit_views` and
-        which hypothesis is the best stay as they were; who was given the start back only stands elsewhere.
+        Computed by refits (7 ms for one person); of a loaded result, factors other than 1.2 are answered to first
+        order. All that the fit knew is in it, but what `apart` names. The initial estimate, the other views of
+        `fit_views` and which hypothesis is the best stay as they were; people whose answer is their start only stand
+        elsewhere.
+
+        Raises:
+            ValueError, TypeError: factor is no number above 0, or the result was saved without what is needed.
         """
-        if self.focal_moves is None:
-            self.focal_moves = self.with_other_focal(WRONG)
-        return self.focal_moves
+        factor = checked_factor(factor)
+        if factor == WRONG and self.focal_moves is not None:
+            return self.focal_moves
+        effect = self._other_focal_length(factor)
+        if factor == WRONG:
+            self.focal_moves = effect
+        return effect
 
-    def with_other_focal(self, factor: float) -> FocalSensitivity:
-        """`focal_effect` for any factor; to first order from that for 1.2 where the result comes from a file."""
-        body, factor = load_points(self.body, self.keypoints.names), checked_factor(factor)
+    def _other_focal_length(self, factor: float) -> FocalSensitivity:
+        body = load_points(self.body, self.keypoints.names)
         if self.energy is not None:
             held = None if self.reason is None else torch.as_tensor(self.reason != 0)
             with one_thread_for_few(len(self)):
@@ -181,7 +188,7 @@ class FitResult(InRows, OnPage):
         if self.focal_moves is None:
             raise ValueError(
                 "This result does not say what another focal length would change: its own is known, or it was saved by "
-                "an earlier version. Ask for result.focal_effect before saving it, or fit again."
+                "an earlier version. Ask for result.focal_effect() before saving it, or fit again."
             )
         return self.focal_moves.at(factor, body.pose(self.params).joints[:, 0, 2])
 
@@ -366,7 +373,7 @@ class FitResult(InRows, OnPage):
     def _kept(self) -> dict:
         """The fields that can leave this process. Where the focal length is not known, its effect is among them."""
         if self.energy is not None and not self.focal_known:
-            _ = self.focal_effect
+            self.focal_effect()
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("image", "energy")}
 
     def __getstate__(self) -> dict:

@@ -40,8 +40,8 @@ from numpy.typing import NDArray
 
 from hmrfit.body.gender import GENDERS, gender_of
 from hmrfit.camera import Camera
-from hmrfit.fitting.acceptance import REASONS
 from hmrfit.fitting.finite import ENDS
+from hmrfit.fitting.fit import REASONS
 from hmrfit.fitting.focal import FocalSensitivity
 from hmrfit.fitting.uncertainty import Posterior
 from hmrfit.io.atomic import atomic_write

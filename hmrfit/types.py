@@ -4,7 +4,7 @@ beyond slicing, moving and checking. The camera has a file of its own.
 Shapes: B people, J joints, V vertices, K keypoints, S betas. Metres, radians, pixels of the full image.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Self
@@ -18,17 +18,13 @@ from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """What the records below share: applying one function to every tensor they hold."""
+    """What the records below share: applying one function to every tensor they hold. A field may be a tensor, a record,
+    a table of either by name, or a list of either; everything else belongs to all rows and stays."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
         """The same record with `function` applied to each tensor, records inside records too; None and names stay."""
-        changed: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, Tensor):
-                changed[field.name] = function(value)
-            elif isinstance(value, TensorRecord):
-                changed[field.name] = value.map(function)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {name: _mapped(value, function) for name, value in values.items() if _holds_tensors(value)}
         return replace(self, **changed)
 
     def to(self, *where: torch.device | str | torch.dtype) -> Self:
@@ -71,16 +67,69 @@ class TensorRecord:
     @classmethod
     def cat(cls, records: Sequence[Self]) -> Self:
         """Several batches as one. An optional tensor that one of them lacks is left out."""
-        joined: dict[str, Any] = {}
-        for field in fields(records[0]):
-            values = [getattr(record, field.name) for record in records]
-            if any(value is None for value in values):
-                joined[field.name] = None
-            elif isinstance(values[0], Tensor):
-                joined[field.name] = torch.cat(values)
-            elif isinstance(values[0], TensorRecord):
-                joined[field.name] = type(values[0]).cat(values)
+        columns = {field.name: [getattr(record, field.name) for record in records] for field in fields(records[0])}
+        joined = {name: _joined(values) for name, values in columns.items() if any(map(_holds_tensors, values))}
         return replace(records[0], **joined)
+
+
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(isinstance(v, Tensor | TensorRecord) for v in (value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Tensor | TensorRecord)
+
+
+def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, dict):
+        return {name: _mapped(part, function) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_mapped(part, function) for part in value]
+    return value.map(function) if isinstance(value, TensorRecord) else function(value)
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    first = values[0]
+    if any(value is None for value in values):
+        return None
+    if isinstance(first, dict):
+        return {name: _joined([value[name] for value in values]) for name in first}
+    if isinstance(first, list):
+        return [_joined(parts) for parts in zip(*values, strict=True)]
+    return torch.cat(list(values)) if isinstance(first, Tensor) else type(first).cat(values)
+
+
+class RecordTable(TensorRecord, Mapping[str, TensorRecord]):
+    """Records by name, one row a person in each; itself a record. It does not change."""
+
+    def __init__(self, records: Mapping[str, TensorRecord] | None = None) -> None:
+        self._records = dict(records or {})
+
+    def __getitem__(self, key: Any) -> Any:
+        """The record of a name; or, by an index, the people chosen from every record."""
+        return self._records[key] if isinstance(key, str) else super().__getitem__(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        return type(self)({name: record.map(function) for name, record in self._records.items()})
+
+    def _rows(self) -> int:
+        return next((record._rows() for record in self._records.values()), 0)
+
+    def with_rows(self, index: Tensor, source: Self) -> Self:
+        return type(self)({name: record.with_rows(index, source[name]) for name, record in self._records.items()})
+
+    @classmethod
+    def cat(cls, records: Sequence[Self]) -> Self:
+        return cls({name: type(record).cat([r[name] for r in records]) for name, record in records[0].items()})
 
 
 @dataclass(frozen=True)

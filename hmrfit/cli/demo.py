@@ -15,7 +15,7 @@ from hmrfit.camera import PIXEL_CENTER, Camera, focal_from_35mm
 from hmrfit.cli.outputs import write_own, write_picture
 from hmrfit.cli.photographs import SCENE
 from hmrfit.evaluate.metrics import mpjpe, pa_mpjpe
-from hmrfit.fitting.starts import UPRIGHT
+from hmrfit.fitting.parameters import UPRIGHT
 from hmrfit.io.atomic import sweep
 from hmrfit.io.image import write_image
 from hmrfit.io.own_files import own_file, refuse_others

@@ -15,7 +15,7 @@ from hmrfit.assets import locate
 from hmrfit.body.parts import read_part_labels
 from hmrfit.body.regressors import REGRESSORS
 from hmrfit.body.smpl import SmplBody
-from hmrfit.build import Engine, build, load_body
+from hmrfit.build import load_body
 from hmrfit.cli.report_page import Report, scored
 from hmrfit.config import load_config
 from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions
@@ -36,6 +36,7 @@ from hmrfit.io.own_files import holds_our_format, is_cut_off, own_file, refuse_o
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.threads import use_threads
+from hmrfit.pipeline import Pipeline
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.render.rasteriser import make_renderer
 from hmrfit.version import __version__
@@ -67,15 +68,16 @@ def evaluate_command(
         raise ValueError(
             f"{protocol} needs --data ROOT, its data set's folder. Without any data: --protocol synthetic."
         )
-    engine = build(load_config(config, overrides))
-    use_threads(engine.threads)
-    chosen = make_setting(kind, load_body(engine.body), **{"renderer": engine.renderer, **setting})
+    pipeline = Pipeline.of(load_config(config, overrides))
+    use_threads(pipeline.threads)
+    backend = pipeline.config.RENDER.BACKEND
+    chosen = make_setting(kind, load_body(pipeline.body_name), **{"renderer": backend, **setting})
     people = kind(chosen).load(Path(data))[slice(limit)]
     folder = Path(out or f"out/evaluate/{protocol}")
     made = predictor if predictions is None else Path(predictions).stem
     runs_of = [made, f"{made}+fit"] if fit else [made]
     refuse_in_the_way(folder, runs_of if predictions is None else runs_of[1:], runs_of, page)
-    files = exported(people, kind.name, engine, folder, predictions, predictor, fit)
+    files = exported(people, kind.name, pipeline, folder, predictions, predictor, fit)
     read = {name: read_predictions(file, dataset_stamp(kind.name, people.people)) for name, file in files.items()}
     runs = [scored(name, kind(chosen), people, found, stamp) for name, (found, stamp) in read.items()]
     for run in runs:
@@ -153,7 +155,7 @@ def regressor_files(pairs: Sequence[str]) -> dict[str, str]:
 def exported(
     people: EvaluationData,
     protocol: str,
-    engine: Engine,
+    pipeline: Pipeline,
     folder: Path,
     predictions: str | None,
     predictor: str,
@@ -161,25 +163,25 @@ def exported(
 ) -> dict[str, Path]:
     """Name of the run -> its predictions file; made now, or there already."""
     dataset = dataset_stamp(protocol, people.people)
-    run = {"keypoints": keypoint_source(people), "settings": engine.settings, "version": __version__}
+    run = {"keypoints": keypoint_source(people), "settings": pipeline.settings, "version": __version__}
     if predictions is not None:
         given, stamp = read_predictions(predictions, dataset)
         name, start, first = Path(predictions).stem, Given(given), Path(predictions)
         run = {**run, "predictor": f"{name}, given", "given": dict(stamp.run)}
     else:
-        name, start = predictor, make_predictor(predictor, engine, people)
+        name, start = predictor, make_predictor(predictor, pipeline, people)
         run = {**run, "predictor": predictor}
         first = export(start, people, Stamp({**run, "fit": False}, dataset), folder / f"{name}.npz")
     files = {name: first}
     if fit:
         # the fitter makes its own initial estimate and more starts beside it; anything else is where it starts alone
-        fitting = Fit(engine.fitter, None if predictions is None and predictor == "initial_estimate" else start)
+        fitting = Fit(pipeline.fitter, None if predictions is None and predictor == "initial_estimate" else start)
         fitted = folder / f"{name}+fit.npz"
         files[f"{name}+fit"] = export(fitting, people, Stamp({**run, "fit": True}, dataset), fitted)
     return files
 
 
-def make_predictor(name: str, engine: Engine, people: EvaluationData | None = None) -> Predictor:
+def make_predictor(name: str, pipeline: Pipeline, people: EvaluationData | None = None) -> Predictor:
     """By name. `people` are those whose images an image network is shown.
 
     Raises:
@@ -189,12 +191,12 @@ def make_predictor(name: str, engine: Engine, people: EvaluationData | None = No
         raise ValueError(f"There is no predictor '{name}'.{did_you_mean(name, PREDICTORS)} Known: {', '.join(PREDICTORS)}.")  # fmt: skip  # noqa: E501
     if name == "mean_pose":
         gmm = PoseGmm.from_file(locate("pose_gmm"))
-        return MeanPose(gmm.weights @ gmm.means, load_body(engine.body).shape_count)
+        return MeanPose(gmm.weights @ gmm.means, load_body(pipeline.body_name).shape_count)
     if name == "image_estimate":
-        if engine.image_estimate is None or people is None:
+        if pipeline.image_estimate is None or people is None:
             raise ValueError("--predictor image_estimate needs a network: --set PRIORS.IMAGE_ESTIMATE=FILE, trained or published.")  # fmt: skip  # noqa: E501
-        return ImageNetwork(engine.image_estimate.without_flip_test(), people)
-    return InitialEstimate(engine.fitter.initial_estimate or KeypointHmr.from_file(locate("keypoint_hmr")))
+        return ImageNetwork(pipeline.image_estimate.without_flip_test(), people)
+    return InitialEstimate(pipeline.fitter.network or KeypointHmr.from_file(locate("keypoint_hmr")))
 
 
 def report(summaries: Mapping[str, Summary]) -> str:

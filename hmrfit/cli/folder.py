@@ -20,8 +20,6 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from hmrfit.api import fit_photos
-from hmrfit.build import Engine, build
 from hmrfit.cli.outputs import Outputs, Wanted, image_of, output_names, outputs_in
 from hmrfit.cli.photographs import Collection, collect, photographs
 from hmrfit.cli.report import Line, Report
@@ -31,6 +29,7 @@ from hmrfit.io.image import image_size
 from hmrfit.io.photo import Photo, read_photo
 from hmrfit.io.printable import printable
 from hmrfit.ops.threads import use_threads
+from hmrfit.pipeline import Pipeline
 from hmrfit.result import FitResult
 from hmrfit.result_file import read_stamp
 from hmrfit.version import __version__
@@ -88,15 +87,15 @@ def fit_command(
     """Fits every photograph; 0 if there is a result for at least one, else 1."""
     options = Options(pictures=not no_pictures, **flags)
     collection = collect(images, keypoints, keypoint_set)
-    engine = build(load_config(config, overrides))
-    use_threads(engine.threads)
+    pipeline = Pipeline.of(load_config(config, overrides))
+    use_threads(pipeline.threads)
     names = output_names(list(collection.places))
     outputs = outputs_in(Path(out), collection.places, set(collection.places.values()))
     outputs.prepare(names.values(), options.wanted)
     report = Report(outputs, len(names))
     try:
         with _stopped_by_signals():
-            for line in Run(collection, names, outputs, engine, options).lines():
+            for line in Run(collection, names, outputs, pipeline, options).lines():
                 report.add(line)
     finally:
         _say(report)
@@ -136,10 +135,10 @@ class Run:
     """One run over a collection of photographs."""
 
     def __init__(
-        self, collection: Collection, names: dict[Path, str], outputs: Outputs, engine: Engine, options: Options
+        self, collection: Collection, names: dict[Path, str], outputs: Outputs, pipeline: Pipeline, options: Options
     ) -> None:
         self.collection, self.names, self.outputs = collection, names, outputs
-        self.engine, self.options = engine, options
+        self.pipeline, self.options = pipeline, options
         self.bar = tqdm(total=len(names), unit="photo", disable=None)
 
     def lines(self) -> Iterator[Line]:
@@ -191,7 +190,7 @@ class Run:
         name, label = self.names[path], self._label(path)
         check_regular(path, "a photograph")
         photo = open_photo(path, self.collection, self.options)
-        stamp = stamp_of(photo, self.engine)
+        stamp = stamp_of(photo, self.pipeline)
         old = None if self.options.overwrite else finished(self.outputs.file(name, ".npz"), stamp)
         if old is not None:
             old.image_path = path.resolve()
@@ -218,7 +217,7 @@ class Run:
         if not waiting:
             return
         try:
-            results = fit_photos([one.photo for one in waiting], self.engine)
+            results = self.pipeline.fit_photos([one.photo for one in waiting])
         except Exception as error:  # such as keypoints that the body does not define
             if len(waiting) > 1:
                 for one in waiting:
@@ -241,7 +240,7 @@ class Run:
         lost: dict[int, str] = {}
         for i in range(len(photo)) if len(photo) > 1 else ():
             try:
-                fit_photos([_only(photo, [i])], self.engine)
+                self.pipeline.fit_photos([_only(photo, [i])])
             except Exception as reason:
                 lost[i] = self._described(reason)
         kept = [i for i in range(len(photo)) if i not in lost]
@@ -291,14 +290,14 @@ def open_photo(path: Path, collection: Collection, options: Options) -> Photo:
         return with_remarks(read_photo(path, kept, **given).without_image(), remarks)
 
 
-def stamp_of(photo: Photo, engine: Engine) -> str:
+def stamp_of(photo: Photo, pipeline: Pipeline) -> str:
     """What the result depends on, as a checksum: photograph, keypoints, camera, settings, parameter files, version."""
     with photo.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     keypoints, camera = photo.keypoints, photo.camera
     for tensor in (keypoints.xy, keypoints.confidence, *(getattr(camera, field.name) for field in fields(camera))):
         digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
-    digest.update(json.dumps([keypoints.names, engine.fingerprint, __version__]).encode())
+    digest.update(json.dumps([keypoints.names, pipeline.fingerprint, __version__]).encode())
     return digest.hexdigest()
 
 

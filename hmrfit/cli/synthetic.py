@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from hmrfit.assets import locate, shipped
-from hmrfit.build import Engine, build, load_body
+from hmrfit.build import load_body
 from hmrfit.cli.evaluate import make_predictor, refuse_in_the_way
 from hmrfit.cli.report_page import Report, scored
 from hmrfit.config import load_config
@@ -28,6 +28,7 @@ from hmrfit.io.bounded import read_fields, read_json
 from hmrfit.io.own_files import own_file
 from hmrfit.motion import check_cache, load_frames, read_pool
 from hmrfit.ops.threads import use_threads
+from hmrfit.pipeline import Pipeline
 from hmrfit.render.rasteriser import make_renderer
 from hmrfit.report.evaluation import Run
 from hmrfit.synthetic.benchmark import Benchmark, PosePool, is_whole, make_benchmark
@@ -82,20 +83,20 @@ def synthetic_command(
     if other:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in other)
         raise ValueError(f"--protocol {NAME} runs every protocol with every predictor and takes no {flags}.")
-    engine = build(load_config(config, overrides))
-    use_threads(engine.threads)
+    pipeline = Pipeline.of(load_config(config, overrides))
+    use_threads(pipeline.threads)
     folder = Path(out or f"out/evaluate/{NAME}")
     root = Path(data or folder / "data")
     every = ("mean_pose", "initial_estimate", *PRESETS, "fit")
     refuse_in_the_way(folder, every, [f"{protocol}-{name}" for protocol in COLUMNS for name in every], page)
     make_data(root, people, seed, motion)
     free = load_body("free_body")
-    drawn_by = make_renderer(renderer or engine.renderer)
-    setting = Setting(load_body(engine.body), dict.fromkeys("mfn", free), renderer=drawn_by)
+    drawn_by = make_renderer(renderer or pipeline.config.RENDER.BACKEND)
+    setting = Setting(load_body(pipeline.body_name), dict.fromkeys("mfn", free), renderer=drawn_by)
     everybody = protocol_named("lsp-spin")(setting).load(root)[slice(limit)]
-    predictors = {name: make_predictor(name, engine) for name in ("mean_pose", "initial_estimate")}
-    predictors |= presets() | {"fit": Fit(engine.fitter)}  # the last one's best and worst people are shown
-    files = {name: _export(name, p, everybody, engine, folder) for name, p in predictors.items()}
+    predictors = {name: make_predictor(name, pipeline) for name in ("mean_pose", "initial_estimate")}
+    predictors |= presets() | {"fit": Fit(pipeline.fitter)}  # the last one's best and worst people are shown
+    files = {name: _export(name, p, everybody, pipeline, folder) for name, p in predictors.items()}
     runs = [run for protocol in COLUMNS for run in score_all(protocol, setting, root, everybody, files, folder)]
     table = published_table(runs)
     with own_file(folder / "table.md", "numbers") as temporary:
@@ -140,12 +141,12 @@ def pose_pool(motion: str | None, cache: Path) -> PosePool:
 def presets() -> dict[str, Predictor]:
     """The fits of other systems' settings, those that are shipped."""
     names = [name for name in PRESETS if (shipped("configs") / f"{name}.yaml").is_file()]
-    return {name: Fit(build(load_config(name)).fitter) for name in names}
+    return {name: Fit(Pipeline.of(load_config(name)).fitter) for name in names}
 
 
-def _export(name: str, predictor: Predictor, people: EvaluationData, engine: Engine, folder: Path) -> Path:
+def _export(name: str, predictor: Predictor, people: EvaluationData, pipeline: Pipeline, folder: Path) -> Path:
     run: dict[str, Any] = {"predictor": name, "keypoints": keypoint_source(people), "version": __version__}
-    settings = load_config(name).dump() if name in PRESETS else engine.settings
+    settings = load_config(name).dump() if name in PRESETS else pipeline.settings
     stamp = Stamp({**run, "settings": settings}, dataset_stamp(NAME, people.people))
     return export(predictor, people, stamp, folder / f"{name}.npz")
 

@@ -22,7 +22,7 @@ from hmrfit.datasets.spin_npz import BOX_UNIT
 from hmrfit.evaluate.predictions import Predictions, Stamp, read_predictions, write_predictions
 from hmrfit.evaluate.protocol import EvaluationData
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.starts import UPRIGHT
+from hmrfit.fitting.parameters import UPRIGHT
 from hmrfit.io.image import image_size, read_image
 from hmrfit.keypoints import OPENPOSE25
 from hmrfit.network.encoders import BOX_SCALE

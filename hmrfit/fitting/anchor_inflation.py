@@ -1,4 +1,4 @@
-"""How hard the anchor holds, and whom it holds less: variances of its error, multiplied.
+"""The anchor's covariance, inflated: for everybody before the fit, and for some people after it.
 
     everyone       Σ ← diag(√m) Σ diag(√m),     m = IN_PLANE about the camera's z, OUT_OF_PLANE about its x and y,
                    SHAPE of the betas, DISTANCE of the translation's z
@@ -11,10 +11,9 @@ person with f > `least` is fitted on from there with the wider Σ.
 What a keypoint says of turns in the picture's plane is sure, of turns out of it less: holding on to the start in the
 plane gains nothing. A start that the fit had to leave by far (A) for keypoints that it then meets (K is small) was
 farther off than the error model thought, which also takes a part of such an error for noise (σ̄). Where more than
-keypoints was given (a mask, a height) nobody is let go: the costs then say something else.
+keypoints was given (a mask, a height) no anchor is inflated after the fit: the costs then say something else.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,7 +22,7 @@ from torch import Tensor
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.parameters import Observation, State
+from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.uncertainty import USUAL_NOISE
 from hmrfit.fitting.visibility import hidden_fraction
 
@@ -36,22 +35,22 @@ LEAST_ANCHOR, LEAST_KEYPOINTS = 1e-3, 0.5
 less of the second."""
 
 
-def held(anchor: Anchor) -> Anchor:
-    """An error model's anchor as the fit holds on to it."""
+def inflated_for_all(anchor: Anchor) -> Anchor:
+    """An error model's anchor with the covariance that the fit uses."""
     turns = anchor.scale.new_tensor([OUT_OF_PLANE, OUT_OF_PLANE, IN_PLANE]).repeat(anchor.rotations.shape[1])
     factor = torch.cat([turns, turns.new_full((anchor.scale.shape[1] - len(turns),), SHAPE)])
     transl_std = anchor.transl_std * anchor.transl_std.new_tensor([1.0, 1.0, DISTANCE]).sqrt()
-    return replace(widened(anchor, factor), transl_std=transl_std)
+    return replace(inflated(anchor, factor), transl_std=transl_std)
 
 
-def widened(anchor: Anchor, factor: Tensor) -> Anchor:
+def inflated(anchor: Anchor, factor: Tensor) -> Anchor:
     """The anchor with its error's variances multiplied: one factor a person (B, 1), or one a coordinate (D,)."""
     return replace(anchor, scale=anchor.scale * factor.sqrt(), precision=None, coordinates=())
 
 
 @dataclass(frozen=True)
-class Loosening:
-    """f of every person, as above: the numbers of the formula, and its bounds.
+class InflateAnchor:
+    """f of every person, as above: the numbers of the formula, and its bounds. A step of a schedule.
 
     Chosen on validation motion (1, 2 and 3 % noise, half hidden, three keypoint sets), on the same recombined and
     widened, and with stray and swapped keypoints: of 16,800 people the fit at each of ten weights of the anchor was
@@ -68,36 +67,34 @@ class Loosening:
     most: float = 10.0
 
     def factor(self, fit: Fit, stage: Stage) -> Tensor:
-        """(B,) f, 1 for people who are not fitted again. stage: the fit's."""
+        """(B,) f, 1 for people who are not fitted again. stage: the fit's, of an observation with predicted noise."""
         seen = fit.observation.keypoints.presence
         count = seen.sum(1).clamp_min(1)
         least = {"anchor": LEAST_ANCHOR, "keypoints": LEAST_KEYPOINTS}
         A, K = ((fit.term_cost[n] / stage.weights[n] / count).clamp_min(low).log() for n, low in least.items())
+        assert fit.observation.noise is not None
         noise = (fit.observation.noise.log() * seen).sum(1) / count
         exponent = self.base + self.anchor * A - self.keypoints * K + self.noise * (noise - USUAL_NOISE)
         exponent = exponent - self.hidden * hidden_fraction(fit.observation.keypoints)
         f = exponent.exp().nan_to_num(1.0).clamp_max(self.most)
         return torch.where(f > self.least, f, 1.0)
 
-
-def loosened(fit: Fit, stage: Stage, how: Loosening, refine: Callable[[State, Observation, Stage], Fit]) -> Fit:
-    """The fit with those people fitted on whom the anchor keeps from their keypoints.
-
-    Args:
-        stage: the fit's own. refine: a fit of some people by a stage.
-    """
-    if not (stage.weights.get("anchor") and stage.weights.get("keypoints")):
-        return fit
-    factor = how.factor(fit, stage)
-    people = (factor > 1).nonzero()[:, 0].cpu()
-    if not len(people):
-        return fit
-    observation = fit.observation[people]
-    on = replace(stage, options=replace(stage.options, warm_up_steps=0), warm_up={})
-    observation = replace(observation, anchor=widened(observation.anchor, factor[people, None]))
-    again = refine(fit.state[people], observation, on)
-    steps = fit.steps[people] + again.steps
-    again = replace(again, steps=steps, start=fit.start[people], observation=observation)
-    rows = torch.arange(len(fit.cost))
-    rows[people] = len(rows) + torch.arange(len(people))
-    return Fit.cat([fit, again]).of(rows)
+    def __call__(self, fit: Fit, route: Route) -> Fit:
+        """The fit with those people fitted on from it whose anchor keeps them from their keypoints."""
+        stage, seen = fit.stage, fit.observation
+        both = stage.weights.get("anchor") and stage.weights.get("keypoints")
+        if not both or seen.anchor is None or seen.noise is None or seen.measurements:
+            return fit
+        factor = self.factor(fit, stage)
+        people = (factor > 1).nonzero()[:, 0].cpu()
+        if not len(people):
+            return fit
+        observation, on = seen[people], replace(stage, options=replace(stage.options, warm_up_steps=0), warm_up={})
+        assert observation.anchor is not None
+        observation = replace(observation, anchor=inflated(observation.anchor, factor[people, None]))
+        again = route.run(Begun.at(fit.state[people], observation), (on,))
+        before = fit[people]
+        again = replace(again, steps=before.steps + again.steps, start=before.start, stage=stage)
+        rows = torch.arange(len(fit))
+        rows[people] = len(rows) + torch.arange(len(people))
+        return Fit.cat([fit, again]).of(rows)

@@ -16,14 +16,13 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import Camera
-from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State
-from hmrfit.fitting.starts import UPRIGHT, middle_of_box
+from hmrfit.fitting.parameters import GROUPS, UPRIGHT, Linearization, Observation, State
+from hmrfit.fitting.placing import middle_of_box
 from hmrfit.fitting.terms.base import ResidualFunction, Term, as_term
 from hmrfit.keypoints import COCO17, base_name
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.types import BodyParams, Keypoints
+from hmrfit.types import BodyParams, Keypoints, RecordTable
 
 STEP = 1e-6
 """Of the differences, metres and radians: rounding leaves 1e-16/STEP = 1e-10 of a residual, curvature STEP² = 1e-12."""
@@ -204,7 +203,7 @@ def try_terms(
     body: PointBody,
     keypoints: Keypoints,
     camera: Camera,
-    evidence: Evidence | None = None,
+    measurements: RecordTable | None = None,
 ) -> None:
     """Try each term once where a fit of these people will: in some pose, about where they are.
 
@@ -213,7 +212,7 @@ def try_terms(
     """
     if not terms:
         return
-    observation = Observation.of(keypoints, evidence)
+    observation = Observation.of(keypoints, measurements)
     made_up = sample_evaluation(body, count=len(keypoints)).state.params
     transl = middle_of_box(observation, camera) - body.rest_joints[0]
     e = Linearization(body, State(replace(made_up, transl=transl), camera), observation)

@@ -1,6 +1,6 @@
 """The fit on another device: everything a fitter holds, moved; its networks asked where they are.
 
-    numbers in (CPU) -> a twin of the fitter on the device: starts, stages, flips, guard -> numbers out (CPU)
+    numbers in (CPU) -> a twin of the fitter on the device: starts, stages, modes, acceptance -> numbers out (CPU)
 
 The networks stay: a batch of people costs them a few milliseconds, and their layers are laid out for the CPU.
 """
@@ -21,6 +21,8 @@ def moved(value: Any, device: torch.device, known: dict[int, Any] | None = None)
         return known[id(value)]
     if isinstance(value, Tensor):
         other = value.to(device)
+    elif getattr(value, "stays_on_cpu", False):
+        other = OnCpu(value, device)
     elif isinstance(value, nn.Module):
         other = deepcopy(value).to(device)
     elif isinstance(value, dict):
@@ -36,7 +38,7 @@ def moved(value: Any, device: torch.device, known: dict[int, Any] | None = None)
     return other
 
 
-class AtHome:
+class OnCpu:
     """A network that stays on the CPU: what it is given comes there, what it says goes to the device."""
 
     def __init__(self, network: Any, device: torch.device) -> None:

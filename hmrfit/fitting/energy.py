@@ -1,6 +1,6 @@
 """A stage of the fit as a problem for the solver: which groups move, which terms count, and how much."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -24,12 +24,17 @@ class Stage:
     """One stage: the free groups, the weight of each term by name, and when to stop.
 
     warm_up: terms that others stand in for during the first `options.warm_up_steps` steps, with their weights.
+    keep: how many hypotheses of a person are left after the stage, the cheapest; by these terms alone where `rank_by`
+    names some. branch: more hypotheses to go on with, made from those of the stage: (whose each is, their states).
     """
 
     weights: Mapping[str, float]
     free: tuple[str, ...] = GROUPS
     options: Options = field(default_factory=Options)
     warm_up: Mapping[str, str] = field(default_factory=dict)
+    keep: int = 1
+    rank_by: tuple[str, ...] = ()
+    branch: Callable[[State, Observation], tuple[Tensor, State]] | None = None
 
     def warm_up_weights(self) -> Mapping[str, float]:
         """name -> weight of the terms that count during the warm-up steps."""
@@ -109,3 +114,9 @@ class StageProblem:
 def term_costs(e: Linearization, terms: Mapping[str, Term], stage: Stage) -> dict[str, Tensor]:
     """name -> weighted cost (B,) of every term of a stage."""
     return {name: weight * terms[name].cost(e) for name, weight in stage.weights.items()}
+
+
+def total(costs: Mapping[str, Tensor]) -> Tensor:
+    """The sum (B,) of the costs by name."""
+    first, *others = costs.values()
+    return sum(others, start=first)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.parameters import State
+from hmrfit.fitting.parameters import UPRIGHT, State
+from hmrfit.fitting.placing import middle_of_box
 from hmrfit.fitting.solver import STATUS
-from hmrfit.fitting.starts import UPRIGHT, middle_of_box
 from hmrfit.types import BodyParams
 
 NO_NUMBERS = 5
@@ -38,7 +38,7 @@ def only_numbers(fit: Fit, body: SmplBody) -> Fit:
     start = _mended(fit.start or fit.state, _upright(fit, body))
     state, broken = _mended(fit.state, start), ~_is_finite(fit.state)
     hypotheses = [_mended(hypothesis, state) for hypothesis in fit.hypotheses]
-    kept = fit.hypothesis_cost
+    kept, calibrated = fit.hypothesis_cost, fit.calibrated_cost
     lost = torch.stack([~_is_finite(hypothesis) for hypothesis in fit.hypotheses], 1)
     return replace(
         fit,
@@ -48,7 +48,7 @@ def only_numbers(fit: Fit, body: SmplBody) -> Fit:
         status=fit.status.masked_fill(broken, NO_NUMBERS),
         hypotheses=hypotheses,
         hypothesis_cost=_known(kept.masked_fill(lost, torch.inf)),
-        likely_cost=None if fit.likely_cost is None else _known(fit.likely_cost.masked_fill(lost, torch.inf)),
+        calibrated_cost=None if calibrated is None else _known(calibrated.masked_fill(lost, torch.inf)),
         start=None if fit.start is None else start,
         start_term_cost={name: _known(cost) for name, cost in fit.start_term_cost.items()},
     )

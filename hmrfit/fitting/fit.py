@@ -1,86 +1,83 @@
 """What a fit found, for B people."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmrfit.fitting.acceptance import Verdict
+from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.parameters import Observation, State
+from hmrfit.fitting.uncertainty import Calibration
 from hmrfit.types import TensorRecord
 
+REASONS = {
+    0: "The fit has a lower energy than its start and is a plausible pose.",
+    1: "No lower energy than the start's was found; the start is returned.",
+    2: "The fit is a less plausible pose than its start, and than 99 % of real ones; the start is returned.",
+    3: "The energy at the start is not finite; the start is returned.",
+}
+"""What the codes of an acceptance test mean (`hmrfit.fitting.acceptance`)."""
 
-@dataclass
-class Fit:
-    """The outcome for B people; `kept` hypotheses each, the best first."""
+
+@dataclass(frozen=True)
+class Acceptance(TensorRecord):
+    """The outcome of the acceptance test for B people."""
+
+    reason: Tensor  # (B,) int64, see REASONS
+    start_cost: Tensor  # (B,) E(start)
+    implausible: Tensor  # (B,) P(fit) as it was found
+    start_implausible: Tensor  # (B,) P(start)
+
+    @property
+    def accepted(self) -> Tensor:
+        """(B,) bool."""
+        return self.reason == 0
+
+
+@dataclass(frozen=True)
+class Fit(TensorRecord):
+    """The outcome for B people: H hypotheses each, the best first."""
 
     state: State  # (B,) the best
     cost: Tensor  # (B,)
     term_cost: dict[str, Tensor]  # name -> (B,) weighted
     status: Tensor  # (B,) see solver.STATUS
-    steps: Tensor  # (B,) solver steps of the winner, all rounds
-    hypotheses: list[State] = field(default_factory=list)  # kept entries of (B,), by rising cost
-    hypothesis_cost: Tensor | None = None  # (B, kept)
-    likely_cost: Tensor | None = None  # (B, kept) by the energy that says what is likely, each at its own minimum
+    steps: Tensor  # (B,) solver steps of the winner, all stages
+    hypotheses: list[State]  # H entries of (B,), by rising cost
+    hypothesis_cost: Tensor  # (B, H), infinite where a person has fewer
+    observation: Observation  # what was fitted, the start's anchor in it
+    stage: Stage  # the last one: `cost` is its energy
+    calibrated_cost: Tensor | None = None  # (B, H) by the calibrated energy, each hypothesis at its own minimum
     start: State | None = None  # (B,) the initial estimate or the given start, where there was one
-    observation: Observation | None = None  # what was fitted, the start's anchor in it
-    verdict: Verdict | None = None  # whether it is better than its start; where not, `state` is the start
+    acceptance: Acceptance | None = None  # whether it is better than its start; where not, `state` is the start
     start_term_cost: dict[str, Tensor] = field(default_factory=dict)  # name -> (B,) weighted, at the start
+    calibration: Calibration | None = None  # of its schedule
 
-    def of(self, rows: Tensor) -> "Fit":
+    def __len__(self) -> int:
+        return len(self.cost)
+
+    def of(self, rows: Tensor) -> Self:
         """The outcome for some of the people, with as many hypotheses as one of them has."""
-        count = max(1, int(self.hypothesis_cost[rows].isfinite().sum(1).max())) if len(rows) else 1
-        pick = lambda value: None if value is None else value[rows]  # noqa: E731
-        return Fit(
-            self.state[rows],
-            self.cost[rows],
-            {name: value[rows] for name, value in self.term_cost.items()},
-            self.status[rows],
-            self.steps[rows],
-            [state[rows] for state in self.hypotheses[:count]],
-            self.hypothesis_cost[rows, :count],
-            None if self.likely_cost is None else self.likely_cost[rows, :count],
-            pick(self.start),
-            pick(self.observation),
-            pick(self.verdict),
-            {name: value[rows] for name, value in self.start_term_cost.items()},
+        chosen = self[rows]
+        count = max(1, int(chosen.hypothesis_cost.isfinite().sum(1).max())) if len(rows) else 1
+        return chosen.with_hypotheses(count)
+
+    def with_hypotheses(self, count: int) -> Self:
+        """The same with H = count: the first ones, or more that are not there (the best again, of infinite cost)."""
+        more = count - len(self.hypotheses)
+        cut = lambda cost: F.pad(cost[:, :count], (0, max(more, 0)), value=torch.inf)  # noqa: E731
+        return replace(
+            self,
+            hypotheses=self.hypotheses[:count] + [self.state] * more,
+            hypothesis_cost=cut(self.hypothesis_cost),
+            calibrated_cost=None if self.calibrated_cost is None else cut(self.calibrated_cost),
         )
 
     @classmethod
-    def cat(cls, fits: Sequence["Fit"]) -> "Fit":
+    def cat(cls, records: Sequence[Self]) -> Self:
         """The outcomes of several batches as one, fitted by the same fitter."""
-        count = max(len(fit.hypotheses) for fit in fits)
-        wide = [fit.hypotheses + [fit.state] * (count - len(fit.hypotheses)) for fit in fits]
-        return cls(
-            State.cat([fit.state for fit in fits]),
-            torch.cat([fit.cost for fit in fits]),
-            _joined_tables([fit.term_cost for fit in fits]),
-            torch.cat([fit.status for fit in fits]),
-            torch.cat([fit.steps for fit in fits]),
-            [State.cat([states[h] for states in wide]) for h in range(count)],
-            _joined_costs([fit.hypothesis_cost for fit in fits], count),
-            _joined_costs([fit.likely_cost for fit in fits], count),
-            _joined([fit.start for fit in fits]),
-            _joined([fit.observation for fit in fits]),
-            _joined([fit.verdict for fit in fits]),
-            _joined_tables([fit.start_term_cost for fit in fits]),
-        )
-
-
-def _joined(records: Sequence[TensorRecord | None]) -> TensorRecord | None:
-    """Records of the same kind as one, where they are there."""
-    return None if records[0] is None else type(records[0]).cat(records)
-
-
-def _joined_tables(tables: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Tables of tensors with the same names as one."""
-    return {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
-
-
-def _joined_costs(costs: Sequence[Tensor | None], count: int) -> Tensor | None:
-    """(B, kept) each -> (sum of B, count), infinite where there is nothing."""
-    if costs[0] is None:
-        return None
-    return torch.cat([F.pad(cost, (0, count - cost.shape[1]), value=torch.inf) for cost in costs])
+        count = max(len(fit.hypotheses) for fit in records)
+        return super().cat([fit.with_hypotheses(count) for fit in records])

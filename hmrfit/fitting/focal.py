@@ -27,10 +27,8 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.energy import Stage, StageProblem
-from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.linear_systems import BatchedSystem
 from hmrfit.fitting.parameters import Observation, State
-from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.check import numbers
 from hmrfit.types import TensorRecord
@@ -70,11 +68,6 @@ def checked_factor(factor: float) -> float:
     """
     what = "a number above 0, how many times as long the focal length is"
     return float(numbers(factor, "factor", what, (), *FACTORS))
-
-
-def last_stage(schedule: Schedule, fit: Fit) -> Stage:
-    """The stage whose energy the fit's cost is."""
-    return schedule.anchored[-1] if schedule.anchored and fit.start is not None else schedule.rounds[-1][0]
 
 
 @dataclass(frozen=True)

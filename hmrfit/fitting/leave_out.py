@@ -78,7 +78,7 @@ def leave_out(
         member[g, list(places)] = True
     concerned = (seen[:, None] & member).any(2) & ((seen[:, None] & ~member).sum(2) >= FEWEST)
     person, group = concerned.nonzero().unbind(1)
-    fit = fitter.fit(keypoints, camera) if fit is None else fit
+    fit, network = fitter.fit(keypoints, camera) if fit is None else fit, fitter.network
     fitted = _distance(fitter, fit.state, keypoints)
     predicted, start = torch.full_like(fitted, torch.nan), torch.full_like(fitted, torch.nan)
     for rows in torch.arange(len(person)).split(ROWS) if len(person) else ():
@@ -87,10 +87,10 @@ def leave_out(
         fewer = Keypoints(truth.xy, truth.confidence * ~gone, keypoints.names)
         row, place = (gone & seen[who]).nonzero().unbind(1)
         predicted[who[row], place] = _distance(fitter, fitter.fit(fewer, lens).state, truth)[row, place]
-        if fitter.initial_estimate is not None:
-            guess = State(fitter.initial_estimate.predict(fewer, lens).params, lens)
+        if network is not None:
+            guess = State(network.predict(fewer, lens).params, lens)
             start[who[row], place] = _distance(fitter, guess, truth)[row, place]
-    return LeftOut(keypoints.names, chosen, predicted, fitted, None if fitter.initial_estimate is None else start)
+    return LeftOut(keypoints.names, chosen, predicted, fitted, None if network is None else start)
 
 
 def _groups(names: tuple[str, ...], groups: str | Mapping[str, Sequence[str]]) -> dict[str, tuple[int, ...]]:

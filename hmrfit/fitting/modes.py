@@ -8,20 +8,22 @@ holds on to its start ten times as hard as to the keypoints and would call all b
 answers are ranked, so an alternative takes the first place only where the cautious energy agrees.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.depth_flips import flips
-from hmrfit.fitting.energy import Stage, StageProblem, term_costs
+from hmrfit.fitting.energy import Stage, total
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.parameters import Linearization, State
-from hmrfit.fitting.solver import Solution
-from hmrfit.fitting.terms.base import Term
+from hmrfit.fitting.parameters import State
+from hmrfit.fitting.route import Route
+from hmrfit.fitting.solver import Options, Solution
 from hmrfit.types import BodyParams
+
+CALIBRATED = Stage({"anchor": 1.2, "joint_limits": 0.1, "keypoints": 0.6}, options=Options(max_steps=8, ftol=1e-3))
+"""The energy with the weights of the calibrated posterior (`uncertainty.MEASURED`): what other answers are found by."""
 
 FEW_STEPS = 2
 LATE = 3.0
@@ -31,63 +33,64 @@ SAME = 0.03
 """Metres. Answers none of whose joints are farther apart, the pelvises together, are one."""
 
 
-def with_flips(
-    fit: Fit,
-    body: PointBody,
-    terms: Mapping[str, Term],
-    stage: Stage,
-    likely: Stage,
-    keep: int,
-    window: float,
-    chunk: int = 64,
-) -> Fit:
-    """The fit beside what its flips lead to.
+@dataclass(frozen=True)
+class Modes:
+    """The fit beside what its depth flips lead to. A step of a schedule, for fits from the initial estimate.
 
-    Args:
-        stage: the fit's own, which ranks. likely: what the flips are fitted by. keep: flips of a person that are tried
-            at most. window: nats. chunk: people whose flips are made at a time.
+    keep: flips of a person that are tried at most. window: nats. calibrated: the energy that says what is likely.
+    chunk: people whose flips are made at a time.
     """
-    few = replace(likely.options, max_steps=FEW_STEPS)
-    mode = StageProblem(body, fit.observation, terms, likely).solve(fit.state, few)
-    here = mode.cost
-    fit = replace(fit, likely_cost=here[:, None])
-    parts = torch.arange(len(fit.cost), device=here.device).split(chunk)
-    begun = [_promising(fit, part, body, terms, likely, keep, here[part] + window) for part in parts]
-    place, people = (torch.cat(column) for column in list(zip(*begun, strict=True))[:2])
-    state = State.cat([state for *_, state in begun])
-    if not len(people):
-        return fit
-    problem = StageProblem(body, fit.observation[people], terms, likely)
-    tried = problem.solve(state, few)
-    alive = (_apart(body, tried.x, mode.x[people]) & (tried.cost < here[people] + LATE)).nonzero()[:, 0]
-    if not len(alive):
-        return fit
-    solution = problem.select(alive).solve(tried.x[alive], likely.options)
-    new = (_apart(body, solution.x, mode.x[people[alive]])).nonzero()[:, 0]
-    if not len(new):
-        return fit
-    alive, solution = alive[new], Solution(*(getattr(solution, f)[new] for f in ("x", "cost", "status", "steps")))
-    problem = problem.select(alive)
-    found = problem.fill(solution.x)
-    cost = sum(term_costs(Linearization(body, found, fit.observation[people[alive]]), terms, stage).values())
-    more = replace(solution, x=found, cost=cost)
-    merged = merge(fit, body, more, solution.cost, place[alive] + 1, people[alive], keep)
-    costs = term_costs(Linearization(body, merged.state, fit.observation), terms, stage)
-    return replace(merged, cost=sum(costs.values()), term_cost=costs)
 
+    keep: int = 2
+    window: float = 4.0
+    calibrated: Stage = CALIBRATED
+    chunk: int = 64
 
-def _promising(
-    fit: Fit, people: Tensor, body: PointBody, terms: Mapping[str, Term], stage: Stage, keep: int, most: Tensor
-) -> tuple[Tensor, Tensor, State]:
-    """(rank, person, state) of the flips of some people, their cheapest, that cost at most `most` (b,)."""
-    params, camera, observation = fit.state.params[people], fit.state.camera[people], fit.observation[people]
-    flipped = flips(params, body.pose(params).joints, body.skeleton)
-    many = torch.arange(len(people)).repeat(len(flipped))
-    state = State(BodyParams.cat(flipped), camera[many])
-    costs = sum(term_costs(Linearization(body, state, observation[many]), terms, stage).values())
-    costs, order = costs.view(len(flipped), -1).nan_to_num(torch.inf).sort(dim=0, stable=True)
-    rank, person = (costs[:keep] < most).nonzero().unbind(1)
-    return rank, people[person], state[order[rank, person] * len(people) + person]
+    def __call__(self, fit: Fit, route: Route) -> Fit:
+        if not self.keep or fit.observation.anchor is None or fit.observation.noise is None:
+            return fit
+        few = replace(self.calibrated.options, max_steps=FEW_STEPS)
+        mode = route.problem(fit.observation, self.calibrated).solve(fit.state, few)
+        fit = replace(fit, calibrated_cost=mode.cost[:, None])
+        people, place, state = self._begun(fit, route, mode.cost)
+        if not len(people):
+            return fit
+        body, here = route.body, mode.cost[people]
+        problem = route.problem(fit.observation[people], self.calibrated)
+        tried = problem.solve(state, few)
+        alive = (_apart(body, tried.x, mode.x[people]) & (tried.cost < here + LATE)).nonzero()[:, 0]
+        if not len(alive):
+            return fit
+        solution = problem.select(alive).solve(tried.x[alive], self.calibrated.options)
+        new = (_apart(body, solution.x, mode.x[people[alive]])).nonzero()[:, 0]
+        if not len(new):
+            return fit
+        alive, solution = alive[new], solution[new]
+        problem = problem.select(alive)
+        found = problem.fill(solution.x)
+        cost = total(route.term_costs(found, fit.observation[people[alive]], fit.stage))
+        more = replace(solution, x=found, cost=cost)
+        merged = merge(fit, body, more, solution.cost, place[alive] + 1, people[alive], self.keep)
+        costs = route.term_costs(merged.state, fit.observation, fit.stage)
+        return replace(merged, cost=total(costs), term_cost=costs)
+
+    def _begun(self, fit: Fit, route: Route, here: Tensor) -> tuple[Tensor, Tensor, State]:
+        """(person, rank, state) of the flips that cost at most `window` more than `here` (B,)."""
+        parts = torch.arange(len(fit), device=here.device).split(self.chunk)
+        begun = [self._promising(fit, part, route, here[part] + self.window) for part in parts]
+        place, people, states = zip(*begun, strict=True)
+        return torch.cat(people), torch.cat(place), State.cat(states)
+
+    def _promising(self, fit: Fit, people: Tensor, route: Route, most: Tensor) -> tuple[Tensor, Tensor, State]:
+        """(rank, person, state) of the flips of some people, their cheapest, that cost at most `most` (b,)."""
+        params, camera, observation = fit.state.params[people], fit.state.camera[people], fit.observation[people]
+        flipped = flips(params, route.body.pose(params).joints, route.body.skeleton)
+        many = torch.arange(len(people)).repeat(len(flipped))
+        state = State(BodyParams.cat(flipped), camera[many])
+        costs = total(route.term_costs(state, observation[many], self.calibrated))
+        costs, order = costs.view(len(flipped), -1).nan_to_num(torch.inf).sort(dim=0, stable=True)
+        rank, person = (costs[: self.keep] < most).nonzero().unbind(1)
+        return rank, people[person], state[order[rank, person] * len(people) + person]
 
 
 def _apart(body: PointBody, a: State, b: State) -> Tensor:
@@ -101,12 +104,14 @@ def _about_pelvis(body: PointBody, params: BodyParams) -> Tensor:
     return joints - joints[:, :1]
 
 
-def merge(fit: Fit, body: PointBody, more: Solution, likely: Tensor, place: Tensor, people: Tensor, keep: int) -> Fit:
+def merge(
+    fit: Fit, body: PointBody, more: Solution, calibrated: Tensor, place: Tensor, people: Tensor, keep: int
+) -> Fit:
     """The fit with more hypotheses, those of `people`, to stand in their `place` (1 .. keep). Answers that are the same
-    are kept once; whoever has fewer has copies of the best, at an infinite cost.
+    are kept once; a person with fewer has copies of the best, at an infinite cost.
 
     Args:
-        likely: (n,) what `more` costs by the energy that says what is likely.
+        calibrated: (n,) what `more` costs by the calibrated energy.
     """
     B, one = len(fit.cost), torch.arange(len(fit.cost), device=fit.cost.device)
     rows = one.repeat(keep + 1, 1)  # (H, B) of everyone: the best, then `more`
@@ -123,9 +128,9 @@ def merge(fit: Fit, body: PointBody, more: Solution, likely: Tensor, place: Tens
             costs[one[again], order[again, i]] = torch.inf
     order = costs.argsort(dim=1, stable=True)
     costs = costs.gather(1, order)
-    likely_costs = torch.full_like(costs, torch.inf)
-    likely_costs[:, 0], likely_costs[people, place] = fit.likely_cost[:, 0], likely
-    likely_costs = likely_costs.gather(1, order).where(costs.isfinite(), torch.inf)
+    calibrated_costs = torch.full_like(costs, torch.inf)
+    calibrated_costs[:, 0], calibrated_costs[people, place] = fit.calibrated_cost[:, 0], calibrated
+    calibrated_costs = calibrated_costs.gather(1, order).where(costs.isfinite(), torch.inf)
     rows = rows.T.gather(1, order)
     rows = torch.where(costs.isfinite(), rows, rows[:, :1]).T
     steps, status = torch.cat([fit.steps, more.steps]), torch.cat([fit.status, more.status])
@@ -136,5 +141,5 @@ def merge(fit: Fit, body: PointBody, more: Solution, likely: Tensor, place: Tens
         steps=steps[rows[0]],
         hypotheses=[everyone[row] for row in rows],
         hypothesis_cost=costs,
-        likely_cost=likely_costs,
+        calibrated_cost=calibrated_costs,
     )

@@ -45,7 +45,7 @@ def can_be_single(
         and transl.device.type == "cpu"
         and not transl.requires_grad
         and seen.anchor is not None
-        and seen.evidence is None
+        and not seen.measurements
         and all(layout.moves(group) for group in layout.slices)
         and all(type(term) in KNOWN for term in counting)
     )

@@ -9,7 +9,7 @@ G_j the joint's world rotation. Everything else moves by addition.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import torch
@@ -18,13 +18,15 @@ from torch import Tensor
 from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.camera import Camera
 from hmrfit.fitting.anchor import Anchor
-from hmrfit.fitting.evidence import Evidence
 from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.rotation import matrix_to_rotvec, right_jacobian_inverse, rotvec_to_matrix
 from hmrfit.ops.skinning import world_rotations
-from hmrfit.types import BodyOutput, BodyParams, Keypoints, TensorRecord
+from hmrfit.types import BodyOutput, BodyParams, Keypoints, RecordTable, TensorRecord
 
 GROUPS = ("transl", "global_orient", "body_pose", "betas")
+
+UPRIGHT = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
+"""global_orient of an upright person who faces the camera: body y up -> camera y down, body +z -> towards us."""
 
 
 class Layout:
@@ -130,17 +132,18 @@ class Observation(TensorRecord):
     box_size: Tensor  # (B,) pixels, the longest side of the box of the visible keypoints
     noise: Tensor | None = None  # (B, K) standard deviation of each keypoint per coordinate, a share of the box
     anchor: Anchor | None = None  # a start and how wrong it may be (hmrfit.fitting.anchor)
-    evidence: Evidence | None = None  # what else is known
+    measurements: RecordTable = field(default_factory=RecordTable)  # what else is known, by the name of its kind
     weight: Tensor | None = None  # (B, K) q c of each keypoint, see `weights`; made once for all steps
+    start_depth: Tensor | None = None  # (B,) metres, of the one start that there is
 
     @classmethod
-    def of(cls, keypoints: Keypoints, evidence: Evidence | None = None) -> "Observation":
+    def of(cls, keypoints: Keypoints, measurements: RecordTable | None = None) -> "Observation":
         """From keypoints, unseen ones moved to the box's low corner so that no stray number enters."""
         seen = (keypoints.shown > 0)[..., None]
         low, _ = keypoints.bounds()
         clean = Keypoints(torch.where(seen, keypoints.xy, low[:, None]), keypoints.confidence, keypoints.names)
         box = keypoints.box_size().clamp_min(1.0)
-        return cls(clean, box, evidence=evidence, weight=keypoints.weight)
+        return cls(clean, box, measurements=measurements or RecordTable(), weight=keypoints.weight)
 
     @property
     def weights(self) -> Tensor:

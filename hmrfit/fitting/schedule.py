@@ -1,22 +1,33 @@
-"""What is done with the hypotheses of a person, stage by stage, and with which weights."""
+"""What is done with a person: a start, stages, and what comes after them. All as data for one route.
 
-from collections.abc import Callable
+initial_estimate   the default: the network's answer, fitted in one stage anchored at it; inflate, modes, accept
+library            from scratch: poses of a library, first with a wide robust scale, then with the final one
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from hmrfit.fitting.anchor_inflation import Loosening
+from hmrfit.fitting.acceptance import Accept
+from hmrfit.fitting.anchor_inflation import InflateAnchor
 from hmrfit.fitting.energy import Stage
+from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.modes import Modes
+from hmrfit.fitting.route import Route
 from hmrfit.fitting.solver import Options
+from hmrfit.fitting.starts import GivenStart, InitialEstimate, Library, Start
+from hmrfit.fitting.terms.base import Staged
+from hmrfit.fitting.uncertainty import GIVEN, MEASURED, Calibration
 
 PRIOR_WEIGHTS = {"gmm": 1.0, "joint_limits": 1.0, "shape": 1.0, "upright": 8.0}
 
-WIDE = Stage({**PRIOR_WEIGHTS, "reprojection_wide": 200.0}, options=Options(max_steps=5, ftol=1e-3))
+WIDE = Stage({**PRIOR_WEIGHTS, "reprojection_wide": 200.0}, options=Options(max_steps=5, ftol=1e-3), keep=2)
 """First the robust scale is so wide (0.3 of the box) that no keypoint counts as an outlier: a raised arm that the start
 has hanging must pull. Starting at the final scale left it behind: 58.0 instead of 53.9 mm on validation motion."""
 
-FINAL = Stage({**PRIOR_WEIGHTS, "reprojection": 24.0}, options=Options(max_steps=30, ftol=1e-4))
+FINAL = Stage({**PRIOR_WEIGHTS, "reprojection": 24.0}, options=Options(max_steps=30, ftol=1e-4), keep=2)
 """Then 0.06: near the truth the cost is that of a Gaussian of 0.06/sqrt(24) = 1.2 % of the box, and no keypoint can
 cost more than 12."""
-
 
 ANCHOR_WEIGHTS = {"anchor": 7.0, "joint_limits": 1.0}
 
@@ -33,47 +44,74 @@ ANCHORED = Stage(
 step knows no outliers: what is far off must pull. Without it a tenth of the people took twenty steps; with two of them
 the ends are the same."""
 
-LIKELY = Stage({"anchor": 1.2, "joint_limits": 0.1, "keypoints": 0.6}, options=Options(max_steps=8, ftol=1e-3))
-"""The energy that says what is likely, as measured (`uncertainty.MEASURED`): what other answers are found by."""
+FROM_SCRATCH, BESIDE_ESTIMATE = 6, 3
+"""Hypotheses a person, from a library alone and with the initial estimate as one of them. More gain nothing (validation
+motion, PA-MPJPE in mm: 51.7 from the estimate alone, 51.9 with one to three beside it; the second best heading stays as
+an insurance). Without an estimate: 57.2 with four, 53.8 with six, 53.2 with eight."""
+
+FIRST_STEPS, LAST_STEPS = 10, 30
+"""At most, with measurements. A start that keypoints alone need two steps from may be metres away from what else is
+known."""
 
 
-LOOSENING = Loosening()
-"""Whom the anchor holds too hard is fitted again."""
+class After(Protocol):
+    """A step after the stages: a fit -> the fit with it."""
 
-Rounds = tuple[tuple[Stage, int], ...]
+    def __call__(self, fit: Fit, route: Route) -> Fit: ...
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What to do with the hypotheses. Each round: (stage, how many hypotheses a person keeps after it).
+    """start: where the route begins. stages: one after the other. after: steps on the fit that they leave.
 
-    hypotheses: starts a person, all from the library. with_estimate: as many where an initial estimate is one of them;
-    more gain nothing then (validation motion, PA-MPJPE in mm: 51.7 from the guess alone, 51.9 with one to three beside
-    it; the second best heading stays as an insurance). Without a guess: 57.2 with four, 53.8 with six, 53.2 with eight.
-
-    anchored: the stages for a start whose error is known, in place of all of the above; empty: there are none.
-    loosening: after them, whom the anchor holds too hard, and how much less it then does; None: nobody.
-    flips, window, likely: so many flips of its answer (see `alternatives`) are tried too, those that cost at most so
-    many nats of `likely` more than the answer itself. guarded: a fit that is no better than its start is not taken.
+    calibration: what was measured of the covariance of such fits; None: nothing, the energy is taken at its word.
     """
 
-    hypotheses: int = 6
-    rounds: Rounds = ((WIDE, 2), (FINAL, 2))
-    with_estimate: int = 3
-    anchored: tuple[Stage, ...] = (ANCHORED,)
-    loosening: Loosening | None = LOOSENING
-    flips: int = 2
-    window: float = 4.0
-    likely: Stage = LIKELY
-    guarded: bool = True
+    start: Start
+    stages: tuple[Stage, ...]
+    after: tuple[After, ...] = ()
+    calibration: Calibration | None = None
+
+    def with_stages(self, change: Callable[[Stage], Stage]) -> "Schedule":
+        """The schedule with every stage changed."""
+        return replace(self, stages=tuple(map(change, self.stages)))
+
+    def with_terms(self, terms: Sequence[Staged]) -> "Schedule":
+        """The schedule with the weights of more terms, and steps enough for what they say."""
+        if not terms:
+            return self
+        last = self.stages[-1]
+
+        def change(stage: Stage) -> Stage:
+            final = stage is last
+            more = {staged.term.name: staged.last if final else staged.before for staged in terms}
+            weights = {**stage.weights, **{name: weight for name, weight in more.items() if weight}}
+            steps = max(stage.options.max_steps, LAST_STEPS if final else FIRST_STEPS)
+            return replace(stage, weights=weights, options=replace(stage.options, max_steps=steps))
+
+        return self.with_stages(change)
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The terms that a weight can be given of: those of the stages."""
+        return tuple(dict.fromkeys(name for stage in self.stages for name in stage.weights))
+
+    @property
+    def used_terms(self) -> frozenset[str]:
+        """All terms that the stages compute, those of their warm-up steps too."""
+        return frozenset(name for stage in self.stages for name in (*stage.weights, *stage.warm_up_weights()))
 
 
-def reweighted(schedule: Schedule, **weights: float) -> Schedule:
-    """The schedule with some weights of every stage changed."""
-    return restaged(schedule, lambda stage: replace(stage, weights={**stage.weights, **weights}))
+def from_initial_estimate(start: InitialEstimate) -> Schedule:
+    """The default fit."""
+    return Schedule(start, (ANCHORED,), (InflateAnchor(), Modes(), Accept()), MEASURED)
 
 
-def restaged(schedule: Schedule, change: Callable[[Stage], Stage]) -> Schedule:
-    """The schedule with every stage changed."""
-    rounds = tuple((change(stage), keep) for stage, keep in schedule.rounds)
-    return replace(schedule, rounds=rounds, anchored=tuple(map(change, schedule.anchored)))
+def from_given() -> Schedule:
+    """The default fit from a start that the caller gives."""
+    return Schedule(GivenStart(), (ANCHORED,), (Accept(),), GIVEN)
+
+
+def from_library(start: Library) -> Schedule:
+    """From scratch."""
+    return Schedule(start, (WIDE, FINAL))

@@ -1,163 +1,198 @@
-"""Where the fit starts when nothing is known but keypoints: the poses of a library, seen from all around.
+"""The starts of a fit, each a function of what is given -> where its route begins.
 
-Every pose of the library is turned to a ring of headings and compared with the keypoints under the similarity
-(scale, in-plane turn, shift) that suits it best. With image points as complex numbers that is one product of matrices,
-
-    z = argmin_z  sum_k c_k |z p_k - x_k|²  =  sum c conj(p) x / sum c |p|²,    residual = sum c |x|² - |z|² sum c |p|²
-
-(all centred), so thousands of poses cost less than one step of the fit. The best of them, kept apart in heading, become
-the hypotheses. Their translation then follows in closed form under the real camera:
-
-    f (X + t)_xy = (x - center) (X + t)_z      is linear in t: three unknowns, two equations a keypoint    (as in SPIN)
+InitialEstimate   the network's answer, with how wrong it may be and how noisy each keypoint is
+Library           the poses of a library seen from all around, the network's answer before them where there is one
+MeanPose          upright, facing the camera, at the depth that SMPLify's similar triangles give         (SMPLify)
+GivenStart        the caller's, with how wrong the caller says it is
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera
-from hmrfit.fitting.parameters import Observation, State
-from hmrfit.ops.presence import expected_extremes
+from hmrfit.fitting.anchor import Anchor
+from hmrfit.fitting.anchor_inflation import inflated_for_all
+from hmrfit.fitting.library import PoseLibrary, library_starts
+from hmrfit.fitting.parameters import UPRIGHT, Observation, State
+from hmrfit.fitting.placing import torso_depth
+from hmrfit.fitting.route import Begun
+from hmrfit.fitting.terms.smplify_spin import torso_sets
+from hmrfit.network.error_model import ErrorModel
+from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.types import BodyParams
+from hmrfit.types import BodyParams, Keypoints, RecordTable, Regression, TensorRecord
 
-UPRIGHT = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
-"""global_orient of an upright person who faces the camera: body y up -> camera y down, body +z -> towards us."""
+LEAST_SEEN = 4
+"""Keypoints that everyone whom the error model was trained on had; of people with fewer it knows nothing."""
 
-USUAL_HEIGHT = 1.7
-"""Metres, of a person of whom nothing is known."""
+CLOSE_SHOULDERS = 25 / 300
+"""Of the box: SMPLify's 25 px on its doubled images, where a person is 300 px long."""
+
+HALF_TURN = (-1.0, 1.0, -1.0)
+"""The diagonal of a half turn about y."""
 
 
 @dataclass(frozen=True)
-class PoseLibrary:
-    """Poses to start from, seen from a ring of headings: C = poses × headings candidates."""
+class Given(TensorRecord):
+    """What a fit of B people is given, one row each."""
 
-    body_pose: Tensor  # (N, J-1, 3, 3)
-    orient: Tensor  # (C, 3, 3) body -> camera
-    pose_index: Tensor  # (C,)
-    heading: Tensor  # (C,) radians, 0 faces the camera
-    points: Tensor  # (C, K, 3) the keypoints about the root, camera axes, metres
+    keypoints: Keypoints  # float64 pixels of the full image
+    camera: Camera
+    init: BodyParams | None = None  # the caller's start
+    init_std: Tensor | None = None  # degrees, how wrong it is: (B, J), or (B, 1) for all joints alike
+    measurements: RecordTable = field(default_factory=RecordTable)
 
-    @classmethod
-    def build(cls, body: PointBody, theta: Tensor, headings: int = 16) -> "PoseLibrary":
-        """From poses theta (N, 3 (J-1)) as rotation vectors, on the mean shape."""
-        N, S = len(theta), body.joint_shapes.shape[-1]
-        eye = torch.eye(3).to(theta).expand(N, 3, 3)
-        zeros = theta.new_zeros(N, max(S, 3))
-        pose = rotvec_to_matrix(theta.unflatten(1, (-1, 3)))
-        posed = body.pose(BodyParams(eye, pose, zeros[:, :S], zeros[:, :3]))
-        points = posed.points - posed.joints[:, :1]
-        heading = torch.arange(headings).to(theta) * (2 * torch.pi / headings)
-        axis = heading[:, None] * theta.new_tensor([0.0, 1.0, 0.0])
-        turns = theta.new_tensor(UPRIGHT) @ rotvec_to_matrix(axis)
-        seen = torch.einsum("hij,nkj->nhki", turns, points).flatten(0, 1)
-        index = torch.arange(N).repeat_interleave(headings)
-        return cls(pose, turns.repeat(N, 1, 1), index, heading.repeat(N), seen)
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    @property
+    def observation(self) -> Observation:
+        """What the terms look at, without any prior."""
+        return Observation.of(self.keypoints, self.measurements)
 
 
-def similarity_scores(library: PoseLibrary, observation: Observation, sigma: float, roll_sigma: float) -> tuple:
-    """How well every candidate fits: (score (B, C), lower is better; in-plane turn (B, C) radians).
+class Start(Protocol):
+    """body: reduced to the keypoints of what is given."""
 
-    score = residual / (2 (sigma box)²) + turn² / (2 roll_sigma²), residual weighted by confidence.
+    def __call__(self, given: Given, body: PointBody) -> Begun: ...
+
+
+@dataclass
+class InitialEstimate:
+    """The network's answer for the keypoints.
+
+    Args:
+        error_model: says how wrong the answer is and how noisy the keypoints are; the fit is then anchored at it. None:
+            the answer alone is the start.
+        own_shapes: whether the network's betas are this body's; on other bodies its shape is not used.
     """
+
+    network: KeypointHmr
+    error_model: ErrorModel | None = None
+    own_shapes: bool = True
+
+    def __call__(self, given: Given, body: PointBody) -> Begun:
+        observation = given.observation
+        if self.error_model is None:
+            params = self.network.predict(given.keypoints, given.camera).params
+            return Begun.at(State(params, given.camera), replace(observation, start_depth=params.transl[:, 2]))
+        return self._anchored(observation, given.camera, body, self.error_model)
+
+    def _anchored(self, observation: Observation, camera: Camera, body: PointBody, errors: ErrorModel) -> Begun:
+        """The answer, the Gaussian prior centred at it (the anchor), and the keypoints' noise."""
+        keypoints = observation.keypoints
+        answer, seen = self.network.forward(keypoints, camera)
+        answer = answer if self.own_shapes else _of_mean_shape(answer, body)
+        projected = camera.project(body.pose(answer.params).points)
+        residuals = (keypoints.xy - projected) / observation.box_size[:, None, None]
+        predicted = errors.predict(seen, answer, residuals, camera.focal_known)
+        anchor = inflated_for_all(Anchor.at(answer.params, body.parents, predicted.scale, predicted.factors))
+        anchor = anchor if self.own_shapes else anchor.of_unknown_shape()
+        anchor = anchor.unknown((LEAST_SEEN - keypoints.presence.sum(1)).clamp(0, 1))
+        noise, depth = errors.noise_of(predicted, keypoints.names), answer.params.transl[:, 2]
+        known = replace(observation, anchor=anchor, noise=noise, start_depth=depth)
+        return Begun.at(State(answer.params, camera), known)
+
+
+def _of_mean_shape(answer: Regression, body: PointBody) -> Regression:
+    """The answer on another body than the network's, whose betas mean something else."""
+    betas = answer.params.betas.new_zeros(len(answer), body.joint_shapes.shape[-1])
+    return replace(answer, params=replace(answer.params, betas=betas))
+
+
+@dataclass
+class Library:
+    """Poses of a library, seen from a ring of headings.
+
+    Args:
+        poses: (N, 3 (J-1)) rotation vectors. count: hypotheses a person. headings: from how many sides each pose is
+            tried. network: its answer is then the first of the hypotheses.
+    """
+
+    poses: Tensor
+    count: int
+    headings: int = 16
+    network: KeypointHmr | None = None
+    _seen: dict[tuple[str, ...], PoseLibrary] = field(default_factory=dict, repr=False)
+
+    def seen_through(self, body: PointBody) -> PoseLibrary:
+        """The poses seen through a keypoint set; made once per set."""
+        if body.names not in self._seen:
+            self._seen[body.names] = PoseLibrary.build(body, self.poses, self.headings)
+        return self._seen[body.names]
+
+    def __call__(self, given: Given, body: PointBody) -> Begun:
+        observation, camera, B = given.observation, given.camera, len(given)
+        device = observation.box_size.device
+        person = torch.arange(B, device=device).repeat_interleave(self.count)
+        if self.network is None:
+            state = library_starts(body, self.seen_through(body), observation, camera, self.count)
+            return Begun(state, observation, person, single=False)
+        estimate = State(self.network.predict(given.keypoints, camera).params, camera)
+        others = self.count - 1
+        if not others:
+            return Begun(estimate, observation, person, single=False)
+        state = State.cat([estimate, library_starts(body, self.seen_through(body), observation, camera, others)])
+        people = torch.arange(B, device=device)[:, None]
+        rows = torch.cat([people, B + people * others + torch.arange(others, device=device)], 1).flatten()
+        return Begun(state[rows], observation, person, single=False)
+
+
+@dataclass
+class MeanPose:
+    """One pose (3 (J-1),), rotation vectors, upright, facing the camera, at the depth of `torso_depth`."""
+
+    pose: Tensor
+
+    def __call__(self, given: Given, body: PointBody) -> Begun:
+        observation, like, B = given.observation, given.keypoints.xy, len(given)
+        pose = rotvec_to_matrix(self.pose.to(like).view(-1, 3)).expand(B, -1, 3, 3)
+        betas = like.new_zeros(B, body.joint_shapes.shape[-1])
+        params = BodyParams(like.new_tensor(UPRIGHT).expand(B, 3, 3), pose, betas, like.new_zeros(B, 3))
+        depth = torso_depth(body.pose(params).points, observation, given.camera)
+        params = replace(params, transl=torch.stack([0 * depth, 0 * depth, depth], 1))
+        return Begun.at(State(params, given.camera), replace(observation, start_depth=depth))
+
+
+@dataclass
+class GivenStart:
+    """The start that the caller gives, and the anchor at it."""
+
+    def __call__(self, given: Given, body: PointBody) -> Begun:
+        if given.init is None:
+            raise ValueError("This schedule begins at a given start, and there is none: give init=.")
+        anchor = (
+            Anchor.around(given.init, body.parents)
+            if given.init_std is None
+            else Anchor.around(given.init, body.parents, given.init_std)
+        )
+        known = replace(given.observation, anchor=anchor, start_depth=given.init.transl[:, 2])
+        return Begun.at(State(given.init, given.camera), known)
+
+
+def turn_ambiguous(state: State, observation: Observation) -> tuple[Tensor, State]:
+    """SMPLify's second hypothesis, a `Stage.branch`: people whose front and back look alike, turned about."""
+    both = ambiguous(observation).nonzero()[:, 0]
+    return both, about_face(state[both])
+
+
+def ambiguous(observation: Observation) -> Tensor:
+    """(B,) whose shoulders are so close in the picture, or not both seen, that front and back look alike."""
     keypoints = observation.keypoints
-    c = keypoints.confidence
-    total = c.sum(1, keepdim=True).clamp_min(1e-9)
-    x = torch.complex(*keypoints.xy.unbind(-1))
-    x = x - (c * x).sum(1, keepdim=True) / total
-    p = torch.complex(*library.points[..., :2].unbind(-1))
-    cross = (c * x) @ p.conj().mT  # (B, C); x is centred, so p need not be
-    mean = c.to(p) @ p.mT / total
-    spread = (c @ p.abs().square().mT - total * mean.abs().square()).clamp_min(1e-9)
-    residual = (c * x.abs().square()).sum(1, keepdim=True) - cross.abs().square() / spread
-    turn = cross.angle()
-    unit = (sigma * observation.box_size[:, None]).square()
-    return residual.clamp_min(0) / (2 * unit) + turn.square() / (2 * roll_sigma**2), turn
+    sets = torso_sets(keypoints.names)
+    if not sets:
+        return torch.ones(len(keypoints), dtype=torch.bool, device=keypoints.xy.device)
+    left, right = sets[0][2:]
+    close = (keypoints.xy[:, left] - keypoints.xy[:, right]).norm(dim=-1) < CLOSE_SHOULDERS * observation.box_size
+    return close | (keypoints.presence[:, [left, right]] < 0.5).any(1)
 
 
-def pick(scores: Tensor, heading: Tensor, count: int, apart: float = 3.0) -> Tensor:
-    """Indices (B, count) of good candidates that differ in heading: after each pick, its neighbours in heading pay."""
-    scores = scores.clone()
-    chosen = []
-    for _ in range(count):
-        best = scores.argmin(1)
-        chosen.append(best)
-        near = torch.cos(heading - heading[best][:, None]).clamp_min(0)
-        scores = scores * (1 + apart * near**2) + 0.5 * near**2
-        scores.scatter_(1, best[:, None], torch.inf)
-    return torch.stack(chosen, 1)
-
-
-def solve_translation(points: Tensor, observation: Observation, camera: Camera) -> Tensor:
-    """Translation (B, 3) that brings points (B, K, 3), given about the root, onto the keypoints; depth positive.
-
-    Weighted linear least squares with a faint pull towards the depth at which the points' extent matches the box, which
-    decides when one keypoint or none is seen.
-    """
-    keypoints, c = observation.keypoints, observation.keypoints.confidence
-    rays = (keypoints.xy - camera.center[:, None]) / camera.focal[:, None]
-    # rows of A t = b, in units of the ray:  t_xy - ray t_z = ray X_z - X_xy
-    A = torch.cat([torch.eye(2).to(rays).expand(*rays.shape, 2), -rays[..., None]], -1)  # (B, K, 2, 3)
-    b = rays * points[..., 2:] - points[..., :2]
-    depth = guess_depth(points, observation, camera)
-    # neither the middle of the view nor that depth matters once two keypoints are seen: 1e-4 of a keypoint's weight
-    normal = torch.einsum("bk,bkri,bkrj->bij", c * c, A, A) + 1e-4 * torch.eye(3).to(A)
-    right = torch.einsum("bk,bkri,bkr->bi", c * c, A, b)
-    right = right + 1e-4 * torch.stack([torch.zeros_like(depth), torch.zeros_like(depth), depth], -1)
-    transl, _ = torch.linalg.solve_ex(normal, right)  # where that fails, the depth above is taken
-    poor = ~(transl[:, 2] > 0.2 * depth) | ~(transl[:, 2] < 5 * depth)
-    return torch.where(poor[:, None], _at_depth(points, observation, camera, depth), transl)
-
-
-def guess_depth(points: Tensor, observation: Observation, camera: Camera) -> Tensor:
-    """(B,) metres: where the extent of the seen points fills the box, f · extent / box; USUAL_HEIGHT if unclear."""
-    p = observation.keypoints.presence
-    low, high = expected_extremes(points[..., :2], p)
-    extent = (high - low).amax(-1)
-    clear = p.sum(1) >= 2.5  # two points may lie one behind the other
-    extent = torch.where(clear & extent.isfinite(), extent, USUAL_HEIGHT)
-    box = torch.where(clear, observation.box_size, camera.size[:, 1] * 0.5)
-    return camera.focal.mean(-1) * extent.clamp_min(0.1) / box
-
-
-def middle_of_box(observation: Observation, camera: Camera) -> Tensor:
-    """(B, 3) metres: the middle of the keypoints' box, at the depth at which a person of USUAL_HEIGHT fills it."""
-    low, high = observation.keypoints.bounds()
-    depth = camera.focal.mean(-1) * USUAL_HEIGHT / observation.box_size
-    return camera.unproject(((low + high) / 2)[:, None], depth[:, None])[:, 0]
-
-
-def _at_depth(points: Tensor, observation: Observation, camera: Camera, depth: Tensor) -> Tensor:
-    """Translation at a given depth: the seen points' mean on the keypoints' mean."""
-    c = observation.keypoints.confidence[..., None]
-    total = c.sum(1).clamp_min(1e-9)
-    rays = (observation.keypoints.xy - camera.center[:, None]) / camera.focal[:, None]
-    shift = ((rays * depth[:, None, None] - points[..., :2]) * c).sum(1) / total
-    return torch.cat([shift, depth[:, None]], -1)
-
-
-def starts(
-    body: PointBody,
-    library: PoseLibrary,
-    observation: Observation,
-    camera: Camera,
-    count: int,
-    sigma: float = 0.05,
-    roll_sigma: float = 0.4,
-) -> State:
-    """`count` hypotheses for each of B people, as one state of B · count people (a person's hypotheses adjacent)."""
-    scores, turn = similarity_scores(library, observation, sigma, roll_sigma)
-    index = pick(scores, library.heading, count)
-    turn = turn.gather(1, index).flatten()
-    index = index.flatten()
-    many = torch.arange(len(observation.box_size)).repeat_interleave(count)
-    roll = rotvec_to_matrix(turn[:, None] * turn.new_tensor([0.0, 0.0, 1.0]))
-    orient = roll @ library.orient[index]
-    points = library.points[index] @ roll.mT
-    transl = solve_translation(points, observation[many], camera[many])
-    betas = transl.new_zeros(len(many), body.joint_shapes.shape[-1])
-    pose = library.body_pose[library.pose_index[index]]
-    # points are given about the root joint; transl moves the body's origin
-    return State(BodyParams(orient, pose, betas, transl - body.rest_joints[0]), camera[many])
+def about_face(state: State) -> State:
+    """The bodies turned half about their own y axis."""
+    params = state.params
+    orient = params.global_orient * params.global_orient.new_tensor(HALF_TURN)
+    return State(replace(params, global_orient=orient), state.camera)

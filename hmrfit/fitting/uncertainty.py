@@ -11,6 +11,7 @@ pelvis and in the camera's axes, has the scale matrix A C Aᵀ with A its Jacobi
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -50,10 +51,14 @@ USUAL_HIDDEN, USUAL_NOISE = 0.1, -4.5
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was measured: the weights of the terms whose Hessian is the inverse covariance, and ν."""
+    """What was measured: the weights of the terms whose Hessian is the inverse covariance, and ν.
+
+    noise: the keypoints' noise that the weights are about: as the error model predicts it, or the residuals of the fit.
+    """
 
     weights: Mapping[str, Weight]
     nu: float
+    noise: Literal["predicted", "residuals"] = "predicted"
 
 
 MEASURED = Calibration({"anchor": Weight(1.28, 0.28, 0.0), "keypoints": Weight(0.59, 0.31, 0.13)}, 7.0)
@@ -69,6 +74,10 @@ GIVEN = Calibration({"anchor": Weight(0.82, 0.06, 0.07), "keypoints": Weight(0.4
 
 GAUSSIAN = 1e6
 """So many degrees of freedom are a Gaussian: what is said where nothing was measured."""
+
+
+RESIDUALS = (1e-3, 0.2)
+"""Between which a fit's residuals count, fractions of the box: nobody's keypoints are better than a thousandth."""
 
 
 FLOORS = (1e-9, 1e-6, 1e-3)
@@ -121,6 +130,17 @@ def posterior(
     nobody = ~log_weights.isfinite().any(1)
     log_weights[nobody, 0] = 0.0
     return Posterior(log_weights.nan_to_num(-torch.inf).softmax(1), covariance, how.nu)
+
+
+def residual_noise(body: PointBody, state: State, observation: Observation) -> Tensor:
+    """(B, K) root mean square residual of a fit at its seen keypoints, per coordinate, a fraction of the box: the same
+    for all of a person's. Energies without a noise of their own are met more or less well, which says something of it.
+    """
+    keypoints = observation.keypoints
+    seen = keypoints.presence
+    away = state.camera.project(body.pose(state.params).points) - keypoints.xy
+    mean = (away.square().sum(-1) * seen).sum(1) / (2 * seen.sum(1).clamp_min(1))
+    return (mean.sqrt() / observation.box_size).clamp(*RESIDUALS)[:, None].expand_as(seen).clone()
 
 
 def cholesky_of_any(H: Tensor, first: float = FLOORS[0]) -> Tensor:

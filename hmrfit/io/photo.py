@@ -67,7 +67,6 @@ class Photo:
     image: Image | None = None
     rows: tuple[int, ...] = ()  # (N,) which of the given people these are, counted from 0
     left_out: Mapping[str, str] = field(default_factory=dict)  # the others: person_id -> why they cannot be fitted
-    measurements: Mapping[str, str] = field(default_factory=dict)  # what the caller knows of the people, in words
 
     def __len__(self) -> int:
         return len(self.people)

@@ -124,4 +124,4 @@ class OnPage:
         """What a longer focal length changes, for the page, where it may be another one."""
         if self.focal_known or (self.energy is None and self.focal_moves is None):
             return {}
-        return {f"if the focal length is {100 * (WRONG - 1):.0f} % longer": self.focal_effect.said(i)}
+        return {f"if the focal length is {100 * (WRONG - 1):.0f} % longer": self.focal_effect().said(i)}

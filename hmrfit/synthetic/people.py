@@ -14,7 +14,7 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.fitting.starts import UPRIGHT
+from hmrfit.fitting.parameters import UPRIGHT
 from hmrfit.keypoints import flip_permutation, limb_of
 from hmrfit.ops.rotation import quaternion_to_matrix, rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints, TensorRecord

@@ -21,9 +21,11 @@ from hmrfit.camera import Camera
 from hmrfit.fitting.depth_flips import flips
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.parameters import Observation, State
+from hmrfit.fitting.parameters import State
 from hmrfit.fitting.solver import Options
+from hmrfit.fitting.starts import Given
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
+from hmrfit.fitting.terms.pose_prior import PosePrior
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -110,8 +112,7 @@ def fooled(
 ) -> BodyParams:
     """The same with discriminators as the only pose prior, at one of WEIGHTS: poses that they wrongly take for real."""
     term = DiscriminatorTerm(DiscriminatorPrior(discriminator), "fooled")
-    armed = fitter.with_schedule(fitter.schedule)
-    armed.terms = {**fitter.terms, term.name: term}
+    armed = fitter.with_schedule(fitter.schedule, terms={**fitter.terms, term.name: term})
     energies = [{**FREE, term.name: weight} for weight in WEIGHTS]
     parts = enumerate(_chunks(people))
     return BodyParams.cat([_steps(armed, people[part], generator, energies[i % len(energies)]) for i, part in parts])
@@ -119,15 +120,18 @@ def fooled(
 
 def _steps(fitter: Fitter, people: People, generator: torch.Generator, energy: Mapping[str, float]) -> BodyParams:
     B = len(people.camera)
-    state, observation = fitter.guess(Observation.of(people.keypoints), _assumed(people))
-    means = rotvec_to_matrix(fitter.library_poses[torch.randint(8, (B,), generator=generator)].unflatten(1, (-1, 3)))
-    poses = torch.stack([state.params.body_pose, means, people.params.body_pose.roll(1, 0)])
-    pose = poses[torch.randint(3, (B,), generator=generator), torch.arange(B)]
-    state = State(replace(state.params, body_pose=pose), state.camera)
-    found = []
+    begun = fitter.begin(Given(people.keypoints, _assumed(people)))
+    prior = fitter.terms["gmm"]
+    assert isinstance(prior, PosePrior)
+    means = prior.gmm.mean_poses()[torch.randint(8, (B,), generator=generator)]
+    poses = rotvec_to_matrix(means.unflatten(1, (-1, 3)))
+    ways = torch.stack([begun.state.params.body_pose, poses, people.params.body_pose.roll(1, 0)])
+    pose = ways[torch.randint(3, (B,), generator=generator), torch.arange(B)]
+    state = State(replace(begun.state.params, body_pose=pose), begun.state.camera)
+    route, found = fitter.route(people.keypoints.names), []
     for steps in STEPS:
         stage = Stage(energy, options=Options(max_steps=steps, ftol=0.0))
-        state = fitter.refine(state, observation, 1, ((stage, 1),)).state
+        state = route.run(replace(begun, state=state), (stage,)).state
         found.append(state.params)
     return BodyParams.cat(found)
 

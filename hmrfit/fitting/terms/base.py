@@ -7,16 +7,26 @@ it has one, else from forward-mode autodiff. Any Python function (state, output,
 with `FunctionTerm(fn)`, or by just being put into `Fitter(terms=[fn])`; its name is the function's.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody, PosedPoints
+from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
-from hmrfit.types import BodyOutput
+from hmrfit.io.photo import Photo
+from hmrfit.ops.check import brief_repr, did_you_mean
+from hmrfit.types import BodyOutput, TensorRecord
+
+RecordT = TypeVar("RecordT", bound=TensorRecord)
+
+MOST_WEIGHT = 1e12
+"""Of a term. Beyond it, rounding decides what the other terms say."""
 
 ResidualFunction = Callable[[State, BodyOutput, Observation], Tensor]
 
@@ -84,12 +94,63 @@ class PointTerm(Term):
         return self.points.rows(posed, covectors, e.layout.turning, *wanted)
 
 
-def part_of(e: Linearization, name: str, argument: str) -> Any:
-    """The part of the evidence that a term needs, or a letter."""
-    part = None if e.observation.evidence is None else getattr(e.observation.evidence, name)
-    if part is None:
-        raise ValueError(f"This term needs {argument}: give it to fit(), or Evidence({name}=...) to a Fitter.")
-    return part
+@dataclass(frozen=True)
+class Staged:
+    """A term with its weights: in the last stage, and in the stages before it, 0 where it is not in those."""
+
+    term: Term
+    last: float
+    before: float = 0.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a measurement says of the N people of a photograph."""
+
+    record: TensorRecord  # N rows; those of people of whom nothing is known have weight or confidence 0
+    terms: tuple[Staged, ...]  # that look at the record
+    summary: str = ""  # for `FitResult.measurements`
+    warnings: tuple[tuple[str, ...], ...] = ()  # of each person, where the measurement is implausible
+
+
+class Measurement(ABC):
+    """Something that is known beside the keypoints in the image. Each kind is one class, in the file of its term.
+
+    All lengths are metres in the camera frame (in `fit_views`: in the world of the extrinsics), all pixels those of
+    the full image. What is given one for each person counts the people as the caller counts them: people who are left
+    out have theirs.
+    """
+
+    name: ClassVar[str]
+    """Of its record in `Observation.measurements`, and of its term in the last stage."""
+
+    @abstractmethod
+    def read(self, photo: Photo, body: SmplBody) -> Known:
+        """Checks what was given, before any work.
+
+        Raises:
+            ValueError, TypeError, FileNotFoundError: what was expected, what came, what to do.
+        """
+
+    def in_view(self, index: int, count: int) -> "Measurement":
+        """Of one of `count` views of a person; what is known of the person is known in every view."""
+        return self
+
+    def seen_from(self, record: TensorRecord, rotation: Tensor, translation: Tensor) -> TensorRecord:
+        """The record in other frames, x -> R x + t with R (N, 3, 3), t (N, 3). Most records have no frame."""
+        return record
+
+
+def record_of(e: Linearization, kind: type[RecordT], name: str) -> RecordT:
+    """The record of a measurement that a term looks at.
+
+    Raises:
+        ValueError: nothing of the kind was given.
+    """
+    record = e.observation.measurements.get(name)
+    if not isinstance(record, kind):
+        raise ValueError(f"The term '{name}' looks at a measurement that was not given: pass it in measurements=[...].")
+    return record
 
 
 def as_term(term: Term | ResidualFunction) -> Term:
@@ -105,3 +166,10 @@ def terms_by_name(terms: Sequence[Term | ResidualFunction]) -> dict[str, Term]:
             raise ValueError(f"Two terms are named '{term.name}'. Give one of them another name.")
         found[term.name] = term
     return found
+
+
+def check_point(name: object, body: SmplBody, what: str) -> None:
+    """That a body defines a point of this name; `what` is said in the error."""
+    if not isinstance(name, str) or not body.has_point(name):
+        known = (*body.joint_names, *body.landmark_names)
+        raise ValueError(f"{what}: this body defines no point {brief_repr(name)}.{did_you_mean(str(name), known)}")

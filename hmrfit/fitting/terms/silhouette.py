@@ -12,7 +12,8 @@ wide, the silhouette grows (by about 1.6 times the softness).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -22,14 +23,16 @@ from torch import Tensor
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.surface import SurfaceBody
 from hmrfit.camera import MIN_DEPTH, Camera
-from hmrfit.fitting.evidence import SilhouetteEvidence
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Linearization
-from hmrfit.fitting.terms.base import Term
+from hmrfit.fitting.terms.base import MOST_WEIGHT, Known, Measurement, Staged, Term, record_of
+from hmrfit.fitting.terms.mask import MaskLike, mask_of_view, read_masks
+from hmrfit.io.photo import Photo
+from hmrfit.ops.check import numbers
 from hmrfit.ops.soft_raster import coverage_rows
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.render.rasteriser import Renderer
-from hmrfit.types import Keypoints
+from hmrfit.types import Keypoints, TensorRecord
 
 PIXELS = 64
 """Of the small picture, along each side."""
@@ -38,13 +41,45 @@ MARGIN = 0.15
 """Of the person's box, around mask and keypoints, that the picture shows."""
 
 
-def silhouette_evidence(masks: Sequence[NDArray[np.bool_] | None], keypoints: Keypoints) -> SilhouetteEvidence:
+@dataclass(frozen=True)
+class SmallPictures(TensorRecord):
+    """The masks as small square pictures."""
+
+    coverage: Tensor  # (B, R, R) share of each pixel that is mask
+    known: Tensor  # (B, R, R) 1 where the pixel lies in the image
+    low: Tensor  # (B, 2) pixels of the image, the picture's corner
+    side: Tensor  # (B,) pixels of the image
+
+
+@dataclass(frozen=True, eq=False)
+class Silhouette(Measurement):
+    """Masks pixel by pixel, beside or in place of `Mask`, by a renderer's soft silhouettes.
+
+    Args:
+        mask: as for `Mask`. weight: of the term in the last stage. renderer: what draws; default the built-in one.
+    """
+
+    name: ClassVar[str] = "silhouette"
+    mask: MaskLike
+    weight: float = 100.0
+    renderer: Renderer = field(default_factory=BuiltinRenderer)
+
+    def read(self, photo: Photo, body: SmplBody) -> Known:
+        weight = float(numbers(self.weight, "Silhouette's weight", "one number above 0", (), 1e-12, MOST_WEIGHT))
+        record = small_pictures(read_masks(self.mask, photo), photo.keypoints)
+        return Known(record, (Staged(SilhouetteTerm(body, self.renderer), weight),))
+
+    def in_view(self, index: int, count: int) -> Measurement:
+        return replace(self, mask=mask_of_view(self.mask, index, count))
+
+
+def small_pictures(masks: Sequence[NDArray[np.bool_] | None], keypoints: Keypoints) -> SmallPictures:
     """Masks (H, W) of B people, None where there is none, each with at least one pixel set."""
     box = keypoints.box_size().clamp_min(1.0)
     parts = [
         _nothing() if mask is None else _prepared(mask, keypoints[i], box[i].item()) for i, mask in enumerate(masks)
     ]
-    return SilhouetteEvidence(*(torch.stack(column) for column in zip(*parts, strict=True)))
+    return SmallPictures(*(torch.stack(column) for column in zip(*parts, strict=True)))
 
 
 def _nothing() -> tuple[Tensor, ...]:
@@ -54,7 +89,7 @@ def _nothing() -> tuple[Tensor, ...]:
 
 
 def _prepared(mask: NDArray[np.bool_], person: Keypoints, box: float) -> tuple[Tensor, ...]:
-    """The fields of one person's `SilhouetteEvidence`."""
+    """The fields of one person's `SmallPictures`."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     corners = np.array([[columns[0], rows[0]], [columns[-1] + 1.0, rows[-1] + 1.0]])
     corners = np.concatenate([corners, person.xy[0][person.presence[0] > 0.5].numpy()])
@@ -102,10 +137,10 @@ class SilhouetteTerm(Term):
         return self._surfaces[0]
 
     def residuals(self, e: Linearization) -> Tensor:
-        evidence, camera = _picture(e)
+        picture, camera = _picture(e)
         vertices = self.surface.pose(e.state.params, e.state.world).points
         soft = self.renderer.soft_silhouette(vertices, self.body.faces, camera, self.softness)
-        return ((soft - evidence.coverage) * _scale(evidence)[:, None, None] * evidence.known).flatten(1)
+        return ((soft - picture.coverage) * _scale(picture)[:, None, None] * picture.known).flatten(1)
 
     def jacobian(self, e: Linearization) -> Tensor:
         jacobian = e.state.params.transl.new_zeros(len(e.state), PIXELS**2, e.layout.columns)
@@ -127,11 +162,11 @@ class SilhouetteTerm(Term):
     @torch.no_grad()
     def _rows(self, e: Linearization) -> list[tuple[Tensor, Tensor]]:
         """Of each person, the pixels that move (n,) and their rows (n, P)."""
-        evidence, camera = _picture(e)
+        picture, camera = _picture(e)
         posed = self.surface.pose(e.state.params, e.state.world)
         xy, slope = camera.project(posed.points), camera.project_jacobian(posed.points)
         wanted = [e.layout.moves(group) for group in ("transl", "betas")]
-        known, rows = _scale(evidence)[:, None] * evidence.known.flatten(1), []
+        known, rows = _scale(picture)[:, None] * picture.known.flatten(1), []
         for i in range(len(xy)):
             depth, size = posed.points[i, :, 2], (PIXELS, PIXELS)
             found = coverage_rows(xy[i], depth, self.body.faces, size, self.softness, MIN_DEPTH)
@@ -142,18 +177,14 @@ class SilhouetteTerm(Term):
         return rows
 
 
-def _picture(e: Linearization) -> tuple[SilhouetteEvidence, Camera]:
+def _picture(e: Linearization) -> tuple[SmallPictures, Camera]:
     """The masks, and the cameras of the small pictures."""
-    evidence = None if e.observation.evidence is None else e.observation.evidence.silhouette
-    if evidence is None:
-        raise ValueError(
-            "The term 'silhouette' needs masks: Evidence(silhouette=silhouette_evidence(...)) for a Fitter."
-        )
-    side = evidence.side[:, None].expand(-1, 2)
-    camera = e.state.camera.crop(evidence.low, side)
-    return evidence, camera.resize(torch.full_like(side, float(PIXELS)))
+    picture = record_of(e, SmallPictures, Silhouette.name)
+    side = picture.side[:, None].expand(-1, 2)
+    camera = e.state.camera.crop(picture.low, side)
+    return picture, camera.resize(torch.full_like(side, float(PIXELS)))
 
 
-def _scale(evidence: SilhouetteEvidence) -> Tensor:
+def _scale(picture: SmallPictures) -> Tensor:
     """1/√(Σ m) (B,)."""
-    return evidence.coverage.flatten(1).sum(1).clamp_min(1.0).rsqrt()
+    return picture.coverage.flatten(1).sum(1).clamp_min(1.0).rsqrt()

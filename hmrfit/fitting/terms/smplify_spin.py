@@ -60,13 +60,6 @@ HIPS_AND_NECK = ("neck_openpose", "left_hip_coco", "right_hip_coco", "left_hip_l
 IGNORED = {"smplify": (*HIPS_AND_NECK, "neck_lsp"), "spin": HIPS_AND_NECK}
 
 
-@dataclass(frozen=True)
-class StartedObservation(Observation):
-    """What was observed, and the depth that the fit began at."""
-
-    start_depth: Tensor | None = None  # (B,) metres
-
-
 @dataclass
 class PixelReprojection(Term):
     """Geman-McClure on each coordinate, (B, 2 K). Bounded by sigma² confidence² for each coordinate."""
@@ -127,9 +120,12 @@ class DepthPrior(Term):
     points_only: ClassVar[bool] = True
 
     def residuals(self, e: Linearization) -> Tensor:
-        start = getattr(e.observation, "start_depth", None)
+        start = e.observation.start_depth
         if start is None:
-            raise ValueError(f"Term '{self.name}' needs the depth that the fit began at: set FIT.START to initial_estimate or mean_pose.")  # fmt: skip  # noqa: E501
+            raise ValueError(
+                f"Term '{self.name}' needs the depth that the fit began at: set FIT.START to initial_estimate or "
+                "mean_pose."
+            )
         return (SQRT2 * self.frame.depth_scale(e) * (e.state.params.transl[:, 2] - start))[:, None]
 
     def jacobian(self, e: Linearization) -> Tensor:
@@ -160,7 +156,7 @@ class Bending(Term):
 
     @property
     def prior(self) -> BendingPrior:
-        """Made when asked, so that a body without elbows has no letter before a stage wants them."""
+        """Made when asked, so that a body without elbows has no error before a stage wants them."""
         return BendingPrior(self.body.joint_names)
 
     def residuals(self, e: Linearization) -> Tensor:
@@ -172,7 +168,7 @@ class Bending(Term):
         sums.add_pose(cost, gradient[:, columns], curvature[:, columns], weight)
 
 
-def published_terms(body: SmplBody, gmm: PoseGmm) -> list[Term]:
+def smplify_spin_terms(body: SmplBody, gmm: PoseGmm) -> list[Term]:
     """Every term above, by the names that configs/fit_smplify.yaml and fit_spin.yaml use."""
     terms: list[Term] = []
     for system, frame in FRAMES.items():

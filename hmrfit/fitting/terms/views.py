@@ -6,25 +6,73 @@ z = |e|²/sigma²,  cost 1/2 c² z/(1+z)                                        
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from hmrfit.camera import Camera
-from hmrfit.fitting.evidence import ViewEvidence
 from hmrfit.fitting.parameters import Linearization
-from hmrfit.fitting.terms.base import Term, part_of
+from hmrfit.fitting.terms.base import Known, Staged, Term, record_of
+from hmrfit.fitting.terms.keypoints_3d import WEIGHT, WIDE_WEIGHT
 from hmrfit.ops.robust import geman_mcclure
+from hmrfit.types import Keypoints, TensorRecord
+
+WIDE_VIEWS, FINAL_VIEWS = 0.3, 0.06
+"""Robust scales of other views, fractions of the box there, as of the keypoints' own stages."""
+
+
+@dataclass(frozen=True)
+class OtherViews(TensorRecord):
+    """The same people seen by V more cameras at the same instant:  x_view = rotation x + translation."""
+
+    rotation: Tensor  # (B, V, 3, 3) from the fit's camera frame to the view's
+    translation: Tensor  # (B, V, 3)
+    focal: Tensor  # (B, V, 2)
+    center: Tensor  # (B, V, 2)
+    xy: Tensor  # (B, V, K, 2)
+    confidence: Tensor  # (B, V, K)
+    box_size: Tensor  # (B, V)
+
+
+def other_views(seen: Keypoints, camera: Camera, rotation: Tensor, translation: Tensor) -> Known:
+    """For each of C views what the C - 1 others see of the same person.
+
+    Args:
+        seen: (C,) one person in each view. camera: (C,). rotation: (C, 3, 3) and translation: (C, 3) metres, with
+            x_camera = R x_world + t.
+    """
+    C = len(seen)
+    others = torch.tensor([[o for o in range(C) if o != c] for c in range(C)])
+    between = [relative_pose(rotation, translation, c) for c in range(C)]
+    box = seen.box_size().clamp_min(1.0)
+    record = OtherViews(
+        torch.stack([turns[o] for (turns, _), o in zip(between, others, strict=True)]),
+        torch.stack([shifts[o] for (_, shifts), o in zip(between, others, strict=True)]),
+        camera.focal[others],
+        camera.center[others],
+        seen.xy[others],
+        seen.confidence[others],
+        box[others],
+    )
+    wide, final = ViewsTerm(WIDE_VIEWS, "views_wide"), ViewsTerm(FINAL_VIEWS)
+    return Known(record, (Staged(wide, 0.0, WIDE_WEIGHT), Staged(final, WEIGHT)))
+
+
+def relative_pose(rotation: Tensor, translation: Tensor, base: int) -> tuple[Tensor, Tensor]:
+    """From camera `base` to every camera: x_c = R_c R_baseᵀ x_base + t_c - R_c R_baseᵀ t_base."""
+    between = rotation @ rotation[base].T
+    return between, translation - (between @ translation[base, :, None]).squeeze(-1)
 
 
 @dataclass
-class Views(Term):
+class ViewsTerm(Term):
     """The observed keypoints in other calibrated views. sigma: a share of the person's box there."""
 
-    sigma: float = 0.06
+    sigma: float = FINAL_VIEWS
     name: str = "views"
 
-    def _parts(self, e: Linearization) -> tuple[ViewEvidence, Tensor, Tensor, Tensor]:
+    def _parts(self, e: Linearization) -> tuple[OtherViews, Tensor, Tensor, Tensor]:
         """(views, residuals (B, V, K, 2), slopes (B, V, K, 2, 2) by pixel, d pixel / d point (B, V, K, 2, 3))."""
-        v: ViewEvidence = part_of(e, "views", "several views")
+        v = record_of(e, OtherViews, "views")
         B, V = v.confidence.shape[:2]
         points = (v.rotation[:, :, None] @ e.posed.points[:, None, ..., None]).squeeze(-1) + v.translation[:, :, None]
         camera = Camera(v.focal.flatten(0, 1), v.center.flatten(0, 1), v.center.flatten(0, 1))

@@ -1,0 +1,373 @@
+"""The pipeline: everything that a fit needs beside its input, built once from settings, and the three fits.
+
+p = hmrfit.Pipeline("fit_spin");   p.fit("photo.jpg", "photo.json")
+
+read and check the input  ->  read the measurements  ->  the schedule with their terms  ->  fit  ->  result
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Literal
+
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from yacs.config import CfgNode
+
+from hmrfit.assets import checksum, locate
+from hmrfit.body.rigid import turned
+from hmrfit.body.smpl import SmplBody, checked_params
+from hmrfit.build import build_parts, load_body, load_points, load_posed_body, parameter_files
+from hmrfit.camera import Camera
+from hmrfit.config import Config, load_config
+from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.schedule import Schedule
+from hmrfit.fitting.starts import GivenStart
+from hmrfit.fitting.terms.base import Measurement
+from hmrfit.fitting.terms.views import other_views
+from hmrfit.free_focal import views_with_free_focal, with_free_focal
+from hmrfit.groups import (
+    MOST_SMOOTH,
+    RATES,
+    SMOOTH,
+    Pace,
+    as_sequence,
+    fit_each_view,
+    fit_frames,
+    in_cameras,
+    one_body_in_views,
+)
+from hmrfit.io.image import read_image
+from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
+from hmrfit.make_result import log_warnings, result_of
+from hmrfit.network.initial_estimate import ImageHmr
+from hmrfit.ops.check import numbers
+from hmrfit.ops.level import unit_up
+from hmrfit.ops.threads import know_own_threads, one_thread_for_few, own_threads
+from hmrfit.prepare import Asked, Prepared, TermLike, known_up, prepare, read_measurements
+from hmrfit.result import FitResult
+from hmrfit.several import (
+    Extrinsics,
+    Sizes,
+    count_of_views,
+    joined,
+    photo_of_frames,
+    read_extrinsics,
+    read_people_of_frames,
+    read_views,
+)
+from hmrfit.types import BodyParams, Keypoints
+
+INIT_STDS = (1e-3, 360.0)
+"""Degrees, what `init_std` may be."""
+
+SAME_UP = 0.9986
+"""Cosine of three degrees: directions nearer to each other are the same."""
+
+FocalLike = float | Sequence[float] | Literal["free"] | None
+"""Pixels, one number or (fx, fy); "free": fitted beside the people."""
+
+
+class Pipeline:
+    """Everything that a fit needs and that does not change from call to call.
+
+    Args:
+        config: settings from `load_config`, a YAML file, the name of a shipped one ("fit", "fit_spin", "fit_smplify"),
+            or a mapping {"FIT.SIGMA": 0.05}; None for the defaults.
+
+    Raises:
+        ConfigError, FileNotFoundError, ValueError: settings or the files that they name.
+    """
+
+    def __init__(self, config: Config = None) -> None:
+        self.config = config if isinstance(config, CfgNode) else load_config(config)
+        self.settings: str = self.config.dump()
+        """As YAML, every key."""
+        self.files = parameter_files(self.config)
+        """The files of parameters that the settings name."""
+        self._written = _written(self.files)  # before they are read
+        image = self.config.PRIORS.IMAGE_ESTIMATE
+        self.image_estimate = ImageHmr.from_file(locate(image)) if image else None
+        self.body_name, self.body_kind = self.config.BODY.PATH, self.config.BODY.KIND
+        self.threads: int = max(self.config.THREADS, 0)
+        with own_threads(self.threads):
+            self.fitter, self.schedules = build_parts(self.config)
+
+    @classmethod
+    def of(cls, config: Config = None) -> "Pipeline":
+        """The pipeline of these settings, the same object for equal ones as long as the files they name do not
+        change."""
+        if config is None:
+            settings = _DEFAULTS.get("") or _DEFAULTS.setdefault("", load_config(None).dump())
+        else:
+            config = config if isinstance(config, CfgNode) else load_config(config)
+            settings = config.dump()
+        found = _PIPELINES.get(settings)
+        if found is None or found._written != _written(found.files):
+            _forget_files()
+            found = _PIPELINES[settings] = cls(config)
+        return found
+
+    @property
+    def body(self) -> SmplBody:
+        """The body that is fitted."""
+        return self.fitter.body
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What a fit depends on beside its input: the settings, and the content of the files that they name."""
+        return "\n".join([self.settings, *map(checksum, self.files)])
+
+    def fit(
+        self,
+        image: ImageLike,
+        keypoints: KeypointsLike = None,
+        *,
+        keypoint_set: str | Sequence[str] | None = None,
+        focal: FocalLike = None,
+        focal_35mm: float | None = None,
+        camera: Camera | None = None,
+        image_size: tuple[int, int] | None = None,
+        init: BodyParams | FitResult | None = None,
+        init_std: float | Sequence[float] | None = None,
+        measurements: Sequence[Measurement] = (),
+        up: ArrayLike | None = None,
+        terms: Sequence[TermLike] = (),
+        weights: Mapping[str, float] | None = None,
+    ) -> FitResult:
+        """Fits a body to every person of a photograph; see `hmrfit.fit`."""
+        know_own_threads()
+        free = isinstance(focal, str) and focal == "free"
+        photo = read_photo(image, keypoints, keypoint_set, None if free else focal, focal_35mm, camera, image_size)
+        start, std = self.start_of(init, photo), self.init_std(init_std, init)
+        if start is None and self.sees(photo):
+            start = self.image_start(photo)
+        asked = Asked(terms, {} if weights is None else weights)
+        schedule = self.schedules.fit if start is None else self.schedules.given
+        found = read_measurements(measurements, photo, self.body)
+        ready = prepare(self.fitter, self.config, schedule, photo, found, asked)
+        photo, upright = ready.photo(photo), known_up(up, measurements)
+        with one_thread_for_few(len(photo), self.threads):
+            if free:
+                photo = with_free_focal(photo, ready.fitter, ready.records)
+            fit = ready.fitter.fit(photo.keypoints, photo.camera, start, std, ready.records)
+        result = self.result(fit, photo, torch.arange(len(photo)), ready)
+        result.up = None if upright is None else unit_up(upright).numpy()
+        log_warnings([result])
+        return result
+
+    def fit_views(
+        self,
+        images: Sequence[ImageLike],
+        keypoints: Sequence[KeypointsLike],
+        extrinsics: ArrayLike,
+        *,
+        keypoint_set: str | Sequence[str] | None = None,
+        focal: Literal["free"] | None = None,
+        cameras: Sequence[Camera] | None = None,
+        image_size: Sizes = None,
+        init: BodyParams | FitResult | None = None,
+        measurements: Sequence[Measurement] = (),
+        up: ArrayLike | None = None,
+        terms: Sequence[TermLike] = (),
+        weights: Mapping[str, float] | None = None,
+    ) -> list[FitResult]:
+        """Fits one body to one person seen by several calibrated cameras; see `hmrfit.fit_views`."""
+        know_own_threads()
+        world = read_extrinsics(extrinsics, count_of_views(images, "images"))
+        upright = known_up(up, measurements)
+        photos = read_views(images, keypoints, keypoint_set, cameras, image_size, focal == "free")
+        asked, free = Asked(terms, {} if weights is None else weights), focal == "free"
+        start = self._start_in_views(init, world)
+        schedule = self.schedules.views if start is None else replace(self.schedules.views, start=GivenStart())
+        read = lambda photos: self._ready_in_views(photos, world, schedule, measurements, asked)  # noqa: E731
+        with one_thread_for_few(len(photos), self.threads):
+            if free:
+                photos = views_with_free_focal(photos, lambda p: fit_each_view(read(p), p, start))
+            ready = read(photos)
+            fit = one_body_in_views(ready, photos, world, start)
+        results = [self.result(fit, photo, torch.tensor([i]), ready) for i, photo in enumerate(photos)]
+        if upright is not None:
+            ups = world.rotation @ unit_up(upright)
+            results = [replace(r, up=unit_up(u).numpy()) for r, u in zip(results, ups, strict=True)]
+        log_warnings(results, f"fit_views, {len(results)} views")
+        return results
+
+    def _ready_in_views(
+        self,
+        photos: Sequence[Photo],
+        world: Extrinsics,
+        schedule: Schedule,
+        measurements: Sequence[Measurement],
+        asked: Asked,
+    ) -> Prepared:
+        """The call made ready for these cameras: what each view knows of the person, in its own frame."""
+        C = len(photos)
+        each = [
+            read_measurements([m.in_view(i, C) for m in measurements], photo, self.body)
+            for i, photo in enumerate(photos)
+        ]
+        found = {m.name: in_cameras([known[m.name] for known in each], m, world) for m in measurements}
+        seen, camera = Keypoints.cat([p.keypoints for p in photos]), Camera.cat([p.camera for p in photos])
+        found["views"] = other_views(seen, camera, world.rotation, world.translation)
+        return prepare(self.fitter, self.config, schedule, joined(photos), found, asked)
+
+    def _start_in_views(self, init: BodyParams | FitResult | None, world: Extrinsics) -> BodyParams | None:
+        """The one body in every camera's frame, given in the world of the extrinsics, or one for each camera."""
+        if init is None:
+            return None
+        params = init.params if isinstance(init, FitResult) else init
+        if not isinstance(params, BodyParams):
+            raise TypeError(f"init should be a FitResult or BodyParams, not {type(init).__name__}.")
+        params, (rotation, translation) = checked_params(params, self.body), world
+        if len(params) == len(rotation):
+            return params
+        if len(params) != 1:
+            raise ValueError(
+                f"init holds {len(params)} bodies. Give one, in the world of the extrinsics, or one for each of the "
+                f"{len(rotation)} cameras, in its frame."
+            )
+        pelvis = self.body.rest_joints[0], self.body.joint_shapes[0]
+        return turned(params[[0] * len(rotation)], *pelvis, rotation, translation)
+
+    def fit_sequence(
+        self,
+        keypoints: KeypointsLike,
+        *,
+        fps: float,
+        image: ImageLike = None,
+        keypoint_set: str | Sequence[str] | None = None,
+        focal: FocalLike = None,
+        focal_35mm: float | None = None,
+        camera: Camera | None = None,
+        image_size: tuple[int, int] | None = None,
+        smooth: float = SMOOTH,
+        init: BodyParams | FitResult | None = None,
+        init_std: float | Sequence[float] | None = None,
+        measurements: Sequence[Measurement] = (),
+        up: ArrayLike | None = None,
+        terms: Sequence[TermLike] = (),
+        weights: Mapping[str, float] | None = None,
+    ) -> FitResult:
+        """Fits one person in consecutive frames of a camera that stands still; see `hmrfit.fit_sequence`."""
+        know_own_threads()
+        upright = known_up(up, measurements)
+        rate = float(numbers(fps, "fps", "frames a second, one number", (), *RATES))
+        weight = float(numbers(smooth, "smooth", "a weight, one number, 0 or more", (), 0.0, MOST_SMOOTH))
+        free = isinstance(focal, str) and focal == "free"
+        frames = read_people_of_frames(keypoints, keypoint_set)
+        pixels = None if free else focal
+        photo, blank = photo_of_frames(image, frames, keypoint_set, pixels, focal_35mm, camera, image_size)
+        start, std = self.start_of(init, photo), self.init_std(init_std, init)
+        schedule = self.schedules.fit if start is None else self.schedules.given
+        found = read_measurements(measurements, photo, self.body)
+        asked = Asked(terms, {} if weights is None else weights)
+        ready = prepare(self.fitter, self.config, schedule, photo, found, asked)
+        photo = ready.photo(photo)
+        with one_thread_for_few(len(photo), self.threads):
+            if free:
+                photo = with_free_focal(photo, ready.fitter, ready.records, "frames")
+            fit = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std))
+        people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
+        result = self.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)
+        result = as_sequence(result, blank, rate)
+        result.up = None if upright is None else unit_up(upright).numpy()
+        log_warnings([result], f"fit_sequence, {len(result)} frames")
+        return result
+
+    def fit_photos(self, photos: Sequence[Photo]) -> list[FitResult]:
+        """The people of many photographs, side by side in one batch per keypoint set. One result a photo, in order."""
+        results: dict[int, FitResult] = {}
+        kind = lambda i: (photos[i].people[0].names, self.sees(photos[i]))  # noqa: E731
+        for (_, seen), group in groupby(sorted(range(len(photos)), key=kind), key=kind):
+            chosen = list(group)
+            together = [photos[i] for i in chosen]
+            schedule = self.schedules.given if seen else self.schedules.fit
+            ready = prepare(self.fitter, self.config, schedule, together[0], {}, Asked())
+            keypoints = Keypoints.cat([photo.keypoints for photo in together])
+            camera = Camera.cat([photo.camera for photo in together])
+            with one_thread_for_few(len(keypoints), self.threads):
+                start = BodyParams.cat([self.image_start(photo) for photo in together]) if seen else None
+                fit = ready.fitter.fit(keypoints, camera, start)
+            rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
+            results |= {i: self.result(fit, photos[i], row, ready) for i, row in zip(chosen, rows, strict=True)}
+        for result in results.values():
+            log_warnings([result])
+        return [results[i] for i in range(len(photos))]
+
+    def result(self, fit: Fit, photo: Photo, rows: Tensor, ready: Prepared) -> FitResult:
+        """The part of a batch's outcome that is one photograph's."""
+        result = result_of(fit, photo, rows, ready.fitter, (self.body_name, self.body_kind))
+        result.measurements = dict(ready.summaries)
+        return result
+
+    def sees(self, photo: Photo) -> bool:
+        """Whether there is a network that sees images, and the photograph's pixels for it."""
+        return self.image_estimate is not None and (photo.image is not None or photo.path is not None)
+
+    def image_start(self, photo: Photo) -> BodyParams:
+        """What the image network says of the photograph's people."""
+        assert self.image_estimate is not None
+        image = read_image(photo.path) if photo.image is None else photo.image
+        return self.image_estimate.predict(image, photo.keypoints, photo.camera).params
+
+    def start_of(self, init: BodyParams | FitResult | None, photo: Photo) -> BodyParams | None:
+        """The start of the people who are fitted, from one for each person given, or a result of the same people."""
+        if init is None:
+            return None
+        params = init.params if isinstance(init, FitResult) else init
+        if not isinstance(params, BodyParams):
+            raise TypeError(f"init should be a FitResult or BodyParams, not {type(init).__name__}.")
+        params = checked_params(params, self.body)
+        same = isinstance(init, FitResult) and init.left_out and init.person_ids == [p.person_id for p in photo.people]
+        if same:
+            return params
+        if len(params) != photo.given:
+            raise ValueError(
+                f"init holds {len(params)} people, but there are {photo.given} in the keypoints. Give one each."
+            )
+        return params[list(photo.rows)]
+
+    def init_std(self, std: float | Sequence[float] | None, init: object) -> Tensor | None:
+        """Degrees, as the fitter takes them."""
+        if std is None:
+            return None
+        if init is None:
+            raise ValueError("init_std says how wrong init= is, which is not given. Give it, or leave both out.")
+        count = len(self.body.parents)
+        what = f"degrees, positive, one number or one for each of the {count} joints"
+        checked = numbers(std, "init_std", what, None, *INIT_STDS)
+        if checked.shape not in ((), (count,)):
+            raise ValueError(f"init_std should be {what}, but has the shape {checked.shape}.")
+        return torch.tensor(checked)
+
+
+_PIPELINES: dict[str, Pipeline] = {}
+_DEFAULTS: dict[str, str] = {}
+"""The default settings, read once: for one person, that takes as long as the initial estimate."""
+
+
+def _written(files: Sequence[Path]) -> tuple[tuple[int, ...], ...]:
+    """Which files these are, and when they were last written: equal as long as nothing has to be read again."""
+    return tuple((s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns) if (s := _stat(file)) else () for file in files)
+
+
+def _stat(file: Path) -> os.stat_result | None:
+    try:
+        return file.stat()
+    except OSError:  # gone: reading it says so
+        return None
+
+
+def _forget_files() -> None:
+    """Bodies by name are kept as long as no file of a pipeline has changed."""
+    stale = [settings for settings, pipeline in _PIPELINES.items() if pipeline._written != _written(pipeline.files)]
+    for settings in stale:
+        del _PIPELINES[settings]
+    if stale:
+        for read in (load_body, load_posed_body, load_points):
+            read.cache_clear()

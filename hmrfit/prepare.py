@@ -1,0 +1,191 @@
+"""A call made ready, before any work: its measurements read, and the schedule with their terms and the caller's own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from numpy.typing import ArrayLike
+from yacs.config import CfgNode
+
+from hmrfit.body.smpl import SmplBody
+from hmrfit.build import unused_settings
+from hmrfit.fitting.check import try_terms
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.schedule import Schedule
+from hmrfit.fitting.starts import GivenStart, InitialEstimate
+from hmrfit.fitting.terms.base import MOST_WEIGHT, Known, Measurement, ResidualFunction, Term, terms_by_name
+from hmrfit.fitting.terms.ground import Floor
+from hmrfit.io.photo import Photo
+from hmrfit.ops.check import brief_repr, did_you_mean, numbers
+from hmrfit.ops.level import unit_up
+from hmrfit.types import RecordTable
+
+SAME_UP = 0.9986
+"""Cosine of three degrees: directions nearer to each other are the same."""
+
+TermLike = Term | ResidualFunction | str
+"""A term of the energy, a plain function (state, output, observation) -> (B, M), or the name of a built-in term."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a caller asks of the energy itself."""
+
+    terms: Sequence[TermLike] = ()
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A call made ready: the fitter with the call's own terms, the records they look at, and what is said of them."""
+
+    fitter: Fitter
+    records: RecordTable
+    summaries: dict[str, str]  # by the measurement's name
+    warnings: tuple[tuple[str, ...], ...]  # of each person
+
+    def photo(self, photo: Photo) -> Photo:
+        """The photograph with the warnings that the measurements give rise to."""
+        if not any(self.warnings):
+            return photo
+        return replace(photo, warnings=tuple(a + b for a, b in zip(photo.warnings, self.warnings, strict=True)))
+
+
+def prepare(
+    fitter: Fitter, config: CfgNode, schedule: Schedule, photo: Photo, found: Mapping[str, Known], asked: Asked
+) -> Prepared:
+    """The fitter of one call: its schedule with the terms of what is known and of the caller's own.
+
+    Args:
+        photo: on whose people the caller's own terms are tried. found: what is known of them, one row each.
+
+    Raises:
+        ValueError, TypeError: a term, weight or setting that cannot be used, before any work.
+    """
+    if unused := unused_settings(config, schedule):
+        raise ValueError(unused)
+    staged = [one for of_kind in found.values() for one in of_kind.terms]
+    terms = fitter.terms | terms_by_name([one.term for one in staged])
+    schedule, terms = extended(schedule.with_terms(staged), terms, asked.terms, asked.weights)
+    _check_anchor(schedule)
+    records = RecordTable({name: of_kind.record for name, of_kind in found.items()})
+    own = [term for term in asked.terms if not isinstance(term, str)]
+    if own:
+        try_terms(own, fitter.point_body(photo.people[0].names), photo.keypoints, photo.camera, records)
+    summaries = {name: of_kind.summary for name, of_kind in found.items() if of_kind.summary}
+    return Prepared(fitter.with_schedule(schedule, schedule, terms), records, summaries, _warnings(found, len(photo)))
+
+
+def read_measurements(measurements: Sequence[Measurement], photo: Photo, body: SmplBody) -> dict[str, Known]:
+    """Name -> what each measurement says of the people of a photograph.
+
+    Raises:
+        ValueError, TypeError: something else than measurements, two of one kind, or what a measurement holds.
+    """
+    if isinstance(measurements, Measurement) or not isinstance(measurements, Sequence):
+        raise TypeError(
+            f"measurements should be a list, such as [hmrfit.Height(1.82)], not {brief_repr(measurements)}."
+        )
+    found: dict[str, Known] = {}
+    for one in measurements:
+        if not isinstance(one, Measurement):
+            kinds = "Mask, Silhouette, Height, Shape, Keypoints3D and Floor"
+            raise TypeError(f"measurements should hold hmrfit's {kinds}, not {brief_repr(one)}.")
+        if one.name in found:
+            raise ValueError(
+                f"measurements holds two of the kind {type(one).__name__}. Give one, with all people in it."
+            )
+        found[one.name] = one.read(photo, body)
+    return found
+
+
+def _warnings(found: Mapping[str, Known], people: int) -> tuple[tuple[str, ...], ...]:
+    """Of each person, from all measurements."""
+    lists = [known.warnings for known in found.values() if known.warnings]
+    return tuple(tuple(w for of_kind in lists for w in of_kind[i]) for i in range(people))
+
+
+def known_up(up: ArrayLike | None, measurements: Sequence[Measurement]) -> ArrayLike | None:
+    """What points up: what is given, else the floor's own direction. They must agree."""
+    floors = [one for one in measurements if isinstance(one, Floor)]
+    given = None if up is None else unit_up(up)
+    floor = unit_up(floors[0].up, "the floor's up") if floors else None
+    if given is not None and floor is not None and float(given @ floor) < SAME_UP:
+        raise ValueError(f"up is {given.tolist()}, but the floor's is {floor.tolist()}. Give one of them, or the same.")
+    return floor if given is None else given
+
+
+def extended(
+    schedule: Schedule, known: Mapping[str, Term], terms: Sequence[TermLike], weights: Mapping[str, float]
+) -> tuple[Schedule, dict[str, Term]]:
+    """The schedule with more terms and other weights, and the terms by name.
+
+    Args:
+        terms: in every stage, with weight 1 where `weights` names none.
+        weights: by term, in the stages that use it; 0 leaves a term out.
+
+    Raises:
+        ValueError: a weight for a term that the stages do not use, with the nearest that they do, or one that is no
+            weight; a term of the name of another. TypeError: terms or weights of another kind.
+    """
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"weights should be a dictionary of numbers by the name of a term, not {brief_repr(weights)}.")
+    if not isinstance(terms, Sequence) or isinstance(terms, str):
+        raise TypeError(
+            f"terms should be a list of functions or Terms, not {brief_repr(terms)}. For one: terms=[term]."
+        )
+    if not len(terms) and not weights:
+        return schedule, dict(known)
+    added = _added(terms, known)
+    if added:
+        more = dict.fromkeys(added, 1.0)
+        schedule = schedule.with_stages(lambda stage: replace(stage, weights={**stage.weights, **more}))
+    used = schedule.term_names
+    for name, weight in weights.items():
+        if name not in used:
+            near = did_you_mean(str(name), used)
+            unused = f" There is a term of this name; terms=['{name}'] adds it." if name in known else ""
+            raise ValueError(
+                f"weights: this fit has no term {brief_repr(name)}.{near} It has: {', '.join(used)}.{unused}"
+            )
+        numbers(weight, f"The weight of '{name}'", f"one number from 0 to {MOST_WEIGHT:g}", (), 0.0, MOST_WEIGHT)
+    asked = {name: float(weight) for name, weight in weights.items()}
+    changed = schedule.with_stages(
+        lambda stage: replace(stage, weights={name: asked.get(name, w) for name, w in stage.weights.items()})
+    )
+    if not all(any(stage.weights.values()) for stage in changed.stages):
+        raise ValueError("weights: with these, a stage of the fit has no term with a weight above 0. Leave one in.")
+    return changed, {**known, **added}
+
+
+def _added(terms: Sequence[TermLike], known: Mapping[str, Term]) -> dict[str, Term]:
+    """The caller's terms by name."""
+    own: list[Term | ResidualFunction] = []
+    for term in terms:
+        if isinstance(term, str):
+            if term not in known:
+                raise ValueError(f"terms: there is no built-in term '{term}'.{did_you_mean(term, known)}")
+            own.append(known[term])
+        elif (not callable(term) and not isinstance(term, Term)) or isinstance(term, type):
+            raise TypeError(
+                f"terms should hold functions (state, output, observation) or Terms, not {brief_repr(term)}."
+            )
+        else:
+            own.append(term)
+    added = terms_by_name(own)
+    for name, term in added.items():
+        if known.get(name, term) is not term:
+            another = "Give yours another name: FunctionTerm(function, name)."
+            raise ValueError(f"terms: the fit has a term '{name}' already. {another}")
+    return added
+
+
+def _check_anchor(schedule: Schedule) -> None:
+    """That a stage which weighs the anchor begins at a start that has one."""
+    anchored = any(stage.weights.get("anchor") for stage in schedule.stages)
+    start = schedule.start
+    has = isinstance(start, GivenStart) or (isinstance(start, InitialEstimate) and start.error_model is not None)
+    if anchored and not has:
+        raise ValueError(
+            "The term 'anchor' is the Gaussian prior centred at the start, and this fit begins at several starts or at "
+            "one whose error is not known. Leave it out, or set FIT.START: initial_estimate."
+        )

@@ -1,0 +1,149 @@
+"""One person in several views, or in many frames: what users have of them, read and checked before any work."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from hmrfit.body.smpl import FARTHEST, NO_ROTATION
+from hmrfit.camera import Camera
+from hmrfit.io.keypoint_files import PersonKeypoints
+from hmrfit.io.keypoint_files.frames import in_frame_order, read_frames
+from hmrfit.io.keypoint_files.readers import people_in_memory
+from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
+from hmrfit.ops.check import brief_repr, numbers
+from hmrfit.types import TensorRecord
+
+FILLED_IN = "Filled in from the nearest frames: "
+
+Sizes = tuple[int, int] | Sequence[tuple[int, int]] | None
+
+
+@dataclass(frozen=True)
+class Extrinsics(TensorRecord):
+    """x_camera = R x_world + t of C cameras."""
+
+    rotation: Tensor  # (C, 3, 3)
+    translation: Tensor  # (C, 3) metres
+
+
+def read_extrinsics(extrinsics: ArrayLike, count: int) -> Extrinsics:
+    """(C, 3, 4) or (C, 4, 4) [R | t] of C cameras, checked."""
+    if count < 2:
+        raise ValueError("fit_views needs at least two views. For one photograph there is hmrfit.fit.")
+    what = f"of the shape ({count}, 3, 4), [R | t] for each view"
+    values = numbers(extrinsics, "extrinsics", what)
+    if values.shape not in ((count, 3, 4), (count, 4, 4)):
+        raise ValueError(f"extrinsics should be {what}, but have {values.shape}.")
+    if np.abs(values[:, 3:] - [0, 0, 0, 1]).max(initial=0) > NO_ROTATION:
+        raise ValueError("The last row of 4×4 extrinsics should be 0, 0, 0, 1. Expected [R | t] with x_camera = R x_world + t.")  # fmt: skip  # noqa: E501
+    rotation, translation = (torch.tensor(part) for part in (values[:, :3, :3], values[:, :3, 3]))
+    off = (rotation @ rotation.mT - torch.eye(3).double()).abs().amax((1, 2))
+    off = torch.where(torch.linalg.det(rotation) > 0, off, 2.0)
+    if off.max() > NO_ROTATION:
+        raise ValueError(f"The extrinsics of view {int(off.argmax())} hold no rotation (or a reflection). Expected [R | t] with x_camera = R x_world + t.")  # fmt: skip  # noqa: E501
+    if translation.norm(dim=-1).median() > 100 or translation.abs().max() > FARTHEST:
+        raise ValueError("The translations of the extrinsics look like millimetres. Give metres: divide by 1000.")
+    return Extrinsics(rotation, translation)
+
+
+def read_views(
+    images: Sequence[ImageLike],
+    keypoints: Sequence[KeypointsLike],
+    keypoint_set: str | Sequence[str] | None,
+    cameras: Sequence[Camera] | None,
+    image_size: Sizes,
+    free: bool = False,
+) -> list[Photo]:
+    """The views, each with one person, a known camera (unless its focal length is free) and the same keypoints."""
+    C = len(images)
+    for what, given in (("keypoints", keypoints), ("cameras", cameras)):
+        if given is not None and count_of_views(given, what) != C:
+            raise ValueError(f"{what} should be one for each of the {C} views, but there are {len(given)}.")
+    sizes = _sizes_of_views(image_size, C)
+    photos = []
+    for i in range(C):
+        try:
+            camera = None if cameras is None else cameras[i]
+            photo = read_photo(images[i], keypoints[i], keypoint_set, camera=camera, image_size=sizes[i])
+        except (ValueError, TypeError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"View {i}: {error}") from error
+        if photo.given != 1:
+            raise ValueError(f"View {i} shows {photo.given} people. fit_views is about one: choose the same person in every view.")  # fmt: skip  # noqa: E501
+        if not (photo.focal_known or free or camera is not None):
+            raise ValueError(
+                f"The camera of view {i} is not known. Give cameras=, keypoint files with K, or focal='free'."
+            )
+        if photos and photo.people[0].names != photos[0].people[0].names:
+            raise ValueError(f"View {i} has other keypoints than view 0. All views need the same keypoint set.")
+        photos.append(photo)
+    return photos
+
+
+def read_people_of_frames(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None) -> list[PersonKeypoints]:
+    """One person a frame, in the order of the frames."""
+    if isinstance(keypoints, str | os.PathLike):
+        return read_frames(keypoints, keypoint_set)
+    listed = isinstance(keypoints, Sequence) and all(isinstance(p, PersonKeypoints) for p in keypoints)
+    people = people_in_memory(keypoints, keypoint_set)
+    if len(people) == 1 and not listed and np.ndim(keypoints) == 2:
+        raise ValueError(f"keypoints should have the shape (T, K, 3), frames first, but have {np.shape(keypoints)}.")
+    return in_frame_order(people, "keypoints", filled=not listed)
+
+
+def count_of_views(given: Any, what: str) -> int:
+    """How many views something is given for."""
+    if isinstance(given, str | bytes | Mapping) or not hasattr(given, "__len__") or getattr(given, "ndim", 1) == 0:
+        raise TypeError(f"{what} should be a list, one for each view, not {brief_repr(given)}.")
+    return len(given)
+
+
+def _sizes_of_views(size: Any, count: int) -> list:
+    """The size of each view's image, from one for all or one for each."""
+    if isinstance(size, list | tuple | np.ndarray) and len(size) and not all(np.ndim(part) == 0 for part in size):
+        if len(size) != count:
+            raise ValueError(f"image_size should be one for all, or one for each of the {count} views, but there are {len(size)}.")  # fmt: skip  # noqa: E501
+        return list(size)
+    return [size] * count
+
+
+def photo_of_frames(
+    image: ImageLike, frames: list[PersonKeypoints], keypoint_set: str | Sequence[str] | None, *camera: Any
+) -> tuple[Photo, np.ndarray]:
+    """(the frames, which of them are blank (T,)): frames of which nothing can be used take the nearest other one's
+    keypoints, and say so."""
+    try:
+        photo = read_photo(image, frames, keypoint_set, *camera, each="frame")
+    except ValueError as error:
+        hint = "No frame shows anybody who can be fitted. " if "Frame 0: " in str(error) else ""
+        raise ValueError(f"{hint}{error}") from None
+    there = np.array(photo.rows)
+    everyone = np.arange(photo.given)
+    after = np.searchsorted(there, everyone).clip(0, len(there) - 1)
+    before = (after - 1).clip(0)
+    nearest = np.where(np.abs(there[before] - everyone) <= np.abs(there[after] - everyone), before, after)
+    blank = there[nearest] != everyone
+    reasons = iter(photo.left_out.values())
+    said = [
+        (f"{FILLED_IN}{next(reasons)}",) if empty else photo.warnings[n]
+        for n, empty in zip(nearest, blank, strict=True)
+    ]
+    people = tuple(
+        replace(photo.people[n], person_id=str(t)) if empty else photo.people[n]
+        for t, (n, empty) in enumerate(zip(nearest, blank, strict=True))
+    )
+    cameras, rows = photo.camera[nearest.tolist()], tuple(everyone.tolist())
+    return replace(photo, people=people, camera=cameras, warnings=tuple(said), rows=rows, left_out={}), blank
+
+
+def joined(photos: Sequence[Photo]) -> Photo:
+    """The views of one person as one batch."""
+    people = tuple(photo.people[0] for photo in photos)
+    camera = Camera.cat([photo.camera for photo in photos])
+    return replace(photos[0], people=people, camera=camera, warnings=tuple(photo.warnings[0] for photo in photos))
