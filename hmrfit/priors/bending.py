@@ -9,30 +9,28 @@ SMPLify weighs the residual alpha exp(..) by 0.317 w, w the pose prior's weight:
 15.2² exp(2 s_i theta_i): the same at its w = 4.78, where 3.17 w = 15.15, but for rounding.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from hmrfit.keypoints import SMPL24
+from hmrfit.body.skeleton import SMPL, Skeleton
 
 ALPHA = 10.0
 
-HINGES = {"left_elbow": ("y", 1.0), "right_elbow": ("y", -1.0), "left_knee": ("x", -1.0), "right_knee": ("x", -1.0)}
-"""Joint -> (axis, sign). In the 72 numbers of a SMPL pose these are 55, 58, 12 and 15."""
-
 
 class BendingPrior:
-    """The hinges of a body, ready to be evaluated. Inputs theta (B, 3 (J-1)), radians."""
+    """The hinges of a body, ready to be evaluated. Inputs theta (B, 3 (J-1)), radians.
 
-    def __init__(self, joint_names: Sequence[str] = SMPL24) -> None:
-        """Raises: ValueError, the body has not SMPL's elbows and knees."""
-        missing = [name for name in HINGES if name not in joint_names]
+    Axes and signs are the skeleton's; in the 72 numbers of a SMPL pose theta_i are 55, 58, 12 and 15.
+    """
+
+    def __init__(self, skeleton: Skeleton = SMPL) -> None:
+        """Raises: ValueError, the body has not all of SMPL's elbows and knees."""
+        missing = [limb.joints[1] for limb in SMPL.limbs if limb not in skeleton.limbs]
         if missing:
             raise ValueError(f"The bending prior is about elbows and knees; this body has no {', '.join(missing)}.")
-        where = [3 * (list(joint_names).index(name) - 1) + "xyz".index(axis) for name, (axis, _) in HINGES.items()]
+        where = [skeleton.columns([limb.joints[1]])[limb.axis] for limb in skeleton.limbs]
         self.columns = torch.tensor(where)  # (4,) of theta, which lacks the root
-        self.signs = torch.tensor([sign for _, sign in HINGES.values()])  # (4,)
+        self.signs = torch.tensor([limb.overbent for limb in skeleton.limbs])  # (4,)
 
     def residuals(self, theta: Tensor) -> Tensor:
         """r (B, 4)."""

@@ -6,25 +6,38 @@
 (Bogo et al., ECCV 2016, eq. 4, with the constants kept, so that the choice between components is the right one.)
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from hmrfit.body.skeleton import Skeleton
 from hmrfit.io.bounded import read_fields
 from hmrfit.io.budget import check_bytes
 from hmrfit.ops.check import check_finite, check_shape
+from hmrfit.priors.joints import joints_in_file, shared_joints
 
 MOST_COLUMNS = 1000
 """Of θ: three for each joint. Inverting larger covariances takes minutes."""
 
 
 class PoseGmm:
-    """The mixture, ready to be evaluated. Inputs theta (B, D), D = 3 (J-1), radians."""
+    """The mixture, ready to be evaluated. Inputs theta (B, 3 (J-1)), radians: all joints of a body but the root.
 
-    def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor) -> None:
-        """means (K, D), covariances (K, D, D) positive definite, weights (K,) positive; float64."""
+    The mixture is about D numbers of them: all, unless `for_skeleton` made it for a body with more joints than it knows
+    of. `columns` says which they are.
+    """
+
+    columns: Tensor | None = None  # (D,) of theta, ascending; None: theta has no others
+
+    def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor, joint_names: Sequence[str] = ()) -> None:
+        """means (K, D), covariances (K, D, D) positive definite, weights (K,) positive; float64.
+
+        joint_names: of the D/3 joints, where they are known; `for_skeleton` needs them.
+        """
+        self.joint_names = tuple(joint_names)
         self.means, self.covariances, self.weights = means, covariances, weights / weights.sum()
         self.precisions = torch.linalg.inv(covariances)
         self.precisions = 0.5 * (self.precisions + self.precisions.mT)
@@ -37,7 +50,7 @@ class PoseGmm:
 
     @classmethod
     def from_file(cls, path: str | Path) -> "PoseGmm":
-        """From an npz with means (K, D), covariances (K, D, D) and weights (K,).
+        """From an npz with means (K, D), covariances (K, D, D), weights (K,) and, optionally, joint_names (D/3,).
 
         Raises:
             ValueError: another shape, NaN, weights that are not positive, covariances that are not positive definite.
@@ -58,12 +71,49 @@ class PoseGmm:
         bad = torch.linalg.cholesky_ex(arrays["covariances"])[1].nonzero()[:, 0].tolist()
         if bad:
             raise ValueError(f"{path}: the covariances of components {bad} are not positive definite. Fit it again.")
-        return cls(**arrays)
+        return cls(**arrays, joint_names=joints_in_file(path, sizes["D"] // 3))
+
+    def for_skeleton(self, skeleton: Skeleton) -> "PoseGmm":
+        """The mixture as a prior of this body's pose: the marginal of the joints that both know.
+
+        Raises:
+            ValueError: they share none, or the mixture does not say which joints it is about.
+        """
+        shared = shared_joints(self.joint_names, self.means.shape[1] // 3, skeleton, "The pose prior is about")
+        if self.joint_names in ((), skeleton.names[1:]):
+            return self
+        own = torch.tensor([3 * self.joint_names.index(name) + axis for name in shared for axis in range(3)])
+        covariances = self.covariances[:, own][:, :, own]
+        other = PoseGmm(self.means[:, own], covariances, self.weights, shared)
+        if shared != skeleton.names[1:]:
+            other.columns = torch.tensor(skeleton.columns(shared), device=self.means.device)
+        return other
+
+    def _own(self, theta: Tensor) -> Tensor:
+        """The D numbers that the mixture is about."""
+        return theta if self.columns is None else theta[:, self.columns]
+
+    def _places(self, columns: Tensor) -> Tensor:
+        """Columns of theta -> where they stand among the D numbers.
+
+        Raises:
+            ValueError: the mixture is not about one of them.
+        """
+        if self.columns is None:
+            return columns
+        places = torch.searchsorted(self.columns, columns).clamp_max(len(self.columns) - 1)
+        if not torch.equal(self.columns[places], columns):
+            known = ", ".join(self.joint_names)
+            raise ValueError(f"The pose prior is about {known}, not about all of these columns.")
+        return places
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "PoseGmm":
         """The same mixture elsewhere or in another precision."""
         other = object.__new__(PoseGmm)
-        other.__dict__ = {k: v.to(device=device, dtype=dtype) for k, v in self.__dict__.items()}
+        for name, value in self.__dict__.items():
+            if isinstance(value, Tensor):
+                value = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+            other.__dict__[name] = value
         return other
 
     def with_nll_weights(self) -> "PoseGmm":
@@ -79,7 +129,7 @@ class PoseGmm:
 
     def whitened(self, theta: Tensor) -> Tensor:
         """L_k^T (theta - mu_k) for every component: (B, K, D)."""
-        return (theta @ self.stacked - self.shift).unflatten(-1, self.means.shape)
+        return (self._own(theta) @ self.stacked - self.shift).unflatten(-1, self.means.shape)
 
     def energies(self, theta: Tensor) -> Tensor:
         """The bracket of E for every component (B, K), so -log density up to one constant."""
@@ -102,33 +152,37 @@ class PoseGmm:
         return torch.cat([own, (2 * self.constants[k])[:, None].sqrt()], -1)
 
     def quadratic(self, theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """E (B,), its gradient (B, D) and Hessian (B, D, D) in theta, of the likeliest component."""
+        """E (B,), its gradient (B, D) and Hessian (B, D, D) in the D numbers, of the likeliest component."""
         energies = self.energies(theta)
         energy, k = energies.min(-1)
         hessian = self.precisions[k]
-        gradient = (hessian @ (theta - self.means[k])[..., None]).squeeze(-1)
+        gradient = (hessian @ (self._own(theta) - self.means[k])[..., None]).squeeze(-1)
         return energy, gradient, hessian
 
     def marginal(self, columns: Tensor) -> "PoseGmm":
-        """The mixture over some coordinates, with the constants of the full one, so that its E is the full E at the
-        likeliest values of the others. Made for energies: its `log_density` is not the marginal's."""
-        other = PoseGmm(self.means[:, columns], self.covariances[:, columns][:, :, columns], self.weights)
+        """The mixture over some columns of theta, with the constants of the full one, so that its E is the full E at
+        the likeliest values of the others. Made for energies: its `log_density` is not the marginal's."""
+        own = self._places(columns)
+        other = PoseGmm(self.means[:, own], self.covariances[:, own][:, :, own], self.weights)
         other.constants, other.least = self.constants, self.least
         return other
 
     def fill(self, theta: Tensor, columns: Tensor) -> Tensor:
-        """theta (B, D) with all but `columns` replaced by their likeliest values given those columns."""
-        rest = torch.ones(theta.shape[1], dtype=torch.bool, device=theta.device)
-        rest[columns] = False
+        """theta (B, 3 (J-1)) with all of the D numbers but `columns` replaced by their likeliest values given those."""
+        known, own = self._places(columns), self._own(theta)
+        rest = torch.ones(own.shape[1], dtype=torch.bool, device=theta.device)
+        rest[known] = False
         rest = rest.nonzero()[:, 0]
         if not len(rest):
             return theta
         k = self.marginal(columns).energies(theta[:, columns]).argmin(-1)
-        off = self.precisions[:, rest][:, :, columns]
-        regression = -torch.linalg.solve(self.precisions[:, rest][:, :, rest], off)  # (K, rest, columns)
+        off = self.precisions[:, rest][:, :, known]
+        regression = -torch.linalg.solve(self.precisions[:, rest][:, :, rest], off)  # (K, rest, known)
+        away = (own - self.means[k])[:, known, None]
         filled = theta.clone()
-        away = (theta - self.means[k])[:, columns, None]
-        filled[:, rest] = self.means[k][:, rest] + (regression[k] @ away).squeeze(-1)
+        filled[:, rest if self.columns is None else self.columns[rest]] = self.means[k][:, rest] + (
+            regression[k] @ away
+        ).squeeze(-1)
         return filled
 
     def mean_poses(self) -> Tensor:
@@ -139,6 +193,5 @@ class PoseGmm:
         """theta (count, D) drawn from the mixture."""
         k = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         noise = torch.randn(self.means[k].shape, dtype=self.means.dtype, generator=generator, device=k.device)
-        return self.means[k] + torch.linalg.solve_triangular(self.factors[k].mT, noise[..., None], upper=True).squeeze(
-            -1
-        )
+        away = torch.linalg.solve_triangular(self.factors[k].mT, noise[..., None], upper=True).squeeze(-1)
+        return self.means[k] + away

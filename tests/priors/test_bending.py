@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from hmrfit.priors.bending import HINGES, BendingPrior
+from hmrfit.body.skeleton import MANO_LEFT, SMPLX
+from hmrfit.priors.bending import BendingPrior
 
 
 def theta_of_72(index: int, value: float) -> torch.Tensor:
@@ -56,7 +57,12 @@ def test_derivatives():
     torch.testing.assert_close(torch.diag_embed(curvature), J.mT @ J, rtol=1e-6, atol=1e-6)
 
 
-def test_a_body_without_elbows_gets_a_letter():
+def test_other_bodies_have_the_same_hinges():
+    """The shared joints stand first, so theta's columns are SMPL's."""
+    theta = torch.randn(2, SMPLX.pose_size - 3).double()
+    assert torch.equal(BendingPrior(SMPLX).residuals(theta), BendingPrior().residuals(theta[:, :69]))
+
+
+def test_a_body_without_elbows_is_refused():
     with pytest.raises(ValueError, match="elbows and knees; this body has no left_elbow, right_elbow, left_knee"):
-        BendingPrior([f"joint{i}" for i in range(16)])
-    assert list(HINGES) == ["left_elbow", "right_elbow", "left_knee", "right_knee"]
+        BendingPrior(MANO_LEFT)

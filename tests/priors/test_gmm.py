@@ -9,6 +9,7 @@ from helpers.bodies import PRIORS
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
+from hmrfit.body.skeleton import MANO_LEFT, SMPL, SMPLH, SMPLX, Skeleton
 from hmrfit.priors.gmm import PoseGmm
 
 K, D = 3, 6
@@ -155,8 +156,71 @@ def test_the_shipped_mixture():
     assert gmm.log_density(gmm.means).min() > gmm.log_density(gmm.sample(200)).mean() > gmm.log_density(far)
 
 
+FINGERS = {"SMPL-H": SMPLH, "SMPL-X": SMPLX}
+
+
+@pytest.mark.parametrize("name", FINGERS)
+def test_for_a_body_with_fingers_it_is_the_marginal_of_the_shared_joints(name):
+    """SMPL's hands are integrated out, by scipy's Gaussians; fingers, jaw and eyes have no say."""
+    full = PoseGmm.from_file(PRIORS / "pose_gmm.npz")
+    gmm = full.for_skeleton(FINGERS[name])
+    assert full.joint_names == SMPL.names[1:] and gmm.joint_names == SMPL.names[1:22]
+    theta = 0.3 * torch.randn(20, FINGERS[name].pose_size - 3, dtype=torch.float64)
+    marginal = full.means[:, :63], full.covariances[:, :63, :63], full.weights
+    log_density = logsumexp(log_parts(marginal, theta[:, :63]), axis=1)
+    np.testing.assert_allclose(gmm.log_density(theta), log_density, atol=1e-9)
+    other = theta.clone()
+    other[:, 63:] += 1.0
+    for measure in (gmm.energies, gmm.residuals, lambda t: gmm.quadratic(t)[1]):
+        assert torch.equal(measure(theta), measure(other))
+    torch.testing.assert_close(0.5 * gmm.residuals(theta).square().sum(1), gmm.energy(theta))
+    torch.testing.assert_close(gmm.with_nll_weights().energies(theta).diff(), gmm.energies(theta).diff())
+
+
+def test_joints_in_another_order_and_between_others():
+    """A body whose joints the mixture knows under the same names."""
+    body = Skeleton("", ("pelvis", "left_knee", "tail", "left_hip"), (-1, 0, 0, 0))
+    full = PoseGmm.from_file(PRIORS / "pose_gmm.npz")
+    gmm, theta = full.for_skeleton(body), torch.randn(7, 9, dtype=torch.float64)
+    assert gmm.joint_names == ("left_knee", "left_hip") and gmm.columns.tolist() == [0, 1, 2, 6, 7, 8]
+    own = torch.tensor(SMPL.columns(["left_knee", "left_hip"]))
+    alone = PoseGmm(full.means[:, own], full.covariances[:, own][:, :, own], full.weights)
+    both, hip, hip_alone = theta[:, gmm.columns], torch.arange(6, 9), torch.arange(3, 6)
+    torch.testing.assert_close(gmm.energies(theta), alone.energies(both))
+    filled = gmm.fill(theta, hip)
+    assert torch.equal(filled[:, 3:], theta[:, 3:])  # the tail stays as it is
+    torch.testing.assert_close(filled[:, :3], alone.fill(both, hip_alone)[:, :3])
+    energies = gmm.marginal(hip).energies(theta[:, hip])
+    torch.testing.assert_close(energies, alone.marginal(hip_alone).energies(theta[:, hip]))
+    with pytest.raises(ValueError, match="not about all of these columns"):
+        gmm.marginal(torch.arange(3, 6))
+
+
+def test_for_smpl_itself_nothing_changes():
+    full = PoseGmm.from_file(PRIORS / "pose_gmm.npz")
+    assert full.for_skeleton(SMPL) is full
+
+
+def test_a_hand_has_a_prior_of_its_own(tmp_path):
+    """Without names it is about all joints of a body that has as many; with names that the body has not, about none."""
+    parts = {"means": np.zeros((1, 45)), "covariances": np.eye(45)[None], "weights": np.ones(1)}
+    np.savez(tmp_path / "hand.npz", **parts)
+    unnamed = PoseGmm.from_file(tmp_path / "hand.npz")
+    assert unnamed.joint_names == () and unnamed.for_skeleton(MANO_LEFT) is unnamed
+    with pytest.raises(ValueError, match="15 joints that it does not name; this body has 23 without its root"):
+        unnamed.for_skeleton(SMPL)
+    np.savez(tmp_path / "hand.npz", **parts, joint_names=np.array(MANO_LEFT.names[1:]))
+    fingers = PoseGmm.from_file(tmp_path / "hand.npz").for_skeleton(SMPLX)
+    assert fingers.columns.tolist() == list(range(72, 117))
+    with pytest.raises(ValueError, match=r"left_hip, right_hip, spine1 \.\.\.; this body has none of these"):
+        PoseGmm.from_file(PRIORS / "pose_gmm.npz").for_skeleton(MANO_LEFT)
+    np.savez(tmp_path / "hand.npz", **parts, joint_names=np.array(["a"]))
+    with pytest.raises(ValueError, match="joint_names should hold 15 texts"):
+        PoseGmm.from_file(tmp_path / "hand.npz")
+
+
 @pytest.mark.parametrize(
-    ("name", "change", "letter"),
+    ("name", "change", "message"),
     [
         ("weights", lambda w: w * [0, *[1] * (len(w) - 1)], "positive weights"),
         ("covariances", lambda c: c - 2 * c[2] * (np.arange(len(c)) == 2)[:, None, None], r"components \[2\]"),
@@ -164,9 +228,9 @@ def test_the_shipped_mixture():
         ("covariances", lambda c: c[:, :5], "covariances"),
     ],
 )
-def test_a_bad_file_gets_a_letter(tmp_path, name, change, letter):
+def test_a_bad_file_is_refused(tmp_path, name, change, message):
     with np.load(PRIORS / "pose_gmm.npz") as data:
         arrays = {key: data[key] for key in ("means", "covariances", "weights")}
     np.savez(tmp_path / "bad.npz", **arrays | {name: change(arrays[name])})
-    with pytest.raises(ValueError, match=letter):
+    with pytest.raises(ValueError, match=message):
         PoseGmm.from_file(tmp_path / "bad.npz")

@@ -7,6 +7,7 @@ from helpers.bodies import PRIORS
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hmrfit.body.skeleton import MANO_RIGHT, SMPL, SMPLH, SMPLX
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import SOFTNESS, JointLimits
 
@@ -60,3 +61,20 @@ def test_the_shipped_limits_let_people_move():
     backwards = torch.zeros(1, 23, 3, dtype=torch.float64)
     backwards[0, 3] = torch.tensor([-1.0, 0.0, 0.0])  # left_knee: 57° the wrong way
     assert cost(backwards.flatten(1)).item() > 10
+
+
+@pytest.mark.parametrize("skeleton", [SMPLH, SMPLX], ids=["SMPL-H", "SMPL-X"])
+def test_bodies_with_fingers_have_the_same_limits(skeleton):
+    """Fingers, jaw and eyes have none; SMPL's hands are not there."""
+    full = JointLimits.from_file(PRIORS / "joint_limits.npz")
+    limits, theta = full.for_skeleton(skeleton), 2 * torch.randn(20, skeleton.pose_size - 3, dtype=torch.float64)
+    assert full.joint_names == SMPL.names[1:] and limits.joint_names == skeleton.names[1:]
+    assert torch.equal(limits.residuals(theta)[:, :63], full.residuals(theta[:, :69])[:, :63])
+    assert not limits.residuals(theta)[:, 63:].any() and not limits.quadratic(theta)[2][:, 63:].any()
+    assert all(part.isfinite().all() for part in limits.quadratic(theta))
+    assert full.for_skeleton(SMPL) is full
+
+
+def test_limits_of_other_joints_are_refused():
+    with pytest.raises(ValueError, match=r"The joint limits speak of left_hip, .*; this body has none of these joints"):
+        JointLimits.from_file(PRIORS / "joint_limits.npz").for_skeleton(MANO_RIGHT)

@@ -42,7 +42,7 @@ class PosePrior(Term):
     def marginal(self, layout: Layout) -> PoseGmm:
         """The mixture over the moving joints only; made once per layout. Its energy is the full one, least over the
         joints left out, so leaving them out changes nothing but the time."""
-        if 3 * len(layout.body_joints) == self.gmm.means.shape[1]:
+        if self.gmm.columns is None and 3 * len(layout.body_joints) == self.gmm.means.shape[1]:
             return self.gmm
         if layout.body_joints not in self._marginals:
             self._marginals[layout.body_joints] = self.gmm.marginal(layout.theta_columns)

@@ -157,7 +157,7 @@ class Bending(Term):
     @property
     def prior(self) -> BendingPrior:
         """Made when asked, so that a body without elbows has no error before a stage wants them."""
-        return BendingPrior(self.body.joint_names)
+        return BendingPrior(self.body.skeleton)
 
     def residuals(self, e: Linearization) -> Tensor:
         return self.prior.residuals(e.theta)
