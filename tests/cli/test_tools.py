@@ -108,7 +108,7 @@ def test_evaluate_goes_on_with_its_own_predictions(tmp_path: Path) -> None:
     refuse_in_the_way(tmp_path, ["x"], ["x"], None)
 
 
-@pytest.mark.parametrize("name", ["hmr.npz", "sheet.png", "motion.npz"])
+@pytest.mark.parametrize("name", ["hmr.npz", "contact_sheet.png", "motion.npz"])
 def test_train_refuses_a_folder_that_is_no_run(tmp_path: Path, name: str, capsys: pytest.CaptureFixture) -> None:
     np.savez(tmp_path / "mine.npz", poses=np.zeros((3, 72)))
     (tmp_path / "mine.npz").rename(tmp_path / name)
