@@ -86,8 +86,8 @@ class SeenBody:
 
     def points(self, *parts: str) -> list[NDArray[np.float64]] | None:
         """All of them, or None."""
-        found = [self.point(part) for part in parts]
-        return None if any(p is None for p in found) else found
+        found = [point for part in parts if (point := self.point(part)) is not None]
+        return found if len(found) == len(parts) else None
 
     def pair(self, part: str) -> list[NDArray[np.float64]] | None:
         """[left, right], or None."""

@@ -85,8 +85,8 @@ class Head:
 
     def mirrored(self) -> "Head":
         """The same with left and right exchanged."""
-        parts = (self.z, self.placed, self.seen, self.unseen)
-        return Head(*(part[MIRRORED] for part in parts), self.hidden_is_unseen)
+        z, placed, seen, unseen = (part[MIRRORED] for part in (self.z, self.placed, self.seen, self.unseen))
+        return Head(z, placed, seen, unseen, self.hidden_is_unseen)
 
     def energies(self) -> NDArray[np.float64]:
         """E (yaws,)."""

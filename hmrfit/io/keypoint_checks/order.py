@@ -84,4 +84,4 @@ def _better_set(body: SeenBody, claimed: float) -> str | None:
         other = _unevenness(lengths)
         if other is not None and len(lengths) >= len(body.lengths) and other < BETTER * claimed:
             better[name] = other
-    return min(better, key=better.get) if better else None
+    return min(better, key=better.__getitem__) if better else None

@@ -93,13 +93,14 @@ def side_warnings(
         confidence: (K,), to tell what is surely seen. image_size: (width, height), that exchanged axes have to fit.
     """
     turned = trunk_turns(body)
-    if None not in turned and abs(turned[0] - turned[1]) > MOST_TWIST:
+    shoulders, hips = turned
+    if shoulders is not None and hips is not None and abs(shoulders - hips) > MOST_TWIST:
         return [_swapped("Shoulders or hips", "they face opposite ways")]
     head = find_head(body, confidence)
-    part = _likelier(head, turned) if head is not None else None
+    part = None if head is None else _likelier(head, turned)
     if _exchanged(body, head, part) and _fits(body.xy[body.seen][:, ::-1], image_size):
         return [AXES[part is not None]]
-    if part is not None:
+    if head is not None and part is not None:
         return [_swapped(part, _reason(part, head))]
     crossed = {
         "The legs": _cross(body, ("hip", "knee", "ankle"), "shoulder", LEGS_CROSS),
@@ -110,17 +111,20 @@ def side_warnings(
 
 def trunk_turns(body: SeenBody) -> tuple[float | None, float | None]:
     """(shoulders, hips): how far they are turned from facing the camera, 0 to π; None where they are not seen."""
-    widths = (("shoulder", SHOULDER_WIDTH), ("hip", HIP_WIDTH))
-    if body.up is not None:
-        return tuple(math.acos(min(max(body.widths[part] / full, -1.0), 1.0)) for part, full in widths)
-    return None, None
+    if body.up is None:
+        return None, None
+    turn = {
+        part: math.acos(min(max(body.widths[part] / full, -1.0), 1.0))
+        for part, full in (("shoulder", SHOULDER_WIDTH), ("hip", HIP_WIDTH))
+    }
+    return turn["shoulder"], turn["hip"]
 
 
 def find_head(body: SeenBody, confidence: NDArray[np.float64]) -> Head | None:
     """The head, upright as from the shoulders to the face; None where set or picture have none, or no shoulders."""
-    places = [find(body.names, part) for part in HEAD_PARTS]
+    places = [place for part in HEAD_PARTS if (place := find(body.names, part)) is not None]
     shoulders = body.shoulders
-    if None in places or shoulders is None or body.scale <= 0:
+    if len(places) < len(HEAD_PARTS) or shoulders is None or body.scale <= 0:
         return None
     middle, xy = (shoulders[0] + shoulders[1]) / 2, body.xy[places]
     placed, best = body.seen[places], confidence[body.seen].max()
@@ -172,7 +176,7 @@ def _likelier(head: Head, turned: tuple[float | None, float | None]) -> str | No
         FACE: float((mirrored + strain).min()),
         REST: float((energies + strain_back).min()),
     }
-    best = min(costs, key=costs.get)
+    best = min(costs, key=costs.__getitem__)
     return best if given - costs[best] > CONVINCING + ALIKE * (best == WHOLE) else None
 
 
@@ -223,8 +227,9 @@ def _fits(xy: NDArray[np.float64], size: tuple[int, int] | None) -> bool:
 
 def _legs_continue(body: SeenBody) -> bool:
     """Whether both legs point along +x, hip to ankle, and are seen in more than half of their length."""
-    legs = [body.points(f"{side}_hip", f"{side}_ankle") for side in ("left", "right")]
-    if any(leg is None for leg in legs):
+    seen = (body.points(f"{side}_hip", f"{side}_ankle") for side in ("left", "right"))
+    legs = [leg for leg in seen if leg is not None]
+    if len(legs) < 2:
         return False
     along = np.array([ankle - hip for hip, ankle in legs]) / (LEG_SHARE * body.scale)
     return bool((along[:, 0] > np.maximum(LEGS_OUT, ALONG * np.hypot(*along.T))).all())
@@ -232,8 +237,8 @@ def _legs_continue(body: SeenBody) -> bool:
 
 def _cross(body: SeenBody, parts: tuple[str, str, str], other: str, least: Crossing) -> bool:
     """Whether both limbs lie wholly on the side of the other."""
-    widths = [body.widths.get(part) for part in (*parts, other)]
-    if None in widths:
+    widths = [body.widths[part] for part in (*parts, other) if part in body.widths]
+    if len(widths) < len(parts) + 1:
         return False
     side = math.copysign(1.0, widths[0])
     trunk, middle, end, across_trunk = (side * width for width in widths)

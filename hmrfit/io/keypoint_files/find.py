@@ -110,7 +110,8 @@ class ImageIndex:
         alike = exact or [named for named in self.by_name.get(image.stem, []) if not _is_beside(named, image)]
         here = image.absolute().parent.parts
         if not alike:
-            return self.by_number.get(_last_number(image.stem), []), ""
+            number = _last_number(image.stem)
+            return [] if number is None else self.by_number.get(number, []), ""
         whole = [named for named in alike if _common(here, _folders(named)) == len(_folders(named))]
         if whole:
             longest = max(len(_folders(named)) for named in whole)
@@ -190,10 +191,16 @@ def _shift(listed: tuple[int, int], complete: bool, files: Sequence[int], image:
     starts_differ = {low, first} == {0, 1}
     if not starts_differ and not (complete and (first < low or last > high)):
         unsure = complete and low in (0, 1) and first > low
-        said = f"The photographs begin with number {first} and the keypoints' frames with {low}: equal numbers were taken to be the same frame."  # fmt: skip  # noqa: E501
+        said = (
+            f"The photographs begin with number {first} and the keypoints' frames with {low}: equal numbers were taken "
+            "to be the same frame."
+        )
         return 0, said if unsure else ""
     if last - high == first - low and all(b - a == 1 for a, b in pairwise(files)):
-        said = f"The keypoints' frames begin with number {low} and the photographs with {first}: they were matched in order."  # fmt: skip  # noqa: E501
+        said = (
+            f"The keypoints' frames begin with number {low} and the photographs with {first}: they were matched in "
+            "order."
+        )
         return first - low, said
     if not complete and low == 1 and high <= last:
         return 0, ""  # no person was found in the photograph of number 0

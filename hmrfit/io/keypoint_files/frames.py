@@ -4,11 +4,13 @@ Frames stand in the order of their numbers, not of their names as text ("10.jpg"
 file or folder leaves out is one in which nothing is seen. Two people in one frame are refused: which of them is meant?
 """
 
+import math
 import os
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +63,12 @@ def in_frame_order(people: Sequence[PersonKeypoints], what: str, filled: bool = 
         _refuse_mixed(people, what)
         return people
     _refuse_several(people, what)
-    numbers = [frame_number(p.image) for p in people]
-    if None in numbers or len(set(numbers)) < len(numbers):
+    numbered = [(number, p) for p in people if p.image and (number := frame_number(p.image)) is not None]
+    if len({number for number, _ in numbered}) < len(people):
         return people
-    ordered = sorted(zip(numbers, people, strict=True), key=lambda pair: pair[0])
+    ordered = sorted(numbered, key=lambda pair: pair[0])
     numbers, people = [number for number, _ in ordered], _with_switches([person for _, person in ordered])
-    steps = np.diff(numbers)
-    step = int(np.gcd.reduce(steps)) if len(steps) else 1
+    step = math.gcd(*(b - a for a, b in pairwise(numbers))) or 1
     if not filled:
         return _with_gaps(people, numbers, step)
     listed = next((p.frames for p in people if p.frames), None)  # every frame, those without people too
@@ -85,7 +86,7 @@ def frame_number(name: str) -> int | None:
     return int(found[-1]) if found else None
 
 
-def _natural(path: Path) -> tuple:
+def _natural(path: Path) -> tuple[tuple[int, int | str], ...]:
     """Names with their numbers as numbers."""
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", path.name) if part)
 

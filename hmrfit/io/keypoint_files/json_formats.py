@@ -136,7 +136,7 @@ def track_of(value: Any) -> str | None:
 # ---- OpenPose
 
 
-def _openpose(content: Mapping, name: str, image: str | None = None) -> Iterator[Found]:
+def _openpose(content: Mapping[str, Any], name: str, image: str | None = None) -> Iterator[Found]:
     """{"people": [{"person_id": [-1], "pose_keypoints_2d": [x, y, c, ...]}]}; hands and faces are left out.
 
     `canvas_width` and `canvas_height`, as ControlNet's and DWPose's writers add them, are the size of the image; where
@@ -171,7 +171,7 @@ def _openpose_person(
 # ---- COCO, MMPose
 
 
-def _coco_annotations(content: dict, name: str) -> Iterator[Found]:
+def _coco_annotations(content: Mapping[str, Any], name: str) -> Iterator[Found]:
     """{"images": [...], "annotations": [...], "categories": [...]}; without crowds and people without keypoints."""
     images = {image["id"]: image for image in content["images"]}
     named = {c.get("id"): c["keypoints"] for c in content.get("categories") or [] if c.get("keypoints")}
@@ -189,7 +189,7 @@ def _coco_annotations(content: dict, name: str) -> Iterator[Found]:
         yield person_of(make, what, annotation.get("id", 0), called)
 
 
-def _coco_person(annotation: Mapping, names: Said, image: Mapping, called: str, what: str) -> Found:
+def _coco_person(annotation: Mapping[str, Any], names: Said, image: Mapping[str, Any], called: str, what: str) -> Found:
     points = triples(annotation["keypoints"], what)
     return Found(
         points, names or _coco_set(points), what, str(annotation.get("id", 0)), image=called,
@@ -211,7 +211,7 @@ def _coco_set(points: NDArray) -> str | None:
     return "coco17" if len(points) == 17 else None
 
 
-def _coco_results(content: list, name: str) -> Iterator[Found]:
+def _coco_results(content: Sequence[Any], name: str) -> Iterator[Found]:
     """[{"image_id": 785, "keypoints": [x, y, c, ...], "score": 0.9}, ...]; AlphaPose writes the same, with `idx`."""
     tracks = [track_of(result.get("idx", result.get("track_id"))) for result in content]
     unique = len({(str(r["image_id"]), t) for r, t in zip(content, tracks, strict=True)}) == len(content)
@@ -219,11 +219,11 @@ def _coco_results(content: list, name: str) -> Iterator[Found]:
         what = f"{name}, result {i}"
         if result["keypoints"] is None or result["keypoints"] == []:
             continue
-        own = tracks[i] if unique and tracks[i] is not None else str(result.get("id", i))
+        own = (tracks[i] if unique else None) or str(result.get("id", i))
         yield person_of(partial(_coco_result, result, own, tracks[i], what), what, own, str(result["image_id"]))
 
 
-def _coco_result(result: Mapping, person_id: str, track: str | None, what: str) -> Found:
+def _coco_result(result: Mapping[str, Any], person_id: str, track: str | None, what: str) -> Found:
     points = triples(result["keypoints"], what)
     box = box_of(result.get("bbox", result.get("box")), what)
     return Found(
@@ -231,11 +231,10 @@ def _coco_result(result: Mapping, person_id: str, track: str | None, what: str) 
     )  # fmt: skip
 
 
-def _mmpose(content: dict | list, name: str) -> Iterator[Found]:
+def _mmpose(content: Mapping[str, Any] | Sequence[Any], name: str) -> Iterator[Found]:
     """{"meta_info": {...}, "instance_info": [frames or instances]}, or that list alone, as the inferencer writes it."""
-    listed = isinstance(content, list)
-    meta = {} if listed else content.get("meta_info") or {}
-    entries = content if listed else content["instance_info"]
+    meta = content.get("meta_info") or {} if isinstance(content, Mapping) else {}
+    entries = content["instance_info"] if isinstance(content, Mapping) else content
     frames = _all_frames(entries)
     for i, entry in enumerate(entries):
         framed = "keypoints" not in entry
@@ -250,7 +249,12 @@ def _mmpose(content: dict | list, name: str) -> Iterator[Found]:
 
 
 def _mmpose_person(
-    instance: Mapping, meta: Mapping, what: str, person_id: str, image: str | None, frames: tuple[int, int] | None
+    instance: Mapping[str, Any],
+    meta: Mapping[str, Any],
+    what: str,
+    person_id: str,
+    image: str | None,
+    frames: tuple[int, int] | None,
 ) -> Found:
     points = joined_scores(instance["keypoints"], instance.get("keypoint_scores"), what, "keypoint_scores")
     return Found(
@@ -261,11 +265,12 @@ def _mmpose_person(
 
 def _all_frames(entries: Sequence[Any]) -> tuple[int, int] | None:
     """The first and last frame of a video's list; None where not every entry is a numbered frame."""
-    numbers = [entry.get("frame_id") if isinstance(entry, Mapping) else None for entry in entries]
-    return (min(numbers), max(numbers)) if numbers and all(type(number) is int for number in numbers) else None
+    found = [entry.get("frame_id") if isinstance(entry, Mapping) else None for entry in entries]
+    numbers = [number for number in found if type(number) is int]
+    return (min(numbers), max(numbers)) if numbers and len(numbers) == len(found) else None
 
 
-def _mmpose_set(meta: Mapping, count: int) -> Said:
+def _mmpose_set(meta: Mapping[str, Any], count: int) -> Said:
     """The set that an MMPose file's `meta_info` names, by its list of keypoint names or by dataset."""
     by_index = meta.get("keypoint_id2name") or {}
     if by_index:
@@ -275,7 +280,7 @@ def _mmpose_set(meta: Mapping, count: int) -> Said:
     return said if said is None or isinstance(said, str) or len(said) == count else None
 
 
-def _mmpose_predictions(content: dict | list, name: str) -> Iterator[Found]:
+def _mmpose_predictions(content: Mapping[str, Any] | Sequence[Any], name: str) -> Iterator[Found]:
     """What MMPose's inferencer returns: {"predictions": [instances of each image]}, or that list alone."""
     pictures = content["predictions"] if isinstance(content, Mapping) else content
     if len(pictures) and isinstance(pictures[0], Mapping):
@@ -293,7 +298,7 @@ def _is_ultralytics(content: Any) -> bool:
     return list_of("box", "confidence")(content) and any(has("x", "y")(person.get("keypoints")) for person in content)
 
 
-def _ultralytics(content: Sequence[Mapping], name: str) -> Iterator[Found]:
+def _ultralytics(content: Sequence[Mapping[str, Any]], name: str) -> Iterator[Found]:
     """[{"name": "person", "box": {"x1", ...}, "keypoints": {"x": [...], "y": [...], "visible": [...]}}, ...].
 
     With `normalize=True` the numbers are shares of the image.
@@ -312,7 +317,7 @@ def _ultralytics(content: Sequence[Mapping], name: str) -> Iterator[Found]:
         yield Found(points, said, what, str(i), shares=shares, box=box, track=track_of(entry.get("track_id")))
 
 
-def _easymocap(content: Mapping, name: str) -> Iterator[Found]:
+def _easymocap(content: Mapping[str, Any], name: str) -> Iterator[Found]:
     """{"filename", "height", "width", "annots": [{"personID", "bbox": corners, "keypoints": [[x, y, c], ...]}]}."""
     size = size_of((content.get("width"), content.get("height")), name)
     for i, person in enumerate(content["annots"]):
@@ -327,7 +332,7 @@ def _easymocap(content: Mapping, name: str) -> Iterator[Found]:
         )  # fmt: skip
 
 
-def _openpose_list(content: Sequence[Mapping], name: str) -> Iterator[Found]:
+def _openpose_list(content: Sequence[Mapping[str, Any]], name: str) -> Iterator[Found]:
     """[{"people": [...], "canvas_width", "canvas_height"}, ...], one for each image: ControlNet's writers."""
     for i, picture in enumerate(content):
         one = len(content) == 1
@@ -342,7 +347,7 @@ def _is_alphapose(content: Any) -> bool:
     )
 
 
-def _alphapose(content: Mapping, name: str) -> Iterator[Found]:
+def _alphapose(content: Mapping[str, Any], name: str) -> Iterator[Found]:
     """{"photo.jpg": {"bodies": [{"joints": [...]}]}} or {"photo.jpg": OpenPose's}, its formats `cmu` and `open`."""
     for image, picture in content.items():
         people = picture.get("people") or [
@@ -355,7 +360,7 @@ def _is_vitpose(content: Any) -> bool:
     return has("keypoints", "skeleton")(content) and list_of()(content["keypoints"])
 
 
-def _vitpose(content: Mapping, name: str) -> Iterator[Found]:
+def _vitpose(content: Mapping[str, Any], name: str) -> Iterator[Found]:
     """easy_ViTPose: {"keypoints": [{person: [[y, x, c], ...]} of each frame], "skeleton": {place: name}}."""
     skeleton = content["skeleton"]
     names = [skeleton[key] for key in sorted(skeleton, key=int)]
@@ -389,7 +394,7 @@ def _mediapipe(content: Any, name: str) -> Iterator[Found]:
 # ---- our own
 
 
-def _hmrfit(content: Mapping, name: str) -> Iterator[Found]:
+def _hmrfit(content: Mapping[str, Any], name: str) -> Iterator[Found]:
     """{"format": set, "keypoints": [[x, y, c], ...], "image", "size", "bbox", "mask", "K", "dist"}; one person."""
     points = triples(content["keypoints"], name)
     lens = {key: numbers_of(content[key], f"{name}, {key}") for key in ("K", "dist") if content.get(key) is not None}
@@ -403,7 +408,7 @@ def _hmrfit(content: Mapping, name: str) -> Iterator[Found]:
     )  # fmt: skip
 
 
-def _hmrfit_list(content: list, name: str) -> Iterator[Found]:
+def _hmrfit_list(content: Sequence[Any], name: str) -> Iterator[Found]:
     """Several people in hmrfit's own format."""
     for i, person in enumerate(content):
         (found,) = _hmrfit(person, f"{name}, person {i}")

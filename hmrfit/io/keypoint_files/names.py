@@ -237,7 +237,7 @@ def _in_our_words(known: KeypointSet) -> KeypointSet:
     if unknown or (set(names) <= own and not any({_own_key(n) for n in find_set(s).names} == keys for s, _ in NAMINGS)):
         return known
     ours = dict(zip(names, matched, strict=True))
-    return KeypointSet(tuple(ours.get(name) for name in known.layout))
+    return KeypointSet(tuple(None if name is None else ours[name] for name in known.layout))
 
 
 def choose_points(count: int, said: Said, asked: AskedSet, what: str) -> Chosen:
@@ -266,7 +266,7 @@ def choose_points(count: int, said: Said, asked: AskedSet, what: str) -> Chosen:
     return _of(_of_size(find_set(choice), count, choice, what))
 
 
-def _as_asked(count: int, named: tuple[str, ...] | None, asked: AskedSet, what: str) -> Chosen:
+def _as_asked(count: int, named: tuple[str, ...] | None, asked: str | Sequence[str | None], what: str) -> Chosen:
     known = _of_size(asked_set(asked), count, asked, what)
     if named is None:
         return _of(known)

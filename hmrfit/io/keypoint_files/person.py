@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class PersonKeypoints:
         seen = self.confidence > 0
         xy = self.xy.copy()
         xy[seen] = undistort_points(self.xy[seen], self.intrinsics, self.distortion)
-        lost = np.isnan(xy).any(1)
+        lost = np.isnan(xy.sum(1))
         return replace(self, xy=np.where(lost[:, None], 0.0, xy), confidence=self.confidence * ~lost, distortion=None)
 
     def at_size(self, size: tuple[int, int]) -> "PersonKeypoints":
@@ -153,23 +154,27 @@ def finish(
     """
     people = list(people)
     chosen = [_chosen(found, asked) for found in people]
-    points = [_used(found, which) for found, which in zip(people, chosen, strict=True)]
-    scores = Scores([p for p in points if p is not None and p.shape[1] == 3], people[0].what if people else "")
-    seen = [_seen(found, rows, scores) for found, rows in zip(people, points, strict=True)]
-    problems = [
-        next((part for part in parts if isinstance(part, str)), None) for parts in zip(chosen, seen, strict=True)
-    ]
-    if people and all(problems):
+    points = [_used(found, which) for found, which in zip(people, chosen, strict=True) if not isinstance(which, str)]
+    scores = Scores([p for p in points if p.shape[1] == 3], people[0].what if people else "")
+    read = [_read(found, which, scores) for found, which in zip(people, chosen, strict=True)]
+    problems = [one for one in read if isinstance(one, str)]
+    if people and len(problems) == len(people):
         raise ValueError(problems[0])
-    names = next((which.names for which, problem in zip(chosen, problems, strict=True) if problem is None), ())
-    for found, which, numbers, problem in zip(people, chosen, seen, problems, strict=True):
-        if problem is not None:
-            unseen = np.zeros(len(names))
-            yield PersonKeypoints(names, np.zeros((len(names), 2)), unseen, source, found.person_id, found.image,
-                                  found.image_size, track=found.track, problem=problem)  # fmt: skip
-        elif found.kept or numbers[1].any():
-            said = which.warning, scores.warning if found.points.shape[1] == 3 else None
-            yield _person(found, which.names, *numbers, source, tuple(w for w in said if w), image_size)
+    names = next((one.names for one in read if not isinstance(one, str)), ())
+    for found, one in zip(people, read, strict=True):
+        if isinstance(one, str):
+            yield _unreadable(found, names, one, source)
+        elif found.kept or one.confidence.any():
+            yield _person(found, one, source, image_size)
+
+
+class _Read(NamedTuple):
+    """What one person's numbers mean."""
+
+    names: tuple[str, ...]
+    xy: NDArray[np.float64]  # (K, 2) as the file has them
+    confidence: NDArray[np.float64]  # (K,)
+    warnings: tuple[str, ...]
 
 
 def _chosen(found: Found, asked: AskedSet) -> Chosen | str:
@@ -180,39 +185,61 @@ def _chosen(found: Found, asked: AskedSet) -> Chosen | str:
         return str(error)
 
 
-def _used(found: Found, which: Chosen | str) -> NDArray | None:
+def _used(found: Found, which: Chosen) -> NDArray[np.float64]:
     """The rows of the points that are used."""
-    if isinstance(which, str):
-        return None
     return found.points if which.rows is None else found.points[list(which.rows)]
 
 
-def _seen(found: Found, rows: NDArray | None, scores: Scores) -> tuple[NDArray, NDArray] | str:
-    """Coordinates and confidences, or what is broken in them."""
-    if rows is None:
-        return ""
+def _read(found: Found, which: Chosen | str, scores: Scores) -> _Read | str:
+    """Names, coordinates and confidences, or why they cannot be read."""
+    if isinstance(which, str):
+        return which
+    rows = _used(found, which)
+    scored = rows.shape[1] == 3
     try:
-        return seen_points(rows[:, :2], scores.confidence(rows[:, 2]) if rows.shape[1] == 3 else None, found.what)
+        xy, confidence = seen_points(rows[:, :2], scores.confidence(rows[:, 2]) if scored else None, found.what)
     except ValueError as error:
         return str(error)
+    said = (which.warning, scores.warning if scored else None)
+    return _Read(which.names, xy, confidence, tuple(warning for warning in said if warning))
 
 
-def _person(
-    found: Found,
-    names: tuple[str, ...],
-    xy: NDArray,
-    confidence: NDArray,
-    source: Path,
-    warnings: tuple[str, ...],
-    image_size: tuple[int, int] | None,
-) -> PersonKeypoints:
+def _unreadable(found: Found, names: tuple[str, ...], problem: str, source: Path) -> PersonKeypoints:
+    """One of several people of a file, of whom nothing is seen because of a problem."""
+    return PersonKeypoints(
+        names,
+        np.zeros((len(names), 2)),
+        np.zeros(len(names)),
+        source,
+        found.person_id,
+        found.image,
+        found.image_size,
+        track=found.track,
+        problem=problem,
+    )
+
+
+def _person(found: Found, read: _Read, source: Path, image_size: tuple[int, int] | None) -> PersonKeypoints:
     """In pixels as far as the image's size is known."""
-    size = found.image_size or (None if image_size is None else tuple(image_size))
+    size = found.image_size or (None if image_size is None else (int(image_size[0]), int(image_size[1])))
+    xy = read.xy
     if not found.shares and found.shift:
-        xy = np.where(confidence[:, None] > 0, xy + found.shift, 0.0)
+        xy = np.where(read.confidence[:, None] > 0, xy + found.shift, 0.0)
     person = PersonKeypoints(
-        names, xy, confidence, source, found.person_id, found.image, None if found.shares else size, found.box,
-        found.intrinsics, found.distortion, found.mask, found.track, warnings, None, found.frames,
-        found.shift if found.shares else None,
-    )  # fmt: skip
+        read.names,
+        xy,
+        read.confidence,
+        source,
+        found.person_id,
+        found.image,
+        image_size=None if found.shares else size,
+        box=found.box,
+        intrinsics=found.intrinsics,
+        distortion=found.distortion,
+        mask=found.mask,
+        track=found.track,
+        warnings=read.warnings,
+        frames=found.frames,
+        shares=found.shift if found.shares else None,
+    )
     return person.at_size(size) if found.shares and size is not None else person
