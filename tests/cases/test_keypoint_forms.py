@@ -106,7 +106,7 @@ def test_mediapipes_long_table(tmp_path: Path) -> None:
     people = read_keypoints(path, image_size=SIZE)
     assert [p.image for p in people] == ["1", "0"]
     assert_at(people[0], "mediapipe33")
-    assert read_keypoints(path)[0].shares is not None  # the size may come later
+    assert read_keypoints(path)[0].fractions is not None  # the size may come later
     assert_at(photo_of(write(tmp_path / "b.csv", "\n".join(["frame,landmark,x,y,z,visibility", *lines[:33]])), None).people[0], "mediapipe33")  # fmt: skip  # noqa: E501
 
 

@@ -1,7 +1,17 @@
 """Keypoint files of the usual detectors and datasets, read into people with named keypoints.
 
-Which coordinates a format means, and what happens to them, in one table (ours: (0, 0) is the corner of the top-left
-pixel, so formats whose pixel centres are integers get +0.5; shares of the image are first multiplied by its size):
+A format is added with one function and one row of a table. The function gives each person's own numbers as a `Found`
+(`person.finish` then makes names, confidences and pixels of them); the row says how the format is recognised:
+
+    JSON                json_formats.JSON_FORMATS    (parsed content, name) -> people        by its keys
+    csv, tsv, txt       tables.TABLE_FORMATS         (rows of cells, path) -> people         by its heading
+    any other suffix    readers.READERS              (path) -> people                        by the suffix
+
+What was a JSON file is then read from memory too (a dictionary, bytes, an open file), and a file of the new suffix is
+found beside its photograph.
+
+Which coordinates each format means, and what happens to them (ours: (0, 0) is the corner of the top-left pixel, so
+formats whose pixel centres are integers get +0.5; fractions of the image are first multiplied by its size):
 
     format                 coordinates                    added   keypoints, where the file does not name them
     OpenPose, ControlNet   cv2's, centres at integers     +0.5    18, 25: OpenPose's
@@ -10,12 +20,12 @@ pixel, so formats whose pixel centres are integers get +0.5; shares of the image
     COCO annotations       indices of clicked pixels      +0.5    17: COCO's
     COCO results           indices (as detectron2 writes) +0.5    17: COCO's; AlphaPose and its `idx` too
     MMPose JSON            cv2's, centres at integers     +0.5    by `dataset_name`
-    ultralytics            COCO's; normalised: shares     +0.5    17: COCO's
+    ultralytics            COCO's, or fractions           +0.5    17: COCO's
     easy_ViTPose           cv2's, y before x              +0.5    named by `skeleton`
-    YOLO labels, txt       shares of the image            +0.5    17: COCO's
+    YOLO labels, txt       fractions of the image         +0.5    17: COCO's
     SPIN npz               indices                        +0.5    openpose25, spin24, or both as spin49
     DeepLabCut csv         napari's, centres at integers  +0.5    named by `bodyparts`
-    MediaPipe JSON, csv    shares of the image            0       mediapipe33
+    MediaPipe JSON, csv    fractions of the image         0       mediapipe33
     hmrfit's JSON          `format` names the set         +0.5    -
     npy, npz, csv, tsv     ours                           0       csv and npz may name them
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.io.bounded import PythonObjects, read_numpy
 from hmrfit.io.budget import TooLarge, check_bytes
-from hmrfit.io.keypoint_files.names import Said
+from hmrfit.io.keypoint_files.names import DeclaredSet
 from hmrfit.io.keypoint_files.person import Found
 
 SPIN_FIELDS = {"openpose": "openpose25", "part": "spin24"}
@@ -37,9 +37,9 @@ def people_of_arrays(arrays: NDArray | Mapping[str, NDArray], what: str) -> Iter
     if "imgname" in arrays and any(field in arrays for field in SPIN_FIELDS):
         yield from _spin(arrays, what)
         return
-    said: Said = [str(name) for name in np.ravel(arrays["names"])] if "names" in arrays else None
-    said = str(arrays["keypoint_set"]) if "keypoint_set" in arrays else said
-    yield from people_of_array(_main_array(arrays, what), said, what)
+    declared: DeclaredSet = [str(name) for name in np.ravel(arrays["names"])] if "names" in arrays else None
+    declared = str(arrays["keypoint_set"]) if "keypoint_set" in arrays else declared
+    yield from people_of_array(_main_array(arrays, what), declared, what)
 
 
 def _load(path: Path) -> NDArray | dict[str, NDArray]:
@@ -71,8 +71,8 @@ def _main_array(arrays: Mapping[str, NDArray], what: str) -> NDArray:
     return np.asarray(arrays[others[0]])
 
 
-def people_of_array(points: NDArray, said: Said, what: str) -> Iterator[Found]:
-    """(K, 2), (K, 3), (N, K, 2) or (N, K, 3) -> people; a row without any keypoint is one of whom nothing is seen."""
+def people_of_array(points: NDArray, declared: DeclaredSet, what: str) -> Iterator[Found]:
+    """(K, 2), (K, 3), (N, K, 2) or (N, K, 3) -> people; a row without keypoints is a person without any."""
     if not np.issubdtype(points.dtype, np.number) or np.iscomplexobj(points):
         raise ValueError(f"{what} holds {points.dtype}, expected numbers.")
     if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
@@ -84,21 +84,21 @@ def people_of_array(points: NDArray, said: Said, what: str) -> Iterator[Found]:
     check_bytes(PERSON * len(people), what)
     people = people.astype(np.float64)
     for i, person in enumerate(people):
-        yield Found(person, said, f"{what}, person {i}" if len(people) > 1 else what, str(i), shift=0.0, kept=True)
+        yield Found(person, declared, f"{what}, person {i}" if len(people) > 1 else what, str(i), shift=0.0, kept=True)
 
 
 def _spin(arrays: Mapping[str, NDArray], what: str) -> Iterator[Found]:
-    """SPIN's dataset (see `hmrfit.datasets.spin_npz`): keypoints that it has for anybody, pixel centres at integers."""
+    """SPIN's dataset (see `hmrfit.datasets.spin_npz`): the fields that any person has, pixel centres at integers."""
     images = [name.decode() if isinstance(name, bytes) else str(name) for name in np.ravel(arrays["imgname"])]
     fields = {field: np.asarray(arrays[field], np.float64) for field in SPIN_FIELDS if field in arrays}
     for field, points in fields.items():
         if points.ndim != 3 or points.shape[0] != len(images) or points.shape[-1] != 3:
             raise ValueError(f"{what}: '{field}' has the shape {points.shape}, expected ({len(images)}, K, 3).")
     used = {field: points for field, points in fields.items() if (points[..., 2] > 0).any()} or fields
-    said = "spin49" if len(used) == 2 else SPIN_FIELDS[next(iter(used))]
+    declared = "spin49" if len(used) == 2 else SPIN_FIELDS[next(iter(used))]
     points = np.concatenate(list(used.values()), 1)
     for i, (image, person) in enumerate(zip(images, points, strict=True)):
-        yield Found(person, said, f"{what}, row {i}", str(i), PIXEL_CENTER, image=image, box=_spin_box(arrays, i))
+        yield Found(person, declared, f"{what}, row {i}", str(i), PIXEL_CENTER, image=image, box=_spin_box(arrays, i))
 
 
 def _spin_box(arrays: Mapping[str, NDArray], row: int) -> tuple[float, float, float, float] | None:

@@ -191,17 +191,17 @@ def _shift(listed: tuple[int, int], complete: bool, files: Sequence[int], image:
     starts_differ = {low, first} == {0, 1}
     if not starts_differ and not (complete and (first < low or last > high)):
         unsure = complete and low in (0, 1) and first > low
-        said = (
+        warning = (
             f"The photographs begin with number {first} and the keypoints' frames with {low}: equal numbers were taken "
             "to be the same frame."
         )
-        return 0, said if unsure else ""
+        return 0, warning if unsure else ""
     if last - high == first - low and all(b - a == 1 for a, b in pairwise(files)):
-        said = (
+        warning = (
             f"The keypoints' frames begin with number {low} and the photographs with {first}: they were matched in "
             "order."
         )
-        return first - low, said
+        return first - low, warning
     if not complete and low == 1 and high <= last:
         return 0, ""  # no person was found in the photograph of number 0
     raise ValueError(
@@ -253,10 +253,9 @@ def _last_number(stem: str) -> int | None:
 def find_keypoint_file(image_path: str | os.PathLike, folder: str | os.PathLike) -> Path | None:
     """The keypoint file of an image in a folder, or None.
 
-    Tried in this order: `<stem>.json`, .npy, .npz, .csv; `<stem>_keypoints.json` as OpenPose writes; the only file
-    that is called like a whole dataset's (`person_keypoints_val2017.json`, `annotations.json`, `results.json`). First
-    in the folder that is called like the image's own (keypoints/cam1 for images/cam1/0001.jpg), where there is one.
-    Results of hmrfit are no keypoint files.
+    Tried in this order: `<stem>` with each suffix of `READERS`; `<stem>_keypoints.json` as OpenPose writes; the only
+    file that is called like a whole dataset's (`person_keypoints_val2017.json`, `annotations.json`, `results.json`). A
+    folder that is called like the image's own (keypoints/cam1 for images/cam1/0001.jpg) comes first. Results of hmrfit are no keypoint files.
     """
     return KeypointSource().file_of(image_path, folder)
 
@@ -314,8 +313,8 @@ class KeypointSource:
             other = next((path for path in _own_files(image, Path(folder)) if os.path.lexists(path)), None)
             there = "" if other is None else f" '{other.name}' is there, but it is none that can be read."
             raise FileNotFoundError(
-                f"There is no keypoint file for '{image.name}' in '{folder}': looked for {image.stem}.json, .npy, "
-                f".npz, .csv and {image.stem}_keypoints.json.{there}"
+                f"There is no keypoint file for '{image.name}' in '{folder}': looked for {image.stem} with "
+                f"{', '.join(READERS)}, and {image.stem}_keypoints.json.{there}"
             )
         index = self.index(file)
         people = index.of(image)

@@ -113,7 +113,7 @@ def _refuse_several(people: Sequence[PersonKeypoints], what: str) -> None:
 
 
 def _refuse_mixed(people: Sequence[PersonKeypoints], what: str) -> None:
-    """Several tracks whose frames are not said."""
+    """Raises ValueError where there are several tracks and the file does not say their frames."""
     tracks = {p.track for p in people if p.track is not None}
     if len(tracks) > 1 and len({str(p.source) for p in people}) < len(people):
         raise ValueError(
@@ -123,19 +123,19 @@ def _refuse_mixed(people: Sequence[PersonKeypoints], what: str) -> None:
 
 
 def _with_switches(people: list[PersonKeypoints]) -> list[PersonKeypoints]:
-    """The same, warned of where the tracker changed its mind about who it is."""
+    """The same, with a warning where the tracker gives the person another name from one frame to the next."""
     for i in range(1, len(people)):
         before, now = people[i - 1].track, people[i].track
         if before is not None and now is not None and before != now:
-            said = f"The file calls this person '{now}' from here on, and '{before}' before: is it the same one?"
-            people[i] = replace(people[i], warnings=(*people[i].warnings, said))
+            warning = f"The file calls this person '{now}' from here on, and '{before}' before: is it the same one?"
+            people[i] = replace(people[i], warnings=(*people[i].warnings, warning))
     return people
 
 
 def _with_gaps(people: list[PersonKeypoints], numbers: list[int], step: int) -> list[PersonKeypoints]:
-    """The same, warned of where frames are left out."""
+    """The same, with a warning where frames are left out."""
     ends = [i for i in range(1, len(numbers)) if numbers[i] - numbers[i - 1] > step]
     for i in ends:
-        said = f"Frames between {numbers[i - 1]} and {numbers[i]} are left out; these two were taken as consecutive."
-        people[i] = replace(people[i], warnings=(*people[i].warnings, said))
+        warning = f"Frames between {numbers[i - 1]} and {numbers[i]} are left out; these two were taken as consecutive."
+        people[i] = replace(people[i], warnings=(*people[i].warnings, warning))
     return people

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmrfit.io.keypoint_files.names import Said, match_names
+from hmrfit.io.keypoint_files.names import DeclaredSet, match_names
 from hmrfit.io.keypoint_files.numbers import numbers_of
 from hmrfit.io.keypoint_files.person import Box, Found
 
@@ -30,7 +30,7 @@ POSETRACK17 = (
     "left_ankle", "right_ankle",
 )  # fmt: skip
 
-MMPOSE_SETS: dict[str, Said] = {
+MMPOSE_SETS: dict[str, DeclaredSet] = {
     "coco": "coco17", "mpii": "mpii16", "h36m": "h36m17", "lsp": "lsp14", "halpe26": "halpe26", "halpe": "halpe136",
     "coco_wholebody": "coco_wholebody133", "goliath": "goliath308", "aic": AIC14, "crowdpose": CROWDPOSE14,
     "posetrack18": POSETRACK17,
@@ -140,7 +140,7 @@ def _openpose(content: Mapping[str, Any], name: str, image: str | None = None) -
     """{"people": [{"person_id": [-1], "pose_keypoints_2d": [x, y, c, ...]}]}; hands and faces are left out.
 
     `canvas_width` and `canvas_height`, as ControlNet's and DWPose's writers add them, are the size of the image; where
-    all coordinates are within [0, 1], they are shares of it.
+    all coordinates are within [0, 1], they are fractions of it.
     """
     size = size_of((content.get("canvas_width"), content.get("canvas_height")), name)
     people: list[Found] = []
@@ -152,8 +152,8 @@ def _openpose(content: Mapping[str, Any], name: str, image: str | None = None) -
         people.append(
             person_of(partial(_openpose_person, body, person.get("person_id"), i, what, image, size), what, i, image)
         )
-    shares = size is not None and all(np.nanmax(p.points[:, :2], initial=0) <= 1 for p in people)
-    yield from (replace(p, shares=shares) for p in people)
+    fractions = size is not None and all(np.nanmax(p.points[:, :2], initial=0) <= 1 for p in people)
+    yield from (replace(p, fractions=fractions) for p in people)
 
 
 def _openpose_person(
@@ -162,10 +162,10 @@ def _openpose_person(
     points = triples(body, what)
     given = next(iter(given), None) if isinstance(given, Sequence) and not isinstance(given, str) else given
     known = given not in (-1, None)
-    said = OPENPOSE_SETS.get(len(points))
+    declared = OPENPOSE_SETS.get(len(points))
     return Found(
-        points, said, what, str(given if known else index), image=image, image_size=size, track=track_of(given)
-    )  # fmt: skip
+        points, declared, what, str(given if known else index), image=image, image_size=size, track=track_of(given)
+    )
 
 
 # ---- COCO, MMPose
@@ -189,13 +189,20 @@ def _coco_annotations(content: Mapping[str, Any], name: str) -> Iterator[Found]:
         yield person_of(make, what, annotation.get("id", 0), called)
 
 
-def _coco_person(annotation: Mapping[str, Any], names: Said, image: Mapping[str, Any], called: str, what: str) -> Found:
+def _coco_person(
+    annotation: Mapping[str, Any], names: DeclaredSet, image: Mapping[str, Any], called: str, what: str
+) -> Found:
     points = triples(annotation["keypoints"], what)
     return Found(
-        points, names or _coco_set(points), what, str(annotation.get("id", 0)), image=called,
+        points,
+        names or _coco_set(points),
+        what,
+        str(annotation.get("id", 0)),
+        image=called,
         image_size=size_of((image.get("width"), image.get("height")), what),
-        box=box_of(annotation.get("bbox"), what), track=track_of(annotation.get("track_id")),
-    )  # fmt: skip
+        box=box_of(annotation.get("bbox"), what),
+        track=track_of(annotation.get("track_id")),
+    )
 
 
 def _is_human(names: Sequence[str], what: str) -> bool:
@@ -226,9 +233,7 @@ def _coco_results(content: Sequence[Any], name: str) -> Iterator[Found]:
 def _coco_result(result: Mapping[str, Any], person_id: str, track: str | None, what: str) -> Found:
     points = triples(result["keypoints"], what)
     box = box_of(result.get("bbox", result.get("box")), what)
-    return Found(
-        points, _coco_set(points), what, person_id, image=str(result["image_id"]), box=box, track=track
-    )  # fmt: skip
+    return Found(points, _coco_set(points), what, person_id, image=str(result["image_id"]), box=box, track=track)
 
 
 def _mmpose(content: Mapping[str, Any] | Sequence[Any], name: str) -> Iterator[Found]:
@@ -258,9 +263,15 @@ def _mmpose_person(
 ) -> Found:
     points = joined_scores(instance["keypoints"], instance.get("keypoint_scores"), what, "keypoint_scores")
     return Found(
-        points, _mmpose_set(meta, len(points)), what, person_id, image=image,
-        box=box_of(instance.get("bbox"), what, corners=True), track=track_of(instance.get("track_id")), frames=frames,
-    )  # fmt: skip
+        points,
+        _mmpose_set(meta, len(points)),
+        what,
+        person_id,
+        image=image,
+        box=box_of(instance.get("bbox"), what, corners=True),
+        track=track_of(instance.get("track_id")),
+        frames=frames,
+    )
 
 
 def _all_frames(entries: Sequence[Any]) -> tuple[int, int] | None:
@@ -270,14 +281,14 @@ def _all_frames(entries: Sequence[Any]) -> tuple[int, int] | None:
     return (min(numbers), max(numbers)) if numbers and len(numbers) == len(found) else None
 
 
-def _mmpose_set(meta: Mapping[str, Any], count: int) -> Said:
+def _mmpose_set(meta: Mapping[str, Any], count: int) -> DeclaredSet:
     """The set that an MMPose file's `meta_info` names, by its list of keypoint names or by dataset."""
     by_index = meta.get("keypoint_id2name") or {}
     if by_index:
         return [by_index[k] for k in sorted(by_index, key=int)] if isinstance(by_index, Mapping) else by_index
     dataset = str(meta.get("dataset_name") or "").lower()
-    said = MMPOSE_SETS.get(dataset)
-    return said if said is None or isinstance(said, str) or len(said) == count else None
+    declared = MMPOSE_SETS.get(dataset)
+    return declared if declared is None or isinstance(declared, str) or len(declared) == count else None
 
 
 def _mmpose_predictions(content: Mapping[str, Any] | Sequence[Any], name: str) -> Iterator[Found]:
@@ -301,10 +312,10 @@ def _is_ultralytics(content: Any) -> bool:
 def _ultralytics(content: Sequence[Mapping[str, Any]], name: str) -> Iterator[Found]:
     """[{"name": "person", "box": {"x1", ...}, "keypoints": {"x": [...], "y": [...], "visible": [...]}}, ...].
 
-    With `normalize=True` the numbers are shares of the image.
+    With `normalize=True` the numbers are fractions of the image.
     """
     boxes = [entry["box"] for entry in content]
-    shares = all(max(abs(float(v)) for v in box.values()) <= 1.001 for box in boxes if box)
+    fractions = all(max(abs(float(v)) for v in box.values()) <= 1.001 for box in boxes if box)
     for i, entry in enumerate(content):
         what = f"{name}, result {i}"
         keypoints = entry.get("keypoints")
@@ -313,8 +324,8 @@ def _ultralytics(content: Sequence[Mapping[str, Any]], name: str) -> Iterator[Fo
         xy = np.stack([numbers_of(keypoints[axis], what) for axis in ("x", "y")], -1)
         points = joined_scores(xy, keypoints.get("visible", keypoints.get("confidence")), what, "visible")
         box = box_of([boxes[i][corner] for corner in ("x1", "y1", "x2", "y2")], what, corners=True)
-        said = "coco17" if len(points) == 17 else None
-        yield Found(points, said, what, str(i), shares=shares, box=box, track=track_of(entry.get("track_id")))
+        declared = "coco17" if len(points) == 17 else None
+        yield Found(points, declared, what, str(i), fractions=fractions, box=box, track=track_of(entry.get("track_id")))
 
 
 def _easymocap(content: Mapping[str, Any], name: str) -> Iterator[Found]:
@@ -327,9 +338,15 @@ def _easymocap(content: Mapping[str, Any], name: str) -> Iterator[Found]:
         points = joined_scores(person["keypoints"], None, what, "keypoints")
         given = person.get("personID", person.get("id", i))
         yield Found(
-            points, EASYMOCAP_SETS.get(len(points)), what, str(given), image=content.get("filename"), image_size=size,
-            box=box_of(person.get("bbox"), what, corners=True), track=track_of(given),
-        )  # fmt: skip
+            points,
+            EASYMOCAP_SETS.get(len(points)),
+            what,
+            str(given),
+            image=content.get("filename"),
+            image_size=size,
+            box=box_of(person.get("bbox"), what, corners=True),
+            track=track_of(given),
+        )
 
 
 def _openpose_list(content: Sequence[Mapping[str, Any]], name: str) -> Iterator[Found]:
@@ -377,7 +394,7 @@ def _is_landmarks(content: Any) -> bool:
 
 
 def _mediapipe(content: Any, name: str) -> Iterator[Found]:
-    """33 landmarks {"x", "y", "z", "visibility"}, shares of the image; or a list of such people; or in "landmarks"."""
+    """33 landmarks {"x", "y", "z", "visibility"}, fractions of the image; a list of such people; or in "landmarks"."""
     if isinstance(content, Mapping):
         content = next(content[key] for key in LANDMARK_KEYS if key in content)
     people = [content] if _is_landmarks(content) else content
@@ -388,7 +405,7 @@ def _mediapipe(content: Any, name: str) -> Iterator[Found]:
         points = joined_scores(
             [[mark["x"], mark["y"]] for mark in rows], None if None in scores else scores, what, "visibility"
         )
-        yield Found(points, "mediapipe33", what, str(i), shift=0.0, shares=True)
+        yield Found(points, "mediapipe33", what, str(i), shift=0.0, fractions=True)
 
 
 # ---- our own
@@ -401,11 +418,18 @@ def _hmrfit(content: Mapping[str, Any], name: str) -> Iterator[Found]:
     if "K" in lens and lens["K"].shape != (3, 3):
         raise ValueError(f"{name}: 'K' should be 3×3, but has the shape {lens['K'].shape}.")
     yield Found(
-        points, content.get("format"), name, str(content.get("id", 0)),
-        image=content.get("image"), image_size=size_of(content.get("size"), name),
-        box=box_of(content.get("bbox"), name), intrinsics=lens.get("K"), distortion=lens.get("dist"),
-        mask=content.get("mask"), kept=True,
-    )  # fmt: skip
+        points,
+        content.get("format"),
+        name,
+        str(content.get("id", 0)),
+        image=content.get("image"),
+        image_size=size_of(content.get("size"), name),
+        box=box_of(content.get("bbox"), name),
+        intrinsics=lens.get("K"),
+        distortion=lens.get("dist"),
+        mask=content.get("mask"),
+        kept=True,
+    )
 
 
 def _hmrfit_list(content: Sequence[Any], name: str) -> Iterator[Found]:

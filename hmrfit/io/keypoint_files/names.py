@@ -1,4 +1,4 @@
-"""Whose points they are: the names that a file gives its keypoints, and the set that the caller asks for -> ours.
+"""Which points they are: the names that a file gives its keypoints, and the set that the caller asks for -> ours.
 
 A foreign name becomes (side, part) without regard to case, punctuation and the order of its words: `LShoulder`,
 `LEFT_SHOULDER`, `shoulder_l` and `left shoulder` are one. What a part means depends on the names beside it: `left_hip`
@@ -19,8 +19,8 @@ from functools import cache
 from hmrfit.keypoints import FINGERS, SETS_BY_COUNT, KeypointSet, find_set, keypoint_sets, sets_of_size
 from hmrfit.ops.check import did_you_mean
 
-Said = str | Sequence[str] | None
-"""What a file says of its keypoints: a set's name, where its format or its number of points tells, or their names."""
+DeclaredSet = str | Sequence[str] | None
+"""What a file says of its keypoints: the name of a set (or its format or number of points says it), or their names."""
 
 AskedSet = str | Sequence[str | None] | None
 """What the caller asks for."""
@@ -29,7 +29,7 @@ Key = tuple[str | None, str]
 """(side, part) of a name."""
 
 DEFINITIONS = ("_coco", "_lsp", "_mpii", "_h36m", "_openpose")
-"""Endings of our names that say whose definition of a point it is; foreign files do not write them."""
+"""Endings of our names that say which definition of a point it is; files of others do not write them."""
 
 PARTS = {
     "sho": "shoulder", "shldr": "shoulder", "elb": "elbow", "wri": "wrist", "kne": "knee", "ank": "ankle",
@@ -118,7 +118,7 @@ def _part(joined: str) -> str:
 
 
 def _own_key(name: str) -> Key:
-    """Of one of our names, without whose definition it is: `left_hip_coco` -> ("left", "hip")."""
+    """Of one of our names without the ending of its definition: `left_hip_coco` -> ("left", "hip")."""
     return _whole_key(_plain(name))
 
 
@@ -147,7 +147,7 @@ def _known_keys() -> frozenset[Key]:
 
 @cache
 def _own_names() -> dict[str, str]:
-    """The names of the built-in sets, letters and digits only -> as they are written."""
+    """The names of the built-in sets: letters and digits only -> as they are written."""
     return {_letters(name): name for naming in _namings() for name in naming.values()}
 
 
@@ -237,16 +237,16 @@ def _in_our_words(known: KeypointSet) -> KeypointSet:
     if unknown or (set(names) <= own and not any({_own_key(n) for n in find_set(s).names} == keys for s, _ in NAMINGS)):
         return known
     ours = dict(zip(names, matched, strict=True))
-    return KeypointSet(tuple(None if name is None else ours[name] for name in known.layout))
+    return KeypointSet(tuple(None if name is None else ours.get(name) for name in known.layout))
 
 
-def choose_points(count: int, said: Said, asked: AskedSet, what: str) -> Chosen:
+def choose_points(count: int, declared: DeclaredSet, asked: AskedSet, what: str) -> Chosen:
     """Which points the `count` keypoints are: what the caller asked for, in the order that the file's own names say.
 
     Raises:
         ValueError: neither says it, or the count is another one. Lists the sets of that size.
     """
-    named = None if said is None or isinstance(said, str) else tuple(str(name) for name in said)
+    named = None if declared is None or isinstance(declared, str) else tuple(str(name) for name in declared)
     if named is not None and len(named) != count:
         raise ValueError(f"{what} holds {count} keypoints, but names {len(named)}: {', '.join(named[:4])}, ...")
     if named is not None and says_nothing(named):
@@ -255,12 +255,12 @@ def choose_points(count: int, said: Said, asked: AskedSet, what: str) -> Chosen:
                 f"{what} calls its {count} keypoints {named[0]} to {named[-1]}, which does not say which they are. "
                 f"{_advice(count)}"
             )
-        named, said = None, None
+        named, declared = None, None
     if asked is not None:
         return _as_asked(count, named, asked, what)
     if named is not None:
         return _of(KeypointSet(match_names(named, what)))
-    choice = SETS_BY_COUNT.get(count) if said is None else said
+    choice = SETS_BY_COUNT.get(count) if declared is None else declared
     if choice is None:
         raise ValueError(f"{what} holds {count} keypoints, but does not say which. {_advice(count)}")
     return _of(_of_size(find_set(choice), count, choice, what))
@@ -301,7 +301,7 @@ def _advice(count: int) -> str:
 
 
 def _others(count: int) -> str:
-    """For keypoints that are not the set they are said to be."""
+    """For keypoints that are not as many as their set has."""
     return f"For {count}: {_candidates(count)}." if sets_of_size(count) else _no_such_size(count)
 
 

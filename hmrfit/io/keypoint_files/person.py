@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.io.image import undistort_points
-from hmrfit.io.keypoint_files.names import AskedSet, Chosen, Said, choose_points
+from hmrfit.io.keypoint_files.names import AskedSet, Chosen, DeclaredSet, choose_points
 from hmrfit.io.keypoint_files.numbers import Scores, seen_points
 
 Box = tuple[float, float, float, float]
@@ -40,7 +40,7 @@ class PersonKeypoints:
     warnings: tuple[str, ...] = ()  # what had to be assumed to read it, and to find this person for a photograph
     problem: str | None = None  # why the numbers of this person among others cannot be read; nothing is seen then
     frames: tuple[int, int] | None = None  # a video's first and last number, where `image` is one of every frame listed
-    shares: float | None = None  # x and y are shares of an image of unknown size: what to add to them as pixels
+    fractions: float | None = None  # x and y are fractions of an image of unknown size: what to add to them as pixels
 
     def __len__(self) -> int:
         return len(self.names)
@@ -71,7 +71,7 @@ class PersonKeypoints:
         Raises:
             ValueError: the size that the file states has another aspect ratio.
         """
-        if self.shares is not None:
+        if self.fractions is not None:
             return self._in_pixels(size)
         if self.image_size is None or tuple(self.image_size) == tuple(size):
             return self
@@ -83,22 +83,22 @@ class PersonKeypoints:
                 "give the image they were found in (turned upright as its EXIF says)."
             )
         factor = np.array([W / w, H / h])
-        said = f"The file states keypoints of an image of {w} × {h} pixels: they were scaled to {W} × {H}."
+        warning = f"The file states keypoints of an image of {w} × {h} pixels: they were scaled to {W} × {H}."
         return replace(
             self,
             xy=self.xy * factor,
             image_size=(int(W), int(H)),
             box=None if self.box is None else tuple((np.array(self.box) * np.tile(factor, 2)).tolist()),
             intrinsics=None if self.intrinsics is None else _scaled_intrinsics(self.intrinsics, factor),
-            warnings=(*self.warnings, said),
+            warnings=(*self.warnings, warning),
         )
 
     def _in_pixels(self, size: tuple[int, int]) -> "PersonKeypoints":
-        """The same person, from shares of the image's width and height."""
+        """The same person, from fractions of the image's width and height."""
         seen = self.confidence[:, None] > 0
-        xy = np.where(seen, self.xy * np.array(size) + self.shares, 0.0)
+        xy = np.where(seen, self.xy * np.array(size) + self.fractions, 0.0)
         box = None if self.box is None else tuple((np.array(self.box) * np.tile(size, 2)).tolist())
-        return replace(self, xy=xy, box=box, image_size=(int(size[0]), int(size[1])), shares=None)
+        return replace(self, xy=xy, box=box, image_size=(int(size[0]), int(size[1])), fractions=None)
 
 
 def _file_beside(source: Path, named: str | None) -> Path | None:
@@ -125,14 +125,14 @@ class Found:
     """One person with the numbers of the file."""
 
     points: NDArray[np.float64]  # (K, 2) x, y or (K, 3) x, y, score; NaN where the file has null
-    said: Said  # which keypoints they are, as far as the file says it
+    declared: DeclaredSet  # which keypoints they are, as far as the file says it
     what: str  # to name the person in errors
     person_id: str = "0"
     shift: float = PIXEL_CENTER  # what makes the file's pixels ours
-    shares: bool = False  # x and y are shares of the image's width and height
+    fractions: bool = False  # x and y are fractions of the image's width and height
     image: str | None = None
     image_size: tuple[int, int] | None = None
-    box: Box | None = None  # in shares as well, if the points are
+    box: Box | None = None  # in fractions as well, if the points are
     intrinsics: NDArray[np.float64] | None = None
     distortion: NDArray[np.float64] | None = None
     mask: str | None = None
@@ -145,7 +145,7 @@ class Found:
 def finish(
     people: Iterable[Found], source: Path, asked: AskedSet, image_size: tuple[int, int] | None = None
 ) -> Iterator[PersonKeypoints]:
-    """The people of one file, in our names, confidences and pixels; without those of whom no keypoint is seen.
+    """The people of one file, in our names, confidences and pixels; without those who have no seen keypoint.
 
     One person who cannot be read does not take the others down (`PersonKeypoints.problem`).
 
@@ -178,9 +178,9 @@ class _Read(NamedTuple):
 
 
 def _chosen(found: Found, asked: AskedSet) -> Chosen | str:
-    """Which points they are, or why that cannot be said."""
+    """Which points they are, or why that is not known."""
     try:
-        return found.problem or choose_points(len(found.points), found.said, asked, found.what)
+        return found.problem or choose_points(len(found.points), found.declared, asked, found.what)
     except ValueError as error:
         return str(error)
 
@@ -200,12 +200,12 @@ def _read(found: Found, which: Chosen | str, scores: Scores) -> _Read | str:
         xy, confidence = seen_points(rows[:, :2], scores.confidence(rows[:, 2]) if scored else None, found.what)
     except ValueError as error:
         return str(error)
-    said = (which.warning, scores.warning if scored else None)
-    return _Read(which.names, xy, confidence, tuple(warning for warning in said if warning))
+    found_warnings = (which.warning, scores.warning if scored else None)
+    return _Read(which.names, xy, confidence, tuple(warning for warning in found_warnings if warning))
 
 
 def _unreadable(found: Found, names: tuple[str, ...], problem: str, source: Path) -> PersonKeypoints:
-    """One of several people of a file, of whom nothing is seen because of a problem."""
+    """One of several people of a file whose numbers cannot be read: no keypoint is seen."""
     return PersonKeypoints(
         names,
         np.zeros((len(names), 2)),
@@ -223,7 +223,7 @@ def _person(found: Found, read: _Read, source: Path, image_size: tuple[int, int]
     """In pixels as far as the image's size is known."""
     size = found.image_size or (None if image_size is None else (int(image_size[0]), int(image_size[1])))
     xy = read.xy
-    if not found.shares and found.shift:
+    if not found.fractions and found.shift:
         xy = np.where(read.confidence[:, None] > 0, xy + found.shift, 0.0)
     person = PersonKeypoints(
         read.names,
@@ -232,7 +232,7 @@ def _person(found: Found, read: _Read, source: Path, image_size: tuple[int, int]
         source,
         found.person_id,
         found.image,
-        image_size=None if found.shares else size,
+        image_size=None if found.fractions else size,
         box=found.box,
         intrinsics=found.intrinsics,
         distortion=found.distortion,
@@ -240,6 +240,6 @@ def _person(found: Found, read: _Read, source: Path, image_size: tuple[int, int]
         track=found.track,
         warnings=read.warnings,
         frames=found.frames,
-        shares=found.shift if found.shares else None,
+        fractions=found.shift if found.fractions else None,
     )
-    return person.at_size(size) if found.shares and size is not None else person
+    return person.at_size(size) if found.fractions and size is not None else person

@@ -30,13 +30,13 @@ def read_keypoints(
     keypoint_set: AskedSet = None,
     image_size: tuple[int, int] | None = None,
 ) -> list[PersonKeypoints]:
-    """The people of a keypoint file; an empty list where it is in order but sees nobody.
+    """The people of a keypoint file; an empty list where it is in order but holds no people.
 
     Args:
         keypoint_set: a set's name or its names; needed where the file does not say it, and stronger where it does, but
             for the order: a file that names the same points in another order is believed.
         image_size: (width, height) of the image, pixels, kept with the people where the file says none. Formats that
-            write shares of it are read as such without it (`PersonKeypoints.shares`); `at_size` makes pixels of them.
+            write fractions of it are read as such without it (`PersonKeypoints.fractions`); `at_size` makes pixels.
     Raises:
         FileNotFoundError: there is no such file. ValueError: it cannot be read, or its set is unknown; says what to do.
     """
@@ -77,8 +77,8 @@ def people_of_json(content: Any, name: str) -> Iterator[Found]:
             try:
                 yield from form.read(content, name)
             except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
-                said = f"{type(error).__name__}: {brief(str(error))}"
-                raise ValueError(f"{name} looks like {form.name}, but is built differently ({said}).") from error
+                reason = f"{type(error).__name__}: {brief(str(error))}"
+                raise ValueError(f"{name} looks like {form.name}, but is built differently ({reason}).") from error
             return
     known = ", ".join(dict.fromkeys(form.name for form in JSON_FORMATS))
     raise ValueError(f"{name} is JSON, but none of the keypoint formats that are known: {known}.")

@@ -6,14 +6,15 @@ columns (z, presence) are left out. Without one the columns are [name,] x, y[, c
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.io.bounded import check_table, read_text
-from hmrfit.io.keypoint_files.names import Said, match_names
+from hmrfit.io.keypoint_files.names import DeclaredSet, match_names
 from hmrfit.io.keypoint_files.person import Found
 from hmrfit.keypoints import COCO17, MEDIAPIPE33
 
@@ -34,38 +35,40 @@ WIDE = re.compile(r"(.+?)[\W_]*(x|y|z|v|c|p|s|conf|confidence|score|likelihood|v
 """A heading of a table with one line a frame: a keypoint's name, and what the column holds."""
 
 NORMALISED = 2.0
-"""MediaPipe's landmarks are shares of the image; up to about this where the person reaches out of it."""
+"""MediaPipe's landmarks are fractions of the image; up to about this where the person reaches out of it."""
 
 YOLO_BOX = 5
 """Numbers before the keypoints of a YOLO label: class, and the box's middle and size."""
 
 
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True)
+class TableFormat:
+    """How one kind of table is recognised in the rows of a file, and read."""
+
+    name: str
+    recognises: Callable[[Rows], bool]
+    read: Callable[[Rows, Path], Iterator[Found]]
+
+
 def read_csv(path: Path) -> Iterator[Found]:
     """A table, by its heading."""
-    rows = _rows(path)
-    if any(row[0].lower() == "bodyparts" for row in rows[:4]):
-        yield from _deeplabcut(rows, path)
-        return
-    heading = rows[0] if rows and not any(map(_is_number, rows[0])) else None
-    columns = _columns(heading or [])
-    if "x" in columns and "y" in columns:
-        yield from _headed(rows[1:], columns, path)
-    elif heading and (wide := _wide_columns(heading)):
-        yield from _wide(rows[1:], wide, columns, path)
-    else:
-        yield from _plain(rows[1:] if heading else rows, path)
+    return _read_table(path, TABLE_FORMATS)
 
 
 def read_txt(path: Path) -> Iterator[Found]:
     """YOLO's label of an image, a person a line; or a table as in a csv."""
+    return _read_table(path, TXT_FORMATS)
+
+
+def _read_table(path: Path, formats: Sequence[TableFormat]) -> Iterator[Found]:
     rows = _rows(path)
-    if rows and all(len(row) > YOLO_BOX + 5 and all(map(_is_number, row)) for row in rows):
-        yield from _yolo(rows, path)
-    else:
-        yield from read_csv(path)
+    return next(form for form in formats if form.recognises(rows)).read(rows, path)
 
 
-def _rows(path: Path) -> list[list[str]]:
+def _rows(path: Path) -> Rows:
     """The lines that are not empty, cut into cells: at semicolons, tabs, commas, or else at spaces.
 
     A line of separators alone is a missing keypoint, unless every keypoint has a name.
@@ -112,8 +115,14 @@ def _numbers(rows: Sequence[Sequence[str]], path: Path) -> np.ndarray:
         raise ValueError(f"'{path}': expected x, y and confidence as numbers in each line ({error}).") from error
 
 
-def _plain(rows: list[list[str]], path: Path) -> Iterator[Found]:
+def _heading(rows: Rows) -> list[str]:
+    """The first line, where it holds no number; else nothing."""
+    return rows[0] if rows and not any(map(_is_number, rows[0])) else []
+
+
+def _plain(rows: Rows, path: Path) -> Iterator[Found]:
     """[name,] x, y[, confidence] a line."""
+    rows = rows[1:] if _heading(rows) else rows
     named = bool(rows) and not _is_number(rows[0][0])
     names = [row[0] for row in rows] if named else None
     points = _numbers([row[named:] for row in rows], path)
@@ -138,8 +147,13 @@ def _columns(heading: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _headed(rows: list[list[str]], columns: dict[str, int], path: Path) -> Iterator[Found]:
+def _is_headed(rows: Rows) -> bool:
+    return {"x", "y"} <= set(_columns(_heading(rows)))
+
+
+def _headed(rows: Rows, path: Path) -> Iterator[Found]:
     """A keypoint a line, in the columns that the heading names; of several frames and people, too."""
+    columns, rows = _columns(_heading(rows)), rows[1:]
     if not rows:
         raise ValueError(f"'{path}' holds no keypoints. Expected a line x, y, confidence for each.")
     if any(len(row) <= max(columns.values()) for row in rows):
@@ -171,19 +185,19 @@ def _in_order(lines: list[int], names: list[str] | None, path: Path) -> tuple[li
 
 
 def _landmarks(
-    points: np.ndarray, names: Said, path: Path, person: str, image: str | None, track: str | None
+    points: np.ndarray, names: DeclaredSet, path: Path, person: str, image: str | None, track: str | None
 ) -> Iterator[Found]:
-    """One person of a table with a heading; MediaPipe's 33 landmarks may be shares of the image."""
+    """One person of a table with a heading; MediaPipe's 33 landmarks may be fractions of the image."""
     mediapipe = len(points) == len(MEDIAPIPE33) and bool(np.nanmax(np.abs(points[:, :2]), initial=0) <= NORMALISED)
     if names and mediapipe:
         mediapipe = sorted(filter(None, match_names(names, f"'{path}'"))) == sorted(MEDIAPIPE33)
-    said = "mediapipe33" if mediapipe and names is None else names
+    declared = "mediapipe33" if mediapipe and names is None else names
     what = f"'{path}'" + (f", frame {image}" if image else "") + (f", person {person}" if track else "")
-    yield Found(points, said, what, person, 0.0, mediapipe, image=image, track=track, kept=True)
+    yield Found(points, declared, what, person, 0.0, mediapipe, image=image, track=track, kept=True)
 
 
-def _wide_columns(heading: Sequence[str]) -> dict[str, list[int]] | None:
-    """Of a table with a line a frame: name -> its columns of x, y and confidence; None where it is no such table."""
+def _wide_columns(heading: Sequence[str]) -> dict[str, list[int]]:
+    """Of a table with a line a frame: name -> its columns of x, y and confidence; empty where it is no such table."""
     found: dict[str, dict[str, int]] = {}
     for at, cell in enumerate(heading):
         if matched := WIDE.fullmatch(cell):
@@ -191,13 +205,14 @@ def _wide_columns(heading: Sequence[str]) -> dict[str, list[int]] | None:
             found.setdefault(matched[1], {}).setdefault(axis, at)
     whole = {name: at for name, at in found.items() if "x" in at and "y" in at}
     if len(whole) < 3:
-        return None
+        return {}
     scored = all("confidence" in at for at in whole.values())
     return {name: [at["x"], at["y"], *([at["confidence"]] if scored else [])] for name, at in whole.items()}
 
 
-def _wide(rows: list[list[str]], wide: dict[str, list[int]], columns: dict[str, int], path: Path) -> Iterator[Found]:
+def _wide(rows: Rows, path: Path) -> Iterator[Found]:
     """A frame (or a person) a line."""
+    wide, columns, rows = _wide_columns(_heading(rows)), _columns(_heading(rows)), rows[1:]
     for i, row in enumerate(rows):
         if len(row) <= max(at for places in wide.values() for at in places):
             raise ValueError(f"'{path}': line {i + 1} has {len(row)} cells, fewer than the heading.")
@@ -208,7 +223,11 @@ def _wide(rows: list[list[str]], wide: dict[str, list[int]], columns: dict[str, 
         yield from _landmarks(points, list(wide), path, person or str(i), image, person)
 
 
-def _deeplabcut(rows: list[list[str]], path: Path) -> Iterator[Found]:
+def _is_deeplabcut(rows: Rows) -> bool:
+    return any(row[0].lower() == "bodyparts" for row in rows[:4])
+
+
+def _deeplabcut(rows: Rows, path: Path) -> Iterator[Found]:
     """DeepLabCut's csv: headings scorer, [individuals,] bodyparts, coords; then a frame a line."""
     headings = {row[0].lower(): row for row in rows[:4] if row[0].lower() in ("individuals", "bodyparts", "coords")}
     if "coords" not in headings:
@@ -228,21 +247,23 @@ def _deeplabcut(rows: list[list[str]], path: Path) -> Iterator[Found]:
             what = f"'{path}', frame {row[0]}" + (f", {individual}" if individual else "")
             yield Found(
                 _numbers(cells, path), list(points), what, individual or str(j), image=image, track=individual or None
-            )  # fmt: skip
+            )
 
 
-def _yolo(rows: list[list[str]], path: Path) -> Iterator[Found]:
-    """class, box (middle, size), then x, y, visibility of each keypoint, shares of the image; then a score, a track."""
+def _is_yolo(rows: Rows) -> bool:
+    return bool(rows) and all(len(row) > YOLO_BOX + 5 and all(map(_is_number, row)) for row in rows)
+
+
+def _yolo(rows: Rows, path: Path) -> Iterator[Found]:
+    """class, box (middle, size), then x, y, visibility of each keypoint, fractions of the image; a score, a track."""
     for i, row in enumerate(rows):
         values = np.array([float(cell or "nan") for cell in row])
         x, y, w, h = values[1:YOLO_BOX]
         points, more = _yolo_points(values[YOLO_BOX:])
         track = f"{more[-1]:g}" if len(more) == 2 else None
-        said = "coco17" if len(points) == 17 else None
+        declared = "coco17" if len(points) == 17 else None
         box = (x - w / 2, y - h / 2, w, h) if np.isfinite([x, y, w, h]).all() else None
-        yield Found(
-            points, said, f"'{path}', line {i + 1}", str(i), PIXEL_CENTER, True, box=box, track=track
-        )  # fmt: skip
+        yield Found(points, declared, f"'{path}', line {i + 1}", str(i), PIXEL_CENTER, True, box=box, track=track)
 
 
 def _yolo_points(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -252,3 +273,15 @@ def _yolo_points(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if more in (0, 1, 2):
         return values[: len(values) - more].reshape(-1, 3), values[len(values) - more :]
     return values.reshape(-1, 2), values[:0]
+
+
+TABLE_FORMATS = (
+    TableFormat("DeepLabCut", _is_deeplabcut, _deeplabcut),
+    TableFormat("a keypoint a line, with a heading", _is_headed, _headed),
+    TableFormat("a frame a line, with a heading", lambda rows: bool(_wide_columns(_heading(rows))), _wide),
+    TableFormat("a keypoint a line", lambda rows: True, _plain),
+)
+"""The first that recognises a table reads it."""
+
+TXT_FORMATS = (TableFormat("YOLO labels", _is_yolo, _yolo), *TABLE_FORMATS)
+"""The same for .txt, where YOLO writes its labels without a heading."""

@@ -1,4 +1,4 @@
-"""Keypoint files: the same person in every format comes out the same; what is broken gets its letter."""
+"""Keypoint files: the same person in every format comes out the same; what is broken gets its error message."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmrfit.io.keypoint_files import PersonKeypoints, find_keypoint_file, people_in_image, read_keypoints
+from hmrfit.camera import PIXEL_CENTER
+from hmrfit.io.keypoint_files import (
+    PersonKeypoints,
+    find_keypoint_file,
+    people_in_image,
+    read_keypoints,
+    readers,
+    tables,
+)
+from hmrfit.io.keypoint_files.json_formats import JsonFormat, has
+from hmrfit.io.keypoint_files.person import Found
+from hmrfit.io.keypoint_files.tables import TableFormat
 from hmrfit.keypoints import resolve_set
 
 HALF = 0.5  # detectors and COCO count pixel centres as integers
@@ -388,6 +399,37 @@ def test_arrays_of_other_shapes(tmp_path, array, letter):
 def test_broken_tables(tmp_path, text, letter):
     with pytest.raises(ValueError, match=letter):
         read_keypoints(write(tmp_path / "a.csv", text))
+
+
+def test_a_format_is_one_function_and_one_row(tmp_path, monkeypatch):
+    """What the package promises: read from a file, from memory and beside a photograph."""
+
+    def read(content, name):
+        yield Found(np.array(content["my_points"], float), "coco17", name)
+
+    def read_table(rows, path):
+        yield Found(np.array([row[1:] for row in rows[1:]], float), "coco17", f"'{path}'")
+
+    def read_words(path):
+        yield Found(np.array(path.read_text().split(), float).reshape(17, 3), "coco17", f"'{path}'")
+
+    row = JsonFormat("mine", has("my_points"), read)
+    table = TableFormat("mine", lambda rows: rows[0][0] == "#", read_table)
+    monkeypatch.setattr(readers, "JSON_FORMATS", (row, *readers.JSON_FORMATS))
+    monkeypatch.setattr(tables, "TABLE_FORMATS", (table, *tables.TABLE_FORMATS))
+    monkeypatch.setitem(readers.READERS, ".words", read_words)
+    points = np.arange(51).reshape(17, 3) + 1.0
+    content = {"my_points": points.tolist()}
+    for name, text in (
+        ("a.json", json.dumps(content)),
+        ("b.csv", "#,,,\n" + "\n".join(f"p,{x},{y},{c}" for x, y, c in points)),
+        ("c.words", " ".join(map(str, points.ravel()))),
+    ):
+        file = write(tmp_path / name, text)
+        assert find_keypoint_file(f"{file.stem}.jpg", tmp_path) == file
+        (person,) = read_keypoints(file)
+        np.testing.assert_allclose(person.xy, points[:, :2] + PIXEL_CENTER)
+    np.testing.assert_array_equal(readers.people_in_memory(content)[0].xy, points[:, :2] + PIXEL_CENTER)
 
 
 def test_a_binary_file_called_csv(tmp_path):
