@@ -1,20 +1,19 @@
 # make demo | test | check | bench | clean.  Each makes its own .venv when there is none; nothing but Python is needed.
+# make demo PHOTOS=FOLDER also fits the photographs of a folder that holds their keypoints.
 
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell \
 	$(name) -c "import sys, venv; print('$(name)' * ((3, 11) <= sys.version_info < (3, 14)))" 2>/dev/null)))
 TORCH_CPU := https://download.pytorch.org/whl/cpu
-PHOTOS := ../shared/photos
-PHOTO := coco_000000234748_185583
+PHOTOS ?=
 
 .PHONY: demo test check bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/base.stamp
 	@$(BIN)/hmrfit demo -o out/demo
-	@if [ -d $(PHOTOS) ]; then echo; echo "And a real photograph ($(PHOTO)):"; \
-		$(BIN)/hmrfit fit $(PHOTOS)/images/$(PHOTO).jpg --keypoints $(PHOTOS) -o out/photo --mesh glb; fi
+	@if [ -n "$(PHOTOS)" ]; then echo; $(BIN)/hmrfit fit "$(PHOTOS)" -o out/photos --mesh glb; fi
 
 test: $(VENV)/test.stamp
 	@$(BIN)/python -m pytest

@@ -30,7 +30,7 @@ from hmrfit.datasets.spin_npz import SpinDataset
 from hmrfit.evaluate.predictions import Predictions
 from hmrfit.evaluate.protocol import EvaluationData, Setting
 from hmrfit.evaluate.protocols.lsp import LspSpin
-from hmrfit.evaluate.run import SCORED_AT_ONCE
+from hmrfit.evaluate.scoring import SCORED_AT_ONCE
 from hmrfit.evaluate.segmentation import Masks
 from hmrfit.keypoints import LSP14
 from hmrfit.ops.rotation import rotvec_to_matrix

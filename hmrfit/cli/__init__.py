@@ -8,7 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import IO
+from typing import Any
 
 from hmrfit.io.printable import printable
 from hmrfit.version import __version__
@@ -60,7 +60,7 @@ def _said(error: Exception) -> str:
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong with the arguments without what a terminal would obey in them."""
 
-    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(printable(message, keep=LINES) if message else message, file)
 
 
@@ -149,7 +149,9 @@ def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     )  # fmt: skip
     command.add_argument("-o", "--out", metavar="DIR", help="predictions and tables (default: out/evaluate/NAME)")
     command.add_argument("--predictions", metavar="FILE", help="score these, or with --fit start from them")
-    command.add_argument("--predictor", metavar="NAME", help="initial_estimate (default), mean_pose, image_estimate")
+    command.add_argument(
+        "--predictor", metavar="NAME", help="default: initial_estimate; a wrong name is answered with all of them"
+    )
     command.add_argument("--fit", action="store_true", default=None, help="fit as well: the table shows the gain")
     command.add_argument("--limit", type=int, metavar="N", help="only the first N people")
     command.add_argument(
@@ -158,7 +160,9 @@ def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     command.add_argument("--people", type=int, metavar="N", help="synthetic: how many to make (default 1000)")
     command.add_argument("--seed", type=int, help="synthetic: other people (default 0)")
     command.add_argument(
-        "--motion", metavar="FOLDER", help="synthetic: poses (default: ../shared/mocap if it is there)"
+        "--motion",
+        metavar="FOLDER",
+        help="synthetic: motion files, whose test split poses the people (default: the shipped poses, easier)",
     )
     command.add_argument(
         "--renderer",
@@ -189,7 +193,7 @@ def _convert(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 # Each command's own module is imported when it runs: --help needs no torch.
 
 
-def _run_fit(**arguments: object) -> int:
+def _run_fit(**arguments: Any) -> int:
     import logging
 
     from hmrfit.cli.folder import fit_command
@@ -199,34 +203,35 @@ def _run_fit(**arguments: object) -> int:
     return fit_command(**arguments)
 
 
-def _run_demo(**arguments: object) -> int:
+def _run_demo(**arguments: Any) -> int:
     from hmrfit.cli.demo import demo_command
 
     return demo_command(**arguments)
 
 
-def _run_render(**arguments: object) -> int:
+def _run_render(**arguments: Any) -> int:
     from hmrfit.cli.tools import render_command
 
     return render_command(**arguments)
 
 
-def _run_train(**arguments: object) -> int:
+def _run_train(**arguments: Any) -> int:
     from hmrfit.cli.train import train_command
 
     return train_command(**arguments)
 
 
-def _run_evaluate(**arguments: object) -> int:
-    from hmrfit.cli.evaluate import evaluate_command
-    from hmrfit.cli.synthetic import NAME, synthetic_command
+def _run_evaluate(**arguments: Any) -> int:
+    from hmrfit.cli.evaluate import EvaluateFlags, evaluate_command
+    from hmrfit.cli.synthetic import NAME, SyntheticFlags, synthetic_command
 
-    if arguments["protocol"] == NAME:
-        return synthetic_command(**{name: value for name, value in arguments.items() if name != "protocol"})
-    return evaluate_command(**arguments)
+    if arguments["protocol"] != NAME:
+        return evaluate_command(EvaluateFlags(**arguments))
+    others = {name: value for name, value in arguments.items() if name != "protocol"}
+    return synthetic_command(SyntheticFlags.of(others))
 
 
-def _run_convert(**arguments: object) -> int:
+def _run_convert(**arguments: Any) -> int:
     from hmrfit.cli.tools import convert_command
 
     return convert_command(**arguments)

@@ -1,1 +1,1 @@
-"""Evaluation: metrics now, protocols on top of them."""
+"""Evaluation: predictions of whole data sets, and the protocols that score them."""

@@ -1,9 +1,9 @@
-"""Masks of images: read, and brought from SPIN's 224-pixel crop back into the image.
+"""Mask files, and the way back of a mask from SPIN's 224-pixel crop into its image.
 
     upper left = ⌊center − side/2⌋₀,    lower right = ⌊center + side/2⌋₀        ⌊·⌋₀ cuts off towards zero, as SPIN does
     uncrop[y, x] = crop[row(y − upper), column(x − left)]      nearest neighbour, with PIL's own sums of pixel positions
 
-The window is whole pixels, so the crop is not quite the box it was asked for: part of what SPIN measures.
+The window is whole pixels, so it differs from the requested box by part of a pixel: SPIN's numbers contain that.
 """
 
 from os import PathLike
@@ -22,10 +22,10 @@ SPIN_RESOLUTION = 224
 
 
 def read_mask(path: str | PathLike) -> NDArray[np.uint8]:
-    """An image of labels (H, W) as it is; colours become grey as cv2 weighs them, which is how SPIN reads masks.
+    """An image of labels (H, W), unchanged; colours become grey as cv2 weighs them, which is how SPIN reads masks.
 
     Raises:
-        FileNotFoundError: no such file. ValueError: damaged or no image.
+        FileNotFoundError: there is no such file. ValueError: it is damaged or no image.
     """
     path = Path(path)
     if not path.is_file():
@@ -42,7 +42,11 @@ def read_mask(path: str | PathLike) -> NDArray[np.uint8]:
 def spin_window(center: NDArray, scale: float, resolution: int = SPIN_RESOLUTION) -> tuple[int, int, int, int]:
     """(left, top, right, bottom) of the whole pixels that SPIN cuts out; right and bottom are not part of it.
 
-    By SPIN's own route, the inverse of a matrix: where a border falls on a whole number, the last digit decides.
+    The borders come from the inverse of a matrix, as in SPIN: where a border falls on a whole number, the last digit
+    decides.
+
+    Args:
+        center: (2,) of the box, pixels. scale: side of the box in units of `BOX_UNIT` pixels.
     """
     x, y = (float(c) for c in np.asarray(center, np.float32))
     side = BOX_UNIT * float(scale)
@@ -58,17 +62,17 @@ def spin_window(center: NDArray, scale: float, resolution: int = SPIN_RESOLUTION
 def nearest_positions(source: int, target: int) -> NDArray[np.int64]:
     """(target,) which of `source` pixels each of `target` pixels takes when PIL resizes to the nearest.
 
-    PIL adds up the step in float64, pixel by pixel; the sum's rounding decides ties.
+    PIL adds up the step in float64, pixel by pixel; the rounding of that sum decides ties.
     """
     step = source / target
     return np.cumsum(np.concatenate([[step * 0.5], np.full(target - 1, step)])).astype(np.int64).clip(max=source - 1)
 
 
 def uncrop(crop: NDArray, window: tuple[int, int, int, int], size: tuple[int, int]) -> NDArray:
-    """A square crop (R, R) -> the image (H, W) it was cut from, zero outside of the window.
+    """A square crop (R, R) -> the image (H, W) from which it was cut, zero outside of the window.
 
     Args:
-        window: from `spin_window`. size: (width, height) of the image, pixels.
+        window: as `spin_window` gives it. size: (width, height) of the image, pixels.
     """
     left, top, right, bottom = window
     width, height = size

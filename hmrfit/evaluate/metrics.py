@@ -1,8 +1,8 @@
-"""Errors of predicted joints and keypoints. Lengths in, the same lengths out; nothing is averaged over people here.
+"""Errors of predicted joints and keypoints. Lengths come out in the unit that went in; the caller averages over people.
 
-MPJPE     mean_k |x_k - y_k| after the roots are brought together
+MPJPE     mean_k |x_k − y_k| with both roots at the origin
 PA-MPJPE  the same after a similarity alignment of each body (Procrustes)
-PCK@t     share of the joints nearer than t (strictly), in %
+PCK@t     fraction of the joints nearer than t (strictly), in %
 AUC       mean of PCK@t over 31 thresholds t = 0 .. T; as nothing is nearer than 0, at most 30/31 of 100 %
 """
 
@@ -14,7 +14,7 @@ from hmrfit.ops.procrustes import similarity_align
 
 
 def mpjpe(predicted: Tensor, target: Tensor, root: Tensor | None = None, target_root: Tensor | None = None) -> Tensor:
-    """(B,) mean distance of joints (B, K, 3). Roots (B, 3) are subtracted when given (the predicted, then the true)."""
+    """(B,) mean distance of joints (B, K, 3). Where both roots (B, 3) are given, each is subtracted from its joints."""
     if root is not None and target_root is not None:
         predicted, target = predicted - root[:, None], target - target_root[:, None]
     return (predicted - target).norm(dim=-1).mean(-1)
@@ -27,7 +27,7 @@ def pa_mpjpe(predicted: Tensor, target: Tensor) -> Tensor:
 
 def aligned_distances(predicted: Tensor, target: Tensor) -> Tensor:
     """(B, K) distances after the best similarity of each body; exactly 0 between a body and itself."""
-    same = (predicted == target).all(-1).all(-1)[..., None]  # there the similarity is known without rounding
+    same = (predicted == target).all(-1).all(-1)[..., None]  # their similarity is the identity, without rounding
     return torch.where(same, 0.0, (similarity_align(predicted, target) - target).norm(dim=-1))
 
 
@@ -41,7 +41,7 @@ def pck(distances: Tensor, threshold: float) -> Tensor:
 
 
 def auc(distances: Tensor, farthest: float) -> Tensor:
-    """(B,) % of each body: mean PCK of distances (B, K) over 31 thresholds from 0 to `farthest`, both counted."""
+    """(B,) % of each body: mean PCK of distances (B, K) over 31 thresholds from 0 to `farthest`, both included."""
     thresholds = torch.linspace(0, farthest, AUC_THRESHOLDS).to(distances)
     return 100.0 * (distances[..., None] < thresholds).to(distances).mean((-2, -1))
 
@@ -50,6 +50,9 @@ def reprojection_error(projected: Tensor, keypoints: Tensor, confidence: Tensor,
     """(B,) mean pixel distance over the seen keypoints, as a fraction of the person's box; NaN where none is seen.
 
     A keypoint has the weight with which it counts as seen (`ops.presence`).
+
+    Args:
+        projected, keypoints: (B, K, 2) pixels. confidence: (B, K). box_size: (B,) pixels.
     """
     seen = presence(confidence).to(projected)
     distance = (projected - keypoints).norm(dim=-1)
@@ -58,5 +61,5 @@ def reprojection_error(projected: Tensor, keypoints: Tensor, confidence: Tensor,
 
 
 def facing_wrong(predicted: Tensor, target: Tensor) -> Tensor:
-    """(B,) is the torso turned front to back? global_orient (B, 3, 3): forward axes more than 90° apart."""
+    """(B,) bool, whether the facing is flipped: the forward axes of both global_orient (B, 3, 3) differ by over 90°."""
     return (predicted[..., 2] * target[..., 2]).sum(-1) < 0

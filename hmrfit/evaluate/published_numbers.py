@@ -1,7 +1,7 @@
-"""Numbers that were published for the same quantity as one of our protocols measures, each with its source.
+"""Published numbers for the quantities that the protocols measure, each with its source.
 
-A number stands here only under the protocol whose joints, alignment and mean it shares as far as its source says;
-`note` says what is not known. Numbers that we have only from memory of a paper are marked `checked=False`.
+A number is listed only under the protocol whose joints, alignment and mean it shares as far as its source says; `note`
+names what the source leaves open. Numbers that were recalled from memory of a paper are marked `checked=False`.
 """
 
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ class Published:
     values: Mapping[str, float]  # by the protocol's measures, in their units
     source: str
     note: str = ""
-    checked: bool = True  # read at the source, not recalled
+    checked: bool = True  # whether the number was read at the source; else it was recalled
 
 
-def published(protocol: str) -> tuple[Published, ...]:
-    """The rows of a protocol by name, in the order they are shown; none where nothing is comparable."""
+def published_numbers(protocol: str) -> tuple[Published, ...]:
+    """The rows of a protocol by its name, in the order of the page; none where no published number is comparable."""
     return _TABLES.get(protocol, ())
 
 
@@ -36,7 +36,7 @@ def _h36m(pa: float, plain: float | None = None) -> dict[str, float]:
 
 
 def _dhp(absolute: tuple[float, float, float], aligned: tuple[float, float, float] | None = None) -> dict[str, float]:
-    """PCK, AUC and MPJPE, plainly and after alignment."""
+    """PCK, AUC and MPJPE, without and with alignment."""
     row = dict(zip(("PCK@150", "AUC", "MPJPE"), absolute, strict=True))
     return row | dict(zip(("PA-PCK@150", "PA-AUC", "PA-MPJPE"), aligned or (), strict=False))
 
@@ -46,7 +46,7 @@ def _lsp(fg: float, fg_f1: float, parts: float, parts_f1: float) -> dict[str, fl
     return {"FG accuracy": fg / 100, "FG F1": fg_f1, "parts accuracy": parts / 100, "parts F1": parts_f1}
 
 
-_JOINTS_UNSAID = "which joints is not said"
+_JOINTS = "the source does not name the joints"
 
 _TABLES: dict[str, tuple[Published, ...]] = {
     "h36m-p1-hmr": (
@@ -63,15 +63,15 @@ _TABLES: dict[str, tuple[Published, ...]] = {
     "h36m-p2-spin": (Published("SPIN", {"PA-MPJPE": 41.1}, VIBE_README),),
     "3dhp-spin": (Published("SPIN", {"PA-MPJPE": 67.5}, VIBE_README),),
     "3dhp-official": (
-        Published("Mehta et al.", _dhp((75.7, 39.3, 117.6)), HMR, _JOINTS_UNSAID),
-        Published("VNect", _dhp((76.6, 40.4, 124.7), (83.9, 47.3, 98.0)), HMR, _JOINTS_UNSAID),
-        Published("HMR", _dhp((72.9, 36.5, 124.2), (86.3, 47.8, 89.8)), HMR, _JOINTS_UNSAID),
-        Published("HMR, unpaired", _dhp((59.6, 27.9, 169.5), (77.1, 40.7, 113.2)), HMR, _JOINTS_UNSAID),
+        Published("Mehta et al.", _dhp((75.7, 39.3, 117.6)), HMR, _JOINTS),
+        Published("VNect", _dhp((76.6, 40.4, 124.7), (83.9, 47.3, 98.0)), HMR, _JOINTS),
+        Published("HMR", _dhp((72.9, 36.5, 124.2), (86.3, 47.8, 89.8)), HMR, _JOINTS),
+        Published("HMR, unpaired", _dhp((59.6, 27.9, 169.5), (77.1, 40.7, 113.2)), HMR, _JOINTS),
         Published(
             "SPIN",
             {"PCK@150": 76.4, "AUC": 37.1, "MPJPE": 105.2, "PA-PCK@150": 92.5, "PA-AUC": 55.6},
             SPIN,
-            _JOINTS_UNSAID,
+            _JOINTS,
             checked=False,
         ),
     ),
@@ -82,12 +82,12 @@ _TABLES: dict[str, tuple[Published, ...]] = {
         Published("VIBE", {"PA-MPJPE": 56.5}, VIBE_README),
         Published("HMR, ResNet-50", {"MPJPE": 112.34, "PA-MPJPE": 67.53}, MMHUMAN3D),
         Published("SPIN, ResNet-50", {"MPJPE": 94.11, "PA-MPJPE": 57.54}, MMHUMAN3D),
-        Published("CLIFF, ResNet-50", {"MPJPE": 72.0, "PA-MPJPE": 45.7, "PVE": 85.3}, CLIFF_README, _JOINTS_UNSAID),
+        Published("CLIFF, ResNet-50", {"MPJPE": 72.0, "PA-MPJPE": 45.7, "PVE": 85.3}, CLIFF_README, _JOINTS),
         Published("HMR2.0b", {"PA-MPJPE": 54.3}, SCOREHMR, "another set of 14 joints"),
         Published("HMR2.0b + SMPLify", {"PA-MPJPE": 60.1}, SCOREHMR, "another set of 14 joints"),
     ),
     "lsp-spin": (
-        Published("SMPLify oracle (given the true masks)", _lsp(92.17, 0.88, 88.82, 0.67), HMR),
+        Published("SMPLify oracle (with the true masks)", _lsp(92.17, 0.88, 88.82, 0.67), HMR),
         Published("SMPLify", _lsp(91.89, 0.88, 87.71, 0.64), HMR),
         Published("decision forests", _lsp(86.60, 0.80, 82.32, 0.51), HMR),
         Published("HMR", _lsp(91.67, 0.87, 87.12, 0.60), HMR),

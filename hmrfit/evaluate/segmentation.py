@@ -5,8 +5,8 @@
     parts        tp_c = M_cc,   fp_c = Σ_{g ≠ c, 255} M_gc,   fn_c = Σ_{p ≠ c} M_cp,   c = 0..6
                  F1 = mean of all seven,   accuracy = (Σ_c M_cc + M_255,0) / #pixels
 
-with M the confusion matrix, M_gp pixels whose true class is g and predicted class p. 255 in the truth means "ignore":
-such a pixel adds to no tp, fp or fn, and yet in SPIN's accuracy it counts as background. That quirk is kept.
+with M the confusion matrix: M_gp pixels have the true class g and the predicted class p. 255 in the truth means
+"ignore": such a pixel adds to no tp, fp or fn, and yet in SPIN's accuracy it counts as background. That quirk is kept.
 """
 
 from collections.abc import Sequence
@@ -25,14 +25,14 @@ IGNORE = 255
 
 @dataclass(frozen=True)
 class Masks:
-    """One picture's segmentation, at the size of its image."""
+    """The segmentation of one picture, at the size of its image."""
 
     foreground: NDArray[np.bool_]  # (H, W)
-    parts: NDArray[np.uint8] | None = None  # (H, W) 0..6, and 255 for what is not counted
+    parts: NDArray[np.uint8] | None = None  # (H, W) 0..6, and 255 for pixels that are not counted
 
 
 class PixelCounts:
-    """The confusion matrix of everything counted so far, and SPIN's numbers from it.
+    """The confusion matrix of all images so far, and SPIN's numbers from it.
 
     matrix: (C + 1, C + 1) pixels, the truth's class in rows, the prediction's in columns, 255 the last of both.
     """
@@ -42,10 +42,10 @@ class PixelCounts:
         self.matrix = np.zeros((classes + 1, classes + 1), np.int64)
 
     def add(self, prediction: NDArray, target: NDArray) -> NDArray[np.int64]:
-        """Counts two label images (H, W) in; returns this image's own matrix.
+        """Adds the pixels of two label images (H, W); returns the matrix of this image alone.
 
         Raises:
-            ValueError: of different sizes, or labels that are no class.
+            ValueError: the images differ in size, or a label is no class.
         """
         check_shape(target, "H W", "The true mask")
         check_shape(prediction, "H W", "The predicted mask", dict(zip("HW", target.shape, strict=True)))
@@ -80,12 +80,12 @@ class PixelCounts:
 
     @property
     def accuracy(self) -> float:
-        """Share of pixels that agree, ignored ones as if they were background."""
+        """Fraction of the pixels that agree; ignored ones count as background."""
         return accuracy(self.matrix)
 
 
 def f1_scores(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Confusion (C + 1, C + 1), ignored pixels last -> (C,) F1 of each class; NaN where there is none of it at all."""
+    """Confusion (C + 1, C + 1), ignored pixels last -> (C,) F1 of each class; NaN where it is in neither."""
     counted = matrix[:-1]
     tp = counted.diagonal()
     fp, fn = counted.sum(0)[:-1] - tp, counted.sum(1) - tp
@@ -94,7 +94,7 @@ def f1_scores(matrix: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def accuracy(matrix: NDArray[np.int64]) -> float:
-    """Confusion (C + 1, C + 1) -> share of the pixels that agree, 255 taken for background; NaN without pixels."""
+    """Confusion (C + 1, C + 1) -> fraction of the pixels that agree, 255 taken for background; NaN without any."""
     agree = matrix.diagonal().sum() + matrix[-1, 0] + matrix[0, -1]
     with np.errstate(invalid="ignore"):
         return float(agree / np.float64(matrix.sum()))
@@ -110,22 +110,26 @@ class SegmentationCounts:
         self.problems: dict[str, str] = {}  # number of the picture -> why it was not counted
 
     def update(self, prediction: Sequence[Masks | str], target: Sequence[Masks | str]) -> None:
-        """Counts pictures in. A text stands for a picture that is not to be had, and says why."""
+        """Adds pictures. A text in the place of a picture says why there is none."""
         for guess, truth in zip(prediction, target, strict=True):
             number = str(self.images + len(self.problems))
-            letter = next((side for side in (truth, guess) if isinstance(side, str)), None)
             try:
-                if letter is None:
-                    self._add(guess, truth)
+                self._add(guess, truth)
             except ValueError as error:
-                letter = str(error)
-            if letter is None:
-                self.images += 1
+                self.problems[number] = str(error)
             else:
-                self.problems[number] = letter
+                self.images += 1
 
-    def _add(self, guess: Masks, truth: Masks) -> None:
-        """Both or neither: a picture with bad part labels does not count in the foreground either."""
+    def _add(self, guess: Masks | str, truth: Masks | str) -> None:
+        """Adds both or neither: a picture with bad part labels does not count in the foreground either.
+
+        Raises:
+            ValueError: why the picture is not counted.
+        """
+        if isinstance(truth, str):
+            raise ValueError(truth)
+        if isinstance(guess, str):
+            raise ValueError(guess)
         parts = PixelCounts(len(PART_CLASSES))
         if guess.parts is not None and truth.parts is not None:
             parts.add(guess.parts, truth.parts)

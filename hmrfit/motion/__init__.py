@@ -1,6 +1,6 @@
 """Real motion in SMPL's convention: readers for AMASS npz, BVH, exponential-map text, DeepMimic text and GLB clips.
 
-    pool = read_pool("../shared/mocap", cache="pool.npz")
+    pool = read_pool("recordings", cache="pool.npz")
     frames = load_frames(pool, "train")      # poses (N, 24, 3), driven (N, 24), label, name, weight
 
 What is shipped with the library is fitted from motion; the motion itself is not shipped.

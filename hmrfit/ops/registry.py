@@ -1,4 +1,4 @@
-"""Things of one kind by name: one file each in a folder of the package, and those that a user registers.
+"""Things of one kind by name: those of a folder or a file of the package, and those that a user registers.
 
     RENDERERS: Registry[Callable[[], Renderer]] = Registry("renderer", "hmrfit.render.backends")
 
@@ -24,9 +24,9 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """Entries by name."""
 
-    def __init__(self, kind: str, package: str) -> None:
-        """kind: what an entry is, for error messages. package: the folder whose files register the built-in entries."""
-        self._kind, self._package = kind, package
+    def __init__(self, kind: str, module: str) -> None:
+        """kind: what an entry is, for messages. module: the folder or file that registers the built-in entries."""
+        self._kind, self._module = kind, module
         self._entries: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -46,9 +46,9 @@ class Registry(Generic[T]):
 
     def names(self) -> tuple[str, ...]:
         """Of all entries, in alphabetical order."""
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+        home = importlib.import_module(self._module)
+        for file in pkgutil.iter_modules(getattr(home, "__path__", ())):
+            importlib.import_module(f"{self._module}.{file.name}")
         return tuple(sorted(self._entries))
 
     def find(self, name: str) -> T:

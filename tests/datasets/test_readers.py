@@ -17,8 +17,8 @@ from hmrfit.datasets import READERS, convert_dataset, human36m, mpi_inf_3dhp, re
 from hmrfit.datasets.download import SPIN_SLOTS, spin_slots
 from hmrfit.datasets.lsp_extended import read_lsp_extended
 from hmrfit.datasets.spin_npz import SpinDataset, read_spin_npz
-from hmrfit.evaluate.predictors import observed_keypoints
-from hmrfit.evaluate.protocol import make_protocol
+from hmrfit.evaluate.predict import observed_keypoints
+from hmrfit.evaluate.protocol import Setting, make_protocol
 from hmrfit.io.image import read_image
 from hmrfit.io.pickles import RefusedFile
 from hmrfit.keypoints import COCO17, LSP14, MPII16, SPIN24
@@ -478,7 +478,7 @@ def test_protocols_read_the_downloads(tmp_path, protocol, maker, count):
     """And what a predictor sees of them has the names of its own definition."""
     MAKERS[maker](tmp_path)
     body = free_body()
-    made = make_protocol(protocol, body, gendered={"m": body, "f": body})
+    made = make_protocol(protocol, Setting(body, gendered={"m": body, "f": body}))
     data = made.load(tmp_path)
     target = made.target(data[:2])
     points = target.xy if protocol == "2d-lsp" else target.xyz

@@ -1,4 +1,4 @@
-"""Predictions as a file, the export that goes on where it stopped, and data that is damaged."""
+"""Predictions as a file, the export that goes on where it stopped, predictors, and data that is damaged."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +12,17 @@ from helpers.evaluation import as_predictions, threedpw_people
 from hmrfit.camera import Camera
 from hmrfit.datasets.download import spin_slots
 from hmrfit.datasets.spin_npz import SpinDataset
-from hmrfit.evaluate.predictions import Stamp, dataset_stamp, read_predictions, write_predictions
+from hmrfit.evaluate.predict import export, keypoint_source, observed_keypoints
+from hmrfit.evaluate.predictions import Fingerprint, dataset_fingerprint, read_predictions, write_predictions
 from hmrfit.evaluate.predictors import (
-    Fit,
-    Given,
-    ImageNetwork,
+    PREDICTORS,
+    FitPredictor,
+    GivenPredictions,
+    ImageEstimate,
     MeanPose,
     Predictor,
-    Seen,
-    export,
-    keypoint_source,
-    observed_keypoints,
+    PredictorInput,
+    PredictorParts,
 )
 from hmrfit.evaluate.protocol import EvaluationData
 from hmrfit.evaluate.protocols.human36m import H36M_SLOTS
@@ -34,18 +34,16 @@ from hmrfit.network.encoders import ImageEncoder
 from hmrfit.network.hmr import HMR
 from hmrfit.network.initial_estimate import ImageHmr
 from hmrfit.network.regressor import IterativeRegressor
-from hmrfit.types import BodyParams
+from hmrfit.types import BodyParams, Keypoints
 
 N, SIZE = 7, (48, 40)
 
 
 def people() -> SpinDataset:
-    """With LSP's keypoints."""
+    """People with LSP's keypoints."""
     points = np.random.default_rng(0).uniform(5, 35, (N, 14, 2))
-    return SpinDataset(
-        np.array([f"images/im{i}.png" for i in range(N)]), np.full((N, 2), 20.0), np.full(N, 0.2),
-        spin_slots(points, LSP14),
-    )  # fmt: skip
+    names = np.array([f"images/im{i}.png" for i in range(N)])
+    return SpinDataset(names, np.full((N, 2), 20.0), np.full(N, 0.2), spin_slots(points, LSP14))
 
 
 def data_in(root: Path, who: SpinDataset | None = None) -> EvaluationData:
@@ -55,25 +53,25 @@ def data_in(root: Path, who: SpinDataset | None = None) -> EvaluationData:
     return EvaluationData(root, who)
 
 
-def stamp_of(data: EvaluationData, **run: object) -> Stamp:
-    return Stamp({"predictor": "test", **run}, dataset_stamp("test", data.people))
+def fingerprint_of(data: EvaluationData, **run: object) -> Fingerprint:
+    return Fingerprint({"predictor": "test", **run}, dataset_fingerprint("test", data.people))
 
 
 class Counting(Predictor):
-    """A body for each row, the same whoever else is asked about; counts whom it was asked about."""
+    """A body for each row, whatever the batch; keeps the rows that it was asked for."""
 
     def __init__(self, stop_at: int | None = None, needs_keypoints: bool = False, bad: tuple[int, ...] = ()) -> None:
         self.asked: list[int] = []
         self.stop_at, self.needs_keypoints, self.bad = stop_at, needs_keypoints, bad
 
-    def __call__(self, seen: Seen) -> BodyParams:
-        rows = seen.rows.tolist()
+    def __call__(self, given: PredictorInput) -> BodyParams:
+        rows = given.rows.tolist()
         if self.stop_at in rows:
             raise KeyboardInterrupt
         if "refuse" in self.bad and 2 in rows:
             raise ValueError("row 2 cannot be fitted")
         self.asked += rows
-        params = random_params(free_body(), N)[seen.rows]
+        params = random_params(free_body(), N)[given.rows]
         params.betas[torch.tensor([row in self.bad for row in rows])] = torch.nan
         return params
 
@@ -84,10 +82,10 @@ class Counting(Predictor):
 def test_the_same_numbers_come_back(tmp_path):
     body, params = free_body(), random_params(free_body(), 4)
     predictions = as_predictions(params, joints=body(params, vertices=False).joints, joint_names=body.joint_names)
-    stamp = Stamp({"predictor": "x"}, {"people": 4, "sha256": "s"}, {"2": "why"})
-    write_predictions(tmp_path / "p.npz", predictions, stamp)
+    made_by = Fingerprint({"predictor": "x"}, {"people": 4, "sha256": "s"}, {"2": "why"})
+    write_predictions(tmp_path / "p.npz", predictions, made_by)
     read, found = read_predictions(tmp_path / "p.npz", {"sha256": "s"})
-    assert found == stamp and found.problems == stamp.problems and read.joint_names == body.joint_names
+    assert found == made_by and found.problems == made_by.problems and read.joint_names == body.joint_names
     assert torch.equal(read.params.rotations, params.rotations) and torch.equal(read.params.betas, params.betas)
     assert torch.equal(read.joints, predictions.joints) and torch.equal(read.camera.focal, predictions.camera.focal)
     assert read.weak_camera.isnan().all() and read.done.all()
@@ -95,26 +93,27 @@ def test_the_same_numbers_come_back(tmp_path):
 
 def test_a_file_of_another_run_is_refused(tmp_path):
     who = people()
-    write_predictions(tmp_path / "p.npz", as_predictions(random_params(free_body(), N)), Stamp({}, dataset_stamp("lsp-spin", who)))  # fmt: skip  # noqa: E501
-    read_predictions(tmp_path / "p.npz", dataset_stamp("lsp-full", who))  # the same people
+    made_by = Fingerprint({}, dataset_fingerprint("lsp-spin", who))
+    write_predictions(tmp_path / "p.npz", as_predictions(random_params(free_body(), N)), made_by)
+    read_predictions(tmp_path / "p.npz", dataset_fingerprint("lsp-full", who))  # the same people
     for other in (who[:3], who[::-1], replace(who, scale=who.scale * 1.01), replace(who, part=who.part * 0.5)):
         with pytest.raises(ValueError, match=r"7 people of 'lsp-spin'.*is to be scored.*export"):
-            read_predictions(tmp_path / "p.npz", dataset_stamp("lsp-spin", other))
+            read_predictions(tmp_path / "p.npz", dataset_fingerprint("lsp-spin", other))
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_file_gets_a_letter(tmp_path, keep):
+def test_a_truncated_file_is_refused(tmp_path, keep):
     path = tmp_path / "p.npz"
-    write_predictions(path, as_predictions(random_params(free_body(), 3)), Stamp({}, {}))
+    write_predictions(path, as_predictions(random_params(free_body(), 3)), Fingerprint({}, {}))
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data))])
     with pytest.raises(ValueError, match="damaged"):
         read_predictions(path)
 
 
-def test_flipped_bytes_get_a_letter_or_numbers(tmp_path):
+def test_flipped_bytes_are_refused_or_give_numbers(tmp_path):
     path = tmp_path / "p.npz"
-    write_predictions(path, as_predictions(random_params(free_body(), 3)), Stamp({}, {}))
+    write_predictions(path, as_predictions(random_params(free_body(), 3)), Fingerprint({}, {}))
     data = path.read_bytes()
     rng = np.random.default_rng(0)
     for at in rng.integers(0, len(data), 60):
@@ -145,11 +144,11 @@ def test_a_stopped_export_goes_on(tmp_path):
     data, out = data_in(tmp_path), tmp_path / "out"
     first, second, whole = Counting(stop_at=5), Counting(), Counting()
     with pytest.raises(KeyboardInterrupt):
-        export(first, data, stamp_of(data), out / "a.npz", chunk=2)
+        export(first, data, fingerprint_of(data), out / "a.npz", chunk=2)
     assert first.asked == [0, 1, 2, 3] and not (out / "a.npz").exists()
-    export(second, data, stamp_of(data), out / "a.npz", chunk=2)
+    export(second, data, fingerprint_of(data), out / "a.npz", chunk=2)
     assert second.asked == [4, 5, 6] and not (out / "a.parts").exists()
-    export(whole, data, stamp_of(data), out / "b.npz", chunk=100)
+    export(whole, data, fingerprint_of(data), out / "b.npz", chunk=100)
     (a, _), (b, _) = (read_predictions(out / name) for name in ("a.npz", "b.npz"))
     assert torch.equal(a.params.rotations, b.params.rotations) and torch.equal(a.camera.focal, b.camera.focal)
     assert a.camera.size.tolist() == [list(SIZE)] * N
@@ -159,9 +158,9 @@ def test_what_is_there_is_made_again_only_for_another_run(tmp_path):
     data = data_in(tmp_path)
     predictor = Counting()
     for run in ({}, {}, {"settings": "new"}):
-        export(predictor, data, stamp_of(data, **run), tmp_path / "a.npz")
+        export(predictor, data, fingerprint_of(data, **run), tmp_path / "a.npz")
     assert len(predictor.asked) == 2 * N
-    export(predictor, data[:3], stamp_of(data[:3]), tmp_path / "a.npz")
+    export(predictor, data[:3], fingerprint_of(data[:3]), tmp_path / "a.npz")
     assert len(read_predictions(tmp_path / "a.npz")[0]) == 3
 
 
@@ -173,11 +172,12 @@ def test_bad_people_are_left_out_alone(tmp_path):
     data = data_in(tmp_path, who)
     data.image_path(0).unlink()
     data.image_path(1).write_bytes(b"\x89PNG")
-    export(Counting(needs_keypoints=True, bad=(4,)), data, stamp_of(data), tmp_path / "a.npz", chunk=3)
-    predictions, stamp = read_predictions(tmp_path / "a.npz")
+    export(Counting(needs_keypoints=True, bad=(4,)), data, fingerprint_of(data), tmp_path / "a.npz", chunk=3)
+    predictions, made_by = read_predictions(tmp_path / "a.npz")
     assert predictions.done.tolist() == [False] * 5 + [True] * 2
-    for row, word in enumerate(("no image", "damaged", "outside of the image of 48 × 40", "not one keypoint", "not a number")):  # fmt: skip  # noqa: E501
-        assert word in stamp.problems[str(row)]
+    reasons = ("no image", "damaged", "outside of the image of 48 × 40", "not one keypoint", "not a number")
+    for row, words in enumerate(reasons):
+        assert words in made_by.problems[str(row)]
     expected = random_params(free_body(), N)
     assert torch.equal(predictions.params.rotations[5:], expected.rotations[5:])
     assert predictions.params.betas[:5].isnan().all()
@@ -185,25 +185,27 @@ def test_bad_people_are_left_out_alone(tmp_path):
 
 def test_a_refused_chunk_is_predicted_one_by_one(tmp_path):
     data = data_in(tmp_path)
-    export(Counting(bad=("refuse",)), data, stamp_of(data), tmp_path / "a.npz")
-    predictions, stamp = read_predictions(tmp_path / "a.npz")
-    assert predictions.done.tolist() == [i != 2 for i in range(N)] and stamp.problems == {"2": "row 2 cannot be fitted"}
+    export(Counting(bad=("refuse",)), data, fingerprint_of(data), tmp_path / "a.npz")
+    predictions, made_by = read_predictions(tmp_path / "a.npz")
+    assert predictions.done.tolist() == [i != 2 for i in range(N)]
+    assert made_by.problems == {"2": "row 2 cannot be fitted"}
 
 
-def test_letters_before_any_work(tmp_path):
+def test_errors_before_any_work(tmp_path):
     data, predictor = data_in(tmp_path), Counting(needs_keypoints=True)
     with pytest.raises(ValueError, match="the split is empty"):
-        export(predictor, data[:0], stamp_of(data), tmp_path / "a.npz")
+        export(predictor, data[:0], fingerprint_of(data), tmp_path / "a.npz")
     with pytest.raises(ValueError, match=r"no 2D keypoints.*mean_pose"):
-        export(predictor, replace(data, people=replace(data.people, part=None)), stamp_of(data), tmp_path / "a.npz")
+        without = replace(data, people=replace(data.people, part=None))
+        export(predictor, without, fingerprint_of(data), tmp_path / "a.npz")
     with pytest.raises(FileNotFoundError, match=r"Not one of 7 images.*elsewhere/images/im0.png"):
-        export(predictor, replace(data, root=tmp_path / "elsewhere"), stamp_of(data), tmp_path / "a.npz")
+        export(predictor, replace(data, root=tmp_path / "elsewhere"), fingerprint_of(data), tmp_path / "a.npz")
     assert not predictor.asked
-    with pytest.raises(ValueError, match=r"Nobody could be predicted.*not a number"):
-        export(Counting(bad=tuple(range(N))), data, stamp_of(data), tmp_path / "a.npz")
+    with pytest.raises(ValueError, match=r"No person could be predicted.*not a number"):
+        export(Counting(bad=tuple(range(N))), data, fingerprint_of(data), tmp_path / "a.npz")
 
 
-# ---- what predictors see, and the simple ones
+# ---- what predictors are given, and the predictors
 
 
 def test_keypoints_go_by_their_true_names():
@@ -220,24 +222,28 @@ def test_keypoints_go_by_their_true_names():
     assert observed_keypoints(EvaluationData(Path(), threedpw_people(random_params(free_body(), 2), "mf"))) is None
 
 
-def seen_by(camera: Camera) -> Seen:
-    B = len(camera)
-    nothing = torch.zeros(B, 1, 2).double()
-    box = torch.tensor([[100.0, 80.0], [300, 200]]).double()[:B]
-    from hmrfit.types import Keypoints
+def given_to(camera: Camera) -> PredictorInput:
+    """Two people without keypoints."""
+    nothing = torch.zeros(2, 1, 2).double()
+    centers, sides = torch.tensor([[100.0, 80.0], [300, 200]]).double(), torch.tensor([50.0, 200]).double()
+    return PredictorInput(Keypoints(nothing, nothing[..., 0], ("nose",)), camera, centers, sides, torch.arange(2))
 
-    return Seen(Keypoints(nothing, nothing[..., 0], ("nose",)), camera, box, torch.tensor([50.0, 200]).double()[:B], torch.arange(B))  # fmt: skip  # noqa: E501
+
+def parts(data: EvaluationData | None = None, image_network: ImageHmr | None = None) -> PredictorParts:
+    """Of SMPL's joints; without the keypoint network."""
+    return PredictorParts(torch.zeros(69).double(), 10, None, image_network, data)
 
 
 def test_the_mean_pose_stands_in_its_box():
     body, camera = free_body(), Camera.from_size(640, 480, count=2)
-    seen = seen_by(camera)
-    params = MeanPose(torch.zeros(69).double(), 10)(seen)
+    given = given_to(camera)
+    params = MeanPose(parts())(given)
     vertices = camera.project(body(params).vertices)
     middle, height = vertices.mean(1), vertices[..., 1].amax(1) - vertices[..., 1].amin(1)
-    assert ((middle - seen.box_center).abs().amax(1) < 0.2 * seen.box_side).all()
-    assert ((height / seen.box_side > 0.5) & (height / seen.box_side < 1)).all()
-    head, foot = (camera.project(body(params, vertices=False).joints)[:, body.joint_names.index(n), 1] for n in ("head", "left_foot"))  # fmt: skip  # noqa: E501
+    assert ((middle - given.box_center).abs().amax(1) < 0.2 * given.box_side).all()
+    assert ((height / given.box_side > 0.5) & (height / given.box_side < 1)).all()
+    joints = camera.project(body(params, vertices=False).joints)
+    head, foot = (joints[:, body.joint_names.index(name), 1] for name in ("head", "left_foot"))
     assert (head < foot).all()  # upright
 
 
@@ -254,8 +260,8 @@ def test_an_image_network_is_shown_the_crop_of_the_datas_box(tmp_path):
         write_image(
             data.image_path(row), np.random.default_rng(row).integers(0, 255, (*SIZE[::-1], 3)).astype(np.uint8)
         )
-    guess = ImageHmr(hmr)
-    export(ImageNetwork(guess.without_flip_test(), data), data, stamp_of(data), tmp_path / "a.npz", chunk=3)
+    network = ImageHmr(hmr)
+    export(ImageEstimate(parts(data, network)), data, fingerprint_of(data), tmp_path / "a.npz", chunk=3)
     predictions, _ = read_predictions(tmp_path / "a.npz")
     crops = np.stack([who.crop(row, 40).image(read_image(data.image_path(row))) for row in range(N)])
     with torch.no_grad():
@@ -263,34 +269,39 @@ def test_an_image_network_is_shown_the_crop_of_the_datas_box(tmp_path):
     # batch norm is folded into the convolutions: float32
     torch.testing.assert_close(weak_of_box(predictions, who), expected.weak_camera.double(), atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(predictions.params.betas, expected.params.betas.double(), atol=1e-3, rtol=1e-3)
-    assert guess.flip_test
+    assert network.flip_test  # the predictor asks without it, and leaves the network as it was
+
+
+def test_a_predictor_without_its_network_says_what_it_needs():
+    with pytest.raises(ValueError, match=r"image_estimate needs an image network.*PRIORS\.IMAGE_ESTIMATE=FILE"):
+        PREDICTORS.find("image_estimate")(parts())
 
 
 def test_given_predictions_go_by_row():
     given = as_predictions(random_params(free_body(), 5))
-    seen = replace(seen_by(Camera.from_size(64, 48, count=2)), rows=torch.tensor([3, 1]))
-    assert torch.equal(Given(given)(seen).betas, given.params.betas[[3, 1]])
+    asked = replace(given_to(Camera.from_size(64, 48, count=2)), rows=torch.tensor([3, 1]))
+    assert torch.equal(GivenPredictions(given)(asked).betas, given.params.betas[[3, 1]])
 
 
-def test_who_is_not_in_the_file_given_is_not_asked_for(tmp_path):
+def test_people_without_a_given_prediction_are_left_out(tmp_path):
     """A fit is not started from NaN."""
     data, body = data_in(tmp_path), free_body()
     given = replace(as_predictions(random_params(body, N)), done=torch.tensor([i != 2 for i in range(N)]))
-    export(Given(given), data, stamp_of(data), tmp_path / "a.npz")
-    assert read_predictions(tmp_path / "a.npz")[1].problems == {"2": "the predictions given have none"}
-    assert Fit(None, Given(given)).knows(torch.tensor([1, 2])).tolist() == [True, False]
+    export(GivenPredictions(given), data, fingerprint_of(data), tmp_path / "a.npz")
+    assert read_predictions(tmp_path / "a.npz")[1].problems == {"2": "the given predictions have none"}
+    assert FitPredictor(None, GivenPredictions(given)).knows(torch.tensor([1, 2])).tolist() == [True, False]
 
 
-def test_a_fit_starts_where_it_is_told():
+def test_a_fit_starts_from_the_given_predictions():
     class Recorder:
         def fit(self, keypoints, camera, init):
             self.init = init
             return type("Fit", (), {"state": type("State", (), {"params": "answer"})})
 
     recorder, given = Recorder(), as_predictions(random_params(free_body(), 2))
-    seen = seen_by(Camera.from_size(64, 48, count=2))
-    assert Fit(recorder)(seen) == "answer" and recorder.init is None
-    Fit(recorder, Given(given))(seen)
+    asked = given_to(Camera.from_size(64, 48, count=2))
+    assert FitPredictor(recorder)(asked) == "answer" and recorder.init is None
+    FitPredictor(recorder, GivenPredictions(given))(asked)
     assert torch.equal(recorder.init.transl, given.params.transl)
 
 

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from hmrfit.camera import Camera
 from hmrfit.datasets.spin_npz import SpinDataset, write_spin_npz
 from hmrfit.evaluate.masks import nearest_positions, read_mask, spin_window, uncrop
-from hmrfit.evaluate.protocol import make_protocol
+from hmrfit.evaluate.protocol import Setting, make_protocol
 from hmrfit.evaluate.protocols.lsp import weak_of_box
 from hmrfit.evaluate.segmentation import PART_CLASSES, Masks, PixelCounts, SegmentationCounts
 from hmrfit.io.image import write_image
@@ -187,7 +187,7 @@ def scene(request, tmp_path_factory):
     for name in names:
         for kind in ("", "_part"):
             write_png(root / f"{name}{kind}_segmentation.png", np.zeros((2, 2), np.uint8))
-    protocol = make_protocol(request.param, body)
+    protocol = make_protocol(request.param, Setting(body))
     data = protocol.load(root)
     for name, masks in zip(names, protocol.prediction(predictions, data), strict=True):
         write_png(root / f"{name}_segmentation.png", masks.foreground.astype(np.uint8) * 255)
@@ -197,7 +197,7 @@ def scene(request, tmp_path_factory):
 
 def scored(scene, predictions=None, **setting):
     root, name, truth = scene
-    protocol = make_protocol(name, free_body(), **setting)
+    protocol = make_protocol(name, Setting(free_body(), **setting))
     data = protocol.load(root)
     protocol.update(protocol.prediction(predictions or truth, data), protocol.target(data))
     return protocol
@@ -259,7 +259,7 @@ def test_masks_that_are_damaged_or_gone(scene, tmp_path):
 def test_the_weak_camera_of_the_box(scene):
     """SPIN's far camera sees the root where the image's own does."""
     root, name, truth = scene
-    people = make_protocol(name, free_body()).load(root).people
+    people = make_protocol(name, Setting(free_body())).load(root).people
     weak = weak_of_box(truth, people)
     in_box = weak[:, :1] * weak[:, 1:]  # of the body's origin, in [-1, 1]
     pixels = in_box.numpy() * 100 * people.scale[:, None] + people.center

@@ -6,14 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hmrfit.evaluate.protocol import Details, Measure, Summary, protocols
-from hmrfit.evaluate.published_numbers import _TABLES, published
-from hmrfit.report.evaluation import CASES, Run, write_report
+from hmrfit.evaluate.protocol import PROTOCOLS, Details, Measure, Summary
+from hmrfit.evaluate.published_numbers import _TABLES, published_numbers
+from hmrfit.evaluate.scoring import ScoredRun
+from hmrfit.report.evaluation import CASES, write_report
 
 COUNT = 20
 
 
-def run(predictor: str, protocol: str = "h36m-p2-hmr", shift: float = 0.0) -> Run:
+def run(predictor: str, protocol: str = "h36m-p2-hmr", shift: float = 0.0) -> ScoredRun:
     values = np.linspace(30, 125, COUNT)[::-1] + shift  # the first person is the worst
     measures = (Measure("PA-MPJPE", values.mean(), "mm", "lower", 0.0),)
     groups = {"Walking": (replace(measures[0], value=40.0 + shift),), "Sitting": (replace(measures[0], value=90.0),)}
@@ -21,7 +22,7 @@ def run(predictor: str, protocol: str = "h36m-p2-hmr", shift: float = 0.0) -> Ru
     joints = {"PA-MPJPE": np.stack([values, values + 10], 1)}
     confusion = np.array([[90, 10, 0], [5, 95, 0], [1, 0, 0]])
     details = Details({"PA-MPJPE": values}, joints, ("left_knee", "right_knee"), None, confusion, ("none", "head"))
-    return Run(predictor, summary, details, np.arange(100, 100 + COUNT))
+    return ScoredRun(predictor, summary, details, np.arange(100, 100 + COUNT))
 
 
 def read(path) -> str:
@@ -53,7 +54,7 @@ def test_the_total_is_called_so_where_there_are_groups():
 
 def test_numbers_that_were_only_recalled_say_so(tmp_path):
     page = read(write_report(tmp_path, [run("fit", "3dhp-official")]))
-    assert "recalled, not checked at the source" in page and "which joints is not said" in page
+    assert "recalled, not checked at the source" in page and "the source does not name the joints" in page
 
 
 def test_charts_are_there_with_their_names(tmp_path):
@@ -88,14 +89,14 @@ def test_a_run_without_details_is_a_table(tmp_path):
     assert "77.50" in page and "<svg" not in page and "the best" not in page
 
 
-def test_no_runs_get_a_letter(tmp_path):
+def test_no_runs_are_refused(tmp_path):
     with pytest.raises(ValueError, match="at least one run"):
         write_report(tmp_path, [])
 
 
 def test_published_rows_belong_to_protocols_and_their_measures():
-    known = protocols()
-    assert set(_TABLES) <= set(known) and published("nobody") == ()
+    known = {name: PROTOCOLS.find(name) for name in PROTOCOLS.names()}
+    assert set(_TABLES) <= set(known) and published_numbers("no such protocol") == ()
     for name, rows in _TABLES.items():
         measures = set(getattr(known[name], "measures", ())) or {"FG accuracy", "FG F1", "parts accuracy", "parts F1"}
         for row in rows:

@@ -1,1 +1,1 @@
-"""The evaluation protocols, one file each."""
+"""The evaluation protocols, a file for each data set."""

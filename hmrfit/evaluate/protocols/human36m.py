@@ -1,17 +1,19 @@
 """Human3.6M, four quantities that are all called protocol 1 or 2 in the literature.
 
-    h36m-p1-spin   S9 and S11, every 5th frame, 4 cameras; 14 joints by J_regressor_h36m; pelvis together; over people
+    h36m-p1-spin   S9 and S11, every 5th frame, 4 cameras; 14 joints by J_regressor_h36m; root: the pelvis; mean over
+                   people
     h36m-p2-spin   the same, the frontal camera only
-    h36m-p1-hmr    both trials, 4 cameras; HMR's first 14 of cocoplus; middle of the hips together; mean over a
+    h36m-p1-hmr    both trials, 4 cameras; HMR's first 14 of cocoplus; root: the middle of the hips; mean over a
                    sequence, then over an action's sequences, then over the 15 actions
-    h36m-p2-hmr    the same, first trials before the frontal camera only
+    h36m-p2-hmr    the same, first trials in the frontal camera only
 
-SPIN's headline of protocol 1 is MPJPE, of protocol 2 PA-MPJPE; HMR's likewise. The head is Human3.6M's for SPIN on
-both sides; for HMR it is LSP's head top in the prediction. Which frames HMR's unpublished records held is not known:
+The headline of SPIN and of HMR is MPJPE for protocol 1 and PA-MPJPE for protocol 2. The head is Human3.6M's for SPIN,
+in prediction and truth; for HMR it is LSP's head top in the prediction. HMR's records of frames were not published:
 here they are SPIN's, every 5th.
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,11 +31,11 @@ H36M14 = (
     "right_ankle", "right_knee", "right_hip_h36m", "left_hip_h36m", "left_knee", "left_ankle", "right_wrist",
     "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck_h36m", "head_h36m",
 )  # fmt: skip
-"""SPIN's H36M_TO_J14: LSP's order, all of Human3.6M's definition."""
+"""SPIN's H36M_TO_J14: LSP's order, Human3.6M's definitions."""
 
 _SLOT_OF = {SPIN_SLOTS.get(name, name): name for name in JOINTS}
 H36M_SLOTS = tuple(_SLOT_OF.get(slot, slot) for slot in SPIN24)
-"""What the 24 slots of a file hold whose joints are Human3.6M's or MPI-INF-3DHP's."""
+"""The joints in the 24 slots of a file of Human3.6M or MPI-INF-3DHP."""
 
 FIRST_TRIALS = {
     "S9": (
@@ -56,9 +58,9 @@ IMAGE = re.compile(r"(?:.*/)?(S\d+)_(.+)\.(\d+)_\d+\.\w+")
 
 
 def recording_of(image: str) -> tuple[str, str, str] | None:
-    """(subject, recording, camera) of an image's name: ("S9", "Directions_1", "60457274"); None: no such name."""
+    """(subject, recording, camera) in an image's name: ("S9", "Directions_1", "60457274"); None: no such name."""
     found = IMAGE.fullmatch(image)
-    return found.groups() if found else None
+    return (found[1], found[2], found[3]) if found else None
 
 
 def action_of(recording: str) -> str:
@@ -69,7 +71,6 @@ def action_of(recording: str) -> str:
 class Human36M(PoseProtocol):
     """What the four share."""
 
-    dataset: ClassVar[str]
     truth_joints: ClassVar[tuple[str, ...]] = H36M14
     truth_root: ClassVar[tuple[str, ...]]
     box_source = "the data set's segments, times 0.9"
@@ -77,7 +78,7 @@ class Human36M(PoseProtocol):
     def load(self, root: Path) -> EvaluationData:
         """The rows of SPIN's file or of the download, with the action of each.
 
-        Where the download has its 2D joints (D2_Positions) too, they are what predictors see; SPIN's file has none.
+        Predictors see the 2D joints of the download (D2_Positions) where it has them; SPIN's file has none.
         """
         split = SPLIT_OF[self.dataset]
         if find_npz(self.dataset, root) is None and (root / "S9/MyPoseFeatures/D2_Positions").is_dir():
@@ -112,7 +113,7 @@ class Human36MSpin(Human36M):
 class Human36MProtocol1Spin(Human36MSpin):
     """Four cameras."""
 
-    name, dataset = "h36m-p1-spin", "h36m-p1"
+    name, dataset, headline = "h36m-p1-spin", "h36m-p1", ("MPJPE", "PA-MPJPE")
     title = "Human3.6M, S9 and S11, four cameras, as SPIN evaluates (headline: MPJPE)"
 
 
@@ -120,7 +121,7 @@ class Human36MProtocol1Spin(Human36MSpin):
 class Human36MProtocol2Spin(Human36MSpin):
     """The frontal camera."""
 
-    name, dataset = "h36m-p2-spin", "h36m-p2"
+    name, dataset, headline = "h36m-p2-spin", "h36m-p2", ("PA-MPJPE",)
     title = "Human3.6M, S9 and S11, frontal camera, as SPIN evaluates (headline: PA-MPJPE)"
 
 
@@ -131,21 +132,22 @@ class Human36MHmr(Human36M):
     joints, root = LSP14, ("left_hip_lsp", "right_hip_lsp")
     truth_root = ("left_hip_h36m", "right_hip_h36m")
     joint_set, regressor = "14 of LSP (the truth's of Human3.6M, its head for the head top)", "cocoplus"
-    mean_said = "over a sequence, over an action's sequences, over actions"
+    mean_over = "over a sequence, over an action's sequences, over actions"
     first_trial_frontal: ClassVar[bool]
 
     def wanted(self, recordings: list[tuple[str, str, str] | None], root: Path) -> NDArray[np.bool_]:
-        """Without the corrupt video; protocol 2 only first trials before the frontal camera."""
-        if None in recordings:
+        """All but the corrupt video; in protocol 2 only first trials in the frontal camera."""
+        known = [recording for recording in recordings if recording is not None]
+        if len(known) < len(recordings):
             raise ValueError(
                 f"'{root}': row {recordings.index(None)} names an image that is not like "
                 f"S9_Directions_1.{FRONTAL}_000001.jpg, so its action and trial are unknown, which {self.name} needs. "
                 "Give Human3.6M, or use h36m-p1-spin."
             )
-        return np.array([r != CORRUPT and (not self.first_trial_frontal or _first_frontal(*r)) for r in recordings])
+        return np.array([r != CORRUPT and (not self.first_trial_frontal or _first_frontal(*r)) for r in known])
 
     def mean(self, values: NDArray[np.float64], rows: NDArray[np.bool_]) -> float:
-        """Over the frames of a sequence, then over the sequences of an action, then over actions."""
+        """The mean over the frames of a sequence, then over the sequences of an action, then over actions."""
         groups, sequences = np.concatenate(self._groups)[rows], np.concatenate(self._sequences)[rows]
         chosen = values[rows]
         by_action: dict[str, list[float]] = {}
@@ -155,10 +157,9 @@ class Human36MHmr(Human36M):
         return float(np.mean([np.mean(means) for means in by_action.values()]))
 
     def _measures(self, values: dict[str, NDArray[np.float64]], rows: NDArray[np.bool_]) -> tuple[Measure, ...]:
-        """And plainly over all frames, which HMR prints too."""
+        """The means over actions, and the means over all frames, which HMR prints too."""
         means = super()._measures(values, rows)
-        plain = [float(values[m.name][rows].mean()) for m in means]
-        frames = [Measure(f"{m.name} over frames", p, m.unit, m.better, m.best) for m, p in zip(means, plain, strict=True)]  # fmt: skip  # noqa: E501
+        frames = [replace(m, name=f"{m.name} over frames", value=float(values[m.name][rows].mean())) for m in means]
         return (*means, *frames)
 
 
@@ -170,7 +171,7 @@ def _first_frontal(subject: str, recording: str, camera: str) -> bool:
 class Human36MProtocol1Hmr(Human36MHmr):
     """Both trials, four cameras."""
 
-    name, first_trial_frontal = "h36m-p1-hmr", False
+    name, first_trial_frontal, headline = "h36m-p1-hmr", False, ("MPJPE", "PA-MPJPE")
     title = "Human3.6M, both trials, four cameras, as HMR evaluates (headline: MPJPE)"
 
 
@@ -178,5 +179,5 @@ class Human36MProtocol1Hmr(Human36MHmr):
 class Human36MProtocol2Hmr(Human36MHmr):
     """The first trial, the frontal camera."""
 
-    name, first_trial_frontal = "h36m-p2-hmr", True
+    name, first_trial_frontal, headline = "h36m-p2-hmr", True, ("PA-MPJPE",)
     title = "Human3.6M, first trial, frontal camera, as HMR evaluates (headline: PA-MPJPE)"

@@ -1,6 +1,6 @@
-"""2D keypoints: where the predicted body's points fall in the image, against the annotated ones.
+"""2D keypoints: the predicted body's points, projected into the image, against the annotated ones.
 
-    d_k = |Π(X_k) − x_k| / box,     PCK@t = share of all annotated keypoints with d_k < t
+    d_k = |Π(X_k) − x_k| / box,     PCK@t = fraction of all annotated keypoints with d_k < t
 
 box is the longest side of the bounding box of the person's annotated keypoints. AUC@0.1 is the mean of PCK@t over 31
 thresholds t = 0 .. 0.1, so the truth scores 30/31. Pooled over the keypoints of all people, as evaluations of LSP and
@@ -26,7 +26,7 @@ from hmrfit.evaluate.protocol import (
     Protocol,
     Setting,
     Summary,
-    nobody_letter,
+    empty_error,
     register,
 )
 from hmrfit.evaluate.protocols.pose import JointSource
@@ -37,21 +37,20 @@ FARTHEST = 0.1
 
 _COCO_SLOT = {SPIN_SLOTS.get(name, name): name for name in COCO17}
 COCO_SLOTS = tuple(_COCO_SLOT.get(slot, slot) for slot in SPIN24)
-"""What the slots of a file of COCO's hold."""
+"""The keypoints in the slots of a file of COCO."""
 
 
 @dataclass(frozen=True)
-class Points:
-    """B people's keypoints in pixels of the full image."""
+class ImagePoints:
+    """The keypoints of B people in pixels of the full image."""
 
     xy: Tensor  # (B, K, 2)
     seen: Tensor  # (B, K) bool: annotated, or predicted
 
 
-class Keypoints2D(Protocol):
+class Keypoints2D(Protocol[ImagePoints]):
     """What the protocols of single data sets share."""
 
-    dataset: ClassVar[str]
     joints: ClassVar[tuple[str, ...]]
     slots: ClassVar[tuple[str, ...]] = SPIN24
     joint_set: ClassVar[str]
@@ -68,22 +67,24 @@ class Keypoints2D(Protocol):
         """The rows of SPIN's file or of the download."""
         people = open_dataset(self.dataset, root)
         if people.part is None:
-            raise ValueError(f"The data in '{root}' has no annotated keypoints (`part`), which {self.name} compares with.")  # fmt: skip  # noqa: E501
+            raise ValueError(
+                f"The data in '{root}' has no annotated keypoints (`part`), with which {self.name} compares."
+            )
         return EvaluationData(root, people, slot_names=self.slots)
 
-    def prediction(self, predictions: Predictions, data: EvaluationData) -> Points:
-        """The body's points before the predicted camera."""
+    def prediction(self, predictions: Predictions, data: EvaluationData) -> ImagePoints:
+        """The body's points, projected by the predicted camera."""
         xy = predictions.camera.project(self._source(predictions.params))
-        return Points(xy, predictions.done[:, None].expand(xy.shape[:2]))
+        return ImagePoints(xy, predictions.done[:, None].expand(xy.shape[:2]))
 
-    def target(self, data: EvaluationData) -> Points:
+    def target(self, data: EvaluationData) -> ImagePoints:
         """The annotated keypoints."""
         everything = data.people.keypoints()
         columns = [len(OPENPOSE25) + data.slot_names.index(name) for name in self.joints]
-        return Points(everything.xy[:, columns], everything.confidence[:, columns] > 0)
+        return ImagePoints(everything.xy[:, columns], everything.confidence[:, columns] > 0)
 
-    def update(self, prediction: Points, target: Points) -> None:
-        """Counts B people in; one with a keypoint that is no number, or with fewer than two known, is missing."""
+    def update(self, prediction: ImagePoints, target: ImagePoints) -> None:
+        """Adds B people; one with a NaN keypoint, or with fewer than two annotated, is missing."""
         seen = target.seen
         low = torch.where(seen[..., None], target.xy, torch.inf).amin(1)
         high = torch.where(seen[..., None], target.xy, -torch.inf).amax(1)
@@ -98,7 +99,7 @@ class Keypoints2D(Protocol):
         """See `Protocol`."""
         distances = self._all()
         if not len(distances):
-            raise nobody_letter(self, self._missing)
+            raise empty_error(self, self._missing)
         pooled = distances[distances.isfinite()][None]
         measures = [Measure(f"PCK@{t:g}", pck(pooled, t).item(), "%", "higher", 100.0) for t in THRESHOLDS]
         return Summary(
@@ -109,7 +110,7 @@ class Keypoints2D(Protocol):
                 Measure("mean distance", 100 * pooled.mean().item(), "% of the box", "lower", 0.0),
             ),
             self.joint_set,
-            self._source.said,
+            self._source.description,
             "none",
             self.box_source,
             len(distances),
@@ -118,21 +119,22 @@ class Keypoints2D(Protocol):
         )
 
     def details(self) -> Details:
-        """Each person's mean distance and each keypoint's, in % of the box."""
+        """The mean distance of each person and the distances of the keypoints, in % of the box."""
         distances = 100 * self._all().numpy()
         mean = np.nanmean(distances, 1) if len(distances) else np.zeros(0)
         rows = torch.cat(self._rows).numpy() if self._rows else np.zeros(0, np.int64)
         return Details({"mean distance": mean}, {"distance": distances}, self.joints, rows=rows)
 
     def _all(self) -> Tensor:
-        nobody = torch.zeros(0, len(self.joints), dtype=torch.float64)
-        return torch.cat([nobody, *self._distances])
+        none = torch.zeros(0, len(self.joints), dtype=torch.float64)
+        return torch.cat([none, *self._distances])
 
 
 @register
 class LspKeypoints(Keypoints2D):
     """LSP's test half."""
 
+    headline = ("PCK@0.05", "PCK@0.1", "AUC@0.1")
     name, dataset, joints = "2d-lsp", "lsp-test", LSP14
     title = "2D keypoints of LSP's test half, 14 joints, all of them annotated"
     joint_set = "14 of LSP"

@@ -1,11 +1,11 @@
 """LSP segmentation: the foreground and six parts of the predicted body against Unite the People's masks.
 
-    lsp-spin    the body before SPIN's camera, f = 5000, t = (tx, ty, 2 f / (224 s)), in 224 × 224 pixels of the crop;
-                brought back into the image by its nearest pixels
-    lsp-full    the body before its own camera at the image's full resolution: no crop, no rounding, no far camera
+    lsp-spin    the body seen by SPIN's camera, f = 5000, t = (tx, ty, 2 f / (224 s)), in 224 × 224 pixels of the crop;
+                copied back into the image by its nearest pixels
+    lsp-full    the body seen by its own camera at the image's full resolution: no crop, no rounding, no far camera
 
 Both pool the pixels of all images (`hmrfit.evaluate.segmentation`). Parts are the labels of the body's surface, so even
-a perfect fit does not score 1: people who annotated pixels draw the borders elsewhere.
+a perfect fit does not score 1: annotators draw the borders elsewhere.
 
 The masks are of UPi-S1h:
     ROOT/data/lsp/im1001_segmentation.png, im1001_part_segmentation.png ... im2000_...
@@ -14,6 +14,7 @@ The masks are of UPi-S1h:
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ from hmrfit.evaluate.protocol import (
     Protocol,
     Setting,
     Summary,
-    nobody_letter,
+    empty_error,
     register,
 )
 from hmrfit.evaluate.segmentation import PART_CLASSES, Masks, SegmentationCounts
@@ -47,58 +48,59 @@ MASK_TREE = """\
   MASKS/data/lsp/im1001_part_segmentation.png ... im2000_part_segmentation.png      (upi-s1h.zip)"""
 
 
-class LspSegmentation(Protocol):
+class LspSegmentation(Protocol[Sequence[Masks | str]]):
     """What the two share: data, masks, counting."""
 
-    rendering: str  # in words
+    dataset = "lsp-test"
+    headline = ("FG accuracy", "FG F1", "parts accuracy", "parts F1")
+    rendering: ClassVar[str]  # in words
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         given = setting.part_labels
         labels = part_labels(setting.body) if given is None else torch.as_tensor(given)
-        self._labels_said = "a label file" if given is not None else "the body's own labels or skinning weights"
+        self._labels = "a label file" if given is not None else "the body's own labels or skinning weights"
         self._face_labels = label_faces(labels, setting.body.faces)
         self._counts = SegmentationCounts()
 
     def load(self, root: Path) -> EvaluationData:
-        """LSP's test half and where its masks are.
+        """LSP's test half and the folder of its masks.
 
         Raises:
-            FileNotFoundError: masks are missing, with the tree that is expected.
+            FileNotFoundError: masks are missing, with the tree that is expected. ValueError: the data names no masks.
         """
-        people = open_dataset("lsp-test", root)
+        people = open_dataset(self.dataset, root)
         if people.maskname is None or people.partname is None:
             raise ValueError(
                 f"The data in '{root}' has no `maskname` and `partname`. Give LSP's own download, or the "
                 "lsp_dataset_test.npz that SPIN's preprocessing or hmrfit.datasets makes of it."
             )
-        data = EvaluationData(root, people, masks_root=self._masks_root(root, people))
-        return data
+        names = [*people.maskname.tolist(), *people.partname.tolist()]
+        return EvaluationData(root, people, masks_root=self._masks_root(root, names))
 
-    def _masks_root(self, root: Path, people: SpinDataset) -> Path:
-        """The first folder that holds the first mask; every mask must be there."""
+    def _masks_root(self, root: Path, names: Sequence[str]) -> Path:
+        """The first folder that holds the first of these masks; all of them must be there."""
         folder = root.parent if root.is_file() else root
         given = self.setting.masks_root
         folders = [Path(given)] if given is not None else [folder, folder / "upi-s1h"]
-        names = [*people.maskname.tolist(), *people.partname.tolist()]
         found = next((f for f in folders if names and (f / names[0]).is_file()), folders[0])
         missing = [name for name in names if not (found / name).is_file()]
         if missing:
             raise FileNotFoundError(
                 f"{len(missing)} of {len(names)} masks are not in '{found}', the first is '{missing[0]}'. Expected:\n"
-                f"{MASK_TREE}\nUnpack UPi-S1h again, or say where it is (--masks)."
+                f"{MASK_TREE}\nUnpack UPi-S1h again, or name its folder (--masks)."
             )
         return found
 
     def target(self, data: EvaluationData) -> list[Masks | str]:
-        """The true masks; for one that cannot be read, the letter that says why."""
-        return [
-            _read_masks(data.masks_root / str(mask), data.masks_root / str(part))
-            for mask, part in zip(data.people.maskname, data.people.partname, strict=True)
-        ]
+        """The true masks; for one that cannot be read, why."""
+        root, people = data.masks_root, data.people
+        assert root is not None and people.maskname is not None and people.partname is not None, "see `load`"
+        pairs = zip(people.maskname, people.partname, strict=True)
+        return [_read_masks(root / str(mask), root / str(part)) for mask, part in pairs]
 
     def prediction(self, predictions: Predictions, data: EvaluationData) -> list[Masks | str]:
-        """Rendered; where there is no prediction, a letter."""
+        """The rendered masks; where there is no prediction, a text that says so."""
         good = (predictions.done & _finite(predictions)).nonzero()[:, 0]
         masks: list[Masks | str] = ["there is no prediction"] * len(predictions)
         if len(good):
@@ -116,14 +118,14 @@ class LspSegmentation(Protocol):
         return setting.renderer.parts(vertices, setting.body.faces, camera, self._face_labels).cpu().numpy()
 
     def update(self, prediction: Sequence[Masks | str], target: Sequence[Masks | str]) -> None:
-        """Counts B images in; one whose masks are letters or of different sizes is missing."""
+        """Adds B images; one without both masks, or with masks of different sizes, is missing."""
         self._counts.update(prediction, target)
 
     def summary(self) -> Summary:
         """See `Protocol`."""
         counts = self._counts
         if not counts.images:
-            raise nobody_letter(self, len(counts.problems))
+            raise empty_error(self, len(counts.problems))
         foreground, parts = counts.foreground, counts.parts
         measures = (
             Measure("FG accuracy", foreground.accuracy, "of 1", "higher", 1.0),
@@ -139,7 +141,7 @@ class LspSegmentation(Protocol):
             self.name,
             measures,
             f"{len(PART_CLASSES)} classes: {', '.join(PART_CLASSES)}; F1 is the mean over the classes",
-            self._labels_said,
+            self._labels,
             self.rendering,
             "around the 14 true 2D joints, times 1.2",
             counts.images,
@@ -153,8 +155,8 @@ class LspSegmentation(Protocol):
         """The confusion matrix of parts (the last class: not counted), and every image's F1."""
         counts = self._counts
         scores = {name: np.array(values) for name, values in counts.of_image.items()}
-        came = range(counts.images + len(counts.problems))
-        rows = np.array([row for row in came if str(row) not in counts.problems], np.int64)
+        every = range(counts.images + len(counts.problems))
+        rows = np.array([row for row in every if str(row) not in counts.problems], np.int64)
         return Details(scores, confusion=counts.parts.matrix, class_names=(*PART_CLASSES, "ignored"), rows=rows)
 
 
@@ -163,8 +165,8 @@ class LspSpin(LspSegmentation):
     """As SPIN's eval.py."""
 
     name = "lsp-spin"
-    title = "LSP foreground and part segmentation as SPIN runs it: 224 pixels, f = 5000, brought back by nearest pixels"
-    rendering = "rendered in the 224-pixel crop before a camera of f = 5000 px, nearest pixels back into the image"
+    title = "LSP foreground and part segmentation as SPIN runs it: 224 pixels, f = 5000, copied back by nearest pixels"
+    rendering = "rendered in the 224-pixel crop by a camera of f = 5000 px, copied back by nearest pixels"
 
     def draw(self, predictions: Predictions, data: EvaluationData) -> list[NDArray[np.uint8]]:
         """In the crop, then in the image."""
@@ -180,7 +182,7 @@ class LspSpin(LspSegmentation):
         transl = torch.cat([weak[:, 1:], depth[:, None]], 1)
         params = predictions.params
         posed = self.setting.body(BodyParams(params.global_orient, params.body_pose, params.betas, transl))
-        return self.render(posed.vertices, Camera.from_size(SPIN_RESOLUTION, SPIN_RESOLUTION, SPIN_FOCAL))
+        return self.render(posed.mesh, Camera.from_size(SPIN_RESOLUTION, SPIN_RESOLUTION, SPIN_FOCAL))
 
 
 @register
@@ -188,17 +190,17 @@ class LspFull(LspSegmentation):
     """At full resolution."""
 
     name = "lsp-full"
-    title = "LSP foreground and part segmentation at the image's resolution, before the predicted camera"
-    rendering = "rendered at the image's full resolution before the predicted camera"
+    title = "LSP foreground and part segmentation at the image's resolution, seen by the predicted camera"
+    rendering = "rendered at the image's full resolution by the predicted camera"
 
     def draw(self, predictions: Predictions, data: EvaluationData) -> list[NDArray[np.uint8]]:
         """In the image."""
-        vertices, camera = self.setting.body(predictions.params).vertices, predictions.camera
+        vertices, camera = self.setting.body(predictions.params).mesh, predictions.camera
         return [self.render(vertices[i : i + 1], camera[i])[0] for i in range(len(vertices))]
 
 
 def weak_of_box(predictions: Predictions, people: SpinDataset) -> Tensor:
-    """(B, 3) s, tx, ty in the crop of the data's box: the prediction's own where it has one, else by its depth."""
+    """(B, 3) s, tx, ty in the crop of the data's box: the prediction's own where it has one, else from its depth."""
     center, side = torch.as_tensor(people.center), BOX_UNIT * torch.as_tensor(people.scale)
     derived = translation_to_weak(predictions.params.transl, center, side, predictions.camera)
     own = predictions.weak_camera
@@ -206,7 +208,7 @@ def weak_of_box(predictions: Predictions, people: SpinDataset) -> Tensor:
 
 
 def _finite(predictions: Predictions) -> Tensor:
-    """(B,) whether a body and its camera are numbers."""
+    """(B,) bool, whether a body and its camera are finite."""
     params, camera = predictions.params, predictions.camera
     parts = (params.rotations.flatten(1), params.betas, params.transl, camera.focal, camera.center, camera.size)
     return torch.cat(parts, 1).isfinite().all(1)

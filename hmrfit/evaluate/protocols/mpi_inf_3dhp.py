@@ -1,11 +1,11 @@
-"""MPI-INF-3DHP's test set: MPJPE, PCK at 150 mm and its area under the curve, plainly and after alignment.
+"""MPI-INF-3DHP's test set: MPJPE, PCK at 150 mm and its area under the curve, without and with alignment.
 
     3dhp-spin        SPIN's 17 joints, frames whose 17 joints all lie inside the image
     3dhp-official    the 14 of the official joint groups (head, neck, shoulders, elbows, wrists, hips, knees, ankles),
                      all 2,929 valid frames, a line for each of the seven activities
 
-Both against the universal skeleton, pelvis together. PCK counts errors strictly below 150 mm; AUC is the mean over 0,
-5, ..., 150 mm, so the truth itself scores 30/31 = 96.77 %. (Ports to MuPoTS run to 195 mm: not this quantity.)
+The truth is the universal skeleton, the root is the pelvis. PCK counts errors strictly below 150 mm; AUC is the mean
+over 0, 5, ..., 150 mm, so the truth itself scores 30/31 = 96.77 %. (Ports to MuPoTS run to 195 mm: another quantity.)
 """
 
 from pathlib import Path
@@ -29,12 +29,12 @@ H36M17_SPIN = (*H36M14, "pelvis_h36m", "spine_h36m", "jaw_h36m")
 class MpiInf3dhp(PoseProtocol):
     """What the two share."""
 
-    root, regressor, measures = ("pelvis_h36m",), "h36m", MEASURES
+    dataset, root, regressor, measures = "3dhp-test", ("pelvis_h36m",), "h36m", MEASURES
     box_source = "around the 17 true 2D joints, times 1.2"
 
     def load(self, root: Path) -> EvaluationData:
         """The rows of SPIN's file or of the download, by sequence."""
-        people = open_dataset("3dhp-test", root)
+        people = open_dataset(self.dataset, root)
         return EvaluationData(root, people, slot_names=H36M_SLOTS, groups=sequences_of(people))
 
     def target(self, data: EvaluationData) -> Joints:
@@ -48,16 +48,16 @@ class MpiInf3dhp(PoseProtocol):
 class MpiInf3dhpSpin(MpiInf3dhp):
     """As SPIN's eval.py, with the measures of the official script over the same joints."""
 
-    name, joints = "3dhp-spin", H36M17_SPIN
+    name, joints, headline = "3dhp-spin", H36M17_SPIN, ("MPJPE", "PCK@150", "AUC", "PA-MPJPE")
     title = "MPI-INF-3DHP, SPIN's 17 joints (the pelvis, always 0, among them)"
     joint_set = "17 of MPI-INF-3DHP, the pelvis among them"
 
 
 @register
 class MpiInf3dhpOfficial(MpiInf3dhp):
-    """The official joint groups, by activity where the download tells it, else by sequence."""
+    """The official joint groups, by activity where the download has it, else by sequence."""
 
-    name, joints = "3dhp-official", H36M14
+    name, joints, headline = "3dhp-official", H36M14, ("MPJPE", "PCK@150", "AUC")
     title = "MPI-INF-3DHP, the official 14 joints, by activity"
     joint_set = "14 of MPI-INF-3DHP: head, neck, shoulders, elbows, wrists, hips, knees, ankles"
 

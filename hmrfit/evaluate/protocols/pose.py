@@ -1,8 +1,8 @@
-"""3D joints against the truth's: what Human3.6M's, MPI-INF-3DHP's and 3DPW's protocols share.
+"""3D joints against the truth's: what the protocols of Human3.6M, MPI-INF-3DHP and 3DPW share.
 
     d_k = |(x_k − x_root) − (y_k − y_root)|,      d'_k = |s R x_k + t − y_k| with the best similarity of each person
 
-Every measure is a mean over a person's joints first and over people then (all have the same joints). Millimetres.
+Every measure is a mean over the joints of a person, then over people. Millimetres.
 """
 
 from abc import abstractmethod
@@ -31,38 +31,38 @@ from hmrfit.evaluate.protocol import (
     Protocol,
     Setting,
     Summary,
-    nobody_letter,
+    empty_error,
 )
 from hmrfit.keypoints import SPIN24
-from hmrfit.types import BodyParams
+from hmrfit.types import BodyParams, TensorRecord
 
 PCK_AT = 150.0
 """Millimetres."""
 
 
 @dataclass(frozen=True)
-class Joints:
-    """B people's joints, metres in the camera frame, whatever the origin."""
+class Joints(TensorRecord):
+    """The joints of B people, metres, axes of the camera frame; the origin is arbitrary."""
 
     xyz: Tensor  # (B, K, 3)
-    root: Tensor  # (B, 3), what is brought together
+    root: Tensor  # (B, 3), the origin of the comparison
     vertices: Tensor | None = None  # (B, V, 3)
     groups: NDArray[np.str_] | None = None  # (B,) the truth's action, activity or sequence
-    sequences: NDArray[np.str_] | None = None  # (B,) where means are taken of sequences first
+    sequences: NDArray[np.str_] | None = None  # (B,) where means are taken over a sequence first
 
 
 @dataclass(frozen=True)
 class Distances:
-    """Millimetres."""
+    """Of B people, millimetres."""
 
-    plain: Tensor  # (B, K) roots together
+    plain: Tensor  # (B, K) with both roots at the origin
     aligned: Tensor  # (B, K) after a similarity
-    vertices: Tensor  # (B,) mean over the mesh, roots together; NaN without meshes
+    vertices: Tensor  # (B,) mean over the mesh, both roots at the origin; NaN without meshes
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """How a measure follows from distances, and what it is."""
+    """How a measure follows from distances, its unit and its best value."""
 
     of: Callable[[Distances], Tensor]  # -> (B,)
     unit: str
@@ -81,8 +81,8 @@ QUANTITIES = {
 }
 
 
-class PoseProtocol(Protocol):
-    """Subclasses say which joints, which root, which measures; and bring the truth (`load`, `target`)."""
+class PoseProtocol(Protocol[Joints]):
+    """Subclasses name the joints, the root and the measures, and read the truth (`load`, `target`)."""
 
     joints: ClassVar[tuple[str, ...]]
     root: ClassVar[tuple[str, ...]]  # their mean is the origin
@@ -90,12 +90,12 @@ class PoseProtocol(Protocol):
     regressor: ClassVar[str]  # a kind of hmrfit.body.regressors
     measures: ClassVar[tuple[str, ...]] = ("MPJPE", "PA-MPJPE")
     box_source: ClassVar[str]
-    mean_said: ClassVar[str] = "over people"
+    mean_over: ClassVar[str] = "over people"
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self._joint_source = JointSource(setting, self.regressor, (*self.joints, *self.root))
-        self._regressor_said = self._joint_source.said
+        self._regressor = self._joint_source.description
         self._values: dict[str, list[Tensor]] = {name: [] for name in self.measures}
         self._distances: list[Distances] = []
         self._groups: list[NDArray[np.str_]] = []
@@ -112,17 +112,17 @@ class PoseProtocol(Protocol):
         """The truth's joints."""
 
     def prediction(self, predictions: Predictions, data: EvaluationData) -> Joints:
-        """The predictions' own joints where they hold all of the protocol's by name; else those of the body."""
+        """The predictions' own joints where they have all of the protocol's by name; else those of the body."""
         names = (*self.joints, *self.root)
         if predictions.joints is not None and set(names) <= set(predictions.joint_names):
-            self._regressor_said = "the predictions themselves"
+            self._regressor = "the predictions themselves"
             points = predictions.joints[:, [predictions.joint_names.index(name) for name in names]]
             return self._split(points)
         points = self._joint_source(predictions.params)
         return self._split(points, self._vertices(self.setting.body, predictions.params))
 
     def update(self, prediction: Joints, target: Joints) -> None:
-        """Counts B people in."""
+        """Adds B people."""
         x, y = ((side.xyz - side.root[:, None]) * MILLIMETRES for side in (prediction, target))
         good = (x.isfinite() & y.isfinite()).all(-1).all(-1)
         rows = good.nonzero()[:, 0]
@@ -143,28 +143,28 @@ class PoseProtocol(Protocol):
         values = self._all_values()
         count = len(next(iter(values.values())))
         if not count:
-            raise nobody_letter(self, self._missing)
+            raise empty_error(self, self._missing)
         groups, everybody = np.concatenate(self._groups), np.ones(count, bool)
         named = {name: self._measures(values, groups == name) for name in dict.fromkeys(groups) if name}
         return Summary(
             self.name,
             self._measures(values, everybody),
             self.joint_set,
-            self._regressor_said,
+            self._regressor,
             self.alignment,
             self.box_source,
             count,
             self._missing,
             named,
-            self.mean_said,
+            mean=self.mean_over,
         )
 
     @property
     def alignment(self) -> str:
-        """In words."""
+        """What is removed before measuring, in words."""
         root = " and ".join(self.root)
-        where = f"the middle of {root}" if len(self.root) > 1 else root
-        return f"{where} together; PA: best similarity of each person, no reflection"
+        origin = f"the middle of {root}" if len(self.root) > 1 else root
+        return f"{origin} at the origin; PA: best similarity of each person, no reflection"
 
     def details(self) -> Details:
         """Errors of every person and joint."""
@@ -178,7 +178,7 @@ class PoseProtocol(Protocol):
         return Details(self._all_values(), joints, self.joints, groups, rows=rows)
 
     def mean(self, values: NDArray[np.float64], rows: NDArray[np.bool_]) -> float:
-        """Over the people chosen; protocols that take means of means say so themselves."""
+        """The mean over the chosen people; protocols that take means of means override it."""
         return float(values[rows].mean())
 
     def _all_values(self) -> dict[str, NDArray[np.float64]]:
@@ -191,27 +191,30 @@ class PoseProtocol(Protocol):
         )
 
     def _split(self, points: Tensor, vertices: Tensor | None = None) -> Joints:
-        """Points of joints and root names -> joints."""
+        """Points (B, K + roots, 3) -> joints, and the mean of the roots."""
         K = len(self.joints)
         return Joints(points[:, :K], points[:, K:].mean(1), vertices)
 
     def _vertices(self, body: SmplBody, params: BodyParams) -> Tensor | None:
-        return body(params).vertices if "PVE" in self.measures else None
+        return body(params).mesh if "PVE" in self.measures else None
 
 
 class JointSource:
-    """Joints of posed bodies by name: through the user's regressor where there is one, else the body's own points."""
+    """Joints of posed bodies by name: by the user's regressor where there is one, else the body's own points.
+
+    description: which of the two, in words.
+    """
 
     def __init__(self, setting: Setting, kind: str, names: Sequence[str], body: SmplBody | None = None) -> None:
         body = setting.body if body is None else body
         path = setting.regressors.get(kind)
         if path is None:
             self._points: PointBody = body.points(names)
-            self.said = f"the body's own named points, for the regressor '{kind}'"
+            self.description = f"the body's own named points, for the regressor '{kind}'"
         else:
             matrix = read_regressor(kind, path, len(body.v_template))
             self._points = regressed_body(body, kind, matrix).points(names)
-            self.said = f"{Path(path).name} ({kind})"
+            self.description = f"{Path(path).name} ({kind})"
 
     def __call__(self, params: BodyParams) -> Tensor:
         """(B, K, 3) metres."""
@@ -219,7 +222,7 @@ class JointSource:
 
 
 def slot_joints(people: SpinDataset, names: Sequence[str]) -> Tensor:
-    """(N, K, 3) of the field S by our names; NaN where the data set does not know them."""
+    """(N, K, 3) metres, the field S by the library's joint names; NaN where the data set does not know them."""
     if people.S is None:
         return torch.full((len(people), len(names), 3), torch.nan, dtype=torch.float64)
     S = torch.as_tensor(people.S)[:, [SPIN24.index(SPIN_SLOTS.get(name, name)) for name in names]]
@@ -227,9 +230,9 @@ def slot_joints(people: SpinDataset, names: Sequence[str]) -> Tensor:
 
 
 def _vertex_errors(prediction: Joints, target: Joints, rows: Tensor) -> Tensor:
-    """(B,) millimetres; NaN where there are no meshes, or of different bodies."""
+    """(B,) millimetres; NaN where there are no meshes, or meshes of different bodies."""
     x, y = prediction.vertices, target.vertices
     if x is None or y is None or x.shape != y.shape:
         return prediction.xyz.new_full((len(rows),), torch.nan)
-    apart = (x - prediction.root[:, None])[rows] - (y - target.root[:, None])[rows]
-    return MILLIMETRES * apart.norm(dim=-1).mean(-1)
+    difference = (x - prediction.root[:, None])[rows] - (y - target.root[:, None])[rows]
+    return MILLIMETRES * difference.norm(dim=-1).mean(-1)

@@ -10,25 +10,27 @@ from hypothesis import strategies as st
 
 from hmrfit.datasets.download import spin_slots
 from hmrfit.datasets.spin_npz import SpinDataset
-from hmrfit.evaluate.protocol import EvaluationData, make_protocol
-from hmrfit.evaluate.protocols.keypoints2d import COCO_SLOTS, Points
+from hmrfit.evaluate.protocol import EvaluationData, Setting, make_protocol
+from hmrfit.evaluate.protocols.keypoints2d import COCO_SLOTS, ImagePoints
 from hmrfit.keypoints import COCO17, LSP14
 from hmrfit.types import BodyParams
 
 
-def drawn(N: int, K: int, spread: float, seed: int = 0) -> tuple[Points, Points]:
+def drawn(N: int, K: int, spread: float, seed: int = 0) -> tuple[ImagePoints, ImagePoints]:
     rng = np.random.default_rng(seed)
     y = rng.uniform(0, 100, (N, K, 2))
     x = y + spread * rng.normal(size=y.shape)
     seen = rng.random((N, K)) < 0.8
-    return Points(torch.as_tensor(x), torch.ones(N, K).bool()), Points(torch.as_tensor(y), torch.as_tensor(seen))
+    return ImagePoints(torch.as_tensor(x), torch.ones(N, K).bool()), ImagePoints(
+        torch.as_tensor(y), torch.as_tensor(seen)
+    )
 
 
 def test_the_truth_scores_the_best():
     """Exactly, where the annotations are the predicted points themselves."""
     _, truth = drawn(5, 14, 0)
-    protocol = make_protocol("2d-lsp", free_body())
-    protocol.update(Points(truth.xy, torch.ones(5, 14).bool()), truth)
+    protocol = make_protocol("2d-lsp", Setting(free_body()))
+    protocol.update(ImagePoints(truth.xy, torch.ones(5, 14).bool()), truth)
     summary = protocol.summary()
     for m in summary.measures:
         assert m.value == (pytest.approx(m.best, rel=1e-14) if "AUC" in m.name else m.best)
@@ -41,7 +43,7 @@ def test_the_body_is_projected_with_the_half_pixel_of_annotators():
     predictions = as_predictions(params)
     xy = predictions.camera.project(body.points(LSP14).pose(params).points).numpy()
     people = SpinDataset(np.array(["a.jpg"] * 4), np.full((4, 2), 9.0), np.ones(4), spin_slots(xy - 0.5, LSP14))
-    protocol, data = make_protocol("2d-lsp", body), EvaluationData("", people)
+    protocol, data = make_protocol("2d-lsp", Setting(body)), EvaluationData("", people)
     protocol.update(protocol.prediction(predictions, data), protocol.target(data))
     assert protocol.summary()["mean distance"] < 1e-10 and protocol.summary()["PCK@0.05"] == 100
 
@@ -50,8 +52,8 @@ def test_a_shift_of_seven_percent_of_the_box():
     _, truth = drawn(3, 14, 0)
     box = torch.stack([(p[s].amax(0) - p[s].amin(0)).max() for p, s in zip(truth.xy, truth.seen, strict=True)])
     moved = truth.xy + 0.07 * box[:, None, None] * torch.tensor([0.6, 0.8]).double()
-    protocol = make_protocol("2d-lsp", free_body())
-    protocol.update(Points(moved, truth.seen | True), truth)
+    protocol = make_protocol("2d-lsp", Setting(free_body()))
+    protocol.update(ImagePoints(moved, truth.seen | True), truth)
     summary = protocol.summary()
     assert summary["PCK@0.05"] == 0 and summary["PCK@0.1"] == 100
     assert summary["mean distance"] == pytest.approx(7, abs=1e-6)
@@ -62,7 +64,7 @@ def test_a_shift_of_seven_percent_of_the_box():
 @given(st.integers(0, 10**6), st.floats(0.5, 30))
 def test_a_slow_twin_agrees(seed, spread):
     x, y = drawn(6, 17, spread, seed)
-    protocol = make_protocol("2d-coco", free_body())
+    protocol = make_protocol("2d-coco", Setting(free_body()))
     protocol.update(x, y)
     distances = []
     for p, q, seen in zip(x.xy.numpy(), y.xy.numpy(), y.seen.numpy(), strict=True):
@@ -86,12 +88,12 @@ def test_who_cannot_be_measured_is_missing():
     y.seen[0], y.seen[1, 1:] = False, False
     x.xy[2, 5] = torch.nan
     y.seen[3, 7], x.xy[3, 7] = False, torch.nan
-    protocol = make_protocol("2d-lsp", free_body())
+    protocol = make_protocol("2d-lsp", Setting(free_body()))
     protocol.update(x, y)
     assert protocol.summary().missing == 3 and protocol.details().rows.tolist() == [3, 4]
     assert protocol.details().joints["distance"].shape == (2, 14)
-    with pytest.raises(ValueError, match="scored nobody"):
-        make_protocol("2d-lsp", free_body()).summary()
+    with pytest.raises(ValueError, match="has scored no person"):
+        make_protocol("2d-lsp", Setting(free_body())).summary()
 
 
 def test_slots_of_coco_have_cocos_names():

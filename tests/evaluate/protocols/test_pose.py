@@ -16,7 +16,7 @@ from hmrfit.body.regressors import REGRESSORS, read_regressor, regressed_body
 from hmrfit.datasets.human36m import FRONTAL
 from hmrfit.datasets.spin_npz import SpinDataset, write_spin_npz
 from hmrfit.evaluate.metrics import aligned_distances
-from hmrfit.evaluate.protocol import EvaluationData, Protocol, make_protocol, protocols
+from hmrfit.evaluate.protocol import PROTOCOLS, EvaluationData, Protocol, Setting, make_protocol
 from hmrfit.evaluate.protocols.human36m import CORRUPT, FIRST_TRIALS, H36M14, H36M_SLOTS
 from hmrfit.evaluate.protocols.mpi_inf_3dhp import H36M17_SPIN
 from hmrfit.evaluate.protocols.pose import QUANTITIES, Joints, slot_joints
@@ -58,7 +58,7 @@ def random_joints(N: int, K: int, spread: float = 0.1, seed: int = 0) -> tuple[J
 def test_the_truth_of_3dpw_scores_the_best(body):
     params = random_params(body, 6)
     people = threedpw_people(params, "mfmfff")
-    protocol = make_protocol("3dpw", body, gendered={"m": body, "f": body})
+    protocol = make_protocol("3dpw", Setting(body, gendered={"m": body, "f": body}))
     data = EvaluationData("", people)
     protocol.update(protocol.prediction(as_predictions(people.params()), data), protocol.target(data))
     best(protocol)
@@ -67,7 +67,7 @@ def test_the_truth_of_3dpw_scores_the_best(body):
 @pytest.mark.parametrize("name", ["h36m-p1-spin", "h36m-p2-spin", "3dhp-spin", "3dhp-official"])
 def test_the_truth_given_as_joints_scores_the_best(body, name):
     people = human36m_people(body, random_params(body, 6), IMAGES)
-    protocol = make_protocol(name, body)
+    protocol = make_protocol(name, Setting(body))
     names = (*protocol.joints, *protocol.root)
     predictions = as_predictions(random_params(body, 6, seed=1), joints=slot_joints(people, names), joint_names=names)
     data = EvaluationData("", people)
@@ -80,7 +80,7 @@ def test_the_body_that_made_the_joints_scores_them(body):
     """Within rounding: the same points, moved to another origin and back."""
     params = random_params(body, 6)
     people = human36m_people(body, params, IMAGES)
-    protocol = make_protocol("h36m-p1-spin", body)
+    protocol = make_protocol("h36m-p1-spin", Setting(body))
     data = EvaluationData("", people)
     protocol.update(protocol.prediction(as_predictions(params), data), protocol.target(data))
     assert protocol.summary()["MPJPE"] < 1e-10 and protocol.summary()["PA-MPJPE"] < 1e-10
@@ -91,7 +91,7 @@ def test_the_body_that_made_the_joints_scores_them(body):
 
 def test_a_shift_of_every_joint_but_the_root_is_the_error(body):
     _, truth = random_joints(5, 14)
-    protocol = make_protocol("3dhp-official", body)
+    protocol = make_protocol("3dhp-official", Setting(body))
     protocol.update(replace(truth, xyz=truth.xyz + torch.tensor([0.0312, 0.0, 0.0416], dtype=torch.float64)), truth)
     summary = protocol.summary()
     assert summary["MPJPE"] == pytest.approx(52, abs=1e-9) and summary["PA-MPJPE"] == pytest.approx(0, abs=1e-9)
@@ -146,7 +146,7 @@ def twin(x: Joints, y: Joints) -> dict[str, float]:
 @pytest.mark.parametrize("name, K", [("3dhp-spin", 17), ("3dhp-official", 14)])
 def test_a_slow_twin_agrees(body, name, K):
     x, y = random_joints(60, K)
-    protocol = make_protocol(name, body)
+    protocol = make_protocol(name, Setting(body))
     protocol.update(x, y)
     expected, summary = twin(x, y), protocol.summary()
     for measure in summary.measures:
@@ -156,7 +156,7 @@ def test_a_slow_twin_agrees(body, name, K):
 
 def test_updates_of_any_size_give_the_same(body):
     x, y = random_joints(30, 14)
-    whole, parts = (make_protocol("h36m-p2-spin", body) for _ in range(2))
+    whole, parts = (make_protocol("h36m-p2-spin", Setting(body)) for _ in range(2))
     whole.update(x, y)
     for rows in torch.arange(30).split(7):
         parts.update(*(Joints(s.xyz[rows], s.root[rows]) for s in (x, y)))
@@ -167,7 +167,7 @@ def test_updates_of_any_size_give_the_same(body):
 def test_the_mesh_error_is_the_mean_over_vertices(body):
     params = random_params(body, 4)
     people, other = threedpw_people(params, "mfmf"), random_params(body, 4, seed=5)
-    protocol, data = make_protocol("3dpw", body, gendered={"m": body, "f": body}), EvaluationData("", people)
+    protocol, data = make_protocol("3dpw", Setting(body, gendered={"m": body, "f": body})), EvaluationData("", people)
     protocol.update(protocol.prediction(as_predictions(other), data), protocol.target(data))
     points = body.points(("pelvis_h36m",))
     sides = [1000 * (body(p).vertices - points.pose(p).points) for p in (other, people.params())]
@@ -198,17 +198,17 @@ def test_regressors_act_on_vertices(body, tmp_path):
     expected = (torch.as_tensor(matrix) @ body(params).vertices)[:, [REGRESSORS["h36m"].index(n) for n in H36M14]]
     torch.testing.assert_close(points, expected, rtol=0, atol=1e-12)
     assert "left_knee" in body.joint_names  # the body itself is as it was
-    protocol = make_protocol("h36m-p1-spin", body, regressors={"h36m": tmp_path / "J.npy"})
+    protocol = make_protocol("h36m-p1-spin", Setting(body, regressors={"h36m": tmp_path / "J.npy"}))
     found = protocol.prediction(as_predictions(params), None)
     torch.testing.assert_close(found.xyz, expected, rtol=0, atol=1e-12)
-    assert "J.npy" in protocol._regressor_said
+    assert "J.npy" in protocol._regressor
 
 
 @pytest.mark.parametrize("shape", [(17, 6890), (14, 6900), (17,)])
 def test_a_regressor_of_another_shape_gets_a_letter(body, tmp_path, shape):
     np.save(tmp_path / "J.npy", np.zeros(shape))
     with pytest.raises(ValueError, match=r"should hold numbers of shape \(17, 6900\).*leave it out"):
-        make_protocol("h36m-p1-spin", body, regressors={"h36m": tmp_path / "J.npy"})
+        make_protocol("h36m-p1-spin", Setting(body, regressors={"h36m": tmp_path / "J.npy"}))
 
 
 def test_a_damaged_regressor_gets_a_letter(tmp_path):
@@ -237,7 +237,7 @@ def test_hmr_takes_means_of_means(body, tmp_path):
     """Three frames of one sequence, one of another of the same action, one of another action."""
     frames = ("S9_Eating_1", 1), ("S9_Eating_1", 6), ("S9_Eating_1", 11), ("S9_Eating", 1), ("S11_Waiting_1", 1)
     images = [f"images/{recording}.{FRONTAL}_{frame:06d}.jpg" for recording, frame in frames]
-    protocol = make_protocol("h36m-p1-hmr", body)
+    protocol = make_protocol("h36m-p1-hmr", Setting(body))
     data = protocol.load(h36m_folder(tmp_path, body, images))
     target = protocol.target(data)
     apart = torch.tensor([0.01, 0.02, 0.03, 0.06, 0.5], dtype=torch.float64)[:, None, None] * torch.tensor([1.0, 0, 0])
@@ -255,23 +255,23 @@ def test_hmr_takes_means_of_means(body, tmp_path):
 def test_the_trials_of_hmr(body, tmp_path):
     images = [*IMAGES, f"images/{CORRUPT[0]}_{CORRUPT[1]}.{CORRUPT[2]}_000001.jpg"]
     folder = h36m_folder(tmp_path, body, images)
-    assert len(make_protocol("h36m-p1-spin", body).load(folder)) == 7
-    assert make_protocol("h36m-p1-hmr", body).load(folder).people.imgname.tolist() == IMAGES
-    assert make_protocol("h36m-p2-hmr", body).load(folder).people.imgname.tolist() == IMAGES[:2] + IMAGES[4:]
+    assert len(make_protocol("h36m-p1-spin", Setting(body)).load(folder)) == 7
+    assert make_protocol("h36m-p1-hmr", Setting(body)).load(folder).people.imgname.tolist() == IMAGES
+    assert make_protocol("h36m-p2-hmr", Setting(body)).load(folder).people.imgname.tolist() == IMAGES[:2] + IMAGES[4:]
     assert all(len(trials) == 15 for trials in FIRST_TRIALS.values())
 
 
 def test_images_of_other_names_have_no_action(body, tmp_path):
     folder = h36m_folder(tmp_path, body, ["a/b.jpg"])
-    assert make_protocol("h36m-p1-spin", body).load(folder).groups.tolist() == [""]
+    assert make_protocol("h36m-p1-spin", Setting(body)).load(folder).groups.tolist() == [""]
     with pytest.raises(ValueError, match="action and trial are unknown"):
-        make_protocol("h36m-p1-hmr", body).load(folder)
+        make_protocol("h36m-p1-hmr", Setting(body)).load(folder)
 
 
 def test_nan_leaves_out_one_person(body):
     x, y = random_joints(4, 14)
     x.xyz[1, 3, 0], y.root[2, 1] = torch.nan, torch.inf
-    protocol, rest = make_protocol("h36m-p2-spin", body), make_protocol("h36m-p2-spin", body)
+    protocol, rest = make_protocol("h36m-p2-spin", Setting(body)), make_protocol("h36m-p2-spin", Setting(body))
     protocol.update(x, y)
     rest.update(*(Joints(s.xyz[[0, 3]], s.root[[0, 3]]) for s in (x, y)))
     assert protocol.summary().missing == 2 and protocol.summary().samples == 2
@@ -281,8 +281,8 @@ def test_nan_leaves_out_one_person(body):
 
 
 def test_nobody_scored_is_a_letter(body):
-    protocol = make_protocol("h36m-p2-spin", body)
-    with pytest.raises(ValueError, match="scored nobody"):
+    protocol = make_protocol("h36m-p2-spin", Setting(body))
+    with pytest.raises(ValueError, match="has scored no person"):
         protocol.summary()
     x, y = random_joints(1, 14)
     protocol.update(replace(x, xyz=x.xyz * torch.nan), y)
@@ -293,8 +293,8 @@ def test_nobody_scored_is_a_letter(body):
 def test_the_truth_of_3dpw_needs_its_bodies(body, tmp_path):
     write_spin_npz(tmp_path / "3dpw_test.npz", threedpw_people(random_params(body, 2), "mf"))
     with pytest.raises(ValueError, match="gender 'f', but there are bodies for 'm'"):
-        make_protocol("3dpw", body, gendered={"m": body}).load(tmp_path)
-    data = make_protocol("3dpw", body, gendered={"m": body, "f": body}).load(tmp_path)
+        make_protocol("3dpw", Setting(body, gendered={"m": body})).load(tmp_path)
+    data = make_protocol("3dpw", Setting(body, gendered={"m": body, "f": body})).load(tmp_path)
     assert data.groups.tolist() == ["town_0", "town_1"]
 
 
@@ -303,7 +303,7 @@ def test_each_gender_is_posed_by_its_own_body(body):
     large = body.to()
     large.__dict__ |= {n: 2 * getattr(body, n) for n in ("v_template", "shapedirs", "posedirs", "rest_joints", "joint_shapes")}  # fmt: skip  # noqa: E501
     people = threedpw_people(random_params(body, 3), "mfm")
-    protocol, data = make_protocol("3dpw", body, gendered={"m": body, "f": large}), EvaluationData("", people)
+    protocol, data = make_protocol("3dpw", Setting(body, gendered={"m": body, "f": large})), EvaluationData("", people)
     predicted, truth = protocol.prediction(as_predictions(people.params()), data), protocol.target(data)
     ratio = (truth.xyz - truth.root[:, None]).norm(dim=-1) / (predicted.xyz - predicted.root[:, None]).norm(dim=-1)
     torch.testing.assert_close(ratio, torch.tensor([[1.0], [2], [1]]).double().expand(3, 14))
@@ -313,7 +313,7 @@ def test_each_gender_is_posed_by_its_own_body(body):
 
 
 def test_a_summary_says_what_it_is_of(body, tmp_path):
-    protocol = make_protocol("h36m-p1-spin", body)
+    protocol = make_protocol("h36m-p1-spin", Setting(body))
     protocol.update(*random_joints(3, 14))
     summary = protocol.summary()
     for path in summary.save(tmp_path):
@@ -327,16 +327,16 @@ def test_a_summary_says_what_it_is_of(body, tmp_path):
 
 
 def test_nan_is_null_in_json(body):
-    protocol = make_protocol("3dpw", body)
+    protocol = make_protocol("3dpw", Setting(body))
     protocol.update(*random_joints(3, 14))
     assert json.loads(protocol.summary().to_json())["measures"][2]["value"] is None  # no meshes, no PVE
 
 
 def test_names_are_of_one_quantity_each(body):
-    names = list(protocols())
-    assert len(names) == len(set(names)) and all(cls.name == name for name, cls in protocols().items())
+    names = PROTOCOLS.names()
+    assert len(names) == len(set(names)) and all(PROTOCOLS.find(name).name == name for name in names)
     with pytest.raises(ValueError, match="Did you mean 'h36m-p2-spin'"):
-        make_protocol("h36m-p2-spinn", body)
+        make_protocol("h36m-p2-spinn", Setting(body))
 
 
 def test_what_a_dataset_does_not_know_is_nan():
