@@ -182,13 +182,14 @@ class PointBody:
 
     def _shape_derivative(self, posed: PosedPoints) -> Tensor:
         """(B, K, 3, S): sum_b G_b U_kb + w_kb dx_b/d beta, the joints' own derivative summed along the tree."""
-        S = self.joint_shapes.shape[-1]
-        bones = posed.world[:, self.up] @ self.bone_shapes
-        bones[:, 0] = self.bone_shapes[0]
-        joints = (self.above @ bones.flatten(2)).unflatten(-1, (3, S))
-        pairs = posed.world[:, self.pair_bone] @ self.offset_shapes
-        pairs = pairs + self.pair_weight[:, None, None] * joints[:, self.pair_bone]
-        return (self.gather @ pairs.flatten(2)).unflatten(-1, (3, S))
+        B, S = len(posed.world), self.joint_shapes.shape[-1]
+        world = posed.world.transpose(0, 1)  # bone by bone, so that all people's are one product
+        turned = lambda bones, shapes: (world[bones].flatten(1, 2) @ shapes).view(len(bones), 3 * B * S)  # noqa: E731
+        bones = turned(self.up, self.bone_shapes)  # (J, B 3 S)
+        bones[0] = self.bone_shapes[0].flatten().repeat(B)
+        joints = self.above @ bones
+        pairs = turned(self.pair_bone, self.offset_shapes) + self.pair_weight[:, None] * joints[self.pair_bone]
+        return (self.gather @ pairs).view(len(self.names), B, 3, S).transpose(0, 1)
 
 
 class _Part:

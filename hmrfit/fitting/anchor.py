@@ -13,6 +13,7 @@ their likeliest values given the others are e_u = s_u U_u (I + U_oᵀ U_o)⁻¹ 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -108,6 +109,19 @@ class Anchor(TensorRecord):
         U = self.factors[:, index]
         return torch.linalg.solve_triangular(torch.linalg.cholesky_ex(_inner(U))[0], U.mT, upper=False)
 
+    @cached_property
+    def _shared_by_all(self) -> Tensor:
+        """V over all coordinates, made once."""
+        return self._shared(torch.arange(self.scale.shape[1]))
+
+    def correlated(self, white: Tensor) -> Tensor:
+        """½ |V w|² (B, n) of n errors w = e/s (B, n, D) a person: what E is less for the errors that go together."""
+        return 0.5 * (white @ self._shared_by_all.mT).square().sum(-1)
+
+    def uncorrelated(self) -> "Anchor":
+        """The same without U."""
+        return replace(self, factors=self.factors[..., :0], precision=None, coordinates=())
+
     def energy(self, params: BodyParams, phi: Tensor | None = None) -> Tensor:
         """E (B,) of some parameters, nats: ½ (|e/s|² − |V e/s|²) and the translation's. phi: as `error_of` takes it.
 
@@ -119,8 +133,7 @@ class Anchor(TensorRecord):
             own = error[:, list(self.coordinates)]
             return 0.5 * (torch.einsum("bi,bij,bj->b", own, self.precision, own) + away)
         white = error / self.scale
-        shared = self._shared(torch.arange(white.shape[1])) @ white[..., None]
-        return 0.5 * (white.square().sum(-1) - shared.square().sum((-2, -1)) + away)
+        return 0.5 * (white.square().sum(-1) + away) - self.correlated(white[:, None]).squeeze(1)
 
     def error(self, params: BodyParams) -> tuple[Tensor, Tensor]:
         """(e (B, D), φ (B, J, 3)) of some parameters."""

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.depth_flips import flips
-from hmrfit.fitting.energy import Stage, total
+from hmrfit.fitting.energy import Stage, term_costs, total
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.parameters import State
+from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.solver import Options, Solution
 from hmrfit.types import BodyParams
@@ -87,10 +87,27 @@ class Modes:
         flipped = flips(params, route.body.pose(params).joints, route.body.skeleton)
         many = torch.arange(len(people)).repeat(len(flipped))
         state = State(BodyParams.cat(flipped), camera[many])
-        costs = total(route.term_costs(state, observation[many], self.calibrated))
-        costs, order = costs.view(len(flipped), -1).nan_to_num(torch.inf).sort(dim=0, stable=True)
+        costs = costs_of_several(route, state, observation, len(flipped), self.calibrated)
+        costs, order = costs.nan_to_num(torch.inf).sort(dim=0, stable=True)
         rank, person = (costs[: self.keep] < most).nonzero().unbind(1)
         return rank, people[person], state[order[rank, person] * len(people) + person]
+
+
+def costs_of_several(route: Route, state: State, observation: Observation, n: int, stage: Stage) -> Tensor:
+    """(n, B) what n states of each of B people cost: n batches of everyone, one after the other.
+
+    How errors go together, most of what is known of a person, is neither copied nor factorised for every state.
+    """
+    B, anchor, weight = len(observation.box_size), observation.anchor, stage.weights.get("anchor")
+    many = torch.arange(B).repeat(n)
+    if anchor is None or not weight:
+        return total(route.term_costs(state, observation[many], stage)).view(n, B)
+    alone = replace(observation, anchor=anchor.uncorrelated())[many]
+    e = Linearization(route.body, state, alone)
+    costs = total(term_costs(e, route.terms, stage)).view(n, B)
+    assert alone.anchor is not None
+    white = alone.anchor.error_of(e.start_turn, state.params.betas) / alone.anchor.scale
+    return costs - weight * anchor.correlated(white.unflatten(0, (n, B)).transpose(0, 1)).T
 
 
 def _apart(body: PointBody, a: State, b: State) -> Tensor:

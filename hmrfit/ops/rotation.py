@@ -86,7 +86,7 @@ def matrix_to_quaternion(R: Tensor) -> Tensor:
     """
     like = (R.dtype, R.device)
     candidates = (R.flatten(-2) @ _constant("quaternion", *like) + _constant("first", *like)).unflatten(-1, (4, 4))
-    best = candidates.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    best = candidates.diagonal(dim1=-2, dim2=-1).max(-1).indices  # argmax takes nine times as long
     index = best[..., None, None].expand(*best.shape, 1, 4)
     q = candidates.gather(-2, index).squeeze(-2)
     q = q / q.norm(dim=-1, keepdim=True)

@@ -9,7 +9,10 @@ from scipy.stats import multivariate_normal
 
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
+from hmrfit.fitting.energy import Stage, term_costs
+from hmrfit.fitting.modes import costs_of_several
 from hmrfit.fitting.parameters import Layout, Linearization, State
+from hmrfit.fitting.route import Route
 from hmrfit.fitting.terms.anchor import AnchorPrior
 from hmrfit.fitting.terms.keypoints import StudentReprojection
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -134,3 +137,13 @@ def test_reverse_mode_passes_where_the_fit_begins():
         (found,) = torch.autograd.grad(term.cost(moved).sum(), delta)
         _, expected, _ = normal_equations(term, Linearization(e.body, state, e.observation, e.layout))
         torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
+
+
+def test_several_states_of_a_person_cost_what_each_costs_alone():
+    """Their common factors are taken into account once a person, not once a state."""
+    e, stage = anchored(), Stage({"anchor": 1.2, "keypoints": 0.6})
+    terms = {"anchor": AnchorPrior(), "keypoints": StudentReprojection()}
+    states = [e.state, State(sample_evaluation(seed=3).state.params, e.state.camera)]
+    alone = [sum(term_costs(Linearization(e.body, s, e.observation), terms, stage).values()) for s in states]
+    together = costs_of_several(Route(e.body, terms), State.cat(states), e.observation, 2, stage)
+    torch.testing.assert_close(together, torch.stack(alone), rtol=1e-12, atol=0)
