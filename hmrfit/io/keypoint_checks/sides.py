@@ -20,8 +20,11 @@ from hmrfit.io.keypoint_checks.body import SeenBody, across, find
 from hmrfit.io.keypoint_checks.head import HEAD_PARTS, YAWS, Head
 from hmrfit.keypoints import PAIRED
 
-CONVINCING = 4.5
-"""Logarithm of how many times likelier another explanation must be than the keypoints as they are."""
+CONVINCING, CONVINCING_PLACES = 3.0, 4.5
+"""Logarithm of how many times likelier another explanation must be than the keypoints as they are: where it is known
+which points of the face are hidden, and where only their places speak. Of labelled people with any sure point of a face
+98 % are caught with 3, 87 with 4.5. Of 3,000 right people in varied motion, seen from all around, 0.5 and 0.3 % are
+doubted: a tenth of their points is missing, and three in a hundred of the face are wrongly seen or hidden."""
 
 ALIKE = 1.0
 """Where the face alone explains it as well as the whole body, so near that nothing tells them apart."""
@@ -168,7 +171,8 @@ def _likelier(head: Head, turned: tuple[float | None, float | None]) -> str | No
     back = tuple(None if angle is None else np.pi - angle for angle in turned)
     energies, strain = head.energies(), _strain(*turned)
     given = float((energies + strain).min())
-    if given < CONVINCING:  # no energy is below 0
+    least = CONVINCING if head.hidden_is_unseen else CONVINCING_PLACES
+    if given < least:  # no energy is below 0
         return None
     mirrored, strain_back = head.mirrored().energies(), _strain(*back)
     costs = {
@@ -177,7 +181,7 @@ def _likelier(head: Head, turned: tuple[float | None, float | None]) -> str | No
         REST: float((energies + strain_back).min()),
     }
     best = min(costs, key=costs.__getitem__)
-    return best if given - costs[best] > CONVINCING + ALIKE * (best == WHOLE) else None
+    return best if given - costs[best] > least + ALIKE * (best == WHOLE) else None
 
 
 def _strain(shoulders: float | None, hips: float | None) -> NDArray[np.float64]:
