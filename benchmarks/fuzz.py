@@ -7,9 +7,9 @@ Calls     of fit, fit_views, fit_sequence, Camera, FitResult.load and read_keypo
 Files     of every kind that is read: valid ones cut off, changed and edited, and bombs (`fuzzing/files.py`, `bombs.py`)
 
 A call or a reader returns numbers without NaN, or raises ValueError, TypeError or an error of the system (a file that
-is not there); anything else is foreign. Each try runs in a process that is ended after 10 s (a hang), and its largest
-memory is what the system counted while it ran, the library's own 0.5 GB included. Every failure is printed with its
-name: `--only NAME`, with the same --seed, repeats it alone, in this process.
+is not there); anything else is foreign. Each try runs in a process that is ended after 10 s of the processor's time or
+100 s of the clock (a hang), and its largest memory is what the system counted while it ran, the library's own 0.5 GB
+included. Every failure is printed with its name: `--only NAME`, with the same --seed, repeats it in this process.
 """
 
 import argparse

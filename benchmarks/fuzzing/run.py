@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-PATIENCE = 10.0
-"""Seconds that a try may take."""
+PATIENCE, WAITING = 10.0, 100.0
+"""Seconds that a try may take: of the processor's time, which other programs do not lengthen; and of the clock."""
 
 START = 120.0
 """Seconds until a process has loaded the library and built what a fit needs."""
@@ -106,6 +106,15 @@ def peak() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
+def processor_seconds(pid: int) -> float:
+    """What a process has used; where the system cannot say, or it is gone, the clock."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return time.monotonic()
+
+
 def _serve(pipe: Connection, seed: int) -> None:
     """A process: tells that it is ready, then answers each name with its outcome."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders write to it what they think of such files
@@ -135,6 +144,7 @@ class _Worker:
     pipe: Connection
     name: str | None = None  # None: it starts
     since: float = 0.0
+    busy: float = 0.0  # seconds of the processor's time at `since`
     made: bool = False  # whether the file of its try is there, so that its time counts
 
     @classmethod
@@ -145,6 +155,16 @@ class _Worker:
         process.start()
         there.close()
         return cls(process, here, since=time.monotonic())
+
+    def restart_clock(self) -> None:
+        self.since, self.busy = time.monotonic(), processor_seconds(self.process.pid)
+
+    def late(self) -> bool:
+        """Does it take too long?"""
+        waited = time.monotonic() - self.since
+        if not (self.name and self.made):
+            return waited > START
+        return waited > PATIENCE and (waited > WAITING or processor_seconds(self.process.pid) - self.busy > PATIENCE)
 
     def end(self) -> None:
         self.process.kill()
@@ -160,11 +180,13 @@ def outcomes(names: Sequence[str], seed: int, processes: int) -> Iterator[Outcom
                 if worker.pipe.poll(0.005):
                     said = worker.pipe.recv()
                     if said == "made":
-                        worker.since, worker.made = time.monotonic(), True
+                        worker.restart_clock()
+                        worker.made = True
                         continue
                     if said != "ready":
                         yield Outcome(**json.loads(said))
-                    worker.name, worker.since = (waiting.pop() if waiting else None), time.monotonic()
+                    worker.name = waiting.pop() if waiting else None
+                    worker.restart_clock()
                     worker.made = worker.name is None or worker.name.startswith("call")
                     worker.pipe.send(worker.name)
                     if worker.name is None:
@@ -172,10 +194,9 @@ def outcomes(names: Sequence[str], seed: int, processes: int) -> Iterator[Outcom
                         worker.end()
                         workers.remove(worker)
                     continue
-                late = time.monotonic() - worker.since > (PATIENCE if worker.name and worker.made else START)
-                if not late:
+                if not worker.late():
                     continue
-                lost, why = "hang", f"not answered within {PATIENCE:g} s"
+                lost, why = "hang", f"not answered within {PATIENCE:g} s of the processor's time, or {WAITING:g} s"
             except (EOFError, OSError):
                 lost, why = "foreign", f"the process died (exit code {worker.process.exitcode})"
             worker.end()
