@@ -51,7 +51,8 @@ def repeat(name: str, seed: int) -> Outcome:
 
 def show(outcome: Outcome) -> str:
     measured = f"{outcome.seconds:6.2f} s {outcome.peak_gb:5.2f} GB"
-    return f"{outcome.name:>10}  {outcome.result:<8} {outcome.what:<18} {measured}  {outcome.detail}"
+    detail = outcome.detail.encode("utf-8", "backslashreplace").decode()  # it may quote half of a surrogate pair
+    return f"{outcome.name:>10}  {outcome.result:<8} {outcome.what:<18} {measured}  {detail}"
 
 
 def main() -> None:

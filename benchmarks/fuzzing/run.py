@@ -26,8 +26,8 @@ import numpy as np
 PATIENCE, WAITING = 10.0, 100.0
 """Seconds that a try may take: of the processor's time, which other programs do not lengthen; and of the clock."""
 
-START = 120.0
-"""Seconds until a process has loaded the library and built what a fit needs."""
+START = 600.0
+"""Seconds of the clock until a process has loaded the library and built what a fit needs, or has made a file."""
 
 ADDRESS_SPACE = 10 << 30
 """Bytes beyond what a process has at its start: so that a try takes down itself and not the machine."""
