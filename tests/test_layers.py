@@ -234,7 +234,6 @@ STILL_LONG = (
     "tests/cases/",
     "tests/cli/",
     "tests/datasets/",
-    "tests/evaluate/",
     "tests/export/",
     "tests/fitting/",
     "tests/helpers/",

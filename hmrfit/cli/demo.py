@@ -122,7 +122,7 @@ def _turns(turns: tuple[str, ...]) -> Tensor:
 
 def _placed(params: BodyParams, body: SmplBody, camera: Camera) -> BodyParams:
     """Moved so that the mesh fills FILL of the picture's height, a little right of its middle."""
-    vertices = body(params).vertices[0]
+    vertices = body(params).mesh[0]
     low, high = vertices.aminmax(dim=0)
     depth = camera.focal[0, 1] * (high - low)[1] / (FILL * camera.size[0, 1])
     aside = torch.stack([0.12 * depth, 0.02 * depth, depth])
@@ -141,7 +141,7 @@ def compared(result: FitResult, truth: Truth, body: SmplBody) -> str:
         f"pelvis in place (MPJPE). Keypoints: given with {100 * NOISE:.1f} % noise of the person's box, fitted to "
         f"{100 * result.reprojection_error[0]:.1f} %, and {100 * off:.1f} % from where they truly are. "
         f"Focal length assumed {result.camera.focal[0, 0]:.0f} px, truly {truth.camera.focal[0, 0]:.0f} px; "
-        f"with one 20 % longer: {result.focal_effect.said(0)}."
+        f"with one 20 % longer: {result.focal_effect().said(0)}."
     )
 
 

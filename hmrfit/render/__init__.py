@@ -1,1 +1,1 @@
-"""Pictures of bodies: silhouettes, part maps, depth, shaded overlays, and mesh files."""
+"""Pictures of bodies: silhouettes, part maps, depth and shaded overlays; and mesh files."""

@@ -5,15 +5,16 @@ and Unreal's importers expect of it). From the camera frame (x right, y down, z 
 
     (x, y, z) -> (x, −y, −z),
 
-after the turn to the level frame where it is known which way is up (`ops.level`): then bodies stand upright however
-the camera was held. The camera stands at the origin and, where it is level, looks along −z. With `frame="camera"` the
-vertices are written as they are. The file says which: glTF in its asset's extras, obj and ply in a comment. Vertices
-keep their number and order.
+after the turn to the level frame where the up direction is known (`ops.level`): then bodies stand upright although the
+camera was not level. The camera stands at the origin and, where it is level, looks along −z. With `frame="camera"` the
+vertices are written unchanged. The file states its frame: glTF in its asset's extras, obj and ply in a comment.
+Vertices keep their number and order.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,13 +49,13 @@ def write_mesh(
     """Writes one body, or several as one file (.glb: one named node each; .obj and .ply: one mesh after the other).
 
     Args:
-        path: ends in .obj, .ply or .glb; whole or not at all.
+        path: ends in .obj, .ply or .glb; the file is written whole or not at all.
         vertices: (V, 3) or (P, V, 3), camera frame, metres.
         faces: (F, 3) counterclockwise seen from outside.
         frame: "y_up" (see above) or "camera".
         colors: (V, 3) sRGB uint8, for every person; see `part_colors`.
         names: of the people, for .glb; default person_0, person_1, ...
-        up: (3,) in the camera frame, which becomes +y; None takes the camera as level.
+        up: (3,) the up direction in the camera frame, which becomes +y; None takes the camera as level.
 
     Raises:
         ValueError: unknown suffix or frame, wrong shapes. OSError: see `atomic.atomic_write`.
@@ -73,7 +74,7 @@ def write_mesh(
 
 
 def part_colors(vertex_labels: Tensor) -> NDArray[np.uint8]:
-    """Labels of vertices (V,), from 1 -> sRGB (V, 3) for `write_mesh`, the parts told apart."""
+    """Labels of vertices (V,), from 1 -> sRGB (V, 3) for `write_mesh`, a colour for each part."""
     return np.array(PART_COLORS, np.uint8)[(np.asarray(vertex_labels) - 1) % len(PART_COLORS)]
 
 
@@ -82,7 +83,7 @@ def _exporter(path: str | os.PathLike) -> Callable[[list[trimesh.Trimesh], Seque
     suffix = Path(path).suffix.lower()
     if suffix not in exporters:
         raise ValueError(
-            f"'{path}' should end in .obj, .ply or .glb, so that the kind of mesh file is known."
+            f"'{path}' should end in .obj, .ply or .glb, which names the kind of mesh file."
             f"{did_you_mean(suffix, exporters) if suffix else ''}"
         )
     return exporters[suffix]
@@ -103,8 +104,8 @@ def _meshes(
     check_shape(faces, "F 3", "faces")
     if colors is not None:
         check_shape(colors := np.asarray(colors, np.uint8), "V 3", "colors", {"V": sizes["V"]})
-    faces = faces.detach().cpu().numpy()
-    return [trimesh.Trimesh(p.numpy() @ turn.T, faces, vertex_colors=colors, process=False) for p in people]
+    corners = faces.detach().cpu().numpy()
+    return [trimesh.Trimesh(p.numpy() @ turn.T, corners, vertex_colors=colors, process=False) for p in people]
 
 
 def _obj(meshes: list[trimesh.Trimesh], names: Sequence[str], note: str) -> bytes:
@@ -125,11 +126,14 @@ def _glb(meshes: list[trimesh.Trimesh], names: Sequence[str], note: str) -> byte
     for mesh, name in zip(meshes, names, strict=True):
         scene.add_geometry(mesh, node_name=name, geom_name=name)
 
-    def describe(tree: dict) -> None:
+    def describe(tree: dict[str, Any]) -> None:
         tree["asset"]["extras"] = {"generator": "hmrfit", "units_and_axes": note}
 
     return trimesh.exchange.gltf.export_glb(scene, tree_postprocessor=describe, include_normals=True)
 
 
 def _one(meshes: list[trimesh.Trimesh]) -> trimesh.Trimesh:
-    return meshes[0] if len(meshes) == 1 else trimesh.util.concatenate(meshes)
+    """One mesh after the other."""
+    joined = meshes[0] if len(meshes) == 1 else trimesh.util.concatenate(meshes)
+    assert isinstance(joined, trimesh.Trimesh)
+    return joined

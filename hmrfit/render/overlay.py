@@ -1,11 +1,11 @@
 """Pictures to look at: bodies over their photograph, the same bodies from other sides, keypoints, and all on one sheet.
 
-Everything takes people together, vertices (P, V, 3) in the camera frame in metres, so that who stands in front hides
-who stands behind. Images are RGB uint8 (H, W, 3); the caller's are never drawn on.
+Every function takes all people at once, vertices (P, V, 3) in the camera frame, metres: people in front hide those
+behind. Images are RGB uint8 (H, W, 3); the caller's image is never changed.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -29,13 +29,13 @@ LEAST_PANEL, MOST_PANEL = 320, 1200
 """Pixels, the height of the panels beside an overlay."""
 
 VIEW_DISTANCE, VIEW_TILT, VIEW_FILL = 3.5, 6.0, 0.88
-"""A view is taken from this many times the bodies' size away, this many degrees from above, and they fill this much."""
+"""Of a view: the distance in sizes of the bodies, degrees from above, and the fraction that the bodies fill."""
 
 SMALL, CLOSE_FILL = 0.4, 0.8
-"""Bodies that fill a smaller share of both sides of the picture get a close-up, which they fill this much."""
+"""Bodies that fill less than this fraction of both sides of the picture get a close-up; what they fill of that."""
 
 MOST_ENLARGED = 0.1
-"""Pixels of the photograph to one of a close-up: no smaller."""
+"""Pixels of the photograph for one of a close-up, at the least."""
 
 GAP = 3
 """Pixels of white between panels."""
@@ -45,6 +45,15 @@ SIDE_COLORS = {"left": "#ff9420", "right": "#22c07e", "": "#fff3b0"}
 
 SUBPIXEL_BITS = 4
 """cv2 draws with this many binary places."""
+
+
+class OverlayOptions(TypedDict, total=False):
+    """How `overlay` draws."""
+
+    colors: ArrayLike | None
+    opacity: float
+    given: Keypoints | None
+    reprojected: Keypoints | None
 
 
 def overlay(
@@ -62,8 +71,8 @@ def overlay(
     Args:
         image: (H, W, 3) RGB, the camera's picture.
         vertices: (P, V, 3) camera frame, metres. faces: (F, 3).
-        camera: one, or one per person that are all the same.
-        colors: as for `shading.shade`.
+        camera: one, or the same one for each person.
+        colors: as for `shading.shade`. opacity: of the bodies, in [0, 1].
         given: keypoints that were fitted, drawn as rings. reprojected: those of the body, as crosses with limbs.
     """
     image = as_image(image)
@@ -83,12 +92,12 @@ def sheet(
     faces: Tensor,
     camera: Camera,
     up: ArrayLike | None = None,
-    **options: Any,
+    **options: Unpack[OverlayOptions],
 ) -> Image:
     """The overlay with the bodies' side view (from the picture's right) and back view beside it.
 
     Bodies that are small in the picture also get a close-up of it. Arguments as for `overlay`; `up` as for `views`. The
-    panels show everyone given; for one of several people pass that one's vertices.
+    panels show all of the given people; for one of several pass the vertices of that person alone.
     """
     image = as_image(image)
     front = overlay(image, vertices, faces, camera, **options)
@@ -105,7 +114,7 @@ def close_up(
     faces: Tensor,
     camera: Camera,
     size: tuple[int, int],
-    **options: Any,
+    **options: Unpack[OverlayOptions],
 ) -> Image:
     """The overlay of the part of the photograph around the bodies, at `size` (width, height); white beyond its edge.
 
@@ -118,8 +127,10 @@ def close_up(
     corner = ((low + high) / 2 - whole / 2).round()
     part = _cut(image, corner.int().tolist(), whole.int().tolist())
     enlarged = cv2.resize(part, size, interpolation=cv2.INTER_AREA if pixels_each > 1 else cv2.INTER_CUBIC)
-    for name in {"given", "reprojected"} & options.keys():
-        options[name] = _moved(options[name], corner, target / whole)
+    if (given := options.get("given")) is not None:
+        options["given"] = _moved(given, corner, target / whole)
+    if (reprojected := options.get("reprojected")) is not None:
+        options["reprojected"] = _moved(reprojected, corner, target / whole)
     close = camera[:1].crop(corner[None], whole[None]).resize(target[None])
     return overlay(enlarged, vertices, faces, close, **options)
 
@@ -135,11 +146,11 @@ def views(
     """The bodies from other sides, on a plain background, all at one scale.
 
     Args:
-        angles: degrees the viewer walks to the right around the bodies: 0 is the photograph's own side, 90 is seen from
-            the picture's right, 180 from behind.
+        angles: degrees by which the viewer walks to the right around the bodies: 0 is the photograph's own side, 90 the
+            picture's right, 180 behind.
         size: (width, height) of each, pixels.
-        up: (3,) in the camera frame, the views' vertical; None: the camera's y axis, so that a camera that looks up or
-            down, or is held aslant, tilts the bodies.
+        up: (3,) in the camera frame, the views' vertical; None: the camera's y axis, so that a camera that is not level
+            tilts the bodies.
     """
     vertices = _whole(_levelled(vertices, up).detach().double().cpu())
     turned = [_seen_from(vertices, angle) for angle in angles]
@@ -216,7 +227,7 @@ def _fixed(xy: NDArray) -> tuple[int, ...]:
 
 
 def _outlined(draw: Callable[[tuple[int, ...], int], None], width: float, color: tuple[int, ...]) -> None:
-    """Draws twice, the darker and wider first, so that it is seen on any background."""
+    """Draws twice, the darker and wider first: visible on any background."""
     thin = max(1, round(width))
     for tint, thickness in ((tuple(c // 4 for c in color), thin + min(thin, 2)), (color, thin)):
         draw(tint, thickness)
@@ -250,14 +261,12 @@ def _reduced(image: Image, camera: Camera) -> tuple[Image, Camera]:
     height, width = image.shape[:2]
     ratio = min(1.0, LARGEST / max(width, height))
     size = max(1, round(width * ratio)), max(1, round(height * ratio))
-    picture = image if ratio == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    picture = image if ratio == 1 else np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     return picture, camera.resize(camera.size.new_tensor([size]))
 
 
-def _moved(keypoints: Keypoints | None, corner: Tensor | float, ratio: Tensor | float) -> Keypoints | None:
+def _moved(keypoints: Keypoints, corner: Tensor | float, ratio: Tensor | float) -> Keypoints:
     """Keypoints of a picture -> of its part from `corner`, enlarged by `ratio`."""
-    if keypoints is None:
-        return None
     return Keypoints((keypoints.xy - corner) * ratio, keypoints.confidence, keypoints.names)
 
 
@@ -272,7 +281,7 @@ def _extent(vertices: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
 
 
 def _is_small(vertices: Tensor, camera: Camera) -> bool:
-    """Whether the bodies fill so little of the picture that the fit cannot be judged there."""
+    """Whether the bodies fill so little of the picture that the fit cannot be seen there."""
     low, high = _extent(vertices, camera)
     return ((high - low) / camera.size[0].to(low)).max().item() < SMALL
 
@@ -288,19 +297,19 @@ def _cut(image: Image, corner: Sequence[int], size: Sequence[int]) -> Image:
 
 
 def _levelled(vertices: Tensor, up: ArrayLike | None) -> Tensor:
-    """Camera frame -> the level frame, whose y axis points straight down; as they are where `up` is not known."""
+    """Camera frame -> the level frame, whose y axis points straight down; unchanged where `up` is None."""
     return vertices if up is None else vertices @ level_rotation(up).to(vertices).T
 
 
 def _panel_width(vertices: Tensor, height: int) -> int:
-    """Enough for the bodies at any angle, from a narrow panel to a square one."""
+    """The width for the bodies at any angle, from a narrow panel to a square one."""
     low, high = _whole(vertices.detach()).flatten(0, 1).aminmax(dim=0)
     across, tall, along = (high - low).clamp_min(1e-6).tolist()
     return round(height * float(np.clip(1.15 * max(across, along) / tall, 0.45, 1.0)))
 
 
 def _whole(vertices: Tensor) -> Tensor:
-    """People with NaN or infinite vertices shrunk to a point, where nothing is drawn and no framing is led astray."""
+    """People with NaN or infinite vertices shrunk to a point: they are not drawn, and do not change the framing."""
     finite = vertices.isfinite().all(-1).all(-1)
     middle = vertices[finite].mean((0, 1)) if finite.any() else vertices.new_tensor([0, 0, 1])
     return torch.where(finite[:, None, None], vertices, middle)
@@ -338,9 +347,10 @@ def _studio(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike |
 
 
 def _ground_shadow(vertices: Tensor, faces: Tensor, camera: Camera) -> NDArray[np.float32]:
-    """(H, W) in [0, 1], what the ground keeps of its light: each body flattened onto its lowest point, and blurred.
+    """(H, W) in [0, 1], the fraction of its light that the ground keeps.
 
-    Each has a ground of its own, because distances of people who were fitted one by one do not agree on a common one.
+    The shadow is each body flattened onto its lowest point, and blurred. Each body has its own ground: people who were
+    fitted one by one do not stand on a common one.
     """
     tilt = np.deg2rad(VIEW_TILT)
     down = vertices.new_tensor([0, np.cos(tilt), np.sin(tilt)])
@@ -349,5 +359,5 @@ def _ground_shadow(vertices: Tensor, faces: Tensor, camera: Camera) -> NDArray[n
     width, height = (int(s) for s in camera.size[0].tolist())
     masks = silhouette(to_screen(flat, camera), faces, (width, height))
     shadow = masks.any(0).numpy().astype(np.float32)
-    wide, narrow = (cv2.GaussianBlur(shadow, (0, 0), max(1.0, share * height)) for share in (0.02, 0.006))
+    wide, narrow = (cv2.GaussianBlur(shadow, (0, 0), max(1.0, reach * height)) for reach in (0.02, 0.006))
     return 1 - 0.22 * wide - 0.20 * narrow

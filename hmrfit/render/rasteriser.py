@@ -19,7 +19,7 @@ from hmrfit.ops.registry import Registry
 
 
 class Renderer(Protocol):
-    """Draws the same pixels whoever implements it, but for centres within 1e-3 px of an edge."""
+    """Every renderer draws the same pixels, except those whose centre lies within 1e-3 px of an edge."""
 
     def silhouette(self, vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
         """Vertices (B, V, 3), faces (F, 3) -> (B, H, W) bool."""
@@ -38,7 +38,7 @@ class Renderer(Protocol):
 
 
 RENDERERS: Registry[Callable[[], Renderer]] = Registry("renderer", "hmrfit.render.backends")
-"""Those of `hmrfit.render.backends`, and a user's own: RENDER.BACKEND and --renderer take their names."""
+"""Those of `hmrfit.render.backends`, and a user's own; RENDER.BACKEND and --renderer take their names."""
 
 
 def make_renderer(name: str) -> Renderer:
@@ -79,13 +79,17 @@ def picture_size(camera: Camera) -> tuple[int, int]:
 
 
 def label_faces(vertex_labels: Tensor, faces: Tensor) -> Tensor:
-    """Labels of vertices (V,) -> of faces (F,): the one most corners have, the lowest where all differ."""
+    """Labels of vertices (V,) -> of faces (F,): the label of most corners, the lowest where all differ."""
     low, middle, high = vertex_labels[faces].sort(1).values.unbind(1)
     return torch.where(middle == high, middle, low)
 
 
 def check_labels(face_labels: Tensor, faces: Tensor) -> Tensor:
-    """The labels as uint8, refused where they are not one per face, within 1..255 (0 is the background)."""
+    """The labels as uint8.
+
+    Raises:
+        ValueError: they are not one per face, or not within 1..255 (0 is the background).
+    """
     check_shape(face_labels, "F", "face_labels", {"F": len(faces)}, "`label_faces` makes them from vertices' labels.")
     if len(face_labels) and not (face_labels.min() > 0 and face_labels.max() <= 255):
         low, high = face_labels.min().item(), face_labels.max().item()

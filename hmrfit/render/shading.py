@@ -45,13 +45,13 @@ RIM, RIM_POWER = (0.20, 0.22, 0.26), 3
 """Light that grazes the outline, from above more than from below."""
 
 OCCLUSION, OCCLUSION_DEPTH, OCCLUSION_REACH = 0.45, 0.12, 0.035
-"""The most that is taken away, the depth behind the neighbourhood (m) for that, its size (share of the height)."""
+"""The largest reduction, the depth behind the neighbourhood for it (m), its size (fraction of the bodies' height)."""
 
 EDGE_SCALE = 4
-"""Samples along a pixel's side for how much of it is covered."""
+"""Samples along a pixel's side for its coverage."""
 
 MOST_SAMPLES = 6_000_000
-"""Samples drawn for one layer; beyond it they are fewer to a pixel."""
+"""Samples of one layer at the most; a larger layer has fewer to a pixel."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def shade(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | N
     Args:
         vertices: (P, V, 3) camera frame, metres; the people hide each other.
         faces: (F, 3) counterclockwise seen from outside.
-        camera: one, of the picture.
+        camera: one; its size is the picture's.
         colors: sRGB in [0, 1], per person (P, 3) or per vertex (P, V, 3); default `BODY_COLORS` in turn.
         scale: each pixel's colour is the mean of scale × scale samples.
 
@@ -165,27 +165,27 @@ def shade(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | N
 
 
 def _affordable(scale: int, pixels: int) -> int:
-    """As many samples along a pixel's side as asked for, or as `MOST_SAMPLES` allow."""
+    """Samples along a pixel's side: `scale`, or fewer where `MOST_SAMPLES` does not allow it."""
     return max(1, min(scale, int((MOST_SAMPLES / pixels) ** 0.5)))
 
 
 def _averaged(samples: Picture, camera: Camera) -> Picture:
-    return cv2.resize(samples, picture_size(camera), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(samples, picture_size(camera), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _coverage(mesh: Tensor, faces: Tensor, camera: Camera) -> Picture:
-    """(h, w) in [0, 1]: how much of each pixel the mesh covers."""
+    """(h, w) in [0, 1]: the fraction of each pixel that the mesh covers."""
     fine = camera.resize(camera.size * _affordable(EDGE_SCALE, int(camera.size.prod())))
     mask = silhouette(to_screen(mesh, fine), faces, picture_size(fine), near=MIN_DEPTH)
     return _averaged(mask[0].numpy().astype(np.float32), camera)
 
 
 def _color(mesh: Tensor, faces: Tensor, camera: Camera, albedo: Tensor, scale: int) -> Picture:
-    """(h, w, 3) sRGB, the mean over a pixel's samples on the mesh, or where it has none over its neighbours'."""
+    """(h, w, 3) sRGB, the mean over a pixel's samples on the mesh; where it has none, over its neighbours'."""
     sums, counts = (_averaged(s, camera) for s in _samples(mesh, faces, camera.resize(camera.size * scale), albedo))
     missing = counts == 0
     sums[missing], counts[missing] = cv2.blur(sums, (3, 3))[missing], cv2.blur(counts, (3, 3))[missing]
-    return sums / np.maximum(counts, 1e-6)[..., None]
+    return np.asarray(sums / np.maximum(counts, 1e-6)[..., None], np.float32)
 
 
 def _vertex_colors(colors: ArrayLike | None, people: int, corners: int) -> NDArray[np.float64]:
@@ -257,13 +257,13 @@ def _occlusion(seen: Fragments) -> Picture:
     depth = np.where(mask > 0, depth, 0).astype(np.float32)
     reach = max(1.0, OCCLUSION_REACH * mask.any(1).sum())
     around = _blur(depth, reach) / np.maximum(_blur(mask, reach), 1e-6)
-    return 1 - OCCLUSION * np.clip((depth - around) / OCCLUSION_DEPTH, 0, 1)
+    return np.asarray(1 - OCCLUSION * np.clip((depth - around) / OCCLUSION_DEPTH, 0, 1), np.float32)
 
 
 def _blur(picture: Picture, sigma: float) -> Picture:
-    """Gaussian, by way of a smaller picture where sigma is large."""
+    """Gaussian blur, computed on a smaller picture where sigma is large."""
     small = max(1, int(sigma / 4))
     height, width = picture.shape
     reduced = cv2.resize(picture, (-(-width // small), -(-height // small)), interpolation=cv2.INTER_AREA)
     reduced = cv2.GaussianBlur(reduced, (0, 0), sigma / small, borderType=cv2.BORDER_CONSTANT)
-    return cv2.resize(reduced, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.resize(reduced, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -10,7 +10,7 @@ from hmrfit.render.rasteriser import RENDERERS, check_labels, paint_labels, pict
 
 @RENDERERS.register("builtin")
 class BuiltinRenderer:
-    """Needs nothing beyond torch."""
+    """Needs no package beyond torch."""
 
     def silhouette(self, vertices: Tensor, faces: Tensor, camera: Camera) -> Tensor:
         """See `Renderer`."""

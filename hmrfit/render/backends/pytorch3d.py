@@ -1,11 +1,11 @@
-"""pytorch3d behind the `Renderer` protocol: the only file that knows it.
+"""pytorch3d behind the `Renderer` protocol: the only file that imports it.
 
 Screen pixels become its normalised coordinates, x left and y up, the shorter side of the picture [-1, 1]:
 
     x = (W − 2 x_px) / min(W, H),    y = (H − 2 y_px) / min(W, H)
 
-Its soft silhouettes blend so many of the nearest faces at each pixel; the built-in ones blend all that are within
-reach. On a body seen small these are hundreds: blending pytorch3d's usual 50 of them leaves a person with holes.
+Its soft silhouettes blend a fixed number of the nearest faces at each pixel, the built-in ones all that are within
+reach. On a small body these are hundreds: with pytorch3d's usual 50 a person has holes.
 """
 
 from types import ModuleType
@@ -42,10 +42,10 @@ class Pytorch3dRenderer:
     """Silhouettes, part maps and depth by `pytorch3d.renderer.mesh.rasterize_meshes`, soft ones by its alpha blending.
 
     Args:
-        faces_per_pixel: of soft silhouettes; None for as many as are within reach of a pixel, so that none is left out.
-            It keeps 28 bytes of each at every pixel: give a number where pictures are large or soft.
+        faces_per_pixel: of soft silhouettes; None for as many as are within reach of a pixel. pytorch3d keeps 28 bytes
+            of each at every pixel: give a number where pictures are large or soft.
     Raises:
-        ImportError: when it is made and pytorch3d is not there.
+        ImportError: pytorch3d is not installed.
     """
 
     def __init__(self, faces_per_pixel: int | None = None) -> None:
@@ -65,7 +65,7 @@ class Pytorch3dRenderer:
         return torch.where(face >= 0, depth, torch.inf)
 
     def soft_silhouette(self, vertices: Tensor, faces: Tensor, camera: Camera, softness: float = 1.0) -> Tensor:
-        """See `Renderer`; what is computed in float32 comes back in the vertices' precision."""
+        """See `Renderer`; pytorch3d computes in float32, the result has the vertices' precision."""
         size = picture_size(camera)
         sigma = (2 * softness / min(size)) ** 2
         screen = project(vertices, camera)
@@ -78,7 +78,7 @@ class Pytorch3dRenderer:
             blur_radius=sigma * REACH**2,
             faces_per_pixel=most,
             bin_size=0,
-            clip_barycentric_coords=True,  # else faces seen edge-on lie behind the camera when extrapolated, and go
+            clip_barycentric_coords=True,  # else faces seen edge-on are extrapolated behind the camera and vanish
         )
         fragments = self._pytorch3d.renderer.mesh.rasterizer.Fragments(*found)
         blend = self._pytorch3d.renderer.blending
@@ -88,7 +88,7 @@ class Pytorch3dRenderer:
 
     @torch.no_grad()
     def _rasterize(self, vertices: Tensor, faces: Tensor, camera: Camera) -> tuple[Tensor, Tensor]:
-        """Nearest face of each picture's own (B, H, W), -1 where there is none, and its depth."""
+        """The nearest face at each pixel (B, H, W), -1 where there is none, and its depth."""
         size = picture_size(camera)
         meshes, rows = self._meshes(normalised(to_screen(vertices, camera), size).float(), faces)
         face, depth, _, _ = self._pytorch3d.renderer.mesh.rasterize_meshes(
@@ -97,21 +97,23 @@ class Pytorch3dRenderer:
         return rows[face[..., 0]], depth[..., 0]
 
     def _meshes(self, points: Tensor, faces: Tensor) -> tuple[Any, Tensor]:
-        """pytorch3d's meshes of normalised points (B, V, 3), and the row of `faces` for each of its face numbers, which
-        run on through the batch; the last, for its -1, is -1."""
+        """pytorch3d's meshes of normalised points (B, V, 3), and the row of `faces` for each of its face numbers.
+
+        Those numbers run on through the batch; the last row is for its -1, and is -1.
+        """
         kept = [_drawn(faces, p) for p in points.detach()]
         rows = torch.cat([*kept, faces.new_tensor([-1])])
         return self._pytorch3d.structures.Meshes(list(points), [faces[k] for k in kept]), rows
 
 
 def _most_in_reach(screen: Tensor, faces: Tensor, size: tuple[int, int], softness: float) -> int:
-    """The most faces that count at any pixel, and one for what float32 sees within reach."""
+    """The most faces within reach of any pixel, and one more for float32's rounding."""
     counts = faces_in_reach(screen[..., :2], screen[..., 2], faces, size, softness, MIN_DEPTH)
     return int(counts.max()) + 1
 
 
 def normalised(points: Tensor, size: tuple[int, int]) -> Tensor:
-    """Screen points (B, V, 3) -> pytorch3d's normalised coordinates, z as it was."""
+    """Screen points (B, V, 3) -> pytorch3d's normalised coordinates, z unchanged."""
     extent = points.new_tensor(size)
     return torch.cat([(extent - 2 * points[..., :2]) / min(size), points[..., 2:]], -1)
 
