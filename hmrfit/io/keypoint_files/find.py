@@ -255,7 +255,8 @@ def find_keypoint_file(image_path: str | os.PathLike, folder: str | os.PathLike)
 
     Tried in this order: `<stem>` with each suffix of `READERS`; `<stem>_keypoints.json` as OpenPose writes; the only
     file that is called like a whole dataset's (`person_keypoints_val2017.json`, `annotations.json`, `results.json`). A
-    folder that is called like the image's own (keypoints/cam1 for images/cam1/0001.jpg) comes first. Results of hmrfit are no keypoint files.
+    folder that is called like the image's own (keypoints/cam1 for images/cam1/0001.jpg) comes first.
+    Results of hmrfit are no keypoint files.
     """
     return KeypointSource().file_of(image_path, folder)
 
