@@ -76,7 +76,7 @@ def test_broken_numbers(points: np.ndarray, row: object, values: object, letter:
         ((16, 3), r"holds 16 keypoints, but 'coco17' has 17\. For 16: keypoint_set='mpii16'"),
         ((17, 4), r"should have the shape \(K, 3\).*shape is \(17, 4\)"),
         ((17,), r"shape is \(17,\)"),
-        ((0, 17, 3), "nobody to fit"),
+        ((0, 17, 3), "no people to fit"),
         ((0, 3), "holds 0 keypoints"),
     ],
 )
@@ -218,7 +218,7 @@ def test_truncated_keypoint_files(points: np.ndarray, tmp_path: Path, suffix: st
 @pytest.mark.usefixtures("no_work")
 def test_keypoint_files_without_anybody(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"people": []}')
-    with pytest.raises(ValueError, match=r"nobody to fit: '.*a\.json' holds no people"):
+    with pytest.raises(ValueError, match=r"no people to fit in '.*a\.json'"):
         fit(tmp_path / "a.json", keypoint_set=None)
     (tmp_path / "photos").mkdir()
     write_image(tmp_path / "b.png", np.zeros((240, 320, 3), np.uint8))

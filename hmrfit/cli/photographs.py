@@ -8,7 +8,7 @@ from pathlib import Path
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints
 from hmrfit.io.keypoint_files.find import PHOTO_SUFFIXES
 from hmrfit.io.own_files import kind_of
-from hmrfit.io.photo import no_keypoints_letter
+from hmrfit.io.photo import describe_missing_keypoints
 from hmrfit.keypoints import resolve_set
 
 SCENE = "scene"
@@ -116,7 +116,7 @@ def collect(images: Sequence[str], keypoints: str | None, keypoint_set: str | No
             raise FileNotFoundError(f"There is no keypoint file or folder '{keypoints}': it {what}.")
         places = dict.fromkeys(places, Path(keypoints))
     elif not any(source.file_of(path, place) for path, place in places.items()):
-        raise ValueError(no_keypoints_letter(next(iter(places))))
+        raise ValueError(describe_missing_keypoints(next(iter(places))))
     first: dict[str, Path] = {}
     doubled = frozenset(p.stem for p in places if first.setdefault(p.stem, p).parent != p.parent)
     return Collection(places, source, doubled, _contested(places, source, doubled))

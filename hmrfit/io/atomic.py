@@ -1,6 +1,6 @@
 """Writing files so that a reader finds the old file or the whole new one, never a half: write beside, then rename.
 
-A process that is killed on the way leaves its temporary file. Its name says whose it is,
+A process that is killed on the way leaves its temporary file. The name says which process it belongs to,
 
     .hmrfit-MACHINE-PROCESS-RANDOM.suffix
 
@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-LETTERS = {
+ADVICE = {
     errno.ENOSPC: "The disk is full. Free some space, or write to another disk; what stood there before is untouched.",
     errno.EDQUOT: "Your quota on this disk is used up. Free some space, or write to another disk.",
     errno.EACCES: "You may not write there. Choose another folder, or change its permissions.",
@@ -53,7 +53,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        raise _letter(error, path) from error
+        raise _described(error, path) from error
     finally:
         if temporary is not None:
             with suppress(OSError):
@@ -78,10 +78,13 @@ STALE = 24 * 3600.0
 """Seconds after which a temporary file is taken for left over where its process cannot be asked for."""
 
 
-def sweep(folder: str | os.PathLike) -> int:
-    """Removes the temporary files that killed processes left in a folder; those of running ones stay. How many."""
+def sweep(folder: str | os.PathLike[str]) -> int:
+    """Removes the temporary files that killed processes left in a folder; those of running ones stay.
+
+    Returns: how many.
+    """
     removed = 0
-    with suppress(OSError), os.scandir(folder) as entries:
+    with suppress(OSError), os.scandir(os.fspath(folder)) as entries:
         for entry in entries:
             name = TEMPORARY.fullmatch(entry.name)
             with suppress(OSError):
@@ -91,7 +94,7 @@ def sweep(folder: str | os.PathLike) -> int:
     return removed
 
 
-def _is_stale(entry: os.DirEntry, machine: str, process: int) -> bool:
+def _is_stale(entry: os.DirEntry[str], machine: str, process: int) -> bool:
     if machine == _machine() and os.name == "posix":
         try:
             os.kill(process, 0)  # asks, and does nothing
@@ -119,7 +122,7 @@ def check_writable(folder: str | os.PathLike) -> None:
     try:
         _temporary_beside(path).unlink()
     except OSError as error:
-        raise _letter(error, path) from error
+        raise _described(error, path) from error
 
 
 def _flush(path: Path) -> None:
@@ -128,11 +131,11 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _letter(error: OSError, path: Path) -> OSError:
+def _described(error: OSError, path: Path) -> OSError:
     """The same class and number, saying which file was meant and what to do. Errors about other files stay."""
-    advice = LETTERS.get(error.errno)
+    advice = ADVICE.get(error.errno or 0)
     about = None if error.filename is None else Path(error.filename)
     ours = about is None or about == path or about in path.parents or about.parent == path.parent
-    if advice is None or not ours:
+    if error.errno is None or advice is None or not ours:
         return error
     return type(error)(error.errno, f"Could not write '{path}': {os.strerror(error.errno)}. {advice}")

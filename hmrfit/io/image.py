@@ -22,7 +22,7 @@ from hmrfit.camera import PIXEL_CENTER
 from hmrfit.io.atomic import atomic_write
 from hmrfit.io.bounded import read_bytes, refuse_url
 from hmrfit.io.budget import check_pixels
-from hmrfit.io.image_header import check_claim
+from hmrfit.io.image_header import check_claim, read_claim
 from hmrfit.io.opencv import cv2
 
 Image = NDArray[np.uint8]
@@ -94,7 +94,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _what_it_is(data: bytes) -> str:
-    """Why cv2 could not read it, as far as the first bytes tell."""
+    """Why cv2 could not read it, as far as the first bytes show it."""
     if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
         return "it is a HEIC photo, as iPhones make them. Convert it to JPEG first (for example with `heif-convert`)."
     if data[:4] in (b"\x89PNG", b"GIF8", b"RIFF") or data[:2] == b"\xff\xd8":
@@ -125,18 +125,11 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def _size_in_header(data: bytes) -> tuple[int, int] | None:
-    """Where the first bytes tell it; not where EXIF or a PNG's own chunk may turn the picture."""
+    """What the first bytes of a JPEG or PNG say; None where EXIF or a PNG's own chunk may turn the picture."""
     if b"Exif\0\0" in data or b"eXIf" in data:
         return None
-    if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR" and len(data) >= 24:
-        return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    at = 2
-    while data[:3] == b"\xff\xd8\xff" and at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame's own header
-            return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return None
+    claim = read_claim(data) if data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) else None
+    return None if claim is None else (claim.width, claim.height)
 
 
 def exif_focal_35mm(source: str | os.PathLike | bytes) -> float | None:
@@ -152,11 +145,11 @@ def exif_focal_35mm(source: str | os.PathLike | bytes) -> float | None:
         with Path(source).open("rb") as file:
             data = file.read(EXIF_WITHIN)
     tiff = _exif_block(data)
-    if tiff is None:
+    order = None if tiff is None else {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if tiff is None or order is None:
         return None
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     try:
-        main = _tiff_tags(tiff, order, struct.unpack_from(order + "I", tiff, 4)[0]) if order else {}
+        main = _tiff_tags(tiff, order, struct.unpack_from(order + "I", tiff, 4)[0])
         details = _tiff_tags(tiff, order, int(main[EXIF_TAGS])) if EXIF_TAGS in main else {}
     except (struct.error, OverflowError):
         return None
@@ -191,7 +184,7 @@ def _tiff_tags(tiff: bytes, order: str, offset: int) -> dict[int, float]:
     return tags
 
 
-def as_image(array: ArrayLike, name: str = "The image") -> Image:
+def as_image(array: object, name: str = "The image") -> Image:
     """An array as users have them -> (H, W, 3) uint8 RGB. The input is never changed.
 
     Accepts (H, W), (H, W, 1), (H, W, 3) RGB and (H, W, 4) RGBA (laid over white); uint8, uint16 (over its full range),
@@ -200,8 +193,8 @@ def as_image(array: ArrayLike, name: str = "The image") -> Image:
     Raises:
         TypeError: not an array, or numbers of another type. ValueError: empty, another shape, floats outside [0, 1].
     """
-    if callable(getattr(array, "detach", None)):
-        array = array.detach().cpu()
+    if callable(detach := getattr(array, "detach", None)):
+        array = detach().cpu()
     pixels = _of_pillow(array) if callable(getattr(array, "getexif", None)) else np.asarray(array)
     _check_image_shape(pixels, name)
     pixels = _to_uint8(pixels, name)
@@ -330,7 +323,8 @@ class Crop:
         shift = (corner - self.low) * self.resolution / self.side
         centers = scale * PIXEL_CENTER + shift - PIXEL_CENTER
         affine = np.array([[scale, 0, centers[0]], [0, scale, centers[1]]])
-        return cv2.warpAffine(patch, affine, (self.resolution, self.resolution), flags=cv2.INTER_LINEAR)
+        crop = cv2.warpAffine(patch, affine, (self.resolution, self.resolution), flags=cv2.INTER_LINEAR)
+        return crop.astype(image.dtype, copy=False)
 
 
 def _patch(image: Image, low: NDArray, side: float, shrink: int) -> tuple[Image, NDArray]:
@@ -348,10 +342,11 @@ def _patch(image: Image, low: NDArray, side: float, shrink: int) -> tuple[Image,
         return np.zeros((1, 1, image.shape[2]), image.dtype), start.astype(np.float64)
     before = np.maximum(-start, 0)
     after = count * shrink - before - part.shape[1::-1]
-    part = cv2.copyMakeBorder(part, *map(int, (before[1], after[1], before[0], after[0])), cv2.BORDER_CONSTANT)
+    top, bottom, left, right = (int(n) for n in (before[1], after[1], before[0], after[0]))
+    whole = cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_CONSTANT)
     if shrink > 1:
-        part = cv2.resize(part, count.tolist(), interpolation=cv2.INTER_AREA)
-    return part, start.astype(np.float64)
+        whole = cv2.resize(whole, count.tolist(), interpolation=cv2.INTER_AREA)
+    return whole.astype(image.dtype, copy=False), start.astype(np.float64)
 
 
 def _cv2_lens(K: ArrayLike, dist: ArrayLike) -> tuple[NDArray, NDArray]:
@@ -395,4 +390,4 @@ def _through_lens(rays: NDArray, K: NDArray, dist: NDArray) -> NDArray:
 
 def undistort_image(image: Image, K: ArrayLike, dist: ArrayLike) -> Image:
     """The photograph as the pinhole camera with the same K would have taken it: what a fit's overlay lies on."""
-    return cv2.undistort(image, *_cv2_lens(K, dist))
+    return cv2.undistort(image, *_cv2_lens(K, dist)).astype(image.dtype, copy=False)

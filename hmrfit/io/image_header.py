@@ -8,7 +8,7 @@ is recognised here by its first bytes, as OpenCV does it; what is not recognised
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hmrfit.io.budget import TooLarge, check_bytes, check_pixels
@@ -43,13 +43,9 @@ def check_claim(data: bytes, name: str) -> Claim | None:
         TooLarge: more than the limits. ValueError: it begins like an image, but its header is damaged.
     """
     what = f"{name} cannot be decoded: it"
-    reader = next((read for starts, read in FORMATS if starts(data)), None)
-    if reader is None:
+    if not any(starts(data) for starts, _ in FORMATS):
         return None
-    try:
-        claim = reader(data)
-    except (struct.error, IndexError, ValueError, OverflowError):
-        claim = None
+    claim = read_claim(data)
     if claim is None or claim.width < 1 or claim.height < 1:
         raise ValueError(f"{what} begins like an image, but its header is damaged or cut off. Copy it again.")
     check_pixels(claim.width, claim.height, what)
@@ -62,16 +58,25 @@ def check_claim(data: bytes, name: str) -> Claim | None:
     return claim
 
 
+def read_claim(data: bytes) -> Claim | None:
+    """What the header says, unchecked; None where it begins like no image that is known here, or is damaged."""
+    reader = next((read for starts, read in FORMATS if starts(data)), None)
+    try:
+        return None if reader is None else reader(data)
+    except (struct.error, IndexError, ValueError, OverflowError):
+        return None
+
+
 def _jpeg(data: bytes) -> Claim | None:
     """The first frame header, found as libjpeg finds it: markers FF xx with a length, anything between them skipped."""
-    claim, parts = None, 0
+    claim, parts, slow = None, 0, False
     for marker, at in _segments(data):
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC) and claim is None:
             height, width, parts = struct.unpack_from(">HHB", data, at + 5)
             claim, slow = Claim(width, height), marker & 3 == 2
         elif marker == 0xDA:
-            whole = claim is None or (not slow and data[at + 4] >= parts)
-            return claim if whole else replace(claim, work=_scans(data, at))
+            several = claim is not None and (slow or data[at + 4] < parts)
+            return replace(claim, work=_scans(data, at)) if claim is not None and several else claim
     return claim
 
 
@@ -147,7 +152,12 @@ def _gif(data: bytes) -> Claim:
 def _webp(data: bytes) -> Claim | None:
     """The largest of the canvas and the pictures on it."""
     sizes = list(_webp_sizes(data, 12, len(data)))
-    return Claim(*(max(side) for side in zip(*sizes, strict=True))) if sizes else None
+    return _largest(sizes)
+
+
+def _largest(sizes: Sequence[tuple[int, int]], each: int = 16) -> Claim | None:
+    """The claim of the greatest width and the greatest height; None where there is no size."""
+    return Claim(max(width for width, _ in sizes), max(height for _, height in sizes), each) if sizes else None
 
 
 def _webp_sizes(data: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
@@ -156,7 +166,8 @@ def _webp_sizes(data: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
         body, at = at + 8, at + 8 + length + length % 2
         if kind in (b"VP8X", b"ANMF"):
             first = body + (4 if kind == b"VP8X" else 6)
-            yield tuple(1 + int.from_bytes(data[p : p + 3], "little") for p in (first, first + 3))
+            wide, high = (int.from_bytes(data[p : p + 3], "little") for p in (first, first + 3))
+            yield 1 + wide, 1 + high
             if kind == b"ANMF":
                 yield from _webp_sizes(data, body + 16, min(at, end)) if end == len(data) else ()
         elif kind == b"VP8L":
@@ -168,6 +179,7 @@ def _webp_sizes(data: bytes, at: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 TIFF_WIDTH, TIFF_HEIGHT, TIFF_BITS, TIFF_SAMPLES, TIFF_TILE = 256, 257, 258, 277, (322, 323)
+TIFF_TAGS = (TIFF_WIDTH, TIFF_HEIGHT, TIFF_BITS, TIFF_SAMPLES, *TIFF_TILE)
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 
 
@@ -180,18 +192,21 @@ def _tiff(data: bytes) -> Claim | None:
     tags: dict[int, list[int]] = {}
     for i in range(min(count, 65_535)):
         tag, kind = struct.unpack_from(order + "HH", data, first + step * i)
-        if tag not in (TIFF_WIDTH, TIFF_HEIGHT, TIFF_BITS, TIFF_SAMPLES, *TIFF_TILE) or kind not in _NUMBERS:
+        if tag not in TIFF_TAGS or kind not in _NUMBERS:
             continue
         values = struct.unpack_from(order + ("Q" if big else "I"), data, first + step * i + 4)[0]
         form, at = _NUMBERS[kind], first + step * i + 4 + inside
         if values * struct.calcsize(order + form) > inside:
             at = struct.unpack_from(order + ("Q" if big else "I"), data, at)[0]
         tags[tag] = list(struct.unpack_from(f"{order}{min(values, 16)}{form}", data, at))
-    side = lambda tag: max(tags.get(tag, [0]))  # noqa: E731
-    width, height = max(side(TIFF_WIDTH), side(TIFF_TILE[0])), max(side(TIFF_HEIGHT), side(TIFF_TILE[1]))
-    if not side(TIFF_WIDTH) or not side(TIFF_HEIGHT):
+    greatest = {tag: max(tags.get(tag, [0])) for tag in TIFF_TAGS}
+    if not greatest[TIFF_WIDTH] or not greatest[TIFF_HEIGHT]:
         return None
-    each = 2 * max(side(TIFF_SAMPLES), 1) * -(-max(side(TIFF_BITS), 8) // 8)
+    width, height = (
+        max(greatest[TIFF_WIDTH], greatest[TIFF_TILE[0]]),
+        max(greatest[TIFF_HEIGHT], greatest[TIFF_TILE[1]]),
+    )
+    each = 2 * max(greatest[TIFF_SAMPLES], 1) * -(-max(greatest[TIFF_BITS], 8) // 8)
     return Claim(width, height, max(each, 16))
 
 
@@ -234,7 +249,7 @@ def _jpeg2000(data: bytes) -> Claim | None:
     if not sizes or any(data[at : at + 4] != b"\xff\x4f\xff\x51" for at in starts):
         return None
     parts = max(struct.unpack_from(">H", data, at + 40)[0] for at in starts)
-    return Claim(*(max(side) for side in zip(*sizes, strict=True)), 4 + 6 * parts)
+    return _largest(sizes, 4 + 6 * parts)
 
 
 def _avif(data: bytes) -> Claim | None:
@@ -246,10 +261,10 @@ def _avif(data: bytes) -> Claim | None:
             while (at := data.find(b"ispe", at, end)) >= 0 and at + 16 <= len(data):
                 sizes.append(struct.unpack_from(">II", data, at + 8))
                 at += 4
-    return Claim(*(max(side) for side in zip(*sizes, strict=True)), 24) if sizes else None
+    return _largest(sizes, 24)
 
 
-def _begins(*marks: bytes):
+def _begins(*marks: bytes) -> Callable[[bytes], bool]:
     return lambda data: data.startswith(marks)
 
 

@@ -27,10 +27,21 @@ from hmrfit.keypoints import keypoint_sets
 from hmrfit.ops.check import numbers
 from hmrfit.types import Keypoints
 
-ImageLike = str | os.PathLike | bytes | BinaryIO | ArrayLike | None
+ImageLike = str | os.PathLike[str] | bytes | BinaryIO | ArrayLike | None
+"""A file's path, its bytes, an open file, or pixels (H, W[, C])."""
+
 KeypointsLike = (
-    str | os.PathLike | ArrayLike | Sequence[PersonKeypoints] | Keypoints | Mapping | bytes | BinaryIO | None
+    str
+    | os.PathLike[str]
+    | ArrayLike
+    | Sequence[PersonKeypoints]
+    | Keypoints
+    | Mapping[str, object]
+    | bytes
+    | BinaryIO
+    | None
 )
+"""See `hmrfit.fit`."""
 
 NORMALISED = 2.0
 """Several keypoints with no coordinate beyond this are no pixels of a photograph."""
@@ -105,20 +116,22 @@ def read_photo(
     """Everything a fit needs, from the many forms users have it in; see `hmrfit.fit` for the arguments.
 
     People who cannot be fitted are left out, and `Photo.left_out` says why. If none is left, that is an error.
-    each: what one of the people is called there; the frames of a sequence are read as people.
-
+    Args:
+        each: what one of the people is called in errors; the frames of a sequence are read as people.
     Raises:
-        ValueError, TypeError, FileNotFoundError: letters; nothing was computed yet.
+        ValueError, TypeError, FileNotFoundError: before any work; say what was expected.
     """
     path = Path(image) if isinstance(image, str | os.PathLike) else None
     if keypoints is None:
-        raise ValueError(no_keypoints_letter(path))
+        raise ValueError(describe_missing_keypoints(path))
     people = _people(keypoints, keypoint_set, path)
-    image = image.read() if callable(getattr(image, "read", None)) else image
-    pixels = _pixels(image)
+    content = _content(image)
+    pixels = _pixels(content)
     size = _size(pixels, image_size, people)
     if not people:
-        raise ValueError(f"There is nobody to fit: {_described(keypoints)} holds no people. Detect them again, or leave this image out.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"There are no people to fit in {_described(keypoints)}. Detect them again, or leave this image out."
+        )
     ready, reasons = _fit_to_be_used(people, size)
     if not ready:
         several = "" if len(people) == 1 else f"None of {len(people)} can be fitted, the reason for each: "
@@ -126,9 +139,12 @@ def read_photo(
         raise ValueError(several + " ".join(said[:MOST_REASONS]) + " …" * (len(said) > MOST_REASONS))
     names = {p.names for p, _ in ready.values()}
     if len(names) > 1:
-        raise ValueError(f"The people of one photograph should share one keypoint set, but there are {len(names)}. Fit them in two calls.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"The people of one photograph should share one keypoint set, but there are {len(names)}. Fit them in two "
+            "calls."
+        )
     chosen, warnings = zip(*ready.values(), strict=True)
-    rows, source_of_exif = tuple(ready), image if isinstance(image, bytes) else path
+    rows, source_of_exif = tuple(ready), content if isinstance(content, bytes) else path
     cameras, source = _camera(chosen, size, camera, focal, focal_35mm, source_of_exif, rows, len(people))
     of_cameras = camera_warnings(cameras, source, [p.xy[p.confidence > 0] for p in chosen])
     warnings = tuple(mine + more for mine, more in zip(warnings, of_cameras, strict=True))
@@ -140,7 +156,8 @@ def _fit_to_be_used(
     people: Sequence[PersonKeypoints], size: tuple[int, int]
 ) -> tuple[dict[int, tuple[PersonKeypoints, tuple[str, ...]]], dict[int, str]]:
     """(the people without lens distortion, with warnings, by their place; why the others cannot be fitted)."""
-    ready, reasons = {}, {}
+    ready: dict[int, tuple[PersonKeypoints, tuple[str, ...]]] = {}
+    reasons: dict[int, str] = {}
     for i, person in enumerate(people):
         if person.problem:
             reasons[i] = person.problem
@@ -159,10 +176,16 @@ def _called(people: Sequence[PersonKeypoints], index: int) -> str:
     return name if sum(p.person_id == name for p in people) == 1 else f"{name} (person {index})"
 
 
-def no_keypoints_letter(path: Path | None = None) -> str:
-    """What to do for someone who has a photograph and no keypoints."""
+def describe_missing_keypoints(path: Path | None = None) -> str:
+    """The error message for a photograph without keypoints: which detectors write what is read here."""
     name = "photo.jpg" if path is None else path.name
     return NO_KEYPOINTS.format(image=name, stem=Path(name).stem, sets=", ".join(keypoint_sets()))
+
+
+def _content(image: ImageLike) -> ImageLike:
+    """The same, but of an open file its bytes."""
+    read = getattr(image, "read", None)
+    return read() if callable(read) else image
 
 
 def _pixels(image: ImageLike) -> Image | None:
@@ -184,7 +207,9 @@ def find_people(
     return KeypointSource(keypoint_set).people(image, keypoints)
 
 
-def _people(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None, image: Path | None) -> list:
+def _people(
+    keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None, image: Path | None
+) -> list[PersonKeypoints]:
     """Any accepted form -> people."""
     if not isinstance(keypoints, str | os.PathLike):
         return people_in_memory(keypoints, keypoint_set)
@@ -198,7 +223,7 @@ def _described(keypoints: KeypointsLike) -> str:
 
 
 def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[PersonKeypoints]) -> tuple[int, int]:
-    """(width, height), the same from all who know it."""
+    """(width, height), the same wherever it is known from."""
     known: dict[str, tuple[int, int]] = {}
     if pixels is not None:
         known["the image"] = (pixels.shape[1], pixels.shape[0])
@@ -261,7 +286,10 @@ def _camera(
     rows: Sequence[int],
     given: int,
 ) -> tuple[Camera, str]:
-    """One camera per person, and where its focal length comes from. rows: which of the `given` people these are."""
+    """One camera per person, and where its focal length comes from, in words.
+
+    rows: which of the `given` people these are.
+    """
     N = len(people)
     if sum(value is not None for value in (camera, focal, focal_35mm)) > 1:
         raise ValueError("Give one of camera, focal (pixels) and focal_35mm (millimetres), not several.")
@@ -273,11 +301,12 @@ def _camera(
         film = _millimetres(focal_35mm, size)
         pixels = focal_from_35mm(film, *size)
         return Camera.from_size(*size, focal=pixels, count=N), f"given, {film:g} mm in 35 mm equivalent"
-    if all(p.intrinsics is not None for p in people):
-        return Camera.cat([Camera.from_intrinsics(p.intrinsics, *size) for p in people]), "the keypoints' file (K)"
-    pixels, about = (None, "") if photograph is None else focal_from_exif(photograph, size)
-    if pixels is not None:
-        return Camera.from_size(*size, focal=pixels, count=N), about
+    intrinsics = [p.intrinsics for p in people if p.intrinsics is not None]
+    if len(intrinsics) == N:
+        return Camera.cat([Camera.from_intrinsics(K, *size) for K in intrinsics]), "the keypoints' file (K)"
+    in_exif, about = (None, "") if photograph is None else focal_from_exif(photograph, size)
+    if in_exif is not None:
+        return Camera.from_size(*size, focal=in_exif, count=N), about
     return Camera.from_size(*size, count=N), "assumed, the image's diagonal; depth and lean depend on it" + about
 
 

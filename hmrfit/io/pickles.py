@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hmrfit.io.bounded import read_bytes
 from hmrfit.io.budget import LARGE, Meter, TooLarge, brief, check_bytes, uncollected
@@ -299,13 +300,17 @@ def _instance(m: Machine) -> None:
     raise RefusedFile("it makes an instance of an old-style class, which no array is.")
 
 
+def _pushing(value: Step) -> Step:
+    return lambda m: m.push(value(m))
+
+
 def _named_instance(m: Machine) -> None:
     m.name(m.line(), m.line())
     _instance(m)
 
 
 _STEPS: dict[bytes, Step] = {
-    **{code: lambda m, value=value: m.push(value(m)) for code, value in _CONSTANTS.items()},
+    **{code: _pushing(value) for code, value in _CONSTANTS.items()},
     b"\x80": lambda m: m.take(1),
     b"\x95": lambda m: m.take(8),
     b"(": lambda m: m.marks.append(len(m.stack)),
@@ -409,7 +414,7 @@ def _dtype(args: tuple, state: Any, meter: Meter) -> np.dtype:
     return np.dtype(args[0]).newbyteorder(order)
 
 
-def _plain(data: Any, dtype: Any, shape: Any, fortran: bool, meter: Meter) -> np.ndarray:
+def _plain(data: Any, dtype: Any, shape: Any, fortran: bool, meter: Meter) -> NDArray:
     """The array of these bytes; its size is exactly that of the bytes."""
     if not isinstance(dtype, np.dtype) or not all(type(n) is int and n >= 0 for n in shape) or len(shape) > 8:
         raise RefusedFile("an array in it has no plain type and shape.")
@@ -422,13 +427,13 @@ def _plain(data: Any, dtype: Any, shape: Any, fortran: bool, meter: Meter) -> np
     return array
 
 
-def _array(args: tuple, state: Any, meter: Meter) -> np.ndarray:
+def _array(args: tuple, state: Any, meter: Meter) -> NDArray:
     """_reconstruct(ndarray, (0,), b'b') with the state ([version,] shape, dtype, fortran, data)."""
     shape, dtype, fortran, data = state[-4:]
     return _plain(data, dtype, shape, fortran, meter)
 
 
-def _from_buffer(args: tuple, state: Any, meter: Meter) -> np.ndarray:
+def _from_buffer(args: tuple, state: Any, meter: Meter) -> NDArray:
     data, dtype, shape, order = args
     return _plain(data, dtype, shape, order == "F", meter)
 
@@ -443,8 +448,8 @@ def _checked_shape(state: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def dense_from_triplets(
-    shape: tuple[int, int], rows: np.ndarray, columns: np.ndarray, data: np.ndarray, meter: Meter
-) -> np.ndarray:
+    shape: tuple[int, int], rows: NDArray, columns: NDArray, data: NDArray, meter: Meter
+) -> NDArray:
     """A[row_i, column_i] += data_i; as in SciPy, an element named twice is summed.
 
     Raises:
@@ -464,12 +469,13 @@ def dense_from_triplets(
 
 
 def _decompressed(
-    shape: tuple[int, int], data: np.ndarray, indices: np.ndarray, indptr: np.ndarray, by_column: bool, meter: Meter
-) -> np.ndarray:
+    shape: tuple[int, int], data: NDArray, indices: NDArray, indptr: NDArray, by_column: bool, meter: Meter
+) -> NDArray:
     """SciPy's csc when `by_column`, else its csr: entries indptr[i]:indptr[i+1] belong to column (row) i."""
     major = shape[1] if by_column else shape[0]
     meter.add(32 * (indptr.size + data.size))
-    steps = np.diff(indptr.astype(np.int64))
+    pointers = indptr.astype(np.int64)
+    steps: NDArray[np.int64] = pointers[1:] - pointers[:-1]
     if indptr.shape != (major + 1,) or indptr[0] != 0 or indptr[-1] != len(data) or (steps < 0).any():
         raise RefusedFile("a sparse matrix in it has pointers that do not go with its data.")
     own = np.repeat(np.arange(major), steps)
@@ -486,19 +492,19 @@ def _compressed(by_column: bool) -> Maker:
     )
 
 
-def _triplets(args: tuple, state: Any, meter: Meter) -> np.ndarray:
+def _triplets(args: tuple, state: Any, meter: Meter) -> NDArray:
     rows, columns = state["coords"] if "coords" in state else (state["row"], state["col"])
     return dense_from_triplets(_checked_shape(state), rows, columns, state["data"], meter)
 
 
-def _numbers(value: Any) -> np.ndarray:
+def _numbers(value: Any) -> NDArray:
     """An array or a number; never a list, whose sharing could make it endless."""
     if isinstance(value, int | float | np.ndarray | np.generic) and np.asarray(value).dtype.kind in "biuf":
         return np.asarray(value)
     raise RefusedFile(f"a chumpy value in it holds a {type(value).__name__} where numbers belong.")
 
 
-def _selected(args: tuple, state: Any, meter: Meter) -> np.ndarray:
+def _selected(args: tuple, state: Any, meter: Meter) -> NDArray:
     """chumpy's Select: a.ravel()[idxs], reshaped."""
     values, chosen = _numbers(state["a"]), _numbers(state["idxs"])
     meter.add(values.nbytes + chosen.size * (values.itemsize + 8))
@@ -506,7 +512,7 @@ def _selected(args: tuple, state: Any, meter: Meter) -> np.ndarray:
     return chosen.reshape(state.get("preferred_shape", chosen.shape))
 
 
-def _reshaped(args: tuple, state: Any, meter: Meter) -> np.ndarray:
+def _reshaped(args: tuple, state: Any, meter: Meter) -> NDArray:
     values = _numbers(state["a"])
     meter.add(values.nbytes)
     return values.reshape(state["newshape"])
@@ -569,7 +575,7 @@ MAKERS: dict[str, Maker] = {
 """What each known name makes of (args, state); the meter counts it first."""
 
 
-def as_numbers(value: Any, what: str) -> np.ndarray:
+def as_numbers(value: Any, what: str) -> NDArray:
     """An array, or lists of them in lists, as float64: what a pickle shares is multiplied out here, so it is counted.
 
     Raises:

@@ -105,7 +105,8 @@ def _measure(tree: Any, storages: dict[Any, int]) -> int:
     Raises:
         RefusedFile: nested too deeply.
     """
-    seen, waiting, total = set(), [(tree, 0)], 0
+    seen, total = set(), 0
+    waiting: list[tuple[Any, int]] = [(tree, 0)]
     while waiting:
         value, depth = waiting.pop()
         if not isinstance(value, dict | list | tuple | Node) or id(value) in seen:
@@ -117,7 +118,7 @@ def _measure(tree: Any, storages: dict[Any, int]) -> int:
             total += _tensor(value, storages)
             inside = [*value.args, value.state]
         else:
-            inside = value.values() if isinstance(value, dict) else value
+            inside = list(value.values() if isinstance(value, dict) else value)
         waiting += [(v, depth + 1) for v in inside]
     return total
 
