@@ -101,4 +101,5 @@ def as_sequence(result: FitResult, blank: NDArray[np.bool_], fps: float) -> FitR
     """The result of frames, as one person's motion."""
     warnings = [of_one[:1] if b else of_one for b, of_one in zip(blank, result.warnings, strict=True)]
     ids = [str(i) for i in range(len(result))]
-    return replace(result, apart="the other frames", rows="frames", fps=fps, person_ids=ids, warnings=warnings)
+    known = {"conditioned_on": "the other frames", "rows": "frames", "fps": fps}
+    return replace(result, origin=replace(result.origin, person_ids=ids, warnings=warnings, **known))

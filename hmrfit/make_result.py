@@ -2,7 +2,8 @@
 
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,12 +12,13 @@ from torch import Tensor
 from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.focal import FittedEnergy
+from hmrfit.fitting.parameters import State
 from hmrfit.fitting.terms.mask import NEAR, Mask, MaskMap, look_up
 from hmrfit.io.photo import Photo
 from hmrfit.io.printable import printable
 from hmrfit.report.result_text import shortened, warning_lines
 from hmrfit.result import FitResult
+from hmrfit.result_data import Origin
 from hmrfit.types import RecordTable
 from hmrfit.version import __version__
 
@@ -37,35 +39,30 @@ MASK_MEETS, INVERTED = 0.5, 0.25
 much more of it lies outside where the mask is inverted. Keypoints near its edge lie on both sides: limbs are thin."""
 
 
-def result_of(fit: Fit, photo: Photo, rows: Tensor, fitter: Fitter, body: tuple[str, str]) -> FitResult:
-    """The part of a batch's outcome that is one photograph's. body: name or path, and kind, of the one for meshes."""
+def result_of(
+    fit: Fit, photo: Photo, rows: Tensor, fitter: Fitter, body: tuple[str, str], measurements: Mapping[str, str]
+) -> FitResult:
+    """The part of a batch's outcome that is one photograph's.
+
+    Args:
+        body: name or path, and kind, of the one for meshes. measurements: what was believed, in words.
+    """
     fit = only_numbers(fit.of(rows), fitter.body)
-    result = FitResult(
-        params=fit.state.params,
-        camera=photo.camera,
+    origin = Origin(
         keypoints=photo.keypoints,
-        cost=fit.cost.numpy(),
-        term_cost={name: cost.numpy() for name, cost in fit.term_cost.items()},
-        status_code=fit.status.numpy(),
-        steps=fit.steps.numpy(),
-        hypotheses=[state.params for state in fit.hypotheses],
-        hypothesis_cost=fit.hypothesis_cost.numpy(),
-        start=None if fit.start is None else fit.start.params,
-        reason=None if fit.acceptance is None else fit.acceptance.reason.numpy(),
-        start_term_cost={name: cost.numpy() for name, cost in fit.start_term_cost.items()},
-        spread=fitter.posterior(fit),
-        energy=FittedEnergy(fitter.terms, fit.stage, fit.observation),
         focal_source=photo.focal_source,
         warnings=[list(warnings) for warnings in photo.warnings],
         person_ids=[person.person_id for person in photo.people],
         left_out=dict(photo.left_out),
+        measurements=dict(measurements),
+        image_path=None if photo.path is None else photo.path.resolve(),
         body=body[0],
         body_kind=body[1],
         gender=fitter.body.gender,
-        image_path=None if photo.path is None else photo.path.resolve(),
         versions=_versions(),
-        image=photo.image,
     )
+    fit = replace(fit, state=State(fit.state.params, photo.camera))
+    result = FitResult(fit, origin, fitter.posterior(fit), terms=fitter.terms, image=photo.image)
     _judge(result)
     _judge_mask(result, fit.observation.measurements)
     for who, reason in result.left_out.items():
@@ -110,10 +107,10 @@ def _judge(result: FitResult) -> None:
                 f"Few people have such a shape: |beta| reaches {beta:.1f}, and above 3 is rare. Look "
                 "whether height, focal length and mask are right, and whether the keypoints are of one person."
             )
-        if (code := int(result.status_code[i])) in (4, NO_NUMBERS):
+        if (code := int(result.fit.status[i])) in (4, NO_NUMBERS):
             result.warnings[i].append(ENDS[code])
         elif not result.accepted[i]:
-            result.warnings[i].append(result.verdict[i])
+            result.warnings[i].append(result.rejection_reason[i])
         seen = int((result.keypoints.presence[i] > 0.5).sum())
         if seen < FEW_KEYPOINTS:
             result.warnings[i].append(

@@ -301,9 +301,8 @@ class Pipeline:
 
     def result(self, fit: Fit, photo: Photo, rows: Tensor, ready: Prepared) -> FitResult:
         """The part of a batch's outcome that is one photograph's."""
-        result = result_of(fit, photo, rows, ready.fitter, (self.body_name, self.body_kind))
-        result.measurements = dict(ready.summaries)
-        return result
+        body = self.body_name, self.body_kind
+        return result_of(fit, photo, rows, ready.fitter, body, ready.summaries)
 
     def sees(self, photo: Photo) -> bool:
         """Whether there is a network that sees images, and the photograph's pixels for it."""

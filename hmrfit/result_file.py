@@ -22,7 +22,7 @@ its own betas. Readers of AMASS would put the people on their heads; `FitResult.
     start_term_names (T,)  start_term_cost (N, T)
     focal_factor  focal_depth (N,)  focal_moved (N, J, 3)                      see `FitResult.focal_effect`
     person_ids (N,)  left_out  measurements  warnings  versions                text; JSON where nested
-    image  image_path  stamp  apart                                            text
+    image  image_path  fingerprint  conditioned_on                             text
 
 Read with numpy alone: `numpy.load(path)["poses"]`. Nothing in it is a pickle.
 """
@@ -37,18 +37,22 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hmrfit.body.gender import GENDERS, gender_of
 from hmrfit.camera import Camera
+from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.finite import ENDS
-from hmrfit.fitting.fit import REASONS
+from hmrfit.fitting.fit import REASONS, Acceptance, Fit
 from hmrfit.fitting.focal import FocalSensitivity
+from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.uncertainty import Posterior
 from hmrfit.io.atomic import atomic_write
 from hmrfit.io.bounded import parse_json, read_npz, read_numpy
 from hmrfit.io.budget import TooLarge, brief
 from hmrfit.ops.check import check_finite, check_shape
 from hmrfit.ops.level import unit_up
+from hmrfit.result_data import Origin, ResultData
 from hmrfit.types import BodyParams, Keypoints
 
 FORMAT = "hmrfit result 1"
@@ -67,7 +71,15 @@ MAY_LACK = {
 """What a result of an earlier version, or of a fit without one start, does not have."""
 
 EARLIER_SEQUENCE = "the other frames"
-"""What `apart` says in sequences of earlier versions, by which they are known."""
+"""What `conditioned_on` says in sequences of earlier versions, by which they are known."""
+
+EARLIER = {"conditioned_on": "apart", "fingerprint": "stamp"}
+"""Keys that had other names in version 0.1."""
+
+WORDS = ("gender", "rows", "focal_source", "body", "body_kind", "conditioned_on", "fingerprint")
+TABLES = ("warnings", "left_out", "measurements", "versions")
+"""Fields of `Origin` that are a text, and those that are written as JSON."""
+
 WHOLE = ("status", "steps", "reason", "image_size")
 CODES = {"status": ENDS, "reason": REASONS}
 
@@ -83,8 +95,8 @@ MAY_BE_INFINITE = ("cost", "term_cost", "hypothesis_cost", "start_term_cost")
 """A fit that could not begin has no finite cost."""
 
 
-def write_result(path: str | PathLike, fields: Mapping[str, Any]) -> None:
-    """Writes the fields of a FitResult, whole or not at all.
+def write_result(path: str | PathLike[str], result: ResultData) -> None:
+    """Writes a result, whole or not at all.
 
     Raises:
         ValueError: the name does not end in .npz. OSError: see `atomic.atomic_write`.
@@ -92,100 +104,97 @@ def write_result(path: str | PathLike, fields: Mapping[str, Any]) -> None:
     if Path(path).suffix != ".npz":
         raise ValueError(f"A result is saved as .npz; '{path}' ends otherwise. Choose a name such as result.npz.")
     content = io.BytesIO()
-    np.savez_compressed(content, **_arrays(fields))
+    np.savez_compressed(content, **_arrays(result))  # type: ignore[arg-type]  # numpy's stubs: a table of keywords
     with atomic_write(path) as temporary:
         temporary.write_bytes(content.getvalue())
 
 
-def _arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
+def _arrays(result: ResultData) -> dict[str, NDArray[Any]]:
     """The table above."""
-    keypoints, camera, path = fields["keypoints"], fields["camera"], fields["image_path"]
-    poses, betas, trans = zip(*map(_amass, [fields["params"], *fields["hypotheses"]]), strict=True)
-    names = list(fields["term_cost"])
+    fit, origin, camera, path = result.fit, result.origin, result.camera, result.origin.image_path
+    poses, betas, trans = zip(*map(_amass, [result.params, *result.hypotheses]), strict=True)
+    names, keypoints = list(fit.term_cost), origin.keypoints
     return {
         "format": np.array(FORMAT),
         "poses": poses[0],
         "betas": betas[0],
         "trans": trans[0],
-        "gender": np.array(fields["gender"]),
-        "rows": np.array(fields["rows"]),
         "frame": np.array("camera: +x right, +y down, +z forward, metres"),
         "focal": camera.focal.numpy(),
         "center": camera.center.numpy(),
         "image_size": camera.size[0].numpy().astype(np.int64),
-        "focal_source": np.array(fields["focal_source"]),
         "focal_known": camera.focal_known.numpy(),
         "keypoints": torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1).numpy(),
         "keypoint_names": np.array(keypoints.names),
-        "cost": fields["cost"],
+        "cost": fit.cost.numpy(),
         "term_names": np.array(names),
-        "term_cost": np.stack([fields["term_cost"][name] for name in names], 1),
-        "status": fields["status_code"],
-        "steps": fields["steps"],
+        "term_cost": np.stack([fit.term_cost[name].numpy() for name in names], 1),
+        "status": fit.status.numpy(),
+        "steps": fit.steps.numpy(),
         "hypothesis_poses": np.stack(poses[1:]),
         "hypothesis_betas": np.stack(betas[1:]),
         "hypothesis_trans": np.stack(trans[1:]),
-        "hypothesis_cost": fields["hypothesis_cost"],
-        "person_ids": np.array(fields["person_ids"]),
-        "warnings": np.array(json.dumps(fields["warnings"])),
-        "left_out": np.array(json.dumps(fields["left_out"])),
-        "measurements": np.array(json.dumps(fields["measurements"])),
-        "versions": np.array(json.dumps(fields["versions"])),
-        "body": np.array(fields["body"]),
-        "body_kind": np.array(fields["body_kind"]),
+        "hypothesis_cost": fit.hypothesis_cost.numpy(),
+        "person_ids": np.array(list(origin.person_ids)),
+        **{name: np.array(getattr(origin, name)) for name in WORDS},
+        **{name: np.array(json.dumps(_plain(getattr(origin, name)))) for name in TABLES},
         "image": np.array("" if path is None else path.name),
         "image_path": np.array("" if path is None else str(path)),
-        "stamp": np.array(fields["stamp"]),
-        "apart": np.array(fields["apart"]),
-        **_known_arrays(fields),
-        **_spread_arrays(fields["spread"]),
-        **_start_arrays(fields),
-        **_focal_arrays(fields["focal_moves"]),
+        **_known_arrays(result),
+        **_posterior_arrays(result.posterior),
+        **_start_arrays(fit),
+        **_focal_arrays(result.focal_moves),
     }
 
 
-def _known_arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
+def _plain(value: Any) -> Any:
+    """What JSON can hold."""
+    return dict(value) if isinstance(value, Mapping) else list(value)
+
+
+def _known_arrays(result: ResultData) -> dict[str, NDArray[Any]]:
     """The frame rate and the direction that points up, where they are known."""
-    rate = {} if fields["fps"] is None else dict.fromkeys(("fps", "mocap_framerate"), np.array(float(fields["fps"])))
-    return rate | ({} if fields["up"] is None else {"up": np.asarray(fields["up"], np.float64)})
+    fps, up = result.fps, result.up
+    rate = {} if fps is None else dict.fromkeys(("fps", "mocap_framerate"), np.array(float(fps)))
+    return rate | ({} if up is None else {"up": np.asarray(up, np.float64)})
 
 
-def _focal_arrays(effect: FocalSensitivity | None) -> dict[str, NDArray]:
+def _focal_arrays(effect: FocalSensitivity | None) -> dict[str, NDArray[Any]]:
     if effect is None:
         return {}
     said = {"focal_depth": effect.depth.numpy(), "focal_moved": effect.moved.numpy()}
     return {"focal_factor": np.array(effect.factor), **said}
 
 
-def _spread_arrays(spread: Posterior | None) -> dict[str, NDArray]:
-    if spread is None:
+def _posterior_arrays(posterior: Posterior | None) -> dict[str, NDArray[Any]]:
+    if posterior is None:
         return {}
-    covariance = spread.covariance.numpy().astype(np.float32)
-    return {"probability": spread.probability.numpy(), "covariance": covariance, "nu": np.array(spread.nu)}
+    covariance = posterior.covariance.numpy().astype(np.float32)
+    return {"probability": posterior.probability.numpy(), "covariance": covariance, "nu": np.array(posterior.nu)}
 
 
-def _start_arrays(fields: Mapping[str, Any]) -> dict[str, NDArray]:
-    if fields["start"] is None or fields["reason"] is None:
+def _start_arrays(fit: Fit) -> dict[str, NDArray[Any]]:
+    if fit.start is None or fit.acceptance is None:
         return {}
-    poses, betas, trans = _amass(fields["start"])
-    costs = fields["start_term_cost"]
+    poses, betas, trans = _amass(fit.start.params)
+    costs = fit.start_term_cost
     return {
         "start_poses": poses,
         "start_betas": betas,
         "start_trans": trans,
-        "reason": fields["reason"],
+        "reason": fit.acceptance.reason.numpy(),
         "start_term_names": np.array(list(costs)),
-        "start_term_cost": np.stack(list(costs.values()), 1),
+        "start_term_cost": np.stack([cost.numpy() for cost in costs.values()], 1),
     }
 
 
-def _amass(params: BodyParams) -> tuple[NDArray, NDArray, NDArray]:
+def _amass(params: BodyParams) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """(poses (N, 3J), betas, trans)."""
     return torch.cat(params.to_rotvecs(), 1).numpy(), params.betas.numpy(), params.transl.numpy()
 
 
-def read_result(path: str | PathLike) -> dict[str, Any]:
-    """The fields of a FitResult.
+def read_result(path: str | PathLike[str]) -> ResultData:
+    """What a result holds.
 
     Raises:
         FileNotFoundError: there is no such file. ValueError: damaged, or no result; says which.
@@ -197,21 +206,21 @@ def read_result(path: str | PathLike) -> dict[str, Any]:
     if str(data.get("format", "")) != FORMAT:
         raise ValueError(f"'{path}' is no result of hmrfit: expected the format '{FORMAT}'. It holds {_listed(data)}.")
     try:
-        return _fields(data)
+        return _result(data)
     except (KeyError, ValueError, TypeError, IndexError, RuntimeError, OverflowError) as error:
         missing = f"it lacks {error}" if isinstance(error, KeyError) else brief(str(error), 300)
         raise ValueError(f"'{path}' is a damaged result: {missing} Fit again, or copy it again.") from None
 
 
-def read_stamp(path: Path) -> str | None:
-    """The stamp of a result file; None where there is no readable one."""
+def read_fingerprint(path: Path) -> str | None:
+    """The fingerprint of a result file; None where there is no readable one."""
     try:
-        return str(read_npz(path, names=("stamp",))["stamp"])
+        return str(read_npz(path, names=("fingerprint",))["fingerprint"])
     except (OSError, ValueError, KeyError):  # whatever is wrong with it, it is made anew
         return None
 
 
-def _read(path: Path) -> dict[str, NDArray]:
+def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
         found = read_numpy(path)
     except TooLarge:
@@ -225,42 +234,86 @@ def _listed(data: Mapping[str, Any]) -> str:
     return brief(", ".join(list(data)[:8])) or "nothing"
 
 
-def _fields(data: dict[str, NDArray]) -> dict[str, Any]:
+def _result(data: dict[str, NDArray[Any]]) -> ResultData:
+    """What the arrays say. Which energy was minimised is not among them."""
     _check(data)
-    keypoints = torch.tensor(data["keypoints"])
-    return {
-        "params": _params(data["poses"], data["betas"], data["trans"]),
-        "camera": _camera(data),
-        "keypoints": Keypoints(keypoints[..., :2], keypoints[..., 2], tuple(map(str, data["keypoint_names"]))),
-        "cost": data["cost"],
-        "term_cost": {str(name): data["term_cost"][:, i] for i, name in enumerate(data["term_names"])},
-        "status_code": data["status"],
-        "steps": data["steps"],
-        "hypotheses": [
-            _params(*of_one)
-            for of_one in zip(data["hypothesis_poses"], data["hypothesis_betas"], data["hypothesis_trans"], strict=True)
-        ],
-        "hypothesis_cost": data["hypothesis_cost"],
-        **_known_fields(data),
-        **_spread_fields(data),
-        **_start_fields(data),
-        **_focal_fields(data),
-        "apart": str(data.get("apart", "")),
-        "warnings": _warnings(data),
-        **{name: _words(data, name) for name in ("left_out", "measurements", "versions")},
-        "person_ids": [str(name) for name in data["person_ids"]],
-        "image_path": Path(str(data["image_path"])) if str(data["image_path"]) else None,
-        **{name: str(data[name]) for name in ("focal_source", "body", "body_kind", "stamp")},
-    }
+    points, camera = torch.tensor(data["keypoints"]), _camera(data)
+    keypoints = Keypoints(points[..., :2], points[..., 2], tuple(map(str, data["keypoint_names"])))
+    fit = _fit(data, camera, keypoints)
+    fps, up = data.get("fps"), data.get("up")
+    if fps is not None and not (np.isfinite(fps).all() and np.size(fps) == 1 and fps > 0):
+        raise ValueError("fps is no number above 0.")
+    return ResultData(
+        fit=fit,
+        origin=_origin(data, keypoints, None if fps is None else float(fps)),
+        posterior=_posterior(data),
+        up=None if up is None else unit_up(up).numpy(),
+        focal_moves=_focal_moves(data),
+    )
 
 
-def _camera(data: Mapping[str, NDArray]) -> Camera:
+def _fit(data: Mapping[str, NDArray[Any]], camera: Camera, keypoints: Keypoints) -> Fit:
+    poses, betas, trans = (data[f"hypothesis_{name}"] for name in ("poses", "betas", "trans"))
+    start, acceptance, start_costs = None, None, {}
+    if "start_poses" in data:
+        start = State(_params(data["start_poses"], data["start_betas"], data["start_trans"]), camera)
+        start_costs = _costs(data, "start_term_names", "start_term_cost")
+        unknown = torch.full((len(data["poses"]),), torch.nan, dtype=torch.float64)
+        before = sum(start_costs.values(), start=torch.zeros_like(unknown))
+        acceptance = Acceptance(torch.tensor(data["reason"]), before, unknown, unknown)
+    return Fit(
+        state=State(_params(data["poses"], data["betas"], data["trans"]), camera),
+        cost=torch.tensor(data["cost"]),
+        term_cost=_costs(data, "term_names", "term_cost"),
+        status=torch.tensor(data["status"]),
+        steps=torch.tensor(data["steps"]),
+        hypotheses=[State(_params(*one), camera) for one in zip(poses, betas, trans, strict=True)],
+        hypothesis_cost=torch.tensor(data["hypothesis_cost"]),
+        observation=Observation.of(keypoints),
+        stage=Stage({}),
+        start=start,
+        acceptance=acceptance,
+        start_term_cost=start_costs,
+    )
+
+
+def _costs(data: Mapping[str, NDArray[Any]], names: str, costs: str) -> dict[str, Tensor]:
+    """Name -> (N,)."""
+    return {str(name): torch.tensor(data[costs][:, i]) for i, name in enumerate(data[names])}
+
+
+def _origin(data: Mapping[str, NDArray[Any]], keypoints: Keypoints, fps: float | None) -> Origin:
+    """What the result is of. Results of earlier versions lack rows and gender, and have other names for two words."""
+    words = {name: str(data[name]) for name in ("focal_source", "body", "body_kind")}
+    words |= {name: str(data.get(name, data.get(old, ""))) for name, old in EARLIER.items()}
+    rows = str(data["rows"]) if "rows" in data else "frames"
+    if "rows" not in data and words["conditioned_on"] != EARLIER_SEQUENCE:
+        rows = "people"
+    gender = str(data["gender"]) if "rows" in data else gender_of(str(data["body"]))
+    if rows not in ("people", "frames") or gender not in GENDERS:
+        raise ValueError(f"its rows are '{rows}' and its gender is '{gender}', which are no known words.")
+    return Origin(
+        keypoints=keypoints,
+        warnings=_warnings(data),
+        person_ids=[str(name) for name in data["person_ids"]],
+        left_out=_words(data, "left_out"),
+        measurements=_words(data, "measurements"),
+        versions=_words(data, "versions"),
+        image_path=Path(str(data["image_path"])) if str(data["image_path"]) else None,
+        gender=gender,
+        rows="frames" if rows == "frames" else "people",
+        fps=fps,
+        **words,
+    )
+
+
+def _camera(data: Mapping[str, NDArray[Any]]) -> Camera:
     focal, center = torch.tensor(data["focal"]), torch.tensor(data["center"])
     size = torch.tensor(data["image_size"]).double().expand(len(focal), 2).clone()
     return Camera(focal, center, size, torch.tensor(_focal_known(data)))
 
 
-def _focal_known(data: Mapping[str, NDArray]) -> NDArray[np.bool_]:
+def _focal_known(data: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
     """(N,) `Camera.focal_known`. Files of earlier versions have it in the sentence `focal_source` alone."""
     if "focal_known" in data:
         return data["focal_known"].astype(bool)
@@ -268,7 +321,7 @@ def _focal_known(data: Mapping[str, NDArray]) -> NDArray[np.bool_]:
     return np.full(len(data["focal"]), known)
 
 
-def _warnings(data: Mapping[str, NDArray]) -> list[list[str]]:
+def _warnings(data: Mapping[str, NDArray[Any]]) -> list[list[str]]:
     """N lists of texts."""
     found = parse_json(str(data["warnings"]), "its warnings")
     lists = isinstance(found, list) and all(isinstance(said, list) for said in found)
@@ -278,7 +331,7 @@ def _warnings(data: Mapping[str, NDArray]) -> list[list[str]]:
     return found
 
 
-def _words(data: Mapping[str, NDArray], name: str) -> dict[str, str]:
+def _words(data: Mapping[str, NDArray[Any]], name: str) -> dict[str, str]:
     """A dictionary of texts; empty in results of earlier versions."""
     found = parse_json(str(data.get(name, "{}")), f"its {name}")
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
@@ -286,48 +339,21 @@ def _words(data: Mapping[str, NDArray], name: str) -> dict[str, str]:
     return found
 
 
-def _known_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
-    """What the rows are, frame rate, up, gender. Earlier versions wrote none of them, and "neutral" for everyone."""
-    if "rows" not in data:
-        rows = "frames" if str(data.get("apart", "")) == EARLIER_SEQUENCE else "people"
-        return {"rows": rows, "gender": gender_of(str(data["body"]))}
-    rows, gender = str(data["rows"]), str(data["gender"])
-    if rows not in ("people", "frames") or gender not in GENDERS:
-        raise ValueError(f"its rows are '{rows}' and its gender is '{gender}', which are no known words.")
-    fps, up = data.get("fps"), data.get("up")
-    if fps is not None and not (np.isfinite(fps).all() and np.size(fps) == 1 and fps > 0):
-        raise ValueError("fps is no number above 0.")
-    return {
-        "rows": rows,
-        "gender": gender,
-        "fps": None if fps is None else float(fps),
-        "up": None if up is None else unit_up(up).numpy(),
-    }
-
-
-def _spread_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
+def _posterior(data: Mapping[str, NDArray[Any]]) -> Posterior | None:
     if "covariance" not in data:
-        return {}
+        return None
     covariance = torch.tensor(data["covariance"]).double()
-    return {"spread": Posterior(torch.tensor(data["probability"]), covariance, float(data["nu"]))}
+    return Posterior(torch.tensor(data["probability"]), covariance, float(data["nu"]))
 
 
-def _focal_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
+def _focal_moves(data: Mapping[str, NDArray[Any]]) -> FocalSensitivity | None:
     if "focal_moved" not in data:
-        return {}
+        return None
     depth, moved = torch.tensor(data["focal_depth"]), torch.tensor(data["focal_moved"])
-    return {"focal_moves": FocalSensitivity(float(data["focal_factor"]), depth, moved.norm(dim=-1), moved)}
+    return FocalSensitivity(float(data["focal_factor"]), depth, moved.norm(dim=-1), moved)
 
 
-def _start_fields(data: Mapping[str, NDArray]) -> dict[str, Any]:
-    if "start_poses" not in data:
-        return {}
-    costs = {str(name): data["start_term_cost"][:, i] for i, name in enumerate(data["start_term_names"])}
-    start = _params(data["start_poses"], data["start_betas"], data["start_trans"])
-    return {"start": start, "reason": data["reason"], "start_term_cost": costs}
-
-
-def _check(data: dict[str, NDArray]) -> None:
+def _check(data: dict[str, NDArray[Any]]) -> None:
     """Shapes, types and numbers; what is to be a float becomes float64 in its place."""
     sizes: dict[str, int] = {}
     for name, pattern in (SHAPES | {k: v for k, v in MAY_LACK.items() if k in data}).items():
@@ -345,7 +371,7 @@ def _check(data: dict[str, NDArray]) -> None:
         raise ValueError(f"`{many[0]}` has {data[many[0]].shape[0]} rows; at most {MOST_ROWS} are read.")
 
 
-def _check_numbers(array: NDArray, name: str) -> None:
+def _check_numbers(array: NDArray[Any], name: str) -> None:
     if name in MAY_BE_INFINITE:
         if np.isnan(array).any():
             raise ValueError(f"`{name}` holds NaN.")
@@ -358,13 +384,13 @@ def _check_numbers(array: NDArray, name: str) -> None:
         raise ValueError(f"`{name}` holds {np.abs(array).max():.3g}, which no fit gives.")
 
 
-def _check_whole(array: NDArray, name: str) -> None:
+def _check_whole(array: NDArray[Any], name: str) -> None:
     check_finite(array, name)
     unknown = [value for value in np.unique(array) if value not in CODES.get(name, [value]) or value < 0]
     if unknown:
         raise ValueError(f"`{name}` holds {unknown[0]:.3g}, which no fit gives.")
 
 
-def _params(poses: NDArray, betas: NDArray, trans: NDArray) -> BodyParams:
+def _params(poses: NDArray[Any], betas: NDArray[Any], trans: NDArray[Any]) -> BodyParams:
     poses = torch.tensor(poses)
     return BodyParams.from_rotvecs(poses[:, :3], poses[:, 3:], torch.tensor(betas), torch.tensor(trans))

@@ -23,6 +23,7 @@ from hmrfit.keypoints import COCO17, COMMON14
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.overlay import side_by_side
 from hmrfit.report.page import write_page
+from hmrfit.report.result_page import uncertainty_pictures
 from hmrfit.result import FitResult
 from hmrfit.synthetic.people import Corruption, corrupt
 from hmrfit.synthetic.renderer import Scene, render_scene
@@ -157,7 +158,7 @@ def write_all(result: FitResult, scene: Scene, folder: Path, text: str) -> None:
         "a scene that was rendered, not photographed": scene.image,
         "the fit: over the picture, from the right, from behind": overlay,
         "from all around": side_by_side(around),
-        **result.doubts(),
+        **uncertainty_pictures(result),
     }
     entries = [result.entry(pictures)]
     write_own(folder / "index.html", "page", lambda temporary: write_page(temporary, entries, "hmrfit demo", text))

@@ -31,7 +31,7 @@ from hmrfit.io.printable import printable
 from hmrfit.ops.threads import use_threads
 from hmrfit.pipeline import Pipeline
 from hmrfit.result import FitResult
-from hmrfit.result_file import read_stamp
+from hmrfit.result_file import read_fingerprint
 from hmrfit.version import __version__
 
 __all__ = ["fit_command", "output_names", "photographs"]
@@ -230,7 +230,7 @@ class Run:
             yield self._guarded(path, one.name, lambda one=one, result=result: self._written(one, result))
 
     def _written(self, one: Waiting, result: FitResult) -> Line:
-        result = replace(result, stamp=one.stamp)
+        result = replace(result, origin=replace(result.origin, fingerprint=one.stamp))
         self.outputs.write(result, one.name, self.options.wanted)
         return Line.of(one.label, one.name, result, self.outputs)
 
@@ -303,7 +303,7 @@ def stamp_of(photo: Photo, pipeline: Pipeline) -> str:
 
 def finished(path: Path, stamp: str) -> FitResult | None:
     """The result that is already there, if it was made from the same and can be read."""
-    if not path.is_file() or read_stamp(path) != stamp:
+    if not path.is_file() or read_fingerprint(path) != stamp:
         return None
     try:
         return FitResult.load(path)
