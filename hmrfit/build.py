@@ -217,8 +217,8 @@ def unused_settings(config: CfgNode, schedule: Schedule) -> str:
     """
     library = isinstance(schedule.start, Library)
     belongs = {
-        "FIT.HYPOTHESES": (library, "starts from a library; with FIT.START=library it has several hypotheses"),
-        "FIT.LIBRARY": (library, "starts from a library; FIT.START=library does"),
+        "FIT.HYPOTHESES": (library, "start from a library, as those with FIT.START=library do"),
+        "FIT.LIBRARY": (library, "start from a library, as those with FIT.START=library do"),
         "FIT.SIGMA": (
             "reprojection" in schedule.used_terms,
             "have the term 'reprojection'; FIT.START=library has it, and stages of FIT.STAGES that name it. The weight "
