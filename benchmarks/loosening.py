@@ -33,7 +33,7 @@ from hmrfit.fitting.parameters import Observation
 from hmrfit.keypoints import COCO17
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.synthetic.people import People, make_people
-from hmrfit.train.people import LEFT_ARM, LEFT_LEG, RIGHT_ARM, RIGHT_LEG
+from hmrfit.train.people_stream import LEFT_ARM, LEFT_LEG, RIGHT_ARM, RIGHT_LEG
 from hmrfit.types import Keypoints
 
 KINDS = ("motion", "recombined", "widened", "stray", "swapped")

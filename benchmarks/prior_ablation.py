@@ -31,7 +31,7 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.schedule import ANCHOR_WEIGHTS, reweighted
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.keypoints import resolve_set
-from hmrfit.priors.discriminator import DiscriminatorPrior
+from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 from hmrfit.synthetic.people import People, make_people
 
 Weights = Mapping[str, float]

@@ -46,7 +46,7 @@ from hmrfit.network.checkpoints import load_error_model
 from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.check import did_you_mean, numbers
-from hmrfit.priors.discriminator import DiscriminatorPrior
+from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 

@@ -36,7 +36,7 @@ from hmrfit.ops.threads import use_threads
 from hmrfit.pipeline import Pipeline
 from hmrfit.render.rasteriser import make_renderer
 from hmrfit.report.evaluation import CasePictures, write_report
-from hmrfit.synthetic.benchmark import Benchmark, PosePool, is_whole, make_benchmark
+from hmrfit.synthetic.benchmark import Benchmark, LabelledPoses, is_whole, make_benchmark
 from hmrfit.version import __version__
 
 NAME = "synthetic"
@@ -149,7 +149,7 @@ def make_data(root: Path, people: int, seed: int, motion: str | None) -> None:
     make_benchmark(root, Benchmark(load_body("free_body"), pool, people, seed))
 
 
-def pose_pool(motion: str | None, cache: Path) -> PosePool:
+def pose_pool(motion: str | None, cache: Path) -> LabelledPoses:
     """The test split of the motion, weighted by class; without motion the shipped pose set.
 
     Raises:
@@ -160,12 +160,12 @@ def pose_pool(motion: str | None, cache: Path) -> PosePool:
         body_pose = torch.as_tensor(found.astype(np.float64)).reshape(len(found), -1, 3)
         poses = torch.cat([torch.zeros_like(body_pose[:, :1]), body_pose], 1)
         origin = "the shipped pose set (without --motion: samples of the prior itself, an easier test)"
-        return PosePool(poses, torch.ones(len(poses)), ("pose_set",) * len(poses), origin)
+        return LabelledPoses(poses, torch.ones(len(poses)), ("pose_set",) * len(poses), origin)
     check_cache(cache)
     frames = load_frames(read_pool(motion, cache=cache), "test")
     origin = f"{Path(motion).name}, split 'test', {len(frames['weight'])} frames"
     poses, weight = (torch.as_tensor(frames[name]) for name in ("poses", "weight"))
-    return PosePool(poses, weight, tuple(frames["label"].tolist()), origin)
+    return LabelledPoses(poses, weight, tuple(frames["label"].tolist()), origin)
 
 
 def card_of(root: Path) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from hmrfit.train.augmentation import Augmentation
 from hmrfit.train.images import SPIN49, MixedPeople, PersonImages, PersonSample, PersonSource, ScenePeople
 from hmrfit.train.losses import LANDMARKS, KeypointLossWeights, LossWeights, source_weights
 from hmrfit.train.objectives import BatchT, ImageObjective, KeypointObjective, Objective
-from hmrfit.train.people import Batch, Mixture, MotionPeople, PeopleStream, PosePool
+from hmrfit.train.people_stream import Batch, Mixture, MotionPeople, PeopleStream, PosePool
 from hmrfit.train.trainer import CONTACT_SHEET, LAST, WEIGHTS, Draw, Score, Trainer, TrainingSchedule, train
 from hmrfit.train.validation import scene_score, scene_sheet, validation_score, validation_sheet
 
@@ -52,10 +53,10 @@ Frames = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A trainer, and the functions that score and draw its network."""
 
-    trainer: Trainer[Batch] | Trainer[PersonSample]
+    trainer: Trainer[Any]  # of keypoints or of images
     score: Score
     draw: Draw | None
 
@@ -108,11 +109,11 @@ def _written_with_equals(overrides: Sequence[str]) -> list[str]:
 # ---- the keypoint HMR
 
 
-def build_keypoint_run(settings: CfgNode, body: SmplBody, frames: Frames, held_out: Frames) -> Run:
+def build_keypoint_run(settings: CfgNode, body: SmplBody, frames: Frames, held_out: Frames) -> TrainingRun:
     """The keypoint HMR's trainer, and the functions that score and draw it on held-out people."""
     how = settings.TRAIN
     score, draw = validation_score(body, held_out, how.SCORED), validation_sheet(body, held_out, how.DRAWN)
-    return Run(build_trainer(settings, body, frames), score, draw)
+    return TrainingRun(build_trainer(settings, body, frames), score, draw)
 
 
 def build_trainer(settings: CfgNode, body: SmplBody, frames: Frames) -> Trainer[Batch]:
@@ -170,13 +171,13 @@ def _generator(settings: CfgNode, device: torch.device | str = "cpu") -> torch.G
 # ---- the image HMR
 
 
-def build_image_run(settings: CfgNode, body: SmplBody, frames: Frames, held_out: Frames) -> Run:
+def build_image_run(settings: CfgNode, body: SmplBody, frames: Frames, held_out: Frames) -> TrainingRun:
     """The image HMR's trainer, and the functions that score and draw it on scenes of held-out motion."""
     how = settings.TRAIN
     poses, count = torch.as_tensor(held_out["poses"]), how.SCORED + how.DRAWN
     scenes = SceneDataset(body, poses, count, how.IMAGE.RESOLUTION, seed=HELD_OUT_SEED)
     score, draw = scene_score(body, scenes, how.SCORED), scene_sheet(body, scenes, how.DRAWN)
-    return Run(build_image_trainer(settings, body, frames), score, draw)
+    return TrainingRun(build_image_trainer(settings, body, frames), score, draw)
 
 
 def build_image_trainer(settings: CfgNode, body: SmplBody, frames: Frames) -> Trainer[PersonSample]:

@@ -5,7 +5,7 @@
     (s, U, σ) = MLP(φ, Θ₀, view, and for every keypoint name: x, y, confidence, visibility, residual to Θ₀)
 
 It is trained so that one exact Bayesian update of N(Θ₀, Σ) by the keypoints gives the true joints the highest
-likelihood (`hmrfit.train.error_model`): Σ is what the fit needs, not how often the estimate alone is right.
+likelihood (`hmrfit.train.error_model_training`): Σ is what the fit needs, not how often the estimate alone is right.
 """
 
 from collections.abc import Sequence

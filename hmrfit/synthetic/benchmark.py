@@ -7,7 +7,7 @@
     ROOT/data/lsp/im0001_segmentation.png               0 or 255: what is seen of the person, as UPi-S1h
     ROOT/data/lsp/im0001_part_segmentation.png          0, or 1 to 6: head, torso, right, left arm, right, left leg
     ROOT/dataset_extras/lsp_dataset_test.npz ...        SPIN's format (`hmrfit.datasets.spin_npz`), one each protocol
-    ROOT/truth.npz                                      what that format has no room for: `Truth`
+    ROOT/truth.npz                                      what that format has no room for: `BenchmarkTruth`
 
 Person n depends on the seed and n alone. The keypoints that a fit may see are the field `openpose`: noisy, some
 missing, none outside of the image. `part` has LSP's 14 joints as they truly are; boxes are around those, as LSP's are.
@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +39,10 @@ from hmrfit.io.bounded import read_json, read_npz
 from hmrfit.io.image import Image, write_image
 from hmrfit.io.opencv import cv2
 from hmrfit.keypoints import LSP14, OPENPOSE25, SPIN24
-from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.render.rasteriser import label_faces
-from hmrfit.synthetic.clothing import Tailor
-from hmrfit.synthetic.dataset import scene_generator
-from hmrfit.synthetic.fast_renderer import Drawn, draw_person, numpy_generator, occlude
-from hmrfit.synthetic.people import Corruption, People, Views, people_from_points, uniform
-from hmrfit.synthetic.renderer import render_scene
+from hmrfit.synthetic.dataset import PersonRenderer, scene_generator
+from hmrfit.synthetic.people import Corruption, People, Views, people_from_points
 from hmrfit.types import BodyParams, TensorRecord
 
 VERSION = 1
@@ -55,11 +51,12 @@ VERSION = 1
 SIZES = ((288, 384), (320, 320), (384, 288), (256, 384))
 """(width, height) of the images, pixels: twice LSP's, whose people are 150 pixels tall."""
 
-VIEWS = {"fill": (0.6, 0.9)}
+FILL = (0.6, 0.9)
+"""The person's largest extent as a fraction of the image's shorter side."""
 DETECTIONS = Corruption(noise=0.01, missing=0.1, truncated=True)
 """Of the field `openpose`."""
 OCCLUDED, ROOMS = 0.2, 0.04
-"""Shares: behind something; in a room with soft shadows, which takes twenty times as long."""
+"""Probabilities: behind something; in a room with soft shadows, which takes twenty times as long."""
 
 H36M_ACTIONS = {"walk": "Walking", "Greeting": "Greeting", "Sitting_Exit": "Sitting"}
 """Classes of motion that Human3.6M has too; the others keep their names, so its protocols find them as actions."""
@@ -67,11 +64,11 @@ CAMERAS = (FRONTAL, "54138969", "55011271", "58860488")
 
 H36M17_NAMES = tuple(H36M_JOINTS)
 NAMES = tuple(dict.fromkeys((*OPENPOSE25, *SPIN24, *H36M17_NAMES)))
-"""Every point of which the truth is told."""
+"""Every point with a truth."""
 
 
 @dataclass(frozen=True)
-class PosePool:
+class LabelledPoses:
     """World poses to draw from, y up, rotation vectors."""
 
     poses: Tensor  # (N, 24, 3)
@@ -79,7 +76,7 @@ class PosePool:
     label: tuple[str, ...]  # (N,) what the person does
     origin: str  # where they are from, in words
 
-    def stamp(self) -> str:
+    def fingerprint(self) -> str:
         """A checksum of the numbers."""
         return hashlib.sha256(
             self.poses.double().numpy().tobytes() + self.weight.double().numpy().tobytes()
@@ -87,7 +84,7 @@ class PosePool:
 
 
 @dataclass(frozen=True)
-class Truth(TensorRecord):
+class BenchmarkTruth(TensorRecord):
     """Of N people, in the full image's own camera."""
 
     params: BodyParams  # camera frame, metres
@@ -111,7 +108,7 @@ class _Person:
 class Benchmark:
     """The people of one seed, by number."""
 
-    def __init__(self, body: SmplBody, pool: PosePool, count: int = 1000, seed: int = 0) -> None:
+    def __init__(self, body: SmplBody, pool: LabelledPoses, count: int = 1000, seed: int = 0) -> None:
         """
         Args:
             body: SMPL-format, float64, in a T-pose at rest, with part labels.
@@ -121,8 +118,7 @@ class Benchmark:
         if body.part_labels is None:
             raise ValueError("The synthetic benchmark needs a body with part labels; the free body has them.")
         self.body, self.pool, self.count, self.seed = body, pool, count, seed
-        self.points, self.tailor = body.points(NAMES), Tailor(body)
-        self.light_body = body.to(dtype=torch.float32)  # precise enough for colours
+        self.points, self.renderer = body.points(NAMES), PersonRenderer(body)
         self.face_labels = label_faces(body.part_labels, body.faces)
 
     def card(self) -> dict[str, object]:
@@ -133,32 +129,24 @@ class Benchmark:
             "people": self.count,
             "seed": self.seed,
             "poses": self.pool.origin,
-            "poses_sha256": self.pool.stamp(),
+            "poses_sha256": self.pool.fingerprint(),
         }
 
     def person(self, index: int) -> _Person:
-        """Who the n-th is and how seen."""
+        """The n-th person and their camera."""
         generator = scene_generator(self.seed, index)
         row = int(torch.multinomial(self.pool.weight, 1, generator=generator))
         size = SIZES[int(torch.randint(len(SIZES), (1,), generator=generator))]
-        pose, views = self.pool.poses[row].double(), Views(size=size, **VIEWS)
+        pose, views = self.pool.poses[row].double(), Views(size=size, fill=FILL)
         people = people_from_points(self.points, pose[None], generator, views, DETECTIONS)
         return _Person(people, pose, self.pool.label[row], generator)
 
     def draw(self, person: _Person) -> tuple[Image, NDArray[np.bool_], NDArray[np.uint8]]:
-        """(picture (H, W, 3), what is seen of the person (H, W), part labels (H, W))."""
-        people, camera, generator = person.people, person.people.camera, person.generator
-        room, hidden = (uniform(0, 1, 2, generator) < torch.tensor([ROOMS, OCCLUDED])).tolist()
-        if room:
-            world = people.params.global_orient[0] @ rotvec_to_matrix(person.pose[0]).T  # world -> camera
-            scene = render_scene(people.params, self.body, camera, generator, up=world[:, 1])
-            drawn = Drawn(scene.image, scene.masks[0].numpy())
-        else:
-            vertices = self.light_body(people.params.to(torch.float32)).vertices[0]
-            drawn = draw_person(vertices, self.light_body, self.tailor, camera, generator)
-        drawn = occlude(drawn, numpy_generator(generator)) if hidden else drawn
-        parts = BuiltinRenderer().parts(self.body(people.params).vertices, self.body.faces, camera, self.face_labels)
-        parts = np.where(drawn.mask, parts[0].numpy(), 0).astype(np.uint8)
+        """(picture (H, W, 3), where the person is visible (H, W), part labels (H, W))."""
+        params, camera = person.people.params, person.people.camera
+        drawn = self.renderer.draw(params, person.pose[0], camera, person.generator, ROOMS, OCCLUDED)
+        labels = BuiltinRenderer().parts(self.body(params).mesh, self.body.faces, camera, self.face_labels)
+        parts = np.where(drawn.mask, labels[0].numpy(), 0).astype(np.uint8)
         return drawn.image, parts > 0, parts
 
 
@@ -268,7 +256,7 @@ def _write_truth(root: Path, persons: list[_Person], benchmark: Benchmark) -> No
         )
 
 
-def read_truth(root: str | os.PathLike) -> Truth:
+def read_truth(root: str | os.PathLike) -> BenchmarkTruth:
     """What `make_benchmark` wrote.
 
     Raises:
@@ -286,9 +274,9 @@ def read_truth(root: str | os.PathLike) -> Truth:
         raise ValueError(f"'{path}' is damaged ({type(error).__name__}: {error}). Make the benchmark anew.") from error
 
 
-def _truth(data: dict[str, torch.Tensor], action: tuple[str, ...]) -> Truth:
+def _truth(data: dict[str, torch.Tensor], action: tuple[str, ...]) -> BenchmarkTruth:
     params = BodyParams.from_rotvecs(data["pose"][:, :3], data["pose"][:, 3:], data["betas"], data["transl"])
-    return Truth(params, Camera(data["focal"], data["center"], data["size"]), action)
+    return BenchmarkTruth(params, Camera(data["focal"], data["center"], data["size"]), action)
 
 
 def datasets_of(people: People, actions: Sequence[str], benchmark: Benchmark) -> dict[str, SpinDataset]:
@@ -300,26 +288,32 @@ def datasets_of(people: People, actions: Sequence[str], benchmark: Benchmark) ->
     center, scale = boxes(clean[:, lsp])
     images, masks, parts = (np.array(paths) for paths in zip(*map(paths_of, range(len(people.joints))), strict=True))
     orient, pose = people.params.to_rotvecs()
-    common = {"center": center, "scale": scale, "openpose": _detections(people, at)}
-    common |= {"pose": torch.cat([orient, pose], 1).numpy(), "shape": people.params.betas.numpy()}
     S = spin_slots(points[:, h36m] - points[:, [at["pelvis_h36m"]]], H36M17_NAMES)
-    part = spin_slots(clean[:, lsp], LSP14)
+    everybody = SpinDataset(
+        images,
+        center,
+        scale,
+        openpose=_detections(people, at),
+        pose=torch.cat([orient, pose], 1).numpy(),
+        shape=people.params.betas.numpy(),
+    )
     count = range(len(images))
-    h36m_images = np.array([h36m_image(i, actions[i]) for i in count])
-    protocol1 = SpinDataset(h36m_images, **common, S=S)
+    protocol1 = replace(everybody, imgname=np.array([h36m_image(i, actions[i]) for i in count]), S=S)
     return {
-        "lsp_dataset_test.npz": SpinDataset(images, **common, part=part, maskname=masks, partname=parts),
+        "lsp_dataset_test.npz": replace(
+            everybody, part=spin_slots(clean[:, lsp], LSP14), maskname=masks, partname=parts
+        ),
         "h36m_valid_protocol1.npz": protocol1,
         "h36m_valid_protocol2.npz": protocol1[[i for i in count if CAMERAS[i % 4] == FRONTAL]],
-        "mpi_inf_3dhp_valid.npz": SpinDataset(
-            np.array([mpi_inf_3dhp_image(i) for i in count]),
-            **common,
+        "mpi_inf_3dhp_valid.npz": replace(
+            everybody,
+            imgname=np.array([mpi_inf_3dhp_image(i) for i in count]),
             part=spin_slots(clean[:, h36m], H36M17_NAMES),
             S=S,
         ),
-        "3dpw_test.npz": SpinDataset(
-            np.array([threedpw_image(i, actions[i]) for i in count]),
-            **common,
+        "3dpw_test.npz": replace(
+            everybody,
+            imgname=np.array([threedpw_image(i, actions[i]) for i in count]),
             gender=np.full(len(images), "n"),
         ),
     }

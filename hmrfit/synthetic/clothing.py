@@ -1,6 +1,6 @@
-"""Clothes, hair and faces for barefoot bodies, painted by where a point lies on the undressed body in its T-pose.
+"""Clothing textures: clothes, hair and faces as functions of a point's place on the undressed body in its T-pose.
 
-    albedo = paint(rest position)        so the same paint fits every pose, shape and SMPL-format body
+    albedo = paint(rest position)        so the same texture fits every pose, shape and SMPL-format body
 
 Borders are functions of the position, not of vertices: they stay sharp however close the camera comes.
 """
@@ -19,15 +19,17 @@ SHIRTS = ((0.78, 0.26, 0.22), (0.20, 0.42, 0.56), (0.86, 0.83, 0.76), (0.26, 0.4
 TROUSERS = ((0.16, 0.21, 0.34), (0.24, 0.24, 0.26), (0.55, 0.49, 0.40), (0.30, 0.33, 0.28))
 """sRGB, of ordinary things."""
 
+Color = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class Outfit:
-    """What one person wears. Colours sRGB, lengths as a share: 0 short, 1 long."""
+    """The clothing of one person. Colours sRGB, lengths as a fraction: 0 short, 1 long."""
 
-    skin: tuple[float, float, float] = SKINS[0]
-    hair: tuple[float, float, float] = HAIRS[1]
-    shirt: tuple[float, float, float] = SHIRTS[0]
-    trousers: tuple[float, float, float] = TROUSERS[0]
+    skin: Color = SKINS[0]
+    hair: Color = HAIRS[1]
+    shirt: Color = SHIRTS[0]
+    trousers: Color = TROUSERS[0]
     sleeves: float = 0.35
     legs: float = 1.0
     stripes: bool = False
@@ -36,23 +38,26 @@ class Outfit:
     def random(cls, generator: torch.Generator) -> "Outfit":
         """One of many."""
 
-        def choose(among: tuple) -> tuple:
+        def choose(among: tuple[Color, ...]) -> Color:
             return among[int(torch.randint(len(among), (1,), generator=generator))]
 
         long_sleeves, shorts, stripes = (torch.rand(3, generator=generator) < torch.tensor([0.4, 0.25, 0.35])).tolist()
         return cls(
-            *(choose(colors) for colors in (SKINS, HAIRS, SHIRTS, TROUSERS)),
+            skin=choose(SKINS),
+            hair=choose(HAIRS),
+            shirt=choose(SHIRTS),
+            trousers=choose(TROUSERS),
             sleeves=0.93 if long_sleeves else 0.35,
             legs=0.42 if shorts else 1.0,
             stripes=stripes,
         )
 
 
-class Tailor:
-    """Measures a body once, then says the colour of its points."""
+class ClothingTexture:
+    """The colours of a body's points, for any outfit."""
 
     def __init__(self, body: SmplBody) -> None:
-        joints = dict(zip(body.joint_names, body.rest_joints.double(), strict=True))
+        joints = dict(zip(body.skeleton.names, body.rest_joints.double(), strict=True))
         marks = dict(zip(body.landmark_names, (body.landmark_regressor @ body.v_template).double(), strict=True))
         self.at = {**marks, **joints}
 

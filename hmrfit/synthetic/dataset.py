@@ -1,4 +1,4 @@
-"""Synthetic people as a dataset: the n-th person, drawn when asked for, with everything that is true about them.
+"""Synthetic people as a dataset: the n-th person, drawn on demand, with the whole truth.
 
     data = SceneDataset(body, motion_frames)                     # (N, 24, 3) world poses, or a function that draws them
     loader = DataLoader(data, batch_size=32, shuffle=True, collate_fn=collate_scenes, num_workers=2)
@@ -20,10 +20,10 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera, pixels_to_crop, translation_to_weak
 from hmrfit.io.image import Image, read_image
 from hmrfit.keypoints import SPIN24, resolve_set
-from hmrfit.network.encoders import BOX_SCALE, view_of_box
+from hmrfit.network.encoders import BOX_SCALE, to_tensor, view_of_box
 from hmrfit.ops.check import check_shape
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.synthetic.clothing import Tailor
+from hmrfit.synthetic.clothing import ClothingTexture
 from hmrfit.synthetic.fast_renderer import Drawn, draw_person, numpy_generator, occlude
 from hmrfit.synthetic.people import Corruption, People, Views, people_from_points, uniform
 from hmrfit.synthetic.renderer import render_scene
@@ -38,7 +38,7 @@ class SceneSample(TensorRecord):
     """B people with the truth. `keypoints` and `joints` are of the dataset's names."""
 
     images: Tensor  # (B, 3, R, R) uint8 RGB
-    masks: Tensor  # (B, R, R) bool, what is seen of the person
+    masks: Tensor  # (B, R, R) bool, where the person is visible
     keypoints: Tensor  # (B, K, 2) in the crop's [-1, 1]
     confidence: Tensor  # (B, K): 1 inside of the crop, 0 outside
     joints: Tensor  # (B, K, 3) camera frame, metres
@@ -56,17 +56,61 @@ class SceneSample(TensorRecord):
 
 @dataclass(frozen=True)
 class SceneStyle:
-    """What scenes look like. Shares are probabilities."""
+    """How scenes look. `rooms` and `occluded` are probabilities."""
 
     rooms: float = 0.0  # in a room with soft shadows, which takes some twenty times as long
     occluded: float = 0.3
     box_scale: float = 0.25  # the box's side times 1 ± this
-    box_shift: float = 0.1  # the box's middle moves by up to this share of its side
+    box_shift: float = 0.1  # the box's middle moves by up to this fraction of its side
     views: Views = field(default_factory=lambda: Views(elevation=(-20.0, 45.0), roll=8.0, beyond=0.15))
 
 
-class SceneDataset(Dataset):
-    """`count` scenes by number; torch's loaders shuffle and share them out."""
+class PersonRenderer:
+    """Draws one person, by the fast renderer or in a room."""
+
+    def __init__(self, body: SmplBody, photos: Sequence[str | Path] = ()) -> None:
+        """
+        Args:
+            body: SMPL-format, float64, in a T-pose at rest.
+            photos: of places without people, as backdrops of the fast renderer; made-up ones where there are none.
+        """
+        self.body, self.photos, self.clothing = body, tuple(photos), ClothingTexture(body)
+        self.light_body = body.to(dtype=torch.float32)  # precise enough to draw, and quicker
+
+    def draw(
+        self,
+        params: BodyParams,
+        world_orient: Tensor,
+        camera: Camera,
+        generator: torch.Generator,
+        rooms: float,
+        occluded: float,
+    ) -> Drawn:
+        """A picture of one person.
+
+        Args:
+            params: (1,) camera frame. world_orient: (3,) the pelvis's rotation vector in the y-up world.
+            camera: one; its size is the picture's.
+            rooms, occluded: probabilities of a room with soft shadows, and of something in front of the person.
+        """
+        room, hidden = (uniform(0, 1, 2, generator) < torch.tensor([rooms, occluded])).tolist()
+        if room:
+            world = params.global_orient[0] @ rotvec_to_matrix(world_orient).T  # world -> camera
+            scene = render_scene(params, self.body, camera, generator, up=world[:, 1])
+            drawn = Drawn(scene.image, scene.masks[0].numpy())
+        else:
+            vertices = self.light_body(params.to(torch.float32)).mesh[0]
+            drawn = draw_person(vertices, self.light_body, self.clothing, camera, generator, self._photo(generator))
+        return occlude(drawn, numpy_generator(generator)) if hidden else drawn
+
+    def _photo(self, generator: torch.Generator) -> Image | None:
+        if not self.photos:
+            return None
+        return read_image(self.photos[int(torch.randint(len(self.photos), (1,), generator=generator))])
+
+
+class SceneDataset(Dataset[SceneSample]):
+    """`count` scenes by number; torch's loaders shuffle them."""
 
     def __init__(
         self,
@@ -89,11 +133,12 @@ class SceneDataset(Dataset):
         """
         self.names = resolve_set(names)
         if isinstance(poses, Tensor):
-            check_shape(poses, f"N {len(body.parents)} 3", "poses", hint="Rotation vectors, the first to a y-up world.")
+            check_shape(
+                poses, f"N {len(body.skeleton)} 3", "poses", hint="Rotation vectors, the first to a y-up world."
+            )
         self.body, self.poses, self.count, self.resolution = body, poses, count, resolution
-        self.style, self.seed, self.photos = style or SceneStyle(), seed, tuple(photos)
-        self.points, self.tailor = body.points(self.names), Tailor(body)
-        self.light_body = body.to(dtype=torch.float32)  # precise enough to draw, and quicker
+        self.style, self.seed = style or SceneStyle(), seed
+        self.points, self.renderer = body.points(self.names), PersonRenderer(body, photos)
 
     def __len__(self) -> int:
         return self.count
@@ -108,7 +153,8 @@ class SceneDataset(Dataset):
         center, side = self._box(people, generator)
         size = torch.full((1, 2), float(self.resolution), dtype=torch.float64)
         camera = people.camera.crop(center - side[:, None] / 2, side[:, None].expand(1, 2)).resize(size)
-        drawn = self._draw(people, poses, camera, generator)
+        style = self.style
+        drawn = self.renderer.draw(people.params, poses[0, 0], camera, generator, style.rooms, style.occluded)
         return _sample(people, drawn, self.points.pose(people.params).points, center, side)
 
     def _poses(self, generator: torch.Generator) -> Tensor:
@@ -123,22 +169,6 @@ class SceneDataset(Dataset):
         side = BOX_SCALE * (high - low).amax(1)
         style, chance = self.style, uniform(-1, 1, 3, generator)
         return (low + high) / 2 + style.box_shift * side * chance[:2], side * (1 + style.box_scale * chance[2])
-
-    def _draw(self, people: People, poses: Tensor, camera: Camera, generator: torch.Generator) -> Drawn:
-        room, hidden = (uniform(0, 1, 2, generator) < torch.tensor([self.style.rooms, self.style.occluded])).tolist()
-        if room:
-            world = people.params.global_orient[0] @ rotvec_to_matrix(poses[0, 0]).T  # world -> camera
-            scene = render_scene(people.params, self.body, camera, generator, up=world[:, 1])
-            drawn = Drawn(scene.image, scene.masks[0].numpy())
-        else:
-            vertices = self.light_body(people.params.to(torch.float32)).vertices[0]
-            drawn = draw_person(vertices, self.light_body, self.tailor, camera, generator, self._photo(generator))
-        return occlude(drawn, numpy_generator(generator)) if hidden else drawn
-
-    def _photo(self, generator: torch.Generator) -> Image | None:
-        if not self.photos:
-            return None
-        return read_image(self.photos[int(torch.randint(len(self.photos), (1,), generator=generator))])
 
 
 def scene_generator(seed: int, index: int) -> torch.Generator:
@@ -160,7 +190,7 @@ def _sample(people: People, drawn: Drawn, joints: Tensor, center: Tensor, side: 
         "view": view_of_box(center, side, people.camera),
     }
     return SceneSample(
-        images=torch.from_numpy(np.ascontiguousarray(drawn.image.transpose(2, 0, 1)))[None],
+        images=to_tensor(drawn.image),
         masks=torch.from_numpy(drawn.mask)[None],
         params=people.params.to(torch.float32),
         camera=people.camera.to(torch.float32),

@@ -1,8 +1,8 @@
-"""Pictures of one person made for training: many a second instead of one, lit without shadows, before any backdrop.
+"""The fast renderer: synthetic images of one person, many a second, lit without shadows, before any backdrop.
 
     radiance = albedo · (lamp · max(0, n·l)  +  sky · (0.6 + 0.4 n·up))  +  gloss · max(0, n·h)³⁰
 
-`hmrfit.synthetic.renderer` makes the better pictures; a network learns more from many different ones.
+`hmrfit.synthetic.renderer` makes better pictures; a network learns more from many different ones.
 """
 
 from dataclasses import dataclass
@@ -20,18 +20,18 @@ from hmrfit.io.opencv import cv2
 from hmrfit.ops.raster import interpolate_seen, rasterize
 from hmrfit.render.rasteriser import picture_size, to_screen
 from hmrfit.render.shading import highlight, lambert, to_linear, to_srgb, vertex_normals
-from hmrfit.synthetic.clothing import Outfit, Tailor
+from hmrfit.synthetic.clothing import ClothingTexture, Outfit
 
 SHAPES = 14
-"""Things that lie about in a backdrop, at most."""
+"""Objects in a backdrop, at most."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture and whose each pixel is."""
+    """A picture, and where the person is visible in it."""
 
     image: Image  # (H, W, 3)
-    mask: NDArray[np.bool_]  # (H, W), what is seen of the person
+    mask: NDArray[np.bool_]  # (H, W)
 
 
 def numpy_generator(generator: torch.Generator) -> np.random.Generator:
@@ -42,7 +42,7 @@ def numpy_generator(generator: torch.Generator) -> np.random.Generator:
 def draw_person(
     vertices: Tensor,
     body: SmplBody,
-    tailor: Tailor,
+    clothing: ClothingTexture,
     camera: Camera,
     generator: torch.Generator,
     photo: Image | None = None,
@@ -65,8 +65,8 @@ def draw_person(
         points, normals, rest = surface.split(3, -1)
         outfit = Outfit.random(generator)
         noise = torch.rand(256, 256, generator=generator)
-        albedo, gloss, _ = tailor.paint(rest, outfit, noise)
-        tint = albedo.new_tensor(rng.uniform(0.75, 1.25, 3))  # colours beyond the wardrobe's
+        albedo, gloss, _ = clothing.paint(rest, outfit, noise)
+        tint = albedo.new_tensor(rng.uniform(0.75, 1.25, 3))  # more colours than the outfits have
         light = _lit(to_linear((albedo * tint).clamp(0, 1)), gloss, points, normals, rng)
         picture[where[:, 1].numpy(), where[:, 2].numpy()] = light.numpy()
     return Drawn(develop(picture, rng), seen.mask[0].numpy())
@@ -75,7 +75,7 @@ def draw_person(
 def _lit(albedo: Tensor, gloss: Tensor, points: Tensor, normals: Tensor, rng: np.random.Generator) -> Tensor:
     """(M, 3) linear light of a lamp from anywhere above or beside, and a sky."""
     x, y, z = rng.normal(size=3)
-    to_lamp = normalize(points.new_tensor([[x, -abs(y), z - 0.5]]), dim=1)  # mostly our side
+    to_lamp = normalize(points.new_tensor([[x, -abs(y), z - 0.5]]), dim=1)  # mostly on the camera's side
     normals = normalize(normals, dim=1)
     lamp, sky = (points.new_tensor(strength * rng.uniform(0.8, 1.2, 3)) for strength in (rng.uniform(0.3, 1.2), 0.45))
     facing = lambert(normals, to_lamp)
@@ -96,7 +96,7 @@ def backdrop(width: int, height: int, rng: np.random.Generator) -> NDArray[np.fl
         rows, columns = _shape(width, height, rng).nonzero()
         picture[rows, columns] = _stripes(rows, columns, rng)
     blur = rng.uniform(0, 0.02) * width
-    return cv2.GaussianBlur(picture, (0, 0), blur) if blur > 0.5 else picture
+    return np.asarray(cv2.GaussianBlur(picture, (0, 0), blur), np.float32) if blur > 0.5 else picture
 
 
 def _part_of(photo: Image, width: int, height: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -141,7 +141,7 @@ def _shape(width: int, height: int, rng: np.random.Generator) -> NDArray[np.bool
 
 
 def occlude(drawn: Drawn, rng: np.random.Generator, most: float = 0.6) -> Drawn:
-    """Something in front of the person; given up when it would hide more than `most` of what is seen."""
+    """Something in front of the person; left out where it would hide more than `most` of the visible pixels."""
     height, width = drawn.mask.shape
     front = _shape(width, height, rng)
     if (front & drawn.mask).sum() > most * drawn.mask.sum():
@@ -161,5 +161,6 @@ def develop(light: NDArray, rng: np.random.Generator) -> Image:
     picture = (255 * to_srgb(np.clip(light, 0, 1)) + 0.5).astype(np.uint8)
     if rng.random() < 0.5:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(30, 95))]
-        picture = cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], cv2.IMREAD_COLOR)
+        decoded = cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], cv2.IMREAD_COLOR)
+        return picture if decoded is None else np.asarray(decoded, np.uint8)
     return picture

@@ -1,9 +1,9 @@
-"""Photographs of bodies that never were: a room, a lamp, people in clothes, and the truth beside them.
+"""Synthetic images: a room, a lamp, people in clothes, with the truth beside them.
 
     radiance = albedo · (lamp · visibility · max(0, n·l) / d²  +  sky · openness · hemisphere)  +  gloss
 
-Visibility and openness are shares of points on the lamp, or of the sky, that see a surface point past the bodies (depth
-maps drawn from each of them): soft shadows on the floor, the wall and the bodies themselves, by one function.
+Visibility and openness are fractions of points on the lamp, or of the sky, that see a surface point past the bodies
+(depth maps drawn from each of them): soft shadows on the floor, the wall and the bodies themselves, by one function.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ from hmrfit.render.shading import (
     to_srgb,
     vertex_normals,
 )
-from hmrfit.synthetic.clothing import Outfit, Tailor
+from hmrfit.synthetic.clothing import ClothingTexture, Outfit
 from hmrfit.types import BodyParams
 
 SUPERSAMPLING = 2
@@ -47,10 +47,10 @@ FLOORS = ((0.62, 0.46, 0.32), (0.50, 0.36, 0.25), (0.70, 0.58, 0.44))
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture and what is true about it."""
+    """A picture and the truth about it."""
 
     image: Image  # (H, W, 3)
-    masks: Tensor  # (P, H, W) bool, what is seen of each person
+    masks: Tensor  # (P, H, W) bool, where each person is visible
     parts: Tensor | None  # (H, W) uint8, the body's part labels, 0 where nobody is
     depth: Tensor  # (H, W) float32, metres along z to the nearest body, inf where there is none
 
@@ -112,7 +112,7 @@ def render_scene(
         outfits: of each person; random where absent.
         up: (3,) in the camera frame; a level camera's where absent.
     """
-    vertices = body(params).vertices.double()
+    vertices = body(params).mesh.double()
     up = torch.tensor([0.0, -1.0, 0.0]) if up is None else up
     outfits = outfits or [Outfit.random(generator) for _ in range(len(params))]
     room = Room.around(vertices, up, generator)
@@ -159,8 +159,8 @@ class _Lights:
         ]
         return cls(position, turn, camera, torch.cat(depth))
 
-    def share(self, points: Tensor, which: slice) -> Tensor:
-        """Of these lights, how many see each point (M, 3): (M,) in [0, 1]."""
+    def visibility(self, points: Tensor, which: slice) -> Tensor:
+        """The fraction of these lights that see each point (M, 3): (M,) in [0, 1]."""
         total = torch.zeros(len(points))
         chosen = range(len(self.position))[which]
         points = points.float()
@@ -198,13 +198,13 @@ def _looking_at(direction: Tensor, helper: Tensor) -> Tensor:
 
 
 def _light_on(points: Tensor, normals: Tensor, room: Room, lights: _Lights) -> tuple[Tensor, Tensor]:
-    """What falls on surface points with these normals: (from everywhere (M, 3), shine (M, 1)), linear light."""
+    """The light on surface points with these normals: (diffuse (M, 3), shine (M, 1)), linear."""
     to_lamp = room.lamp - points
     distance = to_lamp.norm(dim=1, keepdim=True)
     to_lamp = to_lamp / distance
     lifted = points + 0.004 * normals
-    lit = lights.share(lifted, slice(0, LAMPS))[:, None] * lambert(normals, to_lamp) * (2.6 / distance).square()
-    openness = lights.share(lifted, slice(LAMPS, None))[:, None]
+    lit = lights.visibility(lifted, slice(0, LAMPS))[:, None] * lambert(normals, to_lamp) * (2.6 / distance).square()
+    openness = lights.visibility(lifted, slice(LAMPS, None))[:, None]
     above = sky_share(normals, room.up)
     sky = openness * (above * torch.tensor([0.30, 0.33, 0.38]) + (1 - above) * 0.35 * room.floor_color)
     shine = lit.clamp_max(1) * highlight(points, normals, to_lamp)
@@ -225,11 +225,11 @@ def _background(room: Room, lights: _Lights, camera: Camera) -> np.ndarray:
     light, shine = _light_on(points, torch.where(on_floor[:, None], room.up, -room.back), room, lights)
     corner = (points @ room.up - room.floor + (room.wall - points @ room.back)).clamp(0, 0.5) / 0.5
     light = torch.cat([light, 0.12 * on_floor[:, None] * shine], 1) * (0.72 + 0.28 * corner)[:, None]
-    light = cv2.resize(light.reshape(*picture_size(coarse)[::-1], 4).numpy(), (width, height))
+    large = cv2.resize(light.reshape(*picture_size(coarse)[::-1], 4).numpy(), (width, height))
     points, on_floor = _walls_at(camera, room)
     albedo = torch.empty_like(points)
     albedo[on_floor], albedo[~on_floor] = _planks(points[on_floor], room), _plaster(points[~on_floor], room)
-    return albedo.reshape(height, width, 3).numpy() * light[..., :3] + light[..., 3:]
+    return albedo.reshape(height, width, 3).numpy() * large[..., :3] + large[..., 3:]
 
 
 def _walls_at(camera: Camera, room: Room) -> tuple[Tensor, Tensor]:
@@ -289,7 +289,7 @@ def _with_people(
     person = torch.arange(len(vertices)).repeat_interleave(vertices.shape[1])[None, :, None].double()
     _, surface = interpolate_seen(seen, screen, faces, torch.cat([mesh, normals, rest, person], -1))
     points, normals, rest, person = surface.split([3, 3, 3, 1], -1)
-    color, gloss, normals = _dressed(rest, person[:, 0].round().long(), normals, Tailor(body), outfits, room)
+    color, gloss, normals = _dressed(rest, person[:, 0].round().long(), normals, ClothingTexture(body), outfits, room)
     light, shine = _light_on(points, normals, room, lights)
     light = to_linear(color) * light + gloss[:, None] * shine
     layer = torch.zeros(*seen.mask.shape[1:], 4, dtype=torch.float64)
@@ -299,14 +299,14 @@ def _with_people(
 
 
 def _dressed(
-    rest: Tensor, person: Tensor, normals: Tensor, tailor: Tailor, outfits: list[Outfit], room: Room
+    rest: Tensor, person: Tensor, normals: Tensor, clothing: ClothingTexture, outfits: list[Outfit], room: Room
 ) -> tuple[Tensor, Tensor, Tensor]:
     """sRGB (M, 3), gloss (M,), normals (M, 3) with the folds of cloth."""
     color, gloss = torch.zeros_like(rest), torch.zeros_like(rest[:, 0])
     normals = normalize(normals, dim=1)
     for i, outfit in enumerate(outfits):
         own = person == i
-        color[own], gloss[own], cloth = tailor.paint(rest[own], outfit, room.noise)
+        color[own], gloss[own], cloth = clothing.paint(rest[own], outfit, room.noise)
         normals[own] = normalize(normals[own] + cloth[:, None] * _folds(rest[own], room), dim=1)
     return color, gloss, normals
 

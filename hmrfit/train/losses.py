@@ -34,7 +34,7 @@ from hmrfit.camera import pixels_to_crop, weak_project, weak_to_translation
 from hmrfit.keypoints import COCO17, OPENPOSE25, SPIN24, find_part, resolve_set
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.hmr import in_front, project_in_crop
-from hmrfit.train.people import Batch
+from hmrfit.train.people_stream import Batch
 from hmrfit.types import BodyParams, Regression, TensorRecord
 
 LANDMARKS = (

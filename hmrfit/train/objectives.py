@@ -28,7 +28,7 @@ from hmrfit.train.losses import (
     keypoint_losses,
     source_weights,
 )
-from hmrfit.train.people import Batch, MotionPeople, PeopleStream
+from hmrfit.train.people_stream import Batch, MotionPeople, PeopleStream
 from hmrfit.types import BodyParams, Regression, TensorRecord
 
 BatchT = TypeVar("BatchT", bound=TensorRecord)

@@ -2,7 +2,7 @@
 
     python priors/scripts/train_discriminators.py --motion FOLDER [--out priors] [--folder RUN]
 
-Train sequences as real, against each kind of negatives of `hmrfit.train.discriminators` and against all of them
+Train sequences as real, against each kind of negatives of `hmrfit.train.discriminator_training` and against all of them
 ("mixed"). Each is written to FOLDER/discriminators_KIND.npz for `benchmarks/prior_ablation.py`, which measures them in
 the fit; the one of --ship is shipped. The card says how well each distinguishes validation motion from each kind of
 negatives.
@@ -29,7 +29,7 @@ from hmrfit.network.checkpoints import load_network, save_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
-from hmrfit.train.discriminators import (
+from hmrfit.train.discriminator_training import (
     estimates,
     fooled,
     perturbed,
@@ -38,7 +38,7 @@ from hmrfit.train.discriminators import (
     train_discriminators,
     unfinished,
 )
-from hmrfit.train.people import PosePool
+from hmrfit.train.people_stream import PosePool
 from hmrfit.types import BodyParams
 
 NAME = "discriminators"
@@ -107,14 +107,14 @@ def card(scores: dict[str, dict[str, float]], shipped: str, parameters: int, ste
 The 25 discriminators of HMR (23 joints, all joints, shape; `hmrfit/network/discriminator.py`) as a prior of the fit:
 residuals D_i - 1, the term "discriminators" (`hmrfit/fitting/terms/discriminators.py`). No default weight names it:
 `hmrfit.fit(..., weights={{"discriminators": WEIGHT}})` does. {parameters:,} parameters, matrices in 16 bits; read by
-`hmrfit.priors.discriminator.DiscriminatorPrior.from_file`.
+`hmrfit.priors.discriminator_prior.DiscriminatorPrior.from_file`.
 
 * **From**: {SOURCES}. Train sequences of `hmrfit/motion/split.json` only.
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
 * **Rebuild**: `{COMMAND}` ({steps} steps of 128 real and 128 other people, seeded; {count} people of each side)
 * **Real**: frames of motion as they are and as a mirror shows them, betas of a normal distribution.
-* **Negatives** ({shipped}): see `hmrfit/train/discriminators.py`.
+* **Negatives** ({shipped}): see `hmrfit/train/discriminator_training.py`.
 
 AUC of Σ (D_i - 1)² on validation motion, real against each kind of negatives (1: always distinguished, 0.5: never); a
 row is what the discriminators were trained against:

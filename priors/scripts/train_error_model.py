@@ -31,8 +31,8 @@ from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.synthetic.people import Corruption
-from hmrfit.train.error_model import Cases, train_error_model
-from hmrfit.train.people import PosePool
+from hmrfit.train.error_model_training import Cases, train_error_model
+from hmrfit.train.people_stream import PosePool
 from hmrfit.train.validation import people_of, score_people
 
 NAME = "error_model"
@@ -108,8 +108,8 @@ level of every keypoint. {facts["parameters"] / 1e6:.1f} million parameters, mat
 * **Rebuild**: `{COMMAND}`
   (the lengths are in minutes: other machines make other bits; this file is step {facts["steps"]} of the second run, on
   one NVIDIA H200.)
-* **Loss**: `hmrfit/train/error_model.py`: one Bayesian update of the guess by the keypoints should give the true joints
-  the highest likelihood.
+* **Loss**: `hmrfit/train/error_model_training.py`: one Bayesian update of the estimate by the keypoints should give the
+  true joints the highest likelihood.
 
 The initial estimate alone -> the fit with default settings; {PEOPLE} people each, 14 SMPL joints, focal length not
 told. Validation sequences (the energy's weights were chosen on them):

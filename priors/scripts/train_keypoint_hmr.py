@@ -105,7 +105,7 @@ betas of the free body, weak camera). {facts["parameters"] / 1e6:.1f} million pa
   from the prior in half of them; random betas; cameras all around, tilted and tumbled at times, 20-110 mm, one in four
   with its focal length told; a keypoint set drawn for each person, 0.3-3 % noise, up to 40 % missing, occluders,
   truncation, exchanged sides, confidences down to 0.02 and, the lower they are, keypoints that lie anywhere; all of it
-  milder after 46 % of the run (`hmrfit/train/people.py`).
+  milder after 46 % of the run (`hmrfit/train/people_stream.py`).
 * **Loss**: `hmrfit/train/keypoint_loss.py`, with the 25 discriminators at a small weight.
 
 {facts["people"]} people each, 14 SMPL joints, focal length not told, the person and the mirror image averaged.

@@ -12,7 +12,7 @@ import hmrfit
 from hmrfit.build import load_body
 from hmrfit.cli import main
 from hmrfit.cli.demo import NOISE, make_truth
-from hmrfit.synthetic.clothing import Outfit, Tailor
+from hmrfit.synthetic.clothing import ClothingTexture, Outfit
 from hmrfit.synthetic.renderer import render_scene
 from hmrfit.types import BodyParams
 
@@ -113,8 +113,8 @@ def test_several_people_hide_each_other(body: hmrfit.SmplBody, truth) -> None:
 
 def test_clothes_lie_where_clothes_lie(body: hmrfit.SmplBody) -> None:
     outfit = Outfit(shirt=(1, 0, 0), trousers=(0, 0, 1), skin=(0, 1, 0), hair=(0, 0, 0), sleeves=0.35, legs=1.0)
-    tailor, rest = Tailor(body), body.v_template
-    color, gloss, cloth = tailor.paint(rest, outfit, torch.zeros(4, 4).double())
+    clothing, rest = ClothingTexture(body), body.v_template
+    color, gloss, cloth = clothing.paint(rest, outfit, torch.zeros(4, 4).double())
     joints = dict(zip(body.joint_names, body.rest_joints, strict=True))
 
     def near(name: str, radius: float = 0.1) -> torch.Tensor:

@@ -17,7 +17,7 @@ from hmrfit.io.image import write_image
 from hmrfit.io.opencv import cv2
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.render.rasteriser import RENDERERS, label_faces
-from hmrfit.synthetic.benchmark import Benchmark, PosePool, datasets_of
+from hmrfit.synthetic.benchmark import Benchmark, LabelledPoses, datasets_of
 from hmrfit.synthetic.people import People
 
 N = 3
@@ -29,7 +29,7 @@ def root(tmp_path_factory):
     folder, body = tmp_path_factory.mktemp("data"), free_body()
     poses = torch.zeros(1, 24, 3).double()
     poses[0, 16:18, 2] = torch.tensor([-1.1, 1.1])  # arms down
-    benchmark = Benchmark(body, PosePool(poses, torch.ones(1), ("stand",), "one pose"), count=N)
+    benchmark = Benchmark(body, LabelledPoses(poses, torch.ones(1), ("stand",), "one pose"), count=N)
     people = People.cat([benchmark.person(i).people for i in range(N)])
     files, sizes = datasets_of(people, ["stand"] * N, benchmark), people.camera.size.int().tolist()
     for name, dataset in files.items():

@@ -12,7 +12,7 @@ from hmrfit.evaluate.predictions import read_predictions
 from hmrfit.evaluate.predictors import PREDICTORS, MeanPose
 from hmrfit.evaluate.protocol import PROTOCOLS, Measure, Summary, register
 from hmrfit.evaluate.protocols.keypoints2d import LspKeypoints
-from hmrfit.synthetic.benchmark import PosePool
+from hmrfit.synthetic.benchmark import LabelledPoses
 
 PEOPLE = 6
 SCORED = [name for name in PROTOCOLS.names() if name != "2d-coco"]
@@ -27,7 +27,7 @@ def poses():
     """Few poses instead of a folder of motion."""
     draw = 0.2 * torch.randn(8, 24, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     draw[:, 16:18, 2] = torch.tensor([-1.0, 1.0])
-    return PosePool(draw, torch.ones(8), ("walk",) * 8, "made-up poses")
+    return LabelledPoses(draw, torch.ones(8), ("walk",) * 8, "made-up poses")
 
 
 @pytest.fixture(scope="module")

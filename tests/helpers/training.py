@@ -23,7 +23,7 @@ from hmrfit.train.augmentation import Augmentation
 from hmrfit.train.images import SPIN49, MixedPeople, PersonSample, ScenePeople
 from hmrfit.train.losses import LANDMARKS, KeypointLossWeights, LossWeights, source_weights
 from hmrfit.train.objectives import ImageObjective, KeypointObjective
-from hmrfit.train.people import MotionPeople, PeopleStream, PosePool
+from hmrfit.train.people_stream import MotionPeople, PeopleStream, PosePool
 from hmrfit.train.trainer import Trainer, TrainingSchedule
 
 UNDRIVEN = (13, 14, 22, 23)

@@ -10,7 +10,7 @@ from hmrfit.network.checkpoints import save_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import KeypointEncoder
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.priors.discriminator import DiscriminatorPrior
+from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 
 
 def network() -> FactorizedDiscriminator:

@@ -14,14 +14,14 @@ from hmrfit.keypoints import LSP14, OPENPOSE25, SPIN24
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.render.rasteriser import label_faces
 from hmrfit.synthetic import benchmark as synthetic
-from hmrfit.synthetic.benchmark import Benchmark, PosePool, is_whole, make_benchmark, paths_of, read_truth
+from hmrfit.synthetic.benchmark import Benchmark, LabelledPoses, is_whole, make_benchmark, paths_of, read_truth
 
 COUNT = 5
 
 
-def pool(scale: float = 0.3) -> PosePool:
+def pool(scale: float = 0.3) -> LabelledPoses:
     poses = scale * torch.randn(20, 24, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return PosePool(poses, torch.ones(20), ("walk",) * 10 + ("run",) * 10, "made up")
+    return LabelledPoses(poses, torch.ones(20), ("walk",) * 10 + ("run",) * 10, "made up")
 
 
 def benchmark(**changes) -> Benchmark:

@@ -18,7 +18,7 @@ from hmrfit.train.augmentation import Augmentation
 from hmrfit.train.images import SPIN49, MixedPeople, PersonImages, ScenePeople
 from hmrfit.train.losses import LossWeights
 from hmrfit.train.objectives import ImageObjective
-from hmrfit.train.people import MotionPeople
+from hmrfit.train.people_stream import MotionPeople
 from hmrfit.train.trainer import CONTACT_SHEET, LAST, LOG
 from hmrfit.train.validation import draw_scenes, regress_images, scenes_of, score_scenes
 from hmrfit.types import Regression

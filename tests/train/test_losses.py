@@ -37,7 +37,7 @@ from hmrfit.train.losses import (
     squared_rotations,
     squared_smpl,
 )
-from hmrfit.train.people import Batch
+from hmrfit.train.people_stream import Batch
 from hmrfit.types import BodyParams, Regression
 
 NAN = float("nan")

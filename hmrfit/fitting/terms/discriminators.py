@@ -1,4 +1,4 @@
-"""The discriminators as a term of the energy: `hmrfit.priors.discriminator` brought to the fit's columns.
+"""The discriminators as a term of the energy: `hmrfit.priors.discriminator_prior` brought to the fit's columns.
 
 A joint turns about the camera's axes, R <- R exp(G^T ω), so a covector C = ∂D/∂R becomes
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Layout, Linearization
 from hmrfit.fitting.terms.base import Term
-from hmrfit.priors.discriminator import DiscriminatorPrior
+from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 
 
 @dataclass

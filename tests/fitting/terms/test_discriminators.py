@@ -17,7 +17,7 @@ from hmrfit.fitting.terms.discriminators import DiscriminatorTerm, axis
 from hmrfit.keypoints import COCO17
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.ops.rotation import hat, rotvec_to_matrix
-from hmrfit.priors.discriminator import DiscriminatorPrior
+from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 from hmrfit.types import BodyParams
 
 

@@ -31,7 +31,7 @@ from hmrfit.network.error_model import ErrorModel, PredictedError
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import right_jacobian
 from hmrfit.synthetic.people import Corruption, People, people_from_points, uniform
-from hmrfit.train.people import NEARER, SET_WEIGHTS, Mixture, PosePool, Sampling, assumed_camera
+from hmrfit.train.people_stream import NEARER, SET_WEIGHTS, Mixture, PosePool, Sampling, assumed_camera
 from hmrfit.types import BodyParams
 
 FOCAL_STD = 0.45

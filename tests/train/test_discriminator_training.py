@@ -8,7 +8,7 @@ from helpers.fits import gmm, limits
 
 from hmrfit.build import build
 from hmrfit.keypoints import COCO17, SMPL24, flip_permutation
-from hmrfit.train.discriminators import (
+from hmrfit.train.discriminator_training import (
     STEPS,
     _exchanged,
     fooled,
@@ -17,8 +17,8 @@ from hmrfit.train.discriminators import (
     separation,
     train_discriminators,
 )
-from hmrfit.train.discriminators import unfinished as unfinished_fits
-from hmrfit.train.people import PosePool
+from hmrfit.train.discriminator_training import unfinished as unfinished_fits
+from hmrfit.train.people_stream import PosePool
 from hmrfit.types import BodyParams
 
 

@@ -29,10 +29,10 @@ from hmrfit.fitting.terms.pose_prior import PosePrior
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.priors.discriminator import DiscriminatorPrior
+from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 from hmrfit.synthetic.people import Corruption, People, Views, people_from_points, uniform
 from hmrfit.train.losses import adversarial_discriminator
-from hmrfit.train.people import LEFT_ARM, LEFT_LEG, RIGHT_ARM, RIGHT_LEG, Mixture, PosePool
+from hmrfit.train.people_stream import LEFT_ARM, LEFT_LEG, RIGHT_ARM, RIGHT_LEG, Mixture, PosePool
 from hmrfit.types import BodyParams
 
 REAL = Mixture(other_legs=0.0, other_arm=0.0, jitter=0.0, from_prior=0.0)

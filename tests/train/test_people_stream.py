@@ -13,7 +13,17 @@ from hmrfit.motion import mirror_poses
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.synthetic.people import Corruption
 from hmrfit.train.losses import in_box
-from hmrfit.train.people import CHANGE, LEFT_ARM, LEFT_LEG, NEARER, RIGHT_ARM, RIGHT_LEG, WIDE, Mixture, fill_undriven
+from hmrfit.train.people_stream import (
+    CHANGE,
+    LEFT_ARM,
+    LEFT_LEG,
+    NEARER,
+    RIGHT_ARM,
+    RIGHT_LEG,
+    WIDE,
+    Mixture,
+    fill_undriven,
+)
 
 PLAIN = Mixture(other_legs=0, other_arm=0, jitter=0, from_prior=0, filled=0)
 QUIET = Corruption(noise=0.0, missing=0.0)

@@ -11,7 +11,7 @@ from scipy.stats import multivariate_t
 
 from hmrfit.network.error_model import ErrorModel, PredictedError
 from hmrfit.network.initial_estimate import KeypointHmr
-from hmrfit.train.error_model import (
+from hmrfit.train.error_model_training import (
     Case,
     Cases,
     linearise,
@@ -22,7 +22,7 @@ from hmrfit.train.error_model import (
     train_error_model,
     update,
 )
-from hmrfit.train.people import PosePool
+from hmrfit.train.people_stream import PosePool
 
 RANK = 3
 
