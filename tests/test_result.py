@@ -294,14 +294,14 @@ def test_a_known_focal_length_is_not_called_into_question(result: hmrfit.FitResu
     known = dataclasses.replace(result, camera=camera, focal_source="given, in pixels", focal_moves=None)
     assert not any("focal" in heading for row in known.entry({}).rows for heading in row) and known.focal_moves is None
     apart = dataclasses.replace(result, apart="the other frames").entry({})
-    assert "is said without the other frames." in apart.text
+    assert "are conditioned on the other frames." in apart.text
 
 
 def test_what_was_not_counted_is_called_so(result: hmrfit.FitResult) -> None:
     bold = dataclasses.replace(result, spread=dataclasses.replace(result.spread, nu=GAUSSIAN))
     said = [r.entry({}).rows[0]["uncertain by"] for r in (result, bold)]
     assert result.counted and not bold.counted
-    assert "not counted" in said[1] and "not counted" not in said[0]
+    assert "not calibrated" in said[1] and "not calibrated" not in said[0]
 
 
 def test_a_far_off_keypoint_is_spoken_of_only_when_the_fit_is_poor(result: hmrfit.FitResult) -> None:

@@ -1,1 +1,1 @@
-"""Pages to look through: what a run, a result or an evaluation says, with its pictures and charts."""
+"""Pages about runs, results and evaluations, with pictures and charts; and results as text."""

@@ -1,7 +1,7 @@
-"""Charts for pages: plain SVG, small, drawn by nothing but text. Each function returns the element to put into a page.
+"""Charts for pages, as small plain SVG. Each function returns the element to put into a page.
 
-Colours tell series apart for readers who see no difference between red and green (Okabe and Ito's); every bar and line
-is also named or labelled.
+The colours (Okabe and Ito's) differ for readers with red-green blindness too; every bar and line is also named or
+labelled.
 """
 
 import math
@@ -26,10 +26,13 @@ class Svg(str):
 
 
 def histogram(series: Mapping[str, ArrayLike], unit: str, bins: int = 40, height: int = 220) -> Svg:
-    """How often which error: a line for each series, its median dashed. What lies beyond the axis is in the
-    last bin, which may be cut off.
+    """The distribution of errors: a line for each series, its median dashed.
 
-    The axis ends at the largest 98th percentile of the series, or at 2.5 times the least: one bad series hides no good.
+    The axis ends at the largest 98th percentile of the series, or at 2.5 times the least, so that one bad series does
+    not hide the good ones. Values beyond it are in the last bin, which may be cut off.
+
+    Args:
+        series: name -> values, NaN left out. unit: of the values.
     """
     values = {name: _finite(v) for name, v in series.items()}
     values = {name: v for name, v in values.items() if len(v)}
@@ -39,33 +42,38 @@ def histogram(series: Mapping[str, ArrayLike], unit: str, bins: int = 40, height
     ends = [float(np.percentile(v, 98)) for v in values.values()]
     high = min(max(ends), 2.5 * min(ends))
     edges = np.linspace(low, high if high > low else low + 1, bins + 1)
-    shares = {n: np.histogram(v.clip(edges[0], edges[-1]), edges)[0] / len(v) for n, v in values.items()}
+    fractions = {n: np.histogram(v.clip(edges[0], edges[-1]), edges)[0] / len(v) for n, v in values.items()}
     head, left = 14 + 16 * len(values), 44
-    # the last bin may hold all that lies beyond: it does not set the scale
-    highest = max(float(s[:-1].max()) for s in shares.values())
-    top, bottom = highest or max(float(s.max()) for s in shares.values()), height + head - 46
-    x = lambda v: left + (WIDTH - left - 12) * (v - edges[0]) / (edges[-1] - edges[0])  # noqa: E731
-    y = lambda s: bottom - (bottom - head) * min(s / top, 1.0)  # noqa: E731
+    # the last bin may hold all values beyond the axis: it does not set the scale
+    highest = max(float(f[:-1].max()) for f in fractions.values())
+    top, bottom = highest or max(float(f.max()) for f in fractions.values()), height + head - 46
+
+    def x(value: float) -> float:
+        return left + (WIDTH - left - 12) * (value - edges[0]) / (edges[-1] - edges[0])
+
+    def y(fraction: float) -> float:
+        return bottom - (bottom - head) * min(fraction / top, 1.0)
+
     parts = [
         _axis_x(edges[0], edges[-1], x, (head, bottom), unit),
         _text(left - 6, head + 4, f"{100 * top:.0f} %", "end"),
     ]
-    for color, (name, share) in zip(_colors(), shares.items(), strict=False):
+    for color, (name, fraction) in zip(_colors(), fractions.items(), strict=False):
         middle = float(np.median(values[name]).clip(edges[0], edges[-1]))
         parts += [
-            f'<polyline fill="none" stroke="{color}" stroke-width="2" points="{_steps(edges, share, x, y)}"/>',
+            f'<polyline fill="none" stroke="{color}" stroke-width="2" points="{_steps(edges, fraction, x, y)}"/>',
             f'<line x1="{x(middle):.1f}" x2="{x(middle):.1f}" y1="{head}" y2="{bottom}" stroke="{color}" '
             'stroke-dasharray="3 3"/>',
         ]
-    said = {name: f"{name}, median {np.median(v):.4g}" for name, v in values.items()}
-    return _svg(bottom + 34, [*parts, *_legend(list(said.values()), left)])
+    labels = [f"{name}, median {np.median(v):.4g}" for name, v in values.items()]
+    return _svg(bottom + 34, [*parts, *_legend(labels, left)])
 
 
 def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> Svg:
     """A group of horizontal bars for each row, a bar for each series; a NaN leaves its place empty.
 
     Args:
-        rows: label -> series -> value, every row of the same series.
+        rows: label -> series -> value; every row has the same series. unit: of the values.
     """
     names = list(next(iter(rows.values()), {}))
     known = [v for row in rows.values() for v in row.values() if math.isfinite(v)]
@@ -76,7 +84,10 @@ def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> Svg:
     head = 18 * len(names) if len(names) > 1 else 0
     group = thick * len(names) + 8
     bottom = head + group * len(rows) + 10
-    x = lambda v: left + (WIDTH - left - 52) * v / top  # noqa: E731
+
+    def x(value: float) -> float:
+        return left + (WIDTH - left - 52) * value / top
+
     parts = [_axis_x(0.0, top, x, (head + 4, bottom), unit)]
     for i, (label, row) in enumerate(rows.items()):
         up = head + 6 + i * group
@@ -93,10 +104,14 @@ def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> Svg:
 
 
 def matrix(counts: ArrayLike, rows: Sequence[str], columns: Sequence[str], corner: str = "") -> Svg:
-    """A table of counts (R, C), shaded and labelled by each one's share of its row in per cent."""
+    """A table of counts (R, C), each shaded and labelled by its percentage of its row.
+
+    Args:
+        rows, columns: R and C names. corner: the label of both.
+    """
     counts = np.asarray(counts, np.float64)
     total = counts.sum(1, keepdims=True)
-    shares = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    fractions = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     left, cell, head = 100, min(62, (WIDTH - 100) // max(1, len(columns))), 26
     parts = [_text(left - 8, 16, corner, "end", size=10)]
     for j, name in enumerate(columns):
@@ -104,13 +119,13 @@ def matrix(counts: ArrayLike, rows: Sequence[str], columns: Sequence[str], corne
     for i, name in enumerate(rows):
         y = head + 26 * i
         parts.append(_text(left - 8, y + 17, name, "end"))
-        for j, share in enumerate(shares[i]):
-            ink = "#fff" if share > 0.55 else "#222"
+        for j, fraction in enumerate(fractions[i]):
+            ink = "#fff" if fraction > 0.55 else "#222"
             parts.append(
-                f'<rect x="{left + j * cell}" y="{y}" width="{cell - 1}" height="25" fill="{_shade(share)}">'
+                f'<rect x="{left + j * cell}" y="{y}" width="{cell - 1}" height="25" fill="{_shade(fraction)}">'
                 f"<title>{escape(name)} taken for {escape(columns[j])}: {counts[i, j]:.0f}</title></rect>"
             )
-            parts.append(_text(left + (j + 0.5) * cell, y + 17, _percent(share), "middle", size=11, fill=ink))
+            parts.append(_text(left + (j + 0.5) * cell, y + 17, _percent(fraction), "middle", size=11, fill=ink))
     return _svg(head + 26 * len(rows) + 6, parts)
 
 
@@ -147,12 +162,12 @@ def _legend(names: Sequence[str], left: float) -> list[str]:
 
 
 def _colors() -> list[str]:
-    """More than a chart has series: they come again."""
+    """The colours, repeated: more than a chart has series."""
     return list(COLORS) * 5
 
 
 def _axis_x(low: float, high: float, x: Scale, rows: tuple[float, float], unit: str) -> str:
-    """The line, three to eight round numbers with lines from the first of `rows` to the second, and the unit."""
+    """The axis with its unit, and three to eight round numbers with lines from the first to the second of `rows`."""
     top, y = rows
     marks = [
         f'<line x1="{x(t):.1f}" x2="{x(t):.1f}" y1="{top}" y2="{y}" stroke="{LINE}"/>'
@@ -164,7 +179,7 @@ def _axis_x(low: float, high: float, x: Scale, rows: tuple[float, float], unit: 
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers of 1, 2 or 5 times a power of ten apart, from `low` to `high`."""
+    """Round numbers from `low` to `high`, in steps of 1, 2 or 5 times a power of ten."""
     if not high > low:
         return [low]
     rough = (high - low) / 5
@@ -174,22 +189,22 @@ def ticks(low: float, high: float) -> list[float]:
     return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def _steps(edges: NDArray, share: NDArray, x: Scale, y: Scale) -> str:
-    """The outline of a histogram."""
-    across, up = np.repeat(edges, 2)[1:-1], np.repeat(share, 2)
+def _steps(edges: NDArray, fractions: NDArray, x: Scale, y: Scale) -> str:
+    """The outline of a histogram, as the points of a polyline."""
+    across, up = np.repeat(edges, 2)[1:-1], np.repeat(fractions, 2)
     return " ".join(f"{x(a):.1f},{y(s):.1f}" for a, s in zip(across, up, strict=True))
 
 
-def _shade(share: float) -> str:
-    """White to the first colour."""
+def _shade(fraction: float) -> str:
+    """From white at 0 to the first colour at 1."""
     low, high = np.array([255, 255, 255]), np.array([0, 114, 178])
-    red, green, blue = (low + (high - low) * min(1.0, max(0.0, share))).round().astype(int)
+    red, green, blue = (low + (high - low) * min(1.0, max(0.0, fraction))).round().astype(int)
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _percent(share: float) -> str:
-    """A share in per cent; nothing at all where it is 0."""
-    return "" if share == 0 else "<0.1" if share < 0.0005 else f"{100 * share:.1f}"
+def _percent(fraction: float) -> str:
+    """A fraction in per cent; empty where it is 0."""
+    return "" if fraction == 0 else "<0.1" if fraction < 0.0005 else f"{100 * fraction:.1f}"
 
 
 def _broken(name: str) -> str:

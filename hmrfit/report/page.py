@@ -1,4 +1,4 @@
-"""Pages to look through: one .html with pictures and numbers, that any browser shows without anything else.
+"""Pages: one .html file with pictures and numbers, which any browser shows without another file.
 
 Pictures are embedded (arrays, charts) or linked (names of files beside the page).
 """
@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from html import escape
 from os import PathLike
 from urllib.parse import quote
+
+import numpy as np
 
 from hmrfit.io.atomic import atomic_write
 from hmrfit.io.image import Image
@@ -32,11 +34,11 @@ th { color: #777; font-weight: 500; } .notes { color: #a33; }
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands on a page about one photograph."""
+    """One section of a page: pictures, a table, a text and links."""
 
     title: str
     pictures: Mapping[str, Image | Svg | str] = field(default_factory=dict)  # by caption; str: a file beside the page
-    rows: Sequence[Mapping[str, str]] = ()  # a line of a table each, by heading
+    rows: Sequence[Mapping[str, str]] = ()  # the lines of a table, by heading
     text: str = ""
     links: Mapping[str, str] = field(default_factory=dict)  # label -> file beside the page
 
@@ -49,7 +51,7 @@ def write_page(path: str | PathLike, entries: Sequence[Entry], title: str, text:
 
 
 def page_frame(title: str, text: str = "") -> tuple[str, str]:
-    """What stands before and after the sections of a page."""
+    """The HTML before and after the sections of a page."""
     return (
         f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{_text(title)}</title>"
         f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>\n"
@@ -58,7 +60,7 @@ def page_frame(title: str, text: str = "") -> tuple[str, str]:
 
 
 def section(entry: Entry) -> str:
-    """What stands on a page about one photograph, as HTML."""
+    """An entry as HTML."""
     links = " · ".join(f"<a href='{_url(file)}'>{_text(label)}</a>" for label, file in entry.links.items())
     pictures = "".join(_figure(caption, picture) for caption, picture in entry.pictures.items())
     return (
@@ -68,7 +70,7 @@ def section(entry: Entry) -> str:
 
 
 def _text(text: str) -> str:
-    """As HTML, in quotes as well; what is invisible or no character at all, as an escape."""
+    """Text as HTML, safe in quotes too; invisible characters and bytes that are no character as escapes."""
     return escape(printable(text, keep="\n\t"), quote=True)
 
 
@@ -85,7 +87,7 @@ def _figure(caption: str, picture: Image | Svg | str) -> str:
 def _table(rows: Sequence[Mapping[str, str]]) -> str:
     if not rows:
         return ""
-    names = list(dict.fromkeys(name for row in rows for name in row))  # of every row: some know more than the first
+    names = list(dict.fromkeys(name for row in rows for name in row))  # of every row: some have more than the first
     head = "".join(f"<th>{_text(name)}</th>" for name in names)
     lines = (
         "".join(f"<td class='{_text(name)}'>{_text(str(row.get(name, '')))}</td>" for name in names) for row in rows
@@ -99,7 +101,7 @@ def _url(file: str) -> str:
 
 
 def _embedded(picture: Image) -> str:
-    """As a data address, JPEG."""
+    """A picture as a data address, JPEG."""
     encoded = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
     return "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
 
@@ -108,4 +110,4 @@ def thumbnail(picture: Image, height: int = 320) -> Image:
     """The picture reduced to at most this height."""
     ratio = min(1.0, height / picture.shape[0])
     size = max(1, round(picture.shape[1] * ratio)), max(1, round(picture.shape[0] * ratio))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -1,4 +1,4 @@
-"""A result on a page: its pictures, a line of numbers for each person or frame, and in words what they rest on."""
+"""A result on a page: its pictures, a line of numbers for each person or frame, and what they were computed from."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from hmrfit.ops.level import level_rotation
 from hmrfit.render.overlay import side_by_side, views
 from hmrfit.report.page import Entry
 from hmrfit.report.result_text import described, reprojection
-from hmrfit.report.uncertainty_plot import doubt
+from hmrfit.report.uncertainty_plot import uncertainty_plot
 from hmrfit.result_data import ResultData
 
 PAGE_FRAMES, PAGE_ROWS = 8, 12
@@ -24,11 +24,11 @@ def drawn_entry(result: ResultData, pictures: Mapping[str, Image | str] | None) 
     """A result on a page. pictures: by caption; None for some frames of a sequence."""
     errors = result.reprojection_error
     rows = [_row(result, i, errors[i]) for i in _rows_shown(result, errors)]
-    return Entry(result.name, _frames_drawn(result) if pictures is None else pictures, rows, _said(result, errors))
+    return Entry(result.name, _frames_drawn(result) if pictures is None else pictures, rows, _sentences(result, errors))
 
 
 def _frames_drawn(result: ResultData) -> dict[str, Image]:
-    """By number."""
+    """Some frames of a sequence, by caption."""
     chosen = np.unique(np.linspace(0, len(result) - 1, PAGE_FRAMES).round().astype(int)).tolist()
     drawn = {}
     for i in chosen:
@@ -39,7 +39,7 @@ def _frames_drawn(result: ResultData) -> dict[str, Image]:
 
 
 def _rows_shown(result: ResultData, errors: np.ndarray) -> list[int]:
-    """Everyone; of many frames the worst, in their order."""
+    """All people; of many frames the worst, in their order."""
     if not result.is_sequence or len(result) <= PAGE_ROWS:
         return list(range(len(result)))
     order = np.argsort(-np.nan_to_num(errors, nan=-1.0), kind="stable")
@@ -47,11 +47,11 @@ def _rows_shown(result: ResultData, errors: np.ndarray) -> list[int]:
 
 
 def _row(result: ResultData, i: int, error: float) -> dict[str, str]:
-    share = f"{100 * error:.1f} % of the box" if np.isfinite(error) else "without keypoints"
+    distance = f"{100 * error:.1f} % of the box" if np.isfinite(error) else "without keypoints"
     return {
         "frame" if result.rows == "frames" else "person": result.names[i],
-        "reprojection": share + _before(result, i),
-        **_how_sure(result, i),
+        "reprojection": distance + _before(result, i),
+        **_uncertainty(result, i),
         **_other_focal(result, i),
         "cost": ", ".join(f"{term} {value[i]:.1f}" for term, value in result.term_cost.items()),
         "end": f"{result.status[i]} ({result.steps[i]} steps)",
@@ -59,47 +59,45 @@ def _row(result: ResultData, i: int, error: float) -> dict[str, str]:
     }
 
 
-def _said(result: ResultData, errors: np.ndarray) -> str:
-    """The sentences above the table."""
-    said = [f"Focal length: {result.camera.focal[0, 0]:.0f} px ({result.origin.focal_source})."]
+def _sentences(result: ResultData, errors: np.ndarray) -> str:
+    """The text above the table."""
+    text = [f"Focal length: {result.camera.focal[0, 0]:.0f} px ({result.origin.focal_source})."]
     if result.is_sequence:
-        said = [f"{described(result.rows, result.names, result.fps)}, reprojection {reprojection(errors, result.rows, result.names)}.", *said]  # fmt: skip  # noqa: E501
+        frames = described(result.rows, result.names, result.fps)
+        text.insert(0, f"{frames}, reprojection {reprojection(errors, result.rows, result.names)}.")
         if len(result) > PAGE_ROWS:
-            said.append(f"The table holds the {PAGE_ROWS} frames with the largest reprojection error.")
-    said += [f"Given {name}: {value}." for name, value in result.measurements.items()]
-    said += [f"Person {who} is left out: {reason}" for who, reason in result.left_out.items()]
-    if result.origin.conditioned_on:
-        said.append(
-            f"How sure it is, and what another focal length changes, is said without {result.origin.conditioned_on}."
-        )
-    said.append(
-        "The views from other sides have the camera's own axes, because it is not known which way is up (up=): a "
-        "camera that looks up or down tilts them."
+            text.append(f"The table holds the {PAGE_ROWS} frames with the largest reprojection error.")
+    text += [f"Given {name}: {value}." for name, value in result.measurements.items()]
+    text += [f"Person {who} is left out: {reason}" for who, reason in result.left_out.items()]
+    if others := result.origin.conditioned_on:
+        text.append(f"The uncertainty and the effect of another focal length are conditioned on {others}.")
+    text.append(
+        "The views from other sides have the camera's own axes, because the up direction is not known (up=): a camera "
+        "that looks up or down tilts them."
         if result.up is None
-        else "The views from other sides stand upright, by the direction that was given (up)."
+        else "The views from other sides stand upright, by the given up direction."
     )
-    return " ".join(said)
+    return " ".join(text)
 
 
 def uncertainty_picture(result: ResultData, person: int = 0, height: int = 480) -> Image:
-    """A person's skeleton from the front and from the side (depth to the right), an ellipse about every joint in
-    which nine in ten of its errors lie, relative to the pelvis. Upright where `up` is known."""
+    """A person's uncertainty plot: the skeleton from the front and from the side (depth to the right), with an ellipse
+    about every joint that holds nine in ten of its errors relative to the pelvis. Upright where `up` is known."""
     parents, L = tuple(result.body_model.parents), level_rotation(result.up).numpy()
     joints, covariance = result.joints[person], result.joint_covariance[person]
-    return doubt(joints @ L.T, L @ covariance @ L.T, parents, height)
+    return uncertainty_plot(joints @ L.T, L @ covariance @ L.T, parents, height)
 
 
 def uncertainty_pictures(result: ResultData) -> dict[str, Image]:
-    """`uncertainty_picture` of everyone, for the page."""
+    """`uncertainty_picture` of every person, by caption, for the page."""
     if result.posterior is None:
         return {}
-    return {
-        f"how sure, {name}: front, side": uncertainty_picture(result, i) for i, name in enumerate(result.person_ids)
-    }
+    names = enumerate(result.person_ids)
+    return {f"uncertainty, {name}: front, side": uncertainty_picture(result, i) for i, name in names}
 
 
 def _before(result: ResultData, i: int) -> str:
-    """The start's reprojection and how far the fit turned it, for the page."""
+    """The reprojection of the start and how far the fit turned its joints, for the page."""
     if result.start is None:
         return ""
     turned = result.change_degrees[i]
@@ -110,23 +108,23 @@ def _before(result: ResultData, i: int) -> str:
     )
 
 
-def _how_sure(result: ResultData, i: int) -> dict[str, str]:
-    """The joints it is least and most sure of, and other answers, for the page."""
+def _uncertainty(result: ResultData, i: int) -> dict[str, str]:
+    """The most and the least uncertain joints, other modes and the acceptance test, for the page."""
     if result.posterior is None:
         return {}
     std, names = 100 * result.joint_std[i, 1:], [name.replace("_", " ") for name in result.joint_names[1:]]
     order = std.argsort()
-    sure = [f"{names[j]} ±{std[j]:.0f} cm" for j in (*order[-1:-4:-1], order[0])]
+    shown = [f"{names[j]} ±{std[j]:.0f} cm" for j in (*order[-1:-4:-1], order[0])]
     others = [f"{100 * p:.0f} %" for p in result.probability[i, 1:] if p > 0.005]
-    word = "" if result.calibrated else " (as its energy says, not calibrated)"
-    found = {"uncertain by": f"{', '.join(sure[:-1])}; least {sure[-1]}{word}"}
+    word = "" if result.calibrated else " (by its energy, not calibrated)"
+    found = {"uncertain by": f"{', '.join(shown[:-1])}; least {shown[-1]}{word}"}
     tested = "accepted" if result.accepted[i] else result.rejection_reason[i]
     acceptance = {} if result.fit.acceptance is None else {"acceptance": tested}
     return found | ({"other answers": ", ".join(others)} if others else {}) | acceptance
 
 
 def _other_focal(result: ResultData, i: int) -> dict[str, str]:
-    """What a longer focal length changes, for the page, where it may be another one."""
+    """The effect of a longer focal length, for the page, where the focal length is not known."""
     if result.focal_known or (result.terms is None and result.focal_moves is None):
         return {}
     return {f"if the focal length is {100 * (WRONG - 1):.0f} % longer": result.focal_effect().said(i)}

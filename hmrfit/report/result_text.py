@@ -1,4 +1,4 @@
-"""What `print(result)` says, on one screen: people or frames, reprojection, focal length, acceptance, warnings."""
+"""The text of `print(result)`, on one screen: people or frames, reprojection, focal length, acceptance, warnings."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hmrfit.io.printable import printable
 
 Rows = Literal["people", "frames"]
-"""What the rows of a result are: the people of one photograph, or the frames of one person."""
+"""The rows of a result are the people of one photograph, or the frames of one person."""
 
 NOUNS = {"people": ("person", "people"), "frames": ("frame", "frames")}
 
@@ -18,13 +18,13 @@ WIDTH = 100
 """Columns of a line."""
 
 FEW = 4
-"""So many people are listed; of more, the median and the worst are said."""
+"""Up to so many people are listed; of more, the median and the worst are given."""
 
 MOST_WARNINGS, MOST_LINES = 8, 15
 """Different warnings that are printed, and the lines they take together; the others are counted."""
 
 MOST_RANGES = 4
-"""Of row numbers in front of one warning."""
+"""Ranges of row numbers in front of one warning."""
 
 
 def described(rows: Rows, ids: Sequence[str], fps: float | None) -> str:
@@ -44,34 +44,42 @@ def _count(count: int, rows: Rows) -> str:
 
 
 def reprojection(errors: NDArray[np.float64], rows: Rows, ids: Sequence[str]) -> str:
-    """Of each person, or the median and the worst; what has no keypoints is counted. errors: (N,), NaN without any."""
+    """The error of each person, or the median and the worst; rows without keypoints are counted.
+
+    Args:
+        errors: (N,) fractions of the box, NaN for a row without keypoints. ids: the rows' names.
+    """
     seen = np.flatnonzero(~np.isnan(errors))
     blank = len(errors) - len(seen)
     one = NOUNS[rows][0]
     without = f"{_count(blank, rows)} without keypoints" if blank else ""
     if not len(seen):
         return without
-    shares = [f"{100 * errors[i]:.1f} %" for i in seen]
-    if len(shares) == 1 or (len(shares) <= FEW and rows == "people"):
-        said = " and ".join(filter(None, [", ".join(shares[:-1]), shares[-1]])) + " of the box"
+    percent = [f"{100 * errors[i]:.1f} %" for i in seen]
+    if len(percent) == 1 or (len(percent) <= FEW and rows == "people"):
+        text = " and ".join(filter(None, [", ".join(percent[:-1]), percent[-1]])) + " of the box"
     else:
         worst = seen[int(np.argmax(errors[seen]))]
         middle = 100 * np.median(errors[seen])
-        said = f"median {middle:.1f} % of the box, worst {100 * errors[worst]:.1f} % ({one} {ids[worst]})"
-    return said + (f"; {without}" + (", filled in" if rows == "frames" else "") if blank else "")
+        text = f"median {middle:.1f} % of the box, worst {100 * errors[worst]:.1f} % ({one} {ids[worst]})"
+    return text + (f"; {without}" + (", filled in" if rows == "frames" else "") if blank else "")
 
 
 def acceptance(accepted: Sequence[bool] | None, reasons: Sequence[str], rows: Rows, ids: Sequence[str]) -> str:
-    """How many are accepted, and why the others are not; None where no start was there to compare with."""
+    """How many fits are accepted, and why the others are not.
+
+    Args:
+        accepted: (N,); None where the fit had no single start to compare with. reasons: (N,) sentences.
+    """
     if accepted is None:
         return "not tested (there is no single start to compare with)"
-    refused = [[reason] if not taken else [] for taken, reason in zip(accepted, reasons, strict=True)]
-    lines = warning_lines(refused, rows, ids)
+    rejected = [[reason] if not taken else [] for taken, reason in zip(accepted, reasons, strict=True)]
+    lines = warning_lines(rejected, rows, ids)
     return "; ".join([f"{int(np.sum(accepted))} of {len(accepted)}", *lines])
 
 
 def warning_lines(warnings: Sequence[Sequence[str]], rows: Rows, ids: Sequence[str]) -> list[str]:
-    """ "person 0: ...", each warning once, with all whom it is about."""
+    """ "person 0: ...", each warning once, after the names of all rows that have it."""
     about: dict[str, list[int]] = {}
     for i, of_one in enumerate(warnings):
         for warning in dict.fromkeys(of_one):
@@ -84,7 +92,7 @@ def warning_lines(warnings: Sequence[Sequence[str]], rows: Rows, ids: Sequence[s
 
 
 def shortened(lines: Sequence[str], indent: int, where: str = "result.warnings") -> list[str]:
-    """Lines of warnings wrapped, as many as there is room for, and how many more there are."""
+    """Lines of warnings, wrapped, as many as there is room for, and the number of the others."""
     shown: list[str] = []
     for i, line in enumerate(lines):
         wrapped = _wrapped(line, indent)
@@ -95,7 +103,7 @@ def shortened(lines: Sequence[str], indent: int, where: str = "result.warnings")
 
 
 def summary(title: str, facts: Sequence[tuple[str, str]], warnings: Sequence[str]) -> str:
-    """A head line, facts by name, and lines of warnings, wrapped; never more than a screen."""
+    """A head line, facts by name, and lines of warnings, wrapped; at most one screen."""
     lines = [title]
     for name, fact in facts:
         lines += _wrapped(f"{name}: {fact}", 2)[:3]
@@ -104,7 +112,7 @@ def summary(title: str, facts: Sequence[tuple[str, str]], warnings: Sequence[str
 
 
 def joined(ids: Sequence[str], count: int) -> list[str]:
-    """The names of N rows: their ids where they have them, else numbers."""
+    """The names of N rows: their ids where all have one, else numbers."""
     return list(ids) if len(ids) == count else [str(i) for i in range(count)]
 
 
@@ -114,15 +122,17 @@ def _wrapped(text: str, indent: int) -> list[str]:
 
 
 def _ranges(ids: Sequence[str]) -> str:
-    """Names as ranges where they are numbers that follow each other: "0-57, 60"."""
+    """Names, as ranges where they are consecutive numbers: "0-57, 60"."""
     parts: list[list[str]] = []
     for name in ids:
         if parts and _follows(parts[-1][-1], name):
             parts[-1].append(name)
         else:
             parts.append([name])
-    said = [name if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts for name in part[:1]]
-    return ", ".join(said) if len(said) <= MOST_RANGES else ", ".join([*said[:MOST_RANGES], f"... ({len(ids)} in all)"])
+    ranges = [part[0] if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts]
+    if len(ranges) > MOST_RANGES:
+        ranges = [*ranges[:MOST_RANGES], f"... ({len(ids)} in all)"]
+    return ", ".join(ranges)
 
 
 def _follows(a: str, b: str) -> bool:

@@ -1,9 +1,9 @@
-"""How sure a fit is, as a picture: the skeleton from the front and from the side, an ellipse about every joint.
+"""The uncertainty plot: the skeleton from the front and from the side, with an ellipse about every joint.
 
     { p : (p − x)ᵀ S⁻¹ (p − x) = q },     S the 2×2 part of the joint's covariance that a view shows, q = −2 log(1 − P)
 
-With P = 0.9 nine in ten of a Gaussian's errors lie inside. Joints are relative to the pelvis, so its own ellipse is a
-point. The front view has the camera's x and y, the side view its depth and y, both in metres.
+With P = 0.9 nine in ten of a Gaussian's errors lie inside. Joints are relative to the pelvis, whose ellipse is a point.
+The front view shows the camera's x and y, the side view its depth and y.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from hmrfit.io.opencv import cv2
 from hmrfit.render.overlay import side_by_side
 
 INSIDE = 0.9
-"""P, the share of errors inside an ellipse."""
+"""P, the fraction of errors inside an ellipse."""
 
 PAPER, BONE, FRONT, SIDE = (244, 244, 244), (70, 74, 84), (74, 120, 200), (200, 96, 60)
 """Colours: paper, bones, and the ellipses of both views."""
@@ -23,21 +23,21 @@ SHIFT = 4
 """cv2 draws with this many binary places."""
 
 
-def doubt(joints: NDArray, covariance: NDArray, parents: tuple[int, ...], height: int = 480) -> Image:
+def uncertainty_plot(joints: NDArray, covariance: NDArray, parents: tuple[int, ...], height: int = 480) -> Image:
     """Front and side view of one person.
 
     Args:
         joints: (J, 3) metres, camera axes. covariance: (J, 3, 3) metres², of their positions relative to the first.
         parents: of the J joints, the first's is negative. height: pixels.
     """
-    about = joints - joints[:1]
-    reach = 1.15 * max(0.5, np.abs(about).max() + 2 * np.sqrt(np.trace(covariance, axis1=1, axis2=2).max()))
-    views = ((0, FRONT), (2, SIDE))
-    return side_by_side([_view(about, covariance, parents, (axis, 1), color, height, reach) for axis, color in views])
+    relative = joints - joints[:1]
+    reach = 1.15 * max(0.5, np.abs(relative).max() + 2 * np.sqrt(np.trace(covariance, axis1=1, axis2=2).max()))
+    views = (((0, 1), FRONT), ((2, 1), SIDE))
+    return side_by_side([_view(relative, covariance, parents, axes, color, height, reach) for axes, color in views])
 
 
 def _view(
-    about: NDArray,
+    joints: NDArray,
     covariance: NDArray,
     parents: tuple[int, ...],
     axes: tuple[int, int],
@@ -45,22 +45,26 @@ def _view(
     height: int,
     reach: float,
 ) -> Image:
-    """One view: `axes` of the camera to the right and down; `reach` metres from the middle to the border."""
-    canvas = np.full((height, height, 3), PAPER, np.uint8)
+    """One view.
+
+    Args:
+        axes: of the camera, to the right and down. reach: metres from the middle to the border.
+    """
+    paper: Image = np.full((height, height, 3), PAPER, np.uint8)
     scale = 0.5 * height / reach
-    at = 0.5 * height + scale * about[:, axes]
-    shaded = canvas.copy()
-    for place, own in zip(at, covariance[:, axes][:, :, axes], strict=True):
-        _ellipse(shaded, place, scale**2 * own, color)
-    canvas = cv2.addWeighted(shaded, 0.45, canvas, 0.55, 0)
+    places = 0.5 * height + scale * joints[:, axes]
+    ellipses = paper.copy()
+    for place, own in zip(places, covariance[:, axes][:, :, axes], strict=True):
+        _ellipse(ellipses, place, scale**2 * own, color)
+    canvas = np.asarray(cv2.addWeighted(ellipses, 0.45, paper, 0.55, 0), np.uint8)
     for j, parent in enumerate(parents):
         if parent >= 0:
-            cv2.line(canvas, _fixed(at[parent]), _fixed(at[j]), BONE, 2, cv2.LINE_AA, SHIFT)
+            cv2.line(canvas, _fixed(places[parent]), _fixed(places[j]), BONE, 2, cv2.LINE_AA, SHIFT)
     return canvas
 
 
 def _ellipse(canvas: Image, place: NDArray, covariance: NDArray, color: tuple[int, int, int]) -> None:
-    """The filled ellipse of a 2×2 covariance, pixels²; what is too small to see is left out."""
+    """The filled ellipse of a 2×2 covariance, pixels²; one too small to see is left out."""
     values, vectors = np.linalg.eigh(covariance)
     axes = np.sqrt(np.clip(values, 0, None) * -2 * np.log(1 - INSIDE))
     if not np.isfinite(axes).all() or axes[1] < 1:

@@ -33,7 +33,7 @@ def _cheap_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn is tested elsewhere."""
     monkeypatch.setattr(hmrfit.FitResult, "overlay", hmrfit.FitResult.picture)
     monkeypatch.setattr(hmrfit.FitResult, "turntable", lambda result: [result.picture()])
-    monkeypatch.setattr(hmrfit.FitResult, "doubts", lambda result: {})
+    monkeypatch.setattr("hmrfit.cli.demo.uncertainty_pictures", lambda result: {})
 
 
 @pytest.fixture

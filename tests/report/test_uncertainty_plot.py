@@ -1,8 +1,8 @@
-"""The picture of doubt: ellipses as large as the covariance says, where the joints are."""
+"""The uncertainty plot: ellipses of the covariance, at the joints."""
 
 import numpy as np
 
-from hmrfit.report.uncertainty_plot import FRONT, INSIDE, PAPER, SIDE, doubt
+from hmrfit.report.uncertainty_plot import FRONT, INSIDE, PAPER, SIDE, uncertainty_plot
 
 PARENTS = (-1, 0, 1)
 JOINTS = np.array([[0.3, 0.1, 5.0], [0.3, -0.4, 5.0], [0.7, -0.4, 5.2]])
@@ -10,7 +10,7 @@ JOINTS = np.array([[0.3, 0.1, 5.0], [0.3, -0.4, 5.0], [0.7, -0.4, 5.2]])
 
 def drawn(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both halves; the gap between them is cut off."""
-    picture = doubt(JOINTS, covariance, PARENTS, height=400)
+    picture = uncertainty_plot(JOINTS, covariance, PARENTS, height=400)
     return picture[:, :400].astype(int), picture[:, -400:].astype(int)
 
 
@@ -42,4 +42,4 @@ def test_what_is_not_finite_is_left_out():
     covariance = np.full((3, 3, 3), np.nan)
     covariance[:] = 0
     covariance[1] = 1e12 * np.eye(3)
-    assert doubt(JOINTS, covariance, PARENTS).shape[0] == 480
+    assert uncertainty_plot(JOINTS, covariance, PARENTS).shape[0] == 480
