@@ -19,6 +19,7 @@ from hmrfit.config import ConfigError, default_of
 from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.parameters import GROUPS
 from hmrfit.fitting.schedule import (
     BESIDE_ESTIMATE,
     FINAL,
@@ -196,12 +197,12 @@ def _stage(stage: Mapping[str, Any]) -> Stage:
         if key not in STAGE_KEYS:
             raise ConfigError(f"FIT.STAGES: there is no setting {key}.{did_you_mean(key, STAGE_KEYS)}")
     options = Options(**{k: v for k, v in stage.items() if k in OPTION_KEYS})
-    free = {"free": tuple(stage["free"])} if "free" in stage else {}
+    free = tuple(stage.get("free", GROUPS))
     for kind in ("weights", "factors"):
         for name, weight in stage.get(kind, {}).items():
             what = f"one number from 0 to {MOST_WEIGHT:g}"
             numbers(weight, f"FIT.STAGES: {kind}: {name}", what, (), 0.0, MOST_WEIGHT)
-    return Stage(_weights(stage), options=options, keep=int(stage.get("keep", 1)), **free)
+    return Stage(_weights(stage), free, options, keep=int(stage.get("keep", 1)))
 
 
 def _weights(stage: Mapping[str, Any]) -> dict[str, float]:

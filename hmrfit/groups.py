@@ -93,13 +93,21 @@ def settled(fitter: Fitter, fit: Fit, state: State) -> Fit:
     route = fitter.route(fit.observation.keypoints.names)
     parts = route.term_costs(state, fit.observation, fit.stage)
     cost = total(parts)
-    alone = {"hypotheses": [state], "hypothesis_cost": cost[:, None], "calibrated_cost": None, "acceptance": None}
-    return replace(fit, state=state, cost=cost, term_cost=parts, **alone)
+    return replace(
+        fit,
+        state=state,
+        cost=cost,
+        term_cost=parts,
+        hypotheses=[state],
+        hypothesis_cost=cost[:, None],
+        calibrated_cost=None,
+        acceptance=None,
+    )
 
 
 def as_sequence(result: FitResult, blank: NDArray[np.bool_], fps: float) -> FitResult:
     """The result of frames, as one person's motion."""
     warnings = [of_one[:1] if b else of_one for b, of_one in zip(blank, result.warnings, strict=True)]
     ids = [str(i) for i in range(len(result))]
-    known = {"conditioned_on": "the other frames", "rows": "frames", "fps": fps}
-    return replace(result, origin=replace(result.origin, person_ids=ids, warnings=warnings, **known))
+    origin = replace(result.origin, person_ids=ids, warnings=warnings, rows="frames", fps=fps)
+    return replace(result, origin=replace(origin, conditioned_on="the other frames"))

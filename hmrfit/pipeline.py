@@ -141,8 +141,8 @@ class Pipeline:
     ) -> FitResult:
         """Fits a body to every person of a photograph; see `hmrfit.fit`."""
         know_own_threads()
-        free = isinstance(focal, str) and focal == "free"
-        photo = read_photo(image, keypoints, keypoint_set, None if free else focal, focal_35mm, camera, image_size)
+        free, pixels = _split_focal(focal)
+        photo = read_photo(image, keypoints, keypoint_set, pixels, focal_35mm, camera, image_size)
         start, std = self.start_of(init, photo), self.init_std(init_std, init)
         if start is None and self.sees(photo):
             start = self.image_start(photo)
@@ -223,7 +223,7 @@ class Pipeline:
         params = init.params if isinstance(init, FitResult) else init
         if not isinstance(params, BodyParams):
             raise TypeError(f"init should be a FitResult or BodyParams, not {type(init).__name__}.")
-        params, (rotation, translation) = checked_params(params, self.body), world
+        params, rotation = checked_params(params, self.body), world.rotation
         if len(params) == len(rotation):
             return params
         if len(params) != 1:
@@ -232,7 +232,7 @@ class Pipeline:
                 f"{len(rotation)} cameras, in its frame."
             )
         pelvis = self.body.rest_joints[0], self.body.joint_shapes[0]
-        return turned(params[[0] * len(rotation)], *pelvis, rotation, translation)
+        return turned(params[[0] * len(rotation)], *pelvis, rotation, world.translation)
 
     def fit_sequence(
         self,
@@ -258,9 +258,8 @@ class Pipeline:
         upright = known_up(up, measurements)
         rate = float(numbers(fps, "fps", "frames a second, one number", (), *RATES))
         weight = float(numbers(smooth, "smooth", "a weight, one number, 0 or more", (), 0.0, MOST_SMOOTH))
-        free = isinstance(focal, str) and focal == "free"
+        free, pixels = _split_focal(focal)
         frames = read_people_of_frames(keypoints, keypoint_set)
-        pixels = None if free else focal
         photo, blank = photo_of_frames(image, frames, keypoint_set, pixels, focal_35mm, camera, image_size)
         start, std = self.start_of(init, photo), self.init_std(init_std, init)
         schedule = self.schedules.fit if start is None else self.schedules.given
@@ -311,7 +310,10 @@ class Pipeline:
     def image_start(self, photo: Photo) -> BodyParams:
         """What the image network says of the photograph's people."""
         assert self.image_estimate is not None
-        image = read_image(photo.path) if photo.image is None else photo.image
+        image = photo.image
+        if image is None:
+            assert photo.path is not None
+            image = read_image(photo.path)
         return self.image_estimate.predict(image, photo.keypoints, photo.camera).params
 
     def start_of(self, init: BodyParams | FitResult | None, photo: Photo) -> BodyParams | None:
@@ -343,6 +345,11 @@ class Pipeline:
         if checked.shape not in ((), (count,)):
             raise ValueError(f"init_std should be {what}, but has the shape {checked.shape}.")
         return torch.tensor(checked)
+
+
+def _split_focal(focal: FocalLike) -> tuple[bool, float | Sequence[float] | None]:
+    """(whether it is fitted too, pixels). Another text than "free" is refused where pixels are read."""
+    return (True, None) if isinstance(focal, str) and focal == "free" else (False, focal)
 
 
 _PIPELINES: dict[str, Pipeline] = {}

@@ -50,17 +50,18 @@ class FitResult(ResultData):
         self._at_one_moment("overlay")
         image = self.picture() if image is None else image
         given = self.keypoints if keypoints else None
-        draw = sheet if sides else overlay
-        upright = {"up": self.up} if sides else {}
-        return draw(image, self.output.vertices, self.body_model.faces, self.camera, given=given, **upright)
+        vertices, faces = self.mesh_vertices, self.body_model.faces
+        if not sides:
+            return overlay(image, vertices, faces, self.camera, given=given)
+        return sheet(image, vertices, faces, self.camera, given=given, up=self.up)
 
     def turntable(self, count: int = 8, size: tuple[int, int] = (360, 480)) -> list[Image]:
         """`count` pictures from all around, the photograph's own side first. Upright where `up` is known; else the
         vertical is the camera's y axis."""
         self._at_one_moment("turntable")
-        return turntable(self.output.vertices, self.body_model.faces, count, size, up=self.up)
+        return turntable(self.mesh_vertices, self.body_model.faces, count, size, up=self.up)
 
-    def mesh(self, path: str | PathLike, frame: str = "y_up", colors: ArrayLike | None = None) -> None:
+    def mesh(self, path: str | PathLike[str], frame: str = "y_up", colors: ArrayLike | None = None) -> None:
         """Writes the bodies as .obj, .ply or .glb, metres; y up, or with frame="camera" as they are here.
 
         They stand upright where `up` is known; else y is the camera's own vertical. Of a sequence, one frame at a time:
@@ -69,11 +70,11 @@ class FitResult(ResultData):
         self._at_one_moment("mesh")
         names = [f"person_{name}" for name in self.person_ids] or None
         names = names if names and len(set(names)) == len(names) else None
-        write_mesh(path, self.output.vertices, self.body_model.faces, frame, colors, names, self.up)
+        write_mesh(path, self.mesh_vertices, self.body_model.faces, frame, colors, names, self.up)
 
     def save_motion(
         self,
-        path: str | PathLike,
+        path: str | PathLike[str],
         person: int | None = None,
         *,
         columns: int | None = None,
@@ -100,13 +101,19 @@ class FitResult(ResultData):
             raise ValueError(
                 "The frame rate of this sequence is not known: it was saved by an earlier version. Fit it again."
             )
-        still = chosen.fps is None
-        rate, resample = (ADD_ONS_RATE if fps is None else fps, None) if still else (chosen.fps, fps)
+        own = chosen.fps
         write_amass(
-            path, chosen.params, load_body(self.origin.body), rate, up=self.up, gender=self.origin.gender,
+            path,
+            chosen.params,
+            load_body(self.origin.body),
+            (ADD_ONS_RATE if fps is None else fps) if own is None else own,
+            up=self.up,
+            gender=self.origin.gender,
             body_name=self.origin.body,
-            columns=columns, resample=resample, on_floor=on_floor,
-        )  # fmt: skip
+            columns=columns,
+            resample=None if own is None else fps,
+            on_floor=on_floor,
+        )
 
     def _one_person(self, person: int | None) -> int:
         if person is None and len(self) > 1:

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
+from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.build import load_points, load_posed_body
 from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import reprojection_error
@@ -349,7 +350,7 @@ class ResultData:
         return np.full(len(self), np.nan) if self.start is None else self._reprojection_error(self.start)
 
     @cached_property
-    def body_model(self) -> SmplBody:
+    def body_model(self) -> SmplBody | SmplxBody:
         """The body that was fitted, read again where this result comes from a file."""
         return load_posed_body(self.origin.body, self.origin.body_kind)
 
@@ -361,7 +362,14 @@ class ResultData:
     @property
     def vertices(self) -> NDArray[np.float64]:
         """(N, V, 3) metres, camera frame."""
-        return self.output.vertices.numpy()
+        return self.mesh_vertices.numpy()
+
+    @property
+    def mesh_vertices(self) -> Tensor:
+        """`vertices` as a tensor."""
+        vertices = self.output.vertices
+        assert vertices is not None
+        return vertices
 
     @property
     def faces(self) -> NDArray[np.int64]:

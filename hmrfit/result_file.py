@@ -392,5 +392,5 @@ def _check_whole(array: NDArray[Any], name: str) -> None:
 
 
 def _params(poses: NDArray[Any], betas: NDArray[Any], trans: NDArray[Any]) -> BodyParams:
-    poses = torch.tensor(poses)
-    return BodyParams.from_rotvecs(poses[:, :3], poses[:, 3:], torch.tensor(betas), torch.tensor(trans))
+    rotvecs = torch.tensor(poses)
+    return BodyParams.from_rotvecs(rotvecs[:, :3], rotvecs[:, 3:], torch.tensor(betas), torch.tensor(trans))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import FARTHEST, NO_ROTATION
@@ -41,12 +41,14 @@ def read_extrinsics(extrinsics: ArrayLike, count: int) -> Extrinsics:
     if values.shape not in ((count, 3, 4), (count, 4, 4)):
         raise ValueError(f"extrinsics should be {what}, but have {values.shape}.")
     if np.abs(values[:, 3:] - [0, 0, 0, 1]).max(initial=0) > NO_ROTATION:
-        raise ValueError("The last row of 4×4 extrinsics should be 0, 0, 0, 1. Expected [R | t] with x_camera = R x_world + t.")  # fmt: skip  # noqa: E501
+        expected = "Expected [R | t] with x_camera = R x_world + t."
+        raise ValueError(f"The last row of 4×4 extrinsics should be 0, 0, 0, 1. {expected}")
     rotation, translation = (torch.tensor(part) for part in (values[:, :3, :3], values[:, :3, 3]))
     off = (rotation @ rotation.mT - torch.eye(3).double()).abs().amax((1, 2))
     off = torch.where(torch.linalg.det(rotation) > 0, off, 2.0)
     if off.max() > NO_ROTATION:
-        raise ValueError(f"The extrinsics of view {int(off.argmax())} hold no rotation (or a reflection). Expected [R | t] with x_camera = R x_world + t.")  # fmt: skip  # noqa: E501
+        expected = "Expected [R | t] with x_camera = R x_world + t."
+        raise ValueError(f"The extrinsics of view {int(off.argmax())} hold no rotation (or a reflection). {expected}")
     if translation.norm(dim=-1).median() > 100 or translation.abs().max() > FARTHEST:
         raise ValueError("The translations of the extrinsics look like millimetres. Give metres: divide by 1000.")
     return Extrinsics(rotation, translation)
@@ -66,7 +68,7 @@ def read_views(
         if given is not None and count_of_views(given, what) != C:
             raise ValueError(f"{what} should be one for each of the {C} views, but there are {len(given)}.")
     sizes = _sizes_of_views(image_size, C)
-    photos = []
+    photos: list[Photo] = []
     for i in range(C):
         try:
             camera = None if cameras is None else cameras[i]
@@ -92,9 +94,15 @@ def read_people_of_frames(keypoints: KeypointsLike, keypoint_set: str | Sequence
         return read_frames(keypoints, keypoint_set)
     listed = isinstance(keypoints, Sequence) and all(isinstance(p, PersonKeypoints) for p in keypoints)
     people = people_in_memory(keypoints, keypoint_set)
-    if len(people) == 1 and not listed and np.ndim(keypoints) == 2:
-        raise ValueError(f"keypoints should have the shape (T, K, 3), frames first, but have {np.shape(keypoints)}.")
+    if len(people) == 1 and not listed and _dimensions(keypoints) == 2:
+        shape = (len(people[0]), 3)
+        raise ValueError(f"keypoints should have the shape (T, K, 3), frames first, but have {shape}.")
     return in_frame_order(people, "keypoints", filled=not listed)
+
+
+def _dimensions(keypoints: Any) -> int:
+    """Of an array, or of nested lists."""
+    return int(np.ndim(keypoints))
 
 
 def count_of_views(given: Any, what: str) -> int:
@@ -104,22 +112,29 @@ def count_of_views(given: Any, what: str) -> int:
     return len(given)
 
 
-def _sizes_of_views(size: Any, count: int) -> list:
+def _sizes_of_views(size: Any, count: int) -> list[Any]:
     """The size of each view's image, from one for all or one for each."""
     if isinstance(size, list | tuple | np.ndarray) and len(size) and not all(np.ndim(part) == 0 for part in size):
         if len(size) != count:
-            raise ValueError(f"image_size should be one for all, or one for each of the {count} views, but there are {len(size)}.")  # fmt: skip  # noqa: E501
+            what = f"one for all, or one for each of the {count} views"
+            raise ValueError(f"image_size should be {what}, but there are {len(size)}.")
         return list(size)
     return [size] * count
 
 
 def photo_of_frames(
-    image: ImageLike, frames: list[PersonKeypoints], keypoint_set: str | Sequence[str] | None, *camera: Any
-) -> tuple[Photo, np.ndarray]:
+    image: ImageLike,
+    frames: list[PersonKeypoints],
+    keypoint_set: str | Sequence[str] | None,
+    focal: float | Sequence[float] | None,
+    focal_35mm: float | None,
+    camera: Camera | None,
+    image_size: tuple[int, int] | None,
+) -> tuple[Photo, NDArray[np.bool_]]:
     """(the frames, which of them are blank (T,)): frames of which nothing can be used take the nearest other one's
     keypoints, and say so."""
     try:
-        photo = read_photo(image, frames, keypoint_set, *camera, each="frame")
+        photo = read_photo(image, frames, keypoint_set, focal, focal_35mm, camera, image_size, each="frame")
     except ValueError as error:
         hint = "No frame shows anybody who can be fitted. " if "Frame 0: " in str(error) else ""
         raise ValueError(f"{hint}{error}") from None

@@ -69,17 +69,18 @@ class Accept:
     calibrated: Stage = CALIBRATED
 
     def __call__(self, fit: Fit, route: Route) -> Fit:
-        if fit.start is None:
+        start = fit.start
+        if start is None:
             return fit
-        begun = route.term_costs(fit.start, fit.observation, fit.stage)
+        begun = route.term_costs(start, fit.observation, fit.stage)
         before = total(begun)
-        tested = compare(route, fit.start, before, fit.state, fit.cost, fit.observation)
+        tested = compare(route, start, before, fit.state, fit.cost, fit.observation)
         fit = replace(fit, acceptance=tested, start_term_cost=begun)
         rejected = ~tested.accepted
         if not rejected.any():
             return fit
         kept, back = (chosen.nonzero()[:, 0] for chosen in (~rejected, rejected))
-        both = Fit.cat([fit.of(kept), self._back(fit.of(back), fit.start[back], tested[back], route)])
+        both = Fit.cat([fit.of(kept), self._back(fit.of(back), start[back], tested[back], route)])
         return both.of(torch.cat([kept, back]).argsort())
 
     def _back(self, fit: Fit, start: State, tested: Acceptance, route: Route) -> Fit:

@@ -22,7 +22,7 @@ from hmrfit.fitting.placing import middle_of_box
 from hmrfit.fitting.terms.base import ResidualFunction, Term, as_term
 from hmrfit.keypoints import COCO17, base_name
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.types import BodyParams, Keypoints, RecordTable
+from hmrfit.types import BodyParams, Keypoints, RecordTable, TensorRecord
 
 STEP = 1e-6
 """Of the differences, metres and radians: rounding leaves 1e-16/STEP = 1e-10 of a residual, curvature STEP² = 1e-12."""
@@ -143,10 +143,15 @@ def _checked_residuals(term: Term, e: Linearization) -> Tensor:
     return r
 
 
-def _tensors(record: object) -> list[Tensor]:
+def _tensors(record: TensorRecord) -> list[Tensor]:
     """Every tensor of a record, those of records inside too."""
     found: list[Tensor] = []
-    record.map(lambda t: found.append(t) or t)
+
+    def keep(t: Tensor) -> Tensor:
+        found.append(t)
+        return t
+
+    record.map(keep)
     return found
 
 

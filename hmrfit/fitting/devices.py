@@ -19,6 +19,7 @@ def moved(value: Any, device: torch.device, known: dict[int, Any] | None = None)
     known = {} if known is None else known
     if id(value) in known:
         return known[id(value)]
+    other: Any
     if isinstance(value, Tensor):
         other = value.to(device)
     elif getattr(value, "stays_on_cpu", False):

@@ -116,7 +116,7 @@ class Fitter:
         if self._on_device is None:
             twin = self.with_schedule(self.schedule)
             twin.device = None
-            twin.__dict__ = moved(vars(twin), self.device) | {"chunk": DEVICE_CHUNK}
+            twin.__dict__ = moved(vars(twin), self.device or torch.device("cpu")) | {"chunk": DEVICE_CHUNK}
             self._on_device = twin
         return self._on_device
 

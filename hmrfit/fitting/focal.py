@@ -39,7 +39,7 @@ STEP = 1e-4
 WRONG = 1.2
 """The report's factor: the focal length used is a sixth too short."""
 
-REFIT, PAIRS = {"max_steps": 8, "ftol": 1e-4}, 64
+REFIT_STEPS, REFIT_FTOL, PAIRS = 8, 1e-4, 64
 """Of the two fits that are compared, and how many people at a time. On the 22 photographs 0.2 mm from fits to the end
 (40 steps, 1e-8), of 6.9 mm that the joints move; 7 ms for one person, d x*/d s takes six times as long."""
 
@@ -175,7 +175,8 @@ def focal_sensitivity(
     What was known to the fit stays as it was, a start and its covariance too. held: (B,) bool, people whose answer is
     their start whatever the energy says; they only stand elsewhere.
     """
-    stage = replace(energy.stage, options=replace(energy.stage.options, warm_up_steps=0, **REFIT))
+    options = replace(energy.stage.options, warm_up_steps=0, max_steps=REFIT_STEPS, ftol=REFIT_FTOL)
+    stage = replace(energy.stage, options=options)
     parts = torch.arange(len(state)).split(PAIRS) if len(state) else ()
     found = [_pair(body, replace(energy, stage=stage), state, rows, factor, held) for rows in parts]
     moved = torch.cat(found) if found else body.pose(state.params).joints

@@ -146,7 +146,8 @@ def merge(
     order = costs.argsort(dim=1, stable=True)
     costs = costs.gather(1, order)
     calibrated_costs = torch.full_like(costs, torch.inf)
-    calibrated_costs[:, 0], calibrated_costs[people, place] = fit.calibrated_cost[:, 0], calibrated
+    own = costs[:, 0] if fit.calibrated_cost is None else fit.calibrated_cost[:, 0]
+    calibrated_costs[:, 0], calibrated_costs[people, place] = own, calibrated
     calibrated_costs = calibrated_costs.gather(1, order).where(costs.isfinite(), torch.inf)
     rows = rows.T.gather(1, order)
     rows = torch.where(costs.isfinite(), rows, rows[:, :1]).T

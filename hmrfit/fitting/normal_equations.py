@@ -97,8 +97,10 @@ class NormalEquations:
         T = e.theta_jacobian  # (B, j, 3, 3)
         B, n = T.shape[:2]
         columns = self.layout.slice("body_pose")
+        assert self.pose_gradient is not None
         self.gradient[:, columns] += (self.pose_gradient.unflatten(1, (n, 1, 3)) @ T).reshape(B, -1)
         if self.pose_hessian is None:
+            assert self.pose_diagonal is not None
             _add_blocks(hessian, columns.start, T.mT @ (self.pose_diagonal.unflatten(1, (n, 3, 1)) * T))
             return
         if self.pose_diagonal is not None:

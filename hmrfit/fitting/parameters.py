@@ -191,7 +191,10 @@ class Linearization:
     @property
     def start_turn(self) -> Tensor:
         """φ = log(R⁰ᵀ R) (B, J, 3) of every joint, the root first, where the observation has an anchor."""
-        return self._logs[0]
+        phi = self._logs[0]
+        if phi is None:
+            raise ValueError("These people have no anchor: nothing says from where their joints turned.")
+        return phi
 
     @cached_property
     def theta_jacobian(self) -> Tensor:

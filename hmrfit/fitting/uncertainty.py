@@ -98,7 +98,8 @@ def hessian(
     body: PointBody, terms: Mapping[str, Term], weights: Mapping[str, Weight], state: State, observation: Observation
 ) -> Tensor:
     """The Gauss-Newton Hessian (B, P, P) in all columns, those of joints that no keypoint shows too."""
-    total, e = 0.0, Linearization(body, state, observation, Layout.everything(body))
+    e = Linearization(body, state, observation, Layout.everything(body))
+    total = state.params.transl.new_zeros(len(state), e.layout.columns, e.layout.columns)
     for name, weight in weights.items():
         sums = NormalEquations(e)
         terms[name].add(e, sums, 1.0)

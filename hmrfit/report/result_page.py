@@ -33,7 +33,7 @@ def _frames_drawn(result: ResultData) -> dict[str, Image]:
     drawn = {}
     for i in chosen:
         frame = result[i]
-        sides = views(frame.output.vertices, result.body_model.faces, (0, 90), PANEL, up=result.up)
+        sides = views(frame.mesh_vertices, result.body_model.faces, (0, 90), PANEL, up=result.up)
         drawn[f"frame {result.names[i]}"] = side_by_side(sides)
     return drawn
 

@@ -51,13 +51,14 @@ class AnchorPrior(Term):
             return
         index = layout.chart
         anchor = anchor.prepared(index)
-        phi = e.start_turn
+        phi, precision = e.start_turn, anchor.precision
+        assert precision is not None
         own = anchor.error_of(phi, e.state.params.betas)[:, index]
-        pull = (anchor.precision @ own[..., None]).squeeze(-1)
+        pull = (precision @ own[..., None]).squeeze(-1)
         cost = 0.5 * (pull * own).sum(-1)
         turning = layout.turning_index
         T = anchor.world[:, turning] @ right_jacobian_inverse(phi[:, turning]) @ e.posed.world[:, turning].mT
-        sums.add_turned(cost, pull, anchor.precision, T, weight)
+        sums.add_turned(cost, pull, precision, T, weight)
         away = (e.state.params.transl - anchor.transl) / anchor.transl_std
         sums.add_diagonal(
             "transl", 0.5 * away.square().sum(-1), away / anchor.transl_std, anchor.transl_std**-2, weight

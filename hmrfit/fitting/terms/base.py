@@ -35,7 +35,7 @@ class Term:
     """A term of the energy. Subclasses give `residuals`, and `jacobian` or `add` where they can do better."""
 
     name: str = "term"
-    points_only: bool = False
+    points_only: ClassVar[bool] = False
     """True for a term that needs only those joints whose rotation moves a keypoint: the fit may then leave the others
     out and let the pose prior fill them in."""
 
@@ -73,7 +73,8 @@ class FunctionTerm(Term):
     """A plain Python function as a term."""
 
     def __init__(self, function: ResidualFunction, name: str | None = None) -> None:
-        self.function, self.name = function, name or getattr(function, "__name__", type(function).__name__)
+        self.function = function
+        self.name = name or str(getattr(function, "__name__", type(function).__name__))
 
     def residuals(self, e: Linearization) -> Tensor:
         return self.function(e.state, e.output, e.observation)

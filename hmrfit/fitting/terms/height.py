@@ -109,6 +109,6 @@ def _known_height(
         height = [HEIGHTS[0] if h is None else h for h in height]
     value = numbers(height, "height", f"metres, {each} (None where it is not known)", (count,), *HEIGHTS)
     what = f"metres, the standard deviation of a height, {each}"
-    std = numbers(HEIGHT_STD if std is None else std, "std", what, (count,), *HEIGHT_STDS)
-    rows, std = list(photo.rows), np.where(holes, np.inf, std)
-    return KnownNumber(torch.tensor(value[rows]), torch.tensor(std[rows]))
+    given = numbers(HEIGHT_STD if std is None else std, "std", what, (count,), *HEIGHT_STDS)
+    rows, believed = list(photo.rows), np.where(holes, np.inf, given)
+    return KnownNumber(torch.tensor(value[rows]), torch.tensor(believed[rows]))

@@ -72,7 +72,7 @@ class Interpenetration(Term):
         if len(turning):
             above = kinematic_tree(e.body.parents, g.device).ancestors[overlap.capsules.sphere_joint][:, turning].to(g)
             pivots = e.posed.joints[:, None, turning]
-            part = 0.0
+            part = g.new_zeros(*pairs.shape, len(turning), 3)
             for index, sign in ((overlap.first[pairs], 1.0), (overlap.second[pairs], -1.0)):
                 arm = centers.gather(1, index[..., None].expand(-1, -1, 3))[:, :, None] - pivots
                 part = part + sign * above[index][..., None] * torch.linalg.cross(arm, g[:, :, None], dim=-1)

@@ -17,7 +17,7 @@ front of the person, it does not.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -166,7 +166,8 @@ class MaskTerm(Term):
         sight = known.trusted @ self.closeness(e.body.names).T  # (B, M)
         out = self._outside(known, seen, sight)
         line = self._outline(known, seen, sight, e.observation.box_size)
-        return _Parts(*(torch.cat(pair, 1) for pair in zip(out, line, strict=True)), posed)
+        residuals, slope, vertex = (torch.cat(pair, 1) for pair in zip(out, line, strict=True))
+        return _Parts(residuals, slope, vertex, posed)
 
     def _outside(self, known: MaskMap, seen: Tensor, sight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What sticks out of the mask: residuals (B, M), slopes (B, M, 2), vertices (B, M)."""
@@ -285,8 +286,8 @@ def _signed_distance(mask: NDArray[np.bool_], low: NDArray, side: float) -> tupl
 
 def _sample(image: NDArray, x: NDArray, y: NDArray) -> NDArray:
     """Bilinear, at places counted from the corner of the first pixel; beyond the edge as at the edge."""
-    maps = (np.asarray(v, np.float32) - np.float32(0.5) for v in (x, y))
-    return cv2.remap(image.astype(np.float32), *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    at_x, at_y = (np.asarray(v, np.float32) - np.float32(0.5) for v in (x, y))
+    return cv2.remap(image.astype(np.float32), at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _outline(distance: NDArray, cell: float, size: tuple[int, int], low: NDArray) -> tuple[NDArray, ...]:
@@ -315,10 +316,19 @@ def read_masks(mask: MaskLike, photo: Photo) -> list[NDArray[np.bool_] | None]:
     Raises:
         ValueError, TypeError, FileNotFoundError: another number of masks, another size, an empty mask.
     """
-    many = list(mask) if isinstance(mask, list | tuple) or getattr(mask, "ndim", 2) == 3 else [mask]
+    many: list[Any]
+    many = list(mask) if isinstance(mask, list | tuple | np.ndarray | Tensor) and _several(mask) else [mask]
     if len(many) != photo.given:
-        raise ValueError(f"mask should be one for each of the {photo.given} people (None where there is none), but there are {len(many)}.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"mask should be one for each of the {photo.given} people (None where there is none), but there are "
+            f"{len(many)}."
+        )
     return [None if many[i] is None else _read_mask(many[i], i, photo.size) for i in photo.rows]
+
+
+def _several(mask: Sequence[Any] | NDArray[Any] | Tensor) -> bool:
+    """Whether this is a list of masks, or an array (N, H, W) of them."""
+    return mask.ndim == 3 if isinstance(mask, np.ndarray | Tensor) else True
 
 
 def mask_of_view(mask: MaskLike, index: int, count: int) -> list[OneMask]:
@@ -328,15 +338,20 @@ def mask_of_view(mask: MaskLike, index: int, count: int) -> list[OneMask]:
     return [mask[index]]
 
 
-def _read_mask(mask: str | os.PathLike | ArrayLike, person: int, size: tuple[int, int]) -> NDArray[np.bool_]:
+def _read_mask(mask: str | os.PathLike[str] | ArrayLike, person: int, size: tuple[int, int]) -> NDArray[np.bool_]:
     what = f"The mask of person {person}"
     try:
-        mask = mask.detach().cpu() if isinstance(mask, Tensor) else mask
-        pixels = read_image(mask)[..., 0] if isinstance(mask, str | os.PathLike) else np.asarray(mask)
+        if isinstance(mask, str | os.PathLike):
+            pixels = read_image(mask)[..., 0]
+        else:
+            pixels = np.asarray(mask.detach().cpu() if isinstance(mask, Tensor) else mask)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{what} cannot be read: {error}") from None
     if pixels.ndim != 2 or pixels.shape[::-1] != size:
-        raise ValueError(f"{what} should be of the image's size, height {size[1]} and width {size[0]}, but has the shape {pixels.shape}.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"{what} should be of the image's size, height {size[1]} and width {size[0]}, but has the shape "
+            f"{pixels.shape}."
+        )
     if pixels.dtype.kind not in "biuf" or not np.isfinite(pixels).all():
         raise ValueError(f"{what} should hold booleans or numbers, above 0 where the person is.")
     if not (pixels > 0).any():
