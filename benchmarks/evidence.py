@@ -44,7 +44,7 @@ from hmrfit.io.opencv import cv2
 from hmrfit.keypoints import COCO17, COMMON14
 from hmrfit.motion import Motion as Clip
 from hmrfit.motion import read_folder
-from hmrfit.motion.split import split
+from hmrfit.motion.pool import split
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.synthetic.people import Corruption, People, Views, camera_rotations, corrupt, make_people

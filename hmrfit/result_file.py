@@ -27,7 +27,6 @@ its own betas. Readers of AMASS would put the people on their heads; `FitResult.
 Read with numpy alone: `numpy.load(path)["poses"]`. Nothing in it is a pickle.
 """
 
-import io
 import json
 from collections.abc import Mapping
 from os import PathLike
@@ -47,7 +46,7 @@ from hmrfit.fitting.fit import REASONS, Acceptance, Fit
 from hmrfit.fitting.focal import FocalSensitivity
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.uncertainty import Posterior
-from hmrfit.io.atomic import atomic_write
+from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import parse_json, read_npz, read_numpy
 from hmrfit.io.budget import TooLarge, brief
 from hmrfit.ops.check import check_finite, check_shape
@@ -103,10 +102,7 @@ def write_result(path: str | PathLike[str], result: ResultData) -> None:
     """
     if Path(path).suffix != ".npz":
         raise ValueError(f"A result is saved as .npz; '{path}' ends otherwise. Choose a name such as result.npz.")
-    content = io.BytesIO()
-    np.savez_compressed(content, **_arrays(result))  # type: ignore[arg-type]  # numpy's stubs: a table of keywords
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+    write_npz(path, _arrays(result))
 
 
 def _arrays(result: ResultData) -> dict[str, NDArray[Any]]:

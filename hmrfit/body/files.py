@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hmrfit.body.skeleton import skeleton_of
-from hmrfit.io.atomic import atomic_write
+from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import check_regular, read_npz
 from hmrfit.io.budget import Meter, TooLarge, check_bytes
 from hmrfit.io.pickles import RefusedFile, dense_from_triplets, read_pickle
@@ -75,8 +75,7 @@ def write_body_npz(path: str | Path, data: Mapping[str, Any]) -> None:
     if objects := [name for name, array in arrays.items() if array.dtype.kind == "O"]:
         raise ValueError(f"{objects} hold Python objects; a body file has arrays of numbers and text only.")
     check_body(arrays)
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    write_npz(path, arrays)
 
 
 def check_body(data: Mapping[str, np.ndarray]) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import PIXEL_CENTER
-from hmrfit.io.atomic import atomic_write
+from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import PythonObjects, npz_names, read_npy, read_npz
 from hmrfit.io.budget import TooLarge, brief
 from hmrfit.io.image import Crop
@@ -223,8 +223,7 @@ def write_spin_npz(path: str | os.PathLike, dataset: SpinDataset) -> None:
             f"Some people have NaN, infinite numbers or boxes without size in {', '.join(wrong)}; damaged_rows says "
             "who. Nothing was written."
         )
-    with atomic_write(path) as temporary:
-        np.savez_compressed(temporary, **dataset.known())
+    write_npz(path, dataset.known())
 
 
 def read_static_fits(path: str | os.PathLike, dataset: SpinDataset) -> SpinDataset:

@@ -19,16 +19,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.camera import Camera
 from hmrfit.datasets.spin_npz import SpinDataset
-from hmrfit.io.atomic import atomic_write
+from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import parse_json, read_npz
 from hmrfit.io.budget import TooLarge, brief
 from hmrfit.ops.check import check_shape
@@ -103,11 +102,10 @@ def write_predictions(path: str | PathLike, predictions: Predictions, fingerprin
     if predictions.joints is not None:
         tensors["joints"] = predictions.joints
     # `format` comes first: by its first member hmrfit.io.own_files knows the file
-    contents: dict[str, Any] = {"format": FORMAT, "joint_names": np.array(predictions.joint_names, np.str_)}
+    contents: dict[str, ArrayLike] = {"format": FORMAT, "joint_names": np.array(predictions.joint_names, np.str_)}
     contents |= {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
     contents |= {name: json.dumps(value) for name, value in vars(fingerprint).items()}
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **contents)
+    write_npz(path, contents)
 
 
 def read_predictions(

@@ -20,7 +20,6 @@ of `betas` (Blender add-ons of SMPL-X and of Meshcapade; these take `int(rate)` 
 text, `betas[None]` (1, S), fingers in the columns 66:156 (aitviewer), T = round(rate × mocap_time_length) (MOYO).
 """
 
-import io
 import logging
 from dataclasses import replace
 from os import PathLike
@@ -36,7 +35,7 @@ from hmrfit.body.gender import GENDERS
 from hmrfit.body.rigid import turned
 from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX, Skeleton
 from hmrfit.body.smpl import SmplBody
-from hmrfit.io.atomic import atomic_write
+from hmrfit.io.atomic import write_npz
 from hmrfit.ops.check import check_finite
 from hmrfit.ops.level import level_rotation
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -100,10 +99,7 @@ def write_amass(
             "'%s' has %g frames a second; Blender add-ons refuse fewer than %d. save_motion(..., fps=%d) resamples.",
             path, rate, ADD_ONS_RATE, ADD_ONS_RATE,
         )  # fmt: skip
-    content = io.BytesIO()
-    np.savez_compressed(content, **_arrays(params, body.skeleton, rate, layout, gender, body_name, up is not None))
-    with atomic_write(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+    write_npz(path, _arrays(params, body.skeleton, rate, layout, gender, body_name, up is not None))
 
 
 def in_z_up_world(params: BodyParams, body: SmplBody, up: ArrayLike | None = None) -> BodyParams:

@@ -14,10 +14,15 @@ import platform
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import ArrayLike
 
 ADVICE = {
     errno.ENOSPC: "The disk is full. Free some space, or write to another disk; what stood there before is untouched.",
@@ -58,6 +63,19 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
+
+
+def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, ArrayLike], compress: bool = True) -> None:
+    """Arrays by name as an npz, whole or not at all, in their order. The same arrays give the same bytes.
+
+    Raises:
+        ValueError: one of them is made of Python objects. OSError: see `atomic_write`.
+    """
+    method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", method) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                npy.write_array(file, np.asanyarray(array), allow_pickle=False)
 
 
 def _temporary_beside(path: Path) -> Path:

@@ -7,10 +7,9 @@ What is shipped with the library is fitted from motion; the motion itself is not
 """
 
 from hmrfit.motion.motion import Motion
-from hmrfit.motion.pool import check_cache, load_frames, read_folder, read_pool
+from hmrfit.motion.pool import check_cache, load_frames, read_folder, read_pool, split
 from hmrfit.motion.read import read_motion, read_motions
 from hmrfit.motion.rest import mirror_poses
-from hmrfit.motion.split import split
 
 __all__ = [
     "Motion", "check_cache", "load_frames", "mirror_poses", "read_folder", "read_motion", "read_motions", "read_pool",

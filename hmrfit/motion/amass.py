@@ -7,6 +7,7 @@ they are left out and the hands count as not driven. The world of AMASS has z up
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX
 from hmrfit.io.bounded import PythonObjects, read_npz
@@ -18,7 +19,7 @@ _WANTED = ("format", "poses", "trans", "transl", "betas", "gender", "root_orient
 _LAYOUTS = {skeleton.pose_size: skeleton for skeleton in (SMPL, SMPLH, SMPLX)}
 
 
-def _read(data: bytes) -> dict[str, np.ndarray]:
+def _read(data: bytes) -> dict[str, NDArray]:
     """The arrays of an npz; whatever would need a pickle is left out."""
     try:
         return read_npz(data, _WANTED, what="its npz")
@@ -30,7 +31,7 @@ def _read(data: bytes) -> dict[str, np.ndarray]:
         raise ValueError(f"AMASS npz: the file cannot be read: {error} Truncated? Copy it again.") from None
 
 
-def _poses(arrays: dict[str, np.ndarray]) -> np.ndarray:
+def _poses(arrays: dict[str, NDArray]) -> NDArray:
     if "poses" in arrays:
         return arrays["poses"]
     if "root_orient" in arrays and "pose_body" in arrays:
@@ -42,7 +43,7 @@ def _poses(arrays: dict[str, np.ndarray]) -> np.ndarray:
     )
 
 
-def _rate(arrays: dict[str, np.ndarray]) -> float | None:
+def _rate(arrays: dict[str, NDArray]) -> float | None:
     for key in _RATES:
         if key in arrays:
             rate = arrays[key].reshape(-1)

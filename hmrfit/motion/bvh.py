@@ -1,17 +1,23 @@
-"""BVH text: a tree of joints with offsets, then rows of channel values.
+"""BVH text: a tree of joints with offsets, then rows of channel values; and the skeletons that such files hold.
 
 For joint j with channels c1 c2 c3 (in the order of the file) the local rotation is R_c1 R_c2 R_c3, degrees,
 intrinsic, and G_j = G_parent R_j. Which SMPL joint a bone is, and how its rest differs from the ideal T-pose, is a
-matter of the dialect: see `bvh_dialects`.
+matter of the skeleton: a `Dialect`, recognised by the names of its joints.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hmrfit.io.bounded import words
 from hmrfit.io.budget import check_bytes
+from hmrfit.motion import cmu
+from hmrfit.motion.motion import FRAME_BYTES, Z_UP_TO_Y_UP, Motion
+from hmrfit.motion.rest import driven_mask, halfway, local_from_ideal, turn
 
 _ROTATIONS = {"xrotation": "X", "yrotation": "Y", "zrotation": "Z"}
 _POSITIONS = {"xposition": 0, "yposition": 1, "zposition": 2}
@@ -27,11 +33,11 @@ class Bvh:
     names: tuple[str, ...]
     parents: tuple[int, ...]
     """Index of each joint's parent, -1 at the root."""
-    offsets: np.ndarray
+    offsets: NDArray[np.float64]
     """(J, 3) in the unit of the file."""
     channels: tuple[tuple[str, ...], ...]
     """Lower-case channel names of each joint."""
-    values: np.ndarray
+    values: NDArray[np.float64]
     """(T, C) all channels, joints in order."""
     frame_time: float
 
@@ -39,7 +45,7 @@ class Bvh:
         start = sum(len(c) for c in self.channels[:joint])
         return slice(start, start + len(self.channels[joint]))
 
-    def local_rotation(self, joint: int) -> np.ndarray:
+    def local_rotation(self, joint: int) -> NDArray[np.float64]:
         """(T, 3, 3)."""
         block = self.values[:, self.columns(joint)]
         turns = [i for i, c in enumerate(self.channels[joint]) if c in _ROTATIONS]
@@ -48,9 +54,9 @@ class Bvh:
         order = "".join(_ROTATIONS[self.channels[joint][i]] for i in turns)
         return Rotation.from_euler(order, block[:, turns], degrees=True).as_matrix()
 
-    def global_rotations(self, wanted: set[str] | None = None) -> dict[str, np.ndarray]:
+    def global_rotations(self, wanted: set[str] | None = None) -> dict[str, NDArray[np.float64]]:
         """name -> (T, 3, 3), for the wanted joints (all without `wanted`) and those above them."""
-        glob: dict[str, np.ndarray] = {}
+        glob: dict[str, NDArray[np.float64]] = {}
         needed = self._with_ancestors(set(self.names) if wanted is None else wanted)
         check_bytes(3 * MATRIX * len(self.values) * len(needed), "BVH: its skeleton")
         for j, (name, parent) in enumerate(zip(self.names, self.parents, strict=True)):
@@ -68,7 +74,7 @@ class Bvh:
                 j = self.parents[j]
         return needed
 
-    def root_position(self) -> np.ndarray:
+    def root_position(self) -> NDArray[np.float64]:
         """(T, 3) in the unit of the file: the offset of the root plus its position channels."""
         position = np.tile(self.offsets[0], (len(self.values), 1))
         block = self.values[:, self.columns(0)]
@@ -77,7 +83,7 @@ class Bvh:
                 position[:, _POSITIONS[channel]] += block[:, i]
         return position
 
-    def joint_positions(self) -> np.ndarray:
+    def joint_positions(self) -> NDArray[np.float64]:
         """(T, J, 3) by the file's own forward kinematics, in its unit."""
         glob = self.global_rotations()
         positions = np.empty((len(self.values), len(self.names), 3))
@@ -90,7 +96,7 @@ class Bvh:
 
 
 class _Tokens:
-    """The words of the hierarchy, handed out one by one; the end of the text is a letter, not an IndexError."""
+    """The words of the hierarchy, handed out one by one; the end of the text is a ValueError, not an IndexError."""
 
     def __init__(self, words: list[str]) -> None:
         self.words, self.at = words, 0
@@ -195,7 +201,7 @@ def _check_tree(names: list[str], stack: list[int]) -> None:
         raise ValueError(f"BVH: the joint name '{min(twice)}' stands twice in the hierarchy.")
 
 
-def _parse_motion(text: str, n_channels: int) -> tuple[np.ndarray, float]:
+def _parse_motion(text: str, n_channels: int) -> tuple[NDArray[np.float64], float]:
     found = words(text, "BVH: its motion")
     try:
         start = found.index("Time:")
@@ -215,3 +221,155 @@ def _parse_motion(text: str, n_channels: int) -> tuple[np.ndarray, float]:
     if not np.isfinite(values).all():
         raise ValueError("BVH: the motion holds NaN or infinite numbers.")
     return values.reshape(n_frames, n_channels), frame_time
+
+
+# ---- skeletons
+
+Bones = Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One BVH skeleton."""
+
+    name: str
+    bones: frozenset[str]
+    """Bones that the converter reads; a file that has them all speaks the dialect."""
+    ideal: Callable[[Bones], dict[str, NDArray[np.float64]]]
+    """Global bone rotations (T, 3, 3) -> H of the SMPL joints."""
+    metres: float
+    """Metres per unit of length."""
+    skip: int
+    """Leading frames that are no motion (an inserted T-pose)."""
+    guessed: frozenset[str] = frozenset()
+    """SMPL joints that the converter sets but the source does not really drive."""
+    world: NDArray[np.float64] | None = None
+    """Rotation of the file's world to y up, facing +z; None where it is that already."""
+
+
+_SIDES = (("left", 1.0), ("right", -1.0))
+
+
+def _ideal_from_max(bones: Bones) -> dict[str, NDArray[np.float64]]:
+    """3dsMax-friendly: CMU's rest but with hanging arms, so Rz(-+90) brings them up first."""
+    renamed = {"Hips": "Hips", "LowerBack": "lowerback", "Spine": "Chest", "Spine1": "Chest2", "Head": "Head"}
+    parts = {"UpLeg": "Hip", "Leg": "Knee", "Foot": "Ankle", "ToeBase": "Toe"}
+    renamed |= {f"{s}{part}": f"{s}{own}" for s in ("Left", "Right") for part, own in parts.items()}
+    out = {cmu_name: bones[own] for cmu_name, own in renamed.items()}
+    for side, sign, hand in (("Left", 1.0, "LFingers"), ("Right", -1.0, "RFingers")):
+        raised = turn("z", -90.0 * sign)
+        for part, own in (("Arm", f"{side}Shoulder"), ("ForeArm", f"{side}Elbow"), ("FingerBase", hand)):
+            out[side + part] = bones[own] @ raised
+    return cmu.ideal_from_cmu(out)
+
+
+def _ideal_from_daz(bones: Bones) -> dict[str, NDArray[np.float64]]:
+    """DAZ-friendly: a MotionBuilder retarget onto a bent rest, G_cmu = G_daz C with C calibrated on 05_11 and 05_20.
+
+    Toes and wrist flexion are not there (the hand carries the pronation of the forearm only).
+    """
+    spine1 = halfway(bones["hip"], bones["abdomen"])
+    out = {"Hips": bones["hip"], "LowerBack": spine1, "Spine": bones["abdomen"], "Spine1": bones["chest"]}
+    out["Head"] = bones["head"] @ turn("x", 16.0)
+    for (_, sign), side, own in zip(_SIDES, ("Left", "Right"), ("l", "r"), strict=True):
+        arm = turn("z", -8.0 * sign)
+        leg = turn("x", 3.5) @ turn("z", -20.5 * sign)
+        out |= {f"{side}Arm": bones[own + "Shldr"] @ arm, f"{side}ForeArm": bones[own + "ForeArm"] @ arm}
+        out[f"{side}FingerBase"] = bones[own + "Hand"] @ arm
+        out |= {f"{side}UpLeg": bones[own + "Thigh"] @ leg, f"{side}Leg": bones[own + "Shin"] @ leg}
+        out[f"{side}Foot"] = bones[own + "Foot"] @ turn("z", -21.0 * sign)
+    return cmu.ideal_from_cmu(out)
+
+
+_FAIR_PARTS = {
+    "collar": "Shoulder", "shoulder": "Arm", "elbow": "ForeArm", "wrist": "Hand",
+    "hip": "UpLeg", "knee": "Leg", "ankle": "Foot", "foot": "ToeBase",
+}  # fmt: skip
+
+
+def _ideal_from_fair(bones: Bones) -> dict[str, NDArray[np.float64]]:
+    """AnimatedDrawings: a plain T-pose; three of its four spine bones are taken."""
+    ideal = {"pelvis": bones["Hips"], "spine1": bones["Spine"], "spine2": bones["Spine1"], "spine3": bones["Spine3"]}
+    ideal |= {"neck": bones["Neck"], "head": bones["Head"]}
+    for joint, bone in _FAIR_PARTS.items():
+        ideal |= {f"left_{joint}": bones[f"Left{bone}"], f"right_{joint}": bones[f"Right{bone}"]}
+    return ideal
+
+
+_DAZ_PARTS = ("Shldr", "ForeArm", "Hand", "Thigh", "Shin", "Foot")
+_MAX_PARTS = ("Hip", "Knee", "Ankle", "Toe", "Shoulder", "Elbow")
+
+DIALECTS = (
+    Dialect(
+        "animdraw_fair1",
+        frozenset(["Hips", "Spine", "Spine1", "Spine3", "Neck", "Head"])
+        | {s + p for s in ("Left", "Right") for p in _FAIR_PARTS.values()},
+        _ideal_from_fair, 0.039, 1, world=Z_UP_TO_Y_UP,  # the unit is not known: 0.039 makes a leg of 0.85 m
+    ),
+    Dialect("cmu_motionbuilder", cmu.BONES, cmu.ideal_from_cmu, cmu.UNIT, 1),
+    Dialect(
+        "cmu_daz",
+        frozenset(["hip", "abdomen", "chest", "head"]) | {s + p for s in "lr" for p in _DAZ_PARTS},
+        _ideal_from_daz, 0.01, 0, frozenset(["left_wrist", "right_wrist"]),
+    ),
+    Dialect(
+        "cmu_3dsmax",
+        frozenset(["Hips", "lowerback", "Chest", "Chest2", "Head", "LFingers", "RFingers"])
+        | {s + p for s in ("Left", "Right") for p in _MAX_PARTS},
+        _ideal_from_max, cmu.UNIT, 0,
+    ),
+)  # fmt: skip
+"""Every BVH skeleton that is known, tried in this order."""
+
+
+def recognise(bvh: Bvh) -> Dialect:
+    """The dialect whose bones the file has.
+
+    Raises:
+        ValueError: none fits; the error names the nearest and the bones that are missing.
+    """
+    for dialect in DIALECTS:
+        if dialect.bones <= set(bvh.names):
+            return dialect
+    near = min(DIALECTS, key=lambda d: len(d.bones - set(bvh.names)) / len(d.bones))
+    missing = sorted(near.bones - set(bvh.names))
+    alike = get_close_matches(missing[0], bvh.names, n=1)
+    raise ValueError(
+        f"BVH: unknown skeleton (root '{bvh.names[0]}', {len(bvh.names)} joints). Known: "
+        f"{', '.join(d.name for d in DIALECTS)}. Nearest is {near.name}, but '{missing[0]}' is missing"
+        + (f" (there is '{alike[0]}')" if alike else "")
+        + f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}. "
+        "Rename the joints, or add a Dialect to hmrfit/motion/bvh.py."
+    )
+
+
+def _to_world(dialect: Dialect, ideal: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
+    """The same rotations in a world with y up: M G M^T, since rest and world turn together."""
+    if dialect.world is None:
+        return ideal
+    return {name: dialect.world @ rotation @ dialect.world.T for name, rotation in ideal.items()}
+
+
+def motion_from_bvh(text: str, name: str = "", skip: int | None = None, fps: float | None = None) -> Motion:
+    """A BVH file's text as a Motion.
+
+    Args:
+        skip: leading frames to drop; None for the dialect's own number (an inserted T-pose).
+        fps: the true rate where the header is known to be wrong.
+    """
+    bvh = parse_bvh(text)
+    check_bytes(FRAME_BYTES * len(bvh.values), "BVH: its motion")
+    dialect = recognise(bvh)
+    ideal = _to_world(dialect, dialect.ideal(bvh.global_rotations(set(dialect.bones))))
+    world = np.eye(3) if dialect.world is None else dialect.world
+    first = dialect.skip if skip is None else skip
+    if first >= len(bvh.values):
+        raise ValueError(f"BVH: {len(bvh.values)} frames, of which the first {first} are no motion; none is left.")
+    return Motion(
+        local_from_ideal(ideal)[first:],
+        (bvh.root_position() @ world.T)[first:] * dialect.metres,
+        fps or 1.0 / bvh.frame_time,
+        driven_mask(ideal) & ~driven_mask(dialect.guessed),
+        name=name,
+        source=dialect.name,
+    )

@@ -8,6 +8,7 @@ to identity in that frame and counts as not driven.
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -23,16 +24,20 @@ CORE = tuple(
 )  # fmt: skip
 """The 15 joints that decide whether a frame is broken and whether two frames are the same."""
 
-LIMITS = {
-    "hip_twist": 90,
-    "ankle": 85,
+LIMITS: dict[str, tuple[float, float]] = {
+    "hip_twist": (-90, 90),
+    "ankle": (-85, 85),
     "knee": (-25, 170),
     "elbow": (-25, 170),
-    "spine": 120,
-    "head": 110,
-    "collar": 70,
+    "spine": (-120, 120),
+    "head": (-110, 110),
+    "collar": (-70, 70),
 }
-LOOSE_LIMITS = {"wrist": 125, "foot": 75}
+"""Degrees of the core joints; beyond them a frame is broken."""
+
+LOOSE_LIMITS: dict[str, tuple[float, float]] = {"wrist": (-125, 125), "foot": (-75, 75)}
+"""Degrees of joints that may be broken by themselves."""
+
 MAX_SPEED = 22.0 * 120.0
 """Degrees a second that no joint turns."""
 PADDING = 2
@@ -41,11 +46,11 @@ DUPLICATE = np.radians(2.0)
 """Two frames whose core joints differ by less (root mean square) are the same frame."""
 
 
-def _joint(poses: np.ndarray, name: str) -> np.ndarray:
+def _joint(poses: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     return poses[:, SMPL.index(name)]
 
 
-def _chain_angle(poses: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+def _chain_angle(poses: NDArray[np.float64], names: tuple[str, ...]) -> NDArray[np.float64]:
     """(T,) degrees of the product of several local rotations."""
     total = Rotation.identity(len(poses))
     for name in names:
@@ -53,22 +58,22 @@ def _chain_angle(poses: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
     return np.degrees(total.magnitude())
 
 
-def twist_about_y(rotvec: np.ndarray) -> np.ndarray:
+def twist_about_y(rotvec: NDArray[np.float64]) -> NDArray[np.float64]:
     """(T,) degrees of turn about the bone of a thigh: the swing-twist part of a rotation about y."""
     _, y, _, w = Rotation.from_rotvec(rotvec).as_quat(canonical=True).T
     return np.degrees(2.0 * np.arctan2(y, w))
 
 
-def _outside(value: np.ndarray, limit: float | tuple[float, float]) -> np.ndarray:
-    low, high = limit if isinstance(limit, tuple) else (-limit, limit)
+def _outside(value: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.bool_]:
+    low, high = limits
     return (value < low) | (value > high)
 
 
-def _angles(poses: np.ndarray, joint: str) -> np.ndarray:
+def _angles(poses: NDArray[np.float64], joint: str) -> NDArray[np.float64]:
     return np.degrees(np.linalg.norm(_joint(poses, joint), axis=1))
 
 
-def joint_speed(poses: np.ndarray, fps: float) -> np.ndarray:
+def joint_speed(poses: NDArray[np.float64], fps: float) -> NDArray[np.float64]:
     """(T, J) degrees a second that each joint turned since the frame before; the first frame has its follower's."""
     if len(poses) < 2:
         return np.zeros(poses.shape[:2])
@@ -78,7 +83,7 @@ def joint_speed(poses: np.ndarray, fps: float) -> np.ndarray:
     return np.concatenate([angle[:1], angle])
 
 
-def broken_frames(motion: Motion) -> np.ndarray:
+def broken_frames(motion: Motion) -> NDArray[np.bool_]:
     """(T,) bool: a core joint is where no body can have it, or jumps there; padding included."""
     poses = motion.poses
     bad = _outside(_chain_angle(poses, ("spine1", "spine2", "spine3")), LIMITS["spine"])
@@ -109,7 +114,7 @@ def clean(motion: Motion) -> Motion | None:
     return replace(motion, poses=poses, driven=driven)[keep]
 
 
-def _embedding(poses: np.ndarray) -> np.ndarray:
+def _embedding(poses: NDArray[np.float64]) -> NDArray[np.float64]:
     """(T, 60) such that distances are root mean square angles of the core joints, for small ones.
 
     Unit quaternions with w >= 0: |q1 - q2| = 2 sin(angle / 4).
@@ -118,7 +123,7 @@ def _embedding(poses: np.ndarray) -> np.ndarray:
     return (core * 2.0 / np.sqrt(len(CORE))).reshape(len(poses), -1)
 
 
-def unlike_frames(poses: np.ndarray, radius: float = DUPLICATE) -> np.ndarray:
+def unlike_frames(poses: NDArray[np.float64], radius: float = DUPLICATE) -> NDArray[np.bool_]:
     """(T,) bool: frames that differ from every frame kept before them, (T, 24, 3) -> mask."""
     pairs = cKDTree(_embedding(poses)).query_pairs(radius, output_type="ndarray")
     keep = np.ones(len(poses), bool)

@@ -14,6 +14,7 @@ alone, so only spine1 counts as driven on the trunk.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hmrfit.io.bounded import parse_json
@@ -36,7 +37,7 @@ WORLD = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
 _SIDES = (("left", 1.0), ("right", -1.0))
 
 
-def parse_deepmimic(text: str) -> dict[str, np.ndarray]:
+def parse_deepmimic(text: str) -> dict[str, NDArray[np.float64]]:
     """name -> (T, width) numbers.
 
     Raises:
@@ -63,7 +64,7 @@ def parse_deepmimic(text: str) -> dict[str, np.ndarray]:
     return dict(zip([name for name, _ in _LAYOUT], np.split(values, edges, axis=1), strict=True))
 
 
-def _matrices(numbers: np.ndarray, hinge_axis: np.ndarray) -> np.ndarray:
+def _matrices(numbers: NDArray[np.float64], hinge_axis: NDArray[np.float64]) -> NDArray[np.float64]:
     if numbers.shape[1] == 1:
         return Rotation.from_rotvec(numbers * hinge_axis).as_matrix()
     if (np.linalg.norm(numbers, axis=1) < 1e-6).any():
@@ -71,19 +72,21 @@ def _matrices(numbers: np.ndarray, hinge_axis: np.ndarray) -> np.ndarray:
     return Rotation.from_quat(numbers[:, [1, 2, 3, 0]]).as_matrix()
 
 
-def bone_rotations(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def bone_rotations(columns: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
     """Global rotations in the file's own world by its own kinematics, name -> (T, 3, 3)."""
-    glob: dict[str, np.ndarray] = {}
+    glob: dict[str, NDArray[np.float64]] = {}
     for name in ("root", "chest", "neck", *(f"{s}_{p}" for s, _ in _SIDES for p in list(_PARENT_OF)[3:])):
         side, _, part = name.rpartition("_")
         parent = _PARENT_OF[part]
         local = _matrices(columns[name], np.array([0.0, 0.0, 1.0]))
-        above = f"{side}_{parent}" if f"{side}_{parent}" in columns else parent
-        glob[name] = local if parent is None else glob[above] @ local
+        if parent is None:
+            glob[name] = local
+        else:
+            glob[name] = glob[f"{side}_{parent}" if f"{side}_{parent}" in columns else parent] @ local
     return glob
 
 
-def _ideal(bones: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _ideal(bones: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
     """H of the SMPL joints; the chest is cut in thirds over the spine, the neck in halves over neck and head."""
     world = {name: WORLD @ rotation @ WORLD.T for name, rotation in bones.items()}
     ideal = {"pelvis": world["root"], "spine3": world["chest"], "head": world["neck"]}
@@ -97,7 +100,9 @@ def _ideal(bones: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return ideal
 
 
-def _ideal_cmu_jump(columns: dict[str, np.ndarray], bones: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _ideal_cmu_jump(
+    columns: dict[str, NDArray[np.float64]], bones: dict[str, NDArray[np.float64]]
+) -> dict[str, NDArray[np.float64]]:
     """The same with the repairs: elbow axis, ankle frame, trunk on spine1."""
     ideal = _ideal(bones)
     twist = turn("x", cmu.ARM_TWIST)
@@ -119,7 +124,7 @@ def motion_from_deepmimic(text: str, name: str = "", cmu_jump: bool = False) -> 
 
     Args:
         cmu_jump: the file is a CMU trial in DeepMimic's form (arpspoof/Jump): repair it. The files look the same, so
-            this cannot be told from the text.
+            the text does not show it.
     """
     columns = parse_deepmimic(text)
     bones = bone_rotations(columns)

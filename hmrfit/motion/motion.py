@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hmrfit.body.skeleton import SMPL
@@ -22,18 +23,18 @@ class Motion:
     `hmrfit.body.skeleton.SMPL`.
     """
 
-    poses: np.ndarray
+    poses: NDArray[np.float64]
     """(T, 24, 3) rotation vectors, radians, local to the parent; `poses[:, 0]` is the global orientation."""
-    transl: np.ndarray
+    transl: NDArray[np.float64]
     """(T, 3) position of the pelvis, metres (AMASS: `trans`, which leaves out the resting pelvis)."""
     fps: float
-    driven: np.ndarray
-    """(T, 24) bool: the joints that the source really moves in that frame. The others hold a guess (identity)."""
+    driven: NDArray[np.bool_]
+    """(T, 24) bool: the joints that the source really moves in that frame. The others are at rest (identity)."""
     name: str = ""
     label: str = ""
     subject: str = ""
     source: str = ""
-    betas: np.ndarray | None = None
+    betas: NDArray[np.float64] | None = None
     """(S,) shape of the body where the file has one (AMASS), else None."""
     up: str = "y"
     """The axis of the world that points up: y, or z in AMASS's files."""
@@ -57,7 +58,7 @@ class Motion:
     def __len__(self) -> int:
         return len(self.poses)
 
-    def __getitem__(self, frames: slice | np.ndarray) -> "Motion":
+    def __getitem__(self, frames: slice | NDArray[np.bool_] | NDArray[np.int64]) -> "Motion":
         """The chosen frames (a slice, a mask or indices). A slice with a step changes the rate with it."""
         step = abs(frames.step or 1) if isinstance(frames, slice) else 1
         return replace(

@@ -3,73 +3,109 @@
 Read, clean, thin to about 15 frames a second, drop near-duplicates within a split, and weight every class by about
 1 / sqrt(its size), so that what was filmed for long does not drown the rest.
 
+`split.json` is the one list of the sequences that are held out; every script and benchmark reads it. No prior and no
+network is ever fitted on "test": whole sequences, and some whole action classes. "validation" is for choosing settings.
+Everything else, also any motion of your own, is "train". Two recordings of one CMU trial and the two partners of one
+dance always share a split.
+
 Two kinds of folder: our own (`MANIFEST.json` beside one tar.xz a source, read in memory, nothing is ever unpacked to
 disk), or any folder of motion files, whose class is the name of the folder a file lies in.
 """
 
 import hashlib
+import json
 import lzma
 import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import NotRequired, TypedDict
 
 import numpy as np
+from numpy.typing import NDArray
 
-from hmrfit.io.atomic import atomic_write
+from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import read_json, read_npz
 from hmrfit.io.budget import check_bytes
 from hmrfit.io.own_files import first_array
 from hmrfit.motion.clean import clean, unlike_frames
 from hmrfit.motion.motion import Motion
 from hmrfit.motion.read import SUFFIXES, motions_from_bytes, read_motions
-from hmrfit.motion.split import SPLITS, split
 
 FPS = 15.0
+"""Frames a second of the pool."""
+
 HAND_KEYED = "mesh2motion"
 """Animated by hand, not captured: all its clips together are one class when weights are given."""
-_VERSION = 1  # of the cache; raise it when a reader or the cleaning changes
+
+_VERSION = 1
+"""Of the cache; to be raised when a reader or the cleaning changes."""
+
+SPLITS = ("train", "validation", "test")
 
 
-def read_archive(path: Path, entries: list[dict]) -> Iterator[Motion]:
+@cache
+def split_lists() -> dict[str, frozenset[str]]:
+    """ "test" and "validation" -> names of the sequences in them."""
+    content = json.loads(Path(__file__).with_name("split.json").read_text())
+    return {part: frozenset(name for names in content[part].values() for name in names) for part in SPLITS[1:]}
+
+
+def split(motion: Motion | str) -> str:
+    """ "train", "validation" or "test" for a motion, or for its name (the `id` of the manifest)."""
+    name = motion if isinstance(motion, str) else motion.name
+    for part, names in split_lists().items():
+        if name in names:
+            return part
+    return SPLITS[0]
+
+
+class Entry(TypedDict):
+    """What the manifest says of one sequence."""
+
+    id: str
+    file: str
+    label: str
+    clip: NotRequired[str]
+    subject: NotRequired[str | None]
+    native_fps: NotRequired[float | None]
+
+
+def read_archive(path: Path, entries: list[Entry]) -> Iterator[Motion]:
     """The motions of one tar.xz that its manifest lists, in the order of the archive. Nothing is written to disk."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, though the manifest beside it lists files of it. Copy it again.")
-    wanted: dict[str, list[dict]] = {}
+    wanted: dict[str, list[Entry]] = {}
     for entry in entries:
         wanted.setdefault(f"{path.name.removesuffix('.tar.xz')}/{entry['file']}", []).append(entry)
     try:
         with tarfile.open(path, "r:xz") as archive:
             for member in archive:
-                if member.isfile() and member.name in wanted:
+                if member.isfile() and member.name in wanted and (file := archive.extractfile(member)) is not None:
                     check_bytes(2 * member.size, f"'{path}', {member.name}")
-                    yield from _from_entries(archive.extractfile(member).read(), wanted[member.name], path)
+                    yield from _from_entries(file.read(), wanted[member.name], path)
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise ValueError(f"{path} cannot be read ({error}). Truncated? Copy it again.") from error
 
 
-def _from_entries(data: bytes, entries: list[dict], path: Path) -> Iterator[Motion]:
+def _from_entries(data: bytes, entries: list[Entry], path: Path) -> Iterator[Motion]:
     source = path.name.removesuffix(".tar.xz")
+    named = {entry["clip"]: entry for entry in entries if "clip" in entry}
     try:
-        if "clip" in entries[0]:
-            named = {entry["clip"]: entry for entry in entries}
-            found = [m for m in motions_from_bytes(data) if m.name in named]
-            pairs = [(m, named[m.name]) for m in found]
+        if named:
+            pairs = [(m, named[m.name]) for m in motions_from_bytes(data) if m.name in named]
         else:
-            motion = motions_from_bytes(data, entries[0]["id"], source, **_rate(entries[0], source))[0]
-            pairs = [(motion, entries[0])]
+            # a reader that finds no rate in its file takes the manifest's; it replaces all others below
+            rate = entries[0].get("native_fps") if source == "cmu_expmap" else None
+            pairs = [(motions_from_bytes(data, entries[0]["id"], source, fps=rate)[0], entries[0])]
     except ValueError as error:
         raise ValueError(f"{path}, {entries[0]['file']}: {error}") from error
     for motion, entry in pairs:
         subject = entry.get("subject") or source
         fps = entry.get("native_fps") or motion.fps
         yield replace(motion, name=entry["id"], label=entry["label"], subject=subject, source=source, fps=fps)
-
-
-def _rate(entry: dict, source: str) -> dict[str, float]:
-    """Readers that have no rate of their own in the file take it; the manifest's rate replaces all others later."""
-    return {"fps": entry["native_fps"]} if source == "cmu_expmap" else {}
 
 
 def read_folder(folder: str | Path) -> Iterator[Motion]:
@@ -119,15 +155,13 @@ def read_pool(folder: str | Path, cache: str | Path | None = None) -> list[Motio
         One Motion a sequence, those of which nothing was left omitted. Frames that were dropped leave gaps in time.
     """
     folder = Path(folder)
-    stamp = _stamp(folder) if cache else ""
-    if cache and Path(cache).is_file():
-        pool = _load_cache(Path(cache), stamp)
-        if pool is not None:
-            return pool
-    pool = [m for m in map(_prepare, read_folder(folder)) if m is not None]
-    pool = drop_duplicates(pool)
+    fingerprint = _fingerprint(folder) if cache else ""
+    kept = _load_cache(Path(cache), fingerprint) if cache and Path(cache).is_file() else None
+    if kept is not None:
+        return kept
+    pool = drop_duplicates([m for m in map(_prepare, read_folder(folder)) if m is not None])
     if cache:
-        _save_cache(Path(cache), stamp, pool)
+        _save_cache(Path(cache), fingerprint, pool)
     return pool
 
 
@@ -146,7 +180,7 @@ def drop_duplicates(pool: list[Motion]) -> list[Motion]:
     return [kept[i] for i in sorted(kept)]
 
 
-def load_frames(pool: list[Motion], part: str) -> dict[str, np.ndarray]:
+def load_frames(pool: list[Motion], part: str) -> dict[str, NDArray]:
     """The frames of one split as arrays.
 
     Args:
@@ -171,45 +205,52 @@ def load_frames(pool: list[Motion], part: str) -> dict[str, np.ndarray]:
     }
 
 
-def class_weights(classes: np.ndarray) -> np.ndarray:
+def class_weights(classes: NDArray[np.float64]) -> NDArray[np.float64]:
     """(N,) weights proportional to 1 / sqrt(size of the class), mean 1, for (N,) class names."""
     _, index, count = np.unique(classes, return_inverse=True, return_counts=True)
     weight = 1.0 / np.sqrt(count[index])
     return weight / weight.mean()
 
 
-def _stamp(folder: Path) -> str:
-    """A fingerprint of what a cache was made from: the files' names, sizes and times, the split, the code's version."""
+def _fingerprint(folder: Path) -> str:
+    """Of what a cache was made from: the files' names, sizes and times, the split, the code's version."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     facts = [(str(p.relative_to(folder)), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     lists = Path(__file__).with_name("split.json").read_text()
     return hashlib.sha256(repr((_VERSION, facts, lists)).encode()).hexdigest()
 
 
+FINGERPRINT = "stamp"
+"""The name of a cache's first array."""
+
 _TEXTS = ("name", "label", "subject", "source")
 
 
 def check_cache(path: Path) -> None:
-    """Before a pool is kept there: raises FileExistsError where the file is no cache of a pool, but somebody's own."""
-    if os.path.lexists(path) and not (path.is_file() and first_array(path) == "stamp"):
+    """That a pool may be kept there.
+
+    Raises:
+        FileExistsError: there is a file, and it is no cache of a pool.
+    """
+    if os.path.lexists(path) and not (path.is_file() and first_array(path) == FINGERPRINT):
         raise FileExistsError(
             f"'{path}' is in the way: the motion that was read is kept there, and this file is not that. Choose "
             "another folder with --out, or move it away."
         )
 
 
-def _save_cache(path: Path, stamp: str, pool: list[Motion]) -> None:
-    arrays = {key: np.concatenate([getattr(m, key) for m in pool]) for key in ("poses", "transl", "driven")}
+def _save_cache(path: Path, fingerprint: str, pool: list[Motion]) -> None:
+    arrays = {FINGERPRINT: np.array(fingerprint)}
+    arrays |= {key: np.concatenate([getattr(m, key) for m in pool]) for key in ("poses", "transl", "driven")}
     arrays |= {key: np.array([getattr(m, key) for m in pool]) for key in _TEXTS}
     arrays |= {"fps": np.array([m.fps for m in pool]), "length": np.array([len(m) for m in pool])}
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, stamp=np.array(stamp), **arrays)
+    write_npz(path, arrays, compress=False)
 
 
-def _load_cache(path: Path, stamp: str) -> list[Motion] | None:
+def _load_cache(path: Path, fingerprint: str) -> list[Motion] | None:
     """None when the cache was made from other files or cannot be read: it is then made anew."""
     try:
-        if str(read_npz(path, ("stamp",))["stamp"]) != stamp:
+        if str(read_npz(path, (FINGERPRINT,))[FINGERPRINT]) != fingerprint:
             return None
         arrays = read_npz(path)
         edges = np.cumsum(arrays["length"])[:-1]

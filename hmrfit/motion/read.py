@@ -1,73 +1,114 @@
 """Any motion file -> Motion, by what is in it."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hmrfit.io.bounded import decode, read_bytes
 from hmrfit.io.budget import TooLarge
 from hmrfit.motion.amass import motion_from_amass
-from hmrfit.motion.bvh_dialects import motion_from_bvh
+from hmrfit.motion.bvh import motion_from_bvh
+from hmrfit.motion.cmu import motion_from_expmap
 from hmrfit.motion.deepmimic import motion_from_deepmimic
-from hmrfit.motion.expmap import motion_from_expmap
 from hmrfit.motion.glb import motions_from_glb
 from hmrfit.motion.motion import Motion
 
 SUFFIXES = (".npz", ".bvh", ".glb", ".txt", ".json")
 
 
-def _text(data: bytes) -> str:
-    try:
-        return decode(data, "its text")
-    except TooLarge:
-        raise
-    except ValueError:
-        return data.decode("latin-1")
-
-
-def motions_from_bytes(data: bytes, name: str = "", dialect: str | None = None, **options: object) -> list[Motion]:
+def motions_from_bytes(
+    data: bytes,
+    name: str = "",
+    dialect: str | None = None,
+    *,
+    skip: int | None = None,
+    fps: float | None = None,
+    clips: Sequence[str] | None = None,
+) -> list[Motion]:
     """The motions in a file's bytes (a GLB holds many, all others one). See `read_motions`."""
+    given = {"skip": skip, "fps": fps, "clips": clips}
     if data[:4] == b"glTF":
-        return motions_from_glb(data, **options)
+        _check_options("GLB", given, "clips")
+        return motions_from_glb(data, clips)
     if data[:2] == b"PK":
-        return [motion_from_amass(data, name, **options)]
+        _check_options("AMASS npz", given, "fps")
+        return [motion_from_amass(data, name, fps)]
     text = _text(data)
     start = text[:1000].lstrip()
     if start.startswith("HIERARCHY"):
-        return [motion_from_bvh(text, name, **options)]
+        _check_options("BVH", given, "skip", "fps")
+        return [motion_from_bvh(text, name, skip, fps)]
     if start.startswith("{"):
-        return [motion_from_deepmimic(text, name, cmu_jump=dialect == "cmu_jump", **options)]
+        _check_options("DeepMimic text", given)
+        return [motion_from_deepmimic(text, name, cmu_jump=dialect == "cmu_jump")]
     if start[:1] in tuple("-+.0123456789") and "," in start:
-        return [motion_from_expmap(text, name, **options)]
+        _check_options("Exponential-map text", given, "skip", "fps")
+        return [motion_from_expmap(text, name, skip, fps)]
     raise ValueError(
         f"{len(data)} bytes that are no known motion: expected AMASS npz, BVH, exponential-map text, DeepMimic JSON"
         " or GLB. An empty or truncated file?"
     )
 
 
-def read_motions(path: str | Path, dialect: str | None = None, **options: object) -> list[Motion]:
+def _text(data: bytes) -> str:
+    """Empty where it is no text in UTF-8 or Latin-1."""
+    try:
+        return decode(data, "its text", latin=True)
+    except TooLarge:
+        raise
+    except ValueError:
+        return ""
+
+
+def _check_options(format_name: str, given: Mapping[str, object], *known: str) -> None:
+    """That a format's reader takes all options that are given."""
+    unknown = [name for name, value in given.items() if value is not None and name not in known]
+    if unknown:
+        taken = f"takes {' and '.join(known)}" if known else "takes no options"
+        raise ValueError(f"{format_name} {taken}, not {unknown[0]}=.")
+
+
+def read_motions(
+    path: str | Path,
+    dialect: str | None = None,
+    *,
+    skip: int | None = None,
+    fps: float | None = None,
+    clips: Sequence[str] | None = None,
+) -> list[Motion]:
     """All motions of a file, recognised by its contents.
 
     Args:
-        dialect: "cmu_jump" for CMU trials in DeepMimic's form, which need repairs and cannot be told from the text.
-        options: what the format's own reader takes (`skip`, `fps`, `clips`).
+        dialect: "cmu_jump" for CMU trials in DeepMimic's form, which need repairs and look the same.
+        skip: of BVH and exponential-map text, the leading frames that are no motion; by default the format's own.
+        fps: of the same and of AMASS npz, frames a second where the file does not say it, or says it wrong.
+        clips: of a GLB, the names of the clips to read; by default all.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: unknown format, damaged, truncated, hostile: the letter says which file and what is wrong.
+        ValueError: unknown format, damaged, truncated, hostile, or an option that its format does not take; says which
+            file and what is wrong.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no motion file {path}.")
     try:
-        return motions_from_bytes(read_bytes(path), path.stem, dialect, **options)
+        return motions_from_bytes(read_bytes(path), path.stem, dialect, skip=skip, fps=fps, clips=clips)
     except TooLarge as error:
         raise TooLarge(f"{path}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def read_motion(path: str | Path, dialect: str | None = None, **options: object) -> Motion:
+def read_motion(
+    path: str | Path,
+    dialect: str | None = None,
+    *,
+    skip: int | None = None,
+    fps: float | None = None,
+    clips: Sequence[str] | None = None,
+) -> Motion:
     """The one motion of a file; of a GLB with several clips, name one: `clips=["Walk_Loop"]`. See `read_motions`."""
-    motions = read_motions(path, dialect, **options)
+    motions = read_motions(path, dialect, skip=skip, fps=fps, clips=clips)
     if len(motions) != 1:
         raise ValueError(
             f"{path} holds {len(motions)} clips; choose with clips=[name] or call read_motions. Clips: "

@@ -20,9 +20,10 @@ Signs that follow: knee flexion +x; elbow flexion -y left, +y right; hip flexion
 from collections.abc import Container, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from hmrfit.body.skeleton import SMPL
+from hmrfit.body.skeleton import ROOT_PARENT, SMPL
 
 BEND_DEGREES = {
     "left_knee": ("x", -5.5),
@@ -35,13 +36,13 @@ BEND_DEGREES = {
 """B of every joint whose bone is not straight in the template: one turn about one axis. All others: identity."""
 
 
-def rest_bend(joint: str) -> np.ndarray:
+def rest_bend(joint: str) -> NDArray[np.float64]:
     """B of one joint, (3, 3)."""
     axis, degrees = BEND_DEGREES.get(joint, ("x", 0.0))
     return Rotation.from_euler(axis, degrees, degrees=True).as_matrix()
 
 
-def local_from_ideal(ideal: Mapping[str, np.ndarray]) -> np.ndarray:
+def local_from_ideal(ideal: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
     """Local rotation vectors (T, 24, 3) from global rotations H relative to the ideal T-pose, name -> (T, 3, 3).
 
     A joint that is not given does not turn against its parent (L = identity).
@@ -51,25 +52,24 @@ def local_from_ideal(ideal: Mapping[str, np.ndarray]) -> np.ndarray:
     """
     if "pelvis" not in ideal:
         raise ValueError("The global rotation of the pelvis is needed; given: " + ", ".join(ideal))
-    n = len(ideal["pelvis"])
-    glob, poses = {}, np.zeros((n, len(SMPL), 3))
-    for j, name in enumerate(SMPL.names):
-        parent = SMPL.names[SMPL.parents[j]] if j else None
+    poses = np.zeros((len(ideal["pelvis"]), len(SMPL), 3))
+    glob: list[NDArray[np.float64]] = []  # G of each joint so far
+    for j, (name, parent) in enumerate(zip(SMPL.names, SMPL.parents, strict=True)):
         if name not in ideal:
-            glob[name] = glob[parent]
+            glob.append(glob[parent])
             continue
-        glob[name] = ideal[name] @ rest_bend(name)
-        local = glob[name] if parent is None else np.swapaxes(glob[parent], -1, -2) @ glob[name]
+        glob.append(ideal[name] @ rest_bend(name))
+        local = glob[j] if parent == ROOT_PARENT else np.swapaxes(glob[parent], -1, -2) @ glob[j]
         poses[:, j] = Rotation.from_matrix(local).as_rotvec()
     return poses
 
 
-def driven_mask(joints: Container[str]) -> np.ndarray:
+def driven_mask(joints: Container[str]) -> NDArray[np.bool_]:
     """(24,) bool: which SMPL joints are among the given names."""
     return np.array([name in joints for name in SMPL.names])
 
 
-def global_from_local(poses: np.ndarray) -> np.ndarray:
+def global_from_local(poses: NDArray[np.float64]) -> NDArray[np.float64]:
     """Global rotations G (..., 24, 3, 3) from local rotation vectors (..., 24, 3): G_child = G_parent L."""
     local = Rotation.from_rotvec(poses.reshape(-1, 3)).as_matrix().reshape(*poses.shape, 3)
     glob = local.copy()
@@ -79,7 +79,7 @@ def global_from_local(poses: np.ndarray) -> np.ndarray:
     return glob
 
 
-def ideal_from_local(poses: np.ndarray) -> np.ndarray:
+def ideal_from_local(poses: NDArray[np.float64]) -> NDArray[np.float64]:
     """H (..., 24, 3, 3) relative to the ideal T-pose, the inverse of `local_from_ideal`: H = G B^T."""
     bends = np.stack([rest_bend(name) for name in SMPL.names])
     return global_from_local(poses) @ np.swapaxes(bends, -1, -2)
@@ -89,7 +89,7 @@ MIRROR = np.array(SMPL.mirror)
 """Index of the joint on the other side."""
 
 
-def mirror_poses(poses: np.ndarray) -> np.ndarray:
+def mirror_poses(poses: NDArray[np.float64]) -> NDArray[np.float64]:
     """The pose seen in a mirror (x -> -x): sides swapped, rotation vectors (x, y, z) -> (x, -y, -z).
 
     Args:
@@ -103,12 +103,12 @@ def mirror_poses(poses: np.ndarray) -> np.ndarray:
     return poses[..., order, :] * np.array([1.0, -1.0, -1.0])
 
 
-def halfway(start: np.ndarray, end: np.ndarray, share: float = 0.5) -> np.ndarray:
+def halfway(start: NDArray[np.float64], end: NDArray[np.float64], share: float = 0.5) -> NDArray[np.float64]:
     """The rotation at `share` of the shortest way from `start` to `end`, both (T, 3, 3)."""
     relative = Rotation.from_matrix(np.swapaxes(start, -1, -2) @ end).as_rotvec()
     return start @ Rotation.from_rotvec(share * relative).as_matrix()
 
 
-def turn(axis: str, degrees: float) -> np.ndarray:
+def turn(axis: str, degrees: float) -> NDArray[np.float64]:
     """(3, 3) rotation about one axis."""
     return Rotation.from_euler(axis, degrees, degrees=True).as_matrix()

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmrfit.io.atomic import atomic_write
+from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import parse_json
 from hmrfit.io.budget import brief
 from hmrfit.network.discriminator import FactorizedDiscriminator
@@ -53,9 +53,8 @@ def save_network(path: str | PathLike[str], network: Network, half: bool = False
     if path.suffix != ".npz":
         raise ValueError(f"Weights are written as .npz; '{path}' ends otherwise. Choose a name such as hmr.npz.")
     settings = json.dumps({**_settings(network), "notes": notes}, sort_keys=True)
-    arrays: dict[str, Any] = {name: _stored(name, tensor, half) for name, tensor in network.state_dict().items()}
-    with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **{SETTINGS: np.array(settings), **arrays})
+    arrays = {name: _stored(name, tensor, half) for name, tensor in network.state_dict().items()}
+    write_npz(path, {SETTINGS: np.array(settings), **arrays}, compress=False)
     return path
 
 

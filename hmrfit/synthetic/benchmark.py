@@ -34,7 +34,7 @@ from hmrfit.datasets.human36m import FRONTAL
 from hmrfit.datasets.human36m import JOINTS as H36M_JOINTS
 from hmrfit.datasets.mpi_inf_3dhp import TEST_SEQUENCES
 from hmrfit.datasets.spin_npz import SpinDataset, write_spin_npz
-from hmrfit.io.atomic import atomic_write
+from hmrfit.io.atomic import atomic_write, write_npz
 from hmrfit.io.bounded import read_json, read_npz
 from hmrfit.io.image import Image, write_image
 from hmrfit.io.opencv import cv2
@@ -243,17 +243,16 @@ def _write_truth(root: Path, persons: list[_Person], benchmark: Benchmark) -> No
             _link(root / paths_of(index)[0], root / path)
     params, camera = people.params, people.camera
     orient, pose = params.to_rotvecs()
-    with atomic_write(root / "truth.npz") as temporary:
-        np.savez_compressed(
-            temporary,
-            pose=torch.cat([orient, pose], 1).numpy(),
-            betas=params.betas.numpy(),
-            transl=params.transl.numpy(),
-            focal=camera.focal.numpy(),
-            center=camera.center.numpy(),
-            size=camera.size.numpy(),
-            action=np.array(actions),
-        )
+    truth = {
+        "pose": torch.cat([orient, pose], 1).numpy(),
+        "betas": params.betas.numpy(),
+        "transl": params.transl.numpy(),
+        "focal": camera.focal.numpy(),
+        "center": camera.center.numpy(),
+        "size": camera.size.numpy(),
+        "action": np.array(actions),
+    }
+    write_npz(root / "truth.npz", truth)
 
 
 def read_truth(root: str | os.PathLike) -> BenchmarkTruth:

@@ -6,7 +6,7 @@ import struct
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from hmrfit.motion.expmap import NODES
+from hmrfit.motion.cmu import NODES
 
 CMU_OFFSETS = {
     "LeftUpLeg": (1.4, -1.8, 0.8), "LeftLeg": (2.4, -6.6, 0.0), "LeftFoot": (2.5, -6.9, 0.0),

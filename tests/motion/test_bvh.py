@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from hmrfit.keypoints import SMPL24
-from hmrfit.motion.bvh import parse_bvh
-from hmrfit.motion.bvh_dialects import motion_from_bvh
-from hmrfit.motion.expmap import motion_from_expmap
+from hmrfit.motion.bvh import motion_from_bvh, parse_bvh
+from hmrfit.motion.cmu import motion_from_expmap
 from hmrfit.motion.rest import ideal_from_local
 
 EXACT = 1e-6  # radians; the files carry nine digits

@@ -14,9 +14,8 @@ from scipy.spatial.transform import Rotation
 from hmrfit.keypoints import SMPL24
 from hmrfit.motion import Motion, load_frames, read_folder, read_pool, split
 from hmrfit.motion.clean import CORE, broken_frames, clean, joint_speed, twist_about_y, unlike_frames
-from hmrfit.motion.pool import class_weights, drop_duplicates, read_archive, thin
+from hmrfit.motion.pool import SPLITS, class_weights, drop_duplicates, read_archive, split_lists, thin
 from hmrfit.motion.rest import turn
-from hmrfit.motion.split import SPLITS, split_lists
 
 
 def make(frames: int = 60, fps: float = 30.0, **joints: tuple[float, float, float]) -> Motion:

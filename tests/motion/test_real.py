@@ -10,15 +10,12 @@ from helpers.asf_amc import bone_directions, read_amc
 
 from hmrfit.keypoints import SMPL24
 from hmrfit.motion import Motion, load_frames, read_folder, read_pool, split
-from hmrfit.motion.bvh import parse_bvh
-from hmrfit.motion.bvh_dialects import motion_from_bvh
+from hmrfit.motion.bvh import motion_from_bvh, parse_bvh
+from hmrfit.motion.cmu import motion_from_expmap
 from hmrfit.motion.deepmimic import WORLD, bone_rotations, motion_from_deepmimic, parse_deepmimic
-from hmrfit.motion.expmap import motion_from_expmap
-from hmrfit.motion.glb import FPS, RIGS, motions_from_glb
-from hmrfit.motion.gltf import clip_times, global_transforms, parse_glb
-from hmrfit.motion.pool import read_archive
+from hmrfit.motion.glb import FPS, RIGS, clip_times, global_transforms, motions_from_glb, parse_glb
+from hmrfit.motion.pool import read_archive, split_lists
 from hmrfit.motion.rest import ideal_from_local
-from hmrfit.motion.split import split_lists
 
 IDEAL = {"hip": (0.0, -1.0, 0.0), "knee": (0.0, -1.0, 0.0), "shoulder": (1.0, 0.0, 0.0), "elbow": (1.0, 0.0, 0.0)}
 SIDES = (("left", 1.0), ("right", -1.0))
