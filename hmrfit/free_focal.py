@@ -20,7 +20,7 @@ from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.focal import LENS_STD, free_focal
 from hmrfit.io.photo import Photo
-from hmrfit.types import RecordTable
+from hmrfit.types import BodyParams, RecordTable
 
 MEASURED = 3.0
 """How many times its own standard deviation a found log f is off (root mean square over 100 people of held-out motion,
@@ -60,13 +60,22 @@ def spoken(fitter: Fitter, fit: Fit) -> Spoken:
 
 
 def with_free_focal(
-    photo: Photo, fitter: Fitter, measurements: RecordTable, rows: Literal["people", "frames"] = "people"
+    photo: Photo,
+    fitter: Fitter,
+    measurements: RecordTable,
+    start: tuple[BodyParams | None, Tensor | None],
+    rows: Literal["people", "frames"] = "people",
 ) -> Photo:
-    """The photograph with the focal length that its people speak for, from the camera it has as the prior's middle."""
+    """The photograph with the focal length that its people speak for, from the camera it has as the prior's middle.
+
+    start: the caller's for each person, and how wrong it is, degrees, one number or (J,); None where not given.
+    """
     chosen = torch.arange(len(photo))
     if rows == "frames" and len(photo) > FRAMES:
         chosen = torch.linspace(0, len(photo) - 1, FRAMES).round().long()
-    fit = fitter.fit(photo.keypoints[chosen], photo.camera[chosen], measurements=measurements[chosen])
+    init, std = start
+    begun = None if init is None else init[chosen]
+    fit = fitter.fit(photo.keypoints[chosen], photo.camera[chosen], begun, std, measurements[chosen])
     away, std = spoken(fitter, fit).together(rows)
     return _refocused(photo, away, std)
 

@@ -16,7 +16,7 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.sequence import Motion, SequenceProblem, one_shape, solve_sequence
 from hmrfit.fitting.solver import Options
-from hmrfit.fitting.terms.base import Known, Measurement
+from hmrfit.fitting.terms.base import Known
 from hmrfit.fitting.terms.views import relative_pose
 from hmrfit.io.photo import Photo
 from hmrfit.prepare import Prepared
@@ -34,10 +34,9 @@ RATES, MOST_SMOOTH = (1e-3, 1e5), 1e6
 SEQUENCE = Options(max_steps=40, ftol=1e-4)
 
 
-def in_cameras(known: Sequence[Known], measurement: Measurement, world: Extrinsics) -> Known:
+def in_cameras(known: Sequence[Known]) -> Known:
     """What the views know of their one person, each in its own camera's frame."""
     record = type(known[0].record).cat([one.record for one in known])
-    record = measurement.seen_from(record, world.rotation, world.translation)
     return replace(known[0], record=record, warnings=tuple(w for one in known for w in one.warnings))
 
 

@@ -48,12 +48,13 @@ from hmrfit.network.initial_estimate import ImageHmr
 from hmrfit.ops.check import numbers
 from hmrfit.ops.level import unit_up
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few, own_threads
-from hmrfit.prepare import Asked, Prepared, TermLike, known_up, prepare, read_measurements
+from hmrfit.prepare import Asked, Prepared, TermLike, check_measurements, known_up, prepare, read_measurements
 from hmrfit.result import FitResult
 from hmrfit.several import (
     Extrinsics,
     Sizes,
     count_of_views,
+    free_or_known,
     joined,
     photo_of_frames,
     read_extrinsics,
@@ -153,7 +154,7 @@ class Pipeline:
         photo, upright = ready.photo(photo), known_up(up, measurements)
         with one_thread_for_few(len(photo), self.threads):
             if free:
-                photo = with_free_focal(photo, ready.fitter, ready.records)
+                photo = with_free_focal(photo, ready.fitter, ready.records, (start, std))
             fit = ready.fitter.fit(photo.keypoints, photo.camera, start, std, ready.records)
         result = self.result(fit, photo, torch.arange(len(photo)), ready)
         result.up = None if upright is None else unit_up(upright).numpy()
@@ -179,9 +180,11 @@ class Pipeline:
         """Fits one body to one person seen by several calibrated cameras; see `hmrfit.fit_views`."""
         know_own_threads()
         world = read_extrinsics(extrinsics, count_of_views(images, "images"))
+        check_measurements(measurements)
+        free = free_or_known(focal)
         upright = known_up(up, measurements)
-        photos = read_views(images, keypoints, keypoint_set, cameras, image_size, focal == "free")
-        asked, free = Asked(terms, {} if weights is None else weights), focal == "free"
+        photos = read_views(images, keypoints, keypoint_set, cameras, image_size, free)
+        asked = Asked(terms, {} if weights is None else weights)
         start = self._start_in_views(init, world)
         schedule = self.schedules.views if start is None else replace(self.schedules.views, start=GivenStart())
         read = lambda photos: self._ready_in_views(photos, world, schedule, measurements, asked)  # noqa: E731
@@ -208,10 +211,10 @@ class Pipeline:
         """The call made ready for these cameras: what each view knows of the person, in its own frame."""
         C = len(photos)
         each = [
-            read_measurements([m.in_view(i, C) for m in measurements], photo, self.body)
+            read_measurements([m.in_view(i, C) for m in measurements], photo, self.body, world[[i]])
             for i, photo in enumerate(photos)
         ]
-        found = {m.name: in_cameras([known[m.name] for known in each], m, world) for m in measurements}
+        found = {m.name: in_cameras([known[m.name] for known in each]) for m in measurements}
         seen, camera = Keypoints.cat([p.keypoints for p in photos]), Camera.cat([p.camera for p in photos])
         found["views"] = other_views(seen, camera, world.rotation, world.translation)
         return prepare(self.fitter, self.config, schedule, joined(photos), found, asked)
@@ -255,6 +258,7 @@ class Pipeline:
     ) -> FitResult:
         """Fits one person in consecutive frames of a camera that stands still; see `hmrfit.fit_sequence`."""
         know_own_threads()
+        check_measurements(measurements)
         upright = known_up(up, measurements)
         rate = float(numbers(fps, "fps", "frames a second, one number", (), *RATES))
         weight = float(numbers(smooth, "smooth", "a weight, one number, 0 or more", (), 0.0, MOST_SMOOTH))
@@ -269,7 +273,7 @@ class Pipeline:
         photo = ready.photo(photo)
         with one_thread_for_few(len(photo), self.threads):
             if free:
-                photo = with_free_focal(photo, ready.fitter, ready.records, "frames")
+                photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
             fit = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std))
         people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
         result = self.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)

@@ -17,6 +17,7 @@ from hmrfit.fitting.terms.ground import Floor
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import brief_repr, did_you_mean, numbers
 from hmrfit.ops.level import unit_up
+from hmrfit.several import Extrinsics
 from hmrfit.types import RecordTable
 
 SAME_UP = 0.9986
@@ -75,27 +76,44 @@ def prepare(
     return Prepared(fitter.with_schedule(schedule, schedule, terms), records, summaries, _warnings(found, len(photo)))
 
 
-def read_measurements(measurements: Sequence[Measurement], photo: Photo, body: SmplBody) -> dict[str, Known]:
-    """Name -> what each measurement says of the people of a photograph.
+def read_measurements(
+    measurements: Sequence[Measurement], photo: Photo, body: SmplBody, world: Extrinsics | None = None
+) -> dict[str, Known]:
+    """Name -> what each measurement says of the people of a photograph, in its camera's frame.
+
+    Args:
+        world: of this one camera, where the measurements are in the world of the extrinsics.
 
     Raises:
-        ValueError, TypeError: something else than measurements, two of one kind, or what a measurement holds.
+        ValueError, TypeError: those of `check_measurements`, or what a measurement holds.
     """
+    check_measurements(measurements)
+    found = {one.name: one.read(photo, body) for one in measurements}
+    for one in measurements:
+        known = found[one.name]
+        if world is not None:
+            record = one.seen_from(known.record, world.rotation, world.translation)
+            found[one.name] = known = replace(known, record=record)
+        one.check_in_camera(known.record)
+    return found
+
+
+def check_measurements(measurements: Sequence[Measurement]) -> None:
+    """That these are measurements, at most one of a kind. Errors: ValueError, TypeError."""
     if isinstance(measurements, Measurement) or not isinstance(measurements, Sequence):
         raise TypeError(
             f"measurements should be a list, such as [hmrfit.Height(1.82)], not {brief_repr(measurements)}."
         )
-    found: dict[str, Known] = {}
+    kinds = set()
     for one in measurements:
         if not isinstance(one, Measurement):
-            kinds = "Mask, Silhouette, Height, Shape, Keypoints3D and Floor"
-            raise TypeError(f"measurements should hold hmrfit's {kinds}, not {brief_repr(one)}.")
-        if one.name in found:
+            known = "Mask, Silhouette, Height, Shape, Keypoints3D and Floor"
+            raise TypeError(f"measurements should hold hmrfit's {known}, not {brief_repr(one)}.")
+        if one.name in kinds:
             raise ValueError(
                 f"measurements holds two of the kind {type(one).__name__}. Give one, with all people in it."
             )
-        found[one.name] = one.read(photo, body)
-    return found
+        kinds.add(one.name)
 
 
 def _warnings(found: Mapping[str, Known], people: int) -> tuple[tuple[str, ...], ...]:

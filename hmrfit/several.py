@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -86,6 +86,13 @@ def read_views(
             raise ValueError(f"View {i} has other keypoints than view 0. All views need the same keypoint set.")
         photos.append(photo)
     return photos
+
+
+def free_or_known(focal: Literal["free"] | None) -> bool:
+    """Whether the views' focal lengths are to be fitted. Errors: ValueError: anything but "free" and None."""
+    if focal is not None and not (isinstance(focal, str) and focal == "free"):
+        raise ValueError(f"focal of fit_views is 'free' or None, not {brief_repr(focal)}. Known ones go into cameras=.")
+    return focal is not None
 
 
 def read_people_of_frames(keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None) -> list[PersonKeypoints]:

@@ -1,20 +1,23 @@
-"""Engines: made once for equal settings and files, and told apart by what those files hold."""
+"""From settings to objects: the files that they name, stages of one's own, and the schedules that are shipped."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from hmrfit.assets import shipped
-from hmrfit.build import Engine, build, load_body, parameter_files
-from hmrfit.config import load_config
+from hmrfit.build import build_parts, parameter_files
+from hmrfit.config import ConfigError, load_config
 
 FILES = {
-    "BODY.PATH": "free_body", "PRIORS.GMM": "pose_gmm", "PRIORS.LIMITS": "joint_limits",
-    "PRIORS.ERROR_MODEL": "error_model", "PRIORS.DISCRIMINATORS": "discriminators",
-    "PRIORS.INITIAL_ESTIMATE": "keypoint_hmr", "PRIORS.IMAGE_ESTIMATE": "keypoint_hmr",
-}  # fmt: skip
+    "BODY.PATH": "free_body",
+    "PRIORS.GMM": "pose_gmm",
+    "PRIORS.LIMITS": "joint_limits",
+    "PRIORS.ERROR_MODEL": "error_model",
+    "PRIORS.DISCRIMINATORS": "discriminators",
+    "PRIORS.INITIAL_ESTIMATE": "keypoint_hmr",
+    "PRIORS.IMAGE_ESTIMATE": "keypoint_hmr",
+}
 """Every setting that names a file of parameters for a fit."""
 
 
@@ -29,31 +32,40 @@ def test_the_file_of_every_setting_counts(tmp_path: Path, key: str) -> None:
     assert own in parameter_files(load_config(None, [f"{key}={own}"]))
 
 
-def test_the_fingerprint_is_of_settings_and_contents(tmp_path: Path) -> None:
-    files = []
-    for name in "abc":
-        (tmp_path / name).write_text(name)
-        files.append(tmp_path / name)
-    engine = Engine(None, "body", "smpl", "settings", files=tuple(files))
-    known = {engine.fingerprint, replace(engine, settings="others").fingerprint}
-    for file in files:
-        file.write_text("changed")
-        known.add(replace(engine).fingerprint)
-    assert len(known) == 5
+def test_discriminators_that_are_not_there_are_an_error() -> None:
+    with pytest.raises(FileNotFoundError, match="discriminator"):
+        build_parts(load_config(None, ["PRIORS.DISCRIMINATORS=discriminators_of_mine"]))
 
 
-def test_equal_settings_give_the_same_engine() -> None:
-    assert build() is build()
-    assert build(load_config(None, ["SEED=0"])) is build()
+def test_the_start_that_the_settings_name() -> None:
+    """Each is another start; the count of the library's hypotheses is the one that was set."""
+    starts = ("initial_estimate", "library", "mean_pose")
+    kinds = [type(build_parts(load_config(None, [f"FIT.START={s}"]))[0].schedule.start).__name__ for s in starts]
+    assert kinds == ["InitialEstimate", "Library", "MeanPose"]
+    fitter, _ = build_parts(load_config(None, ["FIT.START=library", "FIT.HYPOTHESES=2"]))
+    assert fitter.schedule.start.count == 2
 
 
-def test_a_file_that_was_written_again_is_read_again(tmp_path: Path) -> None:
-    own = tmp_path / "body.npz"
-    shutil.copy(shipped("priors") / "free_body.npz", own)
-    config = load_config(None, [f"BODY.PATH={own}"])
-    engine, body = build(config), load_body(str(own))
-    assert build(config) is engine and load_body(str(own)) is body
-    shutil.copy(shipped("priors") / "free_body.npz", own)
-    assert build(config) is not engine
-    assert load_body(str(own)) is not body
-    assert build() is build()
+def test_factors_are_the_roots_of_weights(tmp_path: Path) -> None:
+    """As SMPLify writes them: a residual times 57.4 costs 57.4² times as much."""
+    settings = "FIT:\n  STAGES: [{factors: {gmm: 57.4, interpenetration: 1000}, weights: {shape: 2}}]\n"
+    (tmp_path / "mine.yaml").write_text(settings)
+    (stage,) = build_parts(load_config(tmp_path / "mine.yaml"))[0].schedule.stages
+    assert stage.weights == {"gmm": pytest.approx(57.4**2), "interpenetration": 1e6, "shape": 2}
+
+
+@pytest.mark.parametrize(
+    ("stages", "error", "said"),
+    [
+        ("[{weights: {gmm: 1}, max_step: 3}]", ConfigError, r"no setting max_step\. Did you mean 'max_steps'"),
+        *(
+            (f"[{{{kind}: {{gmm: {weight}}}}}]", error, f"FIT.STAGES: {kind}: gmm should be one number from 0")
+            for kind in ("weights", "factors")
+            for weight, error in (("1e3", TypeError), (".nan", ValueError), ("-1", ValueError), ("[1, 2]", ValueError))
+        ),
+    ],
+)
+def test_stages_that_are_none(tmp_path: Path, stages: str, error: type[Exception], said: str) -> None:
+    (tmp_path / "mine.yaml").write_text(f"FIT:\n  STAGES: {stages}\n")
+    with pytest.raises(error, match=said):
+        build_parts(load_config(tmp_path / "mine.yaml"))

@@ -141,6 +141,10 @@ class Measurement(ABC):
         """The record in other frames, x -> R x + t with R (N, 3, 3), t (N, 3). Most records have no frame."""
         return record
 
+    def check_in_camera(self, record: TensorRecord) -> None:
+        """That a record in the camera's frame can be of what the camera sees. Errors: ValueError."""
+        return  # most kinds lie nowhere
+
 
 def record_of(e: Linearization, kind: type[RecordT], name: str) -> RecordT:
     """The record of a measurement that a term looks at.

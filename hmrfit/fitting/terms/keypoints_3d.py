@@ -68,6 +68,16 @@ class Keypoints3D(Measurement):
         assert isinstance(record, Points3D)
         return Points3D(record.xyz @ rotation.mT + translation[:, None], record.confidence)
 
+    def check_in_camera(self, record: TensorRecord) -> None:
+        assert isinstance(record, Points3D)
+        depths = record.xyz[..., 2][record.confidence > 0]
+        if not self.relative and len(depths) and depths.quantile(0.5) <= 0:
+            raise ValueError(
+                "keypoints_3d lie behind the camera: they should be in its frame, x to the right, y down, z forward "
+                "(in fit_views in the world of the extrinsics). With relative=True only where they are relative to "
+                "each other counts, in the same axes."
+            )
+
 
 @dataclass
 class Keypoints3DTerm(PointTerm):
@@ -131,10 +141,5 @@ def read_points_3d(
         raise ValueError("keypoints_3d: depths above 100 look like millimetres. Give metres: divide by 1000.")
     if not ((confidence >= 0) & (confidence <= MOST_CONFIDENCE)).all():
         raise ValueError(f"keypoints_3d: confidences should lie between 0 and 1, but run from {confidence.min():g} to {confidence.max():g}.")  # fmt: skip  # noqa: E501
-    if not relative and np.median(points[seen][:, 2]) <= 0:
-        raise ValueError(
-            "keypoints_3d lie behind the camera: they should be in its frame, x to the right, y down, z forward. With "
-            "relative=True only where they are relative to each other counts, in the same axes."
-        )
     xyz = np.where(seen[..., None], points[..., :3], 0.0)
     return names, Points3D(torch.tensor(xyz), torch.tensor(np.where(seen, confidence.clip(0, 1), 0.0)))

@@ -316,8 +316,7 @@ def read_masks(mask: MaskLike, photo: Photo) -> list[NDArray[np.bool_] | None]:
     Raises:
         ValueError, TypeError, FileNotFoundError: another number of masks, another size, an empty mask.
     """
-    many: list[Any]
-    many = list(mask) if isinstance(mask, list | tuple | np.ndarray | Tensor) and _several(mask) else [mask]
+    many = _listed(mask)
     if len(many) != photo.given:
         raise ValueError(
             f"mask should be one for each of the {photo.given} people (None where there is none), but there are "
@@ -326,16 +325,18 @@ def read_masks(mask: MaskLike, photo: Photo) -> list[NDArray[np.bool_] | None]:
     return [None if many[i] is None else _read_mask(many[i], i, photo.size) for i in photo.rows]
 
 
-def _several(mask: Sequence[Any] | NDArray[Any] | Tensor) -> bool:
-    """Whether this is a list of masks, or an array (N, H, W) of them."""
-    return mask.ndim == 3 if isinstance(mask, np.ndarray | Tensor) else True
+def _listed(mask: MaskLike) -> list[Any]:
+    """One mask, several, or an array (N, H, W) of several, as a list."""
+    several = mask.ndim == 3 if isinstance(mask, np.ndarray | Tensor) else isinstance(mask, list | tuple)
+    return list(mask) if isinstance(mask, list | tuple | np.ndarray | Tensor) and several else [mask]
 
 
 def mask_of_view(mask: MaskLike, index: int, count: int) -> list[OneMask]:
     """The mask of one of `count` views, from a list of one each."""
-    if not isinstance(mask, list | tuple) or len(mask) != count:
+    many = _listed(mask)
+    if len(many) != count:
         raise ValueError(f"The masks of {count} views should be a list of {count}, None where there is none.")
-    return [mask[index]]
+    return [many[index]]
 
 
 def _read_mask(mask: str | os.PathLike[str] | ArrayLike, person: int, size: tuple[int, int]) -> NDArray[np.bool_]:
