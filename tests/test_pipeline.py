@@ -117,4 +117,4 @@ def test_the_focal_length_is_fitted_from_what_the_image_network_says(points: np.
     file = save_network(tmp_path / "image.npz", HMR(encoder, IterativeRegressor(encoder.features, hidden=16)))
     photo = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
     more = {"keypoint_set": "coco17", "focal": "free", "config": {"PRIORS.IMAGE_ESTIMATE": str(file)}}
-    assert hmrfit.fit(photo, points, **more).focal_source.startswith("fitted beside the people")
+    assert hmrfit.fit(photo, points, **more).origin.focal_source.startswith("fitted beside the people")
