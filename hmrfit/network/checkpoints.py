@@ -27,7 +27,7 @@ from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hmr import HMR
 from hmrfit.network.other_checkpoints import read_checkpoint_of_others
 from hmrfit.network.regressor import IterativeRegressor
-from hmrfit.network.strict import Origin, as_tensors, check_fits, load_from, read_arrays
+from hmrfit.network.strict import WeightSource, as_tensors, check_fits, load_from, read_arrays
 
 Network = HMR | Encoder | FactorizedDiscriminator | ErrorModel
 
@@ -123,8 +123,8 @@ def load_network(path: str | PathLike[str], mean_params: str | PathLike[str] | N
     tensors = as_tensors(arrays)
     check_fits(claimed, tensors, f"'{path}' does not fit its own settings")
     network = _build(**settings)
-    origins = {name: Origin((name,)) for name in network.state_dict()}
-    load_from(network, tensors, origins, f"'{path}' does not fit its own settings")
+    sources = {name: WeightSource((name,)) for name in network.state_dict()}
+    load_from(network, tensors, sources, f"'{path}' does not fit its own settings")
     return network.eval()
 
 

@@ -25,7 +25,7 @@ from hmrfit.network.encoders import ImageEncoder
 from hmrfit.network.hmr import HMR
 from hmrfit.network.regressor import CAMERA, IterativeRegressor, ThetaLayout
 from hmrfit.network.resnet import PreactBottleneck
-from hmrfit.network.strict import Array, Origin, as_tensors, load_from, read_arrays
+from hmrfit.network.strict import Array, WeightSource, as_tensors, load_from, read_arrays
 
 MEAN_PARAMS = "smpl_mean_params.npz"
 MEAN_NAMES = {"cam": "init_cam", "pose": "init_pose", "shape": "init_shape"}
@@ -74,15 +74,17 @@ def read_spin(path: Path, tensors: Mapping[str, Tensor], mean_params: str | Path
     tensors = {**tensors, **_spin_mean(path, tensors, mean_params)}
     encoder, layout = ImageEncoder("resnet50"), ThetaLayout("6d")
     hmr = HMR(encoder, IterativeRegressor(encoder.features, layout, activation=False))
-    origins = {f"encoder.resnet.{name}": Origin((name,)) for name in encoder.resnet.state_dict()}
+    sources = {f"encoder.resnet.{name}": WeightSource((name,)) for name in encoder.resnet.state_dict()}
     heads = ("deccam", "decpose", "decshape")
     for part in ("weight", "bias"):
-        origins[f"regressor.fc2.{part}"] = Origin((f"fc2.{part}",))
-        origins[f"regressor.fc3.{part}"] = Origin(tuple(f"{head}.{part}" for head in heads), _rows)
-    origins["regressor.fc1.weight"] = Origin(("fc1.weight",), lambda w: _camera_first(w, encoder.features))
-    origins["regressor.fc1.bias"] = Origin(("fc1.bias",))
-    origins["regressor.mean"] = Origin(("init_cam", "init_pose", "init_shape"), lambda *m: _rows(*map(torch.ravel, m)))
-    load_from(hmr, tensors, origins, f"'{path}' does not fit SPIN's network", lambda name: name.endswith("tracked"))
+        sources[f"regressor.fc2.{part}"] = WeightSource((f"fc2.{part}",))
+        sources[f"regressor.fc3.{part}"] = WeightSource(tuple(f"{head}.{part}" for head in heads), _rows)
+    sources["regressor.fc1.weight"] = WeightSource(("fc1.weight",), lambda w: _camera_first(w, encoder.features))
+    sources["regressor.fc1.bias"] = WeightSource(("fc1.bias",))
+    sources["regressor.mean"] = WeightSource(
+        ("init_cam", "init_pose", "init_shape"), lambda *m: _rows(*map(torch.ravel, m))
+    )
+    load_from(hmr, tensors, sources, f"'{path}' does not fit SPIN's network", lambda name: name.endswith("tracked"))
     return hmr
 
 
@@ -116,8 +118,8 @@ def read_torchvision(path: Path, tensors: Mapping[str, Tensor]) -> ImageEncoder:
     deep = "layer3.5.conv1.weight" in tensors
     variant = "resnet50" if "layer1.0.conv3.weight" in tensors else "resnet34" if deep else "resnet18"
     encoder = ImageEncoder(variant)
-    origins = {name: Origin((name.removeprefix("resnet."),)) for name in encoder.state_dict()}
-    load_from(encoder, tensors, origins, f"'{path}' does not fit torchvision's {variant}", _is_classifier_or_counter)
+    sources = {name: WeightSource((name.removeprefix("resnet."),)) for name in encoder.state_dict()}
+    load_from(encoder, tensors, sources, f"'{path}' does not fit torchvision's {variant}", _is_classifier_or_counter)
     return encoder
 
 
@@ -129,11 +131,11 @@ def read_hmr_tensorflow(path: Path, tensors: Mapping[str, Tensor]) -> HMR:
     """The original HMR (Kanazawa et al., CVPR 2018): slim's resnet_v2_50, axis-angle form, trained mean."""
     encoder, layout = ImageEncoder("resnet50_v2"), ThetaLayout("axis_angle")
     hmr = HMR(encoder, IterativeRegressor(encoder.features, layout, learn_mean=True))
-    origins = dict(_slim_encoder(encoder))
+    sources = dict(_slim_encoder(encoder))
     for layer in ("fc1", "fc2", "fc3"):
-        origins |= _slim(f"regressor.{layer}", TF_HEAD + layer)
-    origins["regressor.mean"] = Origin((TF_MEAN,), torch.ravel)
-    load_from(hmr, tensors, origins, f"'{path}' does not fit the original HMR", _is_no_part_of_hmr)
+        sources |= _slim(f"regressor.{layer}", TF_HEAD + layer)
+    sources["regressor.mean"] = WeightSource((TF_MEAN,), torch.ravel)
+    load_from(hmr, tensors, sources, f"'{path}' does not fit the original HMR", _is_no_part_of_hmr)
     return hmr
 
 
@@ -145,11 +147,11 @@ def _is_no_part_of_hmr(name: str) -> bool:
     return name.startswith(TF_DISCRIMINATORS) or _is_unused(name)
 
 
-def _slim(ours: str, theirs: str) -> dict[str, Origin]:
+def _slim(ours: str, theirs: str) -> dict[str, WeightSource]:
     """A convolution or a fully connected layer."""
     return {
-        f"{ours}.weight": Origin((f"{theirs}/weights",), _transposed),
-        f"{ours}.bias": Origin((f"{theirs}/biases",)),
+        f"{ours}.weight": WeightSource((f"{theirs}/weights",), _transposed),
+        f"{ours}.bias": WeightSource((f"{theirs}/biases",)),
     }
 
 
@@ -158,16 +160,16 @@ def _transposed(weight: Tensor) -> Tensor:
     return weight.permute(3, 2, 0, 1) if weight.ndim == 4 else weight.T
 
 
-def _slim_norm(ours: str, theirs: str) -> dict[str, Origin]:
+def _slim_norm(ours: str, theirs: str) -> dict[str, WeightSource]:
     """A batch norm."""
     names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
     return {
-        **{f"{ours}.{mine}": Origin((f"{theirs}/{slim}",)) for mine, slim in names.items()},
-        f"{ours}.num_batches_tracked": Origin((f"{theirs}/num_batches_tracked",)),
+        **{f"{ours}.{mine}": WeightSource((f"{theirs}/{slim}",)) for mine, slim in names.items()},
+        f"{ours}.num_batches_tracked": WeightSource((f"{theirs}/num_batches_tracked",)),
     }
 
 
-def _slim_encoder(encoder: ImageEncoder) -> Iterator[tuple[str, Origin]]:
+def _slim_encoder(encoder: ImageEncoder) -> Iterator[tuple[str, WeightSource]]:
     """Every parameter of slim's resnet_v2_50."""
     yield from _slim("encoder.resnet.conv1", f"{TF_ROOT}conv1").items()
     yield from _slim_norm("encoder.resnet.postnorm", f"{TF_ROOT}postnorm").items()
@@ -178,7 +180,7 @@ def _slim_encoder(encoder: ImageEncoder) -> Iterator[tuple[str, Origin]]:
         ours, theirs = f"encoder.resnet.{name}", f"{TF_ROOT}{block}/unit_{int(number) + 1}/bottleneck_v2"
         yield from _slim_norm(f"{ours}.preact", f"{theirs}/preact").items()
         for i in (1, 2):
-            yield f"{ours}.conv{i}.weight", Origin((f"{theirs}/conv{i}/weights",), _transposed)
+            yield f"{ours}.conv{i}.weight", WeightSource((f"{theirs}/conv{i}/weights",), _transposed)
             yield from _slim_norm(f"{ours}.bn{i}", f"{theirs}/conv{i}/BatchNorm").items()
         for layer in ("conv3", "shortcut")[: 1 if unit.shortcut is None else 2]:
             yield from _slim(f"{ours}.{layer}", f"{theirs}/{layer}").items()
@@ -196,13 +198,13 @@ def read_hmr_discriminators(path: str | PathLike[str]) -> FactorizedDiscriminato
     layers = {"each.0": "D_conv1", "each.2": "D_conv2", "shape.4": "shape_final", "all_joints.4": "D_alljoints_out"}
     layers |= {f"shape.{2 * i}": f"shape_fc1/shape_fc1_{i + 1}" for i in range(2)}
     layers |= {f"all_joints.{2 * i}": f"D_alljoints_fc{i + 1}" for i in range(2)}
-    origins: dict[str, Origin] = {}
+    sources: dict[str, WeightSource] = {}
     for ours, theirs in layers.items():
-        origins |= _slim(ours, TF_DISCRIMINATORS + theirs)
+        sources |= _slim(ours, TF_DISCRIMINATORS + theirs)
         if ours.startswith("each"):
-            origins[f"{ours}.weight"] = Origin((f"{TF_DISCRIMINATORS}{theirs}/weights",), lambda w: w[0, 0].T)
+            sources[f"{ours}.weight"] = WeightSource((f"{TF_DISCRIMINATORS}{theirs}/weights",), lambda w: w[0, 0].T)
     each = [f"{TF_DISCRIMINATORS}pose_out_j{j}" for j in range(discriminators.joints - 1)]
-    origins["joint_weight"] = Origin(tuple(f"{name}/weights" for name in each), lambda *w: torch.cat(w, 1).T)
-    origins["joint_bias"] = Origin(tuple(f"{name}/biases" for name in each), _rows)
-    load_from(discriminators, own, origins, f"'{path}' does not hold the original HMR's discriminators", _is_unused)
+    sources["joint_weight"] = WeightSource(tuple(f"{name}/weights" for name in each), lambda *w: torch.cat(w, 1).T)
+    sources["joint_bias"] = WeightSource(tuple(f"{name}/biases" for name in each), _rows)
+    load_from(discriminators, own, sources, f"'{path}' does not hold the original HMR's discriminators", _is_unused)
     return discriminators.eval()

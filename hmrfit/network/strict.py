@@ -33,7 +33,7 @@ class CheckpointMismatch(ValueError):
 
 
 @dataclass(frozen=True)
-class Origin:
+class WeightSource:
     """Where one of our parameters comes from: the arrays of the file, and what makes ours of them."""
 
     names: tuple[str, ...]
@@ -43,29 +43,29 @@ class Origin:
 def load_from(
     module: nn.Module,
     arrays: Mapping[str, Tensor],
-    origins: Mapping[str, Origin],
+    sources: Mapping[str, WeightSource],
     what: str,
     unused: Callable[[str], bool] = lambda name: False,
 ) -> None:
     """Fills the module's parameters, strictly.
 
     Args:
-        origins: for every parameter. unused: says of an array's name that it may be left over.
+        sources: for every parameter. unused: says of an array's name that it may be left over.
         what: file and network, the beginning of the error.
     Raises:
         CheckpointMismatch: with a table of missing, unexpected and misshapen arrays; the module is as it was.
     """
     state = dict(module.state_dict())
-    needed = {name for origin in origins.values() for name in origin.names}
+    needed = {name for source in sources.values() for name in source.names}
     rows = [("unexpected", name, _shape(arrays[name])) for name in arrays if name not in needed and not unused(name)]
     for ours, target in state.items():
-        origin = origins[ours]
-        lacking = [name for name in origin.names if name not in arrays]
+        source = sources[ours]
+        lacking = [name for name in source.names if name not in arrays]
         if not lacking:
-            state[ours] = value = _changed(origin, arrays)
+            state[ours] = value = _changed(source, arrays)
             if value is None or value.shape != target.shape:
-                found = " + ".join(_shape(arrays[name]) for name in origin.names)
-                rows.append(("shape", " + ".join(origin.names), f"{found}, for {_shape(target)} here"))
+                found = " + ".join(_shape(arrays[name]) for name in source.names)
+                rows.append(("shape", " + ".join(source.names), f"{found}, for {_shape(target)} here"))
         elif not ours.endswith(COUNTER):
             rows += [("missing", name, f"for {ours} {_shape(target)}") for name in lacking]
     if rows:
@@ -91,10 +91,10 @@ def check_fits(module: nn.Module, arrays: Mapping[str, Tensor], what: str) -> No
         raise CheckpointMismatch(f"{what}:\n{table(rows)}")
 
 
-def _changed(origin: Origin, arrays: Mapping[str, Tensor]) -> Tensor | None:
+def _changed(source: WeightSource, arrays: Mapping[str, Tensor]) -> Tensor | None:
     """The value, or None where the arrays have shapes that the change cannot take."""
     try:
-        return origin.change(*(arrays[name] for name in origin.names))
+        return source.change(*(arrays[name] for name in source.names))
     except (RuntimeError, IndexError, ValueError):
         return None
 
