@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from yacs.config import CfgNode
 
 from hmrfit.assets import locate
 from hmrfit.body.points import PointBody
-from hmrfit.body.skeleton import SMPL
+from hmrfit.body.skeleton import SMPL, Skeleton
 from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.config import ConfigError, default_of
@@ -59,6 +59,8 @@ NETWORKS_BODY = "free_body"
 
 SIGMA = 0.06
 """The robust scale of `reprojection`, a fraction of the box."""
+
+Prior = TypeVar("Prior", PoseGmm, JointLimits)
 
 
 def parameter_files(config: CfgNode) -> tuple[Path, ...]:
@@ -111,24 +113,31 @@ def build_parts(config: CfgNode) -> tuple[Fitter, Schedules]:
     """The fitter, and the schedules of all calls. Errors: those of the files, and ConfigError."""
     device = device_of(config.FIT.DEVICE, "FIT.DEVICE")
     gmm, body = PoseGmm.from_file(locate(config.PRIORS.GMM)), load_body(config.BODY.PATH)
-    _check_prior(gmm, body, config)
-    terms = build_terms(config, gmm, body)
-    schedules = build_schedules(config, gmm, terms)
+    own = _of_body(gmm, body, "PRIORS.GMM", config)
+    body = body.driving(own.joint_names or body.joint_names[1:])
+    terms = build_terms(config, own, body)
+    schedules = build_schedules(config, gmm, terms, body)
     fitter = Fitter(body, terms, schedules.fit, schedules.given)
     return (fitter if device == "cpu" else fitter.on(device)), schedules
 
 
-def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term]) -> Schedules:
-    """The schedules that the settings mean."""
+def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], body: SmplBody) -> Schedules:
+    """The schedules that the settings mean. gmm: about whichever joints; poses of it are brought to the body's."""
     name = config.PRIORS.INITIAL_ESTIMATE
+    if name and body.skeleton.root != SMPL.root:
+        raise ConfigError(
+            f"PRIORS.INITIAL_ESTIMATE: '{name}' estimates whole bodies, and {config.BODY.PATH} hangs on "
+            f"'{body.skeleton.root}'. Set it to an empty text; the fit then starts at init= or from a library."
+        )
     network = KeypointHmr.from_file(locate(name)) if name else None
     count = config.FIT.HYPOTHESES or (FROM_SCRATCH if network is None else BESIDE_ESTIMATE)
-    library = Library(library_poses(gmm, config.FIT.LIBRARY, config.SEED), count, network=network)
+    poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED, body.skeleton)
+    library, mean = Library(poses, count, network=network), _placed(gmm.weights @ gmm.means, gmm, body.skeleton)
     estimate = (
         None if network is None else InitialEstimate(network, _error_model(config), config.BODY.PATH == NETWORKS_BODY)
     )
     if config.FIT.STAGES:
-        return _own_schedules(config, _start(config, library, estimate, gmm), terms)
+        return _own_schedules(config, _start(config, library, estimate, mean), terms)
     if config.FIT.CALIBRATION.NU > 0:
         raise ConfigError("FIT.CALIBRATION is about the stages of FIT.STAGES, which are not given. Leave it out.")
     scratch = from_library(library)
@@ -136,7 +145,7 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term]) ->
         return Schedules(from_initial_estimate(estimate), from_given(), scratch)
     if config.FIT.START in ("auto", "library"):
         return Schedules(scratch, from_given(), scratch)
-    return _own_schedules(config, _start(config, library, estimate, gmm), terms, (WIDE, FINAL))
+    return _own_schedules(config, _start(config, library, estimate, mean), terms, (WIDE, FINAL))
 
 
 def _error_model(config: CfgNode) -> Any:
@@ -145,10 +154,10 @@ def _error_model(config: CfgNode) -> Any:
     return packed(load_error_model(locate(name))) if name and uses_error_model(config) else None
 
 
-def _start(config: CfgNode, library: Library, estimate: InitialEstimate | None, gmm: PoseGmm) -> Start:
+def _start(config: CfgNode, library: Library, estimate: InitialEstimate | None, mean: Tensor) -> Start:
     """The start that FIT.START names, for stages of one's own."""
     if config.FIT.START == "mean_pose":
-        return MeanPose(gmm.weights @ gmm.means)
+        return MeanPose(mean)
     if config.FIT.START in ("auto", "library"):
         return library
     if estimate is None:
@@ -261,30 +270,47 @@ def default_terms(gmm: PoseGmm, limits: JointLimits, sigma: float = SIGMA) -> li
 
 def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> dict[str, Term]:
     """The terms that stages can name: ours, then SMPLify's and SPIN's; the discriminators are read when one does."""
-    limits = JointLimits.from_file(locate(config.PRIORS.LIMITS))
+    name = config.PRIORS.LIMITS
+    limits = JointLimits.from_file(locate(name)) if name else JointLimits.none(body.skeleton)
+    limits = _of_body(limits, body, "PRIORS.LIMITS", config)
     terms = [*default_terms(gmm, limits, config.FIT.SIGMA or SIGMA), *smplify_spin_terms(body, gmm)]
     if config.PRIORS.DISCRIMINATORS:
         terms.append(DiscriminatorTerm(partial(DiscriminatorPrior.from_file, locate(config.PRIORS.DISCRIMINATORS))))
     return terms_by_name(terms)
 
 
-def library_poses(gmm: PoseGmm, count: int, seed: int) -> Tensor:
-    """(N, D) poses to start from: the mixture's means and `count` draws.
+def library_poses(gmm: PoseGmm, count: int, seed: int, skeleton: Skeleton = SMPL) -> Tensor:
+    """(N, 3 (J-1)) poses to start from: the mixture's means and `count` draws, joints that it does not know at rest.
 
-    Of a body of SMPL's joints, the mirror images of the draws too: the flipped photograph starts at the mirrored poses.
+    Of a mixture of SMPL's joints, the mirror images of the draws too: the flipped photograph starts at the mirrored
+    poses.
     """
     drawn = gmm.sample(count, torch.Generator().manual_seed(seed))
     parts = [gmm.mean_poses(), drawn]
-    if gmm.means.shape[1] == 3 * (len(SMPL) - 1):
+    if gmm.joint_names == SMPL.names[1:]:
         parts.append(torch.as_tensor(mirror_poses(drawn.unflatten(1, (-1, 3)).numpy())).flatten(1))
-    return torch.cat(parts)
+    return _placed(torch.cat(parts), gmm, skeleton)
 
 
-def _check_prior(gmm: PoseGmm, body: SmplBody, config: CfgNode) -> None:
-    """That the pose prior is about this body's joints."""
-    joints = len(body.parents) - 1
-    if gmm.means.shape[1] != 3 * joints:
+def _placed(theta: Tensor, gmm: PoseGmm, skeleton: Skeleton) -> Tensor:
+    """Poses (..., D) of the mixture's joints as poses (..., 3 (J-1)) of a body; its other joints are at rest."""
+    names = gmm.joint_names or skeleton.names[1:]
+    if names == skeleton.names[1:]:
+        return theta
+    shared = skeleton.shared_with(names)
+    placed = theta.new_zeros(*theta.shape[:-1], skeleton.pose_size - 3)
+    own = [3 * names.index(name) + axis for name in shared for axis in range(3)]
+    placed[..., list(skeleton.columns(shared))] = theta[..., own]
+    return placed
+
+
+def _of_body(prior: Prior, body: SmplBody, key: str, config: CfgNode) -> Prior:
+    """The prior of the settings' `key` as this body's. ConfigError: they have no joint in common."""
+    try:
+        return prior.for_skeleton(body.skeleton)
+    except ValueError as error:
+        section, name = key.split(".")
         raise ConfigError(
-            f"The pose prior {config.PRIORS.GMM} is about {gmm.means.shape[1] // 3} body joints, but the body "
-            f"{config.BODY.PATH} has {joints}. The shipped prior is for bodies of SMPL's 24 joints."
-        )
+            f"{key}: {config[section][name]} does not go with the body {config.BODY.PATH}. {error} Give the prior of "
+            "this body."
+        ) from None

@@ -60,8 +60,10 @@ class PointBody:
         offset: Tensor,  # (N, 3) u0
         offset_shapes: Tensor,  # (N, 3, S) U
         offset_poses: Tensor,  # (N, 3, 9 (J-1)) P
+        driven: tuple[int, ...] | None = None,  # the joints that a fit turns; the skeleton's by default
     ) -> None:
         self.names, self.skeleton, self.parents = tuple(names), skeleton, skeleton.parents
+        self.driven = skeleton.driven if driven is None else driven
         self.rest_joints, self.joint_shapes = rest_joints, joint_shapes
         self.pair_point, self.pair_bone, self.pair_weight = pair_point, pair_bone, pair_weight
         self.offset, self.offset_shapes = offset, offset_shapes
@@ -157,7 +159,7 @@ class PointBody:
 
     @cached_property
     def seen_joints(self) -> tuple[int, ...]:
-        """Indices of the joints whose rotation moves at least one point; the others' are for a prior to say."""
+        """Indices of the driven joints whose rotation moves at least one point; the others' are for a prior to say."""
         moves = (self.hold[..., 0].abs() > 0) | (self.spread.abs().sum(-1).view(len(self.names), -1) > 0)
         K, J = moves.shape
         lone = torch.zeros(K, J, dtype=torch.bool, device=moves.device)
@@ -165,7 +167,13 @@ class PointBody:
             pairs = (self.pair_point == k).nonzero()[:, 0]
             if len(pairs) == 1 and not self.offset[pairs].any() and not self.offset_shapes[pairs].any():
                 lone[k, self.pair_bone[pairs]] = True
-        return tuple((moves & ~lone).any(0).nonzero()[:, 0].tolist())
+        seen = (moves & ~lone).any(0).nonzero()[:, 0].tolist()
+        return tuple(joint for joint in seen if joint in self.driven)
+
+    @property
+    def driven_joints(self) -> tuple[int, ...] | None:
+        """The driven joints without the root; None where they are all."""
+        return None if len(self.driven) == len(self.parents) else tuple(j for j in self.driven if j)
 
     def _add_correctives(self, turning: Tensor, posed: PosedPoints, a: Tensor, part: "_Part") -> None:
         """The pose correctives' part: a^T G_b P_kb d vec(R_j)/d omega_j, with dR_j = G_p^T [omega]x G_j."""

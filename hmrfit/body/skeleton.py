@@ -184,6 +184,12 @@ class Skeleton:
             return ()
         return tuple(j for j, name in enumerate(self.names) if name in SMPL24)
 
+    @property
+    def driven(self) -> tuple[int, ...]:
+        """The joints, the root first, that a fit turns unless a prior of others is about more: `body_joints`, or all
+        of a body that has none."""
+        return self.body_joints or tuple(range(len(self)))
+
     def shared_with(self, names: Sequence[str]) -> tuple[str, ...]:
         """The joints but the root that are among `names`, in this skeleton's order: what a prior about those names can
         say of this body."""

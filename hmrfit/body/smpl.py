@@ -7,6 +7,7 @@ and the free body that ships with hmrfit. Landmarks (points that are no joints, 
 sparse mixtures of posed vertices, from the file itself or, for SMPL's 6,890 vertices, from published vertex numbers.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -63,6 +64,7 @@ class SmplBody:
         self.J_regressor = tensor(data["J_regressor"])  # (J, V)
         self.weights = tensor(data["weights"])  # (V, J)
         self.faces = torch.as_tensor(np.asarray(data["f"]).astype(np.int64))  # (F, 3)
+        self.driven = self.skeleton.driven  # the joints that a fit turns
         self.hands = hand_poses_of(data, self.skeleton, dtype)  # "left", "right": how the file says fingers bend
         names, regressor = landmarks_of(data, self.skeleton)
         self.landmark_names = names
@@ -98,13 +100,23 @@ class SmplBody:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "SmplBody":
         """The same body elsewhere or in another precision."""
+
+        def move(t: Tensor) -> Tensor:
+            return t.to(device=device, dtype=dtype if t.is_floating_point() else None)
+
         other = object.__new__(SmplBody)
         for name, value in self.__dict__.items():
-            if isinstance(value, Tensor):
-                value = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
-            elif name == "hands":
-                value = {side: poses.to(device=device, dtype=dtype) for side, poses in self.hands.items()}
-            other.__dict__[name] = value
+            other.__dict__[name] = move(value) if isinstance(value, Tensor) else value
+        other.hands = {side: poses.map(move) for side, poses in self.hands.items()}
+        return other
+
+    def driving(self, names: Sequence[str]) -> "SmplBody":
+        """The same body, of which a fit turns the root and these joints; itself where it does already."""
+        driven = tuple(sorted({0, *(self.skeleton.index(name) for name in names)}))
+        if driven == self.driven:
+            return self
+        other = copy.copy(self)
+        other.driven = driven
         return other
 
     def neutral(self, count: int = 1, mean_hands: bool = False) -> BodyParams:
@@ -194,6 +206,7 @@ class SmplBody:
             share @ self.v_template - share.sum(1, keepdim=True) * self.rest_joints[bone],
             torch.einsum("nv,vcs->ncs", share, self.shapedirs) - share.sum(1)[:, None, None] * self.joint_shapes[bone],
             torch.einsum("nv,vcp->ncp", share, self.posedirs),
+            self.driven,
         )
 
     def _pairs_of(self, k: int, name: str) -> list[tuple[int, int, Tensor, Tensor]]:

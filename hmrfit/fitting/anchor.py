@@ -14,10 +14,13 @@ their likeliest values given the others are e_u = s_u U_u (I + U_oᵀ U_o)⁻¹ 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import radians
 
 import torch
 from torch import Tensor
 
+from hmrfit.body.skeleton import Skeleton
+from hmrfit.body.transfer import transferred
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 from hmrfit.ops.skinning import world_rotations
 from hmrfit.types import BodyParams, TensorRecord
@@ -89,6 +92,25 @@ class Anchor(TensorRecord):
         scale = torch.cat([self.scale[:, :turns], torch.full_like(self.betas, UNKNOWN_BETAS)], 1)
         nothing = self.factors.new_zeros(len(scale), self.betas.shape[1], self.factors.shape[-1])
         return replace(self, scale=scale, factors=torch.cat([self.factors[:, :turns], nothing], 1))
+
+    def transferred(self, own: Skeleton, other: Skeleton) -> "Anchor":
+        """The same for a body of `other`'s joints: those that `own` lacks are at rest, and nothing is known of them."""
+        if own == other:
+            return self
+        at_rest = transferred(self.params, own, other)
+        shared = [name for name in other.names if name in own]
+        places, theirs = (_chart_places(skeleton, shared, self.betas.shape[1]) for skeleton in (own, other))
+        scale = self.scale.new_full((len(self.scale), other.pose_size + self.betas.shape[1]), radians(UNKNOWN_DEGREES))
+        factors = self.factors.new_zeros(*scale.shape, self.factors.shape[-1])
+        scale[:, theirs], factors[:, theirs] = self.scale[:, places], self.factors[:, places]
+        rotations = at_rest.rotations
+        world = world_rotations(rotations, other.parents)
+        return Anchor(rotations, world, self.betas, self.transl, scale, factors, self.transl_std)
+
+    @property
+    def params(self) -> BodyParams:
+        """Θ₀."""
+        return BodyParams(self.rotations[:, 0], self.rotations[:, 1:], self.betas, self.transl)
 
     def covariance(self, index: Tensor) -> Tensor:
         """Σ over some coordinates (B, d, d)."""
@@ -164,6 +186,12 @@ class Anchor(TensorRecord):
         filled = e.clone()
         filled[:, rest] = self.scale[:, rest] * (self.factors[:, rest] @ weights).squeeze(-1)
         return self.moved(filled, params.transl)
+
+
+def _chart_places(skeleton: Skeleton, joints: Sequence[str], betas: int) -> list[int]:
+    """Where the coordinates of some joints, and all of the betas, stand in the chart of a body."""
+    turns = [3 * skeleton.index(name) + axis for name in joints for axis in range(3)]
+    return [*turns, *range(skeleton.pose_size, skeleton.pose_size + betas)]
 
 
 def _inner(U: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class StageProblem:
                 raise ValueError(f"Unknown term '{name}' in a stage.{did_you_mean(name, terms)}")
         self.terms = terms
         few = all(terms[name].points_only for name, weight in stage.weights.items() if weight)
-        joints = tuple(j for j in body.seen_joints if j > 0) if few else None
+        joints = tuple(j for j in body.seen_joints if j > 0) if few else body.driven_joints
         shapes = body.joint_shapes
         self.layout = layout_of(tuple(stage.free), len(body.parents), shapes.shape[-1], joints, shapes.device)
         for name, weight in stage.weights.items():
@@ -89,7 +89,7 @@ class StageProblem:
     def fill(self, state: State) -> State:
         """The joints that the stage left out, at their likeliest values given the others, by the first of its terms
         that can say: the anchor or the pose prior."""
-        if len(self.layout.body_joints) in (0, self.layout.joint_count - 1):
+        if len(self.layout.body_joints) in (0, len(self.body.driven) - 1):
             return state
         for name, weight in self.stage.weights.items():
             if weight and (filled := self.terms[name].fill(state, self.observation, self.layout)) is not state:

@@ -70,10 +70,22 @@ class Layout:
         # where the moving body joints' coordinates are in theta (B, 3 (J-1))
         self.theta_columns = (3 * (self.body_index - 1)[:, None] + axes).flatten()
 
+    @cached_property
+    def all_columns(self) -> Tensor:
+        """Where these columns stand among all, [transl 3 | joints 3 J | betas S]."""
+        transl = torch.arange(3 if self.moves("transl") else 0, device=self.chart.device)
+        return torch.cat([transl, 3 + self.chart])
+
     @classmethod
     def everything(cls, body: PointBody) -> "Layout":
         """All groups and joints free."""
         return layout_of(GROUPS, len(body.parents), body.joint_shapes.shape[-1], None, body.joint_shapes.device)
+
+    @classmethod
+    def driven(cls, body: PointBody) -> "Layout":
+        """All groups, and the joints that a fit of this body turns."""
+        shapes = body.joint_shapes
+        return layout_of(GROUPS, len(body.parents), shapes.shape[-1], body.driven_joints, shapes.device)
 
     def slice(self, group: str) -> slice:
         """The columns of one group, empty where it does not move."""

@@ -57,7 +57,8 @@ class Motion:
     @classmethod
     def of(cls, body: SmplBody, fps: float, depth: float, smooth: float = 1.0) -> "Motion":
         """For frames 1/fps seconds apart. smooth: multiplies the residuals' weight."""
-        names = body.joint_names
+        fingers = {body.joint_names[j] for joints in body.skeleton.fingers.values() for j in joints}
+        names = ["hand" if name in fingers else name for name in body.joint_names]
         limit = [next((v for part, v in ACCELERATION.items() if part in n), TRUNK_ACCELERATION) for n in names]
         scale = torch.tensor(limit).to(body.v_template).reciprocal().repeat_interleave(3) * fps**2
         return cls(bone_points(body), scale * (smooth / 3) ** 0.5, depth)

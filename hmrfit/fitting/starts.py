@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
+from hmrfit.body.skeleton import SMPL
+from hmrfit.body.transfer import transferred
 from hmrfit.camera import Camera
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.anchor_inflation import inflated_for_all
@@ -79,7 +81,8 @@ class InitialEstimate:
         observation = given.observation
         if self.error_model is None:
             params = self.network.predict(given.keypoints, given.camera).params
-            return Begun.at(State(params, given.camera), replace(observation, start_depth=params.transl[:, 2]))
+            state = State(transferred(params, SMPL, body.skeleton), given.camera)
+            return Begun.at(state, replace(observation, start_depth=params.transl[:, 2]))
         return self._anchored(observation, given.camera, body, self.error_model)
 
     def _anchored(self, observation: Observation, camera: Camera, body: PointBody, errors: ErrorModel) -> Begun:
@@ -87,15 +90,17 @@ class InitialEstimate:
         keypoints = observation.keypoints
         answer, seen = self.network.forward(keypoints, camera)
         answer = answer if self.own_shapes else _of_mean_shape(answer, body)
-        projected = camera.project(body.pose(answer.params).points)
+        params = transferred(answer.params, SMPL, body.skeleton)
+        projected = camera.project(body.pose(params).points)
         residuals = (keypoints.xy - projected) / observation.box_size[:, None, None]
         predicted = errors.predict(seen, answer, residuals, camera.focal_known)
-        anchor = inflated_for_all(Anchor.at(answer.params, body.parents, predicted.scale, predicted.factors))
+        anchor = inflated_for_all(Anchor.at(answer.params, SMPL.parents, predicted.scale, predicted.factors))
         anchor = anchor if self.own_shapes else anchor.of_unknown_shape()
+        anchor = anchor.transferred(SMPL, body.skeleton)
         anchor = anchor.unknown((LEAST_SEEN - keypoints.presence.sum(1)).clamp(0, 1))
-        noise, depth = errors.noise_of(predicted, keypoints.names), answer.params.transl[:, 2]
+        noise, depth = errors.noise_of(predicted, keypoints.names), params.transl[:, 2]
         known = replace(observation, anchor=anchor, noise=noise, start_depth=depth)
-        return Begun.at(State(answer.params, camera), known)
+        return Begun.at(State(params, camera), known)
 
 
 def _of_mean_shape(answer: Regression, body: PointBody) -> Regression:
@@ -132,7 +137,8 @@ class Library:
         if self.network is None:
             state = library_starts(body, self.seen_through(body), observation, camera, self.count)
             return Begun(state, observation, person, single=False)
-        estimate = State(self.network.predict(given.keypoints, camera).params, camera)
+        params = self.network.predict(given.keypoints, camera).params
+        estimate = State(transferred(params, SMPL, body.skeleton), camera)
         others = self.count - 1
         if not others:
             return Begun(estimate, observation, person, single=False)

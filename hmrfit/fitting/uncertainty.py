@@ -90,15 +90,17 @@ class Posterior(TensorRecord):
     """B people with H hypotheses each, the best first."""
 
     probability: Tensor  # (B, H), 0 for hypotheses that are not there
-    covariance: Tensor  # (B, H, P, P) of the columns [transl 3 | joints 3 J | betas S], turns about the camera's axes
+    covariance: Tensor
+    """(B, H, P, P) of the columns [transl 3 | joints 3 J | betas S], turns about the camera's axes; 0 of joints that a
+    fit does not turn (fingers, jaw and eyes)."""
     nu: float = GAUSSIAN
 
 
 def hessian(
     body: PointBody, terms: Mapping[str, Term], weights: Mapping[str, Weight], state: State, observation: Observation
 ) -> Tensor:
-    """The Gauss-Newton Hessian (B, P, P) in all columns, those of joints that no keypoint shows too."""
-    e = Linearization(body, state, observation, Layout.everything(body))
+    """The Gauss-Newton Hessian (B, n, n) in the columns of all driven joints, those that no keypoint shows too."""
+    e = Linearization(body, state, observation, Layout.driven(body))
     total = state.params.transl.new_zeros(len(state), e.layout.columns, e.layout.columns)
     for name, weight in weights.items():
         sums = NormalEquations(e)
@@ -121,16 +123,25 @@ def posterior(
     Args:
         states: H entries of (B,) people. costs: E (B, H), infinite where there is none. chunk: people at a time.
     """
-    P = Layout.everything(body).columns
-    covariance, log_weights = costs.new_empty(*costs.shape, P, P), torch.empty_like(costs)
+    P, own = Layout.everything(body).columns, Layout.driven(body).all_columns
+    covariance, log_weights = costs.new_zeros(*costs.shape, P, P), torch.empty_like(costs)
     for h, state in enumerate(states):
         for part in (slice(i, i + chunk) for i in range(0, len(costs), chunk)):
             factor = cholesky_of_any(hessian(body, terms, how.weights, state[part], observation[part]))
-            covariance[part, h] = torch.cholesky_inverse(factor)
+            covariance[part, h] = _placed(torch.cholesky_inverse(factor), own, P)
             log_weights[part, h] = -costs[part, h] - factor.diagonal(dim1=1, dim2=2).log().sum(-1)
     nobody = ~log_weights.isfinite().any(1)
     log_weights[nobody, 0] = 0.0
     return Posterior(log_weights.nan_to_num(-torch.inf).softmax(1), covariance, how.nu)
+
+
+def _placed(covariance: Tensor, columns: Tensor, count: int) -> Tensor:
+    """(B, n, n) over some of `count` columns -> (B, P, P), 0 in the others."""
+    if len(columns) == count:
+        return covariance
+    placed = covariance.new_zeros(len(covariance), count, count)
+    placed[:, columns[:, None], columns] = covariance
+    return placed
 
 
 def residual_noise(body: PointBody, state: State, observation: Observation) -> Tensor:
@@ -191,7 +202,9 @@ def sample_steps(spread: Posterior, count: int, rng: np.random.Generator) -> tup
     B, P = spread.covariance.shape[0], spread.covariance.shape[-1]
     edges = spread.probability.cumsum(1).numpy()
     which = torch.as_tensor((rng.random((count, B, 1)) > edges[None, :, :-1]).sum(-1))
-    factor = cholesky_of_any(spread.covariance.flatten(0, 1), 0.0).view_as(spread.covariance)
+    still = spread.covariance.diagonal(dim1=-2, dim2=-1) == 0  # columns that a fit leaves alone
+    factor = cholesky_of_any((spread.covariance + torch.diag_embed(still.double())).flatten(0, 1), 0.0)
+    factor = factor.view_as(spread.covariance) * ~still[..., None]
     normal = torch.as_tensor(rng.standard_normal((count, B, P, 1)))
     steps = (factor[torch.arange(B), which] @ normal).squeeze(-1)
     heavy = torch.as_tensor(spread.nu / rng.chisquare(spread.nu, (count, B, 1))).sqrt()

@@ -51,6 +51,12 @@ class JointLimits:
         names = joints_in_file(path, lower.size // 3)
         return cls(torch.as_tensor(lower), torch.as_tensor(upper), joint_names=names)
 
+    @classmethod
+    def none(cls, skeleton: Skeleton) -> "JointLimits":
+        """No limit of any joint."""
+        infinite = torch.full((skeleton.pose_size - 3,), torch.inf, dtype=torch.float64)
+        return cls(-infinite, infinite, joint_names=skeleton.names[1:])
+
     def for_skeleton(self, skeleton: Skeleton) -> "JointLimits":
         """The limits of this body's joints; those that it has beside the ones known here have none.
 

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from helpers.bodies import free_body, random_params
+from helpers.fingered_body import fingered_body
 from helpers.synthetic_body import HAND_PARENTS, synthetic_body
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
+from hmrfit.body.skeleton import SMPLX
 from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.parameters import Layout, State
 from hmrfit.keypoints import keypoint_sets
@@ -144,3 +146,15 @@ def test_another_precision():
     found = single.pose(params.to(torch.float32)).points
     assert found.dtype == torch.float32 and points.rest_joints.dtype == torch.float64
     torch.testing.assert_close(found.double(), points.pose(params).points, rtol=0, atol=1e-5)  # of 5 m, 1e-7 each time
+
+
+def test_a_fit_turns_the_joints_that_priors_are_about():
+    """Of a body with fingers the 22 shared ones, whatever a keypoint shows; more where the caller's prior says so."""
+    body = fingered_body(SMPLX)
+    tips = body.points(["left_index_tip", "left_wrist"])
+    assert tips.driven == SMPLX.body_joints and tips.driven_joints == tuple(range(1, 22))
+    assert set(tips.seen_joints) <= set(range(22)) and SMPLX.index("left_elbow") in tips.seen_joints
+    own = body.driving([*SMPLX.names[1:22], "left_index1"])
+    assert SMPLX.index("left_index1") in own.points(["left_index_tip"]).seen_joints
+    assert body.driving(SMPLX.names[1:22]) is body and body.driven == SMPLX.body_joints
+    assert free_body().points(["nose"]).driven_joints is None

@@ -7,6 +7,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
+from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX
+from hmrfit.body.transfer import transferred
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
 from hmrfit.fitting.energy import Stage, term_costs
@@ -15,7 +17,7 @@ from hmrfit.fitting.parameters import Layout, Linearization, State
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.terms.anchor import AnchorPrior
 from hmrfit.fitting.terms.keypoints import StudentReprojection
-from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 from hmrfit.types import BodyParams
 
 RANK = 5
@@ -147,3 +149,16 @@ def test_several_states_of_a_person_cost_what_each_costs_alone():
     alone = [sum(term_costs(Linearization(e.body, s, e.observation), terms, stage).values()) for s in states]
     together = costs_of_several(Route(e.body, terms), State.cat(states), e.observation, 2, stage)
     torch.testing.assert_close(together, torch.stack(alone), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("other", [SMPLH, SMPLX], ids=["SMPL-H", "SMPL-X"])
+def test_on_a_body_with_fingers_it_is_the_same_about_the_shared_joints(other):
+    """Σ over the joints of both bodies, the place and the energy are as they were; fingers are at rest and unknown."""
+    e = anchored()
+    own, moved = e.observation.anchor, e.observation.anchor.transferred(SMPL, other)
+    here, there = (torch.tensor([*range(66), *range(J, J + 10)]) for J in (SMPL.pose_size, other.pose_size))
+    torch.testing.assert_close(moved.covariance(there), own.covariance(here))
+    assert not matrix_to_rotvec(moved.rotations[:, 22:]).any() and not moved.factors[:, 66 : other.pose_size].any()
+    people, fingered = e.state.params, transferred(e.state.params, SMPL, other)
+    torch.testing.assert_close(moved.prepared(there).energy(fingered), own.prepared(here).energy(people))
+    assert own.transferred(SMPL, SMPL) is own

@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from helpers.fingered_body import fingered_body
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hmrfit.body.skeleton import SMPLH
 from hmrfit.fitting.check import sample_evaluation, stick_body
 from hmrfit.fitting.parameters import GROUPS, Layout, Observation
+from hmrfit.keypoints import COCO17
 from hmrfit.ops.rotation import geodesic_angle, matrix_to_rotvec, rotvec_to_matrix
 from hmrfit.ops.skinning import world_rotations
 from hmrfit.types import Keypoints
@@ -123,3 +126,11 @@ def test_unseen_keypoints_bring_no_stray_numbers():
     assert observation.keypoints.xy[0, 1].tolist() == [10.0, 20.0]
     assert observation.box_size.tolist() == [30.0, 1.0]  # nobody has a box of nothing
     assert keypoints.xy[0, 1].isnan().any()  # the caller's stay
+
+
+def test_columns_of_the_driven_joints_are_places_among_all():
+    points = fingered_body(SMPLH).points(COCO17)
+    driven, everything = Layout.driven(points), Layout.everything(points)
+    assert driven.columns == 3 + 3 * 22 + 10 and everything.columns == 3 + 3 * 52 + 10
+    assert torch.equal(everything.all_columns, torch.arange(everything.columns))
+    assert driven.all_columns.tolist() == [*range(69), *range(159, 169)]
