@@ -213,7 +213,7 @@ def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple
     Returns:
         points (B, K, 3): x, y in the box's [-1, 1], 0 where unseen, and the confidence over the person's greatest
         (detectors do not agree on a scale); box_center (B, 2) and box_side (B,) in pixels, at least one pixel. The weak
-        camera that the network answers with is that of this box.
+        camera that the network estimates is that of this box.
     """
     low, high = keypoints.bounds()
     center, side = (low + high) / 2, (scale * (high - low).amax(-1)).clamp_min(1.0)

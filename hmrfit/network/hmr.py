@@ -18,7 +18,7 @@ from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.types import BodyParams, Regression
 
 MIN_SCALE = 0.05
-"""The least s that becomes a translation: a person of 40 m. A network may answer with none or a negative one."""
+"""The least s that becomes a translation: a person of 40 m. A network may estimate 0 or a negative one."""
 
 EncoderInput = Tensor | str | Sequence[str] | None
 """Images (B, 3, H, W); or points (B, K, 3), their names or a set's name, and a view (B, 3)."""

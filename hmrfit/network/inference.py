@@ -1,4 +1,4 @@
-"""Networks prepared for inference: the same answers in less time.
+"""Networks prepared for inference: the same estimates in less time.
 
     y = W x + b                          fully connected: weights laid out once as the processor multiplies them
     y = γ (W x + b − m)/d + β            batch norm folded into the convolution before it:
@@ -254,7 +254,7 @@ def _input_sizes(network: nn.Module, images: Tensor) -> Sizes:
 
 
 def fast_inference(hmr: HMR, precision: str = "auto", compiled: bool = False) -> HMR:
-    """A copy of an image HMR for inference: called as before, no gradients, float32 answers.
+    """A copy of an image HMR for inference: called as before, no gradients, float32 estimates.
 
     Args:
         hmr: stays as it is, and shares no numbers with the copy.
@@ -291,8 +291,8 @@ def has_bfloat16(device: torch.device | str = "cpu") -> bool:
     """Whether the device multiplies in bfloat16 (else it would be emulated, slower than float32)."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    ask: Callable[[], dict[str, bool]] = getattr(torch.cpu, "get_capabilities", dict)  # an older torch cannot say
-    return any(has is True for name, has in ask().items() if name.endswith("bf16"))
+    capabilities: Callable[[], dict[str, bool]] = getattr(torch.cpu, "get_capabilities", dict)  # not in older torch
+    return any(has is True for name, has in capabilities().items() if name.endswith("bf16"))
 
 
 def has_compiler() -> bool:

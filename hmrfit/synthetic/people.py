@@ -2,7 +2,7 @@
 
     world pose -> heading, elevation and roll of the camera -> lens and distance -> keypoints -> noise, gaps, occluders
 
-Nothing is rendered. The truth (parameters, camera, clean keypoints) stays beside what a fit is allowed to see.
+Nothing is rendered. The truth (parameters, camera, clean keypoints) stays beside the keypoints of the fit.
 """
 
 import math
@@ -22,31 +22,31 @@ from hmrfit.types import BodyParams, Keypoints, TensorRecord
 FILM_DIAGONAL_MM = 43.27
 
 LEAST_SURE = 0.98
-"""What a detector that is unsure takes away from its confidences at most."""
+"""The most that an unsure detector takes away from its confidences."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """How people are seen. Angles in degrees, lenses as 35 mm equivalents."""
+    """How people stand before the camera. Angles in degrees, lenses as 35 mm equivalents."""
 
     elevation: tuple[float, float] = (-10.0, 35.0)  # the camera above (+) or below the person, uniform
     roll: float = 4.0  # standard deviation
     lens_mm: tuple[float, float] = (20.0, 110.0)  # log-uniform
-    fill: tuple[float, float] = (0.3, 0.9)  # the person's largest extent as a share of the image's shorter side
+    fill: tuple[float, float] = (0.3, 0.9)  # the person's largest extent as a fraction of the image's shorter side
     size: tuple[int, int] = (1024, 768)
-    tilted: float = 0.0  # the share seen from any elevation, with any roll up to 60
-    tumbled: float = 0.0  # the share turned anyhow, upside down too
-    beyond: float = 0.0  # how much of a person may lie beyond the border of the image, at most, as a share
+    tilted: float = 0.0  # the fraction seen from any elevation, with any roll up to 60
+    tumbled: float = 0.0  # the fraction in any orientation, upside down too
+    beyond: float = 0.0  # the largest fraction of a person beyond the border of the image
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """What happens to keypoints. A range is drawn from anew for each person; what is no range is a probability."""
+    """Noise and gaps of keypoints. A range is drawn from anew for each person; a single number is a probability."""
 
-    noise: float | tuple[float, float] = 0.01  # a share of the box, per coordinate; a range is log-uniform
+    noise: float | tuple[float, float] = 0.01  # a fraction of the box, per coordinate; a range is log-uniform
     missing: float | tuple[float, float] = 0.1
     occluder: float = 0.0  # a half plane that hides a contiguous part of the person
-    truncated: bool = False  # what is outside the image is not seen
+    truncated: bool = False  # points outside the image are not visible
     swapped: float = 0.0  # left and right confused, in the arms, the legs or everywhere
     unsure: float = 0.0  # confidences below 1, and more noise where they are low
     stray: float = 0.0  # of the keypoints whose confidence is nearly 0, those that lie anywhere; none from 0.5 on
@@ -59,7 +59,7 @@ class People(TensorRecord):
     params: BodyParams
     camera: Camera
     clean: Keypoints
-    keypoints: Keypoints  # what a fit may see
+    keypoints: Keypoints  # of the fit
     joints: Tensor  # (B, J, 3) camera frame, metres
 
 
@@ -77,12 +77,12 @@ def normal(size: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
 def camera_rotations(count: int, views: Views, generator: torch.Generator) -> Tensor:
     """World (y up) -> camera rotations (count, 3, 3): any heading, some elevation, a little roll."""
     x, y, z = torch.eye(3, dtype=torch.float64, device=generator.device)
-    turn = rotvec_to_matrix(uniform(-torch.pi, torch.pi, count, generator)[:, None] * y)
+    heading = rotvec_to_matrix(uniform(-torch.pi, torch.pi, count, generator)[:, None] * y)
     tilt = torch.deg2rad(uniform(*views.elevation, count, generator))
     roll = torch.deg2rad(views.roll * normal(count, generator))
-    # a camera above looks down: the world turns about the camera's x so that its top comes nearer
+    # a camera above looks down: the world rotates about the camera's x so that its top comes nearer
     about_x, about_z = rotvec_to_matrix(tilt[:, None] * x), rotvec_to_matrix(roll[:, None] * z)
-    level = turn.new_tensor(UPRIGHT) @ turn
+    level = heading.new_tensor(UPRIGHT) @ heading
     usual = about_z @ about_x @ level
     if not (views.tilted or views.tumbled):
         return usual
@@ -90,19 +90,20 @@ def camera_rotations(count: int, views: Views, generator: torch.Generator) -> Te
 
 
 def _unusual(usual: Tensor, level: Tensor, views: Views, generator: torch.Generator) -> Tensor:
-    """`usual` (B, 3, 3), with the shares of `views` replaced by tilted and by tumbled views."""
+    """`usual` (B, 3, 3), with fractions of them replaced by tilted and by tumbled views."""
     count = len(usual)
     tilt, roll = torch.deg2rad(uniform(-85, 85, count, generator)), torch.deg2rad(uniform(-60, 60, count, generator))
     zero = torch.zeros_like(tilt)
     about_x = rotvec_to_matrix(torch.stack([tilt, zero, zero], -1))
     tilted = rotvec_to_matrix(torch.stack([zero, zero, roll], -1)) @ about_x @ level
-    any_turn = quaternion_to_matrix(normal((count, 4), generator))
+    any_rotation = quaternion_to_matrix(normal((count, 4), generator))
     draw = uniform(0, 1, count, generator)[:, None, None]
-    return torch.where(draw < views.tilted, tilted, torch.where(draw > 1 - views.tumbled, any_turn, usual))
+    return torch.where(draw < views.tilted, tilted, torch.where(draw > 1 - views.tumbled, any_rotation, usual))
 
 
 def place(joints: Tensor, views: Views, generator: torch.Generator) -> tuple[Tensor, Camera]:
-    """A lens, and the distance and place at which the person fills its share: (translation (B, 3), camera).
+    """A lens, and the distance and place at which the person fills its fraction of the image: (translation (B, 3),
+    camera).
 
     Args:
         joints: (B, J, 3) in the camera's axes, anywhere.
@@ -116,10 +117,10 @@ def place(joints: Tensor, views: Views, generator: torch.Generator) -> tuple[Ten
     camera = Camera(focal[:, None].expand(B, 2), size / 2, size)
     middle = 0.5 * (joints.amax(1) + joints.amin(1))
     extent = (joints.amax(1) - joints.amin(1))[:, :2].amax(-1) + 0.15  # joints end before the body does
-    share = uniform(*views.fill, B, generator).to(joints)
+    fill = uniform(*views.fill, B, generator).to(joints)
     # no nearer than the body's own depth allows
     depth = torch.maximum(
-        focal * extent / (share * min(width, height)), (joints[..., 2] - middle[:, None, 2]).abs().amax(1) + 0.6
+        focal * extent / (fill * min(width, height)), (joints[..., 2] - middle[:, None, 2]).abs().amax(1) + 0.6
     )
     fills = (focal * extent / depth)[:, None]
     free = 0.8 * (size - fills).clamp_min(0) / 2 + views.beyond * fills
@@ -148,15 +149,15 @@ def corrupt(clean: Keypoints, how: Corruption, generator: torch.Generator, size:
     if how.truncated and size is not None:
         behind = behind | ((clean.xy < 0) | (clean.xy > size[:, None])).any(-1)
     hidden = hidden | behind
-    luck = draw.masked_fill(behind, -1)  # the luckiest that no occluder hides stay
-    seen = ~hidden | (luck >= luck.sort(1, descending=True).values[:, 3:4])
-    confidence = clean.confidence * seen
+    rank = draw.masked_fill(behind, -1)  # the highest that no occluder hides stay
+    visible = ~hidden | (rank >= rank.sort(1, descending=True).values[:, 3:4])
+    confidence = clean.confidence * visible
     if how.unsure:
         unsure = (uniform(0, 1, B, generator)[:, None] < how.unsure).to(box)
         lowered = 1 - unsure * LEAST_SURE * uniform(0, 1, (B, K), generator).to(box)
         confidence, noise = confidence * lowered, noise * (0.6 / lowered.clamp_min(0.3)).clamp_min(1)[..., None]
         noise = noise + _strays(lowered, how.stray, box, generator)
-    found = Keypoints(torch.where(seen[..., None], clean.xy + noise, 0.0), confidence, clean.names)
+    found = Keypoints(torch.where(visible[..., None], clean.xy + noise, 0.0), confidence, clean.names)
     return _swap_sides(found, how.swapped, generator) if how.swapped else found
 
 
@@ -187,7 +188,7 @@ def _swap_sides(keypoints: Keypoints, probability: float, generator: torch.Gener
     """Left and right exchanged for some people: a third each in the arms, in the legs and in all of the body."""
     B = len(keypoints)
     place = keypoints.xy.device
-    mate = torch.tensor(flip_permutation(keypoints.names), device=place)
+    mirrored = torch.tensor(flip_permutation(keypoints.names), device=place)
     arm, leg = (
         torch.tensor([(limb_of(name) or "").endswith(limb) for name in keypoints.names], device=place)
         for limb in ("arm", "leg")
@@ -195,7 +196,7 @@ def _swap_sides(keypoints: Keypoints, probability: float, generator: torch.Gener
     draw = torch.randint(3, (B,), generator=generator, device=generator.device).to(place)
     which = torch.stack([arm, leg, torch.ones_like(arm)])[draw]
     swap = which & (uniform(0, 1, B, generator) < probability)[:, None].to(place)
-    source = torch.where(swap, mate, torch.arange(len(mate), device=place))
+    source = torch.where(swap, mirrored, torch.arange(len(mirrored), device=place))
     xy = keypoints.xy.gather(1, source[..., None].expand(-1, -1, 2))
     return Keypoints(xy, keypoints.confidence.gather(1, source), keypoints.names)
 
@@ -223,12 +224,12 @@ def people_from_points(
     generator: torch.Generator,
     views: Views | None = None,
     corruption: Corruption | None = None,
-    seen: Tensor | None = None,
+    exist: Tensor | None = None,
 ) -> People:
-    """`make_people` for the points of a body that are at hand, as when people are made without end.
+    """`make_people` for the points of a body, made once for many batches.
 
     Args:
-        seen: (B, K) which of the points exist for whom, where several sets are mixed; None for all.
+        exist: (B, K) which of the points each person has, where several sets are mixed; None for all.
     """
     views, corruption = views or Views(), corruption or Corruption()
     B, K, like = len(poses), len(body.names), body.rest_joints
@@ -238,7 +239,7 @@ def people_from_points(
     params = BodyParams(orient, rotations[:, 1:], betas, like.new_zeros(B, 3))
     posed = body.pose(params)
     transl, camera = place(posed.joints, views, generator)
-    known = like.new_ones(B, K) if seen is None else seen.to(like)
+    known = like.new_ones(B, K) if exist is None else exist.to(like)
     clean = Keypoints(camera.project(posed.points + transl[:, None]), known, body.names)
     keypoints = corrupt(clean, corruption, generator, camera.size)
     return People(replace(params, transl=transl), camera, clean, keypoints, posed.joints + transl[:, None])

@@ -123,9 +123,9 @@ def fill_undriven(gmm: PoseGmm, poses: Tensor, driven: Tensor, generator: torch.
         known, rest = columns.nonzero()[:, 0], (~columns).nonzero()[:, 0]
         theta[rows] = gmm.fill(theta[rows], known)
         k = gmm.marginal(known).energies(theta[rows][:, known]).argmin(-1)
-        spread = torch.linalg.cholesky(torch.linalg.inv(gmm.precisions[:, rest][:, :, rest]))
+        factor = torch.linalg.cholesky(torch.linalg.inv(gmm.precisions[:, rest][:, :, rest]))
         noise = normal((len(rows), len(rest), 1), generator)
-        theta[rows[:, None], rest] += (spread[k] @ noise).squeeze(-1)
+        theta[rows[:, None], rest] += (factor[k] @ noise).squeeze(-1)
     return theta.view_as(poses)
 
 
@@ -215,8 +215,8 @@ class PeopleStream:
         """The next `count` people, `progress` (0 to 1) into a run."""
         how = self.early if progress < CHANGE else self.late
         poses = self.pool.sample(count, self.generator, how.mixture)
-        seen = self._member[torch.multinomial(self._weight, count, True, generator=self.generator)]
-        people = people_from_points(self.body, poses, self.generator, how.views, how.corruption, seen)
+        exist = self._member[torch.multinomial(self._weight, count, True, generator=self.generator)]
+        people = people_from_points(self.body, poses, self.generator, how.views, how.corruption, exist)
         known = uniform(0, 1, count, self.generator) < how.known_focal
         return as_batch(people, known)
 

@@ -42,7 +42,7 @@ BODY = np.setdiff1d(np.arange(69), LATE)
 SINGLE = Settings(FLOOR, np.radians(10.0) ** 2 * np.eye(len(BODY)), pseudo_samples=50.0, max_steps=40, tolerance=5e-3)
 PSEUDO_SAMPLES = 30.0
 TARGET_SHARE = 0.3
-"""A component is drawn towards this share of the single Gaussian's covariance."""
+"""A component is drawn towards this fraction of the single Gaussian's covariance."""
 
 
 def body_part(data: Samples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -114,8 +114,8 @@ def mirrored_exactly(mixture: Mixture) -> Mixture:
     sign = np.tile([1.0, -1.0, -1.0], len(BODY_JOINTS))
     means = mixture.means[:, order] * sign
     covariances = mixture.covariances[:, order][:, :, order] * np.outer(sign, sign)
-    apart = 0.5 * (mixture.means - means)
-    both = 0.5 * (mixture.covariances + covariances) + apart[:, :, None] * apart[:, None]
+    half = 0.5 * (mixture.means - means)
+    both = 0.5 * (mixture.covariances + covariances) + half[:, :, None] * half[:, None]
     return Mixture(mixture.weights, 0.5 * (mixture.means + means), both)
 
 
@@ -126,14 +126,14 @@ def score(mixture: Mixture, data: Samples) -> dict[str, float]:
 
 
 def reversal(mixture: Mixture, data: Samples, joint: str, least: float = np.radians(5.0)) -> float:
-    """Share of frames that a knee or elbow bent the wrong way makes less likely, where one is bent at all."""
+    """Fraction of frames that a knee or elbow bent the wrong way makes less likely, where one is bent at all."""
     worse = []
     before = log_density(mixture, data.theta, data.observed)
     for index, sign in flexion(joint):
         bent = sign * data.theta[:, index] > least
-        turned = data.theta[bent].copy()
-        turned[:, index] *= -1.0
-        worse.append(log_density(mixture, turned, data.observed[bent]) < before[bent])
+        reversed_ = data.theta[bent].copy()
+        reversed_[:, index] *= -1.0
+        worse.append(log_density(mixture, reversed_, data.observed[bent]) < before[bent])
     return float(np.concatenate(worse).mean())
 
 
@@ -144,7 +144,7 @@ def symmetry(mixture: Mixture, data: Samples, mirrored: Samples) -> float:
     return float(np.abs(both[:n] - both[n:]).mean())
 
 
-def spread(mixture: Mixture) -> np.ndarray:
+def standard_deviation(mixture: Mixture) -> np.ndarray:
     """(69,) standard deviation of the whole mixture."""
     variance = np.einsum("k,kii->i", mixture.weights, mixture.covariances)
     return np.sqrt(variance + mixture.weights @ (mixture.means - mixture.weights @ mixture.means) ** 2)
@@ -217,7 +217,7 @@ def main() -> None:
 
 
 def report(best: Mixture, single: Mixture, collars: CollarModel, train: Samples, test: Samples, pool: list) -> dict:
-    """Everything the card says."""
+    """The facts of the card."""
     tight = Settings(TIGHT, SINGLE.target, SINGLE.pseudo_samples, SINGLE.max_steps, SINGLE.tolerance)
     tight_single = fit_single(train, tight)
     tight_best = fit_mixture(train, tight_single, 0, floor=TIGHT)
@@ -232,7 +232,7 @@ def report(best: Mixture, single: Mixture, collars: CollarModel, train: Samples,
     return {
         "collar_frames": int(train.observed[: len(train.theta) // 2, collar[0]].sum()),
         "collar_gain": float(collars.gain[2, 2]),
-        "collar_spread": ", ".join(f"{d:.0f}" for d in np.degrees(spread(best)[collar])),
+        "collar_spread": ", ".join(f"{d:.0f}" for d in np.degrees(standard_deviation(best)[collar])),
         "scores": {name: score(mixture, test) for name, mixture in entries.items()},
         "knee": reversal(best, test, "knee"),
         "elbow": reversal(best, test, "elbow"),

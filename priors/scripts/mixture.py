@@ -5,9 +5,10 @@ For sample x with observed coordinates o and missing ones m, component k:
     r_k     ~ w_k N(x_o; mu_o, S_oo)
     x_m | k ~ N(mu_m + S_mo S_oo^-1 (x_o - mu_o),  S_mm - S_mo S_oo^-1 S_om)
 
-so nothing has to be filled in: a joint that a source does not drive takes no part, and its expected value and spread
-follow from those that are driven. The M-step is the weighted mean and covariance of the expected samples plus the
-spread of the missing part. Each covariance is drawn towards a target S0 by nu pseudo-samples and gets a floor:
+so nothing has to be filled in: a joint that a source does not drive takes no part, and its expected value and
+covariance follow from those that are driven. The M-step is the weighted mean and covariance of the expected samples
+plus the covariance of the missing part. Each covariance is drawn towards a target S0 by nu pseudo-samples and gets a
+floor:
 
     S_k = (sum_n r_nk [...] + nu S0) / (N_k + nu) + floor^2 I.
 """
@@ -99,33 +100,33 @@ def fill(mixture: Mixture, x: np.ndarray, observed: np.ndarray) -> np.ndarray:
 
 
 def _expected(mixture: Mixture, k: int, x: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Samples with their missing part expected, and the (D, D) spread of that part."""
+    """Samples with their missing part expected, and the (D, D) covariance of that part."""
     mean, cov = mixture.means[k], mixture.covariances[k]
-    spread = np.zeros_like(cov)
+    missing = np.zeros_like(cov)
     if mask.all():
-        return x, spread
+        return x, missing
     filled = x.copy()
     oo, mo = cov[np.ix_(mask, mask)], cov[np.ix_(~mask, mask)]
     gain = cho_solve((np.linalg.cholesky(oo), True), mo.T).T
     filled[:, ~mask] = mean[~mask] + (x[:, mask] - mean[mask]) @ gain.T
-    spread[np.ix_(~mask, ~mask)] = cov[np.ix_(~mask, ~mask)] - gain @ mo.T
-    return filled, spread
+    missing[np.ix_(~mask, ~mask)] = cov[np.ix_(~mask, ~mask)] - gain @ mo.T
+    return filled, missing
 
 
-def _maximise(mixture: Mixture, parts: list[Group], shares: list[np.ndarray], settings: Settings) -> Mixture:
-    """New parameters from the shares (n, K) of every group, sample weights included.
+def _maximise(mixture: Mixture, parts: list[Group], responsibilities: list[np.ndarray], settings: Settings) -> Mixture:
+    """New parameters from the responsibilities (n, K) of every group, sample weights included.
 
     Moments are taken about the old means, which keeps the scatter exact where a component is narrow.
     """
-    count = np.sum([s.sum(0) for s in shares], axis=0)
+    count = np.sum([s.sum(0) for s in responsibilities], axis=0)
     means, covs = np.empty_like(mixture.means), np.empty_like(mixture.covariances)
     for k, old in enumerate(mixture.means):
         first, second = np.zeros_like(old), np.zeros_like(covs[k])
-        for group, share in zip(parts, shares, strict=True):
-            filled, spread = _expected(mixture, k, group.x, group.mask)
-            centred, own = filled - old, share[:, k]
+        for group, responsibility in zip(parts, responsibilities, strict=True):
+            filled, missing = _expected(mixture, k, group.x, group.mask)
+            centred, own = filled - old, responsibility[:, k]
             first += own @ centred
-            second += (centred * own[:, None]).T @ centred + own.sum() * spread
+            second += (centred * own[:, None]).T @ centred + own.sum() * missing
         shift = first / count[k]
         scatter, nu = second - count[k] * np.outer(shift, shift), settings.pseudo_samples
         means[k] = old + shift
@@ -146,11 +147,11 @@ def fit(
         if now - before < settings.tolerance:
             break
         before = now
-        shares = [
+        responsibilities = [
             np.exp(part - total[:, None]) * weight[g.rows][:, None]
             for part, total, g in zip(logs, totals, parts, strict=True)
         ]
-        mixture = _maximise(mixture, parts, shares, settings)
+        mixture = _maximise(mixture, parts, responsibilities, settings)
     return mixture, before
 
 
@@ -179,7 +180,7 @@ def clusters(x: np.ndarray, weight: np.ndarray, count: int, rng: np.random.Gener
 def start_from(labels: np.ndarray, x: np.ndarray, weight: np.ndarray, settings: Settings) -> Mixture:
     """A mixture with one component a cluster, for samples x (N, D) without missing coordinates."""
     count, dims = labels.max() + 1, x.shape[1]
-    shares = np.eye(count)[labels] * weight[:, None]
+    responsibilities = np.eye(count)[labels] * weight[:, None]
     blank = Mixture(np.full(count, 1.0 / count), np.zeros((count, dims)), np.tile(np.eye(dims), (count, 1, 1)))
     everything = Group(np.ones(dims, bool), np.arange(len(x)), x)
-    return _maximise(blank, [everything], [shares], settings)
+    return _maximise(blank, [everything], [responsibilities], settings)

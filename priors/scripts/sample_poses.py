@@ -21,7 +21,8 @@ from hmrfit.motion.rest import global_from_local
 
 COUNT, SEED = 2000, 0
 TOUCH = 0.8
-"""Capsules may sink into each other until their axes are nearer than this share of the radii's sum: flesh gives way."""
+"""Capsules may sink into each other until their axes are nearer than this fraction of the radii's sum: flesh gives
+way."""
 
 CAPSULES = {
     "torso": ("pelvis", "spine3", 0.10),
@@ -49,12 +50,12 @@ def _pairs() -> list[tuple[str, str]]:
     pairs = set()
     for side, other in (("left", "right"), ("right", "left")):
         for part in _LOWER_ARM:
-            mates = ["torso", "chest", "head", f"{other}_upper_arm", f"{other}_forearm", f"{other}_hand"]
-            mates += [f"{s}_{p}" for s in ("left", "right") for p in ("thigh", "shank", "foot")]
-            pairs |= {tuple(sorted((f"{side}_{part}", mate))) for mate in mates}
+            others = ["torso", "chest", "head", f"{other}_upper_arm", f"{other}_forearm", f"{other}_hand"]
+            others += [f"{s}_{p}" for s in ("left", "right") for p in ("thigh", "shank", "foot")]
+            pairs |= {tuple(sorted((f"{side}_{part}", partner))) for partner in others}
         for part in _LOWER_LEG:
-            mates = ["torso", "chest", "head", f"{other}_thigh", f"{other}_shank", f"{other}_foot"]
-            pairs |= {tuple(sorted((f"{side}_{part}", mate))) for mate in mates}
+            others = ["torso", "chest", "head", f"{other}_thigh", f"{other}_shank", f"{other}_foot"]
+            pairs |= {tuple(sorted((f"{side}_{part}", partner))) for partner in others}
     return sorted(pairs)
 
 
@@ -80,12 +81,12 @@ def pose_points(poses: np.ndarray, rest: dict[str, np.ndarray]) -> dict[str, np.
 
 def collides(poses: np.ndarray, rest: dict[str, np.ndarray], steps: int = 7) -> np.ndarray:
     """(N,) bool: two capsules of the list run into each other. Axes are compared at `steps` points each."""
-    points, share = pose_points(poses, rest), np.linspace(0.0, 1.0, steps)[:, None]
-    axes = {n: points[a][:, None] * (1 - share) + points[b][:, None] * share for n, (a, b, _) in CAPSULES.items()}
+    points, along = pose_points(poses, rest), np.linspace(0.0, 1.0, steps)[:, None]
+    axes = {n: points[a][:, None] * (1 - along) + points[b][:, None] * along for n, (a, b, _) in CAPSULES.items()}
     hit = np.zeros(len(poses), bool)
     for one, two in _pairs():
-        apart = np.linalg.norm(axes[one][:, :, None] - axes[two][:, None], axis=-1).min(axis=(1, 2))
-        hit |= apart < TOUCH * (CAPSULES[one][2] + CAPSULES[two][2])
+        distance = np.linalg.norm(axes[one][:, :, None] - axes[two][:, None], axis=-1).min(axis=(1, 2))
+        hit |= distance < TOUCH * (CAPSULES[one][2] + CAPSULES[two][2])
     return hit
 
 
@@ -111,7 +112,7 @@ def card(facts: dict) -> str:
 `poses` ({facts["count"]}, 23, 3) float32: rotation vectors of the 23 body joints of SMPL, radians; `joint_names` (23,).
 There is no global orientation in it: take the person as upright.
 
-* **From**: `pose_gmm.npz` (see its card for the sources), drawn with seed {SEED}. Poses of nobody: no recorded frames.
+* **From**: `pose_gmm.npz` (see its card for the sources), drawn with seed {SEED}. No recorded frames.
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
 * **Rebuild**: `python priors/scripts/sample_poses.py`

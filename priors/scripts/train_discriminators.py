@@ -58,7 +58,7 @@ def sides(fitter: Fitter, frames: dict, count: int, seed: int, kinds: Sequence[s
     body = fitter.point_body(resolve_set("coco17"))
     people, others = (real_people(body, pool, count, generator) for _ in range(2))
     makers = {
-        "estimates": lambda: estimates(fitter.initial_estimate, others),
+        "estimates": lambda: estimates(fitter.network, others),
         "perturbed": lambda: perturbed(others, body.skeleton, generator),
         "unfinished": lambda: unfinished(fitter, others[: count // 4], generator),
     }

@@ -4,7 +4,7 @@
     python priors/scripts/train_error_model.py --motion FOLDER --begin out/begun/error_model.npz \
         --device cuda --batch 1024 --rate 0.0003 --minutes 3.2                                  (on a GPU)
 
-The averaged weights are written in 16 bits, read back, and the fit that stands on them is measured on people posed by
+The averaged weights are written in 16 bits, read back, and the fit that uses them is measured on people posed by
 the validation and by the test sequences. Train sequences only are trained on; validation chose the two weights of the
 energy and the calibration of the covariance (`hmrfit/fitting/fitter.py`, `hmrfit/fitting/uncertainty.py`).
 """
@@ -56,12 +56,12 @@ def trained(args: argparse.Namespace) -> tuple[ErrorModel, int]:
     frames, device = load_frames(read_pool(args.motion, args.cache), "train"), args.device
     gmm, limits = PoseGmm.from_file(locate("pose_gmm")), JointLimits.from_file(locate("joint_limits"))
     body = SmplBody.from_file(locate("free_body")).to(dtype=torch.float32)
-    guess = KeypointHmr(load_hmr(locate("keypoint_hmr")).to(device))
+    hmr = KeypointHmr(load_hmr(locate("keypoint_hmr")).to(device))
     torch.manual_seed(0)
-    model = load_error_model(args.begin) if args.begin else ErrorModel(guess.hmr.encoder.features)
+    model = load_error_model(args.begin) if args.begin else ErrorModel(hmr.hmr.encoder.features)
     model = model.train().requires_grad_(True).to(device)
     pool, generator = PosePool.build(frames, gmm, limits).to(device), torch.Generator(device).manual_seed(1)
-    cases = Cases(body, guess, model, pool, generator)
+    cases = Cases(body, hmr, model, pool, generator)
     with tqdm(total=100, bar_format="{n:5.1f} % |{bar:20}| {elapsed}<{remaining}{postfix}") as bar:
         run = train_error_model(model, cases, args.minutes, args.rate, args.batch, begun=bool(args.begin))
         for average, line in run:  # noqa: B007
@@ -72,15 +72,15 @@ def trained(args: argparse.Namespace) -> tuple[ErrorModel, int]:
 
 
 def measure(fitter: Fitter, frames: dict) -> dict[str, dict[str, dict[str, float]]]:
-    """setting -> "guess" and "fit" -> scores."""
+    """setting -> "initial_estimate" and "fit" -> scores."""
     scores = {}
     for title, (names, how) in SETTINGS.items():
         people = people_of(fitter.body, frames, PEOPLE, names, how)
         scores[title] = {
-            "guess": score_people(
-                fitter.body, people, lambda seen, camera: fitter.initial_estimate.predict(seen, camera).params
+            "initial_estimate": score_people(
+                fitter.body, people, lambda points, camera: fitter.network.predict(points, camera).params
             ),
-            "fit": score_people(fitter.body, people, lambda seen, camera: fitter.fit(seen, camera).state.params),
+            "fit": score_people(fitter.body, people, lambda points, camera: fitter.fit(points, camera).state.params),
         }
     return scores
 
@@ -88,7 +88,7 @@ def measure(fitter: Fitter, frames: dict) -> dict[str, dict[str, dict[str, float
 def table(scores: dict) -> str:
     """Markdown rows."""
     keys = ("pa_mpjpe_mm", "mpjpe_mm", "reprojection_percent")
-    pair = lambda s, key: f"{s['guess'][key]:.1f} -> {s['fit'][key]:.1f}"  # noqa: E731
+    pair = lambda s, key: f"{s['initial_estimate'][key]:.1f} -> {s['fit'][key]:.1f}"  # noqa: E731
     return "\n".join(f"| {title} | {' | '.join(pair(s, key) for key in keys)} |" for title, s in scores.items())
 
 
@@ -97,9 +97,9 @@ def card(facts: dict) -> str:
     header = "| | PA-MPJPE, mm | MPJPE, mm | to the keypoints, % of the box |\n|---|---|---|---|"
     return f"""# error_model.npz
 
-How wrong the shipped initial estimate (`keypoint_hmr.npz`) is: from what was seen of a person and what was answered to
-a covariance of the answer's error (72 turns about the camera's axes, 10 betas; rank 16 and a diagonal) and a noise
-level of every keypoint. {facts["parameters"] / 1e6:.1f} million parameters, matrices in 16 bits; read by
+How wrong the shipped initial estimate (`keypoint_hmr.npz`) is: from a person's keypoints and the estimate to a
+covariance of its error (24 rotation vectors in the camera's axes, 10 betas; rank 16 and a diagonal) and a noise level
+of every keypoint. {facts["parameters"] / 1e6:.1f} million parameters, matrices in 16 bits; read by
 `hmrfit.network.checkpoints.load_error_model`. The default fit is anchored by it (`hmrfit/fitting/anchor.py`).
 
 * **From**: {SOURCES}. Train sequences of `hmrfit/motion/split.json` only.
@@ -112,7 +112,7 @@ level of every keypoint. {facts["parameters"] / 1e6:.1f} million parameters, mat
   true joints the highest likelihood.
 
 The initial estimate alone -> the fit with default settings; {PEOPLE} people each, 14 SMPL joints, focal length not
-told. Validation sequences (the energy's weights were chosen on them):
+known. Validation sequences (the energy's weights were chosen on them):
 
 {header}
 {table(facts["validation"])}
@@ -146,8 +146,7 @@ def main() -> None:
         model, steps = trained(args)
     save_network(target, model, half=True, step=steps)
     record_checksum(target)
-    fitter = build_fitter(load_config(overrides=["PRIORS.ERROR_MODEL="]))
-    fitter.error_model = load_error_model(target)
+    fitter = build_fitter(load_config(overrides=[f"PRIORS.ERROR_MODEL={target}"]))
     pool = read_pool(args.motion, args.cache)
     facts = {
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -48,11 +48,11 @@ COMMAND = (
 )
 
 
-def mean_person(guess: KeypointHmr) -> Callable[[Keypoints, Camera], BodyParams]:
-    """What a network that learned nothing says: the mean Θ it starts from, in every box."""
+def mean_person(hmr: KeypointHmr) -> Callable[[Keypoints, Camera], BodyParams]:
+    """The mean Θ that the regressor starts from, in every box: a network that learned nothing."""
 
     def predict(keypoints: Keypoints, camera: Camera) -> BodyParams:
-        regressor = guess.hmr.regressor
+        regressor = hmr.hmr.regressor
         theta = regressor.mean.detach().double().expand(len(keypoints), -1)
         mean = regressor.layout.regression(theta)
         _, center, side = normalise_keypoints(keypoints)
@@ -62,14 +62,14 @@ def mean_person(guess: KeypointHmr) -> Callable[[Keypoints, Camera], BodyParams]
     return predict
 
 
-def measure(guess: KeypointHmr, body: SmplBody, frames: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
+def measure(hmr: KeypointHmr, body: SmplBody, frames: dict[str, np.ndarray]) -> dict[str, dict[str, float]]:
     """Every setting's scores, and the mean person's at the first."""
     scores = {}
     for title, (names, how) in SETTINGS.items():
         people = people_of(body, frames, 2000, names, how)
         if not scores:
-            scores["the mean person"] = score_people(body, people, mean_person(guess))
-        scores[title] = score_people(body, people, lambda seen, camera: guess.predict(seen, camera).params)
+            scores["the mean person"] = score_people(body, people, mean_person(hmr))
+        scores[title] = score_people(body, people, lambda points, camera: hmr.predict(points, camera).params)
     return scores
 
 
@@ -103,12 +103,12 @@ betas of the free body, weak camera). {facts["parameters"] / 1e6:.1f} million pa
 * **People**: frames drawn by class weight, mirrored, three in ten with the legs and two in ten with an arm of another
   frame, small noise on every joint, one in ten a sample of the pose prior; joints that a source does not drive come
   from the prior in half of them; random betas; cameras all around, tilted and tumbled at times, 20-110 mm, one in four
-  with its focal length told; a keypoint set drawn for each person, 0.3-3 % noise, up to 40 % missing, occluders,
+  with its focal length known; a keypoint set drawn for each person, 0.3-3 % noise, up to 40 % missing, occluders,
   truncation, exchanged sides, confidences down to 0.02 and, the lower they are, keypoints that lie anywhere; all of it
   milder after 46 % of the run (`hmrfit/train/people_stream.py`).
-* **Loss**: `hmrfit/train/keypoint_loss.py`, with the 25 discriminators at a small weight.
+* **Loss**: `hmrfit/train/losses.py`, with the 25 discriminators at a small weight.
 
-{facts["people"]} people each, 14 SMPL joints, focal length not told, the person and the mirror image averaged.
+{facts["people"]} people each, 14 SMPL joints, focal length not known, the person and the mirror image averaged.
 Sequences that chose the settings of the training (validation):
 
 {header}
@@ -120,7 +120,7 @@ Sequences nothing was chosen on (test; whole classes of motion among them that w
 {table(facts["test"])}
 
 **Limits.** Poses that motion capture of dancing, climbing and walking does not have (lying, yoga, sitting cross-legged)
-are guessed from the nearest it has. What is ambiguous in 2D (near and far arm, bent towards or away) is one guess of
+become the nearest that it has. Poses that are ambiguous in 2D (near and far arm, bent towards or away) become one of
 several. Adults only.
 """
 
@@ -138,14 +138,14 @@ def main() -> None:
     trained = load_hmr(Path(args.run) / "hmr.npz")
     save_network(target, trained, half=True, step=steps)
     record_checksum(target)
-    guess, body = KeypointHmr.from_file(target), SmplBody.from_file(locate("free_body"))
+    hmr, body = KeypointHmr.from_file(target), SmplBody.from_file(locate("free_body"))
     pool = read_pool(args.motion, args.cache)
     facts = {
         "names": len(trained.encoder.names),
         "parameters": sum(p.numel() for p in trained.parameters()),
         "steps": steps,
         "people": 2000,
-        **{part: measure(guess, body, load_frames(pool, part)) for part in ("validation", "test")},
+        **{part: measure(hmr, body, load_frames(pool, part)) for part in ("validation", "test")},
     }
     with atomic_write(target.with_suffix(".md")) as temporary:
         temporary.write_text(card(facts))
