@@ -14,8 +14,7 @@ from pathlib import Path
 
 from hmrfit.datasets.coco import read_coco
 from hmrfit.datasets.human36m import read_human36m
-from hmrfit.datasets.lsp import read_lsp
-from hmrfit.datasets.lsp_extended import read_lsp_extended
+from hmrfit.datasets.lsp import read_lsp, read_lsp_extended
 from hmrfit.datasets.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from hmrfit.datasets.mpii import read_mpii
 from hmrfit.datasets.spin_npz import SpinDataset, read_spin_npz, write_spin_npz
@@ -53,8 +52,8 @@ def read_dataset(name: str, root: str | os.PathLike) -> SpinDataset:
     """A dataset from the folder of its download.
 
     Raises:
-        ValueError: an unknown name, or a damaged file. FileNotFoundError: a part of the download is missing; the letter
-            shows the tree that is expected. ImportError: h5py or cdflib is needed.
+        ValueError: an unknown name, or a damaged file. FileNotFoundError: a part of the download is missing; shows the
+            tree that is expected. ImportError: h5py or cdflib is needed.
     """
     return _reader(name).read(Path(root))
 
@@ -71,7 +70,9 @@ def open_dataset(name: str, root: str | os.PathLike) -> SpinDataset:
         return read_dataset(name, root)
     except FileNotFoundError as error:
         file = _reader(name).file
-        raise FileNotFoundError(f"{error} Or put {file}, in SPIN's format, there or into dataset_extras below.") from None  # fmt: skip  # noqa: E501
+        raise FileNotFoundError(
+            f"{error} Or put {file}, in SPIN's format, there or into dataset_extras below."
+        ) from None
 
 
 def find_npz(name: str, root: str | os.PathLike) -> Path | None:

@@ -35,9 +35,8 @@ def read_coco(root: Path, split: str = "train2014") -> SpinDataset:
         people = [_person(annotation) for annotation in data["annotations"] if annotation.get("keypoints")]
         people = [person for person in people if (person[1][LIMBS, 2] > 0).all() and person[2][2:].max() > 0]
     if not people:
-        raise DamagedDownload(root / file, "nobody in it has all 12 limb joints")
-    images, points, box = (list(column) for column in zip(*people, strict=True))
-    points, box = np.stack(points), np.stack(box)
+        raise DamagedDownload(root / file, "no person in it has all 12 limb joints")
+    images, points, box = [p[0] for p in people], np.stack([p[1] for p in people]), np.stack([p[2] for p in people])
     require(root, TREE.format(split=split), [f"{split}/{names[i]}" for i in dict.fromkeys(images)])
     return SpinDataset(
         np.array([f"{split}/{names[i]}" for i in images]),

@@ -64,7 +64,7 @@ def require(root: Path, tree: str, paths: Iterable[str | Path]) -> None:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside with the structure of a file becomes a letter about the file."""
+    """Within the block, errors about the structure of a file become a `DamagedDownload` that names the file."""
     try:
         yield
     except DAMAGE as error:
@@ -159,11 +159,11 @@ def boxes(
 
 def all_inside(points: NDArray, size: tuple[int, int]) -> NDArray[np.bool_]:
     """(N,) whether every keypoint of (N, K, 2) lies in an image of this width and height."""
-    return ((points >= 0) & (points < size)).all((-1, -2))
+    return np.all((points >= 0) & (points < np.array(size)), axis=(-1, -2))
 
 
 def extract_frames(video: Path, wanted: Mapping[int, Path]) -> int:
-    """Writes frames of a video as images, those that are there already left alone; returns how many were written.
+    """Writes frames of a video as images; those that are there already stay. Returns how many were written.
 
     Args:
         wanted: frame number, from 0 -> path of its image.
@@ -176,8 +176,8 @@ def extract_frames(video: Path, wanted: Mapping[int, Path]) -> int:
     check_regular(video)
     total, capture = len(left), cv2.VideoCapture(str(video))
     try:
-        sides = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-        check_pixels(*(int(capture.get(side)) for side in sides), f"'{video}'")
+        width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        check_pixels(width, height, f"'{video}'")
         number = 0
         while left:
             if not capture.grab():

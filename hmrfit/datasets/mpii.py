@@ -5,7 +5,7 @@
 
 SPIN starts from train.h5 of the hourglass networks (Newell et al., ECCV 2016), whose boxes are moved down by 15 scale
 and widened by 1.25 so that feet stay in; the same here. That file leaves out a validation set of some 3000 people which
-the MATLAB file does not mark: here everybody of `img_train` with all 16 joints is kept. Coordinates are as MATLAB
+the MATLAB file does not mark: here every person of `img_train` with all 16 joints is kept. Coordinates are as MATLAB
 counts, from 1, and stay so, as in SPIN's files.
 """
 
@@ -29,13 +29,13 @@ FEET, WIDER = 15.0, 1.25
 
 
 def read_mpii(root: Path) -> SpinDataset:
-    """People of the training images with all 16 joints. Whether each image is there is not asked."""
+    """People of the training images with all 16 joints. The image files themselves are not looked for."""
     require(root, TREE, [FILE, "images"])
     with reading(root / FILE):
         release = read_mat(root / FILE, squeeze_me=True, struct_as_record=False)["RELEASE"]
         people = list(_people(release))
     if not people:
-        raise DamagedDownload(root / FILE, "nobody in it has all 16 joints")
+        raise DamagedDownload(root / FILE, "no person in it has all 16 joints")
     names, centers, scales, points = zip(*people, strict=True)
     center = np.array(centers) + FEET * np.array(scales)[:, None] * (0, 1)
     part = spin_slots(np.stack(points), MPII16)
@@ -43,7 +43,7 @@ def read_mpii(root: Path) -> SpinDataset:
 
 
 def _people(release: Any) -> Iterator[tuple[str, NDArray, float, NDArray]]:
-    """(image, center, scale, joints (16, 2)) of everybody who is whole."""
+    """(image, center, scale, joints (16, 2)) of every person with all joints."""
     training = np.atleast_1d(release.img_train)
     for image, train in zip(np.atleast_1d(release.annolist), training, strict=True):
         for person in np.atleast_1d(image.annorect) if train else ():

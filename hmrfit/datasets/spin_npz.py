@@ -89,7 +89,7 @@ class SpinDataset:
         return {name: value for name, value in values.items() if value is not None}
 
     def smpl_known(self) -> Tensor:
-        """(N,) bool: whose body parameters are the truth. SPIN: everybody's where there is `pose` without a flag."""
+        """(N,) bool: whether the body parameters are the truth. As SPIN has it, all are where there is no flag."""
         if self.pose is None:
             return torch.zeros(len(self), dtype=torch.bool)
         flags = np.ones(len(self)) if self.has_smpl is None else self.has_smpl
@@ -114,9 +114,9 @@ class SpinDataset:
     def params(self) -> BodyParams:
         """SMPL's parameters of all N, at the origin; the rest pose for those that `smpl_known` leaves out."""
         known = self.smpl_known()[:, None].numpy()
-        pose = np.zeros((len(self), SMPL.pose_size)) if self.pose is None else np.where(known, self.pose, 0)
-        betas = np.zeros((len(self), 10)) if self.shape is None else np.where(known, self.shape, 0)
-        pose, betas = torch.as_tensor(pose), torch.as_tensor(betas)
+        poses = np.zeros((len(self), SMPL.pose_size)) if self.pose is None else np.where(known, self.pose, 0)
+        shapes = np.zeros((len(self), 10)) if self.shape is None else np.where(known, self.shape, 0)
+        pose, betas = torch.as_tensor(poses), torch.as_tensor(shapes)
         return BodyParams.from_rotvecs(pose[:, :3], pose[:, 3:], betas, torch.zeros(len(self), 3).double())
 
     def crop(self, row: int, resolution: int = 224) -> Crop:
@@ -128,13 +128,13 @@ class SpinDataset:
 def _checked(name: str, value: Any, count: int) -> NDArray:
     """A field as text or float64 of its shape (N, ...)."""
     array = np.asarray(value)
+    expected = (count, *SHAPES.get(name, ()))
     if name in TEXTS:
         array = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
-        good = array.dtype.kind == "U" or (array.size == 0 and array.dtype.kind == "f")
+        good, words = array.dtype.kind == "U" or (array.size == 0 and array.dtype.kind == "f"), "text"
         array = array.astype(np.str_) if good else array
-        expected, words = (count,), "text"
     else:
-        good, expected, words = array.dtype.kind in "fiub", (count, *SHAPES[name]), "numbers"
+        good, words = array.dtype.kind in "fiub", "numbers"
     if name == "has_smpl" and array.shape == (count, 1):
         array = array[:, 0]
     if not good or array.shape != expected:
@@ -146,9 +146,10 @@ def _checked(name: str, value: Any, count: int) -> NDArray:
 
 
 def damaged_rows(dataset: SpinDataset) -> dict[str, NDArray[np.bool_]]:
-    """What is wrong with which people: field -> (N,) bool. NaN and infinity count only where they would be read."""
-    wrong = {
-        "center": ~np.isfinite(dataset.center).all(1),
+    """Field -> (N,) bool: the people whose numbers in it are damaged. NaN and infinity count only where they would be
+    read."""
+    wrong: dict[str, NDArray[np.bool_]] = {
+        "center": ~np.all(np.isfinite(dataset.center), axis=1),
         "scale": ~(np.isfinite(dataset.scale) & (dataset.scale > 0)),
     }
     for name in ("part", "openpose", "S"):
@@ -161,7 +162,7 @@ def damaged_rows(dataset: SpinDataset) -> dict[str, NDArray[np.bool_]]:
     for name in ("pose", "shape"):
         value = getattr(dataset, name)
         if value is not None:
-            wrong[name] = believed & ~np.isfinite(value).all(1)
+            wrong[name] = believed & ~np.all(np.isfinite(value), axis=1)
     return {name: rows for name, rows in wrong.items() if rows.any()}
 
 
@@ -221,7 +222,7 @@ def write_spin_npz(path: str | os.PathLike, dataset: SpinDataset) -> None:
     if wrong := damaged_rows(dataset):
         raise ValueError(
             f"Some people have NaN, infinite numbers or boxes without size in {', '.join(wrong)}; damaged_rows says "
-            "who. Nothing was written."
+            "which. Nothing was written."
         )
     write_npz(path, dataset.known())
 

@@ -44,7 +44,7 @@ def read_3dpw(root: Path, split: str = "test") -> SpinDataset:
             data = read_pickle(path)
             parts += [_person(data, person) for person in range(len(data["poses"]))]
     if not sum(len(part["imgname"]) for part in parts):
-        raise DamagedDownload(root / folder, "nobody is seen in it")
+        raise DamagedDownload(root / folder, "no person is seen in it")
     dataset = SpinDataset(**{name: np.concatenate([part[name] for part in parts]) for name in COLUMNS})
     require(root, tree, dict.fromkeys(dataset.imgname))
     return dataset
@@ -52,16 +52,15 @@ def read_3dpw(root: Path, split: str = "test") -> SpinDataset:
 
 def _person(data: dict[str, Any], person: int) -> dict[str, NDArray]:
     """One person's rows."""
-    number = lambda values: as_numbers(values, "it")  # noqa: E731
-    pose, points = (number(data[key][person]) for key in ("poses", "poses2d"))
+    pose, points = _numbers(data["poses"][person]), _numbers(data["poses2d"][person])
     seen = points[:, 2] > 0
-    frames = ((number(data["campose_valid"][person]) > 0) & (seen.sum(1) > 1)).nonzero()[0]
+    frames = ((_numbers(data["campose_valid"][person]) > 0) & (seen.sum(1) > 1)).nonzero()[0]
     center, scale = boxes(points[frames, :2].transpose(0, 2, 1), seen[frames])
     openpose = np.zeros((len(frames), len(OPENPOSE25), 3))
     openpose[:, [OPENPOSE25.index(name) for name in OPENPOSE18]] = points[frames].transpose(0, 2, 1)
     turned = pose[frames]  # a copy
-    turned[:, :3] = _before_camera(turned[:, :3], number(data["cam_poses"])[frames, :3, :3])
-    betas = number(data["betas"][person])[:10]
+    turned[:, :3] = _before_camera(turned[:, :3], _numbers(data["cam_poses"])[frames, :3, :3])
+    betas = _numbers(data["betas"][person])[:10]
     return {
         "imgname": np.array([f"imageFiles/{data['sequence']}/image_{f:05d}.jpg" for f in frames], np.str_),
         "center": center,
@@ -71,6 +70,10 @@ def _person(data: dict[str, Any], person: int) -> dict[str, NDArray]:
         "shape": np.tile(betas, (len(frames), 1)),
         "gender": np.full(len(frames), str(data["genders"][person])),
     }
+
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    return as_numbers(values, "it")
 
 
 def _before_camera(world: NDArray, camera: NDArray) -> NDArray:

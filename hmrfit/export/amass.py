@@ -2,7 +2,7 @@
 
     trans (T, 3) metres   poses (T, 72 | 156 | 165) rotation vectors   betas (S,)   gender   surface_model_type
     mocap_framerate = mocap_frame_rate, frames a second   mocap_time_length = T / rate, seconds   num_betas
-    body, frame, up_is_known                                                 what no reader asks for and a person may
+    body, frame, up_is_known                                                 for people; no reader asks for them
 
     columns of poses     72 SMPL     root 3, body 63, left and right hand 3 each
                         156 SMPL-H   root 3, body 63, left and right fingers 45 each
@@ -14,7 +14,7 @@ out. The world has z up. From the level frame of `ops.level` (x right, y down, z
 
     (x, y, z) -> (x, z, −y),
 
-so the camera is the origin, looks along +y and a person who faces it faces −y. `trans` is such that the pelvis is at
+so the camera is the origin and looks along +y; a person who faces it faces −y. `trans` is such that the pelvis is at
 J0(beta) + trans, as SMPL has it. The files of readers that were looked at ask for: all five keys and one float for each
 of `betas` (Blender add-ons of SMPL-X and of Meshcapade; these take `int(rate)` and refuse less than 30), `gender` as
 text, `betas[None]` (1, S), fingers in the columns 66:156 (aitviewer), T = round(rate × mocap_time_length) (MOYO).
@@ -42,7 +42,7 @@ from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams
 
 LAYOUTS = {skeleton.pose_size: skeleton for skeleton in (SMPL, SMPLH, SMPLX)}
-"""Whose joints the columns of `poses` hold, by how many there are: 72, 156, 165."""
+"""The skeleton whose joints the columns of `poses` hold, by how many there are: 72, 156, 165."""
 
 ADD_ONS_RATE = 30
 """Frames a second: what the Blender add-ons play, and the least they take. A still has no rate; it is written with
@@ -51,7 +51,7 @@ this one, at which its one frame loads everywhere."""
 LEVEL_TO_Z_UP = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]], dtype=torch.float64)
 
 FRAMES_AT_ONCE = 32
-"""Whose meshes are made to find the floor."""
+"""How many frames' meshes are made at a time to find the floor."""
 
 
 def write_amass(
@@ -97,8 +97,11 @@ def write_amass(
     if len(params) > 1 and int(rate) < ADD_ONS_RATE:
         logging.getLogger("hmrfit").warning(
             "'%s' has %g frames a second; Blender add-ons refuse fewer than %d. save_motion(..., fps=%d) resamples.",
-            path, rate, ADD_ONS_RATE, ADD_ONS_RATE,
-        )  # fmt: skip
+            path,
+            rate,
+            ADD_ONS_RATE,
+            ADD_ONS_RATE,
+        )
     write_npz(path, _arrays(params, body.skeleton, rate, layout, gender, body_name, up is not None))
 
 
@@ -204,4 +207,4 @@ def _lowest(params: BodyParams, body: SmplBody) -> Tensor:
     """The least z of all frames' vertices, metres."""
     body = body.to("cpu", torch.float64)
     parts = [params[slice(i, i + FRAMES_AT_ONCE)] for i in range(0, len(params), FRAMES_AT_ONCE)]
-    return torch.stack([body(part).vertices[..., 2].min() for part in parts]).min()
+    return torch.stack([body(part).mesh[..., 2].min() for part in parts]).min()

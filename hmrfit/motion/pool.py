@@ -62,7 +62,7 @@ def split(motion: Motion | str) -> str:
     return SPLITS[0]
 
 
-class Entry(TypedDict):
+class ManifestEntry(TypedDict):
     """What the manifest says of one sequence."""
 
     id: str
@@ -73,11 +73,11 @@ class Entry(TypedDict):
     native_fps: NotRequired[float | None]
 
 
-def read_archive(path: Path, entries: list[Entry]) -> Iterator[Motion]:
+def read_archive(path: Path, entries: list[ManifestEntry]) -> Iterator[Motion]:
     """The motions of one tar.xz that its manifest lists, in the order of the archive. Nothing is written to disk."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing, though the manifest beside it lists files of it. Copy it again.")
-    wanted: dict[str, list[Entry]] = {}
+    wanted: dict[str, list[ManifestEntry]] = {}
     for entry in entries:
         wanted.setdefault(f"{path.name.removesuffix('.tar.xz')}/{entry['file']}", []).append(entry)
     try:
@@ -90,7 +90,7 @@ def read_archive(path: Path, entries: list[Entry]) -> Iterator[Motion]:
         raise ValueError(f"{path} cannot be read ({error}). Truncated? Copy it again.") from error
 
 
-def _from_entries(data: bytes, entries: list[Entry], path: Path) -> Iterator[Motion]:
+def _from_entries(data: bytes, entries: list[ManifestEntry], path: Path) -> Iterator[Motion]:
     source = path.name.removesuffix(".tar.xz")
     named = {entry["clip"]: entry for entry in entries if "clip" in entry}
     try:

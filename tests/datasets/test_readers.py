@@ -15,7 +15,7 @@ from helpers.python2_pickles import dumps
 
 from hmrfit.datasets import READERS, convert_dataset, human36m, mpi_inf_3dhp, read_dataset
 from hmrfit.datasets.download import SPIN_SLOTS, spin_slots
-from hmrfit.datasets.lsp_extended import read_lsp_extended
+from hmrfit.datasets.lsp import read_lsp_extended
 from hmrfit.datasets.spin_npz import SpinDataset, read_spin_npz
 from hmrfit.evaluate.predict import observed_keypoints
 from hmrfit.evaluate.protocol import Setting, make_protocol
