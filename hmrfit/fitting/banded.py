@@ -34,7 +34,7 @@ class Bordered:
     @classmethod
     def zeros(cls, T: int, n: int, S: int, bands: int) -> "Bordered":
         """Nothing yet; blocks A_ts for |t - s| <= bands."""
-        zeros = lambda *shape: torch.zeros(*shape, dtype=torch.float64)  # noqa: E731
+        zeros = lambda *shape: torch.zeros(shape, dtype=torch.float64)  # noqa: E731
         return cls(zeros(T, n, (bands + 1) * n), zeros(T, n, S), zeros(S, S), zeros(T, n), zeros(S))
 
     @classmethod
@@ -42,7 +42,8 @@ class Bordered:
         cls, blocks: Sequence[Tensor], border: Tensor, corner: Tensor, gradient: Tensor, shared_gradient: Tensor
     ) -> "Bordered":
         """From blocks, k = 0 .. w: A_(t, t+k), (T - k, n, n)."""
-        band = cls.zeros(*border.shape, len(blocks) - 1).band
+        T, n, S = border.shape
+        band = cls.zeros(T, n, S, len(blocks) - 1).band
         system = cls(band, border, corner, gradient, shared_gradient)
         for k, block in enumerate(blocks):
             system.add_block(k, 0, block)

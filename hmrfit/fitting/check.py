@@ -167,7 +167,7 @@ def _check_separate(term: Term, e: Linearization, r: Tensor) -> None:
 def _automatic_jacobian(term: Term, e: Linearization) -> Tensor:
     """By forward-mode autodiff, whatever the term has of its own."""
     try:
-        return Term.jacobian(term, e)
+        return term.forward_jacobian(e)
     except Exception as error:  # whatever torch says, the reader needs to know what it was about
         raise TypeError(f"Forward-mode autodiff cannot pass through term '{term.name}': {error} Write it with torch operations only (no numpy, .item() or in-place changes), or give it its own jacobian(e) and try that against finite_difference_jacobian.") from error  # fmt: skip  # noqa: E501
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -9,10 +10,10 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.linear_systems import BatchedSystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, as_state, can_be_single, numpy_body
+from hmrfit.fitting.numpy_path import NumpyProblem, NumpyTerm, PoseState, TorchTerm, as_state, fits_here
 from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State, layout_of
 from hmrfit.fitting.solver import Options, Solution, solve
-from hmrfit.fitting.terms.base import Term
+from hmrfit.fitting.terms.base import Term, numpy_term
 from hmrfit.ops.check import did_you_mean
 
 FEW = 4
@@ -65,17 +66,33 @@ class StageProblem:
             nothing = state.params.transl.new_zeros(0)
             return Solution(state, nothing, nothing.long(), nothing.long())
         options = options or self.stage.options
-        weights, warm_up = self.stage.weights, self.stage.warm_up_weights()
-        known = {**warm_up, **weights}
-        if len(state) > FEW or not can_be_single(self.terms, known, self.layout, state, self.observation):
+        alone = self.one_by_one(state) if len(state) <= FEW else None
+        if alone is None:
             return solve(self, state, options)
-        body, found = numpy_body(self.body, self.layout), []
-        for i in range(len(state)):
-            one = NumpyProblem(body, self.terms, weights, warm_up, self.layout, (state, self.observation, i))
-            found.append(solve(one, PoseState.of(state, i, body), options))
+        found = [solve(p, PoseState.of(state, i, p.body), options) for i, p in enumerate(alone)]
         cost = torch.tensor([one.cost for one in found], dtype=torch.float64)
         status, steps = (torch.tensor([getattr(one, name) for one in found]) for name in ("status", "steps"))
         return Solution(as_state([one.x for one in found], state.camera), cost, status, steps)
+
+    def one_by_one(self, state: State) -> list[NumpyProblem] | None:
+        """Each person as a problem in NumPy; None where that cannot be, and for several people if a term has no NumPy
+        form: in torch they are then quicker side by side."""
+        if not fits_here(state, self.layout):
+            return None
+        stages = [[(n, w) for n, w in of.items() if w] for of in (self.stage.weights, self.stage.warm_up_weights())]
+        problems = []
+        for i in range(len(state)):
+            terms: dict[str, NumpyTerm] = {}
+            for name, _ in chain(*stages):
+                if name in terms:
+                    continue
+                form = numpy_term(self.terms[name], self.observation, i, self.layout)
+                if form is None and len(state) > 1:
+                    return None
+                terms[name] = TorchTerm(self.terms[name]) if form is None else form
+            weighted = [[(terms[name], weight) for name, weight in stage] for stage in stages]
+            problems.append(NumpyProblem(self.body, self.layout, (state, self.observation, i), *weighted))
+        return problems
 
     def linearize(self, state: State, warm_up: bool = False) -> BatchedSystem:
         """Cost, gradient and Hessian of the free columns."""

@@ -7,7 +7,7 @@ The floor keeps columns that nothing depends on solvable. Both classes are a `so
 with a shared border is `hmrfit.fitting.banded.Bordered`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, TypeVar
 
 import numpy as np
@@ -82,7 +82,29 @@ class NumpySystem:
     cost: float
     gradient: Array  # (P,)
     hessian: Array  # (P, P)
+    rows: list[Array] = field(default_factory=list)
     spent: ClassVar[bool] = False
+
+    @classmethod
+    def zeros(cls, columns: int) -> "NumpySystem":
+        """Nothing yet."""
+        return cls(0.0, np.zeros(columns), np.zeros((columns, columns)))
+
+    def add_rows(self, residuals: Array, rows: Array, weight: float) -> None:
+        """Add weight times 1/2 |r|² of residuals (M,) and their Jacobian (M, P), whose memory is used up. The Hessian
+        follows when `finish` is called."""
+        self.cost += weight * (0.5 * float(residuals @ residuals))
+        self.gradient += weight * (residuals @ rows)
+        rows *= weight**0.5
+        self.rows.append(rows)
+
+    def finish(self) -> "NumpySystem":
+        """With the Hessian of the rows, all in one product."""
+        if self.rows:
+            rows = self.rows[0] if len(self.rows) == 1 else np.concatenate(self.rows)
+            self.hessian += rows.T @ rows
+            self.rows = []
+        return self
 
     def step(self, damping: float) -> tuple[Array, float]:
         """(delta (P,), predicted fall of the cost); zeros and NaN where the equations have no solution."""

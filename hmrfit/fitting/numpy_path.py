@@ -1,54 +1,39 @@
 """A stage of the fit for one person, in NumPy: what `StageProblem` says of a batch, in a fifth of the time.
 
-    F(x) = w_a · ½ eᵀ Σ⁻¹ e + w_a · ½ |(t − t⁰)/σ_t|²  +  w_k · ½ Σ_k ρ(z_k)  +  w_l · ½ |r|²
+For one person a step in torch is some 350 calls on arrays of a few hundred numbers, 3 to 5 µs each whatever they
+compute; here it is 120 of about 1 µs, and what a joint does not move is left out. The formulas, the columns and the
+names are those of `body.points` and `parameters`, where they are derived; the tests hold the two together.
 
-the anchor (`anchor_term`), keypoints with Student's t (`terms.StudentReprojection`) and joint limits: the terms of the
-default stages. For one person a step in torch is some 350 calls on arrays of a few hundred numbers, 3 to 5 µs each
-whatever they compute; here it is 120 of about 1 µs, and what a joint does not move is left out. The formulas, the
-columns and the names are those of `body.points` and `terms`, where they are derived; the tests hold the two together.
-Stages with other terms, with other evidence, or on a GPU are not for here: `can_be_single` says so.
+Every term that has a `NumpyTerm` of its own (`Term.numpy_form`, in the file of the term) is computed by it. One that
+has none is computed in torch, and only that one (`TorchTerm`). `fits_here` says which stages are for here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hmrfit.body.points import PointBody
-from hmrfit.camera import MIN_DEPTH, Camera
-from hmrfit.fitting.anchor import Anchor
+from hmrfit.body.points import PointBody, PosedPoints
+from hmrfit.camera import Camera
 from hmrfit.fitting.linear_systems import NumpySystem
-from hmrfit.fitting.parameters import Layout, Observation, State
-from hmrfit.fitting.terms.anchor import AnchorPrior
-from hmrfit.fitting.terms.base import Term
-from hmrfit.fitting.terms.joint_limits import JointLimitPrior
-from hmrfit.fitting.terms.keypoints import StudentReprojection
+from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.ops import rotation_numpy as so3
 from hmrfit.types import BodyParams
 
 Array = NDArray[np.float64]
-KNOWN = (AnchorPrior, StudentReprojection, JointLimitPrior)
 
 
-def can_be_single(
-    terms: Mapping[str, Term], weights: Mapping[str, float], layout: Layout, state: State, seen: Observation
-) -> bool:
-    """Whether a stage's energy is made of what is known here, and everything moves."""
+def fits_here(state: State, layout: Layout) -> bool:
+    """Whether people can be fitted in NumPy: float64 on the CPU, nothing is differentiated, and everything moves."""
     transl = state.params.transl
-    counting = (terms[name] for name, weight in weights.items() if weight)
-    return (
-        transl.dtype == torch.float64
-        and transl.device.type == "cpu"
-        and not transl.requires_grad
-        and seen.anchor is not None
-        and not seen.measurements
-        and all(layout.moves(group) for group in layout.slices)
-        and all(type(term) in KNOWN for term in counting)
-    )
+    plain = transl.dtype == torch.float64 and transl.device.type == "cpu" and not transl.requires_grad
+    return plain and all(layout.moves(group) for group in layout.slices)
 
 
 @dataclass
@@ -101,7 +86,8 @@ class NumpyBody:
         )
         self.offset, self.offset_shapes = numpy(body.offset), numpy(body.offset_shapes.flatten(0, 1))
         self.gather, self.missing, self.each = numpy(body.gather), numpy(body.missing_weight), np.arange(N)
-        self.carried = (self.gather * self.weight[:, 0]) @ np.eye(self.J)[self.bone]  # (K, J) each point's bones
+        self.pairs_of_bones = np.eye(self.J)[:, self.bone]  # (J, N)
+        self.carried = (self.gather * self.weight[:, 0]) @ self.pairs_of_bones.T  # (K, J) each point's bones
         self._keep_reached(body)
         self._keep_correctives(body)
 
@@ -150,20 +136,18 @@ class NumpyBody:
         pairs = (bones * offset[:, None]).sum(-1) + self.weight * joints[self.bone]
         return Posed(self.gather @ pairs + self.missing * x.transl, joints, pairs, bones)
 
-    def rows(self, x: PoseState, posed: Posed, a: Array) -> Array:
-        """`PointBody.rows` of covectors a (K, 2, 3): (2 K, P)."""
+    def rows(self, x: PoseState, posed: Posed, a: Array, bone_steps: Array) -> Array:
+        """`PointBody.rows` of covectors a (K, 2, 3): (2 K, P). bone_steps: of `NumpyLinearization`."""
         K, first, last = self.K, 3, 3 + 3 * len(self.turning)
-        own = np.zeros((K, 2, len(self.bone), 3))  # every pair's covector in its bone's frame
-        own[self.point, :, self.each] = a[self.point] @ posed.bones
-        own = own.reshape(2 * K, -1)
+        by_pair = np.zeros((K, 2, len(self.bone), 3))  # every pair's covector in its bone's frame
+        by_pair[self.point, :, self.each] = a[self.point] @ posed.bones
+        own = by_pair.reshape(2 * K, -1)
         rows = np.empty((2 * K, last + self.S))
         rows[:, :first] = a.reshape(2 * K, 3)
         rows[:, first:last] = self._turning(posed, a)
         if len(self.movers):
-            rows[:, first + self.mover_columns] += own[:, self.moved_columns] @ self._correctives(x)
-        steps = x.world[self.up] @ self.bone_shapes
-        steps[0] = self.bone_shapes[0]
-        moves = (self.carried @ self.above) @ steps.reshape(self.J, -1)
+            rows[:, first + self.mover_columns] += own[:, self.moved_columns] @ self.corrective_derivatives(x)
+        moves = (self.carried @ self.above) @ bone_steps.reshape(self.J, -1)
         rows[:, last:] = own @ self.offset_shapes + (a @ moves.reshape(K, 3, self.S)).reshape(2 * K, -1)
         return rows
 
@@ -176,7 +160,7 @@ class NumpyBody:
         turning[self.reached, :, self.by] = np.stack(cross, -1)
         return turning.reshape(2 * self.K, -1)
 
-    def _correctives(self, x: PoseState) -> Array:
+    def corrective_derivatives(self, x: PoseState) -> Array:
         """P d vec(R_j)/d omega_j (3 n, 3 m), with dR_j = G_pᵀ [omega]x G_j."""
         above = x.world[self.up[self.movers]].transpose(0, 2, 1)[:, None]
         change = (above @ self.generators @ x.world[self.movers][:, None]).reshape(-1, 3, 9)
@@ -194,26 +178,48 @@ def numpy_body(body: PointBody, layout: Layout) -> NumpyBody:
     return known[layout.turning]
 
 
+class NumpyTerm(Protocol):
+    """A term of the energy for one person; `NumpyProblem` asks it at every step."""
+
+    def add(self, e: "NumpyLinearization", sums: NumpySystem, weight: float) -> None:
+        """Add weight times cost, gradient (P,) and Hessian (P, P) to the sums."""
+
+
 class NumpyProblem:
-    """Implements `solver.Problem` for one person of a stage."""
+    """Implements `solver.Problem` for one person of a stage.
+
+    Args:
+        seen: the people's state and observation, and which of them this one is.
+        terms, warm_up: the terms with their weights, and those of the warm-up steps.
+    """
 
     def __init__(
         self,
-        body: NumpyBody,
-        terms: Mapping[str, Term],
-        weights: Mapping[str, float],
-        warm_up: Mapping[str, float],
+        points: PointBody,
         layout: Layout,
-        row: tuple[State, Observation, int],
+        seen: tuple[State, Observation, int],
+        terms: Sequence[tuple[NumpyTerm, float]],
+        warm_up: Sequence[tuple[NumpyTerm, float]],
     ) -> None:
-        """weights, warm_up: of the terms, and during the warm-up steps. row: whose problem it is."""
-        state, seen, i = row
-        self.body, self.layout, self.terms, self.weights, self.warm_up = body, layout, terms, weights, warm_up
-        self.anchor = _OneAnchor(seen.anchor.prepared(layout.chart), i, layout)
-        self.focal, self.center = state.camera.focal[i].numpy(), state.camera.center[i].numpy()
-        self.xy, self.root = seen.keypoints.xy[i].numpy(), np.sqrt(seen.weights[i].numpy())
-        self.box = float(seen.box_size[i])
-        self.noise = None if seen.noise is None else seen.noise[i].numpy()
+        state, observation, row = seen
+        self.points, self.layout, self.body = points, layout, numpy_body(points, layout)
+        self.terms, self.warm_up = terms, warm_up
+        self.focal, self.center = state.camera.focal[row].numpy(), state.camera.center[row].numpy()
+        anchor = observation.anchor
+        self.start_back = None if anchor is None else anchor.rotations[row].numpy().transpose(0, 2, 1)
+        self._seen = seen
+
+    def seen(self, copies: int = 1) -> tuple[Camera, Observation]:
+        """This person's camera and observation with as many equal rows, for terms in torch."""
+        state, observation, row = self._seen
+        repeated = lambda t: t[row : row + 1].expand(copies, *t.shape[1:])  # noqa: E731
+        return state.camera.map(repeated), observation.map(repeated)
+
+    @cached_property
+    def alone(self) -> tuple[Camera, Observation]:
+        """This person's camera and observation, one row each."""
+        state, observation, _ = self._seen
+        return (state.camera, observation) if len(state) == 1 else self.seen()
 
     def retract(self, x: PoseState, delta: Array) -> PoseState:
         """`State.retract`."""
@@ -221,112 +227,76 @@ class NumpyProblem:
         turn = (x.world[turning].transpose(0, 2, 1) * delta[3 : 3 + 3 * n].reshape(n, 1, 3)).sum(-1)
         rotations = x.rotations.copy()
         rotations[turning] = rotations[turning] @ so3.exp(turn)
-        return PoseState(
-            rotations, x.betas + delta[3 + 3 * n :], x.transl + delta[:3], self.body.world_rotations(rotations)
-        )
+        world = self.body.world_rotations(rotations)
+        return PoseState(rotations, x.betas + delta[3 + 3 * n :], x.transl + delta[:3], world)
 
     def linearize(self, x: PoseState, warm_up: bool = False) -> NumpySystem:
         """Cost, gradient and Hessian."""
-        weights = self.warm_up if warm_up else self.weights
-        posed, J = self.body.pose(x), self.body.J
-        logs = so3.log(np.concatenate([self.anchor.rotations_back @ x.rotations, x.rotations[1:]]))
-        cost, P = 0.0, 6 + 3 * (len(self.body.turning) - 1) + self.body.S
-        gradient, hessian = np.zeros(P), np.zeros((P, P))
-        for name, weight in weights.items():
-            term = self.terms[name]
-            if not weight:
-                continue
-            if isinstance(term, StudentReprojection):
-                cost += weight * self._keypoints(term, x, posed, weight, gradient, hessian)
-            elif isinstance(term, AnchorPrior):
-                cost += weight * self.anchor.add(logs[:J], x, weight, gradient, hessian)
-            else:
-                cost += weight * self._limits(term, logs[J:], x, weight, gradient, hessian)
-        return NumpySystem(cost, gradient, hessian)
-
-    def _keypoints(
-        self, term: StudentReprojection, x: PoseState, posed: Posed, weight: float, gradient: Array, hessian: Array
-    ) -> float:
-        """`StudentReprojection.add`; its cost without the weight."""
-        xy, z = posed.points[:, :2], posed.points[:, 2:]
-        sigma = term.sigma if self.noise is None else self.noise
-        depth = np.maximum(z, MIN_DEPTH)
-        scale = self.focal / depth
-        slope = -scale * xy / depth * (z > MIN_DEPTH)
-        unit = np.broadcast_to(1 / (sigma * self.box), self.root.shape)
-        white = (scale * xy + self.center - self.xy) * unit[:, None]
-        square = (white * white).sum(1)
-        g, radial = _student(square, term.nu)
-        pulled = np.empty((len(z), 3))  # white · dPi
-        pulled[:, :2], pulled[:, 2] = white * scale, (white * slope).sum(1)
-        unit = unit * self.root
-        a = white[:, :, None] * ((unit * radial)[:, None] * pulled)[:, None]
-        ours = (unit * g)[:, None]
-        a[:, :, 2] += ours * slope
-        a.reshape(-1, 6)[:, ::4] += ours * scale
-        rows, r = self.body.rows(x, posed, a), ((self.root * g)[:, None] * white).ravel()
-        gradient += weight * (r @ rows)
-        rows *= weight**0.5
-        hessian += rows.T @ rows
-        return 0.5 * float(r @ r)
-
-    def _limits(
-        self, term: JointLimitPrior, theta: Array, x: PoseState, weight: float, gradient: Array, hessian: Array
-    ) -> float:
-        """`JointLimitPrior.add`: mostly nothing is outside."""
-        limits = term.limits
-        lower, upper = (t.numpy().reshape(-1, 3) for t in (limits.lower, limits.upper))
-        r = (np.maximum(theta - upper, 0) + np.minimum(theta - lower, 0)) / limits.softness
-        for j in (r != 0).any(1).nonzero()[0]:
-            place = np.searchsorted(self.body.turning, j + 1)
-            if place == len(self.body.turning) or self.body.turning[place] != j + 1:
-                continue
-            T = so3.right_jacobian_inverse(theta[j : j + 1])[0] @ x.world[j + 1].T
-            own = slice(3 + 3 * place, 6 + 3 * place)
-            gradient[own] += weight * (r[j] / limits.softness) @ T
-            hessian[own, own] += weight * T.T @ ((r[j] != 0)[:, None] / limits.softness**2 * T)
-        return 0.5 * float((r * r).sum())
+        e, sums = NumpyLinearization(self, x), NumpySystem.zeros(self.layout.columns)
+        for term, weight in self.warm_up if warm_up else self.terms:
+            term.add(e, sums, weight)
+        return sums.finish()
 
 
-def _student(square: Array, nu: float) -> tuple[Array, Array]:
-    """(g, (rho'/g − g)/|white|²) of `StudentReprojection`, from |white|² (K,)."""
-    if nu == np.inf:
-        return np.ones_like(square), np.zeros_like(square)
-    z = square / nu
-    small = z < 1e-8
-    safe = np.where(small, 1.0, z)
-    g = np.where(small, 1 - 0.25 * z, np.sqrt(np.log1p(safe) / safe))
-    return g, (1 / (g * (1 + z)) - g) / np.maximum(square, 1e-12)
+class NumpyLinearization:
+    """The body of one person at a pose: what every `NumpyTerm` looks at, as `Linearization` is for a batch."""
+
+    def __init__(self, problem: NumpyProblem, x: PoseState) -> None:
+        self.problem, self.body, self.x = problem, problem.body, x
+        self.posed = self.body.pose(x)
+
+    @cached_property
+    def _logs(self) -> tuple[Array | None, Array]:
+        """(φ (J, 3), log R of the body joints (J-1, 3)); both in one call, which takes as long as one."""
+        rotations, back = self.x.rotations, self.problem.start_back
+        if back is None:
+            return None, so3.log(rotations[1:])
+        both = so3.log(np.concatenate([back @ rotations, rotations[1:]]))
+        return both[: len(rotations)], both[len(rotations) :]
+
+    @property
+    def theta(self) -> Array:
+        """log R of the body joints (J-1, 3), radians."""
+        return self._logs[1]
+
+    @property
+    def start_turn(self) -> Array | None:
+        """φ = log(R⁰ᵀ R) (J, 3) of every joint, where the observation has an anchor."""
+        return self._logs[0]
+
+    @cached_property
+    def bone_steps(self) -> Array:
+        """(J, 3, S): the derivatives by the betas of where each joint is from the one above it."""
+        steps = self.x.world[self.body.up] @ self.body.bone_shapes
+        steps[0] = self.body.bone_shapes[0]
+        return steps
+
+    def point_rows(self, a: Array) -> Array:
+        """`Linearization.point_rows` of covectors a (K, 2, 3): (2 K, P)."""
+        return self.body.rows(self.x, self.posed, a, self.bone_steps)
+
+    @cached_property
+    def in_torch(self) -> Linearization:
+        """The same as a batch of one."""
+        camera, observation = self.problem.alone
+        x, posed = self.x, self.posed
+        of_one = lambda a: torch.from_numpy(a)[None]  # noqa: E731
+        rotations, world = of_one(x.rotations), of_one(x.world)
+        params = BodyParams(rotations[:, 0], rotations[:, 1:], of_one(x.betas), of_one(x.transl))
+        e = Linearization(self.problem.points, State(params, camera, world), observation, self.problem.layout)
+        e.posed = PosedPoints(of_one(posed.points), of_one(posed.joints), world, of_one(posed.pairs), rotations)
+        return e
 
 
-class _OneAnchor:
-    """`Anchor` of one person, Σ⁻¹ prepared, and `AnchorPrior.add`."""
+class CostlessTerm:
+    """A term that has nothing to say of this person."""
 
-    def __init__(self, anchor: Anchor, row: int, layout: Layout) -> None:
-        self.rotations_back = anchor.rotations[row].numpy().transpose(0, 2, 1)
-        self.world, self.betas = anchor.world[row].numpy(), anchor.betas[row].numpy()
-        self.transl, self.transl_std = anchor.transl[row].numpy(), anchor.transl_std[row].numpy()
-        self.precision, self.chart = anchor.precision[row].numpy(), layout.chart.numpy()
-        self.turning = layout.turning_index.numpy()
-
-    def add(self, phi: Array, x: PoseState, weight: float, gradient: Array, hessian: Array) -> float:
-        """Adds gradient and Hessian; the cost without the weight."""
-        turned = (self.world * phi[:, None]).sum(-1).ravel()
-        e = np.concatenate([turned, x.betas - self.betas])[self.chart]
-        pull = self.precision @ e
-        turning, n = self.turning, len(self.turning)
-        T = self.world[turning] @ so3.right_jacobian_inverse(phi[turning]) @ x.world[turning].transpose(0, 2, 1)
-        gradient[3 : 3 + 3 * n] += weight * (pull[: 3 * n].reshape(n, 1, 3) @ T).ravel()
-        gradient[3 + 3 * n :] += weight * pull[3 * n :]
-        hessian[3:, 3:] += weight * _turned_both_sides(self.precision, T)
-        away = (x.transl - self.transl) / self.transl_std
-        gradient[:3] += weight * away / self.transl_std
-        hessian.ravel()[: 3 * len(hessian) : len(hessian) + 1] += weight / self.transl_std**2
-        return 0.5 * float(pull @ e + away @ away)
+    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+        """Add nothing."""
 
 
-def _turned_both_sides(hessian: Array, turns: Array) -> Array:
-    """`terms.turned_both_sides`."""
+def turned(hessian: Array, turns: Array) -> Array:
+    """Tᵀ H T of one person, see `normal_equations.turned_both_sides`: turns (n, 3, 3), H (d, d), d at least 3 n."""
     n, d = len(turns), len(hessian)
     back = turns.transpose(0, 2, 1)
     for _ in range(2):
@@ -335,3 +305,26 @@ def _turned_both_sides(hessian: Array, turns: Array) -> Array:
         rows[3 * n :] = hessian[3 * n :]
         hessian = rows.T
     return hessian
+
+
+class AddsToBatch(Protocol):
+    """A `Term`, as far as `TorchTerm` knows it."""
+
+    def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
+        """Add cost, gradient and Hessian of a batch to the sums."""
+
+
+@dataclass(frozen=True, eq=False)
+class TorchTerm:
+    """A term without a NumPy form, computed in torch for a batch of one."""
+
+    term: AddsToBatch
+
+    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+        """Add its cost, gradient and Hessian to the sums."""
+        own = NormalEquations(e.in_torch)
+        self.term.add(e.in_torch, own, weight)
+        cost, gradient, hessian = (part[0].detach().numpy() for part in own.finish(e.in_torch))
+        sums.cost += float(cost)
+        sums.gradient += gradient
+        sums.hessian += hessian

@@ -147,11 +147,25 @@ class _Descent(Generic[X, N, D]):
     choose: ClassVar[Callable[..., Any]]  # (accepted, (x, system) there, (x, system) here)
 
     def __init__(self, problem: Any, x: X, system: LinearSystem[N, D], options: Options) -> None:
-        self.problem, self.x, self.system, self.options = problem, x, system, options
-        self.damping, self.nu = self.full(options.damping), self.full(2.0)
+        self.problem, self.x, self.options = problem, x, options
+        self.system: LinearSystem[N, D] = system
+        self.damping: N = self.full(options.damping)
+        self.nu: N = self.full(2.0)
         self.steps = 0
         flat = 0 if options.warm_up_steps else self.where(system.scaled_gradient() < options.gtol, 2, 0)
         self.status = self.where(self.isfinite(system.cost), flat, 4)
+
+    def full(self, value: float) -> N:
+        """A number for every problem."""
+        raise NotImplementedError
+
+    def goes_on(self) -> bool:
+        """Is another step to be tried?"""
+        raise NotImplementedError
+
+    def solution(self) -> Any:
+        """Where it stands."""
+        raise NotImplementedError
 
     def advance(self) -> None:
         """Try a step and take it, where it is good."""
@@ -186,7 +200,6 @@ class _One(_Descent[X, float, D]):
     isfinite, all = staticmethod(math.isfinite), bool
 
     def full(self, value: float) -> float:
-        """A number for the problem."""
         return value
 
     @staticmethod
@@ -202,18 +215,19 @@ class _One(_Descent[X, float, D]):
         return min(max(value, low), high)
 
     def goes_on(self) -> bool:
-        """Is another step to be tried?"""
         return self.status == 0
 
     def solution(self) -> OneSolution[X]:
-        """Where it stands."""
         return OneSolution(self.x, self.system.cost, self.status, self.steps)
 
 
 class _Batch(_Descent[R, Tensor, Tensor]):
     """Separate problems side by side: the numbers are tensors (B,)."""
 
-    where, clip, isfinite, all = map(staticmethod, (torch.where, torch.clamp, torch.isfinite, torch.all))
+    system: Any  # with `select` and `with_rows`
+
+    where, clip = staticmethod(torch.where), staticmethod(torch.clamp)
+    isfinite, all = staticmethod(torch.isfinite), staticmethod(torch.all)
 
     def __init__(
         self, problem: BatchedProblem[R], x: R, system: LinearSystem[Tensor, Tensor], options: Options
@@ -223,7 +237,6 @@ class _Batch(_Descent[R, Tensor, Tensor]):
         self.left: list[tuple[Tensor, Solution[R]]] = []
 
     def full(self, value: float) -> Tensor:
-        """A number for every sample."""
         return torch.full_like(self.system.cost, value)
 
     @staticmethod

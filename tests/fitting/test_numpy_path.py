@@ -1,35 +1,45 @@
 """One person in NumPy and a batch in torch: the same energy, the same steps, the same end."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from helpers.fits import limits, people, photograph
+from helpers.fits import limits, people, photograph, shipped
+from torch import Tensor
 
-from hmrfit.build import build
 from hmrfit.fitting import energy as module
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.energy import Stage, StageProblem
-from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.linear_systems import BatchedSystem, NumpySystem
-from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, numpy_body
-from hmrfit.fitting.parameters import Observation, State
-from hmrfit.fitting.schedule import ANCHORED, LIKELY
+from hmrfit.fitting.modes import CALIBRATED
+from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, TorchTerm
+from hmrfit.fitting.parameters import Linearization, Observation, State
+from hmrfit.fitting.reverse_mode import ReverseTerm
+from hmrfit.fitting.schedule import ANCHORED, FINAL, PRIOR_WEIGHTS
 from hmrfit.fitting.solver import Options, solve
+from hmrfit.fitting.starts import Given
+from hmrfit.fitting.terms.base import FunctionTerm, Term, numpy_term, terms_by_name
+from hmrfit.fitting.terms.height import HeightTerm, KnownNumber
+from hmrfit.fitting.terms.keypoints import Reprojection
+from hmrfit.fitting.terms.shape import ShapePrior, ShapeTerm
 from hmrfit.keypoints import resolve_set
 from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.types import RecordTable
 
-FITTER = build().fitter
+FITTER = shipped()
+BODY = FITTER.point_body(resolve_set("coco17"))
 
 
 def seen(names: str, count: int = 6, anchored: bool = True) -> tuple[State, Observation]:
-    """Noisy people, a keypoint of each far off and one missing; guesses with the network's anchor, or another."""
+    """Noisy people, a keypoint of each far off and one missing; with the network's anchor, or another."""
     keypoints = people(count, names, noise=0.01, missing=0.1).keypoints.map(torch.clone)
     keypoints.xy[:, 0] += 300.0
     observation, camera = Observation.of(keypoints), photograph(count)
     if anchored:
-        return FITTER.guess(observation, camera)
+        begun = FITTER.begin(Given(keypoints, camera))
+        return begun.state, begun.observation
     state = State(people(count, names).params, camera)
     return state, replace(observation, anchor=Anchor.around(state.params, FITTER.body.parents))
 
@@ -40,14 +50,26 @@ def moved(state: State, radians: float, seed: int = 0) -> State:
     turns = radians * torch.randn(*state.params.rotations.shape[:2], 3, generator=draws, dtype=torch.float64)
     rotations = state.params.rotations @ rotvec_to_matrix(turns)
     betas = state.params.betas + radians
-    return State(replace(state.params, global_orient=rotations[:, 0], body_pose=rotations[:, 1:], betas=betas), state.camera)  # fmt: skip  # noqa: E501
+    params = replace(state.params, global_orient=rotations[:, 0], body_pose=rotations[:, 1:], betas=betas)
+    return State(params, state.camera)
 
 
-def single(problem: StageProblem, state: State, i: int) -> tuple[NumpyProblem, PoseState]:
-    body = numpy_body(problem.body, problem.layout)
-    weights, warm_up = problem.stage.weights, problem.stage.warm_up_weights()
-    row = (state, problem.observation, i)
-    return NumpyProblem(body, problem.terms, weights, warm_up, problem.layout, row), PoseState.of(state, i, body)
+def alone(problem: StageProblem, state: State, i: int) -> tuple[NumpyProblem, PoseState]:
+    """One person's problem in NumPy, and the state."""
+    (one,) = problem.select(torch.tensor([i])).one_by_one(state[i])
+    return one, PoseState.of(state, i, one.body)
+
+
+def assert_same_as_in_torch(problem: StageProblem, state: State, warm_up: bool = False) -> None:
+    """Cost, gradient and Hessian of every person, to rounding."""
+    expected = problem.linearize(state, warm_up)
+    for i in range(len(state)):
+        one, x = alone(problem, state, i)
+        found = one.linearize(x, warm_up)
+        np.testing.assert_allclose(found.cost, expected.cost[i].item(), rtol=1e-12, atol=1e-12)
+        for name in ("gradient", "hessian"):
+            there = getattr(expected, name)[i].numpy()
+            np.testing.assert_allclose(getattr(found, name), there, rtol=0, atol=1e-11 * np.abs(there).max())
 
 
 @pytest.mark.parametrize("names", ["coco17", "smpl24", "openpose25", "lsp14"])
@@ -59,36 +81,66 @@ def test_the_same_energy_and_derivatives(names, radians, warm_up):
     state = moved(start, radians)
     outside = limits().residuals(state.params.to_rotvecs()[1]).any()
     assert outside or radians < 1.0  # the limits are among what is compared
-    expected = problem.linearize(state, warm_up)
-    for i in range(len(state)):
-        one, x = single(problem, state, i)
-        found = one.linearize(x, warm_up)
-        np.testing.assert_allclose(found.cost, expected.cost[i].item(), rtol=1e-12)
-        for name in ("gradient", "hessian"):
-            there = getattr(expected, name)[i].numpy()
-            np.testing.assert_allclose(getattr(found, name), there, rtol=0, atol=1e-11 * np.abs(there).max())
+    assert_same_as_in_torch(problem, state, warm_up)
 
 
-@pytest.mark.parametrize("stage", [ANCHORED, LIKELY], ids=["fit", "likely"])
-@pytest.mark.parametrize("anchored", [True, False], ids=["guessed", "given"])
+def known(count: int) -> RecordTable:
+    """A height and a shape, of one of which some are unknown."""
+    draws = torch.Generator().manual_seed(1)
+    betas = torch.randn(count, 10, generator=draws, dtype=torch.float64)
+    std = torch.full_like(betas, 0.1)
+    std[:, 7:] = torch.inf
+    height = KnownNumber(torch.full((count,), 1.8).double(), torch.full((count,), 0.02).double())
+    return RecordTable({"height": height, "known_shape": KnownNumber(betas, std)})
+
+
+@pytest.mark.parametrize("name", [*PRIOR_WEIGHTS, "anchor", "keypoints", "reprojection", "height", "known_shape"])
+@pytest.mark.parametrize("radians", [0.0, 0.7])
+@pytest.mark.parametrize("anchored", [True, False])
+def test_every_term_with_a_numpy_form_is_as_in_torch(name, radians, anchored):
+    """Each alone, with every joint moving or only those that the keypoints show."""
+    start, observation = seen("coco17", 3)
+    observation = replace(observation, measurements=known(3), anchor=observation.anchor if anchored else None)
+    terms = FITTER.terms | terms_by_name([HeightTerm(FITTER.body), ShapeTerm(), Reprojection(0.05, "other")])
+    assert numpy_term(terms[name], observation, 0, StageProblem(BODY, observation, terms, ANCHORED).layout) is not None
+    assert_same_as_in_torch(StageProblem(BODY, observation, terms, Stage({name: 0.7})), moved(start, radians))
+
+
+@pytest.mark.parametrize("stage", [ANCHORED, CALIBRATED], ids=["fit", "calibrated"])
+@pytest.mark.parametrize("anchored", [True, False], ids=["estimated", "given"])
 def test_the_same_steps_to_the_same_end(stage, anchored):
     start, observation = seen("coco17", anchored=anchored)
-    problem = StageProblem(FITTER.point_body(resolve_set("coco17")), observation, FITTER.terms, stage)
-    together = solve(problem, start, stage.options)
+    assert_the_same_end(StageProblem(BODY, observation, FITTER.terms, stage), start)
+
+
+def test_the_same_end_without_an_anchor():
+    """The stage of fits from a library of poses: the mixture, shape and upright priors."""
+    start, observation = seen("coco17")
+    assert_the_same_end(StageProblem(BODY, replace(observation, anchor=None), FITTER.terms, FINAL), start)
+
+
+def assert_the_same_end(problem: StageProblem, start: State) -> None:
+    """In NumPy and side by side in torch."""
+    together = solve(problem, start, problem.stage.options)
     for i in range(len(start)):
-        alone = problem.select(torch.tensor([i])).solve(start[i])
-        assert int(alone.steps) == int(together.steps[i]) and int(alone.status) == int(together.status[i])
+        one = problem.select(torch.tensor([i])).solve(start[i])
+        assert int(one.steps) == int(together.steps[i]) and int(one.status) == int(together.status[i])
         for field in ("global_orient", "body_pose", "betas", "transl"):
-            found, expected = getattr(alone.x.params, field)[0], getattr(together.x.params, field)[i]
+            found, expected = getattr(one.x.params, field)[0], getattr(together.x.params, field)[i]
             torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
-        torch.testing.assert_close(alone.cost[0], together.cost[i], rtol=1e-10, atol=0)
+        torch.testing.assert_close(one.cost[0], together.cost[i], rtol=1e-10, atol=0)
 
 
 def test_no_step_changes_what_it_was_given():
     start, observation = seen("coco17", 1)
     before = (start.map(torch.clone), observation.map(torch.clone))
-    StageProblem(FITTER.point_body(resolve_set("coco17")), observation, FITTER.terms, ANCHORED).solve(start)
-    for old, new in ((before[0].params, start.params), (before[1].keypoints, observation.keypoints), (before[1].anchor, observation.anchor)):  # fmt: skip  # noqa: E501
+    StageProblem(BODY, observation, FITTER.terms, ANCHORED).solve(start)
+    pairs = (
+        (before[0].params, start.params),
+        (before[1].keypoints, observation.keypoints),
+        (before[1].anchor, observation.anchor),
+    )
+    for old, new in pairs:
         for name in old.__dataclass_fields__:
             a, b = getattr(old, name), getattr(new, name)
             assert not isinstance(a, torch.Tensor) or torch.equal(a, b), name
@@ -97,43 +149,89 @@ def test_no_step_changes_what_it_was_given():
 def test_behind_the_camera_it_is_as_in_torch():
     start, observation = seen("coco17", 2)
     behind = replace(start, params=replace(start.params, transl=start.params.transl * -1))
-    problem = StageProblem(FITTER.point_body(resolve_set("coco17")), observation, FITTER.terms, ANCHORED)
+    problem = StageProblem(BODY, observation, FITTER.terms, ANCHORED)
     expected = problem.linearize(behind)
-    one, x = single(problem, behind, 1)
+    one, x = alone(problem, behind, 1)
     np.testing.assert_allclose(one.linearize(x).cost, expected.cost[1].item(), rtol=1e-12)
     np.testing.assert_allclose(one.linearize(x).hessian, expected.hessian[1].numpy(), rtol=1e-9, atol=1e-6)
 
 
-def taken(monkeypatch, problem: StageProblem, state: State) -> bool:
+# ---- which problems go this way, and what becomes of terms without a NumPy form
+
+
+class TorchOnly(Term):
+    """A term with a Jacobian in torch: the betas' squares."""
+
+    name = "torch_only"
+    points_only = True
+
+    def residuals(self, e: Linearization) -> Tensor:
+        return e.state.params.betas.square()
+
+    def jacobian(self, e: Linearization) -> Tensor:
+        betas = e.state.params.betas
+        jacobian = betas.new_zeros(*betas.shape, e.layout.columns)
+        jacobian[:, :, e.layout.slice("betas")] = torch.diag_embed(2 * betas)
+        return jacobian
+
+
+class NegatedShape(ShapePrior):
+    """Has the NumPy form of what it no longer computes."""
+
+    def residuals(self, e: Linearization) -> Tensor:
+        return e.state.params.betas + 1
+
+    def add(self, e, sums, weight: float) -> None:
+        Term.add(self, e, sums, weight)
+
+
+def taken(monkeypatch: pytest.MonkeyPatch, problem: StageProblem, state: State) -> bool:
     """Does this problem go the NumPy way?"""
-    asked = []
-    real = module.NumpyProblem
-    monkeypatch.setattr(module, "NumpyProblem", lambda *given: asked.append(1) or real(*given))
+    asked: list[NumpyProblem] = []
+    real: Callable = module.NumpyProblem
+    monkeypatch.setattr(module, "NumpyProblem", lambda *given: asked.append(real(*given)) or asked[-1])
     problem.solve(state)
+    monkeypatch.undo()
     return bool(asked)
 
 
-def test_only_what_it_knows_goes_this_way(monkeypatch):
-    body = FITTER.point_body(resolve_set("coco17"))
+def test_which_problems_go_this_way(monkeypatch):
     start, observation = seen("coco17", 2)
-    problem = lambda stage=ANCHORED, o=observation: StageProblem(body, o, FITTER.terms, stage)  # noqa: E731
+    terms = FITTER.terms | terms_by_name([TorchOnly()])
+    problem = lambda stage=ANCHORED, o=observation: StageProblem(BODY, o, terms, stage)  # noqa: E731
+    more = lambda name: replace(ANCHORED, weights={**ANCHORED.weights, name: 0.1})  # noqa: E731
     assert taken(monkeypatch, problem(), start)
-    with_prior = replace(ANCHORED, weights={**ANCHORED.weights, "gmm": 0.1})
-    assert not taken(monkeypatch, problem(with_prior), start)
-    assert taken(monkeypatch, problem(replace(with_prior, weights={**with_prior.weights, "gmm": 0.0})), start)
+    assert taken(monkeypatch, problem(more("gmm")), start)
+    assert taken(monkeypatch, problem(ANCHORED, replace(observation, anchor=None)), start)
+    assert taken(monkeypatch, problem(more("torch_only"), observation[:1]), start[0])  # that term in torch
+    assert not taken(monkeypatch, problem(more("torch_only")), start)  # two people are quicker side by side then
     assert not taken(monkeypatch, problem(replace(ANCHORED, free=("transl", "global_orient"))), start)
-    assert not taken(monkeypatch, problem(o=replace(observation, evidence=Evidence())), start)
-    assert not taken(monkeypatch, problem(Stage({"keypoints": 1.0, "joint_limits": 1.0}), replace(observation, anchor=None)), start)  # fmt: skip  # noqa: E501
     many, seen_of_many = seen("coco17", module.FEW + 1)
     assert not taken(monkeypatch, problem(o=seen_of_many), many)
 
 
+@pytest.mark.parametrize("radians", [0.0, 0.7])
+def test_a_term_without_a_numpy_form_is_computed_in_torch(radians):
+    """Also one that stands on another's body, and one that has changed what the form it inherits computes."""
+    start, observation = seen("coco17", 2)
+    terms = FITTER.terms | terms_by_name([TorchOnly(), NegatedShape(name="negated")])
+    layout = StageProblem(BODY, observation, terms, ANCHORED).layout
+    for name in ("torch_only", "negated"):
+        assert numpy_term(terms[name], observation, 0, layout) is None
+        stage = replace(ANCHORED, weights={**ANCHORED.weights, name: 2.0})
+        assert_same_as_in_torch(StageProblem(BODY, observation, terms, stage), moved(start, radians))
+        one, _ = alone(StageProblem(BODY, observation, terms, stage), start, 0)
+        assert any(isinstance(term, TorchTerm) for term, _ in one.terms)
+    plain = FunctionTerm(lambda state, output, observation: state.params.betas)
+    assert isinstance(numpy_term(plain, observation, 0, layout), ReverseTerm)
+
+
 def test_what_is_not_finite_ends_where_it_began():
     start, observation = seen("coco17", 2)
-    body, bad = FITTER.point_body(resolve_set("coco17")), start.params.transl.clone()
+    bad = start.params.transl.clone()
     bad[0] = torch.nan
     state = replace(start, params=replace(start.params, transl=bad))
-    solution = StageProblem(body, observation, FITTER.terms, ANCHORED).solve(state)
+    solution = StageProblem(BODY, observation, FITTER.terms, ANCHORED).solve(state)
     assert solution.status.tolist()[0] == 4 and solution.steps.tolist()[0] == 0
     assert solution.status.tolist()[1] in (1, 2) and solution.cost[1].isfinite()
 

@@ -8,12 +8,17 @@ As residuals r = Lᵀ e with L Lᵀ = Σ⁻¹. Σ⁻¹ is made once for all step
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from hmrfit.fitting.anchor import Anchor
+from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.numpy_path import CostlessTerm, NumpyLinearization, NumpyTerm, turned
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.terms.base import Term
+from hmrfit.ops import rotation_numpy as so3
 from hmrfit.ops.rotation import right_jacobian_inverse
 
 
@@ -69,3 +74,30 @@ class AnchorPrior(Term):
         if observation.anchor is None:
             return state
         return State(observation.anchor.fill(state.params, layout.chart), state.camera)
+
+    def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
+        anchor = observation.anchor
+        return CostlessTerm() if anchor is None else _NumpyAnchor(anchor.prepared(layout.chart), row, layout)
+
+
+class _NumpyAnchor:
+    """The same for one person, Σ⁻¹ prepared."""
+
+    def __init__(self, anchor: Anchor, row: int, layout: Layout) -> None:
+        self.world, self.betas = anchor.world[row].numpy(), anchor.betas[row].numpy()
+        self.transl, self.transl_std = anchor.transl[row].numpy(), anchor.transl_std[row].numpy()
+        self.precision, self.chart = anchor.precision[row].numpy(), layout.chart.numpy()
+
+    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+        x, phi, turning, gradient = e.x, e.start_turn, e.body.turning, sums.gradient
+        turns = (self.world * phi[:, None]).sum(-1).ravel()
+        error = np.concatenate([turns, x.betas - self.betas])[self.chart]
+        pull, n = self.precision @ error, len(turning)
+        T = self.world[turning] @ so3.right_jacobian_inverse(phi[turning]) @ x.world[turning].transpose(0, 2, 1)
+        gradient[3 : 3 + 3 * n] += weight * (pull[: 3 * n].reshape(n, 1, 3) @ T).ravel()
+        gradient[3 + 3 * n :] += weight * pull[3 * n :]
+        sums.hessian[3:, 3:] += weight * turned(self.precision, T)
+        away = (x.transl - self.transl) / self.transl_std
+        gradient[:3] += weight * away / self.transl_std
+        sums.hessian.ravel()[: 3 * len(gradient) : len(gradient) + 1] += weight / self.transl_std**2
+        sums.cost += weight * (0.5 * float(pull @ error + away @ away))

@@ -3,13 +3,16 @@
     E = sum_i  weight_i · 1/2 |r_i|²
 
 A term is anything with a `name` and `residuals(e: Linearization) -> (B, M)`. Its Jacobian comes from `jacobian(e)` if
-it has one, else from forward-mode autodiff. Any Python function (state, output, observation) -> (B, M) becomes a term
-with `FunctionTerm(fn)`, or by just being put into `Fitter(terms=[fn])`; its name is the function's.
+it has one, else from autodiff, in reverse mode where that can be done (`hmrfit.fitting.reverse_mode`). Beside it a term
+may have a form in NumPy for one person (`numpy_form`); one that has none is computed in torch. Any Python function
+(state, output, observation) -> (B, M) becomes a term with `FunctionTerm(fn)`, or by just being put into
+`Fitter(terms=[fn])`; its name is the function's.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import isroutine
 from typing import ClassVar, TypeVar
 
 import torch
@@ -18,7 +21,9 @@ from torch import Tensor
 from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.numpy_path import NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
+from hmrfit.fitting.reverse_mode import ReverseTerm, rows_in_reverse
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import brief_repr, did_you_mean
 from hmrfit.types import BodyOutput, TensorRecord
@@ -39,6 +44,16 @@ class Term:
     """True for a term that needs only those joints whose rotation moves a keypoint: the fit may then leave the others
     out and let the pose prior fill them in."""
 
+    has_numpy_form: ClassVar[bool] = False
+    """Is `numpy_form` that of what the term computes? A subclass that changes another method does not have it."""
+
+    def __init_subclass__(cls) -> None:
+        changed = {name: value for name, value in vars(cls).items() if not name.startswith("__")}
+        if "numpy_form" in changed:
+            cls.has_numpy_form = True
+        elif any(isroutine(value) or isinstance(value, property) for value in changed.values()):
+            cls.has_numpy_form = False
+
     def prepare(self, observation: Observation, layout: Layout) -> Observation:
         """What does not change during a stage, put beside the observation once."""
         return observation
@@ -56,6 +71,11 @@ class Term:
         return 0.5 * self.residuals(e).square().sum(-1)
 
     def jacobian(self, e: Linearization) -> Tensor:
+        """(B, M, P): in reverse mode, if that can be done with at most as many passes as there are columns."""
+        derived = rows_in_reverse(e, self.residuals)
+        return self.forward_jacobian(e) if derived is None else derived[1]
+
+    def forward_jacobian(self, e: Linearization) -> Tensor:
         """(B, M, P), by forward-mode autodiff: one step shared by the whole batch keeps the cost at P passes."""
 
         def moved(delta: Tensor) -> Tensor:
@@ -66,7 +86,14 @@ class Term:
 
     def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         """Add cost, gradient and Hessian to the sums."""
-        sums.add_rows(self.residuals(e), self.jacobian(e), weight)
+        automatic = type(self).jacobian is Term.jacobian
+        derived = rows_in_reverse(e, self.residuals) if automatic else None
+        jacobian = self.forward_jacobian if automatic else self.jacobian
+        sums.add_rows(*(derived or (self.residuals(e), jacobian(e))), weight)
+
+    def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm | None:
+        """The term for one person of the observation in NumPy, faster than in torch; None: there is none."""
+        return None
 
 
 class FunctionTerm(Term):
@@ -146,16 +173,25 @@ class Measurement(ABC):
         return  # most kinds lie nowhere
 
 
-def record_of(e: Linearization, kind: type[RecordT], name: str) -> RecordT:
+def record_of(observation: Observation, kind: type[RecordT], name: str) -> RecordT:
     """The record of a measurement that a term looks at.
 
     Raises:
         ValueError: nothing of the kind was given.
     """
-    record = e.observation.measurements.get(name)
+    record = observation.measurements.get(name)
     if not isinstance(record, kind):
         raise ValueError(f"The term '{name}' looks at a measurement that was not given: pass it in measurements=[...].")
     return record
+
+
+def numpy_term(term: Term, observation: Observation, row: int, layout: Layout) -> NumpyTerm | None:
+    """The term of one person in NumPy: its own form, or its residuals derived in reverse mode. None where it has only
+    derivatives of its own in torch."""
+    if term.has_numpy_form and (form := term.numpy_form(observation, row, layout)) is not None:
+        return form
+    automatic = type(term).jacobian is Term.jacobian and type(term).add is Term.add
+    return ReverseTerm(term) if automatic else None
 
 
 def as_term(term: Term | ResidualFunction) -> Term:

@@ -73,7 +73,7 @@ class FloorTerm(PointTerm):
     name: str = "ground"
 
     def _parts(self, e: Linearization) -> tuple[Plane, PosedPoints, Tensor, Tensor]:
-        floor, posed = record_of(e, Plane, Floor.name), self.posed(e)
+        floor, posed = record_of(e.observation, Plane, Floor.name), self.posed(e)
         above = (posed.points * floor.up[:, None]).sum(-1) - floor.offset[:, None]
         touch = torch.tensor([name in self.contacts for name in self.points.names], device=above.device)
         counts = floor.weight[:, None] * (touch | (above < 0))

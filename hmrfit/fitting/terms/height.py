@@ -9,10 +9,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.fitting.parameters import Linearization
+from hmrfit.fitting.linear_systems import NumpySystem
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm
+from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Known, Measurement, Staged, Term, record_of
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import numbers
@@ -86,15 +89,33 @@ class HeightTerm(Term):
         return self.mean + betas @ self.slope
 
     def residuals(self, e: Linearization) -> Tensor:
-        known = record_of(e, KnownNumber, Height.name)
+        known = record_of(e.observation, KnownNumber, Height.name)
         return ((self.of(e.state.params.betas) - known.value) / known.std)[:, None]
 
     def jacobian(self, e: Linearization) -> Tensor:
         jacobian = e.state.params.transl.new_zeros(len(e.state), 1, e.layout.columns)
         if e.layout.moves("betas"):
-            known = record_of(e, KnownNumber, Height.name)
+            known = record_of(e.observation, KnownNumber, Height.name)
             jacobian[:, 0, e.layout.slice("betas")] = self.slope / known.std[:, None]
         return jacobian
+
+    def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
+        known = record_of(observation, KnownNumber, Height.name)
+        std = float(known.std[row])
+        return _NumpyHeight(self.slope.numpy() / std, (float(self.mean) - float(known.value[row])) / std)
+
+
+class _NumpyHeight:
+    """r = slope · beta + away for one person."""
+
+    def __init__(self, slope: NDArray[np.float64], away: float) -> None:
+        self.slope, self.away = slope, away
+
+    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+        r, S = float(self.slope @ e.x.betas) + self.away, len(self.slope)
+        sums.cost += weight * (0.5 * r * r)
+        sums.gradient[-S:] += weight * (r * self.slope)
+        sums.hessian[-S:, -S:] += weight * np.outer(self.slope, self.slope)
 
 
 def _known_height(

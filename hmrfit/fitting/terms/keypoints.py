@@ -1,15 +1,23 @@
 """The keypoints against the image: Student's t with a noise for each keypoint, and Geman-McClure."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from hmrfit.camera import MIN_DEPTH
+from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.parameters import Linearization
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm
+from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.robust import damping
+
+Array = NDArray[np.float64]
 
 
 @dataclass
@@ -59,6 +67,21 @@ class StudentReprojection(Term):
         radial = (slope / g - g) / square
         return e.point_rows((root * unit)[..., None] * (g[..., None] * projection + radial[..., None] * along))
 
+    def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
+        sigma = self.sigma if observation.noise is None else observation.noise[row].numpy()
+        root = np.sqrt(observation.weights[row].numpy())
+        return _NumpyReprojection(observation, row, sigma, root, self._slopes)
+
+    def _slopes(self, square: Array) -> tuple[Array, Array]:
+        """(g, (rho'/g − g)/|white|²) from |white|² (K,)."""
+        if self.nu == np.inf:
+            return np.ones_like(square), np.zeros_like(square)
+        z = square / self.nu
+        small = z < 1e-8
+        safe = np.where(small, 1.0, z)
+        g = np.where(small, 1 - 0.25 * z, np.sqrt(np.log1p(safe) / safe))
+        return g, (1 / (g * (1 + z)) - g) / np.maximum(square, 1e-12)
+
 
 @dataclass
 class Reprojection(Term):
@@ -97,3 +120,47 @@ class Reprojection(Term):
         robust = projection - unit[..., None] * (unit[..., None, :] @ projection)  # (I - u u^T) dPi/dX
         scale = confidence * damp / (self.sigma * e.observation.box_size[:, None, None])
         return e.point_rows(scale[..., None] * robust)
+
+    def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
+        confidence = observation.keypoints.confidence[row].numpy()
+        return _NumpyReprojection(observation, row, self.sigma, confidence, _damped)
+
+
+def _damped(square: Array) -> tuple[Array, Array]:
+    """(d, −d³), d = (1 + z)^(-1/2) from z (K,)."""
+    damp = 1 / np.sqrt(1 + square)
+    return damp, -(damp**3)
+
+
+class _NumpyReprojection:
+    """r = root g white,  white = (Pi(X) − x)/(sigma box),   dr = root (g I + h white whiteᵀ) dwhite
+
+    for one person, with (g, h) a function of |white|² (K,).
+    """
+
+    def __init__(
+        self,
+        observation: Observation,
+        row: int,
+        sigma: float | Array,
+        root: Array,
+        slopes: Callable[[Array], tuple[Array, Array]],
+    ) -> None:
+        self.xy, self.root, self.slopes = observation.keypoints.xy[row].numpy(), root, slopes
+        self.unit = np.broadcast_to(1 / (sigma * float(observation.box_size[row])), root.shape)
+
+    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+        xy, z = e.posed.points[:, :2], e.posed.points[:, 2:]
+        depth = np.maximum(z, MIN_DEPTH)
+        scale = e.problem.focal / depth
+        slope = -scale * xy / depth * (z > MIN_DEPTH)
+        white = (scale * xy + e.problem.center - self.xy) * self.unit[:, None]
+        g, h = self.slopes((white * white).sum(1))
+        pulled = np.empty((len(z), 3))  # white · dPi
+        pulled[:, :2], pulled[:, 2] = white * scale, (white * slope).sum(1)
+        unit = self.unit * self.root
+        a = white[:, :, None] * ((unit * h)[:, None] * pulled)[:, None]
+        ours = (unit * g)[:, None]
+        a[:, :, 2] += ours * slope
+        a.reshape(-1, 6)[:, ::4] += ours * scale
+        sums.add_rows(((self.root * g)[:, None] * white).ravel(), e.point_rows(a), weight)

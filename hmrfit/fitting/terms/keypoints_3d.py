@@ -89,7 +89,7 @@ class Keypoints3DTerm(PointTerm):
     name: str = "keypoints_3d"
 
     def _parts(self, e: Linearization) -> tuple[PosedPoints, Tensor, Tensor, Tensor]:
-        given, posed = record_of(e, Points3D, Keypoints3D.name), self.posed(e)
+        given, posed = record_of(e.observation, Points3D, Keypoints3D.name), self.posed(e)
         error = posed.points - given.xyz
         if self.relative:
             error = error - self._mean(error, given.confidence)

@@ -160,7 +160,7 @@ class MaskTerm(Term):
         sums.add_rows(residuals, rows, weight)
 
     def _parts(self, e: Linearization) -> _Parts:
-        known = record_of(e, MaskMap, Mask.name)
+        known = record_of(e.observation, MaskMap, Mask.name)
         posed = self.surface.pose(e.state.params, e.state.world)
         seen = e.state.camera.project(posed.points)
         sight = known.trusted @ self.closeness(e.body.names).T  # (B, M)

@@ -5,9 +5,12 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm, turned
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.terms.base import Term
+from hmrfit.ops import rotation_numpy as so3
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 from hmrfit.priors.gmm import PoseGmm
 
@@ -47,3 +50,27 @@ class PosePrior(Term):
         if layout.body_joints not in self._marginals:
             self._marginals[layout.body_joints] = self.gmm.marginal(layout.theta_columns)
         return self._marginals[layout.body_joints]
+
+    def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
+        return _NumpyPosePrior(self.marginal(layout))
+
+
+class _NumpyPosePrior:
+    """The same for one person, whose root and some or all of whose body joints move."""
+
+    def __init__(self, gmm: PoseGmm) -> None:
+        self.stacked, self.shift, self.constants = (t.numpy() for t in (gmm.stacked, gmm.shift, gmm.constants))
+        self.means, self.precisions = gmm.means.numpy(), gmm.precisions.numpy()
+
+    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+        joints = e.body.turning[1:]
+        theta = e.theta[joints - 1]
+        white = (theta.ravel() @ self.stacked - self.shift).reshape(self.means.shape)
+        energies = 0.5 * (white * white).sum(1) + self.constants
+        k = energies.argmin()
+        gradient = self.precisions[k] @ (theta.ravel() - self.means[k])
+        T = so3.right_jacobian_inverse(theta) @ e.x.world[joints].transpose(0, 2, 1)
+        own = slice(6, 6 + len(gradient))
+        sums.cost += weight * float(energies[k])
+        sums.gradient[own] += weight * (gradient.reshape(-1, 1, 3) @ T).ravel()
+        sums.hessian[own, own] += weight * turned(self.precisions[k], T)

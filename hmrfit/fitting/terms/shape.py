@@ -9,12 +9,14 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import LARGEST_BETA, SmplBody
+from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.parameters import Linearization
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm
+from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Known, Measurement, Staged, Term, record_of
 from hmrfit.fitting.terms.height import IMPLAUSIBLE, KnownNumber
 from hmrfit.io.photo import Photo
@@ -39,6 +41,9 @@ class ShapePrior(Term):
     def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         betas = e.state.params.betas
         sums.add_diagonal("betas", 0.5 * betas.square().sum(-1), betas, torch.ones_like(betas), weight)
+
+    def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
+        return _NumpyBetas(np.zeros(layout.shape_count), np.ones(layout.shape_count))
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,19 +83,36 @@ class ShapeTerm(Term):
     name = "known_shape"
 
     def residuals(self, e: Linearization) -> Tensor:
-        known = record_of(e, KnownNumber, Shape.name)
+        known = record_of(e.observation, KnownNumber, Shape.name)
         return (e.state.params.betas - known.value) / known.std
 
     def jacobian(self, e: Linearization) -> Tensor:
-        known = record_of(e, KnownNumber, Shape.name)
+        known = record_of(e.observation, KnownNumber, Shape.name)
         jacobian = known.value.new_zeros(*known.value.shape, e.layout.columns)
         if e.layout.moves("betas"):
             jacobian[:, :, e.layout.slice("betas")] = torch.diag_embed(1 / known.std)
         return jacobian
 
     def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
-        r, known = self.residuals(e), record_of(e, KnownNumber, Shape.name)
+        r, known = self.residuals(e), record_of(e.observation, KnownNumber, Shape.name)
         sums.add_diagonal("betas", 0.5 * r.square().sum(-1), r / known.std, known.std**-2, weight)
+
+    def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
+        known = record_of(observation, KnownNumber, Shape.name)
+        return _NumpyBetas(known.value[row].numpy(), known.std[row].numpy())
+
+
+class _NumpyBetas:
+    """r = (beta − value) / std for one person."""
+
+    def __init__(self, value: NDArray[np.float64], std: NDArray[np.float64]) -> None:
+        self.value, self.std, self.curvature = value, std, std**-2.0
+
+    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+        r, S = (e.x.betas - self.value) / self.std, len(self.value)
+        sums.cost += weight * (0.5 * float(r @ r))
+        sums.gradient[-S:] += weight * (r / self.std)
+        sums.hessian.ravel()[:: len(sums.gradient) + 1][-S:] += weight * self.curvature  # on its diagonal
 
 
 def _summary(value: Tensor, std: Tensor) -> str:

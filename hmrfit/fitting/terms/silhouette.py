@@ -179,7 +179,7 @@ class SilhouetteTerm(Term):
 
 def _picture(e: Linearization) -> tuple[SmallPictures, Camera]:
     """The masks, and the cameras of the small pictures."""
-    picture = record_of(e, SmallPictures, Silhouette.name)
+    picture = record_of(e.observation, SmallPictures, Silhouette.name)
     side = picture.side[:, None].expand(-1, 2)
     camera = e.state.camera.crop(picture.low, side)
     return picture, camera.resize(torch.full_like(side, float(PIXELS)))

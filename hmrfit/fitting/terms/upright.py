@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 from torch import Tensor
 
+from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.parameters import Linearization
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm
+from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.robust import damping
 from hmrfit.ops.rotation import hat
@@ -47,3 +50,24 @@ class Upright(Term):
     def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         error, damp = self._parts(e)
         sums.add_block("global_orient", error * damp, self._turning(e, error, damp), weight)
+
+    def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
+        return _NumpyUpright(self.scale)
+
+
+class _NumpyUpright:
+    """The same for one person."""
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+        up = e.x.rotations[0, :, 1]
+        error = (up + np.array([0.0, 1.0, 0.0])) / self.scale
+        damp = (1 + error @ error) ** -0.5
+        r, own = error * damp, slice(3, 6)
+        turn = np.array([[0, up[2], -up[1]], [-up[2], 0, up[0]], [up[1], -up[0], 0]]) * (damp / self.scale)  # -[u]x
+        turn -= np.outer(r, r @ turn)
+        sums.cost += weight * (0.5 * float(r @ r))
+        sums.gradient[own] += weight * (r @ turn)
+        sums.hessian[own, own] += weight * (turn.T @ turn)

@@ -72,7 +72,7 @@ class ViewsTerm(Term):
 
     def _parts(self, e: Linearization) -> tuple[OtherViews, Tensor, Tensor, Tensor]:
         """(views, residuals (B, V, K, 2), slopes (B, V, K, 2, 2) by pixel, d pixel / d point (B, V, K, 2, 3))."""
-        v = record_of(e, OtherViews, "views")
+        v = record_of(e.observation, OtherViews, "views")
         B, V = v.confidence.shape[:2]
         points = (v.rotation[:, :, None] @ e.posed.points[:, None, ..., None]).squeeze(-1) + v.translation[:, :, None]
         camera = Camera(v.focal.flatten(0, 1), v.center.flatten(0, 1), v.center.flatten(0, 1))
