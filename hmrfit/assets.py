@@ -2,7 +2,7 @@
 
     locate("free_body")   looks in    $HMRFIT_HOME (else ~/.hmrfit), hmrfit/_priors (a wheel), ../priors (a checkout)
 
-What hmrfit ships is found there; what others license (SMPL, SMPL-X, MANO) is found when its file lies in the first
+What hmrfit ships is found there; what others license (SMPL, SMPL-X, MANO) is found where its file lies in the first
 folder, or is given by path. Nothing is ever downloaded.
 """
 
@@ -26,18 +26,18 @@ PACKAGE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class External:
-    """A file that its owners hand out under their own terms."""
+    """A file that others distribute under their own terms."""
 
     what: str
     page: str
-    files: tuple[str, ...]  # the names it is published under
+    files: tuple[str, ...]  # the file names that they use
 
 
 _SMPL, _SMPLIFY, _SMPLX, _MANO = (f"https://{site}.is.tue.mpg.de" for site in ("smpl", "smplify", "smpl-x", "mano"))
 
 
-def _smpl_names(word: str, letter: str) -> tuple[str, ...]:
-    return f"SMPL_{word}", f"basicModel_{letter}_lbs_10_207_0_v1.0.0", f"basicmodel_{letter}_lbs_10_207_0_v1.1.0"
+def _smpl_names(word: str, short: str) -> tuple[str, ...]:
+    return f"SMPL_{word}", f"basicModel_{short}_lbs_10_207_0_v1.0.0", f"basicmodel_{short}_lbs_10_207_0_v1.1.0"
 
 
 EXTERNAL = {
@@ -52,7 +52,7 @@ EXTERNAL = {
     "mano_right": External("MANO, right hand", _MANO, ("MANO_RIGHT",)),
     "mano_left": External("MANO, left hand", _MANO, ("MANO_LEFT",)),
 }
-"""Known files of others. Their terms are their owners': most allow research only."""
+"""Known files of others, under their own terms: most allow research only."""
 
 
 class DamagedAsset(ValueError):
@@ -99,7 +99,7 @@ def locate(name: str, path: str | Path | None = None) -> Path:
     for candidate in _candidates(name, searched):
         if candidate.is_file():
             return _verified(candidate)
-    raise FileNotFoundError(_letter(name, searched))
+    raise FileNotFoundError(_describe_missing(name, searched))
 
 
 def _given(name: str, path: Path) -> Path:
@@ -157,7 +157,8 @@ def checksum(file: str | Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def _letter(name: str, searched: list[Path]) -> str:
+def _describe_missing(name: str, searched: list[Path]) -> str:
+    """The error message: where it was looked for, and how to get it."""
     looked = f"looked in {', '.join(map(str, searched))}"
     if name in EXTERNAL:
         other = EXTERNAL[name]

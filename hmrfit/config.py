@@ -29,14 +29,10 @@ _C.BODY.KIND = "smpl"  # "smpl": our own skinning; "smplx": the smplx package (n
 _C.PRIORS = CfgNode()
 _C.PRIORS.GMM = "pose_gmm"
 _C.PRIORS.LIMITS = "joint_limits"
-_C.PRIORS.ERROR_MODEL = (
-    "error_model"  # how wrong that answer is: the fit is anchored at it; "": it is only one start of several
-)
+_C.PRIORS.ERROR_MODEL = "error_model"  # how wrong the initial estimate is; "": it is only one start of several
 _C.PRIORS.DISCRIMINATORS = "discriminators"  # read when a weight or stage names that term; "": there is no such term
-_C.PRIORS.INITIAL_ESTIMATE = "keypoint_hmr"  # the network whose answer the fit starts from; "": poses of a library only
-_C.PRIORS.IMAGE_ESTIMATE = (
-    ""  # an image HMR, by name or path: where there is a photograph, the fit starts from it alone
-)
+_C.PRIORS.INITIAL_ESTIMATE = "keypoint_hmr"  # the network that makes it of keypoints; "": starts of a library only
+_C.PRIORS.IMAGE_ESTIMATE = ""  # an image HMR, by name or path, which makes it instead where there is a photograph
 
 _C.FIT = CfgNode()
 _C.FIT.HYPOTHESES = 0  # starts a person from a library; 0: as many as the schedule of hmrfit.fitting has
@@ -48,8 +44,8 @@ _C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
 _C.FIT.DEVICE = "cpu"  # where the steps are taken: "cuda", or "auto", a GPU where there is one; networks stay
 _C.FIT.START = "auto"  # the initial estimate; with FIT.STAGES, or without a network, a library. Or one of them:
 #                       initial_estimate, library, mean_pose; SPIN starts at the first, SMPLify at the last
-_C.FIT.CALIBRATION = CfgNode()  # what was measured of how sure FIT.STAGES are
-_C.FIT.CALIBRATION.NU = 0.0  # degrees of freedom of the t; 0: nothing, the energy is taken at its word
+_C.FIT.CALIBRATION = CfgNode()  # of the covariance of fits with FIT.STAGES, as measured
+_C.FIT.CALIBRATION.NU = 0.0  # degrees of freedom of Student's t; 0: not calibrated, the covariance is the energy's own
 _C.FIT.CALIBRATION.KEYPOINTS = [1.0, 0.0, 0.0]  # factor, hidden, noise (hmrfit.fitting.uncertainty.Weight) of its terms
 _C.FIT.CALIBRATION.OTHERS = [1.0, 0.0, 0.0]  # of all other terms
 
@@ -67,35 +63,35 @@ _C.TRAIN.STEPS = 0  # 0: as many as the minutes allow; only a number of steps gi
 _C.TRAIN.MINUTES = 20.0
 _C.TRAIN.BATCH = 256
 _C.TRAIN.RATE = 1e-3  # of Adam, at its height
-_C.TRAIN.ADVERSARIAL = 0.01  # weight of what the discriminators say; 0: train without them
+_C.TRAIN.ADVERSARIAL = 0.01  # weight of the discriminators' loss; 0: train without them
 _C.TRAIN.PAIRED = True  # False: no 3D truth at all, only keypoints and discriminators
 _C.TRAIN.DEVICE = "auto"  # a GPU where there is one; "cpu", "cuda"
 _C.TRAIN.HALF = False  # products in bfloat16: faster where the machine has it
 _C.TRAIN.REPORT_EVERY = 100  # steps
 _C.TRAIN.SAVE_EVERY = 1000  # steps
 _C.TRAIN.BOARD = False  # also write for TensorBoard
-_C.TRAIN.DRAWN = 12  # people on the sheet that is drawn whenever the run is saved; 0: no sheet
-_C.TRAIN.SCORED = 1000  # people of the set-aside motion the averaged weights are measured on
+_C.TRAIN.DRAWN = 12  # people on the contact sheet that is drawn whenever the run is saved; 0: none
+_C.TRAIN.SCORED = 1000  # held-out people on whom the averaged weights are measured
 
 _C.TRAIN.IMAGE = CfgNode()
 _C.TRAIN.IMAGE.VARIANT = "resnet50"  # a name of hmrfit.network.encoders.RESNETS
 _C.TRAIN.IMAGE.RESOLUTION = 224  # pixels of a crop
 _C.TRAIN.IMAGE.BEGIN = ""  # weights to begin with: an HMR's, or an encoder's alone (torchvision's ResNet); "": random
 _C.TRAIN.IMAGE.DATASETS = []  # {FILE: people in SPIN's npz format, ROOT: the folder of its images, SHARE: 0.5} each
-_C.TRAIN.IMAGE.SCENES = 1.0  # share of synthetic people, beside the datasets' shares; 0: none
-_C.TRAIN.IMAGE.SCENE_COUNT = 100_000  # how many different scenes there are
-_C.TRAIN.IMAGE.REMEMBER = False  # keep scenes in memory and show them again, changed: 3 RESOLUTION² bytes each
+_C.TRAIN.IMAGE.SCENES = 1.0  # weight of synthetic people beside each dataset's SHARE; 0: none
+_C.TRAIN.IMAGE.SCENE_COUNT = 100_000  # how many different synthetic images there are
+_C.TRAIN.IMAGE.REMEMBER = False  # keep them in memory and augment them anew each time: 3 RESOLUTION² bytes each
 _C.TRAIN.IMAGE.OPENPOSE_WEIGHT = 0.0  # of detected keypoints in the reprojection loss
 _C.TRAIN.IMAGE.GT_WEIGHT = 1.0  # of annotated ones
 _C.TRAIN.IMAGE.REPROJECTION = 60.0  # weights of the losses, HMR's (hmrfit.train.losses)
 _C.TRAIN.IMAGE.JOINTS_3D = 60.0
 _C.TRAIN.IMAGE.SMPL = 60.0
 _C.TRAIN.IMAGE.DROPOUT = 0.5
-_C.TRAIN.IMAGE.WORKERS = 0  # processes that read and draw, beside the one that trains
+_C.TRAIN.IMAGE.WORKERS = 0  # processes that read and render, beside the one that trains
 _C.TRAIN.IMAGE.SCALE = 0.25  # augmentation, see hmrfit.train.augmentation
 _C.TRAIN.IMAGE.TRANSLATION = 0.09
 _C.TRAIN.IMAGE.ROTATION = 30.0  # degrees
-_C.TRAIN.IMAGE.ROTATED = 0.4  # the share of people that are turned
+_C.TRAIN.IMAGE.ROTATED = 0.4  # fraction of people that are rotated
 _C.TRAIN.IMAGE.FLIPPED = 0.5
 _C.TRAIN.IMAGE.COLOUR = 0.4
 _C.TRAIN.IMAGE.OCCLUDED = 0.2
@@ -110,7 +106,7 @@ CHOICES = {
     "TRAIN.ENCODER": ("keypoints", "image"),
     "TRAIN.DEVICE": ("auto", "cpu", "cuda"),
 }
-
+"""The values of keys that take one of a few."""
 
 MOST_BYTES, MOST_VALUES, MOST_BRACKETS = 1 << 16, 20_000, 2000
 """Of a settings file; with every key there is, it has 6 KiB."""
