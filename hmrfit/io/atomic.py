@@ -93,7 +93,7 @@ def _temporary_beside(path: Path) -> Path:
 
 TEMPORARY = re.compile(r"\.hmrfit-([0-9a-f]{8})-([0-9]+)-[a-z0-9_]{8}(\.[^.]*)?")
 STALE = 24 * 3600.0
-"""Seconds after which a temporary file is taken for left over where its process cannot be asked for."""
+"""Seconds after which a temporary file counts as left over where its process may run on another machine."""
 
 
 def sweep(folder: str | os.PathLike[str]) -> int:

@@ -162,7 +162,7 @@ def read_json(path: str | os.PathLike) -> Any:
 
 def parse_json(text: str | bytes, what: str) -> Any:
     """The values of a JSON text, of whatever its lists and dictionaries hold. A whole number that no program can use is
-    infinite, as JSON's 1e999 is: it is for the reader to say whose number is broken.
+    infinite, as JSON's 1e999 is: the reader of the values says which one is broken.
 
     Raises:
         TooLarge: its values would take more than the budget.

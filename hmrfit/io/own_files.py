@@ -1,11 +1,11 @@
-"""Files that say themselves that hmrfit wrote them, so that nothing else is ever overwritten.
+"""Files that carry a remark that hmrfit wrote them, so that nothing else is ever overwritten.
 
 A file of ours holds, where its format has room for a remark, the text
 
     made by hmrfit: KIND, sha256 D            D = sha256 of KIND and the file without the remark
 
 It stays ours when it is moved, copied or renamed, with no list beside it that could be lost; once it is edited, D
-is another one or the remark is gone, and the file is theirs. KIND says what it is: a "drawing" is no photograph.
+is another one or the remark is gone, and the file is the user's. KIND says what it is: a "drawing" is no photograph.
 
     format     where the remark stands
     jpg        a comment segment, after the JFIF header            png    a tEXt chunk, after the header
@@ -44,7 +44,7 @@ def _as_it_is(data: bytes, _: int) -> bytes:
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how a format holds a remark. `prepared` makes the fields true that tell lengths."""
+    """Where and how a format holds a remark. `prepared` updates the fields that hold lengths."""
 
     position: Callable[[bytes], int]
     wrapped: Callable[[bytes], bytes]
@@ -225,7 +225,11 @@ def holds_our_format(npz: str | os.PathLike) -> bool:
 
 
 def check_own(path: str | os.PathLike) -> None:
-    """Raises FileExistsError where something stands there that is not ours, as it was written."""
+    """That nothing stands there but a file of ours as it was written.
+
+    Raises:
+        FileExistsError: something else does.
+    """
     if os.path.lexists(path) and not is_own(path):
         changed = " It was changed since hmrfit wrote it." if kind_of(path) else ""
         raise FileExistsError(
@@ -234,7 +238,8 @@ def check_own(path: str | os.PathLike) -> None:
 
 
 def refuse_others(paths: Iterable[str | os.PathLike]) -> None:
-    """Before any work: nothing of the user's stands where something is to be written. Reads the ends of files only.
+    """That nothing of the user's stands where something is to be written; asked before any work. Reads the ends of
+    files only.
 
     Raises:
         FileExistsError: names what is in the way.

@@ -44,10 +44,10 @@ KeypointsLike = (
 """See `hmrfit.fit`."""
 
 NORMALISED = 2.0
-"""Several keypoints with no coordinate beyond this are no pixels of a photograph."""
+"""Several keypoints with no coordinate beyond this are fractions of the image, not pixels."""
 
 FARTHEST = 1e6
-"""Of the image's longer side: a keypoint farther outside is no place in a photograph, but a broken number."""
+"""Of the image's longer side: a keypoint farther outside than that is a broken number."""
 
 MOST_REASONS = 5
 """People whose reasons an error message lists."""

@@ -1,4 +1,4 @@
-"""What geometry can tell about keypoints before a fit: another frame, another set, left and right swapped.
+"""What geometry shows of keypoints before a fit: another frame, another set, left and right swapped.
 
 Warnings, not errors: a person may really stand on their hands. The first cause that explains what one sees is named:
 a wrong frame before wrong names, wrong names before exchanged axes, those before exchanged sides.
@@ -55,7 +55,7 @@ def check_keypoints(
     check_shape(confidence, f"{len(names)}", "confidence")
     seen = (confidence > 0) & np.isfinite(xy).all(1)
     if not seen.any():
-        return ["No keypoint has a confidence above 0: nobody is seen."]
+        return ["No keypoint has a confidence above 0: no person is seen."]
     frame = _frame_warnings(xy, seen, image_size)
     if frame:
         return frame  # sides and bones mean nothing in a wrong frame
@@ -74,7 +74,7 @@ def _body_warnings(
     other_order = wrong_order(sure)
     if other_order:
         return [other_order]  # sides mean nothing under wrong names
-    few = f"Only {seen.sum()} of {len(xy)} keypoints are seen: most of the body will be the prior's guess."
+    few = f"Only {seen.sum()} of {len(xy)} keypoints are seen: most of the body will come from the prior alone."
     return [few] * (int(seen.sum()) < FEWEST) + side_warnings(sure, np.where(seen, confidence, 0.0), image_size)
 
 

@@ -38,7 +38,7 @@ find = cache(find_part)
 
 
 def across(up: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The picture's direction of the left of somebody who faces the camera and whose head is where `up` points."""
+    """The direction in the picture of a person's left who faces the camera, with the head where `up` points."""
     return np.array([-up[1], up[0]])
 
 

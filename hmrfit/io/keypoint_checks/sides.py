@@ -5,8 +5,9 @@ the face, or in all but the face. Each costs what the least strained body costs 
 
     min over ψ of   E(head turned by ψ)  +  strain(ψ to the shoulders)  +  strain(ψ to the hips)
 
-where widths of shoulders and hips tell how far the trunk is turned, and a neck and a waist turn only so far. One that
-costs CONVINCING less than the keypoints as they are is named. Limbs are told by crossing from side to side.
+where the widths of shoulders and hips give how far the trunk is turned, and a neck and a waist turn only so far. An
+explanation that costs CONVINCING less than the keypoints as they are is named. Exchanged limbs show by crossing from
+side to side.
 """
 
 import math

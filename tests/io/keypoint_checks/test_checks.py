@@ -222,7 +222,7 @@ def test_a_person_partly_outside_is_well():
 
 def test_who_is_not_seen():
     assert check_keypoints("coco17", standing(), np.zeros(17)) == [
-        "No keypoint has a confidence above 0: nobody is seen."
+        "No keypoint has a confidence above 0: no person is seen."
     ]
     one = np.eye(17)[5]
     (warning,) = check_keypoints("coco17", standing(), one, SIZE)
