@@ -53,8 +53,9 @@ class Route:
             if stage.branch is not None:
                 whose, more = stage.branch(state, observation)
                 state, person = State.cat([state, more]), torch.cat([person, whose])
-                cost, status, steps = (torch.cat([t, t[whose]]) for t in (cost, status, steps))
+                status, steps = (torch.cat([t, t[whose]]) for t in (status, steps))
                 problem = self._of(observation, person, stage)
+                cost = total(problem.term_costs(state))
             if len(person) > B:
                 parts = problem.term_costs(state) if stage.rank_by else {}
                 merit = total({name: parts[name] for name in stage.rank_by}) if parts else cost

@@ -80,16 +80,15 @@ class Schedule:
         """The schedule with the weights of more terms, and steps enough for what they say."""
         if not terms:
             return self
-        last = self.stages[-1]
 
-        def change(stage: Stage) -> Stage:
-            final = stage is last
+        def change(stage: Stage, final: bool) -> Stage:
             more = {staged.term.name: staged.last if final else staged.before for staged in terms}
             weights = {**stage.weights, **{name: weight for name, weight in more.items() if weight}}
             steps = max(stage.options.max_steps, LAST_STEPS if final else FIRST_STEPS)
             return replace(stage, weights=weights, options=replace(stage.options, max_steps=steps))
 
-        return self.with_stages(change)
+        *before, last = self.stages
+        return replace(self, stages=(*(change(stage, False) for stage in before), change(last, True)))
 
     @property
     def term_names(self) -> tuple[str, ...]:

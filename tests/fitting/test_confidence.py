@@ -1,17 +1,16 @@
-"""Low confidence is low: what is hardly believed moves hardly anything, and padding moves nothing."""
+"""Low confidence is low: a keypoint of little confidence moves hardly anything, and padding moves nothing."""
 
 import math
 
 import pytest
 import torch
-from helpers.bodies import free_body
-from helpers.fits import people, photograph
+from helpers.fits import joints_of, people, photograph, shipped
 from torch import Tensor
 
-from hmrfit.build import build
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.parameters import Observation
-from hmrfit.keypoints import COCO17, OPENPOSE25, SMPL24
+from hmrfit.fitting.route import Begun
+from hmrfit.fitting.starts import Given
+from hmrfit.keypoints import COCO17, OPENPOSE25
 from hmrfit.types import Keypoints
 
 COUNT = 60
@@ -19,7 +18,7 @@ COUNT = 60
 
 @pytest.fixture(scope="module")
 def fitter() -> Fitter:
-    return build().fitter
+    return shipped()
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +28,17 @@ def seen() -> Keypoints:
 
 def joints(fitter: Fitter, keypoints: Keypoints) -> Tensor:
     """About the pelvis."""
-    params = fitter.fit(keypoints, photograph(len(keypoints))).state.params
-    found = free_body().points(SMPL24).pose(params).joints
+    found = joints_of(fitter.fit(keypoints, photograph(len(keypoints))))
     return found - found[:, :1]
 
 
 def apart(a: Tensor, b: Tensor) -> Tensor:
     """Millimetres from joint to joint, the worst of each person."""
     return 1e3 * (a - b).norm(dim=-1).amax(1)
+
+
+def begun(fitter: Fitter, keypoints: Keypoints) -> Begun:
+    return fitter.begin(Given(keypoints, photograph(len(keypoints))))
 
 
 def with_point(keypoints: Keypoints, name: str, xy: Tensor | None, confidence: float) -> Keypoints:
@@ -81,10 +83,10 @@ def test_start_and_anchor_have_no_jump_in_a_confidence(fitter, seen):
 
 def test_between_three_and_four_keypoints_the_error_model_fades(fitter, seen):
     """With four it is believed, with three nothing is known but that this is a person; between lies a way."""
-    _, observation = fitter.guess(Observation.of(seen), photograph(COUNT))
+    anchor = begun(fitter, seen).observation.anchor
     amounts = torch.linspace(0, 1, 5).tolist()
-    ways = [observation.anchor.unknown(torch.full((COUNT,), amount).double()) for amount in amounts]
-    assert torch.equal(ways[0].scale, observation.anchor.scale) and not ways[4].factors.any()
+    ways = [anchor.unknown(torch.full((COUNT,), amount).double()) for amount in amounts]
+    assert torch.equal(ways[0].scale, anchor.scale) and not ways[4].factors.any()
     for way, amount in zip(ways, amounts, strict=True):
         torch.testing.assert_close(way.scale, (1 - amount) * ways[0].scale + amount * ways[4].scale)
         torch.testing.assert_close(way.factors, (1 - amount) * ways[0].factors)
@@ -94,9 +96,8 @@ def largest_step(fitter: Fitter, keypoints: Keypoints, xy: Tensor, count: int) -
     """(B,) of the initial estimate and its anchor, while the left ankle's confidence goes from 0 to 1."""
     path = []
     for confidence in torch.linspace(0, 1, count + 1).tolist():
-        observation = Observation.of(with_point(keypoints, "left_ankle", xy, confidence))
-        start, observation = fitter.guess(observation, photograph(len(keypoints)))
-        path.append(torch.cat([start.params.rotations.flatten(1), observation.anchor.scale], 1))
+        found = begun(fitter, with_point(keypoints, "left_ankle", xy, confidence))
+        path.append(torch.cat([found.state.params.rotations.flatten(1), found.observation.anchor.scale], 1))
     return (torch.stack(path[1:]) - torch.stack(path[:-1])).norm(dim=-1).amax(0)
 
 

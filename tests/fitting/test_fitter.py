@@ -1,4 +1,5 @@
-"""The fit of a batch of people: what it recovers, that nobody notices anybody, and that nothing breaks it."""
+"""The fit of a batch of people from scratch: what it recovers, that people do not depend on the batch, and that nothing
+breaks it."""
 
 from dataclasses import replace
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.bodies import free_body
-from helpers.fits import fitter, people, photograph
+from helpers.fits import fitter, joints_of, people, photograph, reweighted, with_terms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -16,21 +17,18 @@ from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import facing_wrong, pa_mpjpe, reprojection_error
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.schedule import reweighted
 from hmrfit.fitting.solver import STATUS
+from hmrfit.fitting.starts import Given, GivenStart
+from hmrfit.fitting.terms.base import Staged, as_term
 from hmrfit.keypoints import COCO17, SMPL24
 from hmrfit.synthetic.people import People
-from hmrfit.types import Keypoints, Regression
+from hmrfit.types import Keypoints
 
 FIELDS = ("global_orient", "body_pose", "betas", "transl")
 
 
-def joints_of(fit: Fit) -> Tensor:
-    return free_body().points(SMPL24).pose(fit.state.params).joints
-
-
 def seen_error(fit: Fit, truth: People) -> Tensor:
-    """(B,) mean distance to the true keypoints, as a share of the box."""
+    """(B,) mean distance to the true keypoints, as a fraction of the box."""
     clean = truth.clean
     found = fit.state.camera.project(free_body().points(clean.names).pose(fit.state.params).points)
     return reprojection_error(found, clean.xy, clean.confidence, clean.box_size())
@@ -52,9 +50,9 @@ def test_clean_keypoints_are_met(clean_fit):
     """With the shipped weights to within what they take for noise; exactly where keypoints weigh far more."""
     truth, fit = clean_fit
     assert seen_error(fit, truth).median() < 0.012  # the priors pull by less than the noise they allow for
-    trusting = fitter().with_schedule(reweighted(fitter().schedule, reprojection=5000.0))
+    trusting = fitter().with_schedule(fitter().schedule, reweighted(fitter().from_given, reprojection=5000.0))
     error = seen_error(trusting.fit(truth.clean, truth.camera, init=fit.state.params), truth)
-    assert error.median() < 0.003 and (error < 0.03).double().mean() > 0.9  # shares of the box
+    assert error.median() < 0.003 and (error < 0.03).double().mean() > 0.9  # fractions of the box
 
 
 def test_the_pose_is_recovered(clean_fit):
@@ -74,35 +72,6 @@ def test_the_answer_is_a_body_in_front_of_the_camera(noisy_fit):
     assert set(fit.status.tolist()) <= set(STATUS) and (fit.steps > 0).all()
 
 
-class Oracle:
-    """An initial estimate that knows the truth."""
-
-    def __init__(self, truth: People) -> None:
-        self.truth = truth
-
-    def predict(self, keypoints: Keypoints, camera: Camera) -> Regression:
-        return Regression(self.truth.params, torch.ones(len(keypoints), 3).double())
-
-
-def test_a_initial_estimate_is_the_first_of_the_hypotheses():
-    truth = people(40, "coco17")
-    told = Fitter(free_body(), fitter().terms.values(), fitter().library_poses, initial_estimate=Oracle(truth))
-    begun = told.starts(truth.clean, truth.camera)
-    assert len(begun) == 40 * told.hypotheses
-    for field in FIELDS:
-        assert torch.equal(getattr(begun.params, field)[:: told.hypotheses], getattr(truth.params, field))
-    alone = fitter().fit(truth.clean, truth.camera)
-    more = replace(
-        told.schedule, with_estimate=told.schedule.hypotheses + 1
-    )  # the guess, and all starts that alone has
-    helped = told.with_schedule(more).fit(truth.clean, truth.camera)
-    assert helped.cost.mean() <= alone.cost.mean() + 1e-6
-    # the truth is in the valley of the best answer, or near it: 14 and more millimetres are what the noise model allows
-    assert (
-        pa_mpjpe(joints_of(helped), truth.joints).median() < pa_mpjpe(joints_of(alone), truth.joints).median() + 0.002
-    )
-
-
 def test_costs_add_up_and_the_best_hypothesis_comes_first(noisy_fit):
     _, fit = noisy_fit
     torch.testing.assert_close(sum(fit.term_cost.values()), fit.cost, rtol=1e-3, atol=0)  # joints filled in afterwards
@@ -120,7 +89,7 @@ def test_the_same_twice_to_the_last_bit(noisy_fit):
     assert torch.equal(fit.cost, again.cost)
 
 
-def test_company_changes_nothing(noisy_fit):
+def test_people_do_not_depend_on_the_batch(noisy_fit):
     """Alone, in another order, or beside someone without a single keypoint."""
     truth, fit = noisy_fit
     expected = joints_of(fit)
@@ -130,7 +99,8 @@ def test_company_changes_nothing(noisy_fit):
     pair = truth.keypoints[torch.tensor([7, 2])]
     pair.confidence[1] = 0
     torch.testing.assert_close(joints_of(fitter().fit(pair, photograph(2)))[0], expected[7], rtol=0, atol=1e-6)
-    torch.testing.assert_close(joints_of(fitter().fit(truth.keypoints[7:8], photograph(1)))[0], expected[7], rtol=0, atol=1e-6)  # fmt: skip  # noqa: E501
+    alone = joints_of(fitter().fit(truth.keypoints[7:8], photograph(1)))
+    torch.testing.assert_close(alone[0], expected[7], rtol=0, atol=1e-6)
 
 
 def test_inputs_stay():
@@ -170,7 +140,8 @@ confidences = arrays(np.float64, (8, 17), elements=st.sampled_from([0.0, 1e-9, 0
 def test_no_nan_comes_out_of_any_numbers(xy, confidence, focal):
     """8 people a time, 104 in all: points anywhere, on one place, far outside, with any confidence, any lens."""
     keypoints = Keypoints(torch.from_numpy(xy), torch.from_numpy(confidence), COCO17)
-    quick = fitter().with_schedule(replace(fitter().schedule, hypotheses=2))
+    schedule = fitter().schedule
+    quick = fitter().with_schedule(replace(schedule, start=replace(schedule.start, count=2)))
     fit = quick.fit(keypoints, Camera.from_size(1024, 768, focal, count=8))
     for field in FIELDS:
         assert getattr(fit.state.params, field).isfinite().all(), field
@@ -187,11 +158,10 @@ def test_any_function_is_a_term():
     def reach(state, output, observation):
         return 10 * (output.joints[:, wrist] - target.to(output.joints))
 
-    base = fitter()
     far = []
     for weight in (0.0, 100.0):
-        terms = [*base.terms.values(), reach]
-        pulled = Fitter(base.body, terms, base.library_poses, reweighted(base.schedule, reach=weight))
+        own = reweighted(fitter().from_given, reach=weight)
+        pulled = fitter().with_schedule(fitter().schedule, own, fitter().terms | {"reach": as_term(reach)})
         fit = pulled.fit(truth.keypoints, truth.camera, init=free.state.params)
         far.append((joints_of(fit)[:, wrist] - target).norm(dim=-1).mean().item())
         assert "reach" in fit.term_cost
@@ -205,7 +175,7 @@ def test_a_weight_for_no_term_gets_the_nearest_name():
         other.fit(people(1).clean, people(1).camera)
 
 
-def test_points_that_the_body_lacks_get_a_letter():
+def test_points_that_the_body_lacks_are_refused_by_name():
     truth = people(1)
     names = ("left_wing", *SMPL24[1:])
     with pytest.raises(ValueError, match="defines no point 'left_wing'"):
@@ -214,15 +184,46 @@ def test_points_that_the_body_lacks_get_a_letter():
 
 def test_another_schedule_leaves_the_first_alone():
     base = fitter()
-    fewer = base.with_schedule(replace(base.schedule, hypotheses=2))
-    assert base.schedule.hypotheses != 2 and fewer.schedule.hypotheses == 2
-    assert fewer.library(COCO17) is base.library(COCO17)
+    start = replace(base.schedule.start, count=2)
+    fewer = base.with_schedule(replace(base.schedule, start=start))
+    assert base.schedule.start.count != 2 and fewer.schedule.start.count == 2
+    assert fewer.from_given is base.from_given and fewer.terms is base.terms
+    assert fewer.point_body(COCO17) is base.point_body(COCO17)
+    body = base.point_body(COCO17)
+    assert fewer.schedule.start.seen_through(body) is base.schedule.start.seen_through(body)
 
 
-def test_reweighted_changes_what_is_named_in_every_stage():
-    schedule = reweighted(fitter().schedule, shape=7.0)
-    for (stage, keep), (old, old_keep) in zip(schedule.rounds, fitter().schedule.rounds, strict=True):
-        assert stage.weights["shape"] == 7.0 and keep == old_keep
-        assert {k: v for k, v in stage.weights.items() if k != "shape"} == {
-            k: v for k, v in old.weights.items() if k != "shape"
-        }
+def test_more_terms_reach_every_stage_of_a_fit():
+    """In the last stage with one weight, before it with another."""
+    costs = []
+
+    def counted(state, output, observation):
+        return 0 * state.params.betas + 1.0
+
+    crowd = people(2, "coco17", noise=0.01)
+    own = with_terms(fitter(), Staged(as_term(counted), 3.0, 2.0))
+    for stage in own.schedule.stages:
+        route, begun = own.route(COCO17), own.begin(Given(crowd.keypoints, crowd.camera))
+        costs.append(route.run(begun, (stage,)).term_cost["counted"])
+    assert (costs[0] == 2.0 * 5).all() and (costs[1] == 3.0 * 5).all()  # half of ten ones
+    assert torch.equal(own.fit(crowd.keypoints, crowd.camera).term_cost["counted"], costs[1])
+
+
+def test_without_a_schedule_for_given_starts_the_same_stages_run_from_them():
+    own = Fitter(free_body(), fitter().terms, fitter().schedule)
+    assert isinstance(own.from_given.start, GivenStart) and own.from_given.stages == fitter().schedule.stages
+    truth = people(2, "coco17", noise=0.01)
+    fit = own.fit(truth.keypoints, truth.camera, init=truth.params)
+    assert len(fit.hypotheses) == 1 and torch.equal(fit.start.params.transl, truth.params.transl)
+
+
+def test_how_wrong_a_given_start_is_may_be_said_in_three_ways():
+    """One number, one for each joint, or those of each person."""
+    truth = people(2, "coco17", noise=0.01)
+    each = torch.full((24,), 9.0).double()
+    fits = [fitter().fit(truth.keypoints, truth.camera, truth.params, std) for std in (9.0, each, each.expand(2, 24))]
+    for fit in fits[1:]:
+        assert torch.equal(fit.observation.anchor.scale, fits[0].observation.anchor.scale)
+        assert torch.equal(fit.cost, fits[0].cost)
+    other = fitter().fit(truth.keypoints, truth.camera, truth.params, torch.tensor([[3.0], [30.0]]).double())
+    assert (other.observation.anchor.scale[0, :72] < other.observation.anchor.scale[1, :72]).all()

@@ -2,15 +2,12 @@
 
 import pytest
 import torch
-from helpers.bodies import PRIORS, free_body
-from helpers.fits import people, photograph
+from helpers.bodies import free_body
+from helpers.fits import gmm, joints_of, people, photograph, shipped
 
-from hmrfit.build import build_fitter
-from hmrfit.config import load_config
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.keypoints import COCO17, SMPL24, flip_permutation
 from hmrfit.ops.rotation import matrix_to_rotvec, mirror
-from hmrfit.priors.gmm import PoseGmm
 from hmrfit.types import BodyParams, Keypoints
 
 COUNT, WIDTH = 60, 1024
@@ -18,7 +15,7 @@ OTHER_SIDE = flip_permutation(SMPL24)
 
 
 def flipped(keypoints: Keypoints) -> Keypoints:
-    """What a detector that makes no difference says of the flipped photograph."""
+    """What a detector that treats both sides alike says of the flipped photograph."""
     order = flip_permutation(keypoints.names)
     xy = keypoints.xy[:, order] * torch.tensor([-1.0, 1.0]) + torch.tensor([float(WIDTH), 0.0])
     seen = keypoints.confidence[:, order]
@@ -37,24 +34,22 @@ def worst_apart(fitter: Fitter, keypoints: Keypoints, init: BodyParams | None = 
     count = len(keypoints)
     fit = fitter.fit(keypoints, photograph(count), init)
     other = fitter.fit(flipped(keypoints), photograph(count), None if init is None else mirrored(init))
-    body = free_body().points(SMPL24)
-    a, b = (body.pose(params).joints for params in (fit.state.params, mirrored(other.state.params)))
+    a, b = (joints_of(params) for params in (fit.state.params, mirrored(other.state.params)))
     return 1e3 * (a - b).norm(dim=-1).amax(1)
 
 
 CONFIGS = {
-    "default": [],
+    "default": None,
     "SMPLify": "fit_smplify",
     "SPIN": "fit_spin",
-    "no initial estimate": ["PRIORS.INITIAL_ESTIMATE=", "FIT.LIBRARY=100"],
-    "no error model": ["PRIORS.ERROR_MODEL=", "FIT.LIBRARY=100"],
+    "no initial estimate": {"PRIORS.INITIAL_ESTIMATE": "", "FIT.LIBRARY": 100},
+    "no error model": {"PRIORS.ERROR_MODEL": "", "FIT.LIBRARY": 100},
 }
 
 
 @pytest.mark.parametrize("how", CONFIGS)
 def test_the_flipped_photograph_gives_the_mirrored_body(how):
-    config = CONFIGS[how]
-    fitter = build_fitter(load_config(config) if isinstance(config, str) else load_config(overrides=config))
+    fitter = shipped(CONFIGS[how])
     count = COUNT if how == "default" else 12
     keypoints = people(COUNT, "coco17", noise=0.01, missing=0.1).keypoints[slice(0, count)]
     assert worst_apart(fitter, keypoints).max() < 0.1
@@ -62,7 +57,7 @@ def test_the_flipped_photograph_gives_the_mirrored_body(how):
 
 def test_one_person_alone_and_low_confidences():
     """The NumPy path, and keypoints that count in part."""
-    fitter = build_fitter(load_config())
+    fitter = shipped()
     keypoints = people(COUNT, "coco17", noise=0.02).keypoints.map(torch.clone)
     keypoints.confidence.copy_(torch.rand(COUNT, 17, generator=torch.Generator().manual_seed(0)).double())
     for i in range(4):
@@ -72,20 +67,19 @@ def test_one_person_alone_and_low_confidences():
 
 def test_from_a_given_start():
     truth = people(COUNT, "coco17", noise=0.01)[slice(0, 12)]
-    assert worst_apart(build_fitter(load_config()), truth.keypoints, truth.params).max() < 0.1
+    assert worst_apart(shipped(), truth.keypoints, truth.params).max() < 0.1
 
 
 def test_every_component_of_the_pose_prior_is_its_own_mirror_image():
-    gmm = PoseGmm.from_file(PRIORS / "pose_gmm.npz")
-    theta = gmm.sample(200, torch.Generator().manual_seed(0))
+    theta = gmm().sample(200, torch.Generator().manual_seed(0))
     order = [side - 1 for side in OTHER_SIDE[1:]]
     turned = (theta.unflatten(1, (-1, 3))[:, order] * torch.tensor([1.0, -1.0, -1.0])).flatten(1)
-    torch.testing.assert_close(gmm.energies(turned), gmm.energies(theta), rtol=1e-9, atol=1e-8)
+    torch.testing.assert_close(gmm().energies(turned), gmm().energies(theta), rtol=1e-9, atol=1e-8)
 
 
 def test_error_covariance_of_both_sides():
     """Σ of the flipped photograph is M Σ M, and σ of each keypoint its other side's."""
-    fitter = build_fitter(load_config())
+    fitter = shipped()
     keypoints = people(COUNT, "coco17", noise=0.01, missing=0.1).keypoints[slice(0, 8)]
     one, other = (fitter.fit(k, photograph(8)).observation for k in (keypoints, flipped(keypoints)))
     torch.testing.assert_close(other.noise[:, flip_permutation(COCO17)], one.noise, rtol=1e-4, atol=0)

@@ -1,154 +1,216 @@
-"""The initial estimate: similarity scores, headings, the closed-form translation."""
+"""The starts of a fit: where each begins, and what the observation then holds."""
 
-import math
+from dataclasses import replace
+from functools import cache
 
+import numpy as np
 import pytest
 import torch
-from helpers.bodies import free_body, random_params
-from helpers.fits import fitter, people, photograph
-from torch import Tensor
+from helpers.bodies import free_body
+from helpers.fits import fitter, gmm, joints_of, people, photograph, shipped
 
+from hmrfit.assets import locate
+from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.fitting.parameters import Observation
-from hmrfit.fitting.starts import UPRIGHT, PoseLibrary, guess_depth, pick, similarity_scores, solve_translation, starts
-from hmrfit.keypoints import COCO17, SMPL24
-from hmrfit.types import BodyParams, Keypoints
+from hmrfit.evaluate.metrics import facing_wrong, pa_mpjpe
+from hmrfit.fitting.anchor import INIT_STD_DEGREES
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.parameters import UPRIGHT, Observation, State
+from hmrfit.fitting.route import Begun
+from hmrfit.fitting.schedule import FROM_SCRATCH, from_initial_estimate, from_library
+from hmrfit.fitting.starts import (
+    CLOSE_SHOULDERS,
+    Given,
+    GivenStart,
+    Library,
+    MeanPose,
+    about_face,
+    ambiguous,
+    turn_ambiguous,
+)
+from hmrfit.keypoints import COCO17, SMPL24, resolve_set
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.synthetic.people import People
+from hmrfit.types import Keypoints, Regression
+
+FIELDS = ("global_orient", "body_pose", "betas", "transl")
 
 
-@pytest.fixture(scope="module")
-def library() -> PoseLibrary:
-    return PoseLibrary.build(free_body().points(COCO17), fitter().library_poses[:6], headings=8)
+def begun(start, truth: People, **more) -> Begun:
+    """Where a start begins, for noisy people under the assumed camera."""
+    given = Given(truth.keypoints, photograph(len(truth.keypoints)), **more)
+    return start(given, free_body().points(truth.keypoints.names))
 
 
-def observed(count: int = 5, missing: float = 0.3) -> Observation:
-    return Observation.of(people(count, "coco17", noise=0.02, missing=missing).keypoints)
+def noisy(count: int = 8) -> People:
+    return people(count, "coco17", noise=0.005)
 
 
-def slow_score(points: Tensor, xy: Tensor, c: Tensor, box: float, sigma: float, roll_sigma: float) -> tuple:
-    """(score, turn) of one candidate (K, 3) for one person, by least squares in (a, b, tx, ty)."""
-    rows, right = [], []
-    for (px, py), (x, y), weight in zip(points[:, :2].tolist(), xy.tolist(), c.sqrt().tolist(), strict=True):
-        rows += [[weight * v for v in (px, -py, 1, 0)], [weight * v for v in (py, px, 0, 1)]]
-        right += [weight * x, weight * y]
-    A, b = torch.tensor(rows, dtype=torch.float64), torch.tensor(right, dtype=torch.float64)
-    solution = torch.linalg.lstsq(A, b, driver="gelsd").solution
-    residual = (A @ solution - b).square().sum().item()
-    turn = math.atan2(solution[1], solution[0])
-    return residual / (2 * (sigma * box) ** 2) + turn**2 / (2 * roll_sigma**2), turn
+# ---- the initial estimate
 
 
-def test_scores_are_the_slow_loop(library):
-    observation = observed()
-    score, turn = similarity_scores(library, observation, 0.05, 0.4)
-    for b in range(5):
-        k = observation.keypoints
-        for c in range(0, len(library.points), 5):
-            slow = slow_score(library.points[c], k.xy[b], k.confidence[b], observation.box_size[b].item(), 0.05, 0.4)
-            assert score[b, c].item() == pytest.approx(slow[0], rel=1e-8)  # a difference of squares loses half
-            assert turn[b, c].item() == pytest.approx(slow[1], abs=1e-8)
+def test_the_initial_estimate_is_the_networks_answer():
+    start = shipped().schedule.start
+    found, expected = begun(start, noisy()), start.network.predict(noisy().keypoints, photograph(8)).params
+    for field in FIELDS:
+        torch.testing.assert_close(getattr(found.state.params, field), getattr(expected, field))
+    assert found.single and found.person.tolist() == list(range(8))
+    assert found.observation.anchor is not None and found.observation.noise.shape == (8, 17)
+    torch.testing.assert_close(found.observation.start_depth, expected.transl[:, 2])
 
 
-def test_the_true_pose_scores_best(library):
-    """Keypoints that are a candidate's own orthographic view."""
-    for c in (3, 17, 40):
-        xy = 400 + 100 * library.points[c : c + 1, :, :2]
-        keypoints = Keypoints(xy, torch.ones(1, 17, dtype=torch.float64), COCO17)
-        score, turn = similarity_scores(library, Observation.of(keypoints), 0.05, 0.4)
-        assert score.argmin().item() == c and score[0, c] < 1e-8 and abs(turn[0, c]) < 1e-8
+def test_without_an_error_model_the_initial_estimate_alone_is_the_start():
+    start = replace(shipped().schedule.start, error_model=None)
+    found, expected = begun(start, noisy()), start.network.predict(noisy().keypoints, photograph(8)).params
+    assert torch.equal(found.state.params.transl, expected.transl)
+    assert found.observation.anchor is None and found.observation.noise is None
+    assert torch.equal(found.observation.start_depth, expected.transl[:, 2])
 
 
-def test_unseen_keypoints_do_not_count(library):
-    observation = observed()
-    moved = observation.keypoints.xy + 100 * (observation.keypoints.confidence == 0)[..., None]
-    other = Observation(Keypoints(moved, observation.keypoints.confidence, COCO17), observation.box_size)
-    for a, b in zip(*(similarity_scores(library, o, 0.05, 0.4) for o in (observation, other)), strict=True):
-        torch.testing.assert_close(a, b)
+def test_the_error_model_predicts_noise_and_hidden_limbs():
+    """Noisier keypoints have more noise, hidden limbs a wider anchor."""
+    clean, noisy = (people(128, "coco17", noise=n, missing=0.1) for n in (0.005, 0.03))
+    start = shipped().schedule.start
+    noise = [begun(start, p).observation.noise.median() for p in (clean, noisy)]
+    assert noise[1] > 1.5 * noise[0]
+    hidden = clean.keypoints.map(torch.clone)
+    hidden.confidence[:, [COCO17.index("left_knee"), COCO17.index("left_ankle")]] = 0
+    std = []
+    for truth in (clean, replace(clean, keypoints=hidden)):
+        anchor = begun(start, truth).observation.anchor
+        leg = torch.tensor([3 * SMPL24.index(j) + axis for j in ("left_hip", "left_knee") for axis in range(3)])
+        std.append(torch.linalg.det(anchor.covariance(leg)) ** (1 / 12))
+    assert std[1].median() > 1.15 * std[0].median()  # the geometric mean of six directions; a knee bends one way only
 
 
-def test_a_library_holds_every_pose_at_every_heading(library):
-    assert library.orient.shape == (48, 3, 3) and library.points.shape == (48, 17, 3)
-    assert library.pose_index.bincount().tolist() == [8] * 6
-    facing = (library.heading == 0).nonzero()[:, 0]
-    torch.testing.assert_close(library.orient[facing], torch.tensor(UPRIGHT).double().expand(6, 3, 3))
-    for c in (0, 13, 47):
-        params = BodyParams(
-            library.orient[c][None], library.body_pose[library.pose_index[c]][None],
-            torch.zeros(1, 10).double(), torch.zeros(1, 3).double(),
-        )  # fmt: skip
-        posed = free_body().points(COCO17).pose(params)
-        torch.testing.assert_close(library.points[c], posed.points[0] - posed.joints[0, 0])
+def test_a_body_of_others_is_fitted_in_its_own_shapes():
+    """The free body with its shapes in another order and fewer of them: the initial estimate's betas mean nothing to
+    it."""
+    with np.load(locate("free_body"), allow_pickle=False) as data:
+        arrays = dict(data)
+    arrays["shapedirs"] = arrays["shapedirs"][..., [3, 0, 1, 2]]
+    body, default = SmplBody(arrays), shipped()
+    start = replace(default.schedule.start, own_shapes=False)
+    other = Fitter(body, default.terms, from_initial_estimate(start))
+    keypoints = people(256, "coco17", noise=0.01, missing=0.1).keypoints[:64]
+    found, fit = (f.fit(keypoints, photograph(64)) for f in (other, default))
+    assert (found.start.params.betas == 0).all() and found.state.params.betas.shape == (64, 4)
+    assert found.acceptance.accepted.double().mean() > 0.9
+    a, b = body.points(SMPL24).pose(found.state.params).joints, joints_of(fit)
+    away = ((a - a[:, :1]) - (b - b[:, :1])).norm(dim=-1).mean()
+    assert away < 0.04  # metres: the same pose, a little otherwise shaped
 
 
-def test_picked_candidates_differ_in_heading():
-    """Three good ones side by side and one worse behind: the one behind comes second."""
-    heading = torch.tensor([0.0, 0.1, -0.1, math.pi]).double()
-    scores = torch.tensor([[1.0, 1.1, 1.2, 1.9]]).double()
-    assert pick(scores, heading, 2).tolist() == [[0, 3]]
-    assert sorted(pick(scores, heading, 4)[0].tolist()) == [0, 1, 2, 3]
-    assert scores.isfinite().all()  # the caller's stay as they were
+# ---- the library
 
 
-def test_both_orientations_are_among_the_hypotheses():
-    """Front and back views look alike, so each person starts from both sides."""
-    truth = people(24, "coco17", noise=0.01, missing=0.1)
-    f = fitter()
-    state = starts(
-        f.point_body(COCO17), f.library(COCO17), Observation.of(truth.keypoints), truth.camera, f.schedule.hypotheses
-    )
-    forward = state.params.global_orient[..., 2].reshape(24, -1, 3)
-    away = (forward @ forward.mT).amin((1, 2))
-    assert (away < 0).all()  # some pair more than 90° apart
-    true_forward = truth.params.global_orient[:, None, :, 2]
-    assert ((forward * true_forward).sum(-1).amax(1) > 0.5).double().mean() > 0.9  # and nearly all have a right one
+class Oracle:
+    """A network that knows the truth."""
+
+    def __init__(self, truth: People) -> None:
+        self.truth = truth
+
+    def predict(self, keypoints: Keypoints, camera: Camera) -> Regression:
+        return Regression(self.truth.params, torch.ones(len(keypoints), 3).double())
 
 
-def test_the_translation_of_a_known_body_is_exact():
-    """Up to the faint pull towards the guessed depth, 1e-4 of a keypoint."""
-    truth = people(12)
-    points = free_body().points(SMPL24).pose(truth.params).points
-    root = truth.joints[:, :1]
-    found = solve_translation(points - root, Observation.of(truth.clean), truth.camera)
-    torch.testing.assert_close(found, root[:, 0], rtol=3e-3, atol=1e-3)
+def test_a_library_alone_gives_every_person_so_many_hypotheses():
+    start = Library(fitter().schedule.start.poses, 4)
+    found = begun(start, noisy())
+    assert len(found.state) == 32 and found.person.tolist() == sorted([*range(8)] * 4)
+    assert not found.single and found.observation.anchor is None
 
 
-def test_depth_is_positive_and_finite_whatever_is_seen():
-    truth = people(12)
-    points = (truth.joints - truth.joints[:, :1]).clone()
-    for seen in (0, 1, 2, 3):
-        confidence = torch.zeros(12, 24, dtype=torch.float64)
-        confidence[:, :seen] = 1
-        observation = Observation.of(Keypoints(truth.clean.xy, confidence, SMPL24))
-        transl = solve_translation(points, observation, truth.camera)
-        assert transl.isfinite().all() and (transl[:, 2] > 0).all(), seen
-        assert (guess_depth(points, observation, truth.camera) > 0).all()
+def test_the_initial_estimate_is_the_first_of_the_hypotheses():
+    truth, library = people(40, "coco17"), fitter().schedule.start
+    with_network = replace(library, network=Oracle(truth), count=3)
+    given = Given(truth.clean, truth.camera)
+    found = with_network(given, fitter().point_body(COCO17))
+    assert len(found.state) == 40 * 3
+    for field in FIELDS:
+        assert torch.equal(getattr(found.state.params, field)[::3], getattr(truth.params, field))
+    alone = fitter().fit(truth.clean, truth.camera)
+    # the estimate, and all starts that the library alone has
+    more = replace(library, network=Oracle(truth), count=FROM_SCRATCH + 1)
+    helped = fitter().with_schedule(from_library(more)).fit(truth.clean, truth.camera)
+    assert helped.cost.mean() <= alone.cost.mean() + 1e-6
+    # the truth is in the valley of the best answer, or near it: 14 and more millimetres are what the noise model allows
+    error = [pa_mpjpe(joints_of(fit), truth.joints).median() for fit in (helped, alone)]
+    assert error[0] < error[1] + 0.002
 
 
-def test_one_keypoint_lies_on_its_ray():
-    truth = people(12)
-    points = truth.joints - truth.joints[:, :1]
-    confidence = torch.zeros(12, 24, dtype=torch.float64)
-    confidence[:, 7] = 1
-    observation = Observation.of(Keypoints(truth.clean.xy, confidence, SMPL24))
-    placed = points + solve_translation(points, observation, truth.camera)[:, None]
-    error = (truth.camera.project(placed) - truth.clean.xy)[:, 7].norm(dim=-1)
-    assert (error < 2).all()  # pixels; the middle of the view pulls at 1e-4 of the keypoint
+def test_one_hypothesis_beside_a_network_is_the_initial_estimate():
+    truth = people(6, "coco17")
+    start = replace(fitter().schedule.start, network=Oracle(truth), count=1)
+    found = start(Given(truth.clean, truth.camera), fitter().point_body(COCO17))
+    assert torch.equal(found.state.params.rotations, truth.params.rotations)
 
 
-def test_nearer_people_are_guessed_nearer():
-    posed = free_body().points(SMPL24).pose(random_params(free_body(), 1))
-    about = (posed.points - posed.joints[:, :1]).expand(2, -1, -1)
-    xy = 500 + torch.tensor([100.0, 200.0]).double()[:, None, None] * about[..., :2]
-    observation = Observation.of(Keypoints(xy, torch.ones(2, 24, dtype=torch.float64), SMPL24))
-    depth = guess_depth(about, observation, Camera.from_size(1000, 1000, focal=800.0, count=2))
-    torch.testing.assert_close(depth, torch.tensor([8.0, 4.0]).double())  # f / (pixels per metre)
+# ---- the mean pose
 
 
-def test_starts_reproduce_their_candidate():
-    """The state's own points, seen through its camera, are near the keypoints for people out of the library."""
-    truth = people(24, "coco17")
-    f = fitter()
-    body = f.point_body(COCO17)
-    state = starts(body, f.library(COCO17), Observation.of(truth.clean), photograph(24), 3)
-    error = (state.camera.project(body.pose(state.params).points)[::3] - truth.clean.xy).norm(dim=-1).mean(1)
-    assert (error / truth.clean.box_size()).median() < 0.08
-    assert (state.params.betas == 0).all()
+@cache
+def smplify() -> MeanPose:
+    return shipped("fit_smplify").schedule.start
+
+
+def test_the_mean_pose_stands_upright_before_the_camera():
+    assert isinstance(smplify(), MeanPose)
+    torch.testing.assert_close(smplify().pose, (gmm().weights[:, None] * gmm().means).sum(0))
+    found = begun(smplify(), noisy())
+    params = found.state.params
+    assert (params.transl[:, :2] == 0).all() and (params.transl[:, 2] > 0.5).all() and not params.betas.any()
+    torch.testing.assert_close(params.global_orient, torch.tensor(UPRIGHT).double().expand(8, 3, 3))
+    assert torch.equal(found.observation.start_depth, params.transl[:, 2])
+
+
+# ---- a given start
+
+
+def test_a_given_start_is_the_only_one_with_an_anchor_as_wide_as_its_error():
+    truth = noisy()
+    found = begun(GivenStart(), truth, init=truth.params, init_std=torch.full((8, 24), 4.0).double())
+    assert torch.equal(found.state.params.rotations, truth.params.rotations) and found.single
+    scale = torch.rad2deg(found.observation.anchor.scale[:, :72])
+    torch.testing.assert_close(scale, torch.full((8, 72), 4.0).double())
+    default = begun(GivenStart(), truth, init=truth.params).observation.anchor
+    torch.testing.assert_close(torch.rad2deg(default.scale[:, :72]), torch.full((8, 72), INIT_STD_DEGREES).double())
+    assert torch.equal(found.observation.start_depth, truth.params.transl[:, 2])
+
+
+def test_a_schedule_from_a_given_start_needs_one():
+    with pytest.raises(ValueError, match="begins at a given start, and there is none: give init="):
+        begun(GivenStart(), noisy())
+
+
+# ---- front and back
+
+
+def test_close_or_unseen_shoulders_leave_both_facings_open():
+    """People with both shoulders at one place may face either way; the turned body has its front where the back was."""
+    xy = torch.zeros(3, 17, 2).double()
+    xy[:, 15, 1] = 300.0
+    xy[:, 5, 0] = torch.tensor([300 * CLOSE_SHOULDERS - 1, 300 * CLOSE_SHOULDERS + 1, 200.0])
+    confidence = torch.ones(3, 17).double()
+    confidence[2, 6] = 0
+    observation = Observation.of(Keypoints(xy, confidence, resolve_set("coco17")))
+    assert ambiguous(observation).tolist() == [True, False, True]
+    state = State(people(8).params, people(8).camera)
+    turned = about_face(state)
+    assert facing_wrong(turned.params.global_orient, state.params.global_orient).all()
+    person, more = turn_ambiguous(state[:3], observation)
+    assert person.tolist() == [0, 2]
+    assert torch.equal(more.params.global_orient, turned.params.global_orient[[0, 2]])
+
+
+def test_a_set_without_hips_and_shoulders_leaves_both_facings_open():
+    keypoints = Keypoints(torch.rand(2, 2, 2).double(), torch.ones(2, 2).double(), ("nose", "left_knee"))
+    assert ambiguous(Observation.of(keypoints)).tolist() == [True, True]
+
+
+def test_a_turn_about_the_own_y_axis_leaves_the_head_up():
+    state = State(people(8).params, people(8).camera)
+    up = torch.tensor([0.0, 1.0, 0.0]).double()
+    torch.testing.assert_close(about_face(state).params.global_orient @ up, state.params.global_orient @ up)
+    half = rotvec_to_matrix(torch.pi * up[None])[0]
+    torch.testing.assert_close(about_face(state).params.global_orient, state.params.global_orient @ half)
