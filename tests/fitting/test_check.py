@@ -78,7 +78,7 @@ def a_list(state, output, observation):
 
 
 @pytest.mark.parametrize(
-    ("fn", "error", "letter"),
+    ("fn", "error", "message"),
     [
         (in_place, ValueError, "changes its inputs"),
         (in_place_on_keypoints, ValueError, "changes its inputs"),
@@ -96,8 +96,8 @@ def a_list(state, output, observation):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_wrong_functions_get_a_letter(fn, error, letter):
-    with pytest.raises(error, match=letter) as raised:
+def test_wrong_functions_are_described(fn, error, message):
+    with pytest.raises(error, match=message) as raised:
         check_term(fn)
     assert fn.__name__ in str(raised.value)
 

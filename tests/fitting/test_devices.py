@@ -1,4 +1,4 @@
-"""The fit on another device: nothing meets what is not there with it, and the answer is the one found here."""
+"""The fit on another device: tensors of two devices never meet, and the answer is that of the CPU."""
 
 from dataclasses import replace
 
@@ -6,102 +6,122 @@ import numpy as np
 import pytest
 import torch
 from helpers.elsewhere import DEVICE, Away, elsewhere
-from helpers.fits import people, photograph
+from helpers.fits import people, photograph, shipped
 from torch import nn
 
-from hmrfit.build import build, extended
+from hmrfit.build import build_fitter
 from hmrfit.config import ConfigError, load_config
-from hmrfit.evidence import Floor, with_evidence
-from hmrfit.fitting.devices import AtHome, moved
+from hmrfit.fitting.devices import OnCpu, moved
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.schedule import Schedule
+from hmrfit.fitting.terms.ground import Floor
+from hmrfit.fitting.terms.height import Height
+from hmrfit.fitting.terms.keypoints_3d import Keypoints3D
+from hmrfit.fitting.terms.mask import Mask
 from hmrfit.fitting.terms.pose_prior import PosePrior
+from hmrfit.fitting.terms.shape import Shape
 from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17
+from hmrfit.pipeline import Pipeline
+from hmrfit.prepare import Asked, prepare, read_measurements
 from hmrfit.types import Keypoints
 
 COUNT = 6
 TRUTH = people(COUNT, "coco17", noise=0.02, missing=0.2)
 
 
+def shortened(schedule: Schedule) -> Schedule:
+    """With at most three steps in every stage."""
+    few = lambda options: replace(options, max_steps=min(3, options.max_steps))  # noqa: E731
+    return schedule.with_stages(lambda stage: replace(stage, options=few(stage.options)))
+
+
 def compare(fitter: Fitter, device: torch.device | str = DEVICE, **more) -> tuple[Fit, Fit]:
-    """(the fit here, the fit there), both here."""
-    here = fitter.fit(TRUTH.keypoints, photograph(COUNT), **more)
-    return here, fitter.on(device).fit(TRUTH.keypoints, photograph(COUNT), **more)
+    """(the fit by the CPU, the fit by the device), both on the CPU; after few steps, each of which is the same work."""
+    fitter = fitter.with_schedule(shortened(fitter.schedule), shortened(fitter.from_given))
+    cpu = fitter.fit(TRUTH.keypoints, photograph(COUNT), **more)
+    return cpu, fitter.on(device).fit(TRUTH.keypoints, photograph(COUNT), **more)
 
 
-def assert_same(here: Fit, there: Fit, within: float = 1e-9) -> None:
-    """Everything that a fit says; another processor adds up in another order."""
+def assert_same(cpu: Fit, other: Fit, within: float = 1e-9) -> None:
+    """Everything that a fit found; another processor adds up in another order."""
     close = {"rtol": within, "atol": within}
-    assert not isinstance(there.cost, Away) and there.cost.device.type == "cpu"
+    assert not isinstance(other.cost, Away) and other.cost.device.type == "cpu"
     for name in ("global_orient", "body_pose", "betas", "transl"):
-        torch.testing.assert_close(getattr(there.state.params, name), getattr(here.state.params, name), **close)
+        torch.testing.assert_close(getattr(other.state.params, name), getattr(cpu.state.params, name), **close)
     for name in ("cost", "status", "steps", "hypothesis_cost"):
-        torch.testing.assert_close(getattr(there, name), getattr(here, name), **close)
-    assert (here.verdict is None) == (there.verdict is None)
-    if here.verdict is not None:
-        assert torch.equal(there.verdict.reason, here.verdict.reason)
+        torch.testing.assert_close(getattr(other, name), getattr(cpu, name), **close)
+    assert (cpu.acceptance is None) == (other.acceptance is None)
+    if cpu.acceptance is not None:
+        assert torch.equal(other.acceptance.reason, cpu.acceptance.reason)
 
 
 @pytest.mark.parametrize(
     "config",
-    [(), ("PRIORS.ERROR_MODEL=",), ("PRIORS.INITIAL_ESTIMATE=", "FIT.LIBRARY=50")],
+    [None, {"PRIORS.ERROR_MODEL": ""}, {"PRIORS.INITIAL_ESTIMATE": "", "FIT.LIBRARY": 50}],
     ids=["default", "unanchored", "from scratch"],
 )
-def test_nothing_meets_what_is_not_there(config):
-    fitter = build(load_config(None, config)).fitter
+def test_tensors_of_two_devices_never_meet(config):
+    fitter = shipped(config)
     with elsewhere():
         assert_same(*compare(fitter))
 
 
 @pytest.mark.parametrize("preset", ["fit_smplify", "fit_spin"])
 def test_presets_too(preset):
-    fitter = build(preset).fitter
+    fitter = shipped(preset)
     with elsewhere():
         assert_same(*compare(fitter))
 
 
 def test_from_a_given_start():
-    fitter = build().fitter
+    fitter = shipped()
     with elsewhere():
         assert_same(*compare(fitter, init=TRUTH.params, init_std=torch.full((24,), 6.0).double()))
 
 
-def test_with_all_that_may_be_known():
-    photo = read_photo(None, [np.concatenate([k.xy[0].numpy(), k.confidence[0, :, None].numpy()], 1) for k in (TRUTH.keypoints[i] for i in range(COUNT))], "coco17", None, None, None, (1024, 768))  # fmt: skip  # noqa: E501
+def test_with_all_measurements():
+    points = [torch.cat([k.xy[0], k.confidence[0, :, None]], 1).numpy() for k in TRUTH.keypoints]
+    photo = read_photo(None, points, "coco17", None, None, None, (1024, 768))
     masks = []
-    for i in range(COUNT):
-        low, high = (v[0].int() for v in TRUTH.keypoints[i].bounds())
+    for person in TRUTH.keypoints:
+        low, high = (v[0].int() for v in person.bounds())
         masks.append(np.zeros((768, 1024), np.uint8))
         masks[-1][max(low[1], 0) : max(high[1], 1), max(low[0], 0) : max(high[0], 1)] = 1
-    joints = build().fitter.body.points(COCO17).pose(TRUTH.params).points.numpy()
+    joints = shipped().body.points(COCO17).pose(TRUTH.params).points.numpy()
     floor = Floor((0.0, -1.0, 0.0), 2.0, ("left_ankle",))
-    engine, evidence = with_evidence(build(), photo, masks, joints, "coco17", False, 1.7, np.zeros(10), floor)
-    engine = extended(engine, (), {"gmm": 0.1, "discriminators": 0.1})
+    measurements = [Mask(masks), Keypoints3D(joints, "coco17"), Height(1.7), Shape(np.zeros(10)), floor]
+    pipeline = Pipeline.of()
+    found = read_measurements(measurements, photo, pipeline.body)
+    asked = Asked(["gmm", "discriminators"], {"gmm": 0.1, "discriminators": 0.1})
+    ready = prepare(pipeline.fitter, pipeline.config, pipeline.schedules.fit, photo, found, asked)
     with elsewhere():
-        assert_same(*compare(engine.fitter, evidence=evidence))
+        assert_same(*compare(ready.fitter, measurements=ready.records))
 
 
-def test_the_twin_has_what_was_added_after_it_was_asked_for():
-    fitter = build().fitter.on(DEVICE)
+def test_another_schedule_of_a_fitter_on_a_device_is_used_there():
+    """What is made once on the device is made anew."""
+    fitter = shipped().on(DEVICE)
     with elsewhere():
         fitter.fit(TRUTH.keypoints[:1], photograph(1))
-        other = fitter.with_schedule(replace(fitter.schedule, guarded=False))
-        assert other.fit(TRUTH.keypoints[:1], photograph(1)).verdict is None
+        other = fitter.with_schedule(replace(fitter.schedule, after=()))
+        assert other.fit(TRUTH.keypoints[:1], photograph(1)).acceptance is None
 
 
 def test_the_simulation_refuses_what_a_gpu_refuses():
     """So that the tests above can fail."""
     with elsewhere():
-        there, here = torch.ones(3).to(DEVICE), torch.ones(3)
-        for mix in (lambda: there + here, lambda: there.index_copy(0, torch.arange(3), there), lambda: here[there.long()]):  # fmt: skip  # noqa: E501
+        away, cpu = torch.ones(3).to(DEVICE), torch.ones(3)
+        mixes = (lambda: away + cpu, lambda: away.index_copy(0, torch.arange(3), away), lambda: cpu[away.long()])
+        for mix in mixes:
             with pytest.raises(RuntimeError, match="two devices"):
                 mix()
-        assert torch.equal((there * 2)[torch.arange(2)].cpu(), torch.full((2,), 2.0))
+        assert torch.equal((away * 2)[torch.arange(2)].cpu(), torch.full((2,), 2.0))
 
 
 def test_moving_copies_and_keeps_what_is_shared():
-    term = PosePrior(build().fitter.terms["gmm"].gmm)
+    term = PosePrior(shipped().terms["gmm"].gmm)
     both = moved({"a": term, "b": (term, 1, "x"), "net": nn.Linear(2, 2)}, torch.device("cpu"))
     assert both["a"] is both["b"][0] and both["a"] is not term and both["b"][1:] == (1, "x")
     assert torch.equal(both["a"].gmm.means, term.gmm.means)
@@ -109,25 +129,25 @@ def test_moving_copies_and_keeps_what_is_shared():
     assert nan.names == ("nose",) and isinstance(nan, Keypoints)
 
 
-def test_a_network_is_asked_at_home():
+def test_a_network_stays_on_the_cpu():
     class Network:
         def double(self, x: torch.Tensor) -> torch.Tensor:
             assert not isinstance(x, Away)
             return 2 * x
 
     with elsewhere():
-        answer = AtHome(Network(), DEVICE).double(torch.ones(2).to(DEVICE))
+        answer = OnCpu(Network(), DEVICE).double(torch.ones(2).to(DEVICE))
         assert isinstance(answer, Away) and answer.cpu().tolist() == [2.0, 2.0]
 
 
-def test_no_gpu_is_said_before_any_work(monkeypatch):
+def test_a_missing_gpu_is_an_error_before_any_work(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"FIT\.DEVICE is cuda, but torch finds no GPU here\. Use auto or cpu\."):
-        build(load_config(None, ["FIT.DEVICE=cuda", "FIT.LIBRARY=51"]))
-    assert build(load_config(None, ["FIT.DEVICE=auto", "FIT.LIBRARY=51"])).fitter.device is None
+        build_fitter(load_config(None, ["FIT.DEVICE=cuda", "FIT.LIBRARY=51"]))
+    assert build_fitter(load_config(None, ["FIT.DEVICE=auto", "FIT.LIBRARY=51"])).device is None
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("preset", [None, "fit_spin"])
 def test_a_gpu_finds_the_same(preset):
-    assert_same(*compare(build(preset).fitter, "cuda"), within=1e-6)
+    assert_same(*compare(shipped(preset), "cuda"), within=1e-6)

@@ -7,11 +7,12 @@ from helpers.bodies import free_body
 from helpers.fits import fitter, people
 from scipy.optimize import least_squares
 
+from hmrfit.camera import Camera
 from hmrfit.fitting.check import sample_evaluation
 from hmrfit.fitting.energy import Stage, StageProblem
+from hmrfit.fitting.library import library_starts
 from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State
 from hmrfit.fitting.solver import Options, solve
-from hmrfit.fitting.starts import starts
 from hmrfit.fitting.terms.base import terms_by_name
 from hmrfit.keypoints import COCO17, SMPL24
 
@@ -19,12 +20,18 @@ WEIGHTS = {"reprojection": 24.0, "gmm": 1.0, "joint_limits": 1.0, "shape": 1.0, 
 THOROUGH = Options(max_steps=200, ftol=1e-13, gtol=1e-9)
 
 
+def first_of_library(names: tuple[str, ...], observation: Observation, camera: Camera) -> State:
+    """The best start of each person."""
+    body = fitter().point_body(names)
+    return library_starts(body, fitter().schedule.start.seen_through(body), observation, camera, 1)
+
+
 def problem_of(stage: Stage, count: int = 3, names: tuple[str, ...] = SMPL24) -> tuple[StageProblem, State]:
     """Noisy people and the first of their starts."""
     f = fitter()
     truth = people(count, "smpl24" if names == SMPL24 else "coco17", noise=0.01)
     observation = Observation.of(truth.keypoints)
-    state = starts(f.point_body(names), f.library(names), observation, truth.camera, 1)
+    state = first_of_library(names, observation, truth.camera)
     return StageProblem(f.point_body(names), observation, f.terms, stage), state
 
 
@@ -84,7 +91,7 @@ def test_a_fit_ends_where_scipys_does():
     names = COCO17
     body, truth = f.point_body(names), people(1, "coco17", noise=0.01, seed=1)
     observation = Observation.of(truth.keypoints)
-    start = starts(body, f.library(names), observation, truth.camera, 1)
+    start = first_of_library(names, observation, truth.camera)
 
     def small_turns(state, output, observation):
         return 3 * state.params.body_pose.flatten(1) - 3 * start.params.body_pose.flatten(1)
@@ -145,7 +152,7 @@ def test_a_term_of_ones_own_sees_every_joint():
     assert problem.layout.columns == 3 + 3 * 24 + 10
 
 
-def test_people_of_the_made_up_body_too():
+def test_a_made_up_body_is_fitted_too():
     """The problem asks nothing of the body but its points."""
     e = sample_evaluation()
     problem = StageProblem(e.body, e.observation, fitter().terms, Stage(WEIGHTS, options=Options(max_steps=10)))

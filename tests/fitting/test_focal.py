@@ -1,4 +1,4 @@
-"""The focal length: what the theorem says of a wrong one is what refits do; a free one is found where it can be."""
+"""The focal length: a refit with a wrong one does what the theorem says; a free one is found where it can be."""
 
 import math
 from dataclasses import replace
@@ -32,7 +32,7 @@ def problem() -> FocalProblem:
     return FocalProblem(free_body().points(observation.keypoints.names), observation, fitter().terms, TIGHT)
 
 
-def test_what_is_refocused_has_its_pelvis_where_it_was():
+def test_a_refocused_body_has_its_pelvis_where_it_was():
     """In the image; as much farther away as the focal length is longer."""
     state, _ = fitted()
     other = problem().refocused(state, math.log(1.3))
@@ -67,8 +67,8 @@ def test_two_fits_side_by_side_do_what_the_theorem_says():
         torch.testing.assert_close(found.joints, found.moved.norm(dim=-1))
 
 
-def test_who_is_held_only_stands_elsewhere():
-    """A fifth longer is a fifth farther away; nothing else moves. The others do not notice."""
+def test_people_who_are_held_only_stand_elsewhere():
+    """A fifth longer is a fifth farther away; nothing else moves. The others move as if alone."""
     state, observation = fitted()
     body, energy = problem().body, FittedEnergy(fitter().terms, TIGHT, observation)
     held = torch.arange(len(state)) == 2
@@ -103,7 +103,7 @@ def test_a_free_focal_length_lowers_the_energy_and_knows_its_prior():
     assert (free.std > 0).all() and (free.std <= 0.35 + 1e-9).all()
 
 
-def test_nobody_disturbs_anybody():
+def test_the_effect_is_independent_of_the_batch():
     state, observation = fitted()
     body, terms = problem().body, fitter().terms
     together = focal_sensitivity(body, FittedEnergy(terms, TIGHT, observation), state)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.fits import fitter, people, photograph
+from helpers.fits import fitter, people, photograph, shipped
 from scipy.stats import kstest
 from scipy.stats import t as student
 
@@ -25,12 +25,13 @@ from hmrfit.fitting.uncertainty import (
     joint_scale,
     mixed_joint_covariance,
     posterior,
+    residual_noise,
     sample_steps,
 )
 from hmrfit.keypoints import SMPL24
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.synthetic.people import People
-from hmrfit.types import BodyParams
+from hmrfit.types import BodyParams, Keypoints
 
 WEIGHTS = {"anchor": Weight(0.7), "keypoints": Weight(0.5)}
 
@@ -143,7 +144,7 @@ def turned_by(degrees: float, count: int) -> tuple[People, BodyParams]:
     return truth, replace(truth.params, global_orient=rotations[:, 0], body_pose=rotations[:, 1:])
 
 
-def test_a_start_whose_error_is_told_truly_is_as_sure_as_it_should_be():
+def test_a_start_of_known_error_is_as_sure_as_it_should_be():
     """Root mean square of what it says and of what it is, over 24 joints of 120 people: within a quarter. The energy of
     the fit alone would say less than half."""
     truth, start = turned_by(10.0, 120)
@@ -177,3 +178,19 @@ def test_any_hessian_has_a_factor():
     floor = 1e-9 * good.diagonal().max() * torch.eye(6)
     torch.testing.assert_close(factor[0], torch.linalg.cholesky(0.5 * (good + good.T) + floor), rtol=0, atol=0)
     torch.testing.assert_close(cholesky_of_any(good[None], 0.0)[0], torch.linalg.cholesky(good))
+
+
+def test_residuals_stand_for_the_noise_of_energies_without_any():
+    """Three pixels along x and four along y are 5/sqrt(2) a coordinate; what is not seen does not count."""
+    crowd = people(8, "coco17", 0.005)
+    spin = shipped("fit_spin")
+    fit = spin.fit(crowd.keypoints, photograph(8))
+    points = spin.point_body(crowd.keypoints.names)
+    exact = fit.state.camera.project(points.pose(fit.state.params).points)
+    moved = exact + torch.tensor([3.0, 4.0]).double()
+    confidence = torch.ones_like(moved[..., 0])
+    moved[:, 5], confidence[:, 5] = 1e4, 0
+    seen = replace(fit.observation, keypoints=Keypoints(moved, confidence, points.names))
+    found = residual_noise(points, fit.state, seen)
+    expected = 5 / 2**0.5 / fit.observation.box_size
+    torch.testing.assert_close(found, expected[:, None].expand_as(found))
