@@ -1,9 +1,11 @@
-"""What the benchmarks share: where motion comes from, who the people are, and how a result is printed."""
+"""What the benchmarks share: where their data comes from, who the people are, and how a result is printed."""
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -13,42 +15,82 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # a benchmark measures the checkout it lies in, installed or not
 
 from hmrfit.assets import locate  # noqa: E402
-from hmrfit.motion import load_frames, read_pool  # noqa: E402
+from hmrfit.motion import Motion, load_frames, read_pool  # noqa: E402
 
-SHARED_MOTION = ROOT.parent / "shared" / "mocap"
+MOTION, PHOTOS = "HMRFIT_MOTION", "HMRFIT_PHOTOS"
+"""Environment variables: a folder of motion files (AMASS, BVH, CMU; `hmrfit.motion.read_pool`), and a folder of
+photographs, each beside its keypoint file (`benchmarks/photos.py`)."""
+
+SKIPPED = 77
+"""Exit status of a benchmark that cannot run here, as in automake. Its reason is the last line of stderr."""
+
+
+def skip(reason: str) -> NoReturn:
+    """Ends a benchmark that cannot run here."""
+    print(reason, file=sys.stderr)
+    sys.exit(SKIPPED)
 
 
 def motion_argument(parser: argparse.ArgumentParser) -> None:
     """--motion and --cache."""
-    parser.add_argument("--motion", help="a folder of motion files; ../shared/mocap where it exists")
+    parser.add_argument("--motion", type=Path, default=_folder(MOTION), help=f"a folder of motion files; ${MOTION}")
     parser.add_argument("--cache", help="an npz that keeps the converted motion between runs")
 
 
-def world_poses(motion: str | None, cache: str | None, count: int, seed: int, part: str = "test") -> tuple[Tensor, str]:
+def photos_argument(parser: argparse.ArgumentParser) -> None:
+    """--photos."""
+    text = f"a folder of keypoint files, with the photographs that they name; ${PHOTOS}"
+    parser.add_argument("--photos", type=Path, default=_folder(PHOTOS), help=text)
+
+
+def _folder(variable: str) -> Path | None:
+    return Path(os.environ[variable]) if os.environ.get(variable) else None
+
+
+def needed(folder: Path | None, option: str, variable: str) -> Path:
+    """The folder; the benchmark is skipped where there is none."""
+    if folder is None:
+        skip(f"needs a folder: {option} FOLDER, or the environment variable {variable}")
+    if not folder.is_dir():
+        skip(f"'{folder}' is not a folder; {option} or the environment variable {variable} names it")
+    return folder
+
+
+def motion_pool(options: argparse.Namespace) -> list[Motion]:
+    """The pool of the motion folder; the benchmark is skipped where there is none."""
+    return read_pool(needed(options.motion, "--motion", MOTION), cache=options.cache)
+
+
+def world_poses(
+    motion: Path | None, cache: str | None, count: int, seed: int, part: str = "test"
+) -> tuple[Tensor, str]:
     """(poses (count, 24, 3), where they are from): frames of `part`, classes weighted by 1/sqrt(size).
 
-    With no motion to be had, the shipped pose set stands in: it is sampled from the prior, so the fit is flattered.
+    Without a motion folder the shipped pose set stands in: it is sampled from the prior, so the fit is flattered.
     """
-    folder = Path(motion) if motion else SHARED_MOTION
     rng = np.random.default_rng(seed)
-    if motion and not folder.is_dir():
-        raise SystemExit(f"There is no folder of motion '{motion}'. Leave --motion out to use what is at hand.")
-    if not folder.is_dir():
+    if motion is None:
         with np.load(locate("poses"), allow_pickle=False) as data:
             body_pose = data["poses"].astype(np.float64).reshape(len(data["poses"]), -1, 3)
         chosen = body_pose[rng.choice(len(body_pose), count, replace=count > len(body_pose))]
         poses = np.concatenate([np.zeros((count, 1, 3)), chosen], 1)
         return torch.as_tensor(poses), "the shipped pose set (no motion found: the prior's own samples, an easier test)"
-    frames = load_frames(read_pool(folder, cache=cache), part)
+    frames = load_frames(read_pool(needed(motion, "--motion", MOTION), cache=cache), part)
     weight = frames["weight"] / frames["weight"].sum()
     index = rng.choice(len(weight), count, replace=count > len(weight), p=weight)
-    return torch.as_tensor(frames["poses"][index]), f"{folder.name}, split '{part}', {len(weight)} frames"
+    return torch.as_tensor(frames["poses"][index]), f"the motion folder, split '{part}', {len(weight)} frames"
 
 
 def finish(**figures: object) -> None:
-    """The one line of JSON that ends every benchmark."""
-    rounded = {k: float(f"{v:.5g}") if isinstance(v, float) else v for k, v in figures.items()}
-    print(json.dumps(rounded))
+    """The one line of JSON that ends every benchmark; `benchmarks/compare.py` reads it."""
+    print(json.dumps(rounded(figures)))
+
+
+def rounded(value: object) -> object:
+    """Seven digits of every number in it: of 2.6 million pixels, one more that differs still shows."""
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def threads(count: int | None) -> None:

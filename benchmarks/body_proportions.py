@@ -4,24 +4,23 @@
 
 Measured on the T-pose of people drawn with β ~ N(0, I), and of the mean at ±2 of each of the first components. The
 published side is the even mixture of the sexes of ANSUR II (Gordon et al. 2014), for the span of ANSUR (Gordon et al.
-1989): mean m = (m₁ + m₂)/2, variance s² = (s₁² + s₂²)/2 + (m₁ − m₂)²/4. All in millimetres. Last line: JSON.
+1989): mean m = (m₁ + m₂)/2, variance s² = (s₁² + s₂²)/2 + (m₁ − m₂)²/4. All in millimetres.
 """
 
-from __future__ import annotations
-
-import json
-from pathlib import Path
+import argparse
+from collections.abc import Sequence
 
 import numpy as np
+from _common import ROOT, finish
 
-BODY = Path(__file__).parents[1] / "priors" / "free_body.npz"
-# name: ((mean, standard deviation) of men, of women), rounded; span with straight fingers, biacromial over the bones
+BODY = ROOT / "priors" / "free_body.npz"
 PUBLISHED = {
     "stature": ((1756, 69), (1629, 64)),
     "span": ((1823, 82), (1672, 80)),
     "biacromial": ((415, 19), (365, 18)),
     "hip_breadth": ((342, 22), (345, 25)),
 }
+"""name: (mean, standard deviation) of men and of women, rounded; span with straight fingers, biacromial over bones."""
 
 
 def measures(vertices: np.ndarray, joints: np.ndarray) -> dict[str, np.ndarray]:
@@ -38,6 +37,7 @@ def measures(vertices: np.ndarray, joints: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def of_betas(body: dict[str, np.ndarray], betas: np.ndarray) -> dict[str, np.ndarray]:
+    """The measures of people with these betas (B, S)."""
     parts = [_measured(body, some) for some in np.array_split(betas, max(1, len(betas) // 100))]
     return {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
 
@@ -48,11 +48,15 @@ def _measured(body: dict[str, np.ndarray], betas: np.ndarray) -> dict[str, np.nd
 
 
 def mixture(men: tuple[float, float], women: tuple[float, float]) -> tuple[float, float]:
-    spread = (men[1] ** 2 + women[1] ** 2) / 2 + (men[0] - women[0]) ** 2 / 4
-    return (men[0] + women[0]) / 2, spread**0.5
+    """(mean, standard deviation) of the even mixture."""
+    variance = (men[1] ** 2 + women[1] ** 2) / 2 + (men[0] - women[0]) ** 2 / 4
+    return (men[0] + women[0]) / 2, variance**0.5
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args(arguments)
     with np.load(BODY) as file:
         body = {name: file[name] for name in ("v_template", "shapedirs", "J_regressor")}
     people = of_betas(body, np.random.default_rng(0).normal(size=(1000, 10)))
@@ -67,7 +71,7 @@ def main() -> None:
     for k in range(10):
         ends = of_betas(body, np.eye(10)[[k, k]] * [[-2.0], [2.0]])
         print(f"β{k + 1:<2d} at -2, +2: " + ", ".join(f"{n} {x[0]:.0f} {x[1]:.0f}" for n, x in ends.items()))
-    print(json.dumps(summary))
+    finish(benchmark="body_proportions", **summary)
 
 
 if __name__ == "__main__":

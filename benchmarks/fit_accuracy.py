@@ -2,18 +2,18 @@
 
     python benchmarks/fit_accuracy.py [--people 2000] [--motion FOLDER] [--parts headline,starts,priors,levels,presets]
 
-Bodies of random shape, in poses of the set-aside motion, are seen from all around (elevation -10 to 35 degrees, lenses
-of 20 to 110 mm, the focal length not told to the fit), their keypoints disturbed, dropped and hidden. Everything is
-averaged over people; joints are SMPL's: ankles, knees, hips, wrists, elbows, shoulders, neck, head.
+Bodies of random shape, in poses of held-out motion, are seen from all around (elevation -10 to 35 degrees, lenses of 20
+to 110 mm, a focal length that the fit does not know), their keypoints disturbed, dropped and hidden. All figures are
+means over people; joints are SMPL's: ankles, knees, hips, wrists, elbows, shoulders, neck, head.
 
     PA-MPJPE   after a similarity alignment of each body, mm        MPJPE   after moving the pelvises together, mm
     given      distance to the keypoints given, % of the box        true    distance to the true, undisturbed keypoints
-    facing     share of people whose torso came out front to back   worse   share whose PA-MPJPE rose by more than 5 mm
-               from the start named in the row: the initial estimate, or the given start
+    facing     % of people whose torso came out with its facing flipped
+    worse      % of people whose PA-MPJPE rose by more than 5 mm above the initial estimate's, or the given start's
 
 headline   the default fit, its start alone, from scratch, focal length known; what the noise itself is
-starts     from the truth turned by 5° in every joint, told so and not
-priors     each prior alone and together; without hypotheses, without guard
+starts     from the truth turned by 5° in every joint, with and without that `init_std`
+priors     each prior alone and together; without hypotheses, covariance inflation, acceptance test
 levels     keypoint sets, noise levels, occlusion: start and fit
 presets    SMPLify's and SPIN's own energies and stages (configs fit_smplify, fit_spin)
 """
@@ -45,10 +45,10 @@ from hmrfit.types import BodyParams
 CHUNK = 256
 PARTS = ("headline", "starts", "priors", "levels", "presets")
 TURNED = 5.0
-"""Degrees: what a good start is off in every joint."""
+"""Degrees by which a good start is wrong in every joint."""
 
 MORE = 5.0
-"""Millimetres of PA-MPJPE from which a person counts as worse than before."""
+"""Millimetres of PA-MPJPE above its start's from which a fit counts as worse."""
 
 SETTINGS: list[tuple[str, Corruption]] = [
     ("coco17", Corruption(0.01, 0.1)),
@@ -67,7 +67,9 @@ def assumed(people: People) -> Camera:
     return Camera.from_size(*Views().size, count=len(people.camera))
 
 
-def fit_people(fitter: Fitter, people: People, camera: Camera | None = None, init: BodyParams | None = None, **more: Any) -> State:  # fmt: skip  # noqa: E501
+def fit_people(
+    fitter: Fitter, people: People, camera: Camera | None = None, init: BodyParams | None = None, **more: Any
+) -> State:
     """Fit all people, in chunks; more: what `Fitter.fit` takes."""
     camera = assumed(people) if camera is None else camera
     parts = [slice(i, i + CHUNK) for i in range(0, len(camera), CHUNK)]
@@ -77,7 +79,7 @@ def fit_people(fitter: Fitter, people: People, camera: Camera | None = None, ini
 
 
 def estimate_alone(fitter: Fitter, people: People) -> State:
-    """What the initial estimate says, unfitted."""
+    """The initial estimate itself."""
     camera = assumed(people)
     return State(fitter.initial_estimate.predict(people.keypoints, camera).params, camera)
 
@@ -91,8 +93,8 @@ def near_truth(people: People, generator: torch.Generator) -> State:
 
 
 def noise_floor(people: People) -> Tensor:
-    """(B,) distance of the seen keypoints themselves to the true ones, % of the box: what the noise alone leaves to an
-    estimator that takes every keypoint at its word."""
+    """(B,) distance of the seen keypoints to the true ones, % of the box: the error of an estimator that meets every
+    keypoint."""
     seen, clean = people.keypoints, people.clean
     return 1e2 * reprojection_error(seen.xy, clean.xy, seen.confidence, clean.box_size())
 
@@ -115,32 +117,32 @@ def score(body: SmplBody, state: State, people: People) -> dict[str, Tensor]:
 
 
 class Table:
-    """Rows as they are measured; what every part of the benchmark writes to."""
+    """The rows of the table, printed as they are measured."""
 
     def __init__(self, body: SmplBody, poses: Tensor, seed: int) -> None:
         self.body, self.poses, self.seed = body, poses, seed
 
     def people(self, name: str = SETTINGS[0][0], how: Corruption = SETTINGS[0][1]) -> People:
-        """The same for the same setting."""
+        """The same people for the same setting."""
         generator = torch.Generator().manual_seed(self.seed)
         return make_people(self.body, self.poses, resolve_set(name), generator, corruption=how)
 
     def row(
         self, label: str, people: People, fit: Callable[[], State], start: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Fit, print the row, and its scores."""
+        """Fit, print the row; the scores."""
         begin = time.perf_counter()
         state = fit()
         seconds = time.perf_counter() - begin
         scores = score(self.body, state, people)
         means = "  ".join(f"{scores[k].mean():8.2f}" for k in scores)
-        worse = f"{worse_share(scores, start):8.2f}" if start else " " * 8
+        worse = f"{worse_percent(scores, start):8.2f}" if start else " " * 8
         each = 1e3 * seconds / len(people.camera)
         print(f"{label:58s}{means}  {scores['PA-MPJPE'].median():8.2f}  {worse}  {each:8.2f}", flush=True)
         return scores
 
 
-def worse_share(scores: dict[str, Tensor], start: dict[str, Tensor]) -> float:
+def worse_percent(scores: dict[str, Tensor], start: dict[str, Tensor]) -> float:
     """% of the people."""
     return 1e2 * (scores["PA-MPJPE"] - start["PA-MPJPE"] > MORE).double().mean().item()
 
@@ -148,14 +150,14 @@ def worse_share(scores: dict[str, Tensor], start: dict[str, Tensor]) -> float:
 def headline(table: Table, fitter: Fitter) -> dict[str, Any]:
     """The default fit and its start; the figures of the last line."""
     people = table.people()
-    guess = table.row("initial estimate alone", people, lambda: estimate_alone(fitter, people))
-    found = table.row("fit from it (default)", people, lambda: fit_people(fitter, people), guess)
+    start = table.row("initial estimate alone", people, lambda: estimate_alone(fitter, people))
+    found = table.row("fit from it (default)", people, lambda: fit_people(fitter, people), start)
     scratch = build_fitter(load_config(overrides=["PRIORS.INITIAL_ESTIMATE="]))
-    alone = table.row("fit from scratch", people, lambda: fit_people(scratch, people), guess)
-    table.row("fit from it, focal known", people, lambda: fit_people(fitter, people, people.camera), guess)
+    alone = table.row("fit from scratch", people, lambda: fit_people(scratch, people), start)
+    table.row("fit from it, focal known", people, lambda: fit_people(fitter, people, people.camera), start)
     floor = noise_floor(people).mean().item()
     print(f"{'the keypoints themselves':58s}{'':34s}{floor:8.2f}")
-    gain = lambda key: 1 - found[key].mean().item() / guess[key].mean().item()  # noqa: E731
+    gain = lambda key: 1 - found[key].mean().item() / start[key].mean().item()  # noqa: E731
     return {
         "pa_mpjpe_mm": found["PA-MPJPE"].mean().item(),
         "pa_mpjpe_median_mm": found["PA-MPJPE"].median().item(),
@@ -163,13 +165,13 @@ def headline(table: Table, fitter: Fitter) -> dict[str, Any]:
         "reprojection_percent_of_box": found["given"].mean().item(),
         "facing_wrong_percent": found["facing"].mean().item(),
         "pa_mpjpe_scratch_mm": alone["PA-MPJPE"].mean().item(),
-        "pa_mpjpe_initial_estimate_mm": guess["PA-MPJPE"].mean().item(),
+        "pa_mpjpe_initial_estimate_mm": start["PA-MPJPE"].mean().item(),
         "gain_pa_mpjpe": gain("PA-MPJPE"),
         "gain_mpjpe": gain("MPJPE"),
         "gain_true_reprojection": gain("true"),
         "true_reprojection_percent": found["true"].mean().item(),
         "noise_floor_percent": floor,
-        "worse_percent": worse_share(found, guess),
+        "worse_percent": worse_percent(found, start),
     }
 
 
@@ -179,16 +181,16 @@ def good_starts(table: Table, fitter: Fitter) -> dict[str, Any]:
     start = near_truth(people, torch.Generator().manual_seed(3))
     before = table.row(f"truth turned by {TURNED:.0f}° a joint", people, lambda: start)
     fit = lambda **more: fit_people(fitter, people, people.camera, start.params, **more)  # noqa: E731
-    told = table.row(f"fit from it, init_std {TURNED:.0f}", people, lambda: fit(init_std=TURNED), before)
+    known = table.row(f"fit from it, init_std {TURNED:.0f}", people, lambda: fit(init_std=TURNED), before)
     default = table.row("fit from it, no init_std", people, fit, before)
     change = lambda after: (after["PA-MPJPE"].median() - before["PA-MPJPE"].median()).item()  # noqa: E731
-    return {"good_start_median_change_mm": change(told), "good_start_median_change_default_mm": change(default)}
+    return {"good_start_median_change_mm": change(known), "good_start_median_change_default_mm": change(default)}
 
 
 def priors(table: Table, fitter: Fitter) -> None:
     """Each prior alone and together, at the weights that are used."""
     people = table.people()
-    guess = score(table.body, estimate_alone(fitter, people), people)
+    start = score(table.body, estimate_alone(fitter, people), people)
     weights = dict(fitter.schedule.anchored[-1].weights)
     own = weights["anchor"]
     shape = {"shape": 1.0}
@@ -204,12 +206,12 @@ def priors(table: Table, fitter: Fitter) -> None:
     plain = replace(fitter.schedule, flips=0)
     for label, changed in ways.items():
         one = fitter.with_schedule(reweighted(plain, **changed))
-        table.row(f"{label}; no hypotheses", people, lambda one=one: fit_people(one, people), guess)
-    unguarded = fitter.with_schedule(replace(fitter.schedule, guarded=False))
-    firm = fitter.with_schedule(replace(fitter.schedule, loosening=None))
-    table.row("default without loosening", people, lambda: fit_people(firm, people), guess)
-    table.row("default without guard", people, lambda: fit_people(unguarded, people), guess)
-    table.row("default", people, lambda: fit_people(fitter, people), guess)
+        table.row(f"{label}; no hypotheses", people, lambda one=one: fit_people(one, people), start)
+    untested = fitter.with_schedule(replace(fitter.schedule, guarded=False))
+    plain_anchor = fitter.with_schedule(replace(fitter.schedule, loosening=None))
+    table.row("default without inflation", people, lambda: fit_people(plain_anchor, people), start)
+    table.row("default without acceptance test", people, lambda: fit_people(untested, people), start)
+    table.row("default", people, lambda: fit_people(fitter, people), start)
 
 
 def levels(table: Table, fitter: Fitter) -> None:
@@ -217,17 +219,17 @@ def levels(table: Table, fitter: Fitter) -> None:
     for name, how in SETTINGS:
         people = table.people(name, how)
         label = f"{name}, {100 * how.noise:.0f} % noise{', half hidden' if how.occluder else ''}"
-        guess = table.row(f"{label}: initial estimate", people, lambda people=people: estimate_alone(fitter, people))
-        table.row(f"{label}: fit", people, lambda people=people: fit_people(fitter, people), guess)
+        start = table.row(f"{label}: initial estimate", people, lambda people=people: estimate_alone(fitter, people))
+        table.row(f"{label}: fit", people, lambda people=people: fit_people(fitter, people), start)
 
 
 def presets(table: Table, fitter: Fitter) -> None:
-    """The energies and stages of others."""
+    """SMPLify's and SPIN's energies and stages."""
     people = table.people()
-    guess = score(table.body, estimate_alone(fitter, people), people)
+    start = score(table.body, estimate_alone(fitter, people), people)
     for name in ("fit_smplify", "fit_spin"):
         other = build_fitter(load_config(name))
-        table.row(f"configs/{name}.yaml", people, lambda other=other: fit_people(other, people), guess)
+        table.row(f"configs/{name}.yaml", people, lambda other=other: fit_people(other, people), start)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,6 +1,6 @@
 """How fast is the fit, against the schedule the field uses, on the same energy from the same start?
 
-    python benchmarks/fit_speed.py [--people 1024]            needs the smplx package (pip install 'hmrfit[test]')
+    python benchmarks/fit_speed.py [--people 1024] [--motion FOLDER]      needs smplx (pip install 'hmrfit[test]')
 
 Ours      batched Levenberg-Marquardt over joints and landmarks, float64, with the default stages and one start
           (`hmrfit.fitting.schedule.ANCHORED`); up to four people one by one in NumPy
@@ -8,14 +8,17 @@ SPIN      100 + 100 Adam steps at 1e-2 through the smplx package's full body, fl
           first orientation and translation, then everything (SPIN holds the translation there, which only raises both
           energies)
 
-Both start from the shipped initial estimate and minimise the same energy, anchored at it; both results are then
+Both start from the shipped initial estimate and minimise the same energy, its Gaussian prior included; both are then
 measured by one float64 function. "Not higher" allows 0.1 %. Converged: the energy fell by less than ftol = 3e-4 of
 itself in an accepted step whose predicted fall was as small, or the largest |g_i|/sqrt(H_ii) is below gtol = 1e-6;
-shown as the share of people who stopped so, the gradient at the end, and the energy that 60 further steps with ftol
+shown as the fraction of people who stopped so, the gradient at the end, and the energy that 60 further steps with ftol
 1e-9 take off.
 
-Timed beside them: `Fitter.fit` as `fit_accuracy.py` scores it, guess, flips and guard included (--device cuda: on a
-GPU), and the whole call `hmrfit.fit` for one person.
+Timed beside them: `Fitter.fit` as `fit_accuracy.py` scores it, initial estimate, depth flips and acceptance test
+included (--device cuda: on a GPU), and the whole call `hmrfit.fit` for one person: alone, with one more term, which the
+user wrote, and with a known shape, in turns. Times are of the clock: medians of several runs, and one
+run of SPIN's schedule. `_processor_ms` (the least of the runs) and the ratios of these calls are of the processor, all
+threads together; other work on the machine changes them less, least with --threads 1, since waiting threads are busy.
 """
 
 import argparse
@@ -23,11 +26,12 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from _common import finish, motion_argument, threads, world_poses
+from _common import finish, motion_argument, skip, threads, world_poses
 from torch import Tensor
 
 import hmrfit
@@ -43,22 +47,22 @@ from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.schedule import ANCHORED
 from hmrfit.fitting.solver import Options, solve
 from hmrfit.fitting.terms.base import terms_by_name
-from hmrfit.keypoints import COCO17
+from hmrfit.keypoints import COCO17, SMPL24
 from hmrfit.ops.threads import one_thread_for_few
-from hmrfit.synthetic.people import Views, make_people
-from hmrfit.types import BodyParams, Keypoints
+from hmrfit.synthetic.people import People, Views, make_people
+from hmrfit.types import BodyOutput, BodyParams
 
 ENERGY = ANCHORED
 ORIENTATION = replace(ENERGY, free=("transl", "global_orient"))
 PARAMETERS = ("global_orient", "body_pose", "betas", "transl")
 CONVERGED = (1, 2)
-"""The solver's status of those who stopped by ftol or gtol."""
+"""The solver's status where it stopped by ftol or gtol."""
 
 
 def ours(fitter: Fitter, start: State, observation: Observation) -> Fit:
     """The default stages, one start, in pieces as `Fitter.fit` has them."""
-    rounds = tuple((stage, 1) for stage in fitter.schedule.anchored)
-    fit = lambda part: fitter.refine(start[part], observation[part], 1, rounds)  # noqa: E731
+    stages = tuple((stage, 1) for stage in fitter.schedule.anchored)
+    fit = lambda part: fitter.refine(start[part], observation[part], 1, stages)  # noqa: E731
     return fit(slice(None)) if len(start) <= CHUNK else in_pieces(fit, len(start))
 
 
@@ -66,8 +70,10 @@ class SpinStyle:
     """The same energy by Adam, through the smplx package's full body."""
 
     def __init__(self, fitter: Fitter, batch: int) -> None:
-        import smplx
-
+        try:
+            import smplx
+        except ImportError:
+            skip("needs the smplx package: pip install 'hmrfit[test]'")
         with np.load(locate("free_body"), allow_pickle=False) as data:
             arrays = {name: data[name] for name in data.files}
         struct = smplx.utils.Struct(
@@ -145,11 +151,24 @@ def fully(fitter: Fitter, state: State, observation: Observation) -> State:
     return problem.fill(solve(problem, state, stage.options).x)
 
 
-def timed(run: Callable[[], Any]) -> tuple[Any, float]:
-    """(result, seconds)."""
-    begin = time.perf_counter()
+class Seconds(NamedTuple):
+    """By the clock, and of the processor (all threads), which other work on the machine hardly changes."""
+
+    wall: float
+    processor: float
+
+
+def timed(run: Callable[[], Any]) -> tuple[Any, Seconds]:
+    """(result, how long it took)."""
+    wall, processor = time.perf_counter(), time.process_time()
     result = run()
-    return result, time.perf_counter() - begin
+    return result, Seconds(time.perf_counter() - wall, time.process_time() - processor)
+
+
+def repeated(run: Callable[[], Any], times: int = 3) -> Seconds:
+    """Of several runs the median by the clock, and the least of the processor."""
+    spent = [timed(run)[1] for _ in range(times)]
+    return Seconds(statistics.median(s.wall for s in spent), min(s.processor for s in spent))
 
 
 def in_batches(run: Callable[[State, Observation], Any], start: State, observation: Observation, batch: int) -> list:
@@ -158,12 +177,98 @@ def in_batches(run: Callable[[State, Observation], Any], start: State, observati
     return [run(start[part], observation[part]) for part in parts]
 
 
-def whole_calls(keypoints: Keypoints) -> float:
-    """Seconds of `hmrfit.fit` for one person, the median."""
-    given = torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1).numpy()
-    run = lambda points: hmrfit.fit(None, points, keypoint_set=keypoints.names, image_size=Views().size)  # noqa: E731
-    run(given[0])
-    return statistics.median(timed(lambda points=points: run(points))[1] for points in given)
+def wrists_together(state: State, output: BodyOutput, observation: Observation) -> Tensor:
+    """A term that a user might write: residuals (B, 3), metres, of which 10 cm count as one standard deviation."""
+    left, right = (SMPL24.index(f"{side}_wrist") for side in ("left", "right"))
+    return 10 * (output.joints[:, left] - output.joints[:, right])
+
+
+def whole_calls(people: People) -> dict[str, float]:
+    """`hmrfit.fit` for one person: milliseconds, and how many times as long more knowledge makes it; medians."""
+    seen = people.keypoints
+    arrays = torch.cat([seen.xy, seen.confidence[..., None]], -1).numpy()
+    call = partial(hmrfit.fit, None, keypoint_set=seen.names, image_size=Views().size)
+    turns = []
+    for array, betas in zip(arrays, people.params.betas.numpy(), strict=True):
+        ways = [partial(call, array), partial(call, array, terms=[wrists_together]), partial(call, array, shape=betas)]
+        turns.append([repeated(way) for way in ways])
+    plain, term, shape = zip(*turns, strict=True)
+
+    def ratio(other: Sequence[Seconds]) -> float:
+        return statistics.median(b.processor / a.processor for a, b in zip(plain, other, strict=True))
+
+    return {
+        "call_ms": 1e3 * statistics.median(spent.wall for spent in plain),
+        "call_processor_ms": 1e3 * statistics.median(spent.processor for spent in plain),
+        "ratio_extra_term": ratio(term),
+        "ratio_known_shape": ratio(shape),
+    }
+
+
+def singles(fitter: Fitter, start: State, observation: Observation) -> dict[str, float]:
+    """Milliseconds a person, fitted one at a time, and the ratio of SPIN's schedule for two of them."""
+    run, spin, two = partial(ours, fitter), SpinStyle(fitter, 1), slice(0, 2)
+    with one_thread_for_few(1):  # as hmrfit.fit does
+        in_batches(run, start[:3], observation[:3], 1)  # warm-up
+        spent = repeated(lambda: in_batches(run, start, observation, 1), 5)
+        _, theirs = timed(lambda: in_batches(spin.fit, start[two], observation[two], 1))
+    single_ms, spin_ms = 1e3 * spent.wall / len(start), 1e3 * theirs.wall / 2
+    print(f"one at a time: ours {single_ms:.2f} ms, SPIN-style {spin_ms:.1f}")
+    return {
+        "single_ms": single_ms,
+        "single_processor_ms": 1e3 * spent.processor / len(start),
+        "ratio_single": spin_ms / single_ms,
+    }
+
+
+def batches(
+    fitter: Fitter, people: People, start: State, observation: Observation, options: argparse.Namespace
+) -> tuple[list[Fit], list[State], dict[str, float]]:
+    """(fits, SPIN-style fits of the first `options.spin` people, figures). They take turns, so that they meet the same
+    machine."""
+    camera = Camera.from_size(*Views().size, count=options.people)
+    spin = SpinStyle(fitter, options.batch)
+    in_batches(partial(ours, fitter), start[:64], observation[:64], 64)  # warm-up
+    fits, theirs, own, default, rival = [], [], [], [], []
+    for i in range(0, options.people, options.batch):
+        part, few = slice(i, i + options.batch), slice(i, min(i + options.batch, options.spin))
+        fits.append(ours(fitter, start[part], observation[part]))
+        own.append(repeated(partial(ours, fitter, start[part], observation[part])))
+        default.append(repeated(partial(fitter.fit, people.keypoints[part], camera[part])))
+        if i < options.spin:
+            state, spent = timed(partial(spin.fit, start[few], observation[few]))
+            theirs.append(state)
+            rival.append(spent)
+    own, default, rival = (Seconds(*map(sum, zip(*times, strict=True))) for times in (own, default, rival))
+    each, spin_each = 1e3 * own.wall / options.people, 1e3 * rival.wall / options.spin
+    print(f"batch {options.batch}:     ours {each:.2f} ms a person, SPIN-style {spin_each:.1f}")
+    figures = {
+        "fits_per_second": options.people / own.wall,
+        "fits_per_second_default": options.people / default.wall,
+        "batch_processor_ms": 1e3 * own.processor / options.people,
+        "default_processor_ms": 1e3 * default.processor / options.people,
+        "ratio_batch": spin_each / each,
+    }
+    return fits, theirs, figures
+
+
+def quality(
+    fitter: Fitter, fits: list[Fit], theirs: list[State], start: State, observation: Observation
+) -> dict[str, float]:
+    """Both energies, and how far our fits are from their end."""
+    found, other = State.cat([fit.state for fit in fits]), State.cat(theirs)
+    few = slice(0, len(other))
+    mine, before = (energies(fitter, state, observation) for state in (found, start))
+    spin = energies(fitter, other, observation[few])
+    rest = mine - energies(fitter, fully(fitter, found, observation), observation)
+    left = gradient_left(fitter, found, observation)
+    steps = torch.cat([fit.steps for fit in fits]).double().mean()
+    done = torch.isin(torch.cat([fit.status for fit in fits]), torch.tensor(CONVERGED)).double().mean().item()
+    print(f"energy, mean:  start {before[few].mean():.2f}   ours {mine[few].mean():.3f}   SPIN-style {spin.mean():.3f}")
+    print(f"converged: {100 * done:.1f} %, {steps:.1f} steps on average; |g|/sqrt(H) {left.median():.4f} (median)")
+    print(f"60 more steps take off {rest.median():.5f} (median), {rest.quantile(0.95):.4f} (95 %)")
+    not_higher = (mine[few] <= spin * 1.001).double().mean().item()
+    return {"fraction_energy_not_higher": not_higher, "fraction_converged": done, "steps": steps.item()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -171,61 +276,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     motion_argument(parser)
     parser.add_argument("--people", type=int, default=1024)
+    parser.add_argument("--spin", type=int, help="how many of them SPIN's schedule fits too; all of them by default")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--singles", type=int, default=20, help="people fitted one at a time")
     parser.add_argument("--device", default="cpu", help="where the default fit takes its steps: cpu, cuda")
     parser.add_argument("--threads", type=int)
     options = parser.parse_args(arguments)
+    options.spin = min(options.spin or options.people, options.people)
     threads(options.threads)
     poses, origin = world_poses(options.motion, options.cache, options.people, seed=1)
     fitter = build_fitter(load_config(None, [f"FIT.DEVICE={options.device}"]))
     people = make_people(fitter.body, poses, COCO17, torch.Generator().manual_seed(1))
     camera = Camera.from_size(*Views().size, count=options.people)
     start, observation = fitter.guess(Observation.of(people.keypoints), camera)
-    run = lambda s, o: ours(fitter, s, o)  # noqa: E731
-    in_batches(run, start[:64], observation[:64], 64)  # warm-up
-    few, two = slice(0, options.singles), slice(0, 2)
-    spin, spin_one = SpinStyle(fitter, options.batch), SpinStyle(fitter, 1)
-    with one_thread_for_few(1):  # as hmrfit.fit does
-        in_batches(run, start[:3], observation[:3], 1)
-        _, single = timed(lambda: in_batches(run, start[few], observation[few], 1))
-        _, spin_single = timed(lambda: in_batches(spin_one.fit, start[two], observation[two], 1))
-    call = whole_calls(people.keypoints[few])
-    seconds = spin_seconds = default = 0.0
-    fits, theirs = [], []
-    for i in range(0, options.people, options.batch):  # in turns, so that both meet the same machine
-        part = slice(i, i + options.batch)
-        runs = [timed(lambda part=part: run(start[part], observation[part])) for _ in range(3)]
-        seconds += sorted(time for _, time in runs)[1]
-        default += timed(lambda part=part: fitter.fit(people.keypoints[part], camera[part]))[1]
-        state, spent = timed(lambda part=part: spin.fit(start[part], observation[part]))
-        spin_seconds += spent
-        fits.append(runs[0][0])
-        theirs.append(state)
-    found, theirs = State.cat([fit.state for fit in fits]), State.cat(theirs)
-    status, steps = torch.cat([fit.status for fit in fits]), torch.cat([fit.steps for fit in fits]).double()
-    mine, other, before = (energies(fitter, state, observation) for state in (found, theirs, start))
-    rest = mine - energies(fitter, fully(fitter, found, observation), observation)
-    left = gradient_left(fitter, found, observation)
-    done = torch.isin(status, torch.tensor(CONVERGED)).double().mean().item()
     print(f"{options.people} people posed by {origin}; {torch.get_num_threads()} threads")
-    print(f"energy, mean:  start {before.mean():.2f}   ours {mine.mean():.3f}   SPIN-style {other.mean():.3f}")
-    print(f"converged: {100 * done:.1f} %, {steps.mean():.1f} steps on average; |g|/sqrt(H) {left.median():.4f} (median); 60 more steps take off {rest.median():.5f} (median), {rest.quantile(0.95):.4f} (95 %)")  # fmt: skip  # noqa: E501
-    print(f"batch {options.batch}:     ours {1e3 * seconds / options.people:.2f} ms a person, SPIN-style {1e3 * spin_seconds / options.people:.1f}")  # fmt: skip  # noqa: E501
-    print(f"one at a time: ours {1e3 * single / options.singles:.2f} ms, SPIN-style {1e3 * spin_single / 2:.1f}")
-    print(f"`hmrfit.fit` for one person, all of it: {1e3 * call:.1f} ms\n")
+    few = slice(0, options.singles)
+    figures = singles(fitter, start[few], observation[few])
+    fits, theirs, in_batch = batches(fitter, people, start, observation, options)
+    figures |= in_batch | quality(fitter, fits, theirs, start, observation) | whole_calls(people[few])
+    print(f"`hmrfit.fit` for one person, all of it: {figures['call_ms']:.1f} ms", end="; times as long ")
+    print(
+        f"with one more term: {figures['ratio_extra_term']:.2f}, with a known shape: {figures['ratio_known_shape']:.2f}"
+    )
     finish(
         benchmark="fit_speed",
         people=options.people,
-        fits_per_second=options.people / seconds,
-        ratio_batch=spin_seconds / seconds,
-        ratio_single=(spin_single / 2) / (single / options.singles),
-        single_ms=1e3 * single / options.singles,
-        call_ms=1e3 * call,
-        share_energy_not_higher=(mine <= other * 1.001).double().mean().item(),
-        fits_per_second_default=options.people / default,
-        share_converged=done,
+        motion=origin,
+        device=options.device,
         threads=torch.get_num_threads(),
+        **figures,
     )
 
 

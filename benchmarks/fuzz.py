@@ -1,4 +1,4 @@
-"""Does anything break it? Random calls and hostile files, each answered with a result or with a documented refusal.
+"""Does anything break it? Random calls and hostile files, each answered with a result or a documented exception.
 
     python benchmarks/fuzz.py [--calls 10000] [--files 500] [--seed 0] [--processes 2] [--only call:17]
 
@@ -83,6 +83,7 @@ def main() -> None:
         print(f"{what:<18} {len(own):5}  {done:<48} at most {slowest:.1f} s, {largest:.2f} GB")
     print(f"{time.monotonic() - begun:.0f} s")
     finish(
+        benchmark="fuzz",
         calls=args.calls,
         files=args.files,
         foreign=counts["foreign"],

@@ -6,8 +6,8 @@ Plain     the image HMR (ResNet-50, 224 pixels) as it was built: eager, float32,
 Fast      `hmrfit.network.inference.fast_inference` of it: folded, channels_last, bfloat16 where the CPU has it, laid
           out for the processor with ReLU and shortcut in the same pass, or compiled where --compiled says so
 
-They take turns, so that what else the machine does slows both; the median of a turn's ratios counts. The keypoint HMR
-is asked about one person, from pixels to a body before the camera.
+They take turns, so that other programs slow both; the median of the ratios counts. The keypoint HMR is timed for one
+person, from pixels to a body before the camera.
 
 Without --weights the image HMR is random: batch norms have the statistics of the images, the last scale of each
 residual branch is small, and the regressor's last layer is so large that people differ by about 150 mm. Speed does not
@@ -41,12 +41,12 @@ from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.synthetic.dataset import SceneDataset
 from hmrfit.types import Keypoints
 
-SPREAD = 0.15
+DIFFERENCE = 0.15
 """Metres by which the random network's people differ from their mean, about as real people do."""
 
 
 def people_in(body: SmplBody, count: int, resolution: int) -> Tensor:
-    """(B, 3, R, R) in [0, 1]: scenes, in poses of the shipped set, which is what a trained network knows."""
+    """(B, 3, R, R) in [0, 1]: scenes, in poses of the shipped set, like those that a network is trained on."""
     with np.load(locate("poses"), allow_pickle=False) as data:
         poses = torch.as_tensor(data["poses"].astype(np.float64)).reshape(-1, 23, 3)
     scenes = SceneDataset(body, torch.cat([torch.zeros(len(poses), 1, 3), poses], 1), count, resolution)
@@ -54,7 +54,7 @@ def people_in(body: SmplBody, count: int, resolution: int) -> Tensor:
 
 
 def made_up_images(count: int, generator: torch.Generator) -> Tensor:
-    """(B, 3, 224, 224) in [0, 1]: clouds of several sizes, as pictures have them, and a little noise."""
+    """(B, 3, 224, 224) in [0, 1]: clouds of several sizes and a little noise."""
     total = 0.1 * torch.rand(count, 3, 224, 224, generator=generator)
     for cells in (3, 7, 28):
         clouds = torch.rand(count, 3, cells, cells, generator=generator)
@@ -79,7 +79,7 @@ def random_hmr(images: Tensor, body: SmplBody) -> HMR:
         gain = (low * high) ** 0.5
         hmr.regressor.fc3.weight.copy_(gain * initial)
         found = joints_of(hmr, hmr.regressor(phi)[-1], body)
-        low, high = (low, gain) if (found - found.mean(0)).norm(dim=-1).mean() > SPREAD else (gain, high)
+        low, high = (low, gain) if (found - found.mean(0)).norm(dim=-1).mean() > DIFFERENCE else (gain, high)
     return hmr
 
 
@@ -110,7 +110,7 @@ def compare(plain: HMR, fast: HMR, images: Tensor, count: int) -> tuple[float, f
 
 
 def keypoint_hmr(path: str | None) -> tuple[KeypointHmr, bool]:
-    """(the one in the file, or the shipped one, or a random one of its size; is it trained?)."""
+    """(the network of the file, or the shipped one, or a random one of its size; is it trained?)."""
     if path or shipped("keypoint_hmr"):
         return KeypointHmr.from_file(path or locate("keypoint_hmr")), True
     encoder = KeypointEncoder()
@@ -159,16 +159,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     batch = compare(plain, fast, images, max(options.turns // 3, 2))
     here, there = (joints_of(plain, net.thetas(images)[-1], body) for net in (plain, fast))
     difference = 1e3 * (here - there).norm(dim=-1)
-    spread = 1e3 * (here - here.mean(0)).norm(dim=-1).mean().item()
-    guess, guess_trained = keypoint_hmr(options.keypoint_weights)
+    people_differ = 1e3 * (here - here.mean(0)).norm(dim=-1).mean().item()
+    keypoints, keypoints_trained = keypoint_hmr(options.keypoint_weights)
     seen = one_person(generator)
-    (keypoint_seconds,) = turns([lambda: guess.predict(*seen)], 100)
+    (keypoint_seconds,) = turns([lambda: keypoints.predict(*seen)], 100)
     how = f"{str(fast.encoder.dtype).removeprefix('torch.')}{', compiled' if options.compiled else ''}"
-    print(f"image HMR ({plain.encoder.variant}, {'trained' if trained else 'RANDOM weights: no trained one ships'}), {how}, {torch.get_num_threads()} threads")  # fmt: skip  # noqa: E501
+    weights = "trained" if trained else "RANDOM weights: no trained one is shipped"
+    print(f"image HMR ({plain.encoder.variant}, {weights}), {how}, {torch.get_num_threads()} threads")
     for name, (slow, quick, ratio) in {"one image": single, f"{options.batch} images": batch}.items():
         print(f"  {name:10s} plain {slow:8.1f} ms   fast {quick:8.1f} ms   {ratio:.2f} times")
-    print(f"  joints differ by {difference.mean():.3f} mm (most {difference.max():.3f}); people differ by {spread:.0f} mm from their mean")  # fmt: skip  # noqa: E501
-    print(f"keypoint HMR ({'trained' if guess_trained else 'random'}), one person: {1e3 * statistics.median(keypoint_seconds):.2f} ms, least {1e3 * min(keypoint_seconds):.2f}\n")  # fmt: skip  # noqa: E501
+    print(f"  joints differ by {difference.mean():.3f} mm (most {difference.max():.3f})", end="; ")
+    print(f"people differ by {people_differ:.0f} mm from their mean")
+    weights, times = "trained" if keypoints_trained else "random", [1e3 * s for s in keypoint_seconds]
+    print(f"keypoint HMR ({weights}), one person: {statistics.median(times):.2f} ms, least {min(times):.2f}\n")
     finish(
         benchmark="hmr_speed",
         weights="trained" if trained else "random",
@@ -177,9 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ratio_batch=batch[2],
         joint_difference_mm=difference.mean().item(),
         joint_difference_max_mm=difference.max().item(),
-        people_differ_mm=spread,
-        keypoint_hmr_ms=1e3 * statistics.median(keypoint_seconds),
-        keypoint_weights="trained" if guess_trained else "random",
+        people_differ_mm=people_differ,
+        keypoint_hmr_ms=statistics.median(times),
+        keypoint_weights=weights,
         threads=torch.get_num_threads(),
     )
 

@@ -1,21 +1,22 @@
-"""What is an image HMR worth, alone and beside keypoints?
+"""How accurate is an image HMR, alone and beside keypoints?
 
-    python benchmarks/image_hmr.py --weights image_hmr.npz [--log out/image/log.jsonl] [--out out/image_hmr]
+    python benchmarks/image_hmr.py --weights image_hmr.npz --motion FOLDER [--photos FOLDER]
+                                   [--log out/image/log.jsonl] [--out out/image_hmr]
 
 1  The training curve, where the run's log is given.
 2  People that it never saw: synthetic scenes (`hmrfit.synthetic.dataset`) in poses of the test split, COCO's keypoints
-   with 1 % noise and a tenth missing, focal length not told. In mm over 14 SMPL joints: PA-MPJPE after a similarity,
+   with 1 % noise and a tenth missing, focal length unknown. In mm over 14 SMPL joints: PA-MPJPE after a similarity,
    MPJPE with the pelvises together.
 
-       mean pose      the mean Θ, in everybody's place
-       keypoint HMR   the shipped one          image HMR   this one; both with the mirror image asked too
-       blend          rotations and shape of the keypoint HMR, moved by a share towards the image HMR's; the share is
-                      the best of a few on validation scenes
+       mean pose      the mean Θ for every person
+       keypoint HMR   the shipped one          image HMR   this one; both with flip test-time augmentation
+       blend          rotations and shape of the keypoint HMR, moved by a fraction towards the image HMR's; the
+                      fraction is the best of a few on validation scenes
        fit            from the keypoint HMR (the default); from the image HMR; the likelier of both, by the energy
-                      without the anchors, which are about different starts
+                      without the Gaussian priors, which have different centres
 
-3  The photographs: reprojection (% of the box), IoU with the masks, PA-MPJPE against the four-camera joints, as
-   benchmarks/photos.py has them, of the image HMR alone and of the keypoint HMR alone; overlays in --out.
+3  The photographs: reprojection (% of the box), IoU with the masks, PA-MPJPE against the four-camera joints, as in
+   benchmarks/photos.py, of the image HMR alone and of the keypoint HMR alone; overlays in --out.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import ROOT, SHARED_MOTION, finish, motion_argument, threads
+from _common import finish, motion_argument, motion_pool, photos_argument, skip, threads
 from photos import joint_error, mask_overlap
 from torch import Tensor
 
@@ -41,7 +42,7 @@ from hmrfit.io.image import Image, read_image, write_image
 from hmrfit.io.opencv import cv2
 from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17, COMMON14
-from hmrfit.motion import load_frames, read_pool
+from hmrfit.motion import load_frames
 from hmrfit.network.initial_estimate import ImageHmr, KeypointHmr
 from hmrfit.ops.rotation import rotation_6d_to_matrix
 from hmrfit.render.overlay import sheet
@@ -53,7 +54,7 @@ from hmrfit.types import BodyParams, Keypoints
 FINE = 224
 """Pixels of the scenes' pictures."""
 
-SHARES = (0.05, 0.1, 0.2, 0.3)
+FRACTIONS = (0.05, 0.1, 0.2, 0.3)
 SEEDS = {"validation": 11, "test": 12}
 PANEL = 480
 
@@ -85,16 +86,17 @@ def make_scenes(body: SmplBody, poses: Tensor, count: int, seed: int) -> Scenes:
     return Scenes(images, keypoints, camera, scenes.smpl_joints.double(), scenes.params.to(torch.float64))
 
 
-def seen(guess: ImageHmr, scenes: Scenes) -> BodyParams:
-    """What the image HMR says of everybody."""
+def seen(network: ImageHmr, scenes: Scenes) -> BodyParams:
+    """The image HMR's estimates of all people."""
     people = range(len(scenes.images))
-    return BodyParams.cat([guess.predict(scenes.images[i], scenes.keypoints[i], scenes.camera[i]).params for i in people])  # fmt: skip  # noqa: E501
+    answers = [network.predict(scenes.images[i], scenes.keypoints[i], scenes.camera[i]) for i in people]
+    return BodyParams.cat([answer.params for answer in answers])
 
 
-def blend(one: BodyParams, other: BodyParams, share: float) -> BodyParams:
-    """`one`, moved by `share` towards `other`: 6D columns and betas."""
-    mixed = rotation_6d_to_matrix(torch.lerp(one.rotations[..., :2], other.rotations[..., :2], share))
-    return BodyParams(mixed[:, 0], mixed[:, 1:], torch.lerp(one.betas, other.betas, share), one.transl)
+def blend(one: BodyParams, other: BodyParams, fraction: float) -> BodyParams:
+    """`one`, moved by `fraction` towards `other`: 6D columns and betas."""
+    mixed = rotation_6d_to_matrix(torch.lerp(one.rotations[..., :2], other.rotations[..., :2], fraction))
+    return BodyParams(mixed[:, 0], mixed[:, 1:], torch.lerp(one.betas, other.betas, fraction), one.transl)
 
 
 def likelier(one: Fit, other: Fit) -> BodyParams:
@@ -123,16 +125,16 @@ def compare(body: SmplBody, image: ImageHmr, made: Callable[[str], Scenes]) -> d
     fitter, keypoint = build().fitter, KeypointHmr.from_file(locate("keypoint_hmr"))
     aside, test = made("validation"), made("test")
     mean = image.hmr.regressor.layout.regression(image.hmr.regressor.mean[None].double()).params
-    guessed = keypoint.predict(test.keypoints, test.camera).params
-    looked = seen(image, test)
+    estimated = keypoint.predict(test.keypoints, test.camera).params
+    from_pixels = seen(image, test)
     pair = keypoint.predict(aside.keypoints, aside.camera).params, seen(image, aside)
-    share = min(SHARES, key=lambda s: score(body, aside, blend(*pair, s))["pa_mpjpe_mm"])
-    usual, from_image = fitter.fit(test.keypoints, test.camera), fitter.fit(test.keypoints, test.camera, looked)
+    fraction = min(FRACTIONS, key=lambda f: score(body, aside, blend(*pair, f))["pa_mpjpe_mm"])
+    usual, from_image = fitter.fit(test.keypoints, test.camera), fitter.fit(test.keypoints, test.camera, from_pixels)
     answers = {
         "mean pose": mean[[0] * len(test.images)],
-        "keypoint HMR": guessed,
-        "image HMR": looked,
-        f"blend, {share:g} of the image HMR": blend(guessed, looked, share),
+        "keypoint HMR": estimated,
+        "image HMR": from_pixels,
+        f"blend, {fraction:g} of the image HMR": blend(estimated, from_pixels, fraction),
         "fit, the default": usual.state.params,
         "fit from the image HMR": from_image.state.params,
         "fit, the likelier of both": likelier(usual, from_image),
@@ -146,7 +148,7 @@ def on_photos(folder: Path, image: ImageHmr, out: Path | None) -> dict[str, dict
     for file in sorted(folder.glob("*.json")):
         about = json.loads(file.read_text())
         photo = read_photo(folder / about["image"], file)
-        result = fit_photos([photo], build())[0]  # for its form: the guesses take the place of its body
+        result = fit_photos([photo], build())[0]  # for its form: the estimates take the place of its body
         pixels = read_image(folder / about["image"])
         answers = {
             "image HMR": image.predict(pixels, photo.keypoints, photo.camera).params,
@@ -166,16 +168,16 @@ def on_photos(folder: Path, image: ImageHmr, out: Path | None) -> dict[str, dict
 
 
 def _photo_row(about: dict, folder: Path, result: FitResult, params: BodyParams) -> dict[str, float]:
-    """One person's measures for a body that was guessed."""
-    guessed = replace(result, params=params)
+    """One person's measures for an estimated body."""
+    estimated = replace(result, params=params)
     points = result.body_model.points(result.keypoints.names).pose(params).points
     keypoints = result.keypoints
     apart = (result.camera.project(points) - keypoints.xy).norm(dim=-1) / keypoints.box_size()[:, None]
     row = {"reproj.": 100 * apart[keypoints.confidence > 0].mean().item()}
     if about.get("mask"):
-        row["IoU"] = mask_overlap(guessed, cv2.imread(str(folder / about["mask"]), cv2.IMREAD_GRAYSCALE) > 0)
+        row["IoU"] = mask_overlap(estimated, cv2.imread(str(folder / about["mask"]), cv2.IMREAD_GRAYSCALE) > 0)
     if "keypoints3d" in about:
-        row["PA-MPJPE"] = joint_error(guessed, about["keypoints3d"])
+        row["PA-MPJPE"] = joint_error(estimated, about["keypoints3d"])
     return row
 
 
@@ -185,18 +187,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
     motion_argument(parser)
     parser.add_argument("--weights", default="image_hmr", help="an image HMR, by name or path")
     parser.add_argument("--log", type=Path, help="log.jsonl of its training")
-    parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "photos")
+    photos_argument(parser)
     parser.add_argument("--out", type=Path, help="folder for the photographs' overlays")
     parser.add_argument("--people", type=int, default=500)
     parser.add_argument("--threads", type=int)
     options = parser.parse_args(arguments)
     threads(options.threads)
-    body, image = SmplBody.from_file(locate("free_body")), ImageHmr.from_file(locate(options.weights))
+    try:
+        body, image = SmplBody.from_file(locate("free_body")), ImageHmr.from_file(locate(options.weights))
+    except FileNotFoundError as error:
+        skip(f"needs the weights of an image HMR, --weights FILE: none are shipped ({error})")
     if options.log:
         for line in map(json.loads, options.log.read_text().splitlines()):
             if "pa_mpjpe_mm" in line:
-                print(f"step {line['step']:6.0f}  {line['seconds'] / 60:5.1f} min  PA-MPJPE {line['pa_mpjpe_mm']:6.1f}  MPJPE {line['mpjpe_mm']:6.1f}  facing wrong {line['facing_wrong_percent']:4.1f} %")  # fmt: skip  # noqa: E501
-    pool = read_pool(options.motion or SHARED_MOTION, cache=options.cache)
+                errors = f"PA-MPJPE {line['pa_mpjpe_mm']:6.1f}  MPJPE {line['mpjpe_mm']:6.1f}"
+                facing = f"facing wrong {line['facing_wrong_percent']:4.1f} %"
+                print(f"step {line['step']:6.0f}  {line['seconds'] / 60:5.1f} min  {errors}  {facing}")
+    pool = motion_pool(options)
 
     def made(part: str) -> Scenes:
         frames = load_frames(pool, part)
@@ -208,11 +215,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"\n{options.people} synthetic people, test split{'':8s}PA-MPJPE   median    MPJPE  facing wrong, %")
     for name, row in rows.items():
         print(f"{name:36s}" + "".join(f"{value:9.1f}" for value in row.values()))
-    photos = on_photos(options.photos, image, options.out) if options.photos.is_dir() else {}
+    photos = on_photos(options.photos, image, options.out) if options.photos else {}
     for name, row in photos.items():
         print(f"photographs, {name:14s}" + "   ".join(f"{key} {value:6.2f}" for key, value in row.items()))
     print()
-    finish(benchmark="image_hmr", people=options.people, **{f"{name}, PA-MPJPE": row["pa_mpjpe_mm"] for name, row in rows.items()}, photographs=photos)  # fmt: skip  # noqa: E501
+    errors = {f"{name}, PA-MPJPE": row["pa_mpjpe_mm"] for name, row in rows.items()}
+    finish(benchmark="image_hmr", people=options.people, **errors, photographs=photos)
 
 
 if __name__ == "__main__":

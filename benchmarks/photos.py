@@ -1,16 +1,16 @@
 """The fit on real photographs: COCO people with masks, and one person, three instants, seen by four calibrated cameras.
 
-    python benchmarks/photos.py [--photos ../shared/photos]
+    python benchmarks/photos.py [--photos FOLDER]
 
-Every person is fitted from its keypoint file alone, with the default settings; the four-camera people with their known
-intrinsics.
+FOLDER (or the environment variable HMRFIT_PHOTOS) holds a JSON file for each person, with the names of photograph and
+mask. Every person is fitted from it with the default settings, the people before four cameras with known intrinsics.
 
     reproj.    mean distance to the keypoints that were seen, % of the box of the visible keypoints
-    IoU        of the body's silhouette with the labelled mask. The body wears no clothes, and where something stands in
-               front of the person the mask stops and the body does not: it is reported, not aimed at.
-               "with mask": of the body that was fitted with fit(..., mask=), which does aim at it
-    PA-MPJPE   mm, to the joints triangulated from four views (good to 2-3 cm themselves) over shoulders, elbows,
-               wrists, hips, knees, ankles as COCO defines them, after a similarity alignment
+    IoU        of the body's silhouette with the labelled mask, which the fit has not seen. The body wears no clothes,
+               and the mask ends where something stands in front of the person.
+               "with mask": of the body that was fitted to the mask as well, by fit(..., mask=)
+    PA-MPJPE   mm, after a similarity alignment, to joints triangulated from four views (themselves right to 20-30 mm):
+               shoulders, elbows, wrists, hips, knees, ankles as COCO defines them
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import ROOT, finish, threads
+from _common import PHOTOS, finish, needed, photos_argument, skip, threads
 
 import hmrfit
 from hmrfit.evaluate.metrics import pa_mpjpe
@@ -49,7 +49,7 @@ def joint_error(result: FitResult, truth_mm: Sequence[Sequence[float]]) -> float
 
 
 def measure(file: Path) -> dict[str, float]:
-    """Fit one person; the measures that its file allows."""
+    """Fit one person; the measures for which the file has a truth."""
     about = json.loads(file.read_text())
     result = hmrfit.fit(file.parent / about["image"], file)
     row = {"reproj.": 100 * float(result.reprojection_error[0])}
@@ -64,15 +64,16 @@ def measure(file: Path) -> dict[str, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Fit everybody and print the table."""
+    """Fit all people and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "photos")
+    photos_argument(parser)
     parser.add_argument("--threads", type=int)
     options = parser.parse_args(arguments)
     threads(options.threads)
-    files = sorted(options.photos.glob("*.json"))
+    folder = needed(options.photos, "--photos", PHOTOS)
+    files = sorted(folder.glob("*.json"))
     if not files:
-        raise SystemExit(f"There are no keypoint files (*.json) in {options.photos}. Name their folder with --photos.")
+        skip(f"there are no keypoint files (*.json) in '{folder}'")
     rows: dict[str, list[float]] = {k: [] for k in ("reproj.", "IoU", "IoU with mask", "reproj. with mask", "PA-MPJPE")}
     for file in files:
         row = measure(file)

@@ -1,10 +1,11 @@
-"""What is each prior of the pose worth: none, the mixture, the discriminators, both; the same beside the anchor?
+"""How much does each pose prior gain: none, the mixture, the discriminators, both; the same beside the anchor?
 
     python benchmarks/prior_ablation.py --discriminators FOLDER [--validation 300] [--test 800] [--motion FOLDER]
 
-The people of benchmarks/fit_accuracy.py (coco17, 1 % noise, a tenth missing, focal length not told), fitted from the
-initial estimate by the default fit's own stage, without flips and without guard. The energy is the same in every row:
-robust keypoints, joint limits, and the shape's prior where there is no anchor. Each prior's weight is the one of least
+The people of benchmarks/fit_accuracy.py (coco17, 1 % noise, a tenth missing, focal length unknown), fitted from the
+initial estimate by the default fit's own stage, without depth flips and without acceptance test. The energy is the same
+in every row: robust keypoints, joint limits, and the shape's prior where there is no anchor (the Gaussian prior centred
+at the initial estimate). Each prior's weight is the one of least
 PA-MPJPE on people of the validation split, both weights together where there are two (beside the anchor with the kind
 of negatives that was best there); the rows are people of the test split, on which nothing was chosen.
 D: discriminators. FOLDER holds discriminators_KIND.npz, one for each kind of negatives, as
@@ -21,7 +22,7 @@ from typing import Any
 
 import torch
 from _common import finish, motion_argument, threads, world_poses
-from fit_accuracy import SETTINGS, estimate_alone, fit_people, score, worse_share
+from fit_accuracy import SETTINGS, estimate_alone, fit_people, score, worse_percent
 from torch import Tensor
 
 from hmrfit.assets import locate
@@ -47,7 +48,7 @@ COLUMNS = ("PA-MPJPE", "MPJPE", "given", "true", "worse", "ms each")
 
 @dataclass
 class Bench:
-    """The fitter and the people on whom weights are chosen, and those on whom they are judged."""
+    """The fitter, the people on whom weights are chosen, and those on whom they are scored."""
 
     fitter: Fitter
     validation: People
@@ -56,10 +57,10 @@ class Bench:
     def __post_init__(self) -> None:
         self.start = score(self.fitter.body, estimate_alone(self.fitter, self.test), self.test)
         self.errors: dict[str, float] = {}
-        """By what `chosen` is told it is about: the least error on validation people."""
+        """Label of a choice -> the least error on validation people."""
 
     def with_weights(self, weights: Weights) -> Fitter:
-        """The fit from the initial estimate alone, no guard, with these weights."""
+        """The fit from the initial estimate alone, without acceptance test, with these weights."""
         plain = replace(self.fitter.schedule, flips=0, guarded=False)
         return self.fitter.with_schedule(reweighted(plain, **weights))
 
@@ -71,9 +72,9 @@ class Bench:
             error = score(self.fitter.body, state, self.validation)["PA-MPJPE"].mean().item()
             tried.append((error, weights))
         best = min(tried, key=lambda pair: pair[0])
-        told = ", ".join(f"{shown(weights)} {error:.2f}" for error, weights in tried)
+        tried_errors = ", ".join(f"{shown(weights)} {error:.2f}" for error, weights in tried)
         self.errors[label] = best[0]
-        print(f"  {label}: validation PA-MPJPE {told}", flush=True)
+        print(f"  {label}: validation PA-MPJPE {tried_errors}", flush=True)
         return best[1]
 
     def row(self, label: str, weights: Weights) -> dict[str, Any]:
@@ -86,17 +87,17 @@ class Bench:
         return self._print(f"{label}; {shown(weights)}", scores, each)
 
     def initial_estimate(self) -> dict[str, Any]:
-        """The start itself."""
+        """The initial estimate itself."""
         return self._print("initial estimate alone", self.start, 0.0)
 
     def _print(self, label: str, scores: Mapping[str, Tensor], each: float) -> dict[str, Any]:
-        values = [scores[key].mean().item() for key in COLUMNS[:4]] + [worse_share(scores, self.start), each]
+        values = [scores[key].mean().item() for key in COLUMNS[:4]] + [worse_percent(scores, self.start), each]
         print(f"{label:62s}" + "  ".join(f"{value:8.2f}" for value in values), flush=True)
         return {"pa_mpjpe_mm": values[0], "worse_percent": values[4], "ms": round(each, 2)}
 
 
 def shown(weights: Weights) -> str:
-    """The priors' weights in words."""
+    """The priors' weights as text."""
     named = {"gmm": "GMM", "anchor": "anchor"}
     parts = [f"{named.get(k, 'D')} {v:g}" for k, v in weights.items() if v and k not in ("joint_limits", "shape")]
     return ", ".join(parts) or "no prior"
@@ -108,7 +109,7 @@ def grid(base: Weights, **values: Sequence[float]) -> list[Weights]:
 
 
 def around(value: float) -> tuple[float, float]:
-    """Half and all of a weight that was best without company."""
+    """Half and all of a weight that was best alone."""
     return (value / 2, value)
 
 

@@ -1,4 +1,4 @@
-"""How long silhouettes and part maps take, and whether the pixels are the agreed ones.
+"""How long do silhouettes and part maps take, and are their pixels those that pytorch3d draws?
 
     python benchmarks/render_speed.py [--size 256] [--repeats 50] [--threads 1] [--without-pytorch3d]
 
@@ -9,25 +9,18 @@ it is installed, on the same body. The pixels are compared with the 240 pictures
 One thread, because the picture is too small for a second to help (3.0 and 4.4 ms at best with two, 3.8 and 4.9 with
 one), and on a busy machine every operation then waits for the slower of them (median 104 and 36 ms instead of 6 and 5).
 
-The last line is JSON: silhouette_ms, parts_ms (both least), pixel_agreement (share of pixels), and the rest.
+The last line has silhouette_ms, parts_ms (the least), pixel_agreement (fraction of the pixels), and the rest.
 """
 
-# ruff: noqa: E402  (the checkout has to be found first, so that nothing need be installed)
-
 import argparse
-import json
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from statistics import median
 
 import torch
+from _common import ROOT, finish
 from torch import Tensor
-
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tests")]
-
-from helpers import agreed_masks
 
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
@@ -36,12 +29,15 @@ from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.render.backends.pytorch3d import Pytorch3dRenderer
 from hmrfit.render.rasteriser import Renderer, label_faces
 
+sys.path.insert(0, str(ROOT / "tests"))
+from helpers import agreed_masks
+
 Scene = tuple[Tensor, Tensor, Camera]
 
 
-def main() -> None:
-    """Measures, prints, and ends with a line of JSON."""
-    options = parse()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print."""
+    options = parse(arguments)
     torch.set_num_threads(options.threads)
     scene, labels = standing_body(options.size)
     print(f"{scene[0].shape[1]} vertices, {len(scene[1])} faces, {options.size}², {options.threads} thread(s), CPU")
@@ -50,17 +46,17 @@ def main() -> None:
         report |= beside_pytorch3d(scene, labels, report)
     report["pixel_agreement"] = agreement()
     print(f"pixels equal to those pytorch3d drew: {100 * report['pixel_agreement']:.5f} %")
-    print(json.dumps(report))
+    finish(benchmark="render_speed", size=options.size, threads=options.threads, **report)
 
 
-def parse() -> argparse.Namespace:
-    """What was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256, help="width and height of the picture, pixels")
     parser.add_argument("--repeats", type=int, default=50)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--without-pytorch3d", action="store_true", help="do not time it, even where it is installed")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def standing_body(size: int) -> tuple[Scene, Tensor]:
@@ -105,7 +101,7 @@ def milliseconds(draw: Callable[[], Tensor], repeats: int) -> list[float]:
 
 
 def beside_pytorch3d(scene: Scene, labels: Tensor, ours: dict[str, float]) -> dict[str, float]:
-    """Its times, how many times faster ours are, and whether this very picture is the same."""
+    """Its times, the ratios to ours, and the fraction of this picture's pixels that are the same."""
     try:
         theirs = Pytorch3dRenderer()
     except ImportError:
@@ -120,7 +116,7 @@ def beside_pytorch3d(scene: Scene, labels: Tensor, ours: dict[str, float]) -> di
 
 
 def agreement() -> float:
-    """Share of the pixels of the stored part maps that are drawn the same."""
+    """Fraction of the pixels of the stored part maps that are drawn the same."""
     scenes, _, parts = agreed_masks.load()
     renderer, same = BuiltinRenderer(), 0
     for start in range(0, len(scenes), 20):

@@ -1,11 +1,12 @@
-"""How long LSP segmentation takes from given predictions to its table, in time and memory, and beside pytorch3d.
+"""How much time and memory does LSP segmentation take, from given predictions to its table, and beside pytorch3d?
 
     python benchmarks/segmentation.py [--images 1000] [--pytorch3d 20] [--threads 2]
 
-1,000 made images of LSP's size (people of 100 to 190 pixels) with true part maps; the predictions are the truth with
-every joint turned by 0.1 radians and the person moved. Timed is what `hmrfit evaluate --protocol lsp-spin` does with a
-predictions file: pose the bodies, render foreground and parts at 224 x 224, bring them back into the image, count.
-Reading masks from a disk is not in it. pytorch3d, where it is installed, renders the first 20 of the same crops.
+1,000 synthetic images of LSP's size (people of 100 to 190 pixels) with true part maps; the predictions are the truth
+with every joint turned by 0.1 radians and the person moved. Timed are the steps of `hmrfit evaluate --protocol lsp-spin`
+with a predictions file: pose the bodies, render foreground and parts at 224 x 224, bring them back into the image,
+count. Reading masks from a disk is not included. pytorch3d, where it is installed, renders the first 20 of the same
+crops.
 
 The last line is JSON: seconds_per_1000, peak_mb (of the whole process), ratio_to_pytorch3d (its time over ours for the
 same crops), pixel_agreement (of those crops; without pytorch3d, of the 240 pictures that it drew for the tests), the
@@ -81,7 +82,7 @@ def true_masks(body: SmplBody, people: People) -> list[Masks]:
 
 
 def timed_crops(body: SmplBody, renderer: Renderer, predictions: Predictions, rows: SpinDataset) -> tuple:
-    """(seconds, part labels (N, 224, 224)) of the crops, one after the other, as both renderers are given them."""
+    """(seconds, part labels (N, 224, 224)) of the crops, one after the other, as both renderers get them."""
     protocol, pictures, begin = LspSpin(Setting(body, renderer=renderer)), [], time.perf_counter()
     for i in range(len(rows)):
         pictures.append(protocol.crops(predictions[i], rows[i]))
@@ -89,7 +90,7 @@ def timed_crops(body: SmplBody, renderer: Renderer, predictions: Predictions, ro
 
 
 def beside_pytorch3d(body: SmplBody, predictions: Predictions, rows: SpinDataset) -> dict[str, float | None]:
-    """Its time over ours and the share of pixels that agree, on the same crops."""
+    """Its time over ours and the fraction of pixels that agree, on the same crops."""
     try:
         theirs = Pytorch3dRenderer()
     except ImportError:
@@ -102,7 +103,7 @@ def beside_pytorch3d(body: SmplBody, predictions: Predictions, rows: SpinDataset
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Makes, measures, prints."""
+    """Make, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--pytorch3d", type=int, default=20, metavar="N", help="how many it renders; 0: none")

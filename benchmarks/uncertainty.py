@@ -1,13 +1,13 @@
-"""Is the fit as sure as it says? Coverage of each joint's region of highest density, on people nothing was fitted on.
+"""Is the posterior calibrated? Coverage of each joint's region of highest density, on held-out people.
 
     python benchmarks/uncertainty.py [--people 1000] [--config fit_spin] [--picture out/uncertainty.png] [--calibrate]
 
-For every person and joint the fit says how the joint's position relative to the pelvis, in the camera's axes, is
-distributed: a mixture of t distributions, one a hypothesis (`hmrfit/fitting/uncertainty.py`). The level of the truth is
-the mass of all that is denser than it; were the fit's word exact, a share q of the truths would have a level below q.
+The posterior of a joint's position relative to the pelvis, in the camera's axes, is a mixture of t distributions, one a
+hypothesis (`hmrfit/fitting/uncertainty.py`). The level of the truth is the mass of all that is denser than it; were the
+posterior exact, a fraction q of the truths would have a level below q.
 
-A cell is a noise level that the fit is not told, or half of the keypoints hidden, and the joints whose own keypoint is
-seen or those whose is not. The gap is the worst over all cells and the levels 50, 68, 90 and 95 %.
+A cell is a noise level that the fit does not know, or half of the keypoints hidden, and the joints whose own keypoint
+is seen or those whose is not. The gap is the worst over all cells and the levels 50, 68, 90 and 95 %.
 
 --calibrate searches the weights and ν of `MEASURED` on validation motion instead, or with --config of a preset its
 FIT.CALIBRATION.
@@ -15,8 +15,9 @@ FIT.CALIBRATION.
 
 import argparse
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,13 +48,13 @@ SETTINGS = {
 OWN = {
     SMPL.index(joint): COCO17.index(name) for joint in SMPL.names for name in (joint, f"{joint}_coco") if name in COCO17
 }
-"""Joints that a keypoint of the set stands for: shoulders, elbows, wrists, hips, knees, ankles."""
+"""Joint -> the keypoint of the set that stands for it: shoulders, elbows, wrists, hips, knees, ankles."""
 
 FREEDOMS = (3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0)
-"""The ν that are tried. With fewer the regions are as right, but what is expected, `joint_std`, is all tail."""
+"""The ν that are tried. With fewer the regions are as right, but the variance, `joint_std`, is all tail."""
 
 DRAWS = 500
-"""Of the mixture, where there is more than one hypothesis: good to 2 points each, far better counted."""
+"""Of the mixture, where there is more than one hypothesis: a level is right to 2 points, their mean far better."""
 
 
 def fitted(fitter: Fitter, people: People) -> Iterator[tuple[Fit, People]]:
@@ -71,10 +72,12 @@ def relative(points: Tensor) -> Tensor:
 
 def components(fitter: Fitter, fit: Fit) -> tuple[Tensor, Tensor, Tensor, float]:
     """Means (H, B, K, 3), scale matrices (H, B, K, 3, 3), probabilities (B, H) and ν of the mixture."""
-    spread, body = fitter.posterior(fit), fitter.body.points(SMPL.names)
-    scales = [joint_scale(body, s.params, spread.covariance[:, h])[:, list(OWN)] for h, s in enumerate(fit.hypotheses)]
+    posterior, body = fitter.posterior(fit), fitter.body.points(SMPL.names)
+    scales = [
+        joint_scale(body, s.params, posterior.covariance[:, h])[:, list(OWN)] for h, s in enumerate(fit.hypotheses)
+    ]
     means = [relative(body.pose(s.params).points) for s in fit.hypotheses]
-    return torch.stack(means), torch.stack(scales), spread.probability, spread.nu
+    return torch.stack(means), torch.stack(scales), posterior.probability, posterior.nu
 
 
 def log_density(x: Tensor, means: Tensor, factors: Tensor, probability: Tensor, nu: float) -> Tensor:
@@ -89,7 +92,7 @@ def log_density(x: Tensor, means: Tensor, factors: Tensor, probability: Tensor, 
 
 
 def truth_levels(fitter: Fitter, fit: Fit, people: People, rng: np.random.Generator) -> Tensor:
-    """(B, K) the mass of what is denser than the truth."""
+    """(B, K) the mass of all that is denser than the truth."""
     means, scales, probability, nu = components(fitter, fit)
     truth = relative(people.joints)
     factors = torch.linalg.cholesky(scales + 1e-10 * torch.eye(3))
@@ -105,7 +108,7 @@ def truth_levels(fitter: Fitter, fit: Fit, people: People, rng: np.random.Genera
 def _drawn_levels(
     truth: Tensor, means: Tensor, factors: Tensor, probability: Tensor, nu: float, rng: np.random.Generator
 ) -> Tensor:
-    """The same by drawing from the mixture, for those who have several hypotheses."""
+    """The same by drawing from the mixture, for people who have several hypotheses."""
     B, K = truth.shape[:2]
     edges = probability.cumsum(1).numpy()
     which = torch.as_tensor((rng.random((DRAWS, B, 1)) > edges[None, :, :-1]).sum(-1))
@@ -123,12 +126,12 @@ def own_seen(people: People) -> Tensor:
 
 
 def gaps(levels: Tensor) -> list[float]:
-    """Counted minus stated coverage at each of LEVELS."""
+    """Measured minus stated coverage at each of LEVELS."""
     return [(levels <= q).double().mean().item() - q for q in LEVELS]
 
 
 def groups(fitter: Fitter) -> dict[str, dict[str, Weight]]:
-    """The terms whose weights are searched together: those that look at keypoints, and the others."""
+    """The terms whose weights are searched together: those of the keypoints, and the others."""
     if not isinstance(fitter, StagedFitter):
         return {"anchor": {"anchor": Weight(1.0)}, "keypoints": {"keypoints": Weight(1.0)}}
     weights = {name: Weight(w) for name, w in fitter.schedule.rounds[-1][0].weights.items() if w}
@@ -136,10 +139,10 @@ def groups(fitter: Fitter) -> dict[str, dict[str, Weight]]:
     return {"others": {n: w for n, w in weights.items() if n not in about}, "keypoints": {n: weights[n] for n in about}}
 
 
-def calibrate(fitter: Fitter, poses: Tensor, tries: int) -> None:
-    """Searches the six numbers of the two weights, and ν, by random steps about the best so far; prints what is better.
+def calibrate(fitter: Fitter, poses: Tensor, tries: int) -> dict[str, Any]:
+    """Searches the six numbers of the two weights, and ν, by random steps about the best so far, and prints the better.
 
-    Of the best hypothesis alone, so that no covariance has to be made twice: the two Hessians are kept.
+    Of the best hypothesis alone. The two Hessians are kept, so that no covariance is computed twice.
     """
     body, points, searched = fitter.body.points(SMPL.names), fitter.point_body(COCO17), groups(fitter)
     staged, cases = isinstance(fitter, StagedFitter), []
@@ -151,7 +154,7 @@ def calibrate(fitter: Fitter, poses: Tensor, tries: int) -> None:
             rows = joint_rows(body, fit.state.params)[:, list(OWN)].float()
             away = (relative(part.joints) - relative(body.pose(fit.state.params).points)).float()
             cases.append((title, observation, parts, rows, away, own_seen(part)))
-    rng, worst = np.random.default_rng(0), np.inf
+    rng, worst, found = np.random.default_rng(0), np.inf, {}
     best = np.array([np.log(0.03), 0, 0] * 2 if staged else [np.log(0.8), 0, 0, np.log(0.4), 0, 0])
     for _ in range(tries):
         length = rng.choice([1.0, 0.3]) * np.isfinite(worst)
@@ -161,12 +164,14 @@ def calibrate(fitter: Fitter, poses: Tensor, tries: int) -> None:
         cells = _squares(cases, weights)
         score, gap, nu = min(_score(cells, nu) for nu in FREEDOMS)
         if score < worst:
-            best, worst = trial, score
+            best, worst, found = trial, score, {"weights": {k: list(astuple(w)) for k, w in weights.items()}}
+            found |= {"worst_coverage_gap": gap, "nu": nu}
             print(f"{weights}  nu {nu:.1f}   worst gap {100 * gap:.2f} points", flush=True)
+    return found
 
 
 def _score(cells: list[Tensor], nu: float) -> tuple[float, float, float]:
-    """(what is minimised, the worst gap, ν)."""
+    """(the objective, the worst gap, ν)."""
     found = [gaps(torch.as_tensor(fisher.cdf(cell.double().numpy(), 3, nu))) for cell in cells]
     worst = float(np.abs(found).max())
     return worst + float(np.square(found).mean() ** 0.5), worst, nu
@@ -189,7 +194,7 @@ def _squares(cases: list[tuple], weights: dict[str, Weight]) -> list[Tensor]:
 
 
 def draw(curves: dict[str, Tensor], path: str) -> None:
-    """The reliability picture: counted over stated coverage, a line for each cell."""
+    """The reliability picture: measured over stated coverage, a line for each cell."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -198,10 +203,10 @@ def draw(curves: dict[str, Tensor], path: str) -> None:
     figure, axes = plt.subplots(figsize=(5, 5), dpi=120)
     stated = torch.linspace(0, 1, 101)
     for name, levels in curves.items():
-        counted = [(levels <= q).double().mean().item() for q in stated]
-        axes.plot(stated, counted, label=name, linewidth=1, linestyle="--" if "not" in name else "-")
+        measured = [(levels <= q).double().mean().item() for q in stated]
+        axes.plot(stated, measured, label=name, linewidth=1, linestyle="--" if "not" in name else "-")
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.5)
-    axes.set(xlabel="stated", ylabel="counted", title="Coverage of the joints' regions of highest density")
+    axes.set(xlabel="stated", ylabel="measured", title="Coverage of the joints' regions of highest density")
     axes.legend(fontsize=7)
     axes.set_aspect("equal")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +215,7 @@ def draw(curves: dict[str, Tensor], path: str) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Count, print, draw."""
+    """Measure, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     motion_argument(parser)
     parser.add_argument("--people", type=int, default=1000)
@@ -226,22 +231,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     poses, origin = world_poses(options.motion, options.cache, options.people, options.seed, part)
     fitter, rng = build_fitter(load_config(options.config)), np.random.default_rng(options.seed)
     if options.calibrate:
-        return calibrate(fitter, poses, options.tries)
+        return finish(benchmark="uncertainty_calibration", **calibrate(fitter, poses, options.tries))
     print(f"{options.people} people posed by {origin}; joints: {', '.join(SMPL.names[j] for j in OWN)}\n")
     print(f"{'':28s}" + "".join(f"{100 * q:7.0f} %" for q in LEVELS) + "   joints   error, mm   stated, mm")
     worst, curves, smallest = 0.0, {}, options.people * len(OWN)
     for title, how in SETTINGS.items():
         generator = torch.Generator().manual_seed(options.seed)
         people = make_people(fitter.body, poses, COCO17, generator, corruption=how)
-        rows = [_counted(fitter, fit, own, rng) for fit, own in fitted(fitter, people)]
+        rows = [_levels_and_errors(fitter, fit, own, rng) for fit, own in fitted(fitter, people)]
         levels, seen, error, stated = (torch.cat(column) for column in zip(*rows, strict=True))
         for kind, name in ((True, "seen"), (False, "not seen")):
             cell = levels[seen == kind]
             curves[f"{title}, {name}"] = cell
             worst, smallest = max(worst, *(abs(g) for g in gaps(cell))), min(smallest, len(cell))
-            counted = "".join(f"{100 * (g + q):7.1f} %" for g, q in zip(gaps(cell), LEVELS, strict=True))
+            coverage = "".join(f"{100 * (g + q):7.1f} %" for g, q in zip(gaps(cell), LEVELS, strict=True))
             rms = [1e3 * x[seen == kind].square().mean().sqrt().item() for x in (error, stated)]
-            print(f"{title + ', ' + name:28s}{counted}{len(cell):9d}{rms[0]:12.1f}{rms[1]:13.1f}")
+            print(f"{title + ', ' + name:28s}{coverage}{len(cell):9d}{rms[0]:12.1f}{rms[1]:13.1f}")
     if options.picture:
         draw(curves, options.picture)
     print()
@@ -257,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _counted(fitter: Fitter, fit: Fit, people: People, rng: np.random.Generator) -> tuple[Tensor, ...]:
+def _levels_and_errors(fitter: Fitter, fit: Fit, people: People, rng: np.random.Generator) -> tuple[Tensor, ...]:
     """Levels, seen, error and stated standard deviation (B, K) in metres."""
     means, scales, probability, nu = components(fitter, fit)
     error = (relative(people.joints) - means[0]).norm(dim=-1)

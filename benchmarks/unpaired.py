@@ -1,6 +1,6 @@
-"""What discriminators are for: the keypoint HMR trained without any 3D truth, with them and without, side by side.
+"""Do discriminators help a keypoint HMR that is trained without any 3D truth?
 
-    python benchmarks/unpaired.py [--steps 2500] [--adversarial 0.01 0.1] [--paired]
+    python benchmarks/unpaired.py --motion FOLDER [--steps 2500] [--adversarial 0.01 0.1] [--paired]
 
 Each run has the same seed, people and number of steps; only the weight of L_adv differs (0: no discriminators). All see
 2D keypoints alone; the discriminators also see motion, of other people than those in the batch. Measured on people
@@ -13,19 +13,21 @@ posed by the test split, COCO's keypoints with 1 % noise, a tenth missing.
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
-from _common import SHARED_MOTION, finish, motion_argument, threads
+from _common import finish, motion_argument, motion_pool, threads
 
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.cli.train import build_trainer
 from hmrfit.config import load_config
-from hmrfit.motion import load_frames, read_pool
+from hmrfit.motion import load_frames
 from hmrfit.priors.limits import JointLimits
 from hmrfit.synthetic.people import People, Views
+from hmrfit.train.trainer import Trainer
 from hmrfit.train.validation import Predict, people_of, prediction_of, score_people
 from hmrfit.types import BodyParams
 
@@ -35,7 +37,7 @@ BACKWARDS = 0.5
 
 
 def outside(params: BodyParams, limits: JointLimits, by: float) -> float:
-    """Share of joints, %, with a coordinate more than `by` radians outside of the limits."""
+    """Fraction of joints, %, with a coordinate more than `by` radians outside of the limits."""
     theta = params.to(torch.float64).to_rotvecs()[1]
     beyond = torch.maximum(theta - limits.upper, limits.lower - theta).unflatten(1, (-1, 3))
     return 100 * (beyond > by).any(-1).double().mean().item()
@@ -51,6 +53,11 @@ def measure(body: SmplBody, people: People, predict: Predict, limits: JointLimit
     }
 
 
+def progress(name: str, trainer: Trainer, losses: Mapping[str, float]) -> None:
+    """What a run reports on its way."""
+    print(name, trainer.step, {k: round(v, 3) for k, v in losses.items() if v}, flush=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -64,11 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int)
     options = parser.parse_args(arguments)
     threads(options.threads)
-    pool = read_pool(options.motion or SHARED_MOTION, cache=options.cache)
+    pool = motion_pool(options)
     body, frames = SmplBody.from_file(locate("free_body")), load_frames(pool, "train")
     people = people_of(body, load_frames(pool, "test"), options.people)
     limits = JointLimits.from_file(locate("joint_limits"))
-    runs = {f"unpaired, L_adv x {w:g}" if w else "unpaired, no discriminators": (w, False) for w in (0, *options.adversarial)}  # fmt: skip  # noqa: E501
+    runs = {"unpaired, no discriminators": (0.0, False)}
+    runs |= {f"unpaired, L_adv x {weight:g}": (weight, False) for weight in options.adversarial if weight}
     runs |= {"paired, no discriminators": (0.0, True)} if options.paired else {}
     rows = {"the truth itself": measure(body, people, lambda keypoints, camera: people.params, limits)}
     for name, (weight, paired) in runs.items():
@@ -78,15 +86,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not rows.get("the mean person"):
             rows["the mean person"] = measure(body, people, prediction_of(trainer.averaged()), limits)
         begin = time.process_time()
-        trainer.run(every=max(1, options.steps // 4), report=lambda t, losses, name=name: print(name, t.step, {k: round(v, 3) for k, v in losses.items() if v}, flush=True))  # fmt: skip  # noqa: E501
+        trainer.run(every=max(1, options.steps // 4), report=partial(progress, name))
         rows[name] = measure(body, people, prediction_of(trainer.averaged()), limits)
         rows[name]["cpu_minutes"] = (time.process_time() - begin) / 60
         print(name, {column: round(value, 3) for column, value in rows[name].items()}, flush=True)
-    print(f"\n{options.steps} steps of {options.batch} people\n{'':32s}" + "".join(f"{c.split('_p')[0]:>14s}" for c in COLUMNS))  # fmt: skip  # noqa: E501
+    print(f"\n{options.steps} steps of {options.batch} people")
+    print(" " * 32 + "".join(f"{column.split('_p')[0]:>14s}" for column in COLUMNS))
     for name, row in rows.items():
         print(f"{name:32s}" + "".join(f"{row[c]:14.2f}" for c in COLUMNS))
     print()
-    finish(benchmark="unpaired", steps=options.steps, batch=options.batch, people=options.people, rows={name: {k: round(v, 3) for k, v in row.items()} for name, row in rows.items()})  # fmt: skip  # noqa: E501
+    finish(benchmark="unpaired", steps=options.steps, batch=options.batch, people=options.people, rows=rows)
 
 
 if __name__ == "__main__":

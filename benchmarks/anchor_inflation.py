@@ -1,18 +1,18 @@
-"""Whom the anchor lets go, and what that is worth: poses beyond motion, and keypoints that are not the person's.
+"""Anchor covariance inflation: who gets a wider Gaussian prior, and how much is gained on unusual poses and keypoints?
 
-    python benchmarks/loosening.py [--people 1000] [--motion FOLDER]
+    python benchmarks/anchor_inflation.py [--people 1000] [--motion FOLDER]
 
 COCO's keypoints, 1 % noise, a tenth missing, of people posed by
 
-    motion      the set-aside motion itself
+    motion      the held-out motion itself
     recombined  each with the legs and both arms of other frames, every joint turned by 0.1 rad or so more
     widened     half the difference of two draws from the pose prior added to each, cut to the joint limits
     stray       motion; one keypoint of each is 30 % of the box away from where it should be
     swapped     motion; the wrists, the ankles, the arms or the legs of each have left and right exchanged
 
-and for each: the initial estimate; the fit anchored as the error model says ("plain"), with the wider Σ that everybody
-gets (`hmrfit.fitting.anchor_inflation`), and the default, which lets some go. Columns as in fit_accuracy.py; "let go":
-their share.
+and for each: the initial estimate; the fit with the error model's own Σ ("plain"), with the wider Σ that all people get
+("wider"; `hmrfit.fitting.anchor_inflation`), and the default, which inflates it further for some. Columns as in
+fit_accuracy.py; "inflated": their percentage.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from dataclasses import replace
 
 import torch
 from _common import finish, motion_argument, threads, world_poses
-from fit_accuracy import assumed, estimate_alone, score, worse_share
+from fit_accuracy import assumed, estimate_alone, score, worse_percent
 from torch import Tensor
 
 from hmrfit.build import build_fitter
@@ -42,7 +42,7 @@ PAIRS = (("wrist",), ("ankle",), ("elbow", "wrist"), ("knee", "ankle"))
 
 
 def recombined(poses: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, 24, 3) with the legs and the arms of others."""
+    """(B, 24, 3) with the legs and the arms of other people."""
     poses, own = poses.clone(), poses
     for joints in (LEFT_LEG + RIGHT_LEG, LEFT_ARM, RIGHT_ARM):
         other = torch.randperm(len(own), generator=generator)
@@ -51,8 +51,8 @@ def recombined(poses: Tensor, generator: torch.Generator) -> Tensor:
     return poses + strength * torch.randn(poses.shape, generator=generator)
 
 
-def spread(poses: Tensor, fitter: Fitter, generator: torch.Generator) -> Tensor:
-    """(B, 24, 3) farther from the prior's middle."""
+def widened_poses(poses: Tensor, fitter: Fitter, generator: torch.Generator) -> Tensor:
+    """(B, 24, 3) farther from the prior's mean."""
     gmm: PoseGmm = fitter.terms["gmm"].gmm
     limits = fitter.terms["joint_limits"].limits
     one, other = (gmm.sample(len(poses), generator).to(poses) for _ in range(2))
@@ -87,7 +87,7 @@ def people_of(kind: str, fitter: Fitter, poses: Tensor, seed: int) -> People:
     if kind == "recombined":
         poses = recombined(poses, generator)
     if kind == "widened":
-        poses = spread(poses, fitter, generator)
+        poses = widened_poses(poses, fitter, generator)
     people = make_people(fitter.body, poses, COCO17, generator)
     if kind == "stray":
         return replace(people, keypoints=stray(people.keypoints, people.clean.box_size(), generator))
@@ -95,20 +95,20 @@ def people_of(kind: str, fitter: Fitter, poses: Tensor, seed: int) -> People:
 
 
 def fits(fitter: Fitter, people: People) -> dict[str, Fit]:
-    """By the error model's own Σ, by the one that everybody gets, and the default."""
-    firm = fitter.with_schedule(replace(fitter.schedule, loosening=None))
+    """With the error model's own Σ, with the one that all people get, and the default."""
+    without = fitter.with_schedule(replace(fitter.schedule, loosening=None))
     start, seen = fitter.guess(Observation.of(people.keypoints), assumed(people))
     factor = (held(seen.anchor).scale / seen.anchor.scale).square()
     plain = replace(seen, anchor=widened(seen.anchor, 1 / factor))
     return {
-        "plain": in_pieces(lambda part: firm.from_start(start[part], plain[part]), len(start)),
-        "wider": firm.fit(people.keypoints, assumed(people)),
+        "plain": in_pieces(lambda part: without.from_start(start[part], plain[part]), len(start)),
+        "wider": without.fit(people.keypoints, assumed(people)),
         "default": fitter.fit(people.keypoints, assumed(people)),
     }
 
 
-def let_go(fitter: Fitter, fit: Fit, people: People) -> float:
-    """The share of people who were fitted again."""
+def inflated(fitter: Fitter, fit: Fit, people: People) -> float:
+    """The fraction of people who were fitted again."""
     anchor = fitter.guess(Observation.of(people.keypoints), assumed(people))[1].anchor
     return (fit.observation.anchor.scale[:, 0] > 1.01 * anchor.scale[:, 0]).double().mean().item()
 
@@ -126,21 +126,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitter = build_fitter(load_config())
     figures = {}
     print(f"{options.people} people posed by {origin}\n")
-    columns = ("PA-MPJPE", "MPJPE", "given", "true", "facing", "worse", "let go")
+    columns = ("PA-MPJPE", "MPJPE", "given", "true", "facing", "worse", "inflated")
     print(" " * 28 + "".join(f"{column:>10}" for column in columns))
     for kind in KINDS:
         people = people_of(kind, fitter, poses, options.seed)
         start = score(fitter.body, estimate_alone(fitter, people), people)
         rows = {"initial estimate": (start, 0.0)}
         for label, fit in fits(fitter, people).items():
-            share = 100 * let_go(fitter, fit, people) if label == "default" else 0.0
-            rows[label] = (score(fitter.body, fit.state, people), share)
-        for label, (scores, share) in rows.items():
-            values = [*(scores[key].mean().item() for key in scores), worse_share(scores, start), share]
+            percent = 100 * inflated(fitter, fit, people) if label == "default" else 0.0
+            rows[label] = (score(fitter.body, fit.state, people), percent)
+        for label, (scores, percent) in rows.items():
+            values = [*(scores[key].mean().item() for key in scores), worse_percent(scores, start), percent]
             print(f"{kind + ', ' + label:28s}" + "".join(f"{value:10.2f}" for value in values), flush=True)
             figures[f"{kind}_{label.replace(' ', '_')}_pa_mpjpe_mm"] = values[0]
     print()
-    finish(benchmark="loosening", people=options.people, motion=origin, **figures)
+    finish(benchmark="anchor_inflation", people=options.people, motion=origin, **figures)
 
 
 if __name__ == "__main__":

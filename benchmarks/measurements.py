@@ -1,14 +1,14 @@
-"""What more evidence is worth: masks, several views, many frames, the focal length.
+"""How much do more measurements improve a fit: masks, several views, many frames, the focal length?
 
-python benchmarks/evidence.py [--people 300] [--motion FOLDER] [--photos ../shared/photos]
+    python benchmarks/measurements.py [--people 300] [--motion FOLDER] [--photos FOLDER]
 
-masks      people in motion set aside, 17 COCO keypoints with 1 % noise, a tenth missing, the focal length not told;
+masks      people in held-out motion, 17 COCO keypoints with 1 % noise, a tenth missing, the focal length unknown;
            their own silhouettes as masks: exact, dilated by up to 2 % of the box as by clothes, with a rectangle cut
            out as by something in front (most keypoints in it lost). Shape: mean distance of vertices in the T-pose
 views      a person at three instants by one camera each and by four together, against joints triangulated from the
            same keypoints (themselves good to 20-30 mm): shoulders, elbows, wrists, hips, knees, ankles; MPJPE with
            the middles of the hips together; absolute without
-frames     clips of the set-aside motion at 30 frames a second, a camera that stands still and is known, every frame
+frames     clips of held-out motion at 30 frames a second, a camera that stands still and is known, every frame
            alone and all together. Acceleration: mean over joints, m/s²
 focal      the focal length not told: what a result says of 0.8, 1.2 and 1.25 times it, against whole new fits, first
            guess included; and a free one
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _common import ROOT, SHARED_MOTION, finish, motion_argument, threads, world_poses
+from _common import finish, motion_argument, photos_argument, threads, world_poses
 from numpy.typing import NDArray
 from photos import JOINTS
 from torch import Tensor
@@ -67,10 +67,12 @@ def joint_errors(body: SmplBody, params: BodyParams, truth: Tensor) -> tuple[flo
 
 
 def masks_of(body: SmplBody, people: People, seed: int) -> dict[str, tuple[list[NDArray], Keypoints]]:
-    """name -> masks of everybody, and the keypoints that go with them."""
+    """name -> masks of all people, and the keypoints that go with them."""
     rng, box = np.random.default_rng(seed), people.clean.box_size().numpy()
     draw = BuiltinRenderer()
-    exact = [draw.silhouette(body(people[i].params).vertices, body.faces, people[i].camera)[0].numpy() for i in range(len(box))]  # fmt: skip  # noqa: E501
+    each = [people[i] for i in range(len(box))]
+    drawn = [draw.silhouette(body(person.params).vertices, body.faces, person.camera) for person in each]
+    exact = [silhouette[0].numpy() for silhouette in drawn]
     clothed = [_dilated(mask, rng.uniform(0, 0.02) * size) for mask, size in zip(exact, box, strict=True)]
     hidden = [_cut(mask, people.keypoints[i], size, rng) for i, (mask, size) in enumerate(zip(exact, box, strict=True))]
     behind = replace(people.keypoints, confidence=torch.stack([c for _, c in hidden]))
@@ -126,8 +128,10 @@ def masks(fitter: Fitter, poses: Tensor, seed: int) -> dict[str, float]:
 # ---- views
 
 
-def views(folder: Path) -> dict[str, float]:
-    """The table of views; nothing without the photographs."""
+def views(folder: Path | None) -> dict[str, float]:
+    """The table of views; empty without the photographs."""
+    if folder is None:
+        return {}
     instants: dict[str, list[Path]] = {}
     for file in sorted(folder.glob("p2s_*_cam*.json")):
         instants.setdefault(file.stem.rsplit("_", 1)[0], []).append(file)
@@ -162,7 +166,8 @@ def _against(result: hmrfit.FitResult, truth_mm: Sequence[Sequence[float]]) -> l
     found = result.body_model.points(names).pose(result.params).points[:, index]
     truth = torch.as_tensor(truth_mm).double()[None, index] / 1e3
     hips = [JOINTS.index(f"{side}_hip_coco") for side in ("left", "right")]
-    errors = (pa_mpjpe(found, truth), mpjpe(found, truth, found[:, hips].mean(1), truth[:, hips].mean(1)), mpjpe(found, truth))  # fmt: skip  # noqa: E501
+    plain = mpjpe(found, truth, found[:, hips].mean(1), truth[:, hips].mean(1))
+    errors = (pa_mpjpe(found, truth), plain, mpjpe(found, truth))
     return [*(1e3 * e.item() for e in errors), 100 * float(result.reprojection_error[0])]
 
 
@@ -196,9 +201,9 @@ def filmed(body: SmplBody, clip: Clip, seed: int) -> tuple[Tensor, Camera, Keypo
     return posed.joints, camera, corrupt(clean, NOISE, generator)
 
 
-def frames(fitter: Fitter, folder: Path, seed: int) -> dict[str, float]:
-    """The table of sequences; nothing without motion."""
-    if not folder.is_dir():
+def frames(fitter: Fitter, folder: Path | None, seed: int) -> dict[str, float]:
+    """The table of sequences; empty without motion."""
+    if folder is None:
         return {}
     print(f"\n{'frames':40s}{'PA-MPJPE':>10}{'MPJPE':>9}{'absolute':>10}{'accel.':>9}{'(true)':>8}{'ms each':>9}")
     rows: dict[str, list[list[float]]] = {"alone": [], "together": []}
@@ -219,9 +224,11 @@ def frames(fitter: Fitter, folder: Path, seed: int) -> dict[str, float]:
             ]
             scores += [_acceleration(found), _acceleration(joints), each]
             rows[way].append(scores)
-            print(f"{clip.label + ' ' + clip.name[-12:] + ', ' + way:40s}" + "".join(f"{v:9.1f}" for v in scores), flush=True)  # fmt: skip  # noqa: E501
+            label = f"{clip.label} {clip.name[-12:]}, {way}"
+            print(f"{label:40s}" + "".join(f"{v:9.1f}" for v in scores), flush=True)
     names = ("pa_mpjpe_mm", "mpjpe_mm", "absolute_mm", "acceleration", "true_acceleration", "ms_a_frame")
-    return {f"frames_{n}_{way}": float(v) for way, many in rows.items() for n, v in zip(names, np.mean(many, 0), strict=True)}  # fmt: skip  # noqa: E501
+    means = {way: zip(names, np.mean(many, 0), strict=True) for way, many in rows.items()}
+    return {f"frames_{name}_{way}": float(value) for way, pairs in means.items() for name, value in pairs}
 
 
 def _acceleration(joints: Tensor) -> float:
@@ -232,38 +239,43 @@ def _acceleration(joints: Tensor) -> float:
 
 
 def focal(fitter: Fitter, poses: Tensor, seed: int) -> dict[str, float]:
-    """What a result says of another focal length against whole new fits with it, and the free focal length."""
+    """The predicted effect of another focal length against new fits with it, and the fitted focal length."""
     people = make_people(fitter.body, poses, COCO17, torch.Generator().manual_seed(seed), Views(), NOISE)
     camera = Camera.from_size(*Views().size, count=len(poses))
     fit = fitter.fit(people.keypoints, camera)
     body, stage = fitter.point_body(COCO17), last_stage(fitter.schedule, fit)
-    energy, held = FittedEnergy(fitter.terms, stage, fit.observation), ~fit.verdict.accepted
+    energy, rejected = FittedEnergy(fitter.terms, stage, fit.observation), ~fit.verdict.accepted
     before = body.pose(fit.state.params).joints
     figures: dict[str, float] = {}
-    print(f"\n{'focal length wrong by':32s}{'depth, m':>10}{'said':>8}{'joints, mm':>12}{'said':>8}{'off by':>8}{'ms each':>9}")  # fmt: skip  # noqa: E501
+    columns = f"{'depth, m':>10}{'pred.':>8}{'joints, mm':>12}{'pred.':>8}{'off by':>8}{'ms each':>9}"
+    print(f"\n{'focal length wrong by':32s}{columns}")
     for factor in (0.8, 1.2, 1.25):
         begin = time.perf_counter()
-        said = focal_sensitivity(body, energy, fit.state, factor, held)
+        predicted = focal_sensitivity(body, energy, fit.state, factor, rejected)
         each = 1e3 * (time.perf_counter() - begin) / len(poses)
         again = fitter.fit(people.keypoints, Camera(factor * camera.focal, camera.center, camera.size))
         moved = body.pose(again.state.params).joints - before
         about = moved - moved[:, :1]
-        size, off = about.norm(dim=-1).mean(1), (said.moved - about).norm(dim=-1).mean(1)
+        off = 1e3 * (predicted.moved - about).norm(dim=-1).mean(1).median().item()
+        size = 1e3 * about.norm(dim=-1).mean(1).median().item()
         depth = moved[:, 0, 2].median().item()
-        print(f"{factor:<32}{depth:10.3f}{said.depth.median():8.3f}{1e3 * size.median():12.1f}{1e3 * said.joints.mean(1).median():8.1f}{1e3 * off.median():8.1f}{each:9.1f}")  # fmt: skip  # noqa: E501
-        figures |= {f"focal_{factor}_depth_m": depth, f"focal_{factor}_joints_mm": 1e3 * size.median().item(), f"focal_{factor}_off_mm": 1e3 * off.median().item()}  # fmt: skip  # noqa: E501
+        pair = f"{size:12.1f}{1e3 * predicted.joints.mean(1).median():8.1f}"
+        print(f"{factor:<32}{depth:10.3f}{predicted.depth.median():8.3f}{pair}{off:8.1f}{each:9.1f}")
+        row = {"depth_m": depth, "joints_mm": size, "off_mm": off}
+        figures |= {f"focal_{factor}_{name}": value for name, value in row.items()}
     free = free_focal(body, fitter.terms, stage, fit.state, fit.observation)
     true = (people.camera.focal[:, 0] / camera.focal[:, 0]).log()
     error = [(found - true).abs().mean().item() for found in (torch.zeros_like(true), free.log_factor)]
-    print(f"log f, mean error: assumed {error[0]:.3f}, free {error[1]:.3f}, which says of itself {free.std.mean():.3f}")
+    stated = free.std.mean().item()
+    print(f"log f, mean error: assumed {error[0]:.3f}, free {error[1]:.3f} (its own standard deviation: {stated:.3f})")
     return figures | {"log_focal_error_assumed": error[0], "log_focal_error_free": error[1]}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Everything."""
+    """Measure and print the four tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     motion_argument(parser)
-    parser.add_argument("--photos", type=Path, default=ROOT.parent / "shared" / "photos")
+    photos_argument(parser)
     parser.add_argument("--people", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
@@ -273,10 +285,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitter = build().fitter
     print(f"{options.people} people posed by {origin}\n")
     figures = masks(fitter, poses, options.seed) | views(options.photos)
-    figures |= frames(fitter, Path(options.motion) if options.motion else SHARED_MOTION, options.seed)
+    figures |= frames(fitter, options.motion, options.seed)
     figures |= focal(fitter, poses, options.seed)
     print()
-    finish(benchmark="evidence", people=options.people, motion=origin, **figures)
+    finish(benchmark="measurements", people=options.people, motion=origin, **figures)
 
 
 if __name__ == "__main__":
