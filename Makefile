@@ -1,5 +1,6 @@
 # make demo | test | check | bench | clean.  Each makes its own .venv when there is none; nothing but Python is needed.
 # make demo PHOTOS=FOLDER also fits the photographs of a folder that holds their keypoints.
+# make bench: HMRFIT_MOTION and HMRFIT_PHOTOS name folders of motion and of photographs, for the benchmarks that need them.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +26,7 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest tests/test_layers.py
 
 bench: $(VENV)/test.stamp
-	@for script in benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+	@$(BIN)/python benchmarks/compare.py
 
 clean:
 	@rm -rf $(VENV) build dist out *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

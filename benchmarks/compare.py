@@ -51,9 +51,10 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit that is measured, with a note where files were changed since."""
-    changed = git("status", "--porcelain", "hmrfit", "priors", "configs")
-    return git("rev-parse", "--short", "HEAD") + (" and changes" if changed else "")
+    """The last commit that changed what is measured, with a note where files were changed since."""
+    measured = ("--", "hmrfit", "priors", "configs")
+    changed = git("status", "--porcelain", *measured)
+    return git("log", "-1", "--format=%h", *measured) + (" and changes" if changed else "")
 
 
 def git(*arguments: str) -> str:

@@ -3,10 +3,9 @@
     python benchmarks/segmentation.py [--images 1000] [--pytorch3d 20] [--threads 2]
 
 1,000 synthetic images of LSP's size (people of 100 to 190 pixels) with true part maps; the predictions are the truth
-with every joint turned by 0.1 radians and the person moved. Timed are the steps of `hmrfit evaluate --protocol lsp-spin`
-with a predictions file: pose the bodies, render foreground and parts at 224 x 224, bring them back into the image,
-count. Reading masks from a disk is not included. pytorch3d, where it is installed, renders the first 20 of the same
-crops.
+with every joint turned by 0.1 radians and the person moved. Timed is `hmrfit evaluate --protocol lsp-spin` with a
+predictions file: pose the bodies, render foreground and parts at 224 x 224, bring them back into the image, count.
+Reading masks from a disk is not included. pytorch3d, where it is installed, renders the first 20 of the same crops.
 
 The last line is JSON: seconds_per_1000, peak_mb (of the whole process), ratio_to_pytorch3d (its time over ours for the
 same crops), pixel_agreement (of those crops; without pytorch3d, of the 240 pictures that it drew for the tests), the
