@@ -21,15 +21,16 @@ from dataclasses import replace
 
 import torch
 from _common import finish, motion_argument, threads, world_poses
-from fit_accuracy import assumed, estimate_alone, score, worse_percent
+from fit_accuracy import assumed, estimate_alone, score, without, worse_percent
 from torch import Tensor
 
 from hmrfit.build import build_fitter
 from hmrfit.config import load_config
-from hmrfit.fitting.anchor_inflation import held, widened
+from hmrfit.fitting.anchor_inflation import InflateAnchor, inflated, inflated_for_all
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter, in_pieces
-from hmrfit.fitting.parameters import Observation
+from hmrfit.fitting.route import Begun
+from hmrfit.fitting.starts import Given
 from hmrfit.keypoints import COCO17
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.synthetic.people import People, make_people
@@ -96,20 +97,21 @@ def people_of(kind: str, fitter: Fitter, poses: Tensor, seed: int) -> People:
 
 def fits(fitter: Fitter, people: People) -> dict[str, Fit]:
     """With the error model's own Σ, with the one that all people get, and the default."""
-    without = fitter.with_schedule(replace(fitter.schedule, loosening=None))
-    start, seen = fitter.guess(Observation.of(people.keypoints), assumed(people))
-    factor = (held(seen.anchor).scale / seen.anchor.scale).square()
-    plain = replace(seen, anchor=widened(seen.anchor, 1 / factor))
+    once = fitter.with_schedule(without(fitter.schedule, InflateAnchor))
+    begun = fitter.begin(Given(people.keypoints, assumed(people)))
+    state, seen = begun.state, begun.observation
+    factor = (inflated_for_all(seen.anchor).scale / seen.anchor.scale).square()
+    plain = replace(seen, anchor=inflated(seen.anchor, 1 / factor))
     return {
-        "plain": in_pieces(lambda part: without.from_start(start[part], plain[part]), len(start)),
-        "wider": without.fit(people.keypoints, assumed(people)),
+        "plain": in_pieces(lambda part: once.run(Begun.at(state[part], plain[part])), len(state)),
+        "wider": once.fit(people.keypoints, assumed(people)),
         "default": fitter.fit(people.keypoints, assumed(people)),
     }
 
 
-def inflated(fitter: Fitter, fit: Fit, people: People) -> float:
+def refitted(fitter: Fitter, fit: Fit, people: People) -> float:
     """The fraction of people who were fitted again."""
-    anchor = fitter.guess(Observation.of(people.keypoints), assumed(people))[1].anchor
+    anchor = fitter.begin(Given(people.keypoints, assumed(people))).observation.anchor
     return (fit.observation.anchor.scale[:, 0] > 1.01 * anchor.scale[:, 0]).double().mean().item()
 
 
@@ -133,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         start = score(fitter.body, estimate_alone(fitter, people), people)
         rows = {"initial estimate": (start, 0.0)}
         for label, fit in fits(fitter, people).items():
-            percent = 100 * inflated(fitter, fit, people) if label == "default" else 0.0
+            percent = 100 * refitted(fitter, fit, people) if label == "default" else 0.0
             rows[label] = (score(fitter.body, fit.state, people), percent)
         for label, (scores, percent) in rows.items():
             values = [*(scores[key].mean().item() for key in scores), worse_percent(scores, start), percent]

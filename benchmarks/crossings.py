@@ -27,10 +27,9 @@ import torch
 from _common import finish
 
 import hmrfit
-from hmrfit.api import fit_photos
-from hmrfit.build import build
 from hmrfit.cli.demo import make_truth
 from hmrfit.io.photo import read_photo
+from hmrfit.pipeline import Pipeline
 
 PACKAGE = f"{Path(hmrfit.__file__).parent}/"
 SIZE = (640, 480)
@@ -107,12 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=40, help="pairs of files to show, those of most crossings first")
     options = parser.parse_args(arguments)
-    engine = build()
-    seen = make_truth(engine.fitter.body, SIZE[1]).clean
+    pipeline = Pipeline.of()
+    seen = make_truth(pipeline.body, SIZE[1]).clean
     keypoints = torch.cat([seen.xy[0], seen.confidence[0][:, None]], -1).numpy()
     given = {"keypoint_set": seen.names, "image_size": SIZE}
     photo = read_photo(None, keypoints, **given)
-    fit = profile(lambda: fit_photos([photo], engine))
+    fit = profile(lambda: pipeline.fit_photos([photo]))
     call = profile(lambda: hmrfit.fit(None, keypoints, **given))
     show("The call, reading and checking the input included", call, options.pairs)
     show("The fit of a photograph that has been read", fit, options.pairs)

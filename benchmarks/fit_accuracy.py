@@ -34,9 +34,12 @@ from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
 from hmrfit.config import load_config
 from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe, reprojection_error
+from hmrfit.fitting.acceptance import Accept
+from hmrfit.fitting.anchor_inflation import InflateAnchor
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.modes import Modes
 from hmrfit.fitting.parameters import State
-from hmrfit.fitting.schedule import reweighted
+from hmrfit.fitting.schedule import After, Schedule
 from hmrfit.keypoints import COMMON14, resolve_set
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.synthetic.people import Corruption, People, Views, make_people
@@ -78,10 +81,20 @@ def fit_people(
     return State.cat([fit.state for fit in fits])
 
 
+def reweighted(schedule: Schedule, **weights: float) -> Schedule:
+    """The schedule with these weights in every stage."""
+    return schedule.with_stages(lambda stage: replace(stage, weights={**stage.weights, **weights}))
+
+
+def without(schedule: Schedule, *steps: type[After]) -> Schedule:
+    """The schedule without steps of these kinds after its stages."""
+    return replace(schedule, after=tuple(step for step in schedule.after if not isinstance(step, steps)))
+
+
 def estimate_alone(fitter: Fitter, people: People) -> State:
     """The initial estimate itself."""
     camera = assumed(people)
-    return State(fitter.initial_estimate.predict(people.keypoints, camera).params, camera)
+    return State(fitter.network.predict(people.keypoints, camera).params, camera)
 
 
 def near_truth(people: People, generator: torch.Generator) -> State:
@@ -191,7 +204,7 @@ def priors(table: Table, fitter: Fitter) -> None:
     """Each prior alone and together, at the weights that are used."""
     people = table.people()
     start = score(table.body, estimate_alone(fitter, people), people)
-    weights = dict(fitter.schedule.anchored[-1].weights)
+    weights = fitter.schedule.stages[-1].weights
     own = weights["anchor"]
     shape = {"shape": 1.0}
     ways = {
@@ -203,12 +216,12 @@ def priors(table: Table, fitter: Fitter) -> None:
         "anchor, joint limits (default)": {"anchor": own},
         "anchor, GMM, joint limits": {"anchor": own, "gmm": 0.2},
     }
-    plain = replace(fitter.schedule, flips=0)
+    plain = without(fitter.schedule, Modes)
     for label, changed in ways.items():
         one = fitter.with_schedule(reweighted(plain, **changed))
         table.row(f"{label}; no hypotheses", people, lambda one=one: fit_people(one, people), start)
-    untested = fitter.with_schedule(replace(fitter.schedule, guarded=False))
-    plain_anchor = fitter.with_schedule(replace(fitter.schedule, loosening=None))
+    untested = fitter.with_schedule(without(fitter.schedule, Accept))
+    plain_anchor = fitter.with_schedule(without(fitter.schedule, InflateAnchor))
     table.row("default without inflation", people, lambda: fit_people(plain_anchor, people), start)
     table.row("default without acceptance test", people, lambda: fit_people(untested, people), start)
     table.row("default", people, lambda: fit_people(fitter, people), start)

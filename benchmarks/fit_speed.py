@@ -37,15 +37,17 @@ from torch import Tensor
 import hmrfit
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
-from hmrfit.build import build_fitter
+from hmrfit.build import build_fitter, default_terms
 from hmrfit.camera import Camera
 from hmrfit.config import load_config
 from hmrfit.fitting.energy import StageProblem, term_costs
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.fitter import CHUNK, Fitter, default_terms, in_pieces
+from hmrfit.fitting.fitter import CHUNK, Fitter, in_pieces
 from hmrfit.fitting.parameters import Linearization, Observation, State
+from hmrfit.fitting.route import Begun
 from hmrfit.fitting.schedule import ANCHORED
 from hmrfit.fitting.solver import Options, solve
+from hmrfit.fitting.starts import Given
 from hmrfit.fitting.terms.base import terms_by_name
 from hmrfit.keypoints import COCO17, SMPL24
 from hmrfit.ops.threads import one_thread_for_few
@@ -61,8 +63,8 @@ CONVERGED = (1, 2)
 
 def ours(fitter: Fitter, start: State, observation: Observation) -> Fit:
     """The default stages, one start, in pieces as `Fitter.fit` has them."""
-    stages = tuple((stage, 1) for stage in fitter.schedule.anchored)
-    fit = lambda part: fitter.refine(start[part], observation[part], 1, stages)  # noqa: E731
+    route, stages = fitter.route(observation.keypoints.names), fitter.schedule.stages
+    fit = lambda part: route.run(Begun.at(start[part], observation[part]), stages)  # noqa: E731
     return fit(slice(None)) if len(start) <= CHUNK else in_pieces(fit, len(start))
 
 
@@ -92,7 +94,7 @@ class SpinStyle:
         marks = self.landmarks @ output.vertices
         points = torch.stack([(marks if is_mark else output.joints)[:, i] for is_mark, i in self.rows], 1)
         params = BodyParams.from_rotvecs(*(parameters[name] for name in PARAMETERS))
-        e = _Given(points, State(params, camera), observation, parameters["body_pose"])
+        e = _PosedBySmplx(points, State(params, camera), observation, parameters["body_pose"])
         return sum(w * self.terms[name].cost(e).sum() for name, w in ENERGY.weights.items())
 
     def fit(self, start: State, observation: Observation) -> State:
@@ -118,8 +120,8 @@ class SpinStyle:
         return State(BodyParams.from_rotvecs(**found), start.camera)
 
 
-class _Given(Linearization):
-    """An evaluation whose points and theta come from elsewhere."""
+class _PosedBySmplx(Linearization):
+    """The points and theta that the terms look at, from the smplx package."""
 
     def __init__(self, points: Tensor, state: State, observation: Observation, theta: Tensor) -> None:
         self.state, self.observation = state, observation
@@ -190,7 +192,11 @@ def whole_calls(people: People) -> dict[str, float]:
     call = partial(hmrfit.fit, None, keypoint_set=seen.names, image_size=Views().size)
     turns = []
     for array, betas in zip(arrays, people.params.betas.numpy(), strict=True):
-        ways = [partial(call, array), partial(call, array, terms=[wrists_together]), partial(call, array, shape=betas)]
+        ways = [
+            partial(call, array),
+            partial(call, array, terms=[wrists_together]),
+            partial(call, array, measurements=[hmrfit.Shape(betas)]),
+        ]
         turns.append([repeated(way) for way in ways])
     plain, term, shape = zip(*turns, strict=True)
 
@@ -288,7 +294,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     fitter = build_fitter(load_config(None, [f"FIT.DEVICE={options.device}"]))
     people = make_people(fitter.body, poses, COCO17, torch.Generator().manual_seed(1))
     camera = Camera.from_size(*Views().size, count=options.people)
-    start, observation = fitter.guess(Observation.of(people.keypoints), camera)
+    begun = fitter.begin(Given(people.keypoints, camera))
+    start, observation = begun.state, begun.observation
     print(f"{options.people} people posed by {origin}; {torch.get_num_threads()} threads")
     few = slice(0, options.singles)
     figures = singles(fitter, start[few], observation[few])

@@ -182,6 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         joint_difference_max_mm=difference.max().item(),
         people_differ_mm=people_differ,
         keypoint_hmr_ms=statistics.median(times),
+        keypoint_hmr_least_ms=min(times),
         keypoint_weights=weights,
         threads=torch.get_num_threads(),
     )

@@ -31,10 +31,8 @@ from _common import finish, motion_argument, motion_pool, photos_argument, skip,
 from photos import joint_error, mask_overlap
 from torch import Tensor
 
-from hmrfit.api import fit_photos
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
-from hmrfit.build import build
 from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe
 from hmrfit.fitting.fit import Fit
@@ -45,6 +43,7 @@ from hmrfit.keypoints import COCO17, COMMON14
 from hmrfit.motion import load_frames
 from hmrfit.network.initial_estimate import ImageHmr, KeypointHmr
 from hmrfit.ops.rotation import rotation_6d_to_matrix
+from hmrfit.pipeline import Pipeline
 from hmrfit.render.overlay import sheet
 from hmrfit.result import FitResult
 from hmrfit.synthetic.dataset import SceneDataset, SceneStyle, scene_generator
@@ -122,7 +121,7 @@ def score(body: SmplBody, scenes: Scenes, params: BodyParams) -> dict[str, float
 
 def compare(body: SmplBody, image: ImageHmr, made: Callable[[str], Scenes]) -> dict[str, dict[str, float]]:
     """Every method's scores on the test scenes."""
-    fitter, keypoint = build().fitter, KeypointHmr.from_file(locate("keypoint_hmr"))
+    fitter, keypoint = Pipeline.of().fitter, KeypointHmr.from_file(locate("keypoint_hmr"))
     aside, test = made("validation"), made("test")
     mean = image.hmr.regressor.layout.regression(image.hmr.regressor.mean[None].double()).params
     estimated = keypoint.predict(test.keypoints, test.camera).params
@@ -144,11 +143,12 @@ def compare(body: SmplBody, image: ImageHmr, made: Callable[[str], Scenes]) -> d
 
 def on_photos(folder: Path, image: ImageHmr, out: Path | None) -> dict[str, dict[str, float]]:
     """Means over the photographs' people of both networks alone; overlays of the image HMR, one file for each."""
-    keypoint, rows = KeypointHmr.from_file(locate("keypoint_hmr")), {"image HMR": [], "keypoint HMR": []}
+    keypoint, pipeline = KeypointHmr.from_file(locate("keypoint_hmr")), Pipeline.of()
+    rows = {"image HMR": [], "keypoint HMR": []}
     for file in sorted(folder.glob("*.json")):
         about = json.loads(file.read_text())
         photo = read_photo(folder / about["image"], file)
-        result = fit_photos([photo], build())[0]  # for its form: the estimates take the place of its body
+        result = pipeline.fit_photos([photo])[0]  # for its form: the estimates take the place of its body
         pixels = read_image(folder / about["image"])
         answers = {
             "image HMR": image.predict(pixels, photo.keypoints, photo.camera).params,
@@ -157,8 +157,8 @@ def on_photos(folder: Path, image: ImageHmr, out: Path | None) -> dict[str, dict
         for name, params in answers.items():
             rows[name].append(_photo_row(about, folder, result, params))
         if out is not None:
-            vertices = build().fitter.body(answers["image HMR"]).vertices
-            picture = sheet(pixels, vertices, build().fitter.body.faces, photo.camera, given=photo.keypoints)
+            vertices = pipeline.body(answers["image HMR"]).vertices
+            picture = sheet(pixels, vertices, pipeline.body.faces, photo.camera, given=photo.keypoints)
             height = round(PANEL * picture.shape[0] / picture.shape[1] * 2)
             write_image(
                 out / f"{file.stem}.jpg", cv2.resize(picture, (2 * PANEL, height), interpolation=cv2.INTER_AREA)

@@ -10,8 +10,8 @@ views      a person at three instants by one camera each and by four together, a
            the middles of the hips together; absolute without
 frames     clips of held-out motion at 30 frames a second, a camera that stands still and is known, every frame
            alone and all together. Acceleration: mean over joints, m/s²
-focal      the focal length not told: what a result says of 0.8, 1.2 and 1.25 times it, against whole new fits, first
-           guess included; and a free one
+focal      an unknown focal length: the predicted effect of 0.8, 1.2 and 1.25 times it, against new fits, initial
+           estimate included; and a free one
 """
 
 import argparse
@@ -19,6 +19,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +32,14 @@ from torch import Tensor
 import hmrfit
 from hmrfit.body.skeleton import SMPL
 from hmrfit.body.smpl import SmplBody
-from hmrfit.build import build
+from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
+from hmrfit.config import load_config
 from hmrfit.evaluate.metrics import mpjpe, pa_mpjpe
-from hmrfit.evidence import MASK_WEIGHT, with_terms
-from hmrfit.fitting.evidence import Evidence
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.focal import FittedEnergy, focal_sensitivity, free_focal, last_stage
-from hmrfit.fitting.mask_map import mask_evidence
-from hmrfit.fitting.terms.mask import MaskTerm
+from hmrfit.fitting.focal import FittedEnergy, focal_sensitivity, free_focal
+from hmrfit.fitting.terms.base import Staged
+from hmrfit.fitting.terms.mask import MASK_WEIGHT, MaskTerm, mask_map
 from hmrfit.io.opencv import cv2
 from hmrfit.keypoints import COCO17, COMMON14
 from hmrfit.motion import Motion as Clip
@@ -48,7 +48,7 @@ from hmrfit.motion.pool import split
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.synthetic.people import Corruption, People, Views, camera_rotations, corrupt, make_people
-from hmrfit.types import BodyParams, Keypoints
+from hmrfit.types import BodyParams, Keypoints, RecordTable
 
 VIEWS, NOISE = Views(size=(512, 384)), Corruption(0.01, 0.1)
 CHOSEN = [SMPL.index(name) for name in COMMON14]
@@ -108,14 +108,17 @@ def masks(fitter: Fitter, poses: Tensor, seed: int) -> dict[str, float]:
     body = fitter.body
     people = make_people(body, poses, COCO17, torch.Generator().manual_seed(seed), VIEWS, NOISE)
     camera = Camera.from_size(*VIEWS.size, count=len(poses))
-    informed = with_terms(fitter, [MaskTerm(body)], {"mask": MASK_WEIGHT}, {"mask": MASK_WEIGHT})
+    term = MaskTerm(body)
+    schedule = fitter.schedule.with_terms([Staged(term, MASK_WEIGHT, MASK_WEIGHT)])
+    informed = fitter.with_schedule(schedule, terms={**fitter.terms, term.name: term})
     figures: dict[str, float] = {}
     print(f"{'masks':32s}{'shape':>9}{'PA-MPJPE':>10}{'MPJPE':>9}{'ms each':>9}")
     for name, (pictures, keypoints) in masks_of(body, people, seed).items():
-        evidence = Evidence(mask=mask_evidence(pictures, keypoints))
-        for way in ("without", "with"):
+        known = RecordTable({term.name: mask_map(pictures, keypoints)})
+        ways = {"without": fitter.fit, "with": partial(informed.fit, measurements=known)}
+        for way, run in ways.items():
             begin = time.perf_counter()
-            fit = informed.fit(keypoints, camera, evidence=evidence) if way == "with" else fitter.fit(keypoints, camera)
+            fit = run(keypoints, camera)
             each = 1e3 * (time.perf_counter() - begin) / len(poses)
             p = fit.state.params
             shape = 1e3 * (body.shaped(p.betas) - body.shaped(people.params.betas)).norm(dim=-1).mean().item()
@@ -243,8 +246,8 @@ def focal(fitter: Fitter, poses: Tensor, seed: int) -> dict[str, float]:
     people = make_people(fitter.body, poses, COCO17, torch.Generator().manual_seed(seed), Views(), NOISE)
     camera = Camera.from_size(*Views().size, count=len(poses))
     fit = fitter.fit(people.keypoints, camera)
-    body, stage = fitter.point_body(COCO17), last_stage(fitter.schedule, fit)
-    energy, rejected = FittedEnergy(fitter.terms, stage, fit.observation), ~fit.verdict.accepted
+    body, stage = fitter.point_body(COCO17), fit.stage
+    energy, rejected = FittedEnergy(fitter.terms, stage, fit.observation), ~fit.acceptance.accepted
     before = body.pose(fit.state.params).joints
     figures: dict[str, float] = {}
     columns = f"{'depth, m':>10}{'pred.':>8}{'joints, mm':>12}{'pred.':>8}{'off by':>8}{'ms each':>9}"
@@ -282,7 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     threads(options.threads)
     poses, origin = world_poses(options.motion, options.cache, options.people, options.seed)
-    fitter = build().fitter
+    fitter = build_fitter(load_config())
     print(f"{options.people} people posed by {origin}\n")
     figures = masks(fitter, poses, options.seed) | views(options.photos)
     figures |= frames(fitter, options.motion, options.seed)

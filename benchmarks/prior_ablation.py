@@ -15,21 +15,23 @@ priors/scripts/train_discriminators.py writes them; without it the shipped ones 
 import argparse
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 from _common import finish, motion_argument, threads, world_poses
-from fit_accuracy import SETTINGS, estimate_alone, fit_people, score, worse_percent
+from fit_accuracy import SETTINGS, estimate_alone, fit_people, reweighted, score, without, worse_percent
 from torch import Tensor
 
 from hmrfit.assets import locate
 from hmrfit.build import build_fitter
 from hmrfit.config import load_config
+from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.schedule import ANCHOR_WEIGHTS, reweighted
+from hmrfit.fitting.modes import Modes
+from hmrfit.fitting.schedule import ANCHOR_WEIGHTS
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.keypoints import resolve_set
 from hmrfit.priors.discriminator_prior import DiscriminatorPrior
@@ -61,7 +63,7 @@ class Bench:
 
     def with_weights(self, weights: Weights) -> Fitter:
         """The fit from the initial estimate alone, without acceptance test, with these weights."""
-        plain = replace(self.fitter.schedule, flips=0, guarded=False)
+        plain = without(self.fitter.schedule, Modes, Accept)
         return self.fitter.with_schedule(reweighted(plain, **weights))
 
     def chosen(self, label: str, ways: Iterable[Weights]) -> Weights:

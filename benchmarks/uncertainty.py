@@ -31,9 +31,8 @@ from hmrfit.camera import Camera
 from hmrfit.config import load_config
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.staged import StagedFitter, misses
 from hmrfit.fitting.terms.smplify_spin import PixelReprojection
-from hmrfit.fitting.uncertainty import GAUSSIAN, Weight, hessian, joint_rows, joint_scale
+from hmrfit.fitting.uncertainty import GAUSSIAN, Weight, hessian, joint_rows, joint_scale, residual_noise
 from hmrfit.keypoints import COCO17
 from hmrfit.synthetic.people import Corruption, People, Views, make_people
 
@@ -130,11 +129,16 @@ def gaps(levels: Tensor) -> list[float]:
     return [(levels <= q).double().mean().item() - q for q in LEVELS]
 
 
+def by_residuals(fitter: Fitter) -> bool:
+    """Whether the energy has no noise of its own, so that the calibration goes by the residuals of the fit."""
+    return "keypoints" not in fitter.schedule.stages[-1].weights
+
+
 def groups(fitter: Fitter) -> dict[str, dict[str, Weight]]:
     """The terms whose weights are searched together: those of the keypoints, and the others."""
-    if not isinstance(fitter, StagedFitter):
+    if not by_residuals(fitter):
         return {"anchor": {"anchor": Weight(1.0)}, "keypoints": {"keypoints": Weight(1.0)}}
-    weights = {name: Weight(w) for name, w in fitter.schedule.rounds[-1][0].weights.items() if w}
+    weights = {name: Weight(w) for name, w in fitter.schedule.stages[-1].weights.items() if w}
     about = {name for name in weights if isinstance(fitter.terms[name], PixelReprojection)}
     return {"others": {n: w for n, w in weights.items() if n not in about}, "keypoints": {n: weights[n] for n in about}}
 
@@ -145,11 +149,13 @@ def calibrate(fitter: Fitter, poses: Tensor, tries: int) -> dict[str, Any]:
     Of the best hypothesis alone. The two Hessians are kept, so that no covariance is computed twice.
     """
     body, points, searched = fitter.body.points(SMPL.names), fitter.point_body(COCO17), groups(fitter)
-    staged, cases = isinstance(fitter, StagedFitter), []
+    staged, cases = by_residuals(fitter), []
     for title, how in SETTINGS.items():
         people = make_people(fitter.body, poses, COCO17, torch.Generator().manual_seed(7), corruption=how)
         for fit, part in fitted(fitter, people):
-            observation = replace(fit.observation, noise=misses(points, fit)) if staged else fit.observation
+            observation = fit.observation
+            if staged:
+                observation = replace(observation, noise=residual_noise(points, fit.state, observation))
             parts = [hessian(points, fitter.terms, own, fit.state, observation).float() for own in searched.values()]
             rows = joint_rows(body, fit.state.params)[:, list(OWN)].float()
             away = (relative(part.joints) - relative(body.pose(fit.state.params).points)).float()
@@ -258,7 +264,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         worst_coverage_gap=worst,
         smallest_cell=smallest,
         cells=2 * len(SETTINGS),
-        nu=fitter.calibration.nu if fitter.calibration else GAUSSIAN,
+        nu=fitter.schedule.calibration.nu if fitter.schedule.calibration else GAUSSIAN,
     )
 
 
