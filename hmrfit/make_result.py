@@ -16,9 +16,9 @@ from hmrfit.fitting.parameters import State
 from hmrfit.fitting.terms.mask import NEAR, Mask, MaskMap, look_up
 from hmrfit.io.photo import Photo
 from hmrfit.io.printable import printable
-from hmrfit.report.result_text import shortened, warning_lines
 from hmrfit.result import FitResult
 from hmrfit.result_data import Origin
+from hmrfit.result_text import shortened, warning_lines
 from hmrfit.types import RecordTable
 from hmrfit.version import __version__
 

@@ -32,7 +32,7 @@ from hmrfit.keypoints import resolve_set
 from hmrfit.ops.level import unit_up
 from hmrfit.ops.rotation import geodesic_angle
 from hmrfit.ops.threads import one_thread_for_few
-from hmrfit.report.result_text import Rows, acceptance, described, joined, reprojection, summary, warning_lines
+from hmrfit.result_text import Rows, acceptance, described, joined, reprojection, summary, warning_lines
 from hmrfit.types import BodyOutput, BodyParams, Keypoints
 
 

@@ -11,7 +11,7 @@ from helpers.bodies import demo_points
 
 import hmrfit
 from hmrfit.io.image import write_image
-from hmrfit.report.result_text import reprojection, warning_lines
+from hmrfit.result_text import reprojection, warning_lines
 
 SIZE = (320, 240)
 SCREEN = 24

@@ -21,8 +21,8 @@ from hmrfit.fitting.focal import WRONG, FocalSensitivity
 from hmrfit.io.own_files import own_file
 from hmrfit.io.printable import printable
 from hmrfit.report.page import Entry, page_frame, section
-from hmrfit.report.result_text import shortened, warning_lines
 from hmrfit.result import FitResult
+from hmrfit.result_text import shortened, warning_lines
 
 MOST_LINES = 60
 """Of the table on the screen; beyond it, those that want looking at come first."""

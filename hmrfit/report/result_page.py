@@ -9,9 +9,9 @@ from hmrfit.io.image import Image
 from hmrfit.ops.level import level_rotation
 from hmrfit.render.overlay import side_by_side, views
 from hmrfit.report.page import Entry
-from hmrfit.report.result_text import described, reprojection
 from hmrfit.report.uncertainty_plot import uncertainty_plot
 from hmrfit.result_data import ResultData
+from hmrfit.result_text import described, reprojection
 
 PAGE_FRAMES, PAGE_ROWS = 8, 12
 """Of a sequence, at most: the frames that are drawn, equally far apart, and the frames, worst first, in the table."""
