@@ -275,7 +275,6 @@ SAME_CLASS = {
     "InitialEstimate",
     "MeanPose",
     "Motion",
-    "Options",
 }
 """Public classes that still share their name with another one, while the library is rebuilt. None will be left."""
 

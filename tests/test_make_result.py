@@ -5,19 +5,19 @@ import pytest
 
 import hmrfit
 from hmrfit.build import build
-from hmrfit.cli.demo import Truth, make_truth
+from hmrfit.cli.demo import DemoTruth, make_truth
 from hmrfit.render.backends.builtin import BuiltinRenderer
 
 SIZE = (480, 360)
 
 
 @pytest.fixture(scope="module")
-def truth() -> Truth:
+def truth() -> DemoTruth:
     return make_truth(build().fitter.body, SIZE[1])
 
 
 @pytest.fixture(scope="module")
-def mask(truth: Truth) -> np.ndarray:
+def mask(truth: DemoTruth) -> np.ndarray:
     body = build().fitter.body
     return BuiltinRenderer().silhouette(body(truth.params).vertices, body.faces, truth.camera)[0].numpy() > 0
 

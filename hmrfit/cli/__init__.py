@@ -1,10 +1,11 @@
 """The command line: parse, build, call.   hmrfit fit | demo | render | train | evaluate | convert
 
-Flags that are not given are not passed on, so every default has its home in the function that is called. What a user
-did wrong is answered with one error message on stderr, without a traceback; --debug shows it.
+Flags that are not given are not passed on, so every default has its home in the command's own module. A user's mistake
+is answered with one error message on stderr, without a traceback; --debug shows it.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -14,15 +15,19 @@ from hmrfit.io.printable import printable
 from hmrfit.version import __version__
 
 USER_ERRORS = (ValueError, OSError, ImportError)
-"""What the library raises for what a user can mend; anything else is our mistake and keeps its traceback."""
+"""What the library raises for a user's mistake; any other error is a mistake of the library and keeps its traceback."""
+
+MESHES = ("glb", "obj", "ply")
+"""Mesh files, by suffix."""
+
 UP = (
-    "points up in the camera frame (x right, y down, z forward), 0 -1 0 for a camera that is held level: views, meshes "
-    "and motion files stand upright by it; without it they have the camera's own axes"
+    "the up direction in the camera frame (x right, y down, z forward), 0 -1 0 for a level camera: views, meshes and "
+    "motion files stand upright by it; without it they have the camera's own axes"
 )
 NOTHING_DONE, USAGE, STOPPED, TERMINATED = 1, 2, 130, 143
 
 LINES = "\n\t"
-"""What our own messages are laid out with."""
+"""White space that messages may contain."""
 
 # GNU OpenMP, which torch computes with, reads this when torch is first imported. By default its threads spin for
 # milliseconds while they wait for each other, which on a busy machine makes everything several times slower.
@@ -35,30 +40,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns the exit code: 0 done, 1 nothing could be done, 2 refused, 130 stopped by Ctrl-C, 143 by a request to end.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a character that the terminal does not know is no reason to stop
+        if isinstance(stream, io.TextIOWrapper):  # a character that the terminal does not know is no reason to stop
             stream.reconfigure(errors="backslashreplace")
     args = parser().parse_args(arguments)
-    kept = ("run",) if args.run in SURVIVING else ("run", "debug")
-    given = {name: value for name, value in vars(args).items() if value is not None and name not in kept}
+    own = ("run",) if args.run in REPORTING else ("run", "debug")
+    given = {name: value for name, value in vars(args).items() if value is not None and name not in own}
     try:
-        return args.run(**given)
+        code: int = args.run(**given)
+        return code
     except KeyboardInterrupt as stop:
         print("\nhmrfit: stopped. The same command goes on where it stopped.", file=sys.stderr)
         return TERMINATED if type(stop) is not KeyboardInterrupt else STOPPED
     except USER_ERRORS as error:
         if args.debug:
             raise
-        print(f"hmrfit: {printable(_said(error), keep=LINES)}", file=sys.stderr)
+        print(f"hmrfit: {printable(_message(error), keep=LINES)}", file=sys.stderr)
         return USAGE
 
 
-def _said(error: Exception) -> str:
-    """The error message; an OSError's without its number."""
+def _message(error: Exception) -> str:
+    """The error message, of an OSError without its number."""
     return error.strerror if isinstance(error, OSError) and error.strerror and not error.filename else str(error)
 
 
+Commands = argparse._SubParsersAction  # of the standard library, which has no public name for it
+
+
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong with the arguments without what a terminal would obey in them."""
+    """Its messages name wrong arguments without the escape sequences in them, which a terminal would obey."""
 
     def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(printable(message, keep=LINES) if message else message, file)
@@ -74,25 +83,31 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _fit(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def _fit(commands: Commands) -> argparse.ArgumentParser:
     command = commands.add_parser("fit", help="fit bodies to photographs", description="Fits bodies to photographs.")
     command.add_argument("images", nargs="+", metavar="IMAGE", help="photographs, or folders of them")
     command.add_argument(
-        "-k", "--keypoints", metavar="FILE|FOLDER",
+        "-k",
+        "--keypoints",
+        metavar="FILE|FOLDER",
         help="a keypoint file (OpenPose, COCO, MMPose, npy, npz, csv), or a folder that holds one for each photograph; "
         "default: beside the photographs",
-    )  # fmt: skip
+    )
     command.add_argument(
-        "-o", "--out", required=True, metavar="FOLDER",
-        help="where results and index.html go; the photographs' own folder will do: nothing of yours is overwritten",
-    )  # fmt: skip
-    command.add_argument("--keypoint-set", metavar="NAME", help="which keypoints they are, where the file does not say")
+        "-o",
+        "--out",
+        required=True,
+        metavar="FOLDER",
+        help="for results and index.html; it may be the photographs' own folder: nothing of yours is overwritten",
+    )
+    command.add_argument("--keypoint-set", metavar="NAME", help="the keypoints' names, where the file does not say")
     command.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels")
     command.add_argument("--focal-35mm", type=float, metavar="MM", help="focal length, 35 mm equivalent")
     command.add_argument(
-        "--mesh", choices=("glb", "obj", "ply"),
+        "--mesh",
+        choices=MESHES,
         help="also write the bodies as mesh files, y up for a level camera (for others: hmrfit render --up)",
-    )  # fmt: skip
+    )
     command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
     command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
     command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
@@ -101,23 +116,23 @@ def _fit(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return command
 
 
-def _demo(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def _demo(commands: Commands) -> argparse.ArgumentParser:
     text = "Renders a scene whose truth is known, fits it from noisy keypoints, and compares."
     command = commands.add_parser("demo", help="a rendered scene, fitted and compared with its truth", description=text)
-    command.add_argument("-o", "--out", metavar="FOLDER", help="where everything goes (default: out/demo)")
+    command.add_argument("-o", "--out", metavar="FOLDER", help="for everything that it writes (default: out/demo)")
     command.add_argument("--seed", type=int, help="another scene: clothes, light, floor, noise (default: 53)")
     command.add_argument("--height", type=int, metavar="PX", help="of the photograph (default: 1080)")
     command.set_defaults(run=_run_demo)
     return command
 
 
-def _render(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def _render(commands: Commands) -> argparse.ArgumentParser:
     text = "Draws pictures and writes meshes of saved results again."
     command = commands.add_parser("render", help="pictures and meshes of saved results", description=text)
     command.add_argument("results", nargs="+", metavar="RESULT.npz", help="what `hmrfit fit` wrote")
-    command.add_argument("-o", "--out", metavar="FOLDER", help="where to (default: beside each result)")
-    command.add_argument("--image", metavar="FILE", help="the photograph, where it is no longer where it was")
-    command.add_argument("--mesh", choices=("glb", "obj", "ply"), help="also write the bodies as mesh files")
+    command.add_argument("-o", "--out", metavar="FOLDER", help="for the files (default: beside each result)")
+    command.add_argument("--image", metavar="FILE", help="the photograph, if it was moved")
+    command.add_argument("--mesh", choices=MESHES, help="also write the bodies as mesh files")
     command.add_argument("--up", nargs=3, type=float, metavar=("X", "Y", "Z"), help=UP)
     command.add_argument(
         "--motion", action="store_true", default=None, help="also write motion files, as AMASS has them"
@@ -126,7 +141,7 @@ def _render(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return command
 
 
-def _train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def _train(commands: Commands) -> argparse.ArgumentParser:
     text = "Trains the network that makes the initial estimate. A run that was stopped goes on."
     command = commands.add_parser("train", help="train the initial estimate", description=text)
     command.add_argument("-o", "--out", required=True, metavar="FOLDER", help="of the run: state, weights, losses")
@@ -136,17 +151,20 @@ def _train(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return command
 
 
-def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def _evaluate(commands: Commands) -> argparse.ArgumentParser:
     text = "Predicts a data set's people, writes the predictions, and scores the file. A run that was stopped goes on."
     command = commands.add_parser("evaluate", help="score predictions by a published protocol", description=text)
     command.add_argument(
-        "--protocol", required=True, metavar="NAME",
-        help="a wrong name is answered with all of them; synthetic: a benchmark that is made, through all of them",
-    )  # fmt: skip
+        "--protocol",
+        required=True,
+        metavar="NAME",
+        help="a wrong name is answered with all of them; synthetic: a benchmark that is made here, by all of them",
+    )
     command.add_argument(
-        "--data", metavar="ROOT",
+        "--data",
+        metavar="ROOT",
         help="the data set's own download, or a folder with SPIN's npz of it, or that npz; synthetic: made there",
-    )  # fmt: skip
+    )
     command.add_argument("-o", "--out", metavar="DIR", help="predictions and tables (default: out/evaluate/NAME)")
     command.add_argument("--predictions", metavar="FILE", help="score these, or with --fit start from them")
     command.add_argument(
@@ -169,7 +187,7 @@ def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
         metavar="NAME",
         help="default: RENDER.BACKEND of the settings; a wrong name is answered with all of them",
     )
-    command.add_argument("--masks", metavar="ROOT", help="the folder of UPi-S1h, where it is not the data's own")
+    command.add_argument("--masks", metavar="ROOT", help="the folder of UPi-S1h, if it is not the data's own")
     command.add_argument("--part-labels", metavar="FILE.npy", help="the body's parts, 1 to 6 for each vertex")
     command.add_argument(
         "--regressor", nargs="+", metavar="KIND=FILE.npy", help="joint regressors: h36m=, extra=, cocoplus="
@@ -181,11 +199,11 @@ def _evaluate(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
     return command
 
 
-def _convert(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
+def _convert(commands: Commands) -> argparse.ArgumentParser:
     text = "Converts an SMPL-format body (.pkl with chumpy inside, or .npz) into a clean .npz; nothing in it is run."
     command = commands.add_parser("convert", help="an SMPL .pkl into a clean .npz", description=text)
     command.add_argument("body", metavar="BODY.pkl", help="the body file")
-    command.add_argument("target", metavar="BODY.npz", help="where to")
+    command.add_argument("target", metavar="BODY.npz", help="the new file")
     command.set_defaults(run=_run_convert)
     return command
 
@@ -196,11 +214,11 @@ def _convert(commands: argparse._SubParsersAction) -> argparse.ArgumentParser:
 def _run_fit(**arguments: Any) -> int:
     import logging
 
-    from hmrfit.cli.folder import fit_command
+    from hmrfit.cli.folder import FitFlags, fit_command
 
     logging.getLogger("hmrfit").addHandler(logging.NullHandler())  # the table shows the warnings
 
-    return fit_command(**arguments)
+    return fit_command(FitFlags(**arguments))
 
 
 def _run_demo(**arguments: Any) -> int:
@@ -237,5 +255,5 @@ def _run_convert(**arguments: Any) -> int:
     return convert_command(**arguments)
 
 
-SURVIVING = (_run_fit, _run_render)
-"""Commands that go on after an error of one item, and show its traceback themselves."""
+REPORTING = (_run_fit, _run_render)
+"""Commands that go on after an error with one item, and show its traceback themselves."""

@@ -1,4 +1,4 @@
-"""hmrfit demo: a scene whose truth is known, photographed, fitted from noisy keypoints, and compared with the truth."""
+"""hmrfit demo: a rendered scene whose truth is known, fitted from noisy keypoints, and compared with the truth."""
 
 import json
 import time
@@ -42,23 +42,23 @@ POSE = {
 HEADING = 28.0
 """Degrees by which the person faces past the camera."""
 LENS_MM = 32.0
-"""35 mm equivalent; the fit is not told."""
+"""35 mm equivalent; the fit does not know it."""
 NOISE = 0.015
-"""Standard deviation of the keypoints, a share of the person's box."""
+"""Standard deviation of the keypoints, a fraction of the person's box."""
 TILT = 7.0
 """Degrees by which the camera looks down."""
 FILES = (
     "photo.png", "keypoints.json", "overlay.png", "turntable.png", "mesh.glb", "mesh.obj", "result.npz", "index.html",
 )  # fmt: skip
-"""What it writes."""
+"""The files that it writes."""
 SHAPE = (0.6, -0.5, 0.4)
 FILL = 0.78
-"""Share of the picture's height that the person fills."""
+"""Fraction of the picture's height that the person fills."""
 
 
 @dataclass(frozen=True)
-class Truth:
-    """What the fit does not see."""
+class DemoTruth:
+    """The person and the camera, which the fit does not see."""
 
     params: BodyParams
     camera: Camera
@@ -67,7 +67,7 @@ class Truth:
 
 
 def demo_command(out: str = "out/demo", seed: int = 53, height: int = 1080) -> int:
-    """Renders, fits, compares, writes; prints what it found and where it lies."""
+    """Renders, fits, compares, writes; prints the errors and the folder."""
     began = time.perf_counter()
     folder, body = Path(out), load_body("free_body")
     refuse_others(folder / name for name in FILES)
@@ -81,20 +81,21 @@ def demo_command(out: str = "out/demo", seed: int = 53, height: int = 1080) -> i
     text = compared(result, truth, body)
     write_all(result, scene, folder, text)
     print(text)
-    print(f"{time.perf_counter() - began:.0f} s. Look at {folder / 'index.html'}; beside it: {', '.join(sorted(p.name for p in folder.iterdir()))}")  # fmt: skip  # noqa: E501
+    files = ", ".join(sorted(path.name for path in folder.iterdir()))
+    print(f"{time.perf_counter() - began:.0f} s. Look at {folder / 'index.html'}; beside it: {files}")
     return 0
 
 
 def write_keypoints(path: Path, keypoints: Keypoints) -> None:
-    """One person's, as the JSON that `read_keypoints` knows by its `format`: pixel centres at integers there."""
+    """One person's keypoints as JSON, known by its `format` to `read_keypoints`, with pixel centres at integers."""
     xy, confidence = keypoints.xy[0] - PIXEL_CENTER, keypoints.confidence[0]
     points = [[round(x, 2), round(y, 2), c] for (x, y), c in zip(xy.tolist(), confidence.tolist(), strict=True)]
     with own_file(path, "keypoints") as temporary:
         temporary.write_text(json.dumps({"image": "photo.png", "format": "coco17", "keypoints": points}, indent=1))
 
 
-def make_truth(body: SmplBody, height: int) -> Truth:
-    """The person, the camera, and where the person stands in its picture."""
+def make_truth(body: SmplBody, height: int) -> DemoTruth:
+    """The person and the camera. height: of the picture, pixels."""
     eye = torch.eye(3, dtype=torch.float64)
     pose = torch.stack([_turns(POSE.get(name, ())) for name in body.joint_names[1:]])
     tilt, turn = (rotvec_to_matrix(torch.deg2rad(eye[i] * a)) for i, a in ((0, TILT), (1, HEADING)))
@@ -107,7 +108,7 @@ def make_truth(body: SmplBody, height: int) -> Truth:
     params = _placed(params, body, camera)
     points = body.points(COCO17).pose(params).points
     clean = Keypoints(camera.project(points), torch.ones(1, len(COCO17), dtype=torch.float64), COCO17)
-    return Truth(params, camera, tilt @ torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64), clean)
+    return DemoTruth(params, camera, tilt @ torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64), clean)
 
 
 def _turns(turns: tuple[str, ...]) -> Tensor:
@@ -122,15 +123,15 @@ def _turns(turns: tuple[str, ...]) -> Tensor:
 
 
 def _placed(params: BodyParams, body: SmplBody, camera: Camera) -> BodyParams:
-    """Moved so that the mesh fills FILL of the picture's height, a little right of its middle."""
+    """The person moved so that the mesh fills FILL of the picture's height, a little right of its middle."""
     vertices = body(params).mesh[0]
     low, high = vertices.aminmax(dim=0)
     depth = camera.focal[0, 1] * (high - low)[1] / (FILL * camera.size[0, 1])
-    aside = torch.stack([0.12 * depth, 0.02 * depth, depth])
-    return BodyParams(params.global_orient, params.body_pose, params.betas, (aside - (low + high) / 2)[None])
+    place = torch.stack([0.12 * depth, 0.02 * depth, depth])
+    return BodyParams(params.global_orient, params.body_pose, params.betas, (place - (low + high) / 2)[None])
 
 
-def compared(result: FitResult, truth: Truth, body: SmplBody) -> str:
+def compared(result: FitResult, truth: DemoTruth, body: SmplBody) -> str:
     """The errors against the truth, in words."""
     index = [body.joint_names.index(name) for name in COMMON14]
     found, true = torch.from_numpy(result.joints), body(truth.params).joints
@@ -139,8 +140,8 @@ def compared(result: FitResult, truth: Truth, body: SmplBody) -> str:
     off = (result.projected.xy - truth.clean.xy).norm(dim=-1).mean() / truth.clean.box_size()[0]
     return (
         f"Against the truth, mean over 14 joints: {aligned:.0f} mm after alignment (PA-MPJPE), {plain:.0f} mm with the "
-        f"pelvis in place (MPJPE). Keypoints: given with {100 * NOISE:.1f} % noise of the person's box, fitted to "
-        f"{100 * result.reprojection_error[0]:.1f} %, and {100 * off:.1f} % from where they truly are. "
+        f"pelvis in place (MPJPE). Keypoints: given with noise of {100 * NOISE:.1f} % of the person's box, fitted to "
+        f"{100 * result.reprojection_error[0]:.1f} %, and {100 * off:.1f} % from the true ones. "
         f"Focal length assumed {result.camera.focal[0, 0]:.0f} px, truly {truth.camera.focal[0, 0]:.0f} px; "
         f"with one 20 % longer: {result.focal_effect().said(0)}."
     )

@@ -1,9 +1,9 @@
 """hmrfit fit: many photographs, their people fitted side by side, results as they come.
 
-For each photograph a result, pictures and on request a mesh, and one page for all; `hmrfit.cli.outputs` says how they
-are called. A run that was stopped goes on: a result that was made from the same photograph, keypoints, settings, and
-parameter files is left as it is, and what is missing beside it is made from it. Whatever is wrong with one photograph,
-it is named and skipped, and so is a person who cannot be fitted.
+For each photograph a result, pictures and on request a mesh, and one page for all; `hmrfit.cli.outputs` gives the names
+of the files. A run that was stopped goes on: a result that was made from the same photograph, keypoints, settings and
+parameter files is left unchanged, and what is missing beside it is made from it. An error with one photograph is
+reported, and the others are fitted; so it is with one person among several.
 """
 
 import hashlib
@@ -15,17 +15,20 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
+from hmrfit.cli.folder_report import FolderReport, Line
 from hmrfit.cli.outputs import Outputs, Wanted, image_of, output_names, outputs_in
-from hmrfit.cli.photographs import Collection, collect, photographs
-from hmrfit.cli.report import Line, Report
+from hmrfit.cli.photographs import Collection, collect
 from hmrfit.config import load_config
 from hmrfit.io.bounded import check_regular
 from hmrfit.io.image import image_size
+from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.photo import Photo, read_photo
 from hmrfit.io.printable import printable
 from hmrfit.ops.threads import use_threads
@@ -34,13 +37,13 @@ from hmrfit.result import FitResult
 from hmrfit.result_file import read_fingerprint
 from hmrfit.version import __version__
 
-__all__ = ["fit_command", "output_names", "photographs"]
-
 PEOPLE_AT_ONCE = 64
-"""More gain little speed: the solver's work is matrices of one person each."""
+"""With more, little speed is gained: the solver's work is matrices of one person each."""
 
 EXPECTED = (ValueError, TypeError, OSError)
-"""What the library raises for what is wrong with a file; anything else is named by its type."""
+"""What the library raises for an error in a file; any other error is named by its type."""
+
+T = TypeVar("T")
 
 
 class Terminated(KeyboardInterrupt):
@@ -48,20 +51,26 @@ class Terminated(KeyboardInterrupt):
 
 
 @dataclass(frozen=True)
-class Options:
-    """What the flags say."""
+class FitFlags:
+    """What the command line gives."""
 
+    images: Sequence[str]
+    out: str
+    keypoints: str | None = None
+    keypoint_set: str | None = None
     focal: float | None = None
     focal_35mm: float | None = None
     mesh: str | None = None
-    pictures: bool = True
+    no_pictures: bool = False
     overwrite: bool = False
+    config: str | None = None
+    overrides: Sequence[str] = ()
     debug: bool = False
 
     @property
     def wanted(self) -> Wanted:
         """What is to be there beside each result."""
-        return Wanted(self.pictures, self.mesh)
+        return Wanted(not self.no_pictures, self.mesh)
 
 
 @dataclass(frozen=True)
@@ -69,52 +78,43 @@ class Waiting:
     """A photograph that is to be fitted, without its pixels."""
 
     photo: Photo
-    label: str
-    name: str
-    stamp: str
+    path: Path
+    label: str  # in the table
+    name: str  # of its files, without suffix
+    fingerprint: str
 
 
-def fit_command(
-    images: Sequence[str],
-    out: str,
-    keypoints: str | None = None,
-    keypoint_set: str | None = None,
-    config: str | None = None,
-    overrides: Sequence[str] = (),
-    no_pictures: bool = False,
-    **flags: object,
-) -> int:
+def fit_command(flags: FitFlags) -> int:
     """Fits every photograph; 0 if there is a result for at least one, else 1."""
-    options = Options(pictures=not no_pictures, **flags)
-    collection = collect(images, keypoints, keypoint_set)
-    pipeline = Pipeline.of(load_config(config, overrides))
+    collection = collect(flags.images, flags.keypoints, flags.keypoint_set)
+    pipeline = Pipeline.of(load_config(flags.config, flags.overrides))
     use_threads(pipeline.threads)
     names = output_names(list(collection.places))
-    outputs = outputs_in(Path(out), collection.places, set(collection.places.values()))
-    outputs.prepare(names.values(), options.wanted)
-    report = Report(outputs, len(names))
+    outputs = outputs_in(Path(flags.out), collection.places, set(collection.places.values()))
+    outputs.prepare(names.values(), flags.wanted)
+    report = FolderReport(outputs, len(names))
     try:
         with _stopped_by_signals():
-            for line in Run(collection, names, outputs, pipeline, options).lines():
+            for line in FolderRun(collection, names, outputs, pipeline, flags).lines():
                 report.add(line)
     finally:
-        _say(report)
+        _print_report(report)
     return 0 if report.done else 1
 
 
-def _say(report: Report) -> None:
-    """The table, the page, and where it is."""
+def _print_report(report: FolderReport) -> None:
+    """Prints the table and where the page is."""
     report.print_table()
     try:
-        look = f"Look at {printable(report.write_page())}"
+        page = f"Look at {printable(report.write_page())}"
     except OSError as error:
-        look = f"There is no page: {printable(error)}"
-    print(f"{report.done} of {report.planned} photographs have a result. {look}")
+        page = f"There is no page: {printable(error)}"
+    print(f"{report.done} of {report.planned} photographs have a result. {page}")
 
 
 @contextmanager
 def _stopped_by_signals() -> Iterator[None]:
-    """A request to end is as Ctrl-C, so that what was done is reported on."""
+    """A request to end is treated as Ctrl-C, so that the run reports what it did."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -131,14 +131,14 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
-class Run:
+class FolderRun:
     """One run over a collection of photographs."""
 
     def __init__(
-        self, collection: Collection, names: dict[Path, str], outputs: Outputs, pipeline: Pipeline, options: Options
+        self, collection: Collection, names: dict[Path, str], outputs: Outputs, pipeline: Pipeline, flags: FitFlags
     ) -> None:
         self.collection, self.names, self.outputs = collection, names, outputs
-        self.pipeline, self.options = pipeline, options
+        self.pipeline, self.flags = pipeline, flags
         self.bar = tqdm(total=len(names), unit="photo", disable=None)
 
     def lines(self) -> Iterator[Line]:
@@ -147,24 +147,24 @@ class Run:
         with self.bar:
             for path, name in self.names.items():
                 self.bar.set_postfix_str(printable(path.name)[-30:])
-                found = self._guarded(path, name, lambda path=path: self._open(path))
+                found = self._attempted(path, name, partial(self._open, path))
                 if isinstance(found, Line):
-                    yield self._counted(found)
+                    yield self._finished(found)
                     continue
                 waiting.append(found)
                 if sum(len(one.photo) for one in waiting) >= PEOPLE_AT_ONCE:
-                    yield from map(self._counted, self._fit(waiting))
+                    yield from map(self._finished, self._fit(waiting))
                     waiting = []
-            yield from map(self._counted, self._fit(waiting))
+            yield from map(self._finished, self._fit(waiting))
 
-    def _counted(self, line: Line) -> Line:
+    def _finished(self, line: Line) -> Line:
         self.bar.update()
         if line.error:
             self.bar.write(printable(f"{line.image}: {line.error}"))
         return line
 
-    def _guarded(self, path: Path, name: str, work: Callable[[], Line | Waiting]) -> Line | Waiting:
-        """What the work gives; whatever it raises is this photograph's failure and no other's."""
+    def _attempted(self, path: Path, name: str, work: Callable[[], T]) -> T | Line:
+        """The outcome of the work; any error becomes the line of this photograph and stops no other."""
         try:
             return work()
         except Exception as error:
@@ -172,39 +172,39 @@ class Run:
 
     def _described(self, error: Exception) -> str:
         """In one sentence; an error that is not the file's, with its type."""
-        if self.options.debug:
+        if self.flags.debug:
             self.bar.write("".join(traceback.format_exception(error)), file=sys.stderr)
         if isinstance(error, OSError) and error.strerror:
             return error.strerror if error.filename is None else f"'{error.filename}': {error.strerror}."
         if isinstance(error, EXPECTED) and str(error):
             return str(error)
-        said = f"{type(error).__name__}: {error}".rstrip(". ")
-        return f"{said}. This is an error of hmrfit; --debug shows where it comes from."
+        described = f"{type(error).__name__}: {error}".rstrip(". ")
+        return f"{described}. This is an error of hmrfit; --debug shows where it comes from."
 
     def _label(self, path: Path) -> str:
-        """What the photograph is called in the table: its name, with its folder where there are two of that name."""
+        """The photograph in the table: its name, with its folder where there are two of that name."""
         return f"{path.absolute().parent.name}/{path.name}" if path.stem in self.collection.doubled else path.name
 
     def _open(self, path: Path) -> Line | Waiting:
         """The line of a result that is there, or the photograph, ready to be fitted."""
         name, label = self.names[path], self._label(path)
         check_regular(path, "a photograph")
-        photo = open_photo(path, self.collection, self.options)
-        stamp = stamp_of(photo, self.pipeline)
-        old = None if self.options.overwrite else finished(self.outputs.file(name, ".npz"), stamp)
+        photo = open_photo(path, self.collection, self.flags)
+        fingerprint = fingerprint_of(path, photo, self.pipeline)
+        old = None if self.flags.overwrite else finished(self.outputs.file(name, ".npz"), fingerprint)
         if old is not None:
-            old.image_path = path.resolve()
-            made = self.outputs.draw(old, name, self.options.wanted)
+            old = replace(old, origin=replace(old.origin, image_path=path.resolve()))
+            made = self.outputs.draw(old, name, self.flags.wanted)
             old.image = None
             line = Line.of(label, name, old, self.outputs, skipped=True)
             return replace(line, state=f"{line.state}, what was missing is drawn") if made else line
-        self.outputs.check(name, self.options.wanted)
-        if not self.options.overwrite:
-            self._check_whose(self.outputs.file(name, ".npz"), path)
-        return Waiting(photo, label, name, stamp)
+        self.outputs.check(name, self.flags.wanted)
+        if not self.flags.overwrite:
+            self._check_owner(self.outputs.file(name, ".npz"), path)
+        return Waiting(photo, path, label, name, fingerprint)
 
-    def _check_whose(self, file: Path, path: Path) -> None:
-        """That a result in the way is not another photograph's."""
+    def _check_owner(self, file: Path, path: Path) -> None:
+        """Raises where a result in the way is another photograph's."""
         before = image_of(file)
         if before is not None and before.is_file() and not before.samefile(path):
             raise FileExistsError(
@@ -213,7 +213,7 @@ class Run:
             )
 
     def _fit(self, waiting: Sequence[Waiting]) -> Iterator[Line]:
-        """Fits a batch and writes it; where that fails, one photograph after the other, one person after the other."""
+        """Fits a batch and writes it; where that fails, one photograph at a time, then one person at a time."""
         if not waiting:
             return
         try:
@@ -223,19 +223,18 @@ class Run:
                 for one in waiting:
                     yield from self._fit([one])
             else:
-                yield self._without_the_hopeless(waiting[0], error)
+                yield self._without_failing_people(waiting[0], error)
             return
         for one, result in zip(waiting, results, strict=True):
-            path = one.photo.path
-            yield self._guarded(path, one.name, lambda one=one, result=result: self._written(one, result))
+            yield self._attempted(one.path, one.name, partial(self._written, one, result))
 
     def _written(self, one: Waiting, result: FitResult) -> Line:
-        result = replace(result, origin=replace(result.origin, fingerprint=one.stamp))
-        self.outputs.write(result, one.name, self.options.wanted)
+        result = replace(result, origin=replace(result.origin, fingerprint=one.fingerprint))
+        self.outputs.write(result, one.name, self.flags.wanted)
         return Line.of(one.label, one.name, result, self.outputs)
 
-    def _without_the_hopeless(self, one: Waiting, error: Exception) -> Line:
-        """A photograph that cannot be fitted as it is, fitted without the people who cannot be fitted alone either."""
+    def _without_failing_people(self, one: Waiting, error: Exception) -> Line:
+        """A photograph whose fit fails, fitted without the people whose fit fails alone too."""
         photo = one.photo
         lost: dict[int, str] = {}
         for i in range(len(photo)) if len(photo) > 1 else ():
@@ -252,12 +251,17 @@ class Run:
 
 def _only(photo: Photo, rows: Sequence[int]) -> Photo:
     """Some of a photograph's people."""
-    people, warnings, places = (tuple(values[i] for i in rows) for values in (photo.people, photo.warnings, photo.rows))
-    return replace(photo, people=people, camera=photo.camera[list(rows)], warnings=warnings, rows=places)
+    return replace(
+        photo,
+        people=tuple(photo.people[i] for i in rows),
+        camera=photo.camera[list(rows)],
+        warnings=tuple(photo.warnings[i] for i in rows),
+        rows=tuple(photo.rows[i] for i in rows),
+    )
 
 
 def with_remarks(photo: Photo, remarks: Sequence[str]) -> Photo:
-    """The photograph with more to say; its first person says it."""
+    """The photograph with more warnings, at its first person."""
     first, *others = photo.warnings
     return replace(photo, warnings=((*first, *remarks), *others))
 
@@ -266,33 +270,39 @@ def _left_out(person: str, reason: str) -> str:
     return f"Person '{person}' was left out: {reason}"
 
 
-def open_photo(path: Path, collection: Collection, options: Options) -> Photo:
-    """Read and checked, without its pixels. People who cannot be fitted are left out if there are others: `read_photo`
-    does so for what it knows, this for whatever else one person raises."""
+def open_photo(path: Path, collection: Collection, flags: FitFlags) -> Photo:
+    """A photograph read and checked, without its pixels.
+
+    People who cannot be fitted are left out if there are others: `read_photo` does so for the errors it knows, this
+    function for any other error that one person raises.
+    """
+
+    def read(people: Sequence[PersonKeypoints]) -> Photo:
+        return read_photo(path, people, focal=flags.focal, focal_35mm=flags.focal_35mm)
+
     people = collection.people(path)
-    given = {"focal": options.focal, "focal_35mm": options.focal_35mm}
     try:
-        return read_photo(path, people, **given).without_image()
+        return read(people).without_image()
     except Exception:
         if len(people) < 2:
             raise
-        image_size(path)  # where this is what is wrong, no person is to blame
+        image_size(path)  # raises where the image is the cause, not a person
         kept, remarks = [], []
         for person in people:
             try:
-                read_photo(path, [person], **given)
+                read([person])
             except Exception as error:
                 remarks.append(_left_out(person.person_id, str(error) or type(error).__name__))
             else:
                 kept.append(person)
         if not kept or not remarks:
             raise
-        return with_remarks(read_photo(path, kept, **given).without_image(), remarks)
+        return with_remarks(read(kept).without_image(), remarks)
 
 
-def stamp_of(photo: Photo, pipeline: Pipeline) -> str:
-    """What the result depends on, as a checksum: photograph, keypoints, camera, settings, parameter files, version."""
-    with photo.path.open("rb") as file:
+def fingerprint_of(path: Path, photo: Photo, pipeline: Pipeline) -> str:
+    """A checksum of what the result depends on: photograph, keypoints, camera, settings, parameter files, version."""
+    with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     keypoints, camera = photo.keypoints, photo.camera
     for tensor in (keypoints.xy, keypoints.confidence, *(getattr(camera, field.name) for field in fields(camera))):
@@ -301,9 +311,9 @@ def stamp_of(photo: Photo, pipeline: Pipeline) -> str:
     return digest.hexdigest()
 
 
-def finished(path: Path, stamp: str) -> FitResult | None:
-    """The result that is already there, if it was made from the same and can be read."""
-    if not path.is_file() or read_fingerprint(path) != stamp:
+def finished(path: Path, fingerprint: str) -> FitResult | None:
+    """The result that is already there, if it has this fingerprint and can be read."""
+    if not path.is_file() or read_fingerprint(path) != fingerprint:
         return None
     try:
         return FitResult.load(path)

@@ -1,10 +1,10 @@
-"""What a run writes and how it is called: never a file of the user's, and never old pictures beside new numbers.
+"""The files of a run and their names: no file of the user's is replaced, and no old picture stays beside new numbers.
 
     OUT/<name>.npz  <name>.jpg  thumbnails/<name>.jpg  <name>.glb, .obj, .ply  <name>.html (render)  index.html
 
-Where OUT holds photographs or keypoints of the run, every one of these but index.html has ".hmrfit" before its suffix,
-so that none can meet an input: a.jpg is the photograph, a.hmrfit.jpg is its overlay. Each file says itself that it is
-hmrfit's (see `hmrfit.io.own_files`); only such files are replaced, and drawings are not taken for photographs.
+Where OUT holds photographs or keypoints of the run, all of these but index.html have ".hmrfit" before the suffix, so
+that none has the name of an input: a.jpg is the photograph, a.hmrfit.jpg is its overlay. Each file states that hmrfit
+wrote it (see `hmrfit.io.own_files`); only such files are replaced, and drawings are not taken for photographs.
 """
 
 import hashlib
@@ -14,24 +14,22 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from hmrfit.cli import MESHES
 from hmrfit.io.atomic import check_writable, sweep
 from hmrfit.io.bounded import read_npz
-from hmrfit.io.image import write_image
+from hmrfit.io.image import Image, write_image
 from hmrfit.io.own_files import check_own, kind_of, own_file, refuse_others, remove_own
 from hmrfit.report.page import thumbnail
 from hmrfit.result import FitResult
 
-MESHES = ("glb", "obj", "ply")
 PAGE, THUMBNAILS = "index.html", "thumbnails"
 BESIDE_INPUTS = ".hmrfit"
 
 LONGEST_NAME = 180
-"""Bytes of a name without what is appended; file systems allow 255."""
+"""Bytes of a name without suffixes; file systems allow 255."""
 
 NOT_IN_NAMES = '\\/:*?"<>|'
-"""Which some system does not allow in a file's name."""
+"""Characters that some system does not allow in a file's name."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,11 @@ class Outputs:
         return self.folder / THUMBNAILS / f"{name}{self.infix}.jpg"
 
     def address(self, path: Path) -> str:
-        """Seen from the page."""
+        """The address of a file, relative to the page."""
         return path.relative_to(self.folder).as_posix()
 
     def wanted(self, name: str, what: Wanted) -> list[Path]:
-        """What is written for a photograph, the result first."""
+        """The files of a photograph, the result first."""
         pictures = [self.file(name, ".jpg"), self.thumbnail(name)] if what.pictures else []
         return [self.file(name, ".npz"), *pictures, *([self.file(name, f".{what.mesh}")] if what.mesh else [])]
 
@@ -71,14 +69,14 @@ class Outputs:
         """Everything that may show a result's numbers."""
         return [
             self.thumbnail(name),
-            *(self.file(name, suffix) for suffix in (".jpg", ".html", ".glb", ".obj", ".ply")),
+            *(self.file(name, suffix) for suffix in (".jpg", ".html", *(f".{mesh}" for mesh in MESHES))),
         ]
 
     def prepare(self, names: Iterable[str], what: Wanted) -> None:
-        """Refuses where something of the user's is in the way; then makes the folder, and removes what a kill left.
+        """Makes the folder, and removes the temporary files of a killed run.
 
         Raises:
-            FileExistsError: names what is in the way. OSError: the folder cannot be written.
+            FileExistsError: a file of the user's is in the way. OSError: the folder cannot be written.
         """
         refuse_others(self._all(names, what))
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +94,7 @@ class Outputs:
                 yield from self.wanted(name, what)
 
     def write(self, result: FitResult, name: str, what: Wanted) -> None:
-        """The result, then what shows it. What showed an older one is gone before the new one is there."""
+        """Writes the result, then its pictures. Those of an older result are removed before the new one is there."""
         with own_file(self.file(name, ".npz"), "result") as temporary:
             result.save(temporary)
             for path in self.about(name):
@@ -104,26 +102,26 @@ class Outputs:
         self.draw(result, name, what)
 
     def draw(self, result: FitResult, name: str, what: Wanted) -> bool:
-        """Writes what is wanted and is not there yet, from the result; whether there was any of it."""
+        """Writes what is wanted and is not there yet, from the result; returns whether there was any of it."""
         missing = [path for path in self.wanted(name, what)[1:] if not os.path.lexists(path)]
-        picture = result.overlay() if any(path.suffix == ".jpg" for path in missing) else None
+        pictures = [path for path in missing if path.suffix == ".jpg"]
+        if pictures:
+            overlay = result.overlay()
+            for path in pictures:
+                write_picture(path, overlay if path.parent == self.folder else thumbnail(overlay))
         for path in missing:
-            if path.suffix != ".jpg":
+            if path not in pictures:
                 write_own(path, "mesh", result.mesh)
-            elif path.parent == self.folder:
-                write_picture(path, picture)
-            else:
-                write_picture(path, thumbnail(picture))
         return bool(missing)
 
     def check(self, name: str, what: Wanted) -> None:
-        """That everything of this name may be replaced. Raises FileExistsError."""
+        """Raises FileExistsError where a file of this name may not be replaced."""
         for path in self.wanted(name, what):
             check_own(path)
 
 
 def outputs_in(out: Path, photographs: Iterable[Path], keypoints: Iterable[Path] = ()) -> Outputs:
-    """How files are called in this folder. keypoints: files, or the folders that hold them."""
+    """The names of files in this folder. keypoints: files, or the folders that hold them."""
     target = out.resolve()
     targets = {target, target / THUMBNAILS}
     folders = {path.parent for path in photographs}
@@ -136,8 +134,8 @@ def outputs_in(out: Path, photographs: Iterable[Path], keypoints: Iterable[Path]
     return Outputs(out, BESIDE_INPUTS, f"index{BESIDE_INPUTS}.html" if theirs else PAGE)
 
 
-def write_picture(path: Path, picture: np.ndarray) -> None:
-    """A drawing of ours: no photograph."""
+def write_picture(path: Path, picture: Image) -> None:
+    """A drawing by hmrfit, which is no photograph."""
     write_own(path, "drawing", lambda temporary: write_image(temporary, picture))
 
 
@@ -148,24 +146,24 @@ def write_own(path: Path, kind: str, write: Callable[[Path], None]) -> None:
 
 
 def image_of(path: Path) -> Path | None:
-    """The photograph that a result says it is of."""
+    """The photograph that a result names as its own."""
     try:
-        said = str(read_npz(path, ("image_path",))["image_path"])
-    except (OSError, ValueError, KeyError):  # none, or damaged: it is made anew
+        name = str(read_npz(path, ("image_path",))["image_path"])
+    except (OSError, ValueError, KeyError):  # there is none, or it is damaged: it is made again
         return None
-    return Path(said) if said and os.path.isabs(said) else None
+    return Path(name) if name and os.path.isabs(name) else None
 
 
 # ---- names
 
 
 def output_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """What each photograph's files are called: its stem; where stems meet, with its suffix, folder or a number.
+    """The name of each photograph's files: its stem; where two stems are equal, with its suffix, folder or a number.
 
-    Two names differ on every file system, those that tell no capitals included.
+    Two names differ on every file system, also on those that ignore case.
     """
     names: dict[Path, str] = {}
-    first_in = {_key("index"): None}  # the page's; which folder a stem was first seen in
+    first_in: dict[str, Path | None] = {_key("index"): None}  # the page's; the folder in which a stem was first seen
     used = {_key("index")}
     tries: dict[str, int] = {}
     for path in paths:
@@ -180,7 +178,7 @@ def output_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def _other_name(path: Path, plain: str, same_folder: bool, used: set[str], tries: dict[str, int]) -> str:
-    """A free one. tries: the next number of every name, so that a thousand equal ones take a thousand steps."""
+    """A free name. tries: the next number of every name, so that a thousand equal ones take a thousand steps."""
     suffixed, inside = f"{plain}_{_safe(path.suffix[1:])}", f"{_safe(path.absolute().parent.name)}_{plain}"
     for name in (suffixed, inside) if same_folder else (inside, suffixed):
         if _key(name) not in used and len(os.fsencode(name)) <= LONGEST_NAME:
@@ -194,7 +192,7 @@ def _other_name(path: Path, plain: str, same_folder: bool, used: set[str], tries
 
 
 def safe_name(path: Path) -> str:
-    """A photograph's stem as a name that every system takes, at most `LONGEST_NAME` bytes."""
+    """A photograph's stem as a name that every system allows, at most `LONGEST_NAME` bytes."""
     name = _safe(path.stem).strip(" .") or "photograph"
     if len(name.encode()) <= LONGEST_NAME:
         return name
@@ -207,5 +205,5 @@ def _safe(text: str) -> str:
 
 
 def _key(name: str) -> str:
-    """Equal for names that one file system or another takes for the same."""
+    """Equal for two names that are the same on some file system."""
     return unicodedata.normalize("NFC", name).casefold()

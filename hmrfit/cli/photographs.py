@@ -1,4 +1,4 @@
-"""The photographs that a command's arguments mean, and where the keypoints of each are."""
+"""The photographs that a command's arguments name, and the keypoint files that belong to them."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -12,22 +12,22 @@ from hmrfit.io.photo import describe_missing_keypoints
 from hmrfit.keypoints import resolve_set
 
 SCENE = "scene"
-"""The kind of our own files that is a photograph all the same: the demo's."""
+"""The kind of hmrfit's own files that is a photograph all the same: the demo's."""
 
 
 def photographs(images: Sequence[str]) -> Iterator[Path]:
-    """The photographs meant by names of files and folders, each once, a folder's in alphabetical order.
+    """The photographs among files and in folders, each once, a folder's in alphabetical order.
 
-    What hmrfit drew or wrote itself is no photograph, nor is a hidden file of a folder.
+    Files that hmrfit wrote itself are no photographs, nor are hidden files of a folder.
 
     Raises:
-        FileNotFoundError: a name stands for nothing. ValueError: a folder without photographs.
+        FileNotFoundError: there is no file or folder of a name. ValueError: a folder has no photographs.
     """
     yield from found_in(images)
 
 
 def found_in(images: Sequence[str]) -> dict[Path, Path]:
-    """Each photograph, and the folder that was named for it: where its keypoints are if nothing else is said."""
+    """Each photograph, and the folder that was named for it, where its keypoints are by default."""
     places: dict[Path, Path] = {}
     known: set[str] = set()
     for name in images:
@@ -42,7 +42,7 @@ def found_in(images: Sequence[str]) -> dict[Path, Path]:
                 places[photograph] = path if path.is_dir() else path.parent
     if not places:
         raise ValueError(
-            f"There is no photograph in {', '.join(map(repr, images))}: only what hmrfit itself drew or wrote."
+            f"There is no photograph in {', '.join(map(repr, images))}, only files that hmrfit wrote itself."
         )
     return places
 
@@ -55,12 +55,12 @@ def _of_folder(folder: Path, name: str) -> list[Path]:
         if found:
             return found
     if any(_inside(place) for place in (folder, folder / "images")):
-        return []  # nothing but our own drawings
+        return []  # only hmrfit's own drawings
     raise ValueError(f"Neither '{name}' nor its folder 'images' holds photographs ({', '.join(PHOTO_SUFFIXES)}).")
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What is called like a photograph in a folder, in alphabetical order; none where there is no such folder."""
+    """The files of a folder with a photograph's suffix, in alphabetical order; none where there is no such folder."""
     if not folder.is_dir():
         return []
     with os.scandir(folder) as entries:
@@ -86,26 +86,26 @@ class Collection:
         """The people of one photograph; those without any seen keypoint only if there are no others.
 
         Raises:
-            ValueError, FileNotFoundError: as `KeypointSource.people`; two photographs of one name share a file that
-                does not tell them apart.
+            ValueError, FileNotFoundError: as `KeypointSource.people`; or two photographs of one name share a file that
+                does not distinguish them.
         """
         people = self.source.people(photograph, self.places[photograph])
         if photograph in self.contested:
             file, other = self.contested[photograph]
             if not self.source.index(file).tells_folders_apart(photograph):
                 raise ValueError(
-                    f"'{photograph}' and '{other}' have one name, and '{file}' does not say which of them it is about. "
-                    f"Put the keypoints into folders that are called like theirs ({photograph.absolute().parent.name}, "
+                    f"'{photograph}' and '{other}' have one name, and '{file}' does not say which of them it is of. "
+                    f"Put the keypoints into folders of the same names as theirs ({photograph.absolute().parent.name}, "
                     f"{other.absolute().parent.name}), or write the folder before the name in the file."
                 )
         return [person for person in people if (person.confidence > 0).any()] or people
 
 
 def collect(images: Sequence[str], keypoints: str | None, keypoint_set: str | None) -> Collection:
-    """The photographs, and where their keypoints are: as said, else beside them.
+    """The photographs, and their keypoints: in `keypoints`, by default beside them.
 
     Raises:
-        FileNotFoundError, ValueError: see `photographs`; there are no keypoints at all, or no such set of them.
+        FileNotFoundError, ValueError: see `photographs`; there are no keypoints at all, or no such keypoint set.
     """
     if keypoint_set is not None:
         resolve_set(keypoint_set)
@@ -125,7 +125,7 @@ def collect(images: Sequence[str], keypoints: str | None, keypoint_set: str | No
 def _contested(
     places: dict[Path, Path], source: KeypointSource, doubled: frozenset[str]
 ) -> dict[Path, tuple[Path, Path]]:
-    """The photographs that find the same keypoint file as one of the same name in another folder."""
+    """The photographs that share their keypoint file with one of the same name in another folder."""
     claims: dict[tuple[str, Path], list[Path]] = {}
     for path, place in places.items():
         if path.stem in doubled and (file := source.file_of(path, place)) is not None:

@@ -27,8 +27,8 @@ def render_command(
     motion: bool = False,
     debug: bool = False,
 ) -> int:
-    """Overlay, page and mesh of every result, beside it or in `out`, of a sequence its page and its motion; 0 if that
-    was possible for one, else 1."""
+    """Writes the overlay, page and mesh of every result, of a sequence its page and its motion; 0 if that was possible
+    for one, else 1."""
     if image is not None and len(results) > 1:
         raise ValueError(f"--image names one photograph, but there are {len(results)} results. Render them one by one.")
     paths = list(dict.fromkeys(map(Path, results)))
@@ -62,7 +62,7 @@ def render_command(
 def _files(
     path: Path, name: str, out: str | None, image: str | None, mesh: str | None, motion: bool = False
 ) -> list[Path]:
-    """Picture, page, mesh and motion of a result, called so that they cannot meet its photograph."""
+    """Picture, page, mesh and motion of a result, by names that its photograph does not have."""
     folder = path.parent if out is None else Path(out)
     photograph = image_of(path) if image is None else Path(image)
     meets = photograph is not None and photograph.resolve().parent == folder.resolve()
@@ -73,7 +73,7 @@ def _files(
 
 
 def _motion_parts(path: Path) -> list[str]:
-    """Behind the names of motion files: one of a sequence or a single person, else one for each person."""
+    """The ends of the names of motion files: one for a sequence or a single person, else one for each person."""
     result = FitResult.load(path)
     return [""] if result.rows == "frames" or len(result) == 1 else [f"_{i}" for i in range(len(result))]
 
@@ -81,7 +81,7 @@ def _motion_parts(path: Path) -> list[str]:
 def _render(
     path: Path, files: Sequence[Path], photograph: Image | None, up: Sequence[float] | None = None
 ) -> list[Path]:
-    """Writes the files; those that there are (a sequence has no overlay)."""
+    """Writes the files, and returns them; a sequence has no overlay."""
     result = FitResult.load(path)
     result = result if up is None else result.with_up(up)
     if photograph is not None:
@@ -101,11 +101,12 @@ def _render(
 
 
 def convert_command(body: str, target: str) -> int:
-    """A body file -> .npz."""
+    """Writes a body file as .npz."""
     check_own(target)
     data = read_body_file(body)
     if (gender := gender_of(body, data)) != "neutral":
         data["gender"] = np.array(gender)  # the name of the new file may not state it
     write_own(Path(target), "body", lambda temporary: write_body_npz(temporary, data))
-    print(printable(f"{target}: {len(data['v_template'])} vertices, {data['kintree_table'].shape[1]} joints, fields {', '.join(sorted(data))}."))  # fmt: skip  # noqa: E501
+    vertices, joints = len(data["v_template"]), data["kintree_table"].shape[1]
+    print(printable(f"{target}: {vertices} vertices, {joints} joints, fields {', '.join(sorted(data))}."))
     return 0

@@ -1,20 +1,22 @@
-"""The command line: folders are fitted in batches, gone on with, reported on; users' mistakes get one letter."""
+"""The command line: folders are fitted in batches, runs go on and are reported; a mistake gets one error message."""
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.bodies import demo_points
+from helpers.folder import report_of
 
 import hmrfit
-from hmrfit.cli import folder as folder_module
 from hmrfit.cli import main
-from hmrfit.cli.folder import output_names, photographs
-from hmrfit.cli.outputs import Outputs
-from hmrfit.cli.report import Line, print_table, summary, write_index
+from hmrfit.cli.folder_report import Line
+from hmrfit.cli.outputs import Outputs, output_names
+from hmrfit.cli.photographs import photographs
 from hmrfit.io.image import write_image
+from hmrfit.pipeline import Pipeline
 
 SIZE = (320, 240)
 
@@ -78,13 +80,13 @@ def test_a_second_run_leaves_what_is_there(
     shutil.copytree(fitted, out)
     (out / "c.npz").write_bytes((out / "c.npz").read_bytes()[:100])  # a damaged one is made again
     fits: list[int] = []
-    fit_photos = folder_module.fit_photos
+    fit_photos = Pipeline.fit_photos
 
-    def counted(photos: list, engine: object) -> list:
+    def counted(self: Pipeline, photos: list) -> list:
         fits.append(len(photos))
-        return fit_photos(photos, engine)
+        return fit_photos(self, photos)
 
-    monkeypatch.setattr(folder_module, "fit_photos", counted)
+    monkeypatch.setattr(Pipeline, "fit_photos", counted)
     assert run(material, out, "--no-pictures") == 0
     assert fits == [1]
     assert capsys.readouterr().out.count("from before") == 2
@@ -101,7 +103,7 @@ def test_the_table(material: Path, fitted: Path, capsys: pytest.CaptureFixture) 
     rows = {line.split("  ")[0].strip(): line for line in said.splitlines()}
     assert "2  " in rows["b b.jpg"] and "FAILED: There is no keypoint file" in rows["lonely.png"]
     assert "4 people, median reprojection" in said and "2 photographs could not be used" in said
-    assert "were the focal length of the 4 whose is not known 20 % longer: " in said and "m farther away" in said
+    assert "with a focal length 20 % longer, for the 4 whose is not known: " in said and "m farther away" in said
     assert "3 of 5 photographs have a result" in said
 
 
@@ -111,13 +113,13 @@ def test_the_table_shows_warnings_as_whole_sentences(
     """However narrow the terminal is and however long the photograph's name."""
     monkeypatch.setenv("COLUMNS", "40")
     result = hmrfit.FitResult.load(fitted / "b b.npz")
-    result.warnings = [["The first of all warnings has a long sentence, and it ends here."] * 2, [f"Other {i}." for i in range(90)]]  # fmt: skip  # noqa: E501
-    outputs = Outputs(fitted)
-    line = Line.of("a long name of a photograph " * 4, "a", result, outputs)
-    print_table([line, Line("none", "none", error="No file. " * 30)])
+    first = "The first of all warnings has a long sentence, and it ends here."
+    origin = replace(result.origin, warnings=[[first] * 2, [f"Other {i}." for i in range(90)]])
+    line = Line.of("a long name of a photograph " * 4, "a", replace(result, origin=origin), Outputs(fitted))
+    report_of([line, Line("none", "none", error="No file. " * 30)]).print_table()
     said = capsys.readouterr().out
     text = " ".join(said.split())
-    assert "person 0: The first of all warnings has a long sentence, and it ends here." in text
+    assert f"person 0: {first}" in text
     assert "person 1: Other 0." in text and "more, in index.html" in text and len(said.splitlines()) < 24
     assert text.count("No file.") == 30
 
@@ -131,13 +133,13 @@ def test_a_folder_of_photographs_and_their_keypoints_needs_no_more(material: Pat
     assert {p.stem for p in (tmp_path / "out").glob("*.npz")} == {"a", "b b", "c"}
 
 
-def test_nothing_to_be_had_is_exit_code_1(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_no_result_is_exit_code_1(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run(material, tmp_path, images="images/lonely.png") == 1
     assert "0 of 1 photographs" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("flags", "letter"),
+    ("flags", "message"),
     [
         (["nowhere.jpg", "-k", "{m}/keypoints", "-o", "{o}"], "There is no photograph or folder 'nowhere.jpg'"),
         (["{m}/keypoints", "-k", "{m}/keypoints", "-o", "{o}"], "holds photographs"),
@@ -148,18 +150,18 @@ def test_nothing_to_be_had_is_exit_code_1(material: Path, tmp_path: Path, capsys
         (["{m}/images", "-k", "{m}/keypoints", "-o", "{m}/images/a.png/out"], "a.png"),
     ],
 )
-def test_mistakes_get_one_letter(
-    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture, flags: list[str], letter: str
+def test_a_mistake_gets_one_error_message(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture, flags: list[str], message: str
 ) -> None:
     flags = [flag.format(m=material, o=tmp_path / "out") for flag in flags]
     assert main(["fit", *flags]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("hmrfit: ") and letter in said and "Traceback" not in said
+    assert said.startswith("hmrfit: ") and message in said and "Traceback" not in said
     with pytest.raises((ValueError, OSError)):
         main(["fit", *flags, "--debug"])
 
 
-def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_ctrl_c_is_answered_with_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     def stopped(**_: object) -> int:
         raise KeyboardInterrupt
 
@@ -212,7 +214,7 @@ def test_convert_writes_a_body_that_reads_back(tmp_path: Path, capsys: pytest.Ca
     assert not (tmp_path / "other.npz").exists()
 
 
-def test_help_lists_what_is_there(capsys: pytest.CaptureFixture) -> None:
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
     said = capsys.readouterr().out
@@ -230,15 +232,6 @@ def test_photographs_in_order_and_once(material: Path) -> None:
     assert [p.name for p in found] == ["c.png", "a.png", "b b.jpg", "broken.jpg", "lonely.png"]
 
 
-def test_long_tables_show_first_what_wants_looking_at(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    lines = [Line(f"{i}.jpg", str(i), error="e") for i in range(70)]
-    print_table(lines)
-    said = capsys.readouterr().out
-    assert "... and 10 more" in said and summary(lines) == "0 people; 70 photographs could not be used"
-    write_index(tmp_path, lines)
-    assert (tmp_path / "index.html").read_text().count("<section>") == 70
-
-
 def test_all_photographs_of_the_shared_folder(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """22 people, COCO's and the calibrated cameras'. Every one is fitted; the median is what the issue asks for."""
     photos = shared / "photos"
@@ -247,5 +240,5 @@ def test_all_photographs_of_the_shared_folder(shared: Path, tmp_path: Path, caps
     assert len(results) == 22 and "22 of 22 photographs" in capsys.readouterr().out
     errors = np.concatenate([r.reprojection_error for r in results])
     assert np.median(errors) < 0.03 and errors.max() < 0.06
-    sources = {r.focal_source[:7] for r in results}
+    sources = {r.origin.focal_source[:7] for r in results}
     assert sources == {"assumed", "the key"}

@@ -1,4 +1,4 @@
-"""hmrfit fit: the user's files stay, whatever lies in the folders; a run goes on where it stopped."""
+"""hmrfit fit: the user's files stay, whatever the folders hold; a run goes on where it stopped."""
 
 import hashlib
 import json
@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.bodies import demo_points
 
 import hmrfit
 from hmrfit.assets import shipped
-from hmrfit.build import build
 from hmrfit.cli import folder as folder_module
 from hmrfit.cli import main
-from hmrfit.cli.demo import make_truth
 from hmrfit.io.image import write_image
+from hmrfit.pipeline import Pipeline
 
 SIZE = (160, 120)
 PRIORS = shipped("priors")
@@ -26,16 +26,15 @@ PRIORS = shipped("priors")
 
 @pytest.fixture(scope="module")
 def points() -> np.ndarray:
-    """(17, 3) COCO's keypoints of someone in a photograph of SIZE, cv2's pixels."""
-    truth = make_truth(build().fitter.body, SIZE[1])
-    return np.concatenate([truth.clean.xy[0].numpy() - 0.5, np.ones((17, 1))], 1)
+    """(17, 3) COCO's keypoints of a person in a photograph of SIZE, cv2's pixels."""
+    return demo_points(SIZE[1]) - np.array([0.5, 0.5, 0])
 
 
 @pytest.fixture
 def place(tmp_path: Path, points: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the photographs a and b, and their keypoints beside them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hmrfit.FitResult, "overlay", hmrfit.FitResult.picture)  # what is drawn is tested elsewhere
+    monkeypatch.setattr(hmrfit.FitResult, "overlay", hmrfit.FitResult.picture)  # the pictures have tests of their own
     monkeypatch.setattr(hmrfit.FitResult, "turntable", lambda result: [result.picture()])
     for name in ("a", "b"):
         photograph(tmp_path / "p" / f"{name}.jpg", points)
@@ -43,7 +42,7 @@ def place(tmp_path: Path, points: np.ndarray, monkeypatch: pytest.MonkeyPatch) -
 
 
 def photograph(path: Path, points: np.ndarray | None, shade: int = 90) -> Path:
-    """An image file, and beside it someone's keypoints."""
+    """An image file, and beside it the keypoints of a person."""
     write_image(path, np.full((SIZE[1], SIZE[0], 3), shade, np.uint8))
     if points is not None:
         write_keypoints(path.with_suffix(".json"), points)
@@ -84,10 +83,8 @@ def names_in(folder: Path) -> list[str]:
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many photographs each call of the fit had."""
     counts: list[int] = []
-    real = folder_module.fit_photos
-    monkeypatch.setattr(
-        folder_module, "fit_photos", lambda photos, *more: counts.append(len(photos)) or real(photos, *more)
-    )
+    real = Pipeline.fit_photos
+    monkeypatch.setattr(Pipeline, "fit_photos", lambda self, photos: counts.append(len(photos)) or real(self, photos))
     return counts
 
 
@@ -112,7 +109,7 @@ def test_the_photographs_own_folder(place: Path, capsys: pytest.CaptureFixture, 
     said = capsys.readouterr().out
     assert {"a.jpg", "b.jpg"} <= set(rows(said)) and "copied.jpg" not in said and "hmrfit.jpg" not in said
     assert fit("p/thumbnails", "-k", "p", "-o", "else") == 2
-    assert "only what hmrfit itself drew" in capsys.readouterr().err
+    assert "only files that hmrfit wrote itself" in capsys.readouterr().err
 
 
 def test_a_page_of_the_users_stays(place: Path) -> None:
@@ -253,23 +250,23 @@ def test_a_folder_of_everything_that_is_wrong(place: Path, points: np.ndarray, c
     assert capsys.readouterr().out.count("from before") == len(good) + 1
 
 
-@pytest.mark.parametrize("whom, left", [("second", 1), ("everyone", 0), ("the two together", 0)])
-def test_a_person_whom_reading_fails_of_is_left_out(
+@pytest.mark.parametrize("fails_for, left", [("second", 1), ("all", 0), ("the two together", 0)])
+def test_a_person_who_cannot_be_read_is_left_out(
     place: Path,
     points: np.ndarray,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
-    whom: str,
+    fails_for: str,
     left: int,
 ) -> None:
-    """Whatever it fails of. Where it fails of everyone, or of nobody alone, the photograph has failed."""
+    """Whatever the error. Where reading fails for all, or only for both together, the photograph has failed."""
     write_keypoints(place / "p" / "a.json", points, points + 4)
     read = folder_module.read_photo
 
     def fails(path: Path, people: list, **given: object) -> object:
         is_second = any(np.allclose(person.xy[0], points[0, :2] + 4.5) for person in people)
-        if {"second": is_second, "everyone": True, "the two together": len(people) > 1}[whom] and path.stem == "a":
-            raise ZeroDivisionError("foreseen by nobody")
+        if {"second": is_second, "all": True, "the two together": len(people) > 1}[fails_for] and path.stem == "a":
+            raise ZeroDivisionError("unforeseen")
         return read(path, people, **given)
 
     monkeypatch.setattr(folder_module, "read_photo", fails)
@@ -277,7 +274,7 @@ def test_a_person_whom_reading_fails_of_is_left_out(
     printed = capsys.readouterr().out
     if left:
         result = hmrfit.FitResult.load("out/a.npz")
-        assert len(result) == left and "was left out: foreseen by nobody" in str(result.warnings)
+        assert len(result) == left and "was left out: unforeseen" in str(result.warnings)
     else:
         assert "FAILED" in rows(printed)["a.jpg"] and not Path("out/a.npz").exists()
     assert "converged" in rows(printed)["b.jpg"]
@@ -286,23 +283,24 @@ def test_a_person_whom_reading_fails_of_is_left_out(
 @pytest.mark.parametrize(
     "error", [RuntimeError("odd"), MemoryError(), RecursionError(), KeyError("k"), AssertionError()]
 )
-@pytest.mark.parametrize("where", ["read_photo", "fit_photos", "stamp_of", "finished"])
-def test_whatever_is_raised_is_one_photographs(
+@pytest.mark.parametrize("where", ["read_photo", "fit_photos", "fingerprint_of", "finished"])
+def test_an_error_of_any_kind_is_one_photographs(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, where: str, error: Exception
 ) -> None:
-    real = getattr(folder_module, where)
+    home = Pipeline if where == "fit_photos" else folder_module
+    real = getattr(home, where)
 
-    def about(given: object) -> str:
-        one = given[0] if isinstance(given, list) else given
-        return str(getattr(one, "path", one))
+    def concerns_a(given: object) -> bool:
+        """Whether a call's first argument is the photograph a, or several photographs."""
+        photos = given if isinstance(given, list) else [given]
+        return len(photos) > 1 or "a." in str(getattr(photos[0], "path", photos[0])).rsplit("/", 1)[-1]
 
-    def broken(given: object, *more: object, **named: object) -> object:
-        several = isinstance(given, list) and len(given) > 1
-        if several or "a." in about(given).rsplit("/", 1)[-1]:
+    def broken(*given: object, **named: object) -> object:
+        if concerns_a(next(one for one in given if not isinstance(one, Pipeline))):
             raise error
-        return real(given, *more, **named)
+        return real(*given, **named)
 
-    monkeypatch.setattr(folder_module, where, broken)
+    monkeypatch.setattr(home, where, broken)
     assert fit("p", "-o", "out", "--debug") == 0
     printed, errors = capsys.readouterr()
     said = rows(printed)
@@ -315,13 +313,13 @@ def test_whatever_is_raised_is_one_photographs(
 def test_a_photograph_that_vanishes(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    real = folder_module.fit_photos
+    real = Pipeline.fit_photos
 
-    def vanishing(photos: list, engine: object) -> list:
+    def vanishing(self: Pipeline, photos: list) -> list:
         Path("p/a.jpg").unlink(missing_ok=True)
-        return real(photos, engine)
+        return real(self, photos)
 
-    monkeypatch.setattr(folder_module, "fit_photos", vanishing)
+    monkeypatch.setattr(Pipeline, "fit_photos", vanishing)
     assert fit("p", "-o", "out", pictures=True) == 0
     said = rows(capsys.readouterr().out)
     assert "FAILED" in said["a.jpg"] and "converged" in said["b.jpg"]
@@ -344,32 +342,32 @@ def test_one_output_that_cannot_be_written(
     assert [n for n in names_in(Path("out")) if n.endswith("npz")] == ["b.npz"]
 
 
-def test_a_page_that_cannot_be_written_is_said(
+def test_a_page_that_cannot_be_written_is_reported(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     def full(report: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folder_module.Report, "write_page", full)
+    monkeypatch.setattr(folder_module.FolderReport, "write_page", full)
     assert fit("p", "-o", "out") == 0
     said = capsys.readouterr().out
     assert "2 of 2 photographs have a result. There is no page" in said
 
 
-def test_one_hopeless_person_leaves_the_others(
+def test_one_person_whose_fit_fails_leaves_the_others(
     place: Path, points: np.ndarray, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     write_keypoints(Path("p/a.json"), points, moved(points, 5000), moved(points, 1))  # far outside
     assert fit("p", "-o", "out") == 0
     assert len(hmrfit.FitResult.load("out/a.npz")) == 2
-    real = folder_module.fit_photos
+    real = Pipeline.fit_photos
 
-    def failing(photos: list, engine: object) -> list:
+    def failing(self: Pipeline, photos: list) -> list:
         if any(p.xy[0, 0] > 300 for photo in photos for p in photo.people):
             raise ZeroDivisionError("hopeless")
-        return real(photos, engine)
+        return real(self, photos)
 
-    monkeypatch.setattr(folder_module, "fit_photos", failing)
+    monkeypatch.setattr(Pipeline, "fit_photos", failing)
     hopeless = points.copy()
     hopeless[0, 0] = 310.0
     write_keypoints(Path("p/a.json"), points, hopeless, moved(points, 1))
@@ -462,7 +460,7 @@ def test_what_is_missing_is_made_from_the_result(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     assert fit("p", "-o", "out") == 0
-    monkeypatch.setattr(folder_module, "fit_photos", None)  # no fit any more
+    monkeypatch.setattr(Pipeline, "fit_photos", None)  # no fit any more
     assert fit("p", "-o", "out", "--mesh", "glb") == 0
     assert {"a.glb", "b.glb"} <= set(names_in(Path("out")))
     capsys.readouterr()
@@ -493,37 +491,37 @@ def test_a_stopped_run_leaves_its_page(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, stop: str, code: int
 ) -> None:
     monkeypatch.setattr(folder_module, "PEOPLE_AT_ONCE", 1)
-    real, handler = folder_module.fit_photos, signal.getsignal(signal.SIGTERM)
+    real, handler = Pipeline.fit_photos, signal.getsignal(signal.SIGTERM)
 
-    def stopping(photos: list, engine: object) -> list:
+    def stopping(self: Pipeline, photos: list) -> list:
         if photos[0].path.name == "b.jpg":
             if stop == "ctrl-c":
                 raise KeyboardInterrupt
             os.kill(os.getpid(), signal.SIGTERM)
-        return real(photos, engine)
+        return real(self, photos)
 
-    monkeypatch.setattr(folder_module, "fit_photos", stopping)
+    monkeypatch.setattr(Pipeline, "fit_photos", stopping)
     assert fit("p", "-o", "out") == code
     printed, errors = capsys.readouterr()
     assert "1 of 2 photographs have a result" in printed and "goes on where it stopped" in errors
     page = Path("out/index.html").read_text()
     assert page.count("<section>") == 1 and "1 photographs are to come" in page
     assert signal.getsignal(signal.SIGTERM) == handler
-    monkeypatch.setattr(folder_module, "fit_photos", real)
+    monkeypatch.setattr(Pipeline, "fit_photos", real)
     assert fit("p", "-o", "out") == 0
     assert capsys.readouterr().out.count("from before") == 1
 
 
 def test_a_killed_run_leaves_the_page_written_so_far(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_module, "PEOPLE_AT_ONCE", 1)
-    real = folder_module.fit_photos
+    real = Pipeline.fit_photos
     pages = []
 
-    def watched(photos: list, engine: object) -> list:
+    def watched(self: Pipeline, photos: list) -> list:
         pages.append(Path("out/index.html").is_file())
-        return real(photos, engine)
+        return real(self, photos)
 
-    monkeypatch.setattr(folder_module, "fit_photos", watched)
+    monkeypatch.setattr(Pipeline, "fit_photos", watched)
     Path("out").mkdir()
     Path("out/.hmrfit-00000000-1-abcd1234.npz").touch()
     os.utime("out/.hmrfit-00000000-1-abcd1234.npz", (0, 0))

@@ -1,4 +1,4 @@
-"""Names that meet no input and no other name; what stands in which folder."""
+"""Names of files differ from every input and from each other; the folders that hold inputs."""
 
 import os
 import unicodedata
@@ -62,8 +62,9 @@ def test_which_folders_hold_inputs(tmp_path: Path) -> None:
     (tmp_path / "kp").mkdir()
     (tmp_path / "k.json").touch()
     keypoints = [tmp_path / "kp", tmp_path / "k.json"]
-    infix = lambda out: outputs_in(tmp_path / out, [photo], keypoints).infix  # noqa: E731
-    assert [infix(out) for out in ("p", "link", "kp", ".", "new", "p/new")] == [".hmrfit"] * 4 + ["", ""]
+    folders = ("p", "link", "kp", ".", "new", "p/new")
+    infixes = [outputs_in(tmp_path / out, [photo], keypoints).infix for out in folders]
+    assert infixes == [".hmrfit"] * 4 + ["", ""]
     assert outputs_in(tmp_path, [tmp_path / "thumbnails" / "a.jpg"]).infix == ".hmrfit"
 
 

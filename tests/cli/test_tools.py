@@ -1,5 +1,6 @@
 """render, demo, convert, evaluate and train: nothing of the user's is overwritten by any of them."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -43,8 +44,8 @@ def photos(saved: Path, tmp_path: Path) -> Path:
     shutil.copytree(saved, folder)
     write_image(folder / "a.jpg", read_image(folder / "a.png"))
     result = hmrfit.FitResult.load(folder / "a.npz")
-    result.image_path = folder / "a.jpg"
-    result.save(folder / "a.npz")
+    origin = dataclasses.replace(result.origin, image_path=folder / "a.jpg")
+    dataclasses.replace(result, origin=origin).save(folder / "a.npz")
     return folder
 
 

@@ -4,9 +4,10 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from helpers.folder import report_of
 
+from hmrfit.cli.folder_report import MOST_LINES, FolderReport, Line
 from hmrfit.cli.outputs import Outputs
-from hmrfit.cli.report import MOST_LINES, Line, Report, print_table, summary
 from hmrfit.report.page import Entry
 
 
@@ -15,8 +16,7 @@ def done(i: int, *notes: str) -> Line:
 
 
 def test_memory_does_not_grow_with_the_photographs(tmp_path: Path) -> None:
-    report = Report(Outputs(tmp_path))
-    report._due = float("inf")
+    report = report_of([], tmp_path)
     lines = 3000
     tracemalloc.start()
     try:
@@ -35,35 +35,43 @@ def test_memory_does_not_grow_with_the_photographs(tmp_path: Path) -> None:
 
 
 def test_the_summary() -> None:
-    said = summary([done(0), done(1), Line("c.jpg", "c", error="broken")])
-    assert said == (
-        "4 people, median reprojection 2.00 % of the box, worst 3.00 %; were the focal length of the 4 whose is not "
-        "known 20 % longer: 0.50 m farther away, joints moved by 10 mm on average; 1 photographs could not be used"
+    report = report_of([done(0), done(1), Line("c.jpg", "c", error="broken")])
+    assert report.summary() == (
+        "4 people, median reprojection 2.00 % of the box, worst 3.00 %; with a focal length 20 % longer, for the 4 "
+        "whose is not known: 0.50 m farther away, joints moved by 10 mm on average; 1 photographs could not be used"
     )
 
 
-def test_what_wants_looking_at_is_shown(capsys: pytest.CaptureFixture) -> None:
+def test_photographs_that_need_attention_are_shown(capsys: pytest.CaptureFixture) -> None:
     lines = [done(i) for i in range(2 * MOST_LINES)]
     lines[-1], lines[-2] = done(2 * MOST_LINES - 1, "a warning"), Line("bad.jpg", "bad", error="broken")
-    print_table(lines)
+    report_of(lines).print_table()
     said = capsys.readouterr().out
     assert "a warning" in said and "FAILED: broken" in said and "\n0.jpg" in said
     assert f"... and {MOST_LINES} more, in index.html" in said
     assert said.index("a warning") < said.index("\n0.jpg")
 
 
-def test_names_and_messages_are_not_obeyed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_long_table_ends_and_the_page_does_not(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    report = report_of([Line(f"{i}.jpg", str(i), error="e") for i in range(70)], tmp_path)
+    report.print_table()
+    assert "... and 10 more" in capsys.readouterr().out
+    assert report.summary() == "0 people; 70 photographs could not be used"
+    assert report.write_page().read_text().count("<section>") == 70
+
+
+def test_escape_sequences_in_names_and_messages_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     line = Line("\x1b]0;x\x07\n\u202e.jpg", "a", error="\x1b[2J\r<script>")
-    print_table([line])
+    report_of([line]).print_table()
     assert not set(capsys.readouterr().out) & set("\x1b\x07\r\u202e")
-    report = Report(Outputs(tmp_path))
+    report = FolderReport(Outputs(tmp_path))
     report.add(line)
     page = report.write_page().read_text()
     assert not set(page) & set("\x1b\x07\r\u202e") and "<script>" not in page
 
 
 def test_the_page_of_a_run_that_goes_on_says_so(tmp_path: Path) -> None:
-    report = Report(Outputs(tmp_path), planned=3)
+    report = FolderReport(Outputs(tmp_path), planned=3)
     report.add(done(0))
     assert "2 photographs are to come" in (tmp_path / "index.html").read_text()
     report.add(done(1))
@@ -73,7 +81,7 @@ def test_the_page_of_a_run_that_goes_on_says_so(tmp_path: Path) -> None:
 
 def test_a_page_of_the_users_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "index.html").write_text("mine")
-    report = Report(Outputs(tmp_path))
+    report = FolderReport(Outputs(tmp_path))
     report.add(done(0))
     with pytest.raises(FileExistsError, match=r"index\.html"):
         report.write_page()
