@@ -9,7 +9,7 @@ from helpers.bodies import demo_points, free_body
 
 import hmrfit
 from hmrfit.build import load_points
-from hmrfit.cli.demo import Truth, make_truth
+from hmrfit.cli.demo import DemoTruth, make_truth
 from hmrfit.fitting.terms.height import HeightTerm
 from hmrfit.io.image import write_image
 from hmrfit.keypoints import COCO17, SMPL24
@@ -23,7 +23,7 @@ Floor, Height, Keypoints3D, Mask, Shape = hmrfit.Floor, hmrfit.Height, hmrfit.Ke
 
 
 @pytest.fixture(scope="module")
-def truth() -> Truth:
+def truth() -> DemoTruth:
     return make_truth(free_body(), SIZE[1])
 
 
@@ -40,7 +40,7 @@ def plain(points: np.ndarray) -> hmrfit.FitResult:
 
 
 @pytest.fixture(scope="module")
-def mask(truth: Truth) -> np.ndarray:
+def mask(truth: DemoTruth) -> np.ndarray:
     body = free_body()
     return BuiltinRenderer().silhouette(body(truth.params).vertices, body.faces, truth.camera)[0].numpy()
 
@@ -66,12 +66,12 @@ def changed(points: np.ndarray, where: object, value: object) -> np.ndarray:
     return points
 
 
-def true_joints(truth: Truth) -> np.ndarray:
+def true_joints(truth: DemoTruth) -> np.ndarray:
     """(24, 3) metres."""
     return free_body().points(SMPL24).pose(truth.params).joints[0].numpy()
 
 
-def joint_error(result: hmrfit.FitResult, truth: Truth) -> float:
+def joint_error(result: hmrfit.FitResult, truth: DemoTruth) -> float:
     """Metres, where they are."""
     return float(np.linalg.norm(result.joints[0] - true_joints(truth), axis=-1).mean())
 
@@ -84,7 +84,7 @@ def heights(result: hmrfit.FitResult) -> np.ndarray:
 # what measurements do
 
 
-def test_points_in_3d(truth: Truth, points: np.ndarray) -> None:
+def test_points_in_3d(truth: DemoTruth, points: np.ndarray) -> None:
     without = joint_error(fitted(points, camera=truth.camera), truth)
     known = np.concatenate([true_joints(truth), np.ones((24, 1))], -1)
     found = fitted(points, Keypoints3D(known, "smpl24"), camera=truth.camera)
@@ -92,12 +92,12 @@ def test_points_in_3d(truth: Truth, points: np.ndarray) -> None:
     assert "keypoints_3d" in found.term_cost
 
 
-def test_unseen_points_are_nan(truth: Truth, points: np.ndarray) -> None:
+def test_unseen_points_are_nan(truth: DemoTruth, points: np.ndarray) -> None:
     known = changed(true_joints(truth), 15, NAN)
     assert joint_error(fitted(points, Keypoints3D(known, SMPL24), camera=truth.camera), truth) < 0.03
 
 
-def test_a_height(truth: Truth, points: np.ndarray) -> None:
+def test_a_height(truth: DemoTruth, points: np.ndarray) -> None:
     metres = HeightTerm(free_body()).of(truth.params.betas).item()
     assert abs(heights(fitted(points, Height(metres)))[0] - metres) < 0.02
 
@@ -118,14 +118,14 @@ def test_torch_arrays_do_as_well(points: np.ndarray, mask: np.ndarray) -> None:
     assert np.array_equal(found.poses, expected.poses)
 
 
-def test_a_known_shape_is_kept(truth: Truth, points: np.ndarray) -> None:
+def test_a_known_shape_is_kept(truth: DemoTruth, points: np.ndarray) -> None:
     betas = truth.params.betas[0].numpy()
     assert np.abs(fitted(points, Shape(betas, 0.01)).betas[0] - betas).max() < 0.02
     some = fitted(points, Shape(betas[:3], 0.01)).betas[0]
     assert np.abs(some[:3] - betas[:3]).max() < 0.02
 
 
-def test_nobody_sinks_into_the_floor(truth: Truth, points: np.ndarray) -> None:
+def test_nobody_sinks_into_the_floor(truth: DemoTruth, points: np.ndarray) -> None:
     """A floor 10 cm above where the lower heel would be lifts both heels, one far below it nothing."""
     soles = free_body().points(("left_heel", "right_heel"))
     heels = lambda *known: soles.pose(fitted(points, *known, camera=truth.camera).params).points[0, :, 1]  # noqa: E731
@@ -149,7 +149,7 @@ def test_a_standard_deviation_is_taken_at_its_word(points: np.ndarray) -> None:
     assert result.term_cost["known_shape"][0] == pytest.approx(0.5 * (away**2).sum(), rel=1e-6)
 
 
-def test_inputs_are_not_changed(truth: Truth, points: np.ndarray, mask: np.ndarray) -> None:
+def test_inputs_are_not_changed(truth: DemoTruth, points: np.ndarray, mask: np.ndarray) -> None:
     known = np.concatenate([true_joints(truth), np.ones((24, 1))], -1)
     before = mask.copy(), known.copy()
     fitted(points, Mask(mask), Keypoints3D(known, "smpl24"))

@@ -75,7 +75,7 @@ PREDICTORS: Registry[Callable[[PredictorParts], Predictor]] = Registry("predicto
 
 
 @PREDICTORS.register("mean_pose")
-class MeanPose(Predictor):
+class MeanPosePredictor(Predictor):
     """One pose for all people, the mean shape, upright, facing the camera, nine tenths of the box high."""
 
     needs_keypoints = False
@@ -94,7 +94,7 @@ class MeanPose(Predictor):
 
 
 @PREDICTORS.register("initial_estimate")
-class InitialEstimate(Predictor):
+class KeypointPredictor(Predictor):
     """The keypoint HMR's answer, from which the default fit starts."""
 
     needs_keypoints = True
@@ -107,7 +107,7 @@ class InitialEstimate(Predictor):
 
 
 @PREDICTORS.register("image_estimate")
-class ImageEstimate(Predictor):
+class ImagePredictor(Predictor):
     """An image HMR's answer to the crop of the data set's own box, which is how published tables are made.
 
     As in HMR's and SPIN's evaluation there is no flip test. The crop still differs: here it is averaged before it

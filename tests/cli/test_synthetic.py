@@ -9,7 +9,7 @@ import torch
 
 from hmrfit.cli import main, synthetic
 from hmrfit.evaluate.predictions import read_predictions
-from hmrfit.evaluate.predictors import PREDICTORS, MeanPose
+from hmrfit.evaluate.predictors import PREDICTORS, MeanPosePredictor
 from hmrfit.evaluate.protocol import PROTOCOLS, Measure, Summary, register
 from hmrfit.evaluate.protocols.keypoints2d import LspKeypoints
 from hmrfit.synthetic.benchmark import LabelledPoses
@@ -121,7 +121,7 @@ def test_what_is_registered_tomorrow_takes_part(folder, monkeypatch, capsys):
     named("no-data", "")
     named("unknown", "my-own-set")
     named("other", "lsp-test", load=unreadable)
-    PREDICTORS.register("upright")(lambda parts: MeanPose(replace(parts, mean_pose=torch.zeros(69).double())))
+    PREDICTORS.register("upright")(lambda parts: MeanPosePredictor(replace(parts, mean_pose=torch.zeros(69).double())))
     assert run(folder) == 0
     shown = capsys.readouterr().out
     for predictor in ("mean_pose", "upright", "fit"):

@@ -18,8 +18,8 @@ from hmrfit.evaluate.predictors import (
     PREDICTORS,
     FitPredictor,
     GivenPredictions,
-    ImageEstimate,
-    MeanPose,
+    ImagePredictor,
+    MeanPosePredictor,
     Predictor,
     PredictorInput,
     PredictorParts,
@@ -237,7 +237,7 @@ def parts(data: EvaluationData | None = None, image_network: ImageHmr | None = N
 def test_the_mean_pose_stands_in_its_box():
     body, camera = free_body(), Camera.from_size(640, 480, count=2)
     given = given_to(camera)
-    params = MeanPose(parts())(given)
+    params = MeanPosePredictor(parts())(given)
     vertices = camera.project(body(params).vertices)
     middle, height = vertices.mean(1), vertices[..., 1].amax(1) - vertices[..., 1].amin(1)
     assert ((middle - given.box_center).abs().amax(1) < 0.2 * given.box_side).all()
@@ -261,7 +261,7 @@ def test_an_image_network_is_shown_the_crop_of_the_datas_box(tmp_path):
             data.image_path(row), np.random.default_rng(row).integers(0, 255, (*SIZE[::-1], 3)).astype(np.uint8)
         )
     network = ImageHmr(hmr)
-    export(ImageEstimate(parts(data, network)), data, fingerprint_of(data), tmp_path / "a.npz", chunk=3)
+    export(ImagePredictor(parts(data, network)), data, fingerprint_of(data), tmp_path / "a.npz", chunk=3)
     predictions, _ = read_predictions(tmp_path / "a.npz")
     crops = np.stack([who.crop(row, 40).image(read_image(data.image_path(row))) for row in range(N)])
     with torch.no_grad():
