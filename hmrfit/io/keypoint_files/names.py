@@ -83,6 +83,9 @@ IGNORED = re.compile(
 )
 """Parts of a person that no body here has as points."""
 
+FINGER_JOINT = re.compile(r"(left|right)_(index|middle|pinky|ring|thumb)[123]")
+"""Joints of MANO's hands, by their own names."""
+
 NUMBERED = re.compile(r"(kp|kps|kpt|keypoint|point|pt|joint|landmark|label|node|k|p)?[\W_]*\d+", re.IGNORECASE)
 """Names that say nothing."""
 
@@ -230,6 +233,8 @@ def asked_set(asked: str | Sequence[str | None]) -> KeypointSet:
 @cache
 def _in_our_words(known: KeypointSet) -> KeypointSet:
     names, own = known.names, set(_own_names().values())
+    if any(name is not None and FINGER_JOINT.fullmatch(name) for name in names):
+        return known  # a body with hands defines them
     if set(names) <= own and (_are_ours(names) or set(names) <= set(find_set("smpl24").names)):
         return known
     matched, unknown = _matched(names)
