@@ -178,8 +178,10 @@ def _claim(root: Path, card: dict[str, object]) -> None:
         found = read_json(path)
         other = [name for name in card if found.get(name) != card[name]]
         if other:
-            said = "; ".join(f"{name}: {found.get(name)} there, {card[name]} asked for" for name in other)
-            raise ValueError(f"'{root}' holds another synthetic benchmark ({said}). Give another folder, or delete it.")
+            differences = "; ".join(f"{name} {found.get(name)}, not {card[name]}" for name in other)
+            raise ValueError(
+                f"'{root}' holds another synthetic benchmark ({differences}). Give another folder, or delete it."
+            )
         return
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")

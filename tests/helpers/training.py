@@ -64,7 +64,7 @@ def network(seed: int = 0) -> HMR:
 
 
 def trainer(weights: KeypointLossWeights | None = None, **schedule) -> Trainer:
-    """Four people of each batch go through the discriminators; products in float32, unless asked otherwise."""
+    """Four people of each batch go through the discriminators; products in float32 by default."""
     schedule = TrainingSchedule(
         **{"batch": 16, "steps": 6, "discriminated": 4, "half": False, "warm_up": 2, **schedule}
     )
@@ -143,6 +143,6 @@ def image_trainer(people: MixedPeople, weights: LossWeights | None = None, **sch
 
 
 def made(seed: int = 0) -> MixedPeople:
-    """Scenes alone, changed."""
+    """Augmented scenes, no other dataset."""
     how = Augmentation(translation=0.05, occluded=0.3)
     return MixedPeople([ScenePeople(scenes(), how, remembered=True)], [1.0], seed)

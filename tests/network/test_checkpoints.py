@@ -297,12 +297,12 @@ def tf_features(v: dict[str, np.ndarray], images: torch.Tensor) -> torch.Tensor:
         for unit in range(1, units + 1):
             scope, stride = f"resnet_v2_50/block{block}/unit_{unit}/bottleneck_v2", last_stride if unit == units else 1
             before = norm(x, f"{scope}/preact")
-            aside = x[:, ::stride, ::stride]
+            shortcut = x[:, ::stride, ::stride]
             if unit == 1:
-                aside = tf_conv(before, v[f"{scope}/shortcut/weights"], stride) + get(f"{scope}/shortcut/biases")
+                shortcut = tf_conv(before, v[f"{scope}/shortcut/weights"], stride) + get(f"{scope}/shortcut/biases")
             y = norm(tf_conv(before, v[f"{scope}/conv1/weights"]), f"{scope}/conv1/BatchNorm")
             y = norm(tf_conv(y, v[f"{scope}/conv2/weights"], stride), f"{scope}/conv2/BatchNorm")
-            x = aside + tf_conv(y, v[f"{scope}/conv3/weights"]) + get(f"{scope}/conv3/biases")
+            x = shortcut + tf_conv(y, v[f"{scope}/conv3/weights"]) + get(f"{scope}/conv3/biases")
     return norm(x, "resnet_v2_50/postnorm").mean((1, 2))
 
 

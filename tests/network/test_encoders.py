@@ -92,8 +92,8 @@ def test_nobody_seen_is_finite_and_batch_mates_do_not_mix(encoder):
     points[2] = 0
     together = encoder(points, names)
     assert torch.isfinite(together).all()
-    alone = torch.cat([encoder(one[None], names) for one in points])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
+    one_by_one = torch.cat([encoder(one[None], names) for one in points])
+    torch.testing.assert_close(together, one_by_one, rtol=0, atol=1e-12)
 
 
 def test_the_view_counts(encoder):

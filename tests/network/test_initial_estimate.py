@@ -97,14 +97,14 @@ def test_every_set_is_understood(keypoint_hmr, names):
     torch.testing.assert_close(params.rotations @ params.rotations.mT, eye, rtol=0, atol=1e-6)
 
 
-def test_what_is_unseen_does_not_matter_and_nothing_seen_is_no_trouble(keypoint_hmr):
+def test_invisible_keypoints_do_not_matter_and_none_may_be_visible(keypoint_hmr):
     people, camera = keypoints(5), Camera.from_size(1024, 768, count=5)
     moved = people.xy + 1e4 * (people.confidence == 0)[..., None]
     other = Keypoints(moved, people.confidence, people.names)
     assert not torch.equal(moved, people.xy)
     assert torch.equal(everything(keypoint_hmr, people, camera), everything(keypoint_hmr, other, camera))
-    nobody = Keypoints(people.xy, torch.zeros_like(people.confidence), people.names)
-    assert everything(keypoint_hmr, nobody, camera).isfinite().all()
+    blind = Keypoints(people.xy, torch.zeros_like(people.confidence), people.names)
+    assert everything(keypoint_hmr, blind, camera).isfinite().all()
 
 
 def test_inputs_stay_and_estimates_repeat(keypoint_hmr):
@@ -117,8 +117,8 @@ def test_inputs_stay_and_estimates_repeat(keypoint_hmr):
 
 def test_without_flip_test_it_is_the_network_itself(keypoint_hmr, hmr):
     people, camera = keypoints(5), Camera.from_size(1024, 768, count=5)
-    alone = KeypointHmr(hmr, flip_test=False)
-    assert not torch.allclose(everything(alone, people, camera), everything(keypoint_hmr, people, camera), atol=1e-3)
+    plain = KeypointHmr(hmr, flip_test=False)
+    assert not torch.allclose(everything(plain, people, camera), everything(keypoint_hmr, people, camera), atol=1e-3)
 
 
 def test_a_file_gives_the_same_estimates(keypoint_hmr, hmr, tmp_path):

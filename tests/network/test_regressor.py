@@ -202,12 +202,12 @@ def test_gradients_reach_every_parameter_and_equal_finite_differences():
     assert all(parameter.grad.abs().sum() > 0 for parameter in regressor.parameters())
 
 
-def test_batch_mates_change_nothing():
+def test_people_are_independent_of_the_batch():
     regressor = lively(IterativeRegressor(30)).eval().double()
     phi = torch.randn(6, 30).double()
     together = regressor(phi)[-1]
-    alone = torch.cat([regressor(one[None])[-1] for one in phi])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)  # products of other sizes round differently
+    one_by_one = torch.cat([regressor(one[None])[-1] for one in phi])
+    torch.testing.assert_close(together, one_by_one, rtol=0, atol=1e-12)  # products of other sizes round differently
 
 
 def test_settings_rebuild_it():

@@ -68,13 +68,13 @@ def slow_v2(p: dict[str, torch.Tensor], x: torch.Tensor, units: tuple[int, ...])
             name, stride = f"block{block}.{unit}", 2 if unit == count - 1 and block < 4 else 1
             before = norm(x, p, f"{name}.preact").clamp_min(0)
             if unit == 0:
-                aside = F.conv2d(before, p[f"{name}.shortcut.weight"], p[f"{name}.shortcut.bias"], stride=stride)
+                shortcut = F.conv2d(before, p[f"{name}.shortcut.weight"], p[f"{name}.shortcut.bias"], stride=stride)
             else:
-                aside = F.max_pool2d(x, 1, stride)
+                shortcut = F.max_pool2d(x, 1, stride)
             y = norm(F.conv2d(before, p[f"{name}.conv1.weight"]), p, f"{name}.bn1").clamp_min(0)
             y = F.pad(y, (1, 1, 1, 1)) if stride > 1 else tf_same(y, 3, 1)
             y = norm(F.conv2d(y, p[f"{name}.conv2.weight"], stride=stride), p, f"{name}.bn2").clamp_min(0)
-            x = aside + F.conv2d(y, p[f"{name}.conv3.weight"], p[f"{name}.conv3.bias"])
+            x = shortcut + F.conv2d(y, p[f"{name}.conv3.weight"], p[f"{name}.conv3.bias"])
     return norm(x, p, "postnorm").clamp_min(0).mean((2, 3))
 
 
@@ -93,7 +93,7 @@ def test_features_equal_the_slow_twin(variant: str, slow, size: tuple[int, int])
 
 
 def test_v1_has_torchvisions_names():
-    """A few of the 320 names and shapes of torchvision's resnet50, from memory of its published file; fc aside."""
+    """A few of the 320 names and shapes of torchvision's resnet50, from memory of its published file; without fc."""
     state = RESNETS["resnet50"][0]().state_dict()
     assert len(state) == 318
     for name, shape in {

@@ -126,13 +126,13 @@ def test_a_stopped_run_goes_on_to_the_same_files(root, tmp_path, monkeypatch):
 
 
 def test_a_person_depends_on_the_seed_and_its_number_alone(root):
-    alone = benchmark(count=99).person(3).people
-    assert torch.equal(alone.params.transl[0], read_truth(root).params.transl[3])
-    assert not torch.equal(benchmark(seed=1).person(3).people.params.transl, alone.params.transl)
+    other = benchmark(count=99).person(3).people
+    assert torch.equal(other.params.transl[0], read_truth(root).params.transl[3])
+    assert not torch.equal(benchmark(seed=1).person(3).people.params.transl, other.params.transl)
 
 
 def test_another_benchmark_in_the_folder_gets_a_letter(root):
-    with pytest.raises(ValueError, match=r"seed: 0 there, 7 asked for.*another folder"):
+    with pytest.raises(ValueError, match=r"seed 0, not 7.*another folder"):
         make_benchmark(root, benchmark(seed=7))
     with pytest.raises(ValueError, match="poses_sha256"):
         make_benchmark(root, benchmark(pool=pool(0.2)))

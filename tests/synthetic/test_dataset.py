@@ -117,14 +117,14 @@ def test_seeds_beyond_32_bits_count():
 
 
 def test_poses_may_come_from_a_function():
-    asked = []
+    calls = []
 
     def draw(count: int, generator: torch.Generator) -> torch.Tensor:
-        asked.append(count)
+        calls.append(count)
         return poses(1).float()
 
     sample = dataset(poses=draw, names=COCO17)[0]
-    assert asked == [1] and sample.keypoints.shape == (1, 17, 2)
+    assert calls == [1] and sample.keypoints.shape == (1, 17, 2)
     expected = dataset(poses=poses(1))[0].params.body_pose
     torch.testing.assert_close(sample.params.body_pose, expected, rtol=0, atol=1e-6)  # drawn in float32
 
@@ -156,12 +156,12 @@ def test_rooms_show_the_same_truth():
 
 def test_rooms_stand_upright_in_the_world(monkeypatch):
     """A camera that looks down by 30° sees the world's up as (0, −cos, −sin), however the person is turned."""
-    asked = []
-    monkeypatch.setattr("hmrfit.synthetic.dataset.render_scene", lambda *_, up: asked.append(up) or _Nothing)
+    calls = []
+    monkeypatch.setattr("hmrfit.synthetic.dataset.render_scene", lambda *_, up: calls.append(up) or _Nothing)
     views = Views(elevation=(30.0, 30.0), roll=0.0)
     dataset(style=SceneStyle(rooms=1.0, occluded=0.0, views=views))[1]
     expected = torch.tensor([0.0, -(3**0.5) / 2, -0.5], dtype=torch.float64)
-    torch.testing.assert_close(asked[0], expected)
+    torch.testing.assert_close(calls[0], expected)
 
 
 class _Nothing:

@@ -1,4 +1,4 @@
-"""Synthetic people: in front of the camera, inside the picture, disturbed as much as asked for."""
+"""Synthetic people: in front of the camera, inside the picture, with the noise and gaps that were set."""
 
 import pytest
 import torch

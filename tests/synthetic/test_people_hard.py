@@ -61,10 +61,10 @@ def test_sides_are_confused_in_arms_legs_or_everywhere():
     found = corrupt(clean, Corruption(noise=0.0, missing=0.0, swapped=0.3), generator())
     moved = (found.xy != clean.xy).any(-1)
     assert abs(moved.any(1).double().mean() - 0.3) < 0.04
-    mate = flip_permutation(COCO17)
-    torch.testing.assert_close(found.xy[moved], clean.xy[:, mate][moved], rtol=0, atol=0)
+    mirrored = flip_permutation(COCO17)
+    torch.testing.assert_close(found.xy[moved], clean.xy[:, mirrored][moved], rtol=0, atol=0)
     arm, leg = (torch.tensor([(limb_of(name) or "").endswith(limb) for name in COCO17]) for limb in ("arm", "leg"))
-    paired = torch.tensor([m != k for k, m in enumerate(mate)])
+    paired = torch.tensor([m != k for k, m in enumerate(mirrored)])
     kinds = [(moved == kind).all(1).double().mean() for kind in (arm, leg, paired)]
     assert kinds == pytest.approx([0.1, 0.1, 0.1], abs=0.025) and sum(kinds) == pytest.approx(
         moved.any(1).double().mean()

@@ -142,7 +142,7 @@ def test_changes_undo_themselves(angle, flip, seed):
 
 @given(angle=st.floats(-1.2, 1.2), flip=st.booleans(), seed=st.integers(0, 99))
 def test_pictures_and_points_go_the_same_way(angle, flip, seed):
-    """A bright spot is found where its keypoint says."""
+    """A bright spot is found where its keypoint is."""
     at = 30 + 60 * torch.rand(2, generator=generator(seed), dtype=torch.float64)
     rows, columns = np.mgrid[:120, :120] + 0.5
     spot = np.exp(-((columns - at[0].item()) ** 2 + (rows - at[1].item()) ** 2) / 18)
@@ -151,8 +151,8 @@ def test_pictures_and_points_go_the_same_way(angle, flip, seed):
     weight = change_image(image, crop, change)[..., 0].astype(float)
     rows, columns = np.mgrid[:90, :90] + 0.5
     found = torch.tensor([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
-    said = (points_in_crop(at[None], ("nose",), crop, change)[0] + 1) * 45
-    assert (found - said).abs().max() < 0.1  # 8-bit tails of the spot
+    expected = (points_in_crop(at[None], ("nose",), crop, change)[0] + 1) * 45
+    assert (found - expected).abs().max() < 0.1  # 8-bit tails of the spot
 
 
 def test_a_turned_box_looks_beyond_its_upright_corners():

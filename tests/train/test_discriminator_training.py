@@ -48,9 +48,9 @@ def test_perturbed_poses_are_rotations_other_than_the_real(people):
 def test_exchanged_limbs_are_the_other_sides_and_nothing_else_moves(people):
     pose = people.params.body_pose
     other = _exchanged(pose, torch.Generator().manual_seed(0))
-    mates = [j - 1 for j in flip_permutation(SMPL24)[1:]]
+    mirrored = [j - 1 for j in flip_permutation(SMPL24)[1:]]
     same = (other == pose).all(-1).all(-1)
-    crossed = (other == pose[:, mates]).all(-1).all(-1)
+    crossed = (other == pose[:, mirrored]).all(-1).all(-1)
     assert (same | crossed).all()
     limbs = [j for j, name in enumerate(SMPL24[1:]) if "left" in name]
     assert (crossed & ~same)[:, limbs].any(1).all()

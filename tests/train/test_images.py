@@ -63,8 +63,10 @@ def test_the_spot_is_at_its_keypoint(people, tmp_path, how):
         for i in range(3):
             sample = data[i]
             name = mirrored_name(SHOWN) if data.change(i).flip else SHOWN
-            said = sample.keypoints[0, 25 + SPIN24.index(name)]
-            assert (spot(sample) - said).abs().max() < 0.003  # half a pixel of the image is 0.01; 8 bits cut the tails
+            expected = sample.keypoints[0, 25 + SPIN24.index(name)]
+            assert (
+                spot(sample) - expected
+            ).abs().max() < 0.003  # half a pixel of the image is 0.01; 8 bits cut the tails
 
 
 def test_a_mirror_changes_what_is_known_and_where_the_box_lies(people, tmp_path):
@@ -207,8 +209,8 @@ def test_the_position_is_all_that_the_next_batch_depends_on():
 
 
 def test_workers_change_nothing():
-    alone, together = mixed(), mixed(workers=2)
-    assert torch.equal(numbers([alone.batch(6) for _ in range(3)]), numbers([together.batch(6) for _ in range(3)]))
+    single, several = mixed(), mixed(workers=2)
+    assert torch.equal(numbers([single.batch(6) for _ in range(3)]), numbers([several.batch(6) for _ in range(3)]))
 
 
 def test_shares_are_kept_and_everybody_comes():

@@ -284,7 +284,8 @@ def body():
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
-    """In float64, so that small differences can be told from rounding; the truth's joints and box are made anew."""
+    """In float64, so that small differences can be distinguished from rounding; the truth's joints and box are made
+    anew."""
     return stream().batch(12).to(torch.float64)
 
 
@@ -336,8 +337,8 @@ def test_weights_are_factors_and_every_beta_has_a_gradient(body, batch):
     weights = KeypointLossWeights()
     right = truth(batch)
     betas = (right.params.betas + 0.1).requires_grad_()
-    guess = Regression(replace(right.params, betas=betas), right.weak_camera)
-    one, weighted = (keypoint_losses(guess, batch, body, w) for w in (UNIT, weights))
+    estimate = Regression(replace(right.params, betas=betas), right.weak_camera)
+    one, weighted = (keypoint_losses(estimate, batch, body, w) for w in (UNIT, weights))
     for name, value in one.items():
         assert weighted[name].item() == pytest.approx(getattr(weights, name) * value.item())
     torch.stack(list(weighted.values())).sum().backward()
@@ -348,8 +349,8 @@ def test_the_gradient_is_the_derivative(body, batch):
     right = truth(batch)
 
     def loss(betas: torch.Tensor, weak: torch.Tensor) -> torch.Tensor:
-        guess = Regression(replace(right.params[:2], betas=betas), weak)
-        return torch.stack(list(keypoint_losses(guess, batch[:2], body, UNIT).values())).sum()
+        estimate = Regression(replace(right.params[:2], betas=betas), weak)
+        return torch.stack(list(keypoint_losses(estimate, batch[:2], body, UNIT).values())).sum()
 
     start = right.params.betas[:2] + 0.3, right.weak_camera[:2] * 1.1 + 0.05
     assert torch.autograd.gradcheck(loss, [x.clone().requires_grad_() for x in start], eps=1e-6, atol=1e-5)

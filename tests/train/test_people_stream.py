@@ -141,11 +141,11 @@ def test_nothing_in_a_batch_is_missing_or_endless():
 
 
 def test_who_is_told_the_focal_length_sees_it_in_the_view():
-    told, untold = (stream(early=replace(WIDE, known_focal=share)).batch(100) for share in (1.0, 0.0))
-    size = told.box_side / told.camera.focal[:, 0]
-    torch.testing.assert_close(told.view[:, 2], size)
-    diagonal = untold.camera.size.norm(dim=1)
-    torch.testing.assert_close(untold.view[:, 2], untold.box_side / diagonal)
+    known, unknown = (stream(early=replace(WIDE, known_focal=share)).batch(100) for share in (1.0, 0.0))
+    size = known.box_side / known.camera.focal[:, 0]
+    torch.testing.assert_close(known.view[:, 2], size)
+    diagonal = unknown.camera.size.norm(dim=1)
+    torch.testing.assert_close(unknown.view[:, 2], unknown.box_side / diagonal)
 
 
 def test_mirrored_pool_is_mirrored():
