@@ -6,8 +6,8 @@ import torch
 from helpers.bodies import free_body
 from helpers.fits import gmm, limits
 
-from hmrfit.build import build
 from hmrfit.keypoints import COCO17, SMPL24, flip_permutation
+from hmrfit.pipeline import Pipeline
 from hmrfit.train.discriminator_training import (
     STEPS,
     _exchanged,
@@ -57,7 +57,7 @@ def test_exchanged_limbs_are_the_other_sides_and_nothing_else_moves(people):
 
 
 def test_unfinished_fits_are_four_states_of_each_person(people):
-    states = unfinished_fits(build().fitter, people[:4], torch.Generator().manual_seed(0))
+    states = unfinished_fits(Pipeline().fitter, people[:4], torch.Generator().manual_seed(0))
     assert len(states) == 4 * len(STEPS) and states.body_pose.isfinite().all()
     first, last = states.body_pose[:4], states.body_pose[-4:]
     assert (first - last).abs().amax((1, 2, 3)).min() > 1e-3
@@ -66,9 +66,9 @@ def test_unfinished_fits_are_four_states_of_each_person(people):
 def test_fooling_fits_please_the_discriminators_more_at_the_end(people):
     net = train_discriminators(people.params, people.params, 5, hidden=16, batch=16)
     few = people[:8]
-    states = fooled(build().fitter, few, torch.Generator().manual_seed(0), net)
+    states = fooled(Pipeline().fitter, few, torch.Generator().manual_seed(0), net)
     assert len(states) == 8 * len(STEPS)
-    again = fooled(build().fitter, few, torch.Generator().manual_seed(0), net)
+    again = fooled(Pipeline().fitter, few, torch.Generator().manual_seed(0), net)
     assert torch.equal(states.body_pose, again.body_pose)
     energy = (net(states.body_pose.float(), states.betas.float()) - 1).square().sum(-1)
     assert energy[-8:].mean() < energy[:8].mean()
