@@ -53,7 +53,7 @@ _C.RENDER = CfgNode()
 _C.RENDER.BACKEND = "builtin"  # what draws the masks that `hmrfit evaluate` scores: a name of RENDERERS
 
 _C.TRAIN = CfgNode()
-_C.TRAIN.ENCODER = "keypoints"  # what the network sees; "image": the settings of TRAIN.IMAGE are for it
+_C.TRAIN.ENCODER = "keypoints"  # the inputs of the network; "image": the settings of TRAIN.IMAGE are for it
 _C.TRAIN.MOTION = ""  # a folder of motion files; `hmrfit train` needs one
 _C.TRAIN.BEGIN = ""  # the keypoint HMR: weights to begin with, another run's hmr.npz; "": random
 _C.TRAIN.WIDTH = 640  # features of the encoder

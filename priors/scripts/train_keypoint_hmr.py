@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from training import ATTRIBUTION, SOURCES
+from training import ATTRIBUTION, SETTINGS, SOURCES
 
 from hmrfit.assets import locate, record_checksum
 from hmrfit.body.smpl import SmplBody
@@ -27,19 +27,10 @@ from hmrfit.motion import load_frames, read_pool
 from hmrfit.network.checkpoints import load_hmr, save_network
 from hmrfit.network.encoders import normalise_keypoints
 from hmrfit.network.initial_estimate import KeypointHmr
-from hmrfit.synthetic.people import Corruption
 from hmrfit.train.validation import people_of, score_people
 from hmrfit.types import BodyParams, Keypoints
 
 NAME = "keypoint_hmr"
-SETTINGS: dict[str, tuple[str, Corruption]] = {
-    "coco17, 1 % noise, a tenth missing": ("coco17", Corruption()),
-    "openpose25": ("openpose25", Corruption()),
-    "smpl24": ("smpl24", Corruption()),
-    "lsp14": ("lsp14", Corruption()),
-    "coco17, 3 % noise": ("coco17", Corruption(0.03)),
-    "coco17, half hidden": ("coco17", Corruption(occluder=1.0)),
-}
 COMMAND = (
     "hmrfit train --config train_keypoints --out out/begun TRAIN.MOTION=FOLDER && "
     "hmrfit train --config train_keypoints --out out/keypoint_hmr TRAIN.MOTION=FOLDER TRAIN.BEGIN=out/begun/hmr.npz "

@@ -1,4 +1,5 @@
-"""What every prior is fitted from: the pool's frames as vectors, mirrored, with what the source drives."""
+"""Shared by the scripts: the pool's frames as vectors, mirrored, with the joints that their source drives; sources and
+attribution for the cards; the keypoints on which networks are measured."""
 
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 from hmrfit.body.skeleton import SMPL
 from hmrfit.motion import Motion, load_frames, mirror_poses
 from hmrfit.motion.rest import MIRROR
+from hmrfit.synthetic.people import Corruption
 
 BODY_JOINTS = SMPL.names[1:]
 ATTRIBUTION = (
@@ -16,6 +18,16 @@ ATTRIBUTION = (
 SOURCES = """CMU motion capture database (free to use; it may not be resold, also not in converted form, so no
   frames are shipped), DeepMimic and Jump (MIT, (c) 2018 Xue Bin Peng, (c) 2021 arpspoof), AnimatedDrawings fair1 (MIT,
   (c) Meta), Mesh2Motion / Quaternius clips (CC0, animated by hand; all of them together weigh as one class)"""
+
+SETTINGS: dict[str, tuple[str, Corruption]] = {
+    "coco17, 1 % noise, a tenth missing": ("coco17", Corruption()),
+    "openpose25": ("openpose25", Corruption()),
+    "smpl24": ("smpl24", Corruption()),
+    "lsp14": ("lsp14", Corruption()),
+    "coco17, 3 % noise": ("coco17", Corruption(0.03)),
+    "coco17, half hidden": ("coco17", Corruption(occluder=1.0)),
+}
+"""Keypoints on which the cards measure networks: title -> (keypoint set, noise and gaps)."""
 
 
 @dataclass(frozen=True)
