@@ -33,7 +33,7 @@ def test_the_checkout_then_the_wheel_then_home_then_a_given_folder(house: Path) 
         assert locate("free_body", given) == file
 
 
-def test_home_is_in_the_users_folder_unless_said(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_is_in_the_users_folder_by_default(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HMRFIT_HOME")
     monkeypatch.setenv("HOME", str(house))
     assert assets.home() == house / ".hmrfit"
@@ -61,15 +61,15 @@ def test_files_of_others_are_found_under_their_published_names(house: Path, file
 
 @pytest.mark.parametrize("name", assets.EXTERNAL)
 def test_a_missing_file_of_others_names_its_page_and_the_free_way(house: Path, name: str) -> None:
-    letter = locate_missing(name)
-    assert assets.EXTERNAL[name].page in letter and str(house / "home") in letter and "free_body" in letter
+    message = locate_missing(name)
+    assert assets.EXTERNAL[name].page in message and str(house / "home") in message and "free_body" in message
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_places(house: Path) -> None:
     put(house / "site" / "priors" / "pose_gmm.npz")
-    letter = locate_missing("pose_gm")
-    assert "Did you mean 'pose_gmm'?" in letter
-    assert str(house / "home") in letter and str(house / "site" / "priors") in letter
+    message = locate_missing("pose_gm")
+    assert "Did you mean 'pose_gmm'?" in message
+    assert str(house / "home") in message and str(house / "site" / "priors") in message
 
 
 def test_a_checksum_is_kept_where_it_is_written(house: Path) -> None:

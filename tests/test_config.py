@@ -49,7 +49,7 @@ def test_the_fit_overlay_shows_the_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    "text, letter",
+    "text, message",
     [
         ("BODY:\n  PAHT: x\n", r"no setting BODY\.PAHT\. Did you mean 'BODY\.PATH'"),
         ("SEEDS: 1\n", "Did you mean 'SEED'"),
@@ -64,17 +64,17 @@ def test_the_fit_overlay_shows_the_defaults() -> None:
         ("!!python/object/apply:os.system ['false']\n", "no YAML"),
     ],
 )
-def test_a_wrong_overlay_is_answered_with_what_is_right(tmp_path: Path, text: str, letter: str) -> None:
-    with pytest.raises(ConfigError, match=letter):
+def test_a_wrong_overlay_is_an_error_that_names_what_is_right(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load_config(write(tmp_path, text))
 
 
 @pytest.mark.parametrize(
-    "override, letter",
+    "override, message",
     [("SEED", "KEY=value"), ("BODY.PTH=x", r"BODY\.PATH"), ("SEED=x", "of type int"), ("THREADS=0.5", "of type int")],
 )
-def test_a_wrong_override_is_answered_too(override: str, letter: str) -> None:
-    with pytest.raises(ConfigError, match=letter):
+def test_a_wrong_override_is_an_error_too(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         load_config(None, [override])
 
 

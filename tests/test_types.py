@@ -77,7 +77,7 @@ def test_a_keypoint_of_little_confidence_makes_the_box_little_larger():
     assert sizes == pytest.approx([10, 55, 100, 100])
 
 
-def test_where_nobody_is_seen_the_box_is_nothing_and_no_nan():
+def test_without_seen_keypoints_the_box_is_0_and_not_nan():
     points = make_keypoints([[[math.nan, 20], [40, math.inf]]], [[0, 0]])
     low, high = points.bounds()
     assert low.tolist() == high.tolist() == [[0, 0]]

@@ -18,10 +18,23 @@ from hmrfit.motion.motion import Motion
 CORE = tuple(
     SMPL.index(name)
     for name in (
-        "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle", "spine3",
-        "neck", "head", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow",
+        "left_hip",
+        "right_hip",
+        "spine1",
+        "left_knee",
+        "right_knee",
+        "spine2",
+        "left_ankle",
+        "right_ankle",
+        "spine3",
+        "neck",
+        "head",
+        "left_shoulder",
+        "right_shoulder",
+        "left_elbow",
+        "right_elbow",
     )
-)  # fmt: skip
+)
 """The 15 joints that decide whether a frame is broken and whether two frames are the same."""
 
 LIMITS: dict[str, tuple[float, float]] = {

@@ -28,9 +28,12 @@ def stripes() -> np.ndarray:
 def test_an_image_in_any_form(form: str) -> None:
     png = cv2.imencode(".png", stripes()[..., ::-1])[1].tobytes()
     image = {
-        "Pillow": lambda: Image.fromarray(stripes()), "bytes": lambda: png, "bytearray": lambda: bytearray(png),
-        "open file": lambda: io.BytesIO(png), "tensor": lambda: torch.tensor(stripes()),
-    }[form]()  # fmt: skip
+        "Pillow": lambda: Image.fromarray(stripes()),
+        "bytes": lambda: png,
+        "bytearray": lambda: bytearray(png),
+        "open file": lambda: io.BytesIO(png),
+        "tensor": lambda: torch.tensor(stripes()),
+    }[form]()
     np.testing.assert_array_equal(read_photo(image, ROWS, "coco17").image, stripes())
 
 

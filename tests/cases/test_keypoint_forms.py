@@ -75,7 +75,8 @@ def test_json_of_other_tools(tmp_path: Path, tool: str, form: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "latin-1"])
 def test_tables_of_any_encoding(tmp_path: Path, encoding: str) -> None:
-    lines = ["Größe;x;y;confidence", *(f"{n};{x};{y};{c}" for n, (x, y, c) in zip(COCO17, rows("coco17", shift=0), strict=True))]  # fmt: skip  # noqa: E501
+    points = zip(COCO17, rows("coco17", shift=0), strict=True)
+    lines = ["Größe;x;y;confidence", *(f"{n};{x};{y};{c}" for n, (x, y, c) in points)]
     lines[0] = lines[0].replace("Größe", "name")
     lines.append("")
     text = "\n".join(lines).replace("nose;", "nosé;" if encoding == "latin-1" else "nose;")
@@ -107,7 +108,8 @@ def test_mediapipes_long_table(tmp_path: Path) -> None:
     assert [p.image for p in people] == ["1", "0"]
     assert_at(people[0], "mediapipe33")
     assert read_keypoints(path)[0].fractions is not None  # the size may come later
-    assert_at(photo_of(write(tmp_path / "b.csv", "\n".join(["frame,landmark,x,y,z,visibility", *lines[:33]])), None).people[0], "mediapipe33")  # fmt: skip  # noqa: E501
+    path = write(tmp_path / "b.csv", "\n".join(["frame,landmark,x,y,z,visibility", *lines[:33]]))
+    assert_at(photo_of(path, None).people[0], "mediapipe33")
 
 
 def test_a_table_with_a_line_a_frame(tmp_path: Path) -> None:
@@ -255,9 +257,9 @@ def test_another_form_is_refused() -> None:
 
 
 def test_settings_as_a_mapping() -> None:
-    fast = {"FIT": {"HYPOTHESES": 2}, "SEED": 3}
+    fast = {"FIT": {"HYPOTHESES": 2, "START": "library"}, "SEED": 3}
     more = {"keypoint_set": "coco17", "image_size": SIZE}
-    nested, dotted = (hmrfit.load_config(c) for c in (fast, {"FIT.HYPOTHESES": 2, "SEED": 3}))
+    nested, dotted = (hmrfit.load_config(c) for c in (fast, {"FIT.HYPOTHESES": 2, "FIT.START": "library", "SEED": 3}))
     assert nested == dotted and nested.FIT.HYPOTHESES == 2
     assert len(hmrfit.fit(None, ROWS, config=fast, **more)) == 1
     with pytest.raises(ValueError, match=r"there is no setting FIT.SIGMAS\. Did you mean 'FIT.SIGMA'"):

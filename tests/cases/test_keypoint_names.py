@@ -26,9 +26,13 @@ def test_names_in_any_order_and_spelling_are_the_same_person(order: list[int], s
         if not part:
             return name.title() if spelling == "camel" else name
         return {
-            "{}": name, "upper": name.upper(), "camel": side[0].upper() + part.title(), "short": f"{side[0]}_{part}",
-            "behind": f"{part}_{side}", "spaces": f"{side} {part}".title(),
-        }[spelling]  # fmt: skip
+            "{}": name,
+            "upper": name.upper(),
+            "camel": side[0].upper() + part.title(),
+            "short": f"{side[0]}_{part}",
+            "behind": f"{part}_{side}",
+            "spaces": f"{side} {part}".title(),
+        }[spelling]
 
     names = [spelt(plain(COCO17)[i]) for i in order]
     assert match_names(names, "file") == tuple(COCO17[i] for i in order)
@@ -43,7 +47,7 @@ def test_a_coco_category_in_its_own_order(tmp_path: Path) -> None:
     assert_at(read_keypoints(path, "COCO_17")[0], "coco17")  # the caller names the set, the file its order
 
 
-def test_a_caller_who_contradicts_the_names_is_followed_and_warned(tmp_path: Path) -> None:
+def test_a_set_that_contradicts_the_names_is_used_with_a_warning(tmp_path: Path) -> None:
     (person,) = read_keypoints(coco_file(tmp_path / "a.json", rows("coco17"), plain(COCO17)), "h36m17")
     assert person.names == H36M17
     assert "The file calls its keypoints nose" in person.warnings[0]
@@ -67,7 +71,7 @@ def test_a_mouse_beside_a_person_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [[str(i + 1) for i in range(17)], [f"keypoint_{i}" for i in range(17)]])
-def test_numbers_as_names_say_nothing(tmp_path: Path, names: list[str]) -> None:
+def test_numbers_are_no_names(tmp_path: Path, names: list[str]) -> None:
     path = coco_file(tmp_path / "a.json", rows("coco17"), names)
     with pytest.raises(ValueError, match=r"calls its 17 keypoints .* does not say which.*keypoint_set='coco17'"):
         read_keypoints(path)
@@ -166,8 +170,12 @@ def test_the_sets_of_todays_detectors_are_recognised_by_their_number(tmp_path: P
 
 def test_a_fit_of_133_points_is_the_fit_of_its_23() -> None:
     whole = hmrfit.fit(None, rows("coco_wholebody133", shift=0), keypoint_set="coco_wholebody133", image_size=SIZE)
-    body = hmrfit.fit(None, np.c_[pixels("coco_wholebody133"), np.full(23, 0.8)],
-                      keypoint_set=resolve_set("coco_wholebody133"), image_size=SIZE)  # fmt: skip
+    body = hmrfit.fit(
+        None,
+        np.c_[pixels("coco_wholebody133"), np.full(23, 0.8)],
+        keypoint_set=resolve_set("coco_wholebody133"),
+        image_size=SIZE,
+    )
     np.testing.assert_array_equal(whole.joints, body.joints)
 
 
@@ -180,8 +188,15 @@ def test_all_names_of_a_set_mean_that_set(name: str) -> None:
 
 def test_the_orders_of_the_large_sets() -> None:
     goliath, halpe = hmrfit.keypoints.find_set("goliath308"), hmrfit.keypoints.find_set("Halpe-26")
-    places = {0: "nose", 9: "left_hip_coco", 14: "right_ankle", 15: "left_big_toe", 20: "right_heel", 41: "right_wrist",
-              62: "left_wrist"}  # fmt: skip
+    places = {
+        0: "nose",
+        9: "left_hip_coco",
+        14: "right_ankle",
+        15: "left_big_toe",
+        20: "right_heel",
+        41: "right_wrist",
+        62: "left_wrist",
+    }
     assert all(goliath.layout[i] == name for i, name in places.items())
     assert halpe.layout[17:20] == ("head_top", "neck_openpose", "mid_hip_coco")
     assert HALPE26[20:22] == ("left_big_toe", "right_big_toe")

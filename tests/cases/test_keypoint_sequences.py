@@ -15,8 +15,8 @@ from hmrfit.io.keypoint_files.frames import frame_number, read_frames
 def video(frames: list[int], people: int = 1, tracks: bool = True) -> list[dict]:
     """AlphaPose's list; in frame f the person is f pixels further right."""
     points = [(f, p, rows("coco17") + np.array([f, 0, 0])) for f in frames for p in range(people)]
-    track = lambda p: {"idx": [float(p)]} if tracks else {}  # noqa: E731
-    return [{"image_id": f"{f}.jpg", "keypoints": flat(x), "score": 3.0, **track(p)} for f, p, x in points]
+    found = [{"image_id": f"{f}.jpg", "keypoints": flat(x), "score": 3.0, "idx": [float(p)]} for f, p, x in points]
+    return [one if tracks else {key: one[key] for key in one if key != "idx"} for one in found]
 
 
 def shifts(people: list[PersonKeypoints]) -> list[float | None]:
@@ -47,8 +47,8 @@ def test_a_frame_that_cannot_be_read_is_filled_in_and_warned_of(tmp_path: Path) 
 
 
 def test_mmposes_frames_without_people_are_blank(tmp_path: Path) -> None:
-    shown = lambda f: [{"keypoints": (rows("coco17")[:, :2] + [f, 0]).tolist(), "keypoint_scores": [0.8] * 17}]  # noqa: E731
-    frames = [{"frame_id": f, "instances": shown(f) if f in (1, 2) else []} for f in range(4)]
+    seen = {f: {"keypoints": (rows("coco17")[:, :2] + [f, 0]).tolist(), "keypoint_scores": [0.8] * 17} for f in (1, 2)}
+    frames = [{"frame_id": f, "instances": [seen[f]] if f in seen else []} for f in range(4)]
     path = write(tmp_path / "a.json", {"meta_info": {"dataset_name": "coco"}, "instance_info": frames})
     assert shifts(read_frames(path)) == [None, 1, 2, None]
 

@@ -94,21 +94,21 @@ def test_a_person_with_broken_numbers_does_not_take_the_others_down(tmp_path: Pa
 
 @pytest.mark.parametrize("form", ["openpose", "coco annotations", "coco results", "mmpose"])
 @pytest.mark.parametrize("broken", [[1.0] * 50, ["a"] * 51, [10**400, *[1.0] * 50], {"x": 1}, 7])
-def test_a_person_who_is_built_differently_does_not_take_the_others_down(
-    tmp_path: Path, form: str, broken: Any
-) -> None:
+def test_a_person_with_another_layout_leaves_the_others_readable(tmp_path: Path, form: str, broken: Any) -> None:
     points = rows("openpose25" if form == "openpose" else "coco17")
     scores = points[:, 2].tolist()
     content = {
         "openpose": lambda: {"people": [{"pose_keypoints_2d": k} for k in (broken, flat(points))]},
         "coco results": lambda: [{"image_id": 1, "keypoints": k} for k in (broken, flat(points))],
-        "mmpose": lambda: {"instance_info": [
-            {"keypoints": k, "keypoint_scores": scores} for k in (broken, points[:, :2].tolist())
-        ], "meta_info": {"dataset_name": "coco"}},
-        "coco annotations": lambda: {"images": [], "annotations": [
-            {"id": i, "image_id": 1, "keypoints": k} for i, k in enumerate((broken, flat(points)))
-        ]},
-    }[form]()  # fmt: skip
+        "mmpose": lambda: {
+            "instance_info": [{"keypoints": k, "keypoint_scores": scores} for k in (broken, points[:, :2].tolist())],
+            "meta_info": {"dataset_name": "coco"},
+        },
+        "coco annotations": lambda: {
+            "images": [],
+            "annotations": [{"id": i, "image_id": 1, "keypoints": k} for i, k in enumerate((broken, flat(points)))],
+        },
+    }[form]()
     first, second = read_keypoints(write(tmp_path / "a.json", content))
     assert first.problem and first.names == second.names and second.problem is None
     assert_at(second, "openpose25" if form == "openpose" else "coco17")
@@ -156,7 +156,7 @@ def test_scores_keep_their_order_and_low_ones_stay_low(scores: list[float]) -> N
     assert (confidence[low] <= 0.3).all() and (confidence <= 1).all()
 
 
-def test_the_scores_of_missing_points_say_nothing() -> None:
+def test_the_scores_of_missing_points_do_not_count() -> None:
     points = rows("coco17", shift=0)
     points[3], points[4] = [-1, -1, -1], [0, 0, 99]
     person = photo_of(points).people[0]

@@ -70,7 +70,7 @@ def test_shares_of_the_image_become_pixels(cases: Path, file: str, size: tuple[i
 @pytest.mark.parametrize(
     ("file", "said"), [("01*/coco_cvat_numbers.json", "does not say which"), ("01*/mouse_17.json", "'tail_base'")]
 )
-def test_names_that_say_nothing_human_are_refused(cases: Path, file: str, said: str) -> None:
+def test_names_of_no_human_points_are_refused(cases: Path, file: str, said: str) -> None:
     (path,) = cases.glob(file)
     with pytest.raises(ValueError, match=said):
         read_keypoints(path)

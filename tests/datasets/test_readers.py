@@ -1,4 +1,4 @@
-"""Readers of datasets, on tiny downloads made here in each original layout: joints by name, boxes, traps, letters."""
+"""Readers of datasets, on tiny downloads made here in each original layout: joints by name, boxes, error messages."""
 
 import json
 import pickle
@@ -109,9 +109,13 @@ def write_cdf(path: Path, values: np.ndarray) -> None:
     plain = path.with_name("plain.cdf")  # the writer takes what follows a dot for a suffix
     file = cdfwrite.CDF(str(plain), cdf_spec={"Majority": "row_major"}, delete=True)
     spec = {
-        "Variable": "Pose", "Data_Type": 44, "Num_Elements": 1, "Rec_Vary": True,
-        "Dim_Sizes": list(values.shape), "Var_Type": "zVariable",
-    }  # fmt: skip
+        "Variable": "Pose",
+        "Data_Type": 44,
+        "Num_Elements": 1,
+        "Rec_Vary": True,
+        "Dim_Sizes": list(values.shape),
+        "Var_Type": "zVariable",
+    }
     file.write_var(spec, var_data=values[None].astype(np.float32))
     file.close()
     plain.replace(path)
@@ -231,7 +235,7 @@ def test_each_becomes_a_file_of_spins_format(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_an_empty_folder_is_told_what_was_expected(tmp_path, name):
+def test_an_empty_folder_is_an_error_that_shows_what_was_expected(tmp_path, name):
     with pytest.raises(FileNotFoundError, match=r"not whole.*the first is .*\n *ROOT/"):
         read_dataset(name, tmp_path)
 
@@ -311,14 +315,14 @@ def test_lsp(tmp_path):
         read_dataset("lsp-test", tmp_path)
 
 
-def test_lsp_and_its_extension_are_told_apart(tmp_path):
+def test_lsp_and_its_extension_are_not_taken_for_each_other(tmp_path):
     make_lsp(tmp_path)
     scipy.io.savemat(tmp_path / "joints.mat", {"joints": points(14, 3, 2000)})
     with pytest.raises(ValueError, match="lsp-extended"):
         read_dataset("lsp-test", tmp_path)
 
 
-def test_a_lost_image_of_lsp_extended_shifts_nobody(tmp_path):
+def test_a_lost_image_of_lsp_extended_shifts_no_other(tmp_path):
     joints = make_lsp_extended(tmp_path)
     read = read_dataset("lsp-extended", tmp_path)
     assert len(read) == 11 and "im00005.png" not in read.imgname
@@ -422,7 +426,7 @@ def test_3dhp_training(tmp_path):
 
 
 def test_3dhp_frames_are_known_by_their_number(tmp_path):
-    """A frame that is not there shifts nobody; one beyond the annotation is a letter."""
+    """A frame that is not there shifts no other; one beyond the annotation is an error."""
     xy, _ = make_3dhp_train(tmp_path)
     (tmp_path / "S1/Seq1/imageFrames/video_0/frame_000001.jpg").unlink()
     read = read_dataset("3dhp-train", tmp_path)
@@ -470,10 +474,14 @@ def test_3dhp_of_the_official_script_keeps_all_valid_frames_and_knows_activities
 @pytest.mark.parametrize(
     "protocol, maker, count",
     [
-        ("h36m-p1-spin", "h36m-p1", 12), ("h36m-p2-hmr", "h36m-p1", 6), ("3dhp-spin", "3dhp-test", 12),
-        ("3dhp-official", "3dhp-test", 18), ("3dpw", "3dpw-test", 6), ("2d-lsp", "lsp-test", 1000),
+        ("h36m-p1-spin", "h36m-p1", 12),
+        ("h36m-p2-hmr", "h36m-p1", 6),
+        ("3dhp-spin", "3dhp-test", 12),
+        ("3dhp-official", "3dhp-test", 18),
+        ("3dpw", "3dpw-test", 6),
+        ("2d-lsp", "lsp-test", 1000),
     ],
-)  # fmt: skip
+)
 def test_protocols_read_the_downloads(tmp_path, protocol, maker, count):
     """And what a predictor sees of them has the names of its own definition."""
     MAKERS[maker](tmp_path)
@@ -512,7 +520,7 @@ def test_3dpw_pickles_are_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("name, package", [("h36m-p2", "cdflib"), ("3dhp-test", "h5py")])
-def test_what_to_install_is_said(tmp_path, monkeypatch, name, package):
+def test_the_error_names_what_to_install(tmp_path, monkeypatch, name, package):
     monkeypatch.setitem(sys.modules, package, None)
     touch(tmp_path, *(f"{sequence}/annot_data.mat" for sequence in mpi_inf_3dhp.TEST_SEQUENCES))
     for folder, suffix in (("MyPoseFeatures/D3_Positions_mono", "cdf"), ("MySegmentsMat/ground_truth_bb", "mat")):

@@ -1,4 +1,4 @@
-"""SPIN's npz: what is written comes back, the half pixel is added once, and damaged files get letters."""
+"""SPIN's npz: what is written comes back, the half pixel is added once, and damaged files get error messages."""
 
 from dataclasses import replace
 
@@ -13,9 +13,10 @@ from hmrfit.keypoints import OPENPOSE25, SPIN24
 def dataset(count: int = 5) -> SpinDataset:
     """Every field filled."""
     rng = np.random.default_rng(1)
-    seen = lambda rows, size: np.concatenate(  # noqa: E731
-        [rng.normal(100, 20, (count, rows, size)), rng.integers(0, 2, (count, rows, 1))], -1
-    )
+
+    def seen(rows: int, size: int) -> np.ndarray:
+        return np.concatenate([rng.normal(100, 20, (count, rows, size)), rng.integers(0, 2, (count, rows, 1))], -1)
+
     names = np.array([f"images/im{i:04d}.jpg" for i in range(count)])
     return SpinDataset(
         imgname=names,
@@ -61,7 +62,7 @@ def test_rows_are_chosen_together():
     assert chosen.gender.tolist() == ["f", "m"] and len(dataset()[2]) == 1
 
 
-def test_without_flags_every_pose_is_believed():
+def test_without_flags_every_pose_counts_as_true():
     assert replace(dataset(), has_smpl=None).smpl_known().all()
     assert dataset().smpl_known().tolist() == [True, False, True, True, False]
     assert (dataset().params().betas[1] == 0).all()
@@ -102,7 +103,7 @@ def test_damaged_people_are_named(tmp_path, name, value):
     )
 
 
-def test_nan_that_nobody_reads_is_no_damage():
+def test_nan_that_is_never_read_is_no_damage():
     broken = dataset()
     part = np.where(broken.part[..., 2:] > 0, broken.part, np.array([np.nan, np.nan, 0]))
     pose = broken.pose.copy()
@@ -112,7 +113,7 @@ def test_nan_that_nobody_reads_is_no_damage():
     assert quiet.keypoints().xy.isfinite().all() and quiet.params().rotations.isfinite().all()
 
 
-def test_letters(tmp_path):
+def test_files_of_another_format(tmp_path):
     path = tmp_path / "a.npz"
     with pytest.raises(FileNotFoundError, match="dataset_extras"):
         read_spin_npz(path)

@@ -157,7 +157,9 @@ def test_another_rate_is_the_same_motion(body: SmplBody) -> None:
     assert len(resampled(params, 30, 60)) == 2 * T - 1 and len(resampled(params, 29.97, 59.94)) == 2 * T - 1
 
 
-def test_a_rate_that_blender_refuses_is_said(tmp_path: Path, body: SmplBody, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_rate_that_blender_refuses_gets_a_warning(
+    tmp_path: Path, body: SmplBody, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "hmrfit"):
         write_amass(tmp_path / "a.npz", motion(body), body, 29.97)
         assert "29.97" in caplog.text and "fps=30" in caplog.text
@@ -182,13 +184,15 @@ def test_on_the_floor_the_lowest_point_is_at_zero(tmp_path: Path, body: SmplBody
     [
         ({}, {"columns": 66}, r"columns should be one of 72 \(smpl\)"),
         ({}, {"gender": "f"}, "gender should be one of"),
-        ({}, {"fps": 0}, "fps should be frames a second"), ({}, {"fps": None}, "fps should be"),
-        ({}, {"resample": float("nan")}, "rate to resample"), ({}, {"up": (0, 0, 0)}, "up should point up"),
+        ({}, {"fps": 0}, "fps should be frames a second"),
+        ({}, {"fps": None}, "fps should be"),
+        ({}, {"resample": float("nan")}, "rate to resample"),
+        ({}, {"up": (0, 0, 0)}, "up should point up"),
         ({}, {"path": "walk.pkl"}, r"saved as \.npz"),
         ({"transl": torch.full((T, 3), torch.nan)}, {}, "transl holds"),
         ({"betas": torch.arange(T)[:, None] * torch.ones(10)}, {}, "one shape"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_motion_is_refused_and_nothing_is_written(
     tmp_path: Path, body: SmplBody, change: dict, options: dict, said: str
 ) -> None:

@@ -73,7 +73,7 @@ def test_a_folder_that_may_not_be_written(tmp_path, monkeypatch):
     def refuse(**keywords):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(tmp_path / ".x"))
 
-    monkeypatch.setattr(atomic.tempfile, "mkstemp", refuse)  # tests may run as root, whom nothing is forbidden
+    monkeypatch.setattr(atomic.tempfile, "mkstemp", refuse)  # tests may run as root, which may write anywhere
     with (
         pytest.raises(PermissionError, match=r"Could not write.*may not write there.*another folder"),
         atomic_write(tmp_path / "x"),
@@ -129,8 +129,10 @@ def test_only_what_is_left_over_and_ours_is_swept(tmp_path):
             f".hmrfit-{machine}-{gone.pid}-abcd_123.jpg",  # of a process that is gone
             ".hmrfit-00000000-1-abcd_old.jpg",  # of another machine, long ago
             ".hmrfit-00000000-1-abcd_new.jpg",  # of another machine, now
-            ".hmrfit-mine.jpg", ".a.jpg", "b.jpg",
-        ):  # fmt: skip
+            ".hmrfit-mine.jpg",
+            ".a.jpg",
+            "b.jpg",
+        ):
             (tmp_path / name).write_text("")
         os.utime(tmp_path / ".hmrfit-00000000-1-abcd_old.jpg", (0, 0))
         folder = tmp_path / f".hmrfit-{machine}-{gone.pid}-abcd_124.jpg"

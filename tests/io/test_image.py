@@ -137,7 +137,7 @@ def photo_bytes(suffix: str = ".png") -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "letter"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (b"hello, this is text", "not an image"),
@@ -148,10 +148,10 @@ def photo_bytes(suffix: str = ".png") -> bytes:
         (b"\0\0\0\x18ftypheic" + bytes(50), "HEIC"),
     ],
 )
-def test_what_is_no_image_is_answered_with_a_letter(tmp_path, content, letter):
+def test_what_is_no_image_gets_an_error_message(tmp_path, content, message):
     path = tmp_path / "a.png"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=letter) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         read_image(path)
     assert str(path) in str(caught.value)
 
@@ -214,7 +214,7 @@ def test_grey_arrays_become_rgb():
 
 
 @pytest.mark.parametrize(
-    ("array", "error", "letter"),
+    ("array", "error", "message"),
     [
         (np.zeros((0, 5, 3), np.uint8), ValueError, "empty"),
         (np.uint8(3), ValueError, "empty"),
@@ -227,8 +227,8 @@ def test_grey_arrays_become_rgb():
         (np.full((2, 2, 3), "a"), TypeError, "uint8"),
     ],
 )
-def test_other_arrays_are_refused(array, error, letter):
-    with pytest.raises(error, match=letter):
+def test_other_arrays_are_refused(array, error, message):
+    with pytest.raises(error, match=message):
         as_image(array)
 
 
@@ -378,10 +378,14 @@ def test_image_and_points_are_undistorted_alike():
 
 
 @pytest.mark.parametrize(
-    ("matrix", "dist", "letter"),
-    [(np.eye(2), [0, 0, 0, 0], "K should be a 3×3"), (-K, [0, 0, 0, 0], "above 0"), (K, [0.1], "4, 5, 8, 12, 14"),
-     (K, [0, 0, 0, np.nan], "finite")],
-)  # fmt: skip
-def test_lenses_that_are_none(matrix, dist, letter):
-    with pytest.raises(ValueError, match=letter):
+    ("matrix", "dist", "message"),
+    [
+        (np.eye(2), [0, 0, 0, 0], "K should be a 3×3"),
+        (-K, [0, 0, 0, 0], "above 0"),
+        (K, [0.1], "4, 5, 8, 12, 14"),
+        (K, [0, 0, 0, np.nan], "finite"),
+    ],
+)
+def test_lenses_that_are_none(matrix, dist, message):
+    with pytest.raises(ValueError, match=message):
         undistort_points([[1.0, 2.0]], matrix, dist)

@@ -82,6 +82,8 @@ def png(width: int, height: int, more: bytes = b"") -> bytes:
 
 FRAME = struct.pack(">I4sIIIIIHHBBI", 26, b"fcTL", 0, 60_000, 60_000, 0, 0, 1, 1, 0, 0, 0)
 
+TILE = [struct.pack("<HHII", tag, 4, 1, n) for tag, n in ((256, 9), (257, 9), (322, 10**5), (323, 10**5))]
+
 CLAIMS = {
     "png": png(36_000, 40_000),
     "frame of a png": png(10, 10, FRAME),
@@ -89,17 +91,22 @@ CLAIMS = {
     "bmp": b"BM" + struct.pack("<IHHIIii", 0, 0, 0, 54, 40, 30_000, -30_000) + bytes(28),
     "old bmp": b"BM" + struct.pack("<IHHIIHH", 0, 0, 0, 26, 12, 60_000, 60_000) + bytes(28),
     "gif": b"GIF89a" + struct.pack("<HHBBB", 65_535, 65_535, 0, 0, 0),
-    "frame of a gif": b"GIF87a" + struct.pack("<HHBBB", 9, 9, 0, 0, 0) + b"," + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x02\0;",  # noqa: E501
+    "frame of a gif": b"GIF87a"
+    + struct.pack("<HHBBB", 9, 9, 0, 0, 0)
+    + b","
+    + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0)
+    + b"\x02\0;",
     "webp": b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff",
     "picture in a webp": b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\x09\0\0\x09\0\0VP8L\x05\0\0\0\x2f\xff\xff\xff\x0f\0",
     "tif": b"MM\0*" + struct.pack(">IHHHIIHHII", 8, 2, 256, 4, 1, 200_000, 257, 4, 1, 10_000),
-    "tile of a tif": b"II*\0" + struct.pack("<IH", 8, 4) + b"".join(struct.pack("<HHII", t, 4, 1, v) for t, v in ((256, 9), (257, 9), (322, 10**5), (323, 10**5))),  # noqa: E501
+    "tile of a tif": b"II*\0" + struct.pack("<IH", 8, 4) + b"".join(TILE),
     "ppm": b"P6\n# a comment\n100000 100000 255\n",
     "pam": b"P7\nWIDTH 100000\nHEIGHT 100000\nDEPTH 3\n",
     "hdr": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 60000 +X 60000\n",
     "jp2": b"\xff\x4f\xff\x51" + struct.pack(">HHII", 47, 0, 10**6, 10**6) + bytes(24) + struct.pack(">H", 3),
-    "avif": struct.pack(">I4s4sI", 16, b"ftyp", b"avif", 0) + struct.pack(">I4sI4sIII", 28, b"meta", 20, b"ispe", 0, 10**5, 10**5),  # noqa: E501
-}  # fmt: skip
+    "avif": struct.pack(">I4s4sI", 16, b"ftyp", b"avif", 0)
+    + struct.pack(">I4sI4sIII", 28, b"meta", 20, b"ispe", 0, 10**5, 10**5),
+}
 
 
 def test_a_part_of_a_png_that_is_longer_than_the_file() -> None:

@@ -14,7 +14,7 @@ class NoLibGL:
             raise ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
 
 
-def test_a_missing_libgl_gets_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_libgl_gets_an_error_message(monkeypatch: pytest.MonkeyPatch) -> None:
     for loaded in ("cv2", "hmrfit.io.opencv"):
         monkeypatch.delitem(sys.modules, loaded, raising=False)
     monkeypatch.setattr(sys, "meta_path", [NoLibGL(), *sys.meta_path])

@@ -49,7 +49,7 @@ def ours(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-def test_it_says_that_it_is_ours(ours: Path) -> None:
+def test_a_file_carries_the_remark_that_it_is_ours(ours: Path) -> None:
     assert kind_of(ours) == "drawing"
     assert is_own(ours)
     check_own(ours)

@@ -160,9 +160,9 @@ HOSTILE_CALLS = {
 def test_calls_are_refused_by_name(read, name: str, protocol: int) -> None:
     function, named = HOSTILE_CALLS[name]
     raw = pickle.dumps({"v_template": np.zeros(3), "x": Calls(function, ("touch CANARY",))}, protocol)
-    with pytest.raises(RefusedFile, match=named.replace(".", r"\.")) as letter:
+    with pytest.raises(RefusedFile, match=named.replace(".", r"\.")) as message:
         read(raw)
-    assert "Nothing in it has been run" in str(letter.value)
+    assert "Nothing in it has been run" in str(message.value)
 
 
 OPCODE_ATTACKS = {
@@ -201,8 +201,8 @@ OPCODE_ATTACKS = {
 
 @pytest.mark.parametrize("name", OPCODE_ATTACKS)
 def test_opcodes_that_no_array_needs_are_refused(read, name: str) -> None:
-    raw, letter = OPCODE_ATTACKS[name]
-    with pytest.raises(RefusedFile, match=letter):
+    raw, message = OPCODE_ATTACKS[name]
+    with pytest.raises(RefusedFile, match=message):
         read(raw)
 
 

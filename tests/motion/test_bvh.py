@@ -1,4 +1,4 @@
-"""BVH: the parser against a file of known contents, the dialects, and letters for what is damaged."""
+"""BVH: the parser against a file of known contents, the dialects, and error messages for what is damaged."""
 
 from contextlib import suppress
 
@@ -97,7 +97,7 @@ def test_elbows_stay_hinges(rng):
     )
 
 
-def test_exponential_maps_say_the_same_as_bvh(rng):
+def test_exponential_maps_hold_the_same_as_bvh(rng):
     """The same angles in both dialects, the root mangled as upstream mangles it: equal after the repair."""
     angles = random_angles(rng, 20)
     one, other = motion_from_bvh(cmu_bvh(angles)), motion_from_expmap(cmu_expmap(angles))
@@ -106,7 +106,7 @@ def test_exponential_maps_say_the_same_as_bvh(rng):
 
 
 @pytest.mark.parametrize(
-    ("damage", "letter"),
+    ("damage", "message"),
     [
         (lambda t: t[: len(t) // 3], "truncated"),
         (lambda t: t[: t.rindex("0 17")], "truncated or damaged"),
@@ -123,8 +123,8 @@ def test_exponential_maps_say_the_same_as_bvh(rng):
         (lambda t: "HIERARCHY MOTION Frames: 1 Frame Time: 1", "no ROOT"),
     ],
 )
-def test_damaged_files_get_a_letter(damage, letter):
-    with pytest.raises(ValueError, match=letter):
+def test_damaged_bvh_files(damage, message):
+    with pytest.raises(ValueError, match=message):
         motion_from_bvh(damage(cmu_bvh([{}])))
 
 
@@ -134,7 +134,7 @@ def test_only_a_t_pose_is_no_motion():
 
 
 def test_deep_nesting_is_no_recursion():
-    """A hostile hierarchy ends in a letter, not in a stack overflow."""
+    """A hostile hierarchy ends in an error message, not in a stack overflow."""
     text = "HIERARCHY ROOT a { OFFSET 0 0 0 CHANNELS 3 Xrotation Yrotation Zrotation "
     text += "".join(f"JOINT j{i} {{ OFFSET 0 0 0 CHANNELS 0 " for i in range(5000)) + "}" * 5001
     with pytest.raises(ValueError, match="more than 1000 joints"):

@@ -1,4 +1,4 @@
-"""AMASS npz, exponential maps, DeepMimic, GLB: known answers, and letters for what is damaged or hostile."""
+"""AMASS npz, exponential maps, DeepMimic, GLB: known answers, and error messages for what is damaged or hostile."""
 
 import io
 import pickle
@@ -63,7 +63,7 @@ class _Bomb:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "letter"),
+    ("arrays", "message"),
     [
         ({"betas": np.zeros(10)}, "no 'poses'"),
         ({"poses": np.zeros((3, 72))}, "no frame rate"),
@@ -75,8 +75,8 @@ class _Bomb:
         ({"poses": np.array([_Bomb()], dtype=object), "fps": 30}, "refused"),
     ],
 )
-def test_amass_letters(arrays, letter, capsys):
-    with pytest.raises(ValueError, match=letter):
+def test_damaged_amass_files(arrays, message, capsys):
+    with pytest.raises(ValueError, match=message):
         motions_from_bytes(npz(**arrays))
     assert "never run" not in capsys.readouterr().out
 
@@ -101,7 +101,7 @@ def test_pickle_inside_npz_is_refused(capsys):
 
 
 @pytest.mark.parametrize(
-    ("damage", "letter"),
+    ("damage", "message"),
     [
         (lambda t: t.rsplit(",", 3)[0], "117 comma-separated columns"),
         (lambda t: t.replace("17", "seventeen"), "Exponential-map"),
@@ -109,8 +109,8 @@ def test_pickle_inside_npz_is_refused(capsys):
         (lambda t: t.splitlines()[0], "first 1 are no motion"),
     ],
 )
-def test_expmap_letters(damage, letter):
-    with pytest.raises(ValueError, match=letter):
+def test_damaged_exponential_maps(damage, message):
+    with pytest.raises(ValueError, match=message):
         motions_from_bytes(damage(cmu_expmap([{}])).encode())
 
 
@@ -169,7 +169,7 @@ def test_cmu_jump_repairs_undo_the_documented_faults(rng):
 
 
 @pytest.mark.parametrize(
-    ("text", "letter"),
+    ("text", "message"),
     [
         ('{"Loop": "none"}', "expected JSON with 'Frames'"),
         ('{"Frames": []}', "rows of 44 numbers"),
@@ -181,8 +181,8 @@ def test_cmu_jump_repairs_undo_the_documented_faults(rng):
         (deepmimic([{"root": [float("nan")] * 4}]), "NaN"),
     ],
 )
-def test_deepmimic_letters(text, letter):
-    with pytest.raises(ValueError, match=letter):
+def test_damaged_deepmimic_files(text, message):
+    with pytest.raises(ValueError, match=message):
         motions_from_bytes(text.encode())
 
 
@@ -237,7 +237,7 @@ def simple_glb(**changes: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "letter"),
+    ("data", "message"),
     [
         (simple_glb(), "unknown skeleton"),
         (simple_glb(nodes=[{"children": [0]}]), "loop"),
@@ -247,8 +247,8 @@ def simple_glb(**changes: object) -> bytes:
         (b"glTF" + bytes(40), "version 0"),
     ],
 )
-def test_glb_letters(data, letter):
-    with pytest.raises(ValueError, match=letter):
+def test_damaged_glb_files(data, message):
+    with pytest.raises(ValueError, match=message):
         motions_from_bytes(data)
 
 
@@ -303,7 +303,7 @@ def test_several_clips_ask_for_one(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 100, b"hello", b"\x80\x04K\x01."])
-def test_unknown_bytes_get_a_letter_with_the_path(tmp_path, data):
+def test_unknown_bytes_are_an_error_that_names_the_path(tmp_path, data):
     path = tmp_path / "x.dat"
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"x\.dat.*no known motion"):

@@ -127,11 +127,11 @@ def test_weights_fall_with_the_root_of_the_class():
 def test_split_is_by_name_and_lists_do_not_overlap():
     lists = split_lists()
     assert not lists["test"] & lists["validation"] and lists["test"] and lists["validation"]
-    assert split("mb/06_02") == "test" and split("somebody/else") == "train"
+    assert split("mb/06_02") == "test" and split("another/sequence") == "train"
     assert split(make()) == "train"
 
 
-def test_load_frames_letters():
+def test_splits_that_do_not_exist():
     with pytest.raises(ValueError, match="Unknown split 'tests'"):
         load_frames([make()], "tests")
     with pytest.raises(ValueError, match="no motion in the split 'test'"):
@@ -159,7 +159,7 @@ def test_any_folder_of_motion_is_a_pool(tmp_path):
     assert len(frames["poses"]) == sum(map(len, pool)) > 20 and frames["driven"].any()
 
 
-def test_folder_letters(tmp_path):
+def test_folders_without_motion(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         list(read_folder(tmp_path / "absent"))
     with pytest.raises(FileNotFoundError, match="no motion files"):
@@ -202,7 +202,7 @@ def test_archives_are_read_in_memory_by_the_manifest(tmp_path):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["MANIFEST.json", "mine.tar.xz"]
 
 
-def test_truncated_archives_get_a_letter(tmp_path):
+def test_truncated_archives(tmp_path):
     entries = [{"file": "a.bvh", "id": "x/a", "label": "walk", "native_fps": 60.0}]
     path = archive_of(tmp_path, {"mine/a.bvh": walk(0)}, entries)
     path.write_bytes(path.read_bytes()[:-200])
@@ -211,7 +211,7 @@ def test_truncated_archives_get_a_letter(tmp_path):
 
 
 def test_motion_checks_itself():
-    for change, letter in (
+    for change, message in (
         ({"poses": np.zeros((3, 22, 3))}, "poses has shape"),
         ({"transl": np.zeros((3, 2))}, "transl has shape"),
         ({"transl": np.full((3, 3), np.inf)}, "NaN or infinite"),
@@ -219,7 +219,7 @@ def test_motion_checks_itself():
         ({"driven": np.ones(22, bool)}, "driven has shape"),
     ):
         fields = {"poses": np.zeros((3, 24, 3)), "transl": np.zeros((3, 3)), "fps": 30.0, "driven": np.ones(24, bool)}
-        with pytest.raises(ValueError, match=letter):
+        with pytest.raises(ValueError, match=message):
             Motion(**fields | change)
 
 

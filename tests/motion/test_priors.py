@@ -49,7 +49,7 @@ def pose(**degrees: tuple[float, float, float]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["pose_gmm", "joint_limits", "poses"])
-def test_cards_say_where_it_comes_from(name):
+def test_cards_name_the_sources(name):
     card = Path(locate(name)).with_suffix(".md").read_text()
     assert CMU_LINE in card and "Licence" in card and "Rebuild" in card
     assert load(name)["joint_names"].tolist() == list(SMPL24[1:])

@@ -212,7 +212,7 @@ def test_people_walk_forwards(files):
 
 
 def test_people_have_human_size(files):
-    """The pelvis of somebody walking is 0.75 to 1.1 m above the ground, in metres, in every source."""
+    """The pelvis of a walking person is 0.75 to 1.1 m above the ground, in metres, in every source."""
     for motion in (
         motion_from_bvh(text(files, "cmu_bvh/07_01.bvh")),
         motion_from_expmap(text(files, "cmu_expmap/test/walking/walking_1.txt")),
@@ -301,7 +301,7 @@ def test_split_names_exist_and_partners_stay_together(mocap):
     assert all(len(parts) == 1 for parts in together.values())
 
 
-def test_whole_classes_are_set_aside(mocap):
+def test_whole_classes_are_held_out(mocap):
     manifest = json.loads((mocap / "MANIFEST.json").read_text())
     content = json.loads((Path(split.__code__.co_filename).parent / "split.json").read_text())
     for part in manifest.values():

@@ -47,9 +47,7 @@ def _projected() -> NDArray[np.complex128]:
     cos, sin = np.cos(YAWS)[:, None, None], np.sin(YAWS)[:, None, None]
     left, up, forward = POINTS.T
     towards = forward * cos - left * sin
-    return left * cos + forward * sin + 1j * (
-        up * np.cos(PITCHES)[:, None] - towards * np.sin(PITCHES)[:, None]
-    )  # fmt: skip
+    return left * cos + forward * sin + 1j * (up * np.cos(PITCHES)[:, None] - towards * np.sin(PITCHES)[:, None])
 
 
 def _seen_probability() -> NDArray[np.float64]:

@@ -89,7 +89,7 @@ def test_a_person_in_any_direction_of_the_picture_is_well():
         assert check_keypoints("coco17", (standing() - 240) @ turn + [320, 240], image_size=SIZE) == []
 
 
-def test_a_person_from_the_side_has_no_sides_to_tell():
+def test_a_person_from_the_side_gets_no_warning_about_sides():
     assert check_keypoints("coco17", seen_from_the_side(), image_size=SIZE) == []
 
 
@@ -99,8 +99,8 @@ def test_crossed_ankles_or_wrists_are_not_swapped_limbs():
     assert check_keypoints(names, swapped(names, xy, ("wrist",)), image_size=SIZE) == []
 
 
-def test_unsure_keypoints_say_nothing():
-    """A detector's hidden hand or ear, found somewhere with a confidence of 0.1, is no evidence."""
+def test_keypoints_of_low_confidence_do_not_count():
+    """A detector's hidden hand or ear, found somewhere with a confidence of 0.1, does not count."""
     names, xy, confidence = resolve_set("coco17"), standing(), np.ones(17)
     xy = swapped(names, xy, (*ARMS, "ear"))
     confidence[[3, 4, 7, 8, 9, 10]] = 0.1
@@ -120,7 +120,7 @@ def test_inputs_stay():
 
 @pytest.mark.parametrize("name", ["coco17", "openpose25"])
 @pytest.mark.parametrize(
-    ("parts", "letter"),
+    ("parts", "message"),
     [
         (("left", "right"), "The whole body may have left and right swapped: the face is seen from the front"),
         (FACE, "The face may have left and right swapped"),
@@ -130,11 +130,11 @@ def test_inputs_stay():
         (ARMS, "The arms may have left and right swapped"),
     ],
 )
-def test_swapped_sides_are_said(name, parts, letter):
+def test_swapped_sides_are_named(name, parts, message):
     names = resolve_set(name)
     warnings = check_keypoints(names, swapped(names, standing(name), parts), image_size=SIZE)
     assert len(warnings) == 1
-    assert warnings[0].startswith(letter)
+    assert warnings[0].startswith(message)
     assert warnings[0].endswith("`left_` means the person's own left.")
 
 
@@ -152,7 +152,7 @@ PAIRS = [("coco17", "h36m17"), ("h36m17", "coco17"), ("smpl24", "spin24"), ("spi
 
 
 @pytest.mark.parametrize(("true", "given"), PAIRS)
-def test_a_wrong_set_of_the_same_size_is_said(true, given):
+def test_a_wrong_set_of_the_same_size_is_named(true, given):
     (warning,) = check_keypoints(given, standing(true), image_size=SIZE)
     assert f"a more likely body as '{true}'" in warning
 
@@ -194,7 +194,7 @@ def test_unevenness_of_bones_in_random_directions():
 
 
 @pytest.mark.parametrize(
-    ("change", "letter"),
+    ("change", "message"),
     [
         (lambda xy: xy / [640, 480], "look normalised"),
         (lambda xy: xy / [320, 240] - 1, "look normalised"),
@@ -203,13 +203,13 @@ def test_unevenness_of_bones_in_random_directions():
         (lambda xy: xy - 500, "Are they of another image, crop or scale"),
     ],
 )
-def test_another_frame_is_said(change, letter):
+def test_another_frame_is_named(change, message):
     warnings = check_keypoints("coco17", change(standing()), image_size=SIZE)
     assert len(warnings) == 1
-    assert re.search(letter, warnings[0])
+    assert re.search(message, warnings[0])
 
 
-def test_rows_and_columns_exchanged_are_said():
+def test_exchanged_rows_and_columns_are_named():
     tall = standing() * [0.5, 1] * 2
     (warning,) = check_keypoints("coco17", tall[:, ::-1], image_size=(400, 800))
     assert "With x and y exchanged they would fit" in warning
@@ -220,7 +220,7 @@ def test_a_person_partly_outside_is_well():
     assert check_keypoints("coco17", xy, image_size=SIZE) == []
 
 
-def test_who_is_not_seen():
+def test_a_person_without_seen_keypoints():
     assert check_keypoints("coco17", standing(), np.zeros(17)) == [
         "No keypoint has a confidence above 0: no person is seen."
     ]
@@ -241,13 +241,13 @@ def test_zeros_that_count_as_seen():
 
 
 @pytest.mark.parametrize("place", [(100.0, 200.0), (0.0, 0.0), (0.5, 0.5)])
-def test_all_on_one_spot_is_said(place):
+def test_all_on_one_spot_is_named(place):
     (warning,) = check_keypoints("coco17", np.tile(place, (17, 1)), image_size=SIZE)
     assert "lie at one spot" in warning
 
 
 @pytest.mark.parametrize("direction", [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (-3.0, 1.0)])
-def test_all_on_one_line_is_said(direction, rng):
+def test_all_on_one_line_is_named(direction, rng):
     along = rng.permutation(np.linspace(-1, 1, 17))[:, None]
     xy = np.array([320, 240]) + 60 * along * direction + 0.1 * rng.standard_normal((17, 2))
     (warning,) = check_keypoints("coco17", xy, image_size=SIZE)
@@ -259,7 +259,7 @@ def test_a_thin_person_is_no_line():
     assert check_keypoints("coco17", seen_from_the_side(), image_size=SIZE) == []
 
 
-def test_a_heap_of_keypoints_is_said():
+def test_a_heap_of_keypoints_is_named():
     names, xy = resolve_set("coco17"), standing()
     xy[[names.index(part) for part in ("left_wrist", "right_knee", "left_hip_coco")]] = 300.0
     (warning,) = check_keypoints(names, xy, image_size=SIZE)
@@ -323,7 +323,7 @@ def test_no_false_alarm_on_real_photographs(people):
     ("parts", "least"),
     [(("left", "right"), 18), (LEGS, 14), (ARMS, 19), ((*LEGS, "hip"), 20), ((*ARMS, "shoulder"), 20), (FACE, 13)],
 )
-def test_most_swaps_on_real_photographs_are_said(people, parts, least):
+def test_most_swaps_on_real_photographs_are_found(people, parts, least):
     """Of 22 people; the others are seen from the side, from behind without ears, or with limbs at one place."""
     found = [
         check_keypoints(p.names, swapped(p.names, p.xy, parts), swapped(p.names, p.confidence, parts), p.image_size)
@@ -332,7 +332,7 @@ def test_most_swaps_on_real_photographs_are_said(people, parts, least):
     assert sum(map(bool, found)) >= least
 
 
-def test_most_wrong_sets_on_real_photographs_are_said(people):
+def test_most_wrong_sets_on_real_photographs_are_found(people):
     given = {"coco17": "h36m17", "openpose25": "openpose25b"}
     sets = [next(g for t, g in given.items() if resolve_set(t) == p.names) for p in people]
     found = [check_keypoints(s, p.xy, p.confidence, p.image_size) for s, p in zip(sets, people, strict=True)]

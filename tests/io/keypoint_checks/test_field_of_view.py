@@ -18,9 +18,24 @@ PERSON = np.array([[300.0, 100.0], [340.0, 400.0]])
 def keypoints() -> np.ndarray:
     """Somebody who stands in the middle: (17, 3)."""
     xy = [
-        (320, 90), (327, 84), (313, 84), (334, 88), (306, 88), (350, 125), (290, 125), (368, 175), (272, 175),
-        (375, 220), (265, 220), (338, 222), (302, 222), (342, 300), (298, 300), (344, 372), (296, 372),
-    ]  # fmt: skip
+        (320, 90),
+        (327, 84),
+        (313, 84),
+        (334, 88),
+        (306, 88),
+        (350, 125),
+        (290, 125),
+        (368, 175),
+        (272, 175),
+        (375, 220),
+        (265, 220),
+        (338, 222),
+        (302, 222),
+        (342, 300),
+        (298, 300),
+        (344, 372),
+        (296, 372),
+    ]
     return np.concatenate([np.array(xy, np.float64), np.ones((17, 1))], 1)
 
 
@@ -31,16 +46,24 @@ def said(size=SIZE, **camera) -> tuple[str, ...]:
 
 @pytest.mark.parametrize(
     "camera",
-    [{}, {"focal": 600.0}, {"focal": (610.0, 590.0)}, {"focal": 190.0}, {"focal": 5000.0}, {"focal_35mm": 14.0},
-     {"focal_35mm": 600.0}, {"focal_35mm": 3000.0}],
-)  # fmt: skip
+    [
+        {},
+        {"focal": 600.0},
+        {"focal": (610.0, 590.0)},
+        {"focal": 190.0},
+        {"focal": 5000.0},
+        {"focal_35mm": 14.0},
+        {"focal_35mm": 600.0},
+        {"focal_35mm": 3000.0},
+    ],
+)
 def test_cameras_that_exist_are_well(camera):
     assert said(**camera) == ()
 
 
 @pytest.mark.parametrize("focal", [4.25, 28.0, 50.0, 85.0])
 @pytest.mark.parametrize("size", [SIZE, (4000, 3000)])
-def test_millimetres_given_as_pixels_are_said(focal, size):
+def test_millimetres_given_as_pixels_get_a_warning(focal, size):
     (warning,) = said(size, focal=focal)
     assert f"{focal:g} looks like millimetres. Give focal_35mm={focal:g}" in warning
 
@@ -61,7 +84,9 @@ def test_the_angle_is_that_of_the_image_and_not_of_its_half():
     assert said(camera=corner) == ()
 
 
-@pytest.mark.parametrize(("camera", "hint"), [({"focal": 2e5}, "pixels of this image"), ({"focal_35mm": 4000.0}, "as focal=")])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize(
+    ("camera", "hint"), [({"focal": 2e5}, "pixels of this image"), ({"focal_35mm": 4000.0}, "as focal=")]
+)
 def test_a_field_of_view_that_is_less_than_any_lens(camera, hint):
     (warning,) = said(**camera)
     assert "would see only" in warning and hint in warning
@@ -107,7 +132,7 @@ def test_exif_in_any_kind_of_number(tmp_path, layout):
 
 
 @pytest.mark.parametrize("focal", [1, 5, 3300, 65000, 4_000_000])
-def test_exif_that_no_lens_has_is_ignored_and_said(tmp_path, focal):
+def test_exif_that_no_lens_has_is_ignored_with_a_warning(tmp_path, focal):
     photo = read_photo(photograph(tmp_path / "a.jpg", focal), keypoints(), "coco17")
     assert photo.camera.focal[0, 0].item() == pytest.approx(default_focal(*SIZE))
     assert photo.focal_source.startswith("assumed") and f"{focal:g} mm" in photo.focal_source

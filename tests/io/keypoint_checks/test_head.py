@@ -37,7 +37,7 @@ def test_exchanged_sides_cost_a_visible_face(yaw, seen):
     assert right.energies().min() + 4.5 < right.mirrored().energies().min()
 
 
-def test_points_alone_do_not_tell_left_from_right():
+def test_points_alone_do_not_decide_left_and_right():
     """What is not known to be seen may show through the back of the head: the same picture from behind."""
     given = head(10.0)
     unknown = Head(given.z, given.placed, given.seen, given.unseen, False)
@@ -45,7 +45,7 @@ def test_points_alone_do_not_tell_left_from_right():
     assert looks(unknown.mirrored()) == pytest.approx(180 - 10, abs=10)
 
 
-def test_a_head_of_which_nothing_is_seen_says_nothing():
+def test_a_head_without_seen_points_decides_nothing():
     nothing = head(0.0, "00000")
     assert np.ptp(nothing.energies()) == 0
 

@@ -44,12 +44,15 @@ def posed(name: str, count: int = 400, elevation: tuple[float, float] = (-10.0, 
 def from_behind(name: str) -> np.ndarray:
     """Those of them who show their backs: shoulders and hips run the other way."""
     names, xy = resolve_set(name), posed(name)
-    side = lambda part, i: xy[:, find_part(names, f"{'left' if i else 'right'}_{part}"), 0]  # noqa: E731
-    return xy[(side("shoulder", 1) < side("shoulder", 0)) & (side("hip", 1) < side("hip", 0))]
+
+    def x(part: str) -> np.ndarray:
+        return xy[:, find_part(names, part), 0]
+
+    return xy[(x("left_shoulder") < x("right_shoulder")) & (x("left_hip") < x("right_hip"))]
 
 
 @pytest.mark.parametrize("name", ["coco17", "openpose25", "lsp14", "mpii16", "h36m17", "mediapipe33"])
-def test_people_who_show_their_backs_are_well(name):
+def test_people_seen_from_behind_get_no_warning(name):
     """The nose through the back of the head is where it should be."""
     people = from_behind(name)
     assert len(people) > 120
@@ -62,7 +65,7 @@ def test_few_right_people_get_any_warning(name):
 
 
 def test_a_larger_set_changes_nothing():
-    """Names that nobody was measured at are no sign that what is hidden is left out."""
+    """Names of points that no person has are no sign that what is hidden is left out."""
     names = (*resolve_set("coco17"), "left_big_toe", "right_big_toe", "somewhere")
     for xy in from_behind("coco17")[:100]:
         padded = np.concatenate([xy, np.zeros((3, 2))])
@@ -75,7 +78,10 @@ def test_a_larger_set_changes_nothing():
 def looking_at_the_camera(name: str) -> np.ndarray:
     """Those who face the camera, as it sees them from their own height."""
     names, xy = resolve_set(name), posed(name, elevation=(-5.0, 5.0))
-    at = lambda part: xy[:, find_part(names, part)]  # noqa: E731
+
+    def at(part: str) -> np.ndarray:
+        return xy[:, find_part(names, part)]
+
     trunk = np.linalg.norm(at("left_shoulder") - at("left_hip"), axis=1)
     return xy[(at("left_shoulder") - at("right_shoulder"))[:, 0] > 0.5 * trunk]
 
@@ -85,7 +91,7 @@ def hide(names: tuple[str, ...], part: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["coco17", "openpose25"])
-def test_rows_y_x_are_said_to_be_exchanged(name):
+def test_rows_y_x_get_a_warning(name):
     """A detector that leaves out what it does not see: an ankle behind something."""
     people, confidence = looking_at_the_camera(name), hide(resolve_set(name), "left_ankle")
     found = [check_keypoints(name, xy[:, ::-1], confidence) for xy in people]
@@ -94,7 +100,7 @@ def test_rows_y_x_are_said_to_be_exchanged(name):
     assert not any(doubted(check_keypoints(name, xy, confidence)) for xy in people)
 
 
-def test_who_lies_down_is_not_exchanged():
+def test_a_person_lying_down_gets_no_warning_about_axes():
     """Turned by a quarter, head to the left or to the right, seen from the front, or from behind with no face."""
     names = resolve_set("coco17")
     seen_behind = ~np.isin(names, HEAD)
@@ -105,8 +111,8 @@ def test_who_lies_down_is_not_exchanged():
             assert not any("exchanged" in warning for warning in found)
 
 
-def test_without_a_face_nothing_is_said_of_axes():
-    """An athlete who hangs on one hand looks like somebody whose rows are (y, x)."""
+def test_without_a_face_there_is_no_warning_about_axes():
+    """An athlete who hangs on one hand looks like a person whose rows are (y, x)."""
     for xy in np.concatenate([looking_at_the_camera("lsp14"), from_behind("lsp14")])[:, :, ::-1]:
         assert not any("exchanged" in warning for warning in check_keypoints("lsp14", xy))
 
@@ -146,7 +152,7 @@ def test_labelled_people_are_not_doubted(labelled):
 
 
 @pytest.mark.parametrize(("points", "count"), [(3, 30), (1, 40)])
-def test_exchanged_sides_of_labelled_people_are_said(labelled, points, count):
+def test_exchanged_sides_of_labelled_people_are_found(labelled, points, count):
     people = [p for p in labelled if shows_a_face(p, points)]
     found = [
         check_keypoints(p.names, *(mirrored_names(p.names, v) for v in (p.xy, p.confidence)), p.image_size)
@@ -156,6 +162,6 @@ def test_exchanged_sides_of_labelled_people_are_said(labelled, points, count):
     assert np.mean([doubted(warnings) for warnings in found]) >= 0.95
 
 
-def test_exchanged_axes_of_labelled_people_are_said(labelled):
+def test_exchanged_axes_of_labelled_people_are_found(labelled):
     found = [check_keypoints(p.names, p.xy[:, ::-1], p.confidence) for p in labelled if shows_a_face(p)]
     assert np.mean([bool(w) and w[0].startswith("x and y may be exchanged") for w in found]) >= 0.9

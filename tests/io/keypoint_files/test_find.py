@@ -15,7 +15,7 @@ from hmrfit.keypoints import COCO17
 
 
 def person(image: str | None, **more: object) -> PersonKeypoints:
-    """Someone whose file calls the photograph so."""
+    """A person whose file calls the photograph so."""
     return PersonKeypoints(
         COCO17, np.ones((17, 2)), np.ones(17), Path("keypoints/file.json"), str(image), image, **more
     )
@@ -38,17 +38,23 @@ def touch(path: Path, content: str = "") -> Path:
 @pytest.mark.parametrize(
     ("named", "parts"),
     [
-        ("images\\a.jpg", ("images", "a.jpg")), ("..\\label\\12.jpg", ("label", "12.jpg")), ("./a.jpg", ("a.jpg",)),
-        ("C:\\x\\y\\a.jpg", ("x", "y", "a.jpg")), ("/x//y/a.jpg", ("x", "y", "a.jpg")), ("", ()), ("a", ("a",)),
-        ("s3://bucket/cam1/a.jpg", ("bucket", "cam1", "a.jpg")), ("x/../y\\a.jpg", ("y", "a.jpg")),
+        ("images\\a.jpg", ("images", "a.jpg")),
+        ("..\\label\\12.jpg", ("label", "12.jpg")),
+        ("./a.jpg", ("a.jpg",)),
+        ("C:\\x\\y\\a.jpg", ("x", "y", "a.jpg")),
+        ("/x//y/a.jpg", ("x", "y", "a.jpg")),
+        ("", ()),
+        ("a", ("a",)),
+        ("s3://bucket/cam1/a.jpg", ("bucket", "cam1", "a.jpg")),
+        ("x/../y\\a.jpg", ("y", "a.jpg")),
     ],
-)  # fmt: skip
+)
 def test_the_parts_of_a_path(named: str, parts: tuple[str, ...]) -> None:
     assert path_parts(named) == parts
 
 
 @pytest.mark.parametrize("separator", ["/", "\\"])
-def test_folders_tell_two_photographs_of_one_name_apart(tmp_path: Path, separator: str) -> None:
+def test_folders_distinguish_two_photographs_of_one_name(tmp_path: Path, separator: str) -> None:
     named = [f"cam1{separator}0001.jpg", f"cam2{separator}0001.jpg"]
     for folder, own in zip(("cam1", "cam2"), named, strict=True):
         assert found(named, tmp_path / folder / "0001.jpg") == [own]

@@ -64,7 +64,7 @@ def test_openpose(tmp_path, count, name):
     assert read[0].image_size == (640, 480)
 
 
-def test_openpose_without_anybody_is_an_empty_list(tmp_path):
+def test_openpose_without_people_is_an_empty_list(tmp_path):
     assert read_keypoints(write(tmp_path / "a.json", {"people": []})) == []
     assert read_keypoints(write(tmp_path / "b.json", [])) == []
 
@@ -267,7 +267,7 @@ def test_nan_at_an_unseen_keypoint_is_fine(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("row", "letter"),
+    ("row", "message"),
     [
         ([np.nan, 5, 0.5], r"keypoint 3 is at \[nan, 5.0\] with confidence 0.5, .* Give unseen keypoints confidence 0"),
         ([np.inf, 5, 0.5], "keypoint 3 is at"),
@@ -275,12 +275,12 @@ def test_nan_at_an_unseen_keypoint_is_fine(tmp_path):
         ([1e60, 5, 0.5], "keypoint 3 is at"),
     ],
 )
-def test_broken_numbers(tmp_path, row, letter):
+def test_broken_numbers(tmp_path, row, message):
     points = points_of(17)
     points[:, 2] = 1
     points[3] = row
     np.save(tmp_path / "a.npy", points)
-    with pytest.raises(ValueError, match=letter) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         read_keypoints(tmp_path / "a.npy", "coco17")
     assert "a.npy" in str(caught.value)
 
@@ -297,7 +297,7 @@ def test_confidences_that_overshoot_count_as_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "letter"),
+    ("content", "message"),
     [
         ("{'not': json}", "is not JSON"),
         ('{"people": [{"pose_keyp', "is not JSON, or it is cut off"),
@@ -318,10 +318,10 @@ def test_confidences_that_overshoot_count_as_one(tmp_path):
         ({"format": "coco17", "keypoints": [[1, 2, 1]] * 17, "bbox": [1, 2, -3, 4]}, "negative size -3 × 4"),
         ({"format": "coco17", "keypoints": [[1, 2, 1]] * 17, "K": [1, 2]}, "'K' should be 3×3"),
     ],
-)  # fmt: skip
-def test_broken_json(tmp_path, content, letter):
+)
+def test_broken_json(tmp_path, content, message):
     path = write(tmp_path / "a.json", content)
-    with pytest.raises(ValueError, match=letter) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         read_keypoints(path)
     assert "a.json" in str(caught.value) or "Unknown keypoint set" in str(caught.value)
 
@@ -375,7 +375,7 @@ def test_a_header_that_claims_a_huge_array(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("array", "letter"),
+    ("array", "message"),
     [
         (np.zeros(51), r"should have the shape \(K, 3\).*the shape is \(51,\)"),
         (np.zeros((17, 4)), r"\(17, 4\)"),
@@ -385,19 +385,24 @@ def test_a_header_that_claims_a_huge_array(tmp_path):
         (np.zeros((19, 3)), r"holds 19 keypoints, but 'coco17' has 17. No known set has 19"),
     ],
 )
-def test_arrays_of_other_shapes(tmp_path, array, letter):
+def test_arrays_of_other_shapes(tmp_path, array, message):
     np.save(tmp_path / "a.npy", array)
-    with pytest.raises(ValueError, match=letter):
+    with pytest.raises(ValueError, match=message):
         read_keypoints(tmp_path / "a.npy", "coco17")
 
 
 @pytest.mark.parametrize(
-    ("text", "letter"),
-    [("", "holds no keypoints"), ("x,y,confidence\n", "holds no keypoints"), ("1,2,3\n4,5\n", "expected x, y"),
-     ("nose,1,2,0.5\nneck,a,b,c\n", "could not convert"), ("1,2,3,4,5\n", r"shape \(1, 5\)")],
-)  # fmt: skip
-def test_broken_tables(tmp_path, text, letter):
-    with pytest.raises(ValueError, match=letter):
+    ("text", "message"),
+    [
+        ("", "holds no keypoints"),
+        ("x,y,confidence\n", "holds no keypoints"),
+        ("1,2,3\n4,5\n", "expected x, y"),
+        ("nose,1,2,0.5\nneck,a,b,c\n", "could not convert"),
+        ("1,2,3,4,5\n", r"shape \(1, 5\)"),
+    ],
+)
+def test_broken_tables(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
         read_keypoints(write(tmp_path / "a.csv", text))
 
 
