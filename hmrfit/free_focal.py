@@ -76,8 +76,8 @@ def with_free_focal(
     init, std = start
     begun = None if init is None else init[chosen]
     fit = fitter.fit(photo.keypoints[chosen], photo.camera[chosen], begun, std, measurements[chosen])
-    away, std = spoken(fitter, fit).together(rows)
-    return _refocused(photo, away, std)
+    away, of_focal = spoken(fitter, fit).together(rows)
+    return _refocused(photo, away, of_focal)
 
 
 def views_with_free_focal(
@@ -90,9 +90,9 @@ def views_with_free_focal(
     begun, away = photos, torch.zeros(len(photos), dtype=torch.float64)
     std = [LENS_STD] * len(photos)
     for _ in range(sweeps):
-        said = spoken(*fit_each_view(photos))
-        away = (away + said.log_factor).clamp(-1.0, 1.0)
-        std = [_honest(max(p, LENS_STD**-2)) for p in said.precision.tolist()]
+        spoke = spoken(*fit_each_view(photos))
+        away = (away + spoke.log_factor).clamp(-1.0, 1.0)
+        std = [_honest(max(p, LENS_STD**-2)) for p in spoke.precision.tolist()]
         photos = [_refocused(p, a, s) for p, a, s in zip(begun, away.tolist(), std, strict=True)]
     return photos
 

@@ -28,7 +28,7 @@ FEW_KEYPOINTS = 6
 """Fewer say too little: five points are ten numbers, a pose alone has 69."""
 
 POOR = 0.06
-"""Mean distance of body and keypoints, a share of the box, from which the fit is called into question. Good fits of
+"""Mean distance of body and keypoints, a fraction of the box, from which the fit is called into question. Good fits of
 labelled people have 0.01 to 0.03."""
 
 UNLIKELY_BETA = 4.0
@@ -63,8 +63,8 @@ def result_of(
     )
     fit = replace(fit, state=State(fit.state.params, photo.camera))
     result = FitResult(fit, origin, fitter.posterior(fit), terms=fitter.terms, image=photo.image)
-    _judge(result)
-    _judge_mask(result, fit.observation.measurements)
+    _check(result)
+    _check_mask(result, fit.observation.measurements)
     for who, reason in result.left_out.items():
         LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
     return result
@@ -94,7 +94,7 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _judge(result: FitResult) -> None:
+def _check(result: FitResult) -> None:
     """Adds warnings that only the outcome can give."""
     for i, error in enumerate(result.reprojection_error):
         if error > POOR:
@@ -118,7 +118,7 @@ def _judge(result: FitResult) -> None:
             )
 
 
-def _judge_mask(result: FitResult, known: RecordTable) -> None:
+def _check_mask(result: FitResult, known: RecordTable) -> None:
     """Warns of masks that hardly meet the keypoints of their person."""
     record = known.get(Mask.name)
     if not isinstance(record, MaskMap):

@@ -52,7 +52,7 @@ class Origin:
     gender: str = "neutral"  # of the body's file: "female", "male", or "neutral"
     rows: Rows = "people"  # or "frames"
     fps: float | None = None  # frames a second, of a sequence
-    conditioned_on: str = ""  # what held in the fit, and is left out where it says how sure it is and of `focal_effect`
+    conditioned_on: str = ""  # what the posterior and `focal_effect` take as given
     versions: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""  # of what it was computed from, for runs that go on where they stopped
 
@@ -256,8 +256,8 @@ class ResultData:
     @cached_property
     def joint_covariance(self) -> NDArray[np.float64]:
         """(N, J, 3, 3) metres², camera axes: how wrong the joints' positions relative to the pelvis may be."""
-        spread, body = self._known_posterior(), load_points(self.origin.body, self.joint_names)
-        return mixed_joint_covariance(body, self.hypotheses, spread).numpy()
+        posterior, body = self._known_posterior(), load_points(self.origin.body, self.joint_names)
+        return mixed_joint_covariance(body, self.hypotheses, posterior).numpy()
 
     @property
     def joint_std(self) -> NDArray[np.float64]:
@@ -286,8 +286,8 @@ class ResultData:
 
     def sample(self, count: int, seed: int = 0) -> list[BodyParams]:
         """`count` bodies (N,) each, drawn from what is likely given the picture; the same for the same seed."""
-        spread, points = self._known_posterior(), load_points(self.origin.body, self.joint_names)
-        which, steps = sample_steps(spread, count, np.random.default_rng(seed))
+        posterior, points = self._known_posterior(), load_points(self.origin.body, self.joint_names)
+        which, steps = sample_steps(posterior, count, np.random.default_rng(seed))
         everyone, layout = BodyParams.cat(self.hypotheses), Layout.everything(points)
         drawn = []
         for hypothesis, step in zip(which, steps, strict=True):
@@ -327,9 +327,9 @@ class ResultData:
         body = load_points(self.origin.body, self.keypoints.names)
         if self.terms is not None:
             energy = FittedEnergy(self.terms, self.fit.stage, self.fit.observation)
-            held = None if self.fit.acceptance is None else ~self.fit.acceptance.accepted
+            fixed = None if self.fit.acceptance is None else ~self.fit.acceptance.accepted
             with one_thread_for_few(len(self)):
-                return focal_sensitivity(body, energy, self.fit.state, factor, held)
+                return focal_sensitivity(body, energy, self.fit.state, factor, fixed)
         if self.focal_moves is None:
             raise ValueError(
                 "This result does not say what another focal length would change: its own is known, or it was saved by "

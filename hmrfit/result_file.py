@@ -158,8 +158,8 @@ def _known_arrays(result: ResultData) -> dict[str, NDArray[Any]]:
 def _focal_arrays(effect: FocalSensitivity | None) -> dict[str, NDArray[Any]]:
     if effect is None:
         return {}
-    said = {"focal_depth": effect.depth.numpy(), "focal_moved": effect.moved.numpy()}
-    return {"focal_factor": np.array(effect.factor), **said}
+    known = {"focal_depth": effect.depth.numpy(), "focal_moved": effect.moved.numpy()}
+    return {"focal_factor": np.array(effect.factor), **known}
 
 
 def _posterior_arrays(posterior: Posterior | None) -> dict[str, NDArray[Any]]:
@@ -320,8 +320,8 @@ def _focal_known(data: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
 def _warnings(data: Mapping[str, NDArray[Any]]) -> list[list[str]]:
     """N lists of texts."""
     found = parse_json(str(data["warnings"]), "its warnings")
-    lists = isinstance(found, list) and all(isinstance(said, list) for said in found)
-    texts = lists and all(isinstance(text, str) for said in found for text in said)
+    lists = isinstance(found, list) and all(isinstance(of_row, list) for of_row in found)
+    texts = lists and all(isinstance(text, str) for of_row in found for text in of_row)
     if not texts or len(found) != len(data["poses"]):
         raise ValueError("its warnings should be a list of texts for each row.")
     return found

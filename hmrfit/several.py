@@ -152,7 +152,7 @@ def photo_of_frames(
     nearest = np.where(np.abs(there[before] - everyone) <= np.abs(there[after] - everyone), before, after)
     blank = there[nearest] != everyone
     reasons = iter(photo.left_out.values())
-    said = [
+    warnings = [
         (f"{FILLED_IN}{next(reasons)}",) if empty else photo.warnings[n]
         for n, empty in zip(nearest, blank, strict=True)
     ]
@@ -161,7 +161,7 @@ def photo_of_frames(
         for t, (n, empty) in enumerate(zip(nearest, blank, strict=True))
     )
     cameras, rows = photo.camera[nearest.tolist()], tuple(everyone.tolist())
-    return replace(photo, people=people, camera=cameras, warnings=tuple(said), rows=rows, left_out={}), blank
+    return replace(photo, people=people, camera=cameras, warnings=tuple(warnings), rows=rows, left_out={}), blank
 
 
 def joined(photos: Sequence[Photo]) -> Photo:

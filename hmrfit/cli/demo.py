@@ -143,7 +143,7 @@ def compared(result: FitResult, truth: DemoTruth, body: SmplBody) -> str:
         f"pelvis in place (MPJPE). Keypoints: given with noise of {100 * NOISE:.1f} % of the person's box, fitted to "
         f"{100 * result.reprojection_error[0]:.1f} %, and {100 * off:.1f} % from the true ones. "
         f"Focal length assumed {result.camera.focal[0, 0]:.0f} px, truly {truth.camera.focal[0, 0]:.0f} px; "
-        f"with one 20 % longer: {result.focal_effect().said(0)}."
+        f"with one 20 % longer: {result.focal_effect().summary(0)}."
     )
 
 

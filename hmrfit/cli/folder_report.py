@@ -186,4 +186,4 @@ class FolderReport:
 
     def _moved(self) -> str:
         depth, mean = (torch.from_numpy(np.array(values)) for values in (self.depth, self.joints))
-        return FocalSensitivity(WRONG, depth, mean[:, None].expand(-1, 2), mean.new_zeros(len(mean), 2, 3)).said()
+        return FocalSensitivity(WRONG, depth, mean[:, None].expand(-1, 2), mean.new_zeros(len(mean), 2, 3)).summary()

@@ -73,8 +73,8 @@ class Anchor(TensorRecord):
             betas: of each shape component.
         """
         B, J, S = len(params), params.rotations.shape[1], params.betas.shape[1]
-        spread = torch.deg2rad(torch.as_tensor(degrees).to(params.transl)).expand(B, J)
-        scale = torch.cat([spread.repeat_interleave(3, 1), params.betas.new_full((B, S), betas)], 1)
+        std = torch.deg2rad(torch.as_tensor(degrees).to(params.transl)).expand(B, J)
+        scale = torch.cat([std.repeat_interleave(3, 1), params.betas.new_full((B, S), betas)], 1)
         return cls.at(params, parents, scale, scale.new_zeros(B, scale.shape[1], 1))
 
     def unknown(self, amount: Tensor) -> "Anchor":

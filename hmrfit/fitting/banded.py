@@ -4,7 +4,7 @@
     [ B^T C ] [ y ] = - [ h ]          y = -(C - B^T A⁻¹ B)⁻¹ (h - B^T A⁻¹ g),    x = -A⁻¹ (g + B y)
 
 One banded Cholesky factorisation (LAPACK's, through scipy) and a Schur complement of the border: the time is linear in
-T. `dense` is the slow obvious twin. A lies in memory once, as LAPACK wants it, and is factorised where it lies: for
+T. `dense` is the slow obvious way. A lies in memory once, as LAPACK wants it, and is factorised where it lies: for
 three thousand frames it is 400 MB.
 """
 

@@ -1,8 +1,8 @@
-"""Is a term fit to be minimised? `check_term` asks what the solver relies on and answers with a letter.
+"""Is a term fit to be minimised? `check_term` asks what the solver relies on and says what is wrong.
 
     residuals r(state) of B people: (B, M), float64, finite;  dr/d delta by forward-mode autodiff = by differences
     [r(x + h e_i) - r(x - h e_i)] / 2h = the term's own Jacobian;  g = J^T r, H = J^T J;  inputs as they were;
-    every person's residuals their own, whoever else is in the batch
+    every person's residuals their own: batch independence
 
 The terms are tried on a made-up body in random poses, so nothing has to be installed, and no file is read.
 """
@@ -185,7 +185,7 @@ def _compare(term: Term, e: Linearization, what: str, a: Tensor, other: str, b: 
 
 
 def _column_name(e: Linearization, column: int) -> str:
-    """`body_pose column 4`, counted within its group."""
+    """`body_pose column 4`, numbered within its group."""
     for group in GROUPS:
         part = e.layout.slice(group)
         if part.start <= column < part.stop:

@@ -85,7 +85,7 @@ class _Ways:
         self.hinge = torch.tensor([limb.axis for limb, _ in ways])
         self.each = torch.arange(len(ways))
         hanging = [(way, j) for way in range(len(ways)) for j in skeleton.below(ways[way][0].joints[1])]
-        self.hung_way, self.hung = torch.tensor(hanging).unbind(1)  # what goes with each lower bone
+        self.lower_way, self.lower_joint = torch.tensor(hanging).unbind(1)  # what goes with each lower bone
 
 
 @lru_cache
@@ -97,15 +97,15 @@ def _flipped_limbs(world: Tensor, joints: Tensor, skeleton: Skeleton) -> Tensor:
     """World rotations (B, F, J, 3, 3) with one limb flipped each."""
     way = _ways(skeleton, world.device)
     start, middle, end = (joints[:, index] for index in (way.first, way.second, way.third))
-    upper, lower, held = middle - start, end - middle, world[:, way.first]
+    upper, lower, root = middle - start, end - middle, world[:, way.first]
     u = torch.where(way.upper, _mirrored(upper, start), upper)
     low = torch.where(way.lower, _mirrored(lower, middle), lower)
-    axis, new_axis = _bend(upper, lower, held, way), _bend(u, low, held, way)
+    axis, new_axis = _bend(upper, lower, root, way), _bend(u, low, root, way)
     turn_upper = _frame(u, new_axis) @ _frame(upper, axis).mT
     turn_lower = _frame(low, new_axis) @ _frame(lower, axis).mT
     turned = world[:, None].repeat(1, len(way.each), 1, 1, 1)
-    turned[:, way.each, way.first] = turn_upper @ held
-    turned[:, way.hung_way, way.hung] = turn_lower[:, way.hung_way] @ world[:, way.hung]
+    turned[:, way.each, way.first] = turn_upper @ root
+    turned[:, way.lower_way, way.lower_joint] = turn_lower[:, way.lower_way] @ world[:, way.lower_joint]
     return turned
 
 

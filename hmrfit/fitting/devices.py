@@ -1,6 +1,6 @@
 """The fit on another device: everything a fitter holds, moved; its networks asked where they are.
 
-    numbers in (CPU) -> a twin of the fitter on the device: starts, stages, modes, acceptance -> numbers out (CPU)
+    numbers in (CPU) -> a copy of the fitter on the device: starts, stages, modes, acceptance -> numbers out (CPU)
 
 The networks stay: a batch of people costs them a few milliseconds, and their layers are laid out for the CPU.
 """

@@ -114,10 +114,10 @@ class Fitter:
     def _moved(self) -> "Fitter":
         """This fitter on its device, made when it is first needed. Networks stay where they are."""
         if self._on_device is None:
-            twin = self.with_schedule(self.schedule)
-            twin.device = None
-            twin.__dict__ = moved(vars(twin), self.device or torch.device("cpu")) | {"chunk": DEVICE_CHUNK}
-            self._on_device = twin
+            copy = self.with_schedule(self.schedule)
+            copy.device = None
+            copy.__dict__ = moved(vars(copy), self.device or torch.device("cpu")) | {"chunk": DEVICE_CHUNK}
+            self._on_device = copy
         return self._on_device
 
     def _fit(self, given: Given) -> Fit:

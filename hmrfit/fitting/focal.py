@@ -7,7 +7,7 @@ E(x, s), s = log f, the gradient g(x*, s) vanishes. So, by the implicit function
 
 says how the whole body answers to another focal length. x is taken along with it first: a pelvis at depth e^s Z is seen
 where it was, so g changes by what perspective alone tells, and what is left to solve for is small. The Gauss-Newton
-matrix is not good enough here (it said twice the change of pose that refits have), so H is the true one, by conjugate
+matrix is not good enough here (by it the pose changes twice as much as in refits), so H is the true one, by conjugate
 gradients: its products are differences of the analytic gradient, the Gauss-Newton matrix is the preconditioner.
 
 With a prior on s, the focal length is fitted as one unknown more. The energy that is left when the body has answered,
@@ -85,7 +85,7 @@ class FocalSensitivity(TensorRecord):
         farther = depth * ((1 + self.depth / depth) ** share - 1)
         return FocalSensitivity(factor, farther, abs(share) * self.joints, share * self.moved)
 
-    def said(self, person: int | None = None) -> str:
+    def summary(self, person: int | None = None) -> str:
         """In words, of one person or in the median."""
         of = slice(None) if person is None else slice(person, person + 1)
         depth, joints = self.depth[of].median().item(), 1e3 * self.joints[of, 1:].mean(1).median().item()
@@ -167,33 +167,33 @@ class FittedEnergy:
 
 
 def focal_sensitivity(
-    body: PointBody, energy: FittedEnergy, state: State, factor: float = WRONG, held: Tensor | None = None
+    body: PointBody, energy: FittedEnergy, state: State, factor: float = WRONG, fixed: Tensor | None = None
 ) -> FocalSensitivity:
     """How far depth and joints move where the focal length is `factor` times what it is: both are fitted on, from
     `state` and from the same body seen with the other focal length, and compared.
 
-    What was known to the fit stays as it was, a start and its covariance too. held: (B,) bool, people whose answer is
+    What was known to the fit stays as it was, a start and its covariance too. fixed: (B,) bool, people whose answer is
     their start whatever the energy says; they only stand elsewhere.
     """
     options = replace(energy.stage.options, warm_up_steps=0, max_steps=REFIT_STEPS, ftol=REFIT_FTOL)
     stage = replace(energy.stage, options=options)
     parts = torch.arange(len(state)).split(PAIRS) if len(state) else ()
-    found = [_pair(body, replace(energy, stage=stage), state, rows, factor, held) for rows in parts]
+    found = [_pair(body, replace(energy, stage=stage), state, rows, factor, fixed) for rows in parts]
     moved = torch.cat(found) if found else body.pose(state.params).joints
     about = moved - moved[:, :1]
     return FocalSensitivity(factor, moved[:, 0, 2], about.norm(dim=-1), about)
 
 
 def _pair(
-    body: PointBody, energy: FittedEnergy, state: State, rows: Tensor, factor: float, held: Tensor | None
+    body: PointBody, energy: FittedEnergy, state: State, rows: Tensor, factor: float, fixed: Tensor | None
 ) -> Tensor:
     """(b, J, 3) metres: by how much the joints of some people differ between the two refits."""
     twice = torch.arange(len(rows)).repeat(2)
     begun = State.cat([state[rows], refocused(body, state[rows], math.log(factor))])
     problem = StageProblem(body, energy.observation[rows][twice], energy.terms, energy.stage)
     found = problem.fill(problem.solve(begun).x)
-    if held is not None:
-        found = found.with_rows(held[rows][twice].nonzero()[:, 0], begun)
+    if fixed is not None:
+        found = found.with_rows(fixed[rows][twice].nonzero()[:, 0], begun)
     before, after = body.pose(found.params).joints.chunk(2)
     return (after - before).nan_to_num(0.0)
 
@@ -205,7 +205,7 @@ class FocalFit:
     state: State  # its camera has the focal length that was found
     cost: Tensor  # (B,) with the prior of log f
     log_factor: Tensor  # (B,) log of the focal length found over the one begun with
-    std: Tensor  # (B,) of log f: what evidence and prior leave open
+    std: Tensor  # (B,) of log f: what the data and the prior leave open
     steps: Tensor  # (B,) of the solver
 
 

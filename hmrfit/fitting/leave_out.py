@@ -2,8 +2,8 @@
 
     d_k = |Pi(X_k(all but g)) - x_k| / box,     k in the group g that was left out
 
-A keypoint that a fit to all the others predicts well tells that both are right. One that it misses by far more than the
-rest is either wrong itself or shows what the prior does not know: the body is unsure there. Beside it, the same for the
+A keypoint that a fit to all the others predicts well tells that both are right. One whose residual is far larger than
+the rest is either wrong itself or shows what the prior does not know: the body is unsure there. Beside it, the same for the
 initial estimate, from the same keypoints: a fit that predicts what it has not seen worse than its own start has
 followed the noise.
 """
@@ -112,7 +112,7 @@ def _groups(names: tuple[str, ...], groups: str | Mapping[str, Sequence[str]]) -
 
 
 def _distance(fitter: Fitter, state: State, keypoints: Keypoints) -> Tensor:
-    """(B, K) of bodies to keypoints, a share of the box; NaN where unseen."""
+    """(B, K) of bodies to keypoints, a fraction of the box; NaN where unseen."""
     points = fitter.point_body(keypoints.names).pose(state.params).points
     away = (state.camera.project(points) - keypoints.xy).norm(dim=-1) / keypoints.box_size().clamp_min(1.0)[:, None]
     return torch.where(keypoints.confidence > 0, away, torch.nan)

@@ -5,7 +5,7 @@ Every pose of the library is turned to a ring of headings and compared with the 
 
     z = argmin_z  sum_k c_k |z p_k - x_k|²  =  sum c conj(p) x / sum c |p|²,    residual = sum c |x|² - |z|² sum c |p|²
 
-(all centred), so thousands of poses cost less than one step of the fit. The best of them, kept apart in heading, become
+(all centred), so thousands of poses cost less than one step of the fit. The best of them, different in heading, become
 the hypotheses. Their translation then follows in closed form under the real camera (`hmrfit.fitting.placing`).
 """
 
@@ -62,14 +62,14 @@ def similarity_scores(library: PoseLibrary, observation: Observation, sigma: flo
     p = torch.complex(*library.points[..., :2].unbind(-1))
     cross = (c * x) @ p.conj().mT  # (B, C); x is centred, so p need not be
     mean = c.to(p) @ p.mT / total
-    spread = (c @ p.abs().square().mT - total * mean.abs().square()).clamp_min(1e-9)
-    residual = (c * x.abs().square()).sum(1, keepdim=True) - cross.abs().square() / spread
+    extent = (c @ p.abs().square().mT - total * mean.abs().square()).clamp_min(1e-9)
+    residual = (c * x.abs().square()).sum(1, keepdim=True) - cross.abs().square() / extent
     turn = cross.angle()
     unit = (sigma * observation.box_size[:, None]).square()
     return residual.clamp_min(0) / (2 * unit) + turn.square() / (2 * roll_sigma**2), turn
 
 
-def pick(scores: Tensor, heading: Tensor, count: int, apart: float = 3.0) -> Tensor:
+def pick(scores: Tensor, heading: Tensor, count: int, separation: float = 3.0) -> Tensor:
     """Indices (B, count) of good candidates that differ in heading: after each pick, its neighbours in heading pay."""
     scores = scores.clone()
     chosen = []
@@ -77,7 +77,7 @@ def pick(scores: Tensor, heading: Tensor, count: int, apart: float = 3.0) -> Ten
         best = scores.argmin(1)
         chosen.append(best)
         near = torch.cos(heading - heading[best][:, None]).clamp_min(0)
-        scores = scores * (1 + apart * near**2) + 0.5 * near**2
+        scores = scores * (1 + separation * near**2) + 0.5 * near**2
         scores.scatter_(1, best[:, None], torch.inf)
     return torch.stack(chosen, 1)
 

@@ -142,7 +142,7 @@ class Observation(TensorRecord):
 
     keypoints: Keypoints
     box_size: Tensor  # (B,) pixels, the longest side of the box of the visible keypoints
-    noise: Tensor | None = None  # (B, K) standard deviation of each keypoint per coordinate, a share of the box
+    noise: Tensor | None = None  # (B, K) standard deviation of each keypoint per coordinate, a fraction of the box
     anchor: Anchor | None = None  # a start and how wrong it may be (hmrfit.fitting.anchor)
     measurements: RecordTable = field(default_factory=RecordTable)  # what else is known, by the name of its kind
     weight: Tensor | None = None  # (B, K) q c of each keypoint, see `weights`; made once for all steps

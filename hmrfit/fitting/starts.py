@@ -29,7 +29,7 @@ from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints, RecordTable, Regression, TensorRecord
 
 LEAST_SEEN = 4
-"""Keypoints that everyone whom the error model was trained on had; of people with fewer it knows nothing."""
+"""All people that the error model was trained on had so many keypoints; of people with fewer it knows nothing."""
 
 CLOSE_SHOULDERS = 25 / 300
 """Of the box: SMPLify's 25 px on its doubled images, where a person is 300 px long."""

@@ -63,7 +63,7 @@ class Calibration:
 
 MEASURED = Calibration({"anchor": Weight(1.28, 0.28, 0.0), "keypoints": Weight(0.59, 0.31, 0.13)}, 7.0)
 """On 2,400 people of validation motion, each with 1, 2 and 3 % noise and half of the keypoints hidden, those of which
-the gap between stated and counted coverage was least: 1.3 points at worst (`benchmarks/uncertainty.py --calibrate`;
+the gap between stated and measured coverage was least: 1.3 points at worst (`benchmarks/uncertainty.py --calibrate`;
 without it the benchmark counts on others); then both weights 3 % more, since that search knows only the best
 hypothesis, and with the others mixed in 2,000 more people of validation motion were covered a point too often. About
 the wider anchor of `hmrfit.fitting.anchor_inflation`."""
@@ -73,7 +73,7 @@ GIVEN = Calibration({"anchor": Weight(0.82, 0.06, 0.07), "keypoints": Weight(0.4
 
 
 GAUSSIAN = 1e6
-"""So many degrees of freedom are a Gaussian: what is said where nothing was measured."""
+"""So many degrees of freedom are a Gaussian: what stands where nothing was measured."""
 
 
 RESIDUALS = (1e-3, 0.2)
@@ -197,34 +197,34 @@ def joint_scale(body: PointBody, params: BodyParams, covariance: Tensor) -> Tens
     return (A.flatten(1, 2) @ covariance).view_as(A) @ A.mT
 
 
-def sample_steps(spread: Posterior, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def sample_steps(posterior: Posterior, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """(which hypothesis (count, B), steps (count, B, P) from it) drawn from the mixture of t distributions."""
-    B, P = spread.covariance.shape[0], spread.covariance.shape[-1]
-    edges = spread.probability.cumsum(1).numpy()
+    B, P = posterior.covariance.shape[0], posterior.covariance.shape[-1]
+    edges = posterior.probability.cumsum(1).numpy()
     which = torch.as_tensor((rng.random((count, B, 1)) > edges[None, :, :-1]).sum(-1))
-    still = spread.covariance.diagonal(dim1=-2, dim2=-1) == 0  # columns that a fit leaves alone
-    factor = cholesky_of_any((spread.covariance + torch.diag_embed(still.double())).flatten(0, 1), 0.0)
-    factor = factor.view_as(spread.covariance) * ~still[..., None]
+    still = posterior.covariance.diagonal(dim1=-2, dim2=-1) == 0  # columns that a fit leaves alone
+    factor = cholesky_of_any((posterior.covariance + torch.diag_embed(still.double())).flatten(0, 1), 0.0)
+    factor = factor.view_as(posterior.covariance) * ~still[..., None]
     normal = torch.as_tensor(rng.standard_normal((count, B, P, 1)))
     steps = (factor[torch.arange(B), which] @ normal).squeeze(-1)
-    heavy = torch.as_tensor(spread.nu / rng.chisquare(spread.nu, (count, B, 1))).sqrt()
+    heavy = torch.as_tensor(posterior.nu / rng.chisquare(posterior.nu, (count, B, 1))).sqrt()
     return which, steps * heavy
 
 
 def mixed_joint_covariance(
-    body: PointBody, hypotheses: list[BodyParams], spread: Posterior, chunk: int = 256
+    body: PointBody, hypotheses: list[BodyParams], posterior: Posterior, chunk: int = 256
 ) -> Tensor:
     """(B, K, 3, 3) metres²: of the points' positions relative to the root about the first hypothesis' own, the t's
     tails and the other hypotheses in it. chunk: people at a time."""
-    if len(spread.probability) > chunk:
-        parts = [slice(i, i + chunk) for i in range(0, len(spread.probability), chunk)]
-        return torch.cat([mixed_joint_covariance(body, [h[p] for h in hypotheses], spread[p]) for p in parts])
+    if len(posterior.probability) > chunk:
+        parts = [slice(i, i + chunk) for i in range(0, len(posterior.probability), chunk)]
+        return torch.cat([mixed_joint_covariance(body, [h[p] for h in hypotheses], posterior[p]) for p in parts])
     placed = [body.pose(params).points for params in hypotheses]
     placed = [points - points[:, :1] for points in placed]
-    wider = spread.nu / (spread.nu - 2)
+    wider = posterior.nu / (posterior.nu - 2)
     total = torch.zeros_like(placed[0])[..., None].expand(-1, -1, -1, 3)
     for h, params in enumerate(hypotheses):
         away = (placed[h] - placed[0])[..., None]
-        own = wider * joint_scale(body, params, spread.covariance[:, h]) + away @ away.mT
-        total = total + spread.probability[:, h, None, None, None] * own
+        own = wider * joint_scale(body, params, posterior.covariance[:, h]) + away @ away.mT
+        total = total + posterior.probability[:, h, None, None, None] * own
     return total

@@ -127,4 +127,4 @@ def _other_focal(result: ResultData, i: int) -> dict[str, str]:
     """The effect of a longer focal length, for the page, where the focal length is not known."""
     if result.focal_known or (result.terms is None and result.focal_moves is None):
         return {}
-    return {f"if the focal length is {100 * (WRONG - 1):.0f} % longer": result.focal_effect().said(i)}
+    return {f"if the focal length is {100 * (WRONG - 1):.0f} % longer": result.focal_effect().summary(i)}

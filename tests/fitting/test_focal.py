@@ -87,7 +87,7 @@ def test_another_factor_to_first_order():
     near = at.at(1.4, pelvis)
     assert (near.depth / other.depth - 1).abs().median() < 0.02
     assert ((near.joints - other.joints).abs().mean(1) / other.joints.mean(1)).median() < 0.15
-    assert near.factor == 1.4 and "m farther away" in near.said() and "m nearer" in at.at(0.9, pelvis).said(0)
+    assert near.factor == 1.4 and "m farther away" in near.summary() and "m nearer" in at.at(0.9, pelvis).summary(0)
 
 
 def test_a_free_focal_length_lowers_the_energy_and_knows_its_prior():

@@ -55,21 +55,21 @@ class Height(Measurement):
     def read(self, photo: Photo, body: SmplBody) -> Known:
         record, term = _known_height(self.metres, self.std, photo), HeightTerm(body)
         pairs = list(zip(record.value.tolist(), record.std.tolist(), strict=True))
-        said = [f"{v:.4g} ± {s:.2g} m" if np.isfinite(s) else "unknown" for v, s in pairs]
-        said = said[:1] if len(set(said)) == 1 else said
-        return Known(record, (Staged(term, 1.0, 1.0),), ", ".join(said), tuple(_doubts(*p, term) for p in pairs))
+        words = [f"{v:.4g} ± {s:.2g} m" if np.isfinite(s) else "unknown" for v, s in pairs]
+        words = words[:1] if len(set(words)) == 1 else words
+        return Known(record, (Staged(term, 1.0, 1.0),), ", ".join(words), tuple(_implausible(*p, term) for p in pairs))
 
 
-def _doubts(value: float, std: float, term: "HeightTerm") -> tuple[str, ...]:
+def _implausible(value: float, std: float, term: "HeightTerm") -> tuple[str, ...]:
     """A warning about a height that adults do not have."""
-    usual, spread = float(term.mean), float(term.slope.norm())
-    away = abs(value - usual) / spread
+    usual, std_of_adults = float(term.mean), float(term.slope.norm())
+    away = abs(value - usual) / std_of_adults
     if not (np.isfinite(std) and away > IMPLAUSIBLE):
         return ()
     return (
         f"A height of {value:g} m is {away:.0f} standard deviations from the height of an adult of this body "
-        f"({usual:.2f} ± {spread:.2f} m), so the shape is implausible too. Is it metres, from the sole to the top of "
-        "the head?",
+        f"({usual:.2f} ± {std_of_adults:.2f} m), so the shape is implausible too. Is it metres, from the sole to the top "
+        "of the head?",
     )
 
 

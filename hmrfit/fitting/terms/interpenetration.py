@@ -31,7 +31,7 @@ class Interpenetration(Term):
 
     @property
     def overlap(self) -> SphereOverlap:
-        """The spheres of this body, and who may not meet whom. Errors: those of `capsules_of`."""
+        """The spheres of this body, and which pairs of them may not meet. Errors: those of `capsules_of`."""
         if self._overlap is None:
             self._overlap = SphereOverlap(capsules_of(self.body))
         return self._overlap

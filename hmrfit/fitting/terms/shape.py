@@ -61,13 +61,13 @@ class Shape(Measurement):
 
     def read(self, photo: Photo, body: SmplBody) -> Known:
         record = _known_shape(self.betas, self.std, photo, body.shape_count)
-        said = [_summary(value, std) for value, std in zip(record.value, record.std, strict=True)]
-        said = said[:1] if len(set(said)) == 1 else said
+        words = [_summary(value, std) for value, std in zip(record.value, record.std, strict=True)]
+        words = words[:1] if len(set(words)) == 1 else words
         largest = (record.value.abs() * record.std.isfinite()).nan_to_num(0.0).amax(1).tolist()
-        return Known(record, (Staged(ShapeTerm(), 1.0, 1.0),), "; ".join(said), tuple(map(_doubts, largest)))
+        return Known(record, (Staged(ShapeTerm(), 1.0, 1.0),), "; ".join(words), tuple(map(_implausible, largest)))
 
 
-def _doubts(largest: float) -> tuple[str, ...]:
+def _implausible(largest: float) -> tuple[str, ...]:
     """A warning about betas that adults do not have."""
     if largest <= IMPLAUSIBLE:
         return ()
