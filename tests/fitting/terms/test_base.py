@@ -7,24 +7,20 @@ import torch
 from helpers.bodies import free_body
 from helpers.fits import gmm, limits
 
-from hmrfit.camera import Camera
+from hmrfit.build import default_terms
 from hmrfit.fitting.check import (
     check_term,
     finite_difference_jacobian,
     normal_equations,
     sample_evaluation,
-    stick_body,
 )
-from hmrfit.fitting.fitter import default_terms
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, Observation, State
+from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, State
 from hmrfit.fitting.terms.base import FunctionTerm, Term, as_term, terms_by_name
-from hmrfit.fitting.terms.keypoints import Reprojection
 from hmrfit.fitting.terms.shape import ShapePrior
-from hmrfit.fitting.terms.upright import Upright
 from hmrfit.keypoints import COCO17
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.types import BodyParams, Keypoints
+from hmrfit.types import BodyParams
 
 TERMS = {term.name: term for term in default_terms(gmm(), limits())}
 
@@ -89,52 +85,6 @@ def test_jacobians_of_some_joints_only(name):
     found = TERMS[name].jacobian(few)
     expected = finite_difference_jacobian(TERMS[name], few)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * expected.abs().max().item())  # as check_term has it
-
-
-def one_point(x: float, y: float, confidence: float = 1.0, box: float = 100.0) -> Linearization:
-    """A body whose pelvis projects to the picture's middle, (512, 384), seen at (512 + x, 384 + y)."""
-    body = stick_body(("pelvis", "left_wrist"))
-    eye = torch.eye(3).double().expand(1, 24, 3, 3)
-    params = BodyParams(eye[:, 0], eye[:, 1:], torch.zeros(1, 10).double(), torch.tensor([[0.0, 0.0, 5.0]]).double())
-    xy = torch.tensor([[[512.0 + x, 384.0 + y], [0.0, 0.0]]]).double()
-    keypoints = Keypoints(xy, torch.tensor([[confidence, 0.0]], dtype=torch.float64), body.names)
-    state = State(params, Camera.from_size(1024, 768))
-    return Linearization(body, state, Observation(keypoints, torch.tensor([box]).double()))
-
-
-@pytest.mark.parametrize("confidence", [0.0, 0.3, 1.0])
-def test_reprojection_is_geman_mcclure_relative_to_the_box(confidence):
-    """3-4-5: 5 pixels at sigma = 0.05 · 100 is z = 1, cost 1/2 c² · 1/2."""
-    cost = normal_equations(Reprojection(0.05), one_point(3, 4, confidence))[0]
-    assert cost.item() == pytest.approx(0.25 * confidence**2, abs=1e-12)
-    twice = normal_equations(Reprojection(0.05), one_point(6, 8, confidence, box=200.0))[0]
-    assert twice.item() == pytest.approx(cost.item(), abs=1e-12)
-
-
-def test_one_keypoint_costs_at_most_a_half():
-    assert normal_equations(Reprojection(0.05), one_point(1e6, 0))[0].item() == pytest.approx(0.5)
-
-
-def test_shape_is_minus_the_log_density_of_unit_betas():
-    e = sample_evaluation()
-    normal = torch.distributions.Normal(0.0, 1.0)
-    betas = e.state.params.betas
-    expected = (normal.log_prob(torch.zeros_like(betas)) - normal.log_prob(betas)).sum(1)
-    torch.testing.assert_close(normal_equations(ShapePrior(), e)[0], expected)
-
-
-def test_upright_people_pay_nothing_and_no_one_much():
-    e = one_point(0, 0)
-
-    def cost(*rotvec: float) -> float:
-        orient = rotvec_to_matrix(torch.tensor([rotvec], dtype=torch.float64))
-        p = e.state.params
-        state = State(BodyParams(orient, p.body_pose, p.betas, p.transl), e.state.camera)
-        return normal_equations(Upright(), Linearization(e.body, state, e.observation))[0].item()
-
-    assert cost(math.pi, 0, 0) == pytest.approx(0, abs=1e-20)  # faces the camera
-    assert cost(0, 0, math.pi) == pytest.approx(0, abs=1e-20)  # turns the back on it
-    assert 0 < cost(math.pi - 0.2, 0, 0) < cost(math.pi / 2, 0, 0) < cost(0, 0, 0) < 0.5
 
 
 def test_functions_become_terms_named_after_themselves():

@@ -1,18 +1,19 @@
-"""The discriminators as a term: its derivatives three ways, whose columns it has, and what a fit does with it."""
+"""The discriminators as a term: its derivatives three ways, its columns, and what a fit does with it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from helpers.bodies import free_body
-from helpers.fits import fitter, people, photograph
+from helpers.fits import fitter, people, photograph, with_terms
 
 from hmrfit.fitting.check import check_term, finite_difference_jacobian, normal_equations, sample_evaluation
-from hmrfit.fitting.energy import Stage, StageProblem
-from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, Observation, State
-from hmrfit.fitting.schedule import FINAL, Schedule
+from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.solver import Options
+from hmrfit.fitting.terms.base import Staged
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm, axis
 from hmrfit.keypoints import COCO17
 from hmrfit.network.discriminator import FactorizedDiscriminator
@@ -77,16 +78,16 @@ def test_axis_is_the_adjoint_of_hat():
 
 def test_a_fit_with_it_lowers_it():
     """The same people from the same starts, without and with it: the discriminators are better pleased with it."""
-    someone, prior, plain = people(6), term(), fitter()
-    both = Fitter(plain.body, [*plain.terms.values(), prior], plain.library_poses)
+    someone, prior = people(6), term()
+    both = with_terms(fitter(), Staged(prior, 20.0))
+    two = replace(both.schedule.start, count=2)
     stages = [Stage({**FINAL.weights, prior.name: weight}, options=Options(max_steps=10)) for weight in (0.0, 20.0)]
     fits = [
-        both.with_schedule(Schedule(hypotheses=2, rounds=((s, 1),))).fit(someone.keypoints, photograph(6))
-        for s in stages
+        both.with_schedule(replace(both.schedule, start=two, stages=(stage,))).fit(someone.keypoints, photograph(6))
+        for stage in stages
     ]
-    body, observation = both.point_body(someone.keypoints.names), Observation.of(someone.keypoints)
-    problem = StageProblem(body, observation, both.terms, stages[1])
-    without, found = (problem.term_costs(fit.state)[prior.name] for fit in fits)
+    route, observation = both.route(someone.keypoints.names), Observation.of(someone.keypoints)
+    without, found = (route.term_costs(fit.state, observation, stages[1])[prior.name] for fit in fits)
     assert (found < without).all()
 
 

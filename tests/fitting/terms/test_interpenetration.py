@@ -12,10 +12,9 @@ from hmrfit.body.capsules import capsules_of
 from hmrfit.camera import Camera
 from hmrfit.fitting.check import check_term, finite_difference_jacobian, normal_equations
 from hmrfit.fitting.energy import Stage, StageProblem
-from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
+from hmrfit.fitting.parameters import UPRIGHT, Layout, Linearization, Observation, State
 from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.solver import Options, solve
-from hmrfit.fitting.starts import UPRIGHT
 from hmrfit.fitting.terms.interpenetration import Interpenetration
 from hmrfit.keypoints import SMPL24
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
@@ -68,7 +67,7 @@ def evaluation(layout: Layout | None = None) -> Linearization:
 
 
 def test_derivatives_and_sums():
-    """In all columns but the betas', which have none: there differences see what the term does not tell."""
+    """In all columns but the betas', which have none: there differences see what the term leaves out."""
     e, term = evaluation(Layout(RIGID, 24, 10)), Interpenetration(free_body())
     assert (term.residuals(e).amax(1) > 0.3).all()
     check_term(term, e)
@@ -106,7 +105,7 @@ def test_a_stage_where_no_joint_moves_has_the_cost_alone():
     assert not gradient.any() and not hessian.any()
 
 
-def test_who_else_is_there_does_not_matter():
+def test_the_term_is_independent_of_the_batch():
     """The pairs that are left out are each person's own."""
     e, term = evaluation(), Interpenetration(free_body())
     together = normal_equations(term, e)
@@ -148,7 +147,7 @@ def test_limbs_come_apart(fitted):
     assert fitted[0.0][1][0] > 0.3  # the keypoints alone leave the legs as they are
 
 
-def test_nobody_explodes(fitted):
+def test_the_bodies_stay_near_their_keypoints_and_poses(fitted):
     """The keypoints are still met within 1 % of the person's size, and no joint turns by more than a right angle more
     than it does without the term."""
     state, observation = seen(standing(list(POSES)))

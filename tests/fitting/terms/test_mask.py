@@ -7,18 +7,16 @@ import numpy as np
 import pytest
 import torch
 from helpers.bodies import free_body
-from helpers.fits import fitter, people
+from helpers.fits import fitter, people, with_terms
 
-from hmrfit.evidence import MASK_WEIGHT, with_terms
 from hmrfit.fitting.check import check_term, normal_equations
-from hmrfit.fitting.evidence import Evidence
-from hmrfit.fitting.mask_map import mask_evidence
 from hmrfit.fitting.parameters import Linearization, Observation, State
-from hmrfit.fitting.terms.mask import MaskTerm, look_up
+from hmrfit.fitting.terms.base import Staged
+from hmrfit.fitting.terms.mask import MASK_WEIGHT, Mask, MaskTerm, look_up, mask_map, mask_of_view
 from hmrfit.io.opencv import cv2
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.synthetic.people import People
-from hmrfit.types import Keypoints
+from hmrfit.types import Keypoints, RecordTable
 
 SIZE = (1024, 768)
 
@@ -32,12 +30,18 @@ def term() -> MaskTerm:
 def silhouettes(count: int = 6) -> np.ndarray:
     person = people(count, "coco17", noise=0.01)
     vertices = free_body()(person.params).vertices
-    return np.stack([BuiltinRenderer().silhouette(vertices[i : i + 1], free_body().faces, person.camera[i])[0].numpy() for i in range(count)])  # fmt: skip  # noqa: E501
+    return np.stack(drawn(vertices, person))
+
+
+def drawn(vertices: torch.Tensor, person: People) -> list[np.ndarray]:
+    """The silhouette of each person, one after the other."""
+    faces, draw = free_body().faces, BuiltinRenderer().silhouette
+    return [draw(vertices[i : i + 1], faces, person.camera[i])[0].numpy() for i in range(len(vertices))]
 
 
 def evaluation(masks: list, person: People, params=None) -> Linearization:
     state = State(params or person.params, person.camera)
-    observation = Observation.of(person.clean, Evidence(mask=mask_evidence(masks, person.clean)))
+    observation = Observation.of(person.clean, RecordTable({"mask": mask_map(masks, person.clean)}))
     return Linearization(free_body().points(person.clean.names), state, observation)
 
 
@@ -57,33 +61,34 @@ def three_points(box: float = 200.0) -> Keypoints:
 
 def test_distance_and_outline_of_a_disc():
     """Known answer: phi = |x - c| - radius. The transform's 5×5 mask is right to 2 %, pixels and cells to a pixel."""
-    evidence = mask_evidence([disc()], three_points())
+    found = mask_map([disc()], three_points())
     xy = 512 + 140 * torch.rand(1, 200, 2, dtype=torch.float64) - torch.tensor([70.0, 198.0])
-    value, slope = look_up(evidence, xy)
+    value, slope = look_up(found, xy)
     expected = (xy - torch.tensor([512.0, 384.0])).norm(dim=-1) - 100
     outside = expected > -60  # the map's own kink is in the middle
     assert ((200 * value - expected)[outside]).abs().max() < 2.5
     radial = torch.nn.functional.normalize(xy - torch.tensor([512.0, 384.0]), dim=-1)
     assert ((200 * slope * radial).sum(-1) - 1)[outside].abs().max() < 0.25
-    around = evidence.outline - torch.tensor([512.0, 384.0])
+    around = found.outline - torch.tensor([512.0, 384.0])
     assert (around.norm(dim=-1) - 100).abs().max() < 1.0
-    assert (torch.nn.functional.normalize(around, dim=-1) * evidence.normal).sum(-1).min() > 0.98
-    assert evidence.length.all()
+    assert (torch.nn.functional.normalize(around, dim=-1) * found.normal).sum(-1).min() > 0.98
+    assert found.length.all()
 
 
 def test_where_the_image_ends_the_person_does_not():
     """A disc cut by the border: no outline there, and below the border is no outside."""
-    evidence = mask_evidence([disc(center=(512.0, 768.0))], replace(three_points(), xy=three_points().xy + torch.tensor([0.0, 380.0])))  # fmt: skip  # noqa: E501
-    counted = evidence.outline[0][evidence.length[0] > 0]
+    points = replace(three_points(), xy=three_points().xy + torch.tensor([0.0, 380.0]))
+    found = mask_map([disc(center=(512.0, 768.0))], points)
+    counted = found.outline[0][found.length[0] > 0]
     assert 20 < len(counted) < 60 and counted[:, 1].max() < 767
     below = torch.tensor([[[512.0, 800.0], [560.0, 790.0]]], dtype=torch.float64)
-    assert look_up(evidence, below)[0].max() <= 0.01
+    assert look_up(found, below)[0].max() <= 0.01
 
 
 def test_holes_count_and_crumbs_do_not():
     mask = disc() & ~disc(40)
     mask[700:702, 100:102] = True
-    outline = mask_evidence([mask], three_points()).outline[0]
+    outline = mask_map([mask], three_points()).outline[0]
     radius = (outline - torch.tensor([512.0, 384.0])).norm(dim=-1)
     assert ((radius - 100).abs().lt(2) | (radius - 40).abs().lt(2)).all() and (radius < 50).sum() > 10
 
@@ -122,16 +127,16 @@ def test_what_is_hidden_does_not_pull():
     cut = int(y.quantile(0.55))
     mask = silhouettes()[0].copy()
     mask[cut:] = False
-    hidden = mask_evidence([mask], person.clean)
+    hidden = mask_map([mask], person.clean)
     near = 0.03 * person.clean.box_size().item()  # closer to the mask than 0.02 a keypoint still lies in it
     assert not hidden.trusted[0, y > cut + near].any() and hidden.trusted[0, y < cut - near].all()
     blind = replace(hidden, trusted=torch.ones_like(hidden.trusted))
     e = evaluation([mask], person)
-    naive = Linearization(e.body, e.state, replace(e.observation, evidence=Evidence(mask=blind)))
+    naive = Linearization(e.body, e.state, replace(e.observation, measurements=RecordTable({"mask": blind})))
     assert normal_equations(term(), e)[0] < 0.35 * normal_equations(term(), naive)[0]
 
 
-def test_nobody_disturbs_anybody_and_no_mask_pays_nothing():
+def test_masks_are_independent_of_the_batch_and_no_mask_costs_nothing():
     person = people(6, "coco17", noise=0.01)
     masks = list(silhouettes())
     masks[1] = None
@@ -146,18 +151,19 @@ def test_masks_make_shapes_better():
     person = people(24, "coco17", noise=0.01, seed=3)
     body = free_body()
     vertices = body(person.params).vertices
-    masks = [BuiltinRenderer().silhouette(vertices[i : i + 1], body.faces, person.camera[i])[0].numpy() for i in range(24)]  # fmt: skip  # noqa: E501
-    evidence = Evidence(mask=mask_evidence(masks, person.keypoints))
-    better = with_terms(fitter(), [term()], {"mask": MASK_WEIGHT}, {"mask": MASK_WEIGHT})
-    fits = fitter().fit(person.keypoints, person.camera), better.fit(person.keypoints, person.camera, evidence=evidence)
-    without, with_mask = ((body.shaped(f.state.params.betas) - body.shaped(person.params.betas)).norm(dim=-1).mean() for f in fits)  # fmt: skip  # noqa: E501
+    record = mask_map(drawn(vertices, person), person.keypoints)
+    better = with_terms(fitter(), Staged(term(), MASK_WEIGHT, MASK_WEIGHT))
+    plain = fitter().fit(person.keypoints, person.camera)
+    known = better.fit(person.keypoints, person.camera, measurements=RecordTable({"mask": record}))
+    true = body.shaped(person.params.betas)
+    without, with_mask = ((body.shaped(f.state.params.betas) - true).norm(dim=-1).mean() for f in (plain, known))
     assert with_mask < 0.98 * without
 
 
-def test_the_term_asks_for_its_mask():
+def test_without_a_mask_there_is_an_error_message():
     e = evaluation(list(silhouettes()[:1]), people(6, "coco17", noise=0.01)[:1])
-    bare = Linearization(e.body, e.state, replace(e.observation, evidence=None))
-    with pytest.raises(ValueError, match="mask="):
+    bare = Linearization(e.body, e.state, replace(e.observation, measurements=RecordTable()))
+    with pytest.raises(ValueError, match="The term 'mask' looks at a measurement that was not given"):
         term().residuals(bare)
 
 
@@ -181,9 +187,9 @@ def test_masks_of_any_shape_have_finite_numbers(kind: str):
     """Map, outline, cost and derivatives."""
     person = people(1, "coco17", noise=0.01)
     mask = EDGES[kind](np.zeros(SIZE[::-1], bool))
-    evidence = mask_evidence([mask], person.clean)
-    assert all(getattr(evidence, f.name).isfinite().all() for f in fields(evidence))
-    assert evidence.distance.abs().max() < 1e4
+    found = mask_map([mask], person.clean)
+    assert all(getattr(found, f.name).isfinite().all() for f in fields(found))
+    assert found.distance.abs().max() < 1e4
     assert all(part.isfinite().all() for part in normal_equations(term(), evaluation([mask], person)))
 
 
@@ -191,8 +197,8 @@ def test_a_mask_of_the_whole_image_says_nothing():
     """Nothing sticks out of it and none of its outline is the person's: as without a mask."""
     person = people(1, "coco17", noise=0.01)
     assert cost([np.ones(SIZE[::-1], bool)], person).item() == 0
-    evidence = mask_evidence([np.ones(SIZE[::-1], bool)], person.clean)
-    assert (evidence.distance < 0).all() and not evidence.length.any() and evidence.trusted.all()
+    found = mask_map([np.ones(SIZE[::-1], bool)], person.clean)
+    assert (found.distance < 0).all() and not found.length.any() and found.trusted.all()
 
 
 def test_the_thinnest_masks_are_seen_from_any_distance():
@@ -202,7 +208,20 @@ def test_the_thinnest_masks_are_seen_from_any_distance():
         mask = np.zeros((height, width), bool)
         y, x = rng.integers(height), rng.integers(width)
         mask[y, x] = True
-        evidence = mask_evidence([mask], three_points(20.0))
+        found = mask_map([mask], three_points(20.0))
         at = torch.tensor([[[x + 0.5, y + 0.5]]]).double()
-        value, _ = look_up(evidence, at)
-        assert value.item() * 20 < 1.5 * evidence.cell.item() + 2
+        value, _ = look_up(found, at)
+        assert value.item() * 20 < 1.5 * found.cell.item() + 2
+
+
+def test_every_view_has_its_own_mask():
+    """From a list or an array of one for each; None where there is none."""
+    masks = [silhouettes()[0], None, silhouettes()[2]]
+    found = [Mask(masks).in_view(i, 3) for i in range(3)]
+    assert [m.mask[0] is expected for m, expected in zip(found, masks, strict=True)] == [True] * 3
+    assert np.array_equal(mask_of_view(silhouettes()[:3], 1, 3)[0], silhouettes()[1])
+    for wrong in (silhouettes()[0], masks[:2], None):
+        with pytest.raises(ValueError, match="The masks of 3 views should be a list of 3"):
+            Mask(wrong).in_view(0, 3)
+    record = mask_map([silhouettes()[0]], people(6, "coco17", noise=0.01).keypoints[:1])
+    assert Mask(masks).seen_from(record, torch.eye(3).double()[None], torch.ones(1, 3).double()) is record

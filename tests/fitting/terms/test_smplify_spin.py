@@ -15,9 +15,8 @@ from hmrfit.fitting.terms.base import terms_by_name
 from hmrfit.fitting.terms.smplify_spin import (
     DepthPrior,
     Frame,
-    StartedObservation,
     TorsoReprojection,
-    published_terms,
+    smplify_spin_terms,
     torso_seen,
     torso_sets,
 )
@@ -25,7 +24,7 @@ from hmrfit.keypoints import resolve_set
 from hmrfit.ops.rotation import matrix_to_rotvec
 from hmrfit.types import BodyParams, Keypoints
 
-TERMS = terms_by_name(published_terms(free_body(), gmm()))
+TERMS = terms_by_name(smplify_spin_terms(free_body(), gmm()))
 SPIN49 = resolve_set("spin49")
 FOCAL, CENTER, SIGMA = 5000.0, 112.0, 100.0
 
@@ -42,7 +41,7 @@ def crops(person: float, count: int = 3, seed: int = 0, size: float = 224.0, foc
     xy = camera.project(at.body.pose(params).points) + 30 * draw(count, 49, 2)
     confidence = torch.rand(count, 49, generator=generator, dtype=torch.float64)
     confidence[:, ::7] = 0
-    observation = StartedObservation(
+    observation = Observation(
         Keypoints(xy, confidence, SPIN49),
         torch.full((count,), person, dtype=torch.float64),
         start_depth=transl[:, 2] + draw(count),
@@ -97,7 +96,8 @@ def test_pose_shape_and_bending():
     """min_k [1/2 d^T P d - log v_k] with SMPLify's "nll weights"; 5² |beta|²; 15.2² sum exp(2 s theta)."""
     e, mixture = crops(224 / 1.2), gmm()
     sqrt_dets = [math.exp(0.5 * torch.linalg.slogdet(S)[1].item()) for S in mixture.covariances]
-    nll = [w.item() / ((2 * math.pi) ** 34.5 * d / min(sqrt_dets)) for w, d in zip(mixture.weights, sqrt_dets, strict=True)]  # noqa: E501 # fmt: skip
+    density = [(2 * math.pi) ** 34.5 * d / min(sqrt_dets) for d in sqrt_dets]
+    nll = [w.item() / d for w, d in zip(mixture.weights, density, strict=True)]
     theta = matrix_to_rotvec(e.state.params.body_pose).flatten(1)
     for b in range(3):
         energies = []
@@ -131,16 +131,16 @@ def test_derivatives_and_sums(name: str):
 
 @pytest.mark.parametrize("name", ["spin_keypoints", "smplify_keypoints", "spin_torso", "spin_depth"])
 def test_the_size_of_the_picture_does_not_enter(name: str):
-    """The same view on three times as many pixels costs the same: sigma is a share of the person."""
+    """The same view on three times as many pixels costs the same: sigma is a fraction of the person."""
     small, large = crops(224 / 1.2), crops(3 * 224 / 1.2, size=3 * 224.0, focal=3 * FOCAL)
     keypoints = small.observation.keypoints
     tripled = Keypoints(3 * keypoints.xy, keypoints.confidence, keypoints.names)
-    seen = StartedObservation(tripled, large.observation.box_size, start_depth=large.observation.start_depth)
+    seen = Observation(tripled, large.observation.box_size, start_depth=large.observation.start_depth)
     torch.testing.assert_close(cost(name, Linearization(large.body, large.state, seen), 1.0), cost(name, small, 1.0))
 
 
 def test_a_nearer_camera_has_a_shorter_depth_prior():
-    """A tenth of the focal length at a tenth of the distance: the same picture, and the same cost of the same share."""
+    """A tenth of the focal length at a tenth of the distance: the same picture, the same cost of the same fraction."""
     e, prior = crops(200.0), DepthPrior(Frame(200.0))
     p = e.state.params
     tenth = torch.tensor([1.0, 1.0, 0.1], dtype=torch.float64)
@@ -149,7 +149,7 @@ def test_a_nearer_camera_has_a_shorter_depth_prior():
         Camera(0.1 * e.state.camera.focal, e.state.camera.center, e.state.camera.size),
     )
     o = e.observation
-    seen = StartedObservation(o.keypoints, o.box_size, start_depth=0.1 * o.start_depth)
+    seen = Observation(o.keypoints, o.box_size, start_depth=0.1 * o.start_depth)
     torch.testing.assert_close(
         prior.residuals(Linearization(e.body, state, seen)), prior.residuals(e), rtol=1e-9, atol=1e-9
     )
@@ -163,7 +163,7 @@ def test_which_torso_points_a_set_has():
     assert torso_sets(("nose", "left_shoulder", "right_shoulder")) == []
 
 
-def test_who_shows_no_torso_is_placed_by_what_is_seen():
+def test_people_without_a_torso_are_placed_by_what_is_seen():
     names = ("left_hip_coco", "right_hip_coco", "left_shoulder", "right_shoulder", "nose", "left_knee")
     confidence = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 1, 0, 0, 1, 1], [0, 1, 1, 0, 1, 1]]).double()
     observation = Observation.of(Keypoints(torch.rand(3, 6, 2).double(), confidence, names))
