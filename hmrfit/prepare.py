@@ -37,7 +37,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A call made ready: the fitter with the call's own terms, the records they look at, and what is known of them in words."""
+    """A call made ready: the fitter with the call's own terms, the records they look at, and what is known in words."""
 
     fitter: Fitter
     records: RecordTable

@@ -3,8 +3,8 @@
     d_k = |Pi(X_k(all but g)) - x_k| / box,     k in the group g that was left out
 
 A keypoint that a fit to all the others predicts well tells that both are right. One whose residual is far larger than
-the rest is either wrong itself or shows what the prior does not know: the body is unsure there. Beside it, the same for the
-initial estimate, from the same keypoints: a fit that predicts what it has not seen worse than its own start has
+the rest is either wrong itself or shows what the prior does not know: the body is unsure there. Beside it, the same for
+the initial estimate, from the same keypoints: a fit that predicts what it has not seen worse than its own start has
 followed the noise.
 """
 

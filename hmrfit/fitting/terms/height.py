@@ -68,8 +68,8 @@ def _implausible(value: float, std: float, term: "HeightTerm") -> tuple[str, ...
         return ()
     return (
         f"A height of {value:g} m is {away:.0f} standard deviations from the height of an adult of this body "
-        f"({usual:.2f} ± {std_of_adults:.2f} m), so the shape is implausible too. Is it metres, from the sole to the top "
-        "of the head?",
+        f"({usual:.2f} ± {std_of_adults:.2f} m), so the shape is implausible too. Is it metres, from the sole to the "
+        "top of the head?",
     )
 
 
