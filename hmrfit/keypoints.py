@@ -136,7 +136,7 @@ class KeypointSet:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The points that are used: what a body is asked for."""
-        return tuple(self.layout[i] for i in self.rows)
+        return tuple(name for name in self.layout if name is not None and name not in self.ignored)
 
 
 _SETS: dict[str, KeypointSet] = {
@@ -358,12 +358,12 @@ def find_part(names: Sequence[str], part: str) -> int | None:
     """The index of the keypoint of that base name, whichever definition the set has; None where it has none."""
     exact = [i for i, name in enumerate(names) if name == part]
     loose = [i for i, name in enumerate(names) if base_name(name) == part]
-    return (exact or loose or [None])[0]
+    return next(iter(exact or loose), None)
 
 
 def limbs(names: Sequence[str]) -> list[tuple[int, int]]:
     """Pairs of indices to join by lines when the keypoints of this set are drawn."""
-    pairs = []
+    pairs: list[tuple[int, int]] = []
     for chain in LIMB_CHAINS:
         found = [i for i in (find_part(names, part) for part in chain) if i is not None]
         pairs += pairwise(found)

@@ -75,9 +75,9 @@ class PointBody:
         """Of the pose correctives, only the pairs and joints where they are not zero: few, since they act locally."""
         blocks = offset_poses.unflatten(-1, (-1, 9))  # (N, 3, J-1, 9)
         acts = (blocks != 0).any(-1).any(1)  # (N, J-1)
-        self.moved = acts.any(1).nonzero()[:, 0]
-        self.movers = acts.any(0).nonzero()[:, 0] + 1
-        self.offset_poses = blocks[self.moved][:, :, self.movers - 1]  # (n, 3, m, 9)
+        self.active_pairs = acts.any(1).nonzero()[:, 0]
+        self.active_joints = acts.any(0).nonzero()[:, 0] + 1
+        self.offset_poses = blocks[self.active_pairs][:, :, self.active_joints - 1]  # (n, 3, m, 9)
 
     def _derive(self) -> None:
         """Constant matrices of the derivatives, from the tree and the pairs."""
@@ -87,8 +87,8 @@ class PointBody:
         self.gather = torch.zeros(K, N, dtype=like.dtype, device=like.device)
         self.gather[self.pair_point, torch.arange(N, device=like.device)] = 1
         reach = self.above[self.pair_bone]  # (N, J): does joint j carry pair n?
-        self.spread = (self.gather[:, None] * reach.T).reshape(K * J, N)  # pairs -> d_kj, before the joint's part
-        self.hold = (self.spread @ self.pair_weight).reshape(K, J, 1)
+        self.pairs_below = (self.gather[:, None] * reach.T).reshape(K * J, N)  # pairs -> d_kj, before the joint's part
+        self.weight_below = (self.pairs_below @ self.pair_weight).reshape(K, J, 1)
         # files in float32 have weights that sum to 1 ± 4e-8; the translation still counts once
         self.missing_weight = 1 - (self.gather @ self.pair_weight)[:, None]
         self.eye = torch.eye(3).to(like)
@@ -116,9 +116,9 @@ class PointBody:
         world = world_rotations(rotations, self.parents) if world is None else world
         joints = joint_positions(world, rest, self.parents) + params.transl[:, None]
         offset = self.offset + (self.offset_shapes @ params.betas.T).permute(2, 0, 1)
-        if len(self.moved):
-            feature = (rotations[:, self.movers] - self.eye).flatten(1)
-            offset = offset.index_add(1, self.moved, (self.offset_poses.flatten(2) @ feature.T).permute(2, 0, 1))
+        if len(self.active_pairs):
+            feature = (rotations[:, self.active_joints] - self.eye).flatten(1)
+            offset = offset.index_add(1, self.active_pairs, (self.offset_poses.flatten(2) @ feature.T).permute(2, 0, 1))
         turned = (world[:, self.pair_bone] @ offset[..., None]).squeeze(-1)
         pairs = turned + self.pair_weight[:, None] * joints[:, self.pair_bone]
         points = self.gather @ pairs + self.missing_weight * params.transl[:, None]
@@ -138,18 +138,18 @@ class PointBody:
         """
         part = self._part(tuple(range(len(self.parents))) if joints is None else joints)
         columns = [a] if transl else []
-        columns.append(self._turning(posed, a, part).flatten(3))
+        columns.append(self._rotation_columns(posed, a, part).flatten(3))
         if betas:
             columns.append(a @ self._shape_derivative(posed))
         return torch.cat(columns, -1)
 
-    def _turning(self, posed: PosedPoints, a: Tensor, part: "_Part") -> Tensor:
+    def _rotation_columns(self, posed: PosedPoints, a: Tensor, part: "_Part") -> Tensor:
         """The rotations' columns (B, K, R, j, 3): d_kj x a, and the correctives'."""
-        d = (posed.pairs.mT @ part.spread.T).mT.unflatten(1, (a.shape[1], len(part.joints)))
-        d = d - part.hold * posed.joints[:, None, part.joints]
-        turning = torch.linalg.cross(d[:, :, None], a[:, :, :, None], dim=-1)
-        self._add_correctives(turning, posed, a, part)
-        return turning
+        d = (posed.pairs.mT @ part.pairs_below.T).mT.unflatten(1, (a.shape[1], len(part.joints)))
+        d = d - part.weight_below * posed.joints[:, None, part.joints]
+        rotating = torch.linalg.cross(d[:, :, None], a[:, :, :, None], dim=-1)
+        self._add_correctives(rotating, posed, a, part)
+        return rotating
 
     def _part(self, joints: tuple[int, ...]) -> "_Part":
         """The constants of `rows` for some joints; made once."""
@@ -160,7 +160,7 @@ class PointBody:
     @cached_property
     def seen_joints(self) -> tuple[int, ...]:
         """Indices of the driven joints whose rotation moves at least one point; the others' are for a prior to say."""
-        moves = (self.hold[..., 0].abs() > 0) | (self.spread.abs().sum(-1).view(len(self.names), -1) > 0)
+        moves = (self.weight_below[..., 0].abs() > 0) | (self.pairs_below.abs().sum(-1).view(len(self.names), -1) > 0)
         K, J = moves.shape
         lone = torch.zeros(K, J, dtype=torch.bool, device=moves.device)
         for k in range(K):  # a point at a joint is not moved by that joint's own rotation
@@ -175,18 +175,18 @@ class PointBody:
         """The driven joints without the root; None where they are all."""
         return None if len(self.driven) == len(self.parents) else tuple(j for j in self.driven if j)
 
-    def _add_correctives(self, turning: Tensor, posed: PosedPoints, a: Tensor, part: "_Part") -> None:
+    def _add_correctives(self, rotating: Tensor, posed: PosedPoints, a: Tensor, part: "_Part") -> None:
         """The pose correctives' part: a^T G_b P_kb d vec(R_j)/d omega_j, with dR_j = G_p^T [omega]x G_j."""
-        if not len(self.moved) or not len(part.movers):
+        if not len(self.active_pairs) or not len(part.active_joints):
             return
         world = posed.world
-        above = world[:, part.movers_up].mT[:, :, None]  # (B, m, 1, 3, 3)
-        dR = (above @ part.generators @ world[:, part.movers, None]).flatten(-2)  # (B, m, 3 omega, 9)
+        above = world[:, part.active_parents].mT[:, :, None]  # (B, m, 1, 3, 3)
+        dR = (above @ part.generators @ world[:, part.active_joints, None]).flatten(-2)  # (B, m, 3 omega, 9)
         local = (part.offset_poses @ dR.mT).unflatten(2, (-1, 3))  # (B, m, n, 3, 3 omega)
         turned = world[:, None, part.bone] @ local
         change = (part.collect @ turned.flatten(3)).unflatten(3, (3, 3))  # (B, m, t, 3, 3 omega), summed over pairs
-        columns = (a[:, part.touched] @ change.permute(0, 2, 3, 1, 4).flatten(3)).unflatten(-1, (-1, 3))
-        turning[:, part.touched[:, None], :, part.places] += columns.permute(1, 3, 0, 2, 4)  # (t, m, B, R, 3)
+        columns = (a[:, part.active_points] @ change.permute(0, 2, 3, 1, 4).flatten(3)).unflatten(-1, (-1, 3))
+        rotating[:, part.active_points[:, None], :, part.places] += columns.permute(1, 3, 0, 2, 4)  # (t, m, B, R, 3)
 
     def _shape_derivative(self, posed: PosedPoints) -> Tensor:
         """(B, K, 3, S): sum_b G_b U_kb + w_kb dx_b/d beta, the joints' own derivative summed along the tree."""
@@ -206,16 +206,16 @@ class _Part:
     def __init__(self, body: PointBody, joints: tuple[int, ...]) -> None:
         K, J = len(body.names), len(body.parents)
         self.joints = torch.tensor(joints, dtype=torch.int64, device=body.up.device)
-        self.spread = body.spread.view(K, J, -1)[:, self.joints].flatten(0, 1)
-        self.hold = body.hold[:, self.joints]
-        wanted = torch.isin(body.movers, self.joints)
-        self.movers = body.movers[wanted]
-        self.movers_up = body.up[self.movers]
+        self.pairs_below = body.pairs_below.view(K, J, -1)[:, self.joints].flatten(0, 1)
+        self.weight_below = body.weight_below[:, self.joints]
+        wanted = torch.isin(body.active_joints, self.joints)
+        self.active_joints = body.active_joints[wanted]
+        self.active_parents = body.up[self.active_joints]
         self.generators = hat(body.eye)
         # (m, 3 n, 9): the correctives of every pair, joint by joint
         self.offset_poses = body.offset_poses[:, :, wanted].permute(2, 0, 1, 3).flatten(1, 2)
-        self.bone = body.pair_bone[body.moved]
-        self.touched, place = body.pair_point[body.moved].unique(return_inverse=True)
-        self.collect = torch.zeros(len(self.touched), len(self.bone)).to(body.eye)
+        self.bone = body.pair_bone[body.active_pairs]
+        self.active_points, place = body.pair_point[body.active_pairs].unique(return_inverse=True)
+        self.collect = torch.zeros(len(self.active_points), len(self.bone)).to(body.eye)
         self.collect[place, torch.arange(len(self.bone))] = 1
-        self.places = torch.searchsorted(self.joints, self.movers)
+        self.places = torch.searchsorted(self.joints, self.active_joints)

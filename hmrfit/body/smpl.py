@@ -148,8 +148,8 @@ class SmplBody:
         """
         params = self._complete(params)
         if not vertices:
-            posed = self.points(self.landmark_names).pose(params)
-            return BodyOutput(posed.joints, posed.points)
+            few = self.points(self.landmark_names).pose(params)
+            return BodyOutput(few.joints, few.points)
         rest = self.shaped(params.betas)
         rest_joints = self.J_regressor @ rest
         feature = (params.body_pose - torch.eye(3).to(rest)).flatten(1)

@@ -51,11 +51,11 @@ class SurfaceBody:
         self.shares = self.weights.gather(1, self.bones)
         self.above = ancestor_matrix(self.parents).to(self.template)
         blocks = body.posedirs[vertices].unflatten(-1, (-1, 9))  # (M, 3, J-1, 9)
-        self.movers = _padded((blocks != 0).any(-1).any(1))  # (M, m), counted from the first body joint
-        self.poses = blocks.gather(2, self.movers[:, None, :, None].expand(-1, 3, -1, 9))  # (M, 3, m, 9)
+        self.active_joints = _padded((blocks != 0).any(-1).any(1))  # (M, m), counted from the first body joint
+        self.poses = blocks.gather(2, self.active_joints[:, None, :, None].expand(-1, 3, -1, 9))  # (M, 3, m, 9)
         if not blocks.any():
-            self.movers, self.poses = self.movers[:, :0], self.poses[:, :, :0]
-        self.poses = self.poses * ((blocks != 0).any(-1).any(1).gather(1, self.movers))[:, None, :, None]
+            self.active_joints, self.poses = self.active_joints[:, :0], self.poses[:, :, :0]
+        self.poses = self.poses * ((blocks != 0).any(-1).any(1).gather(1, self.active_joints))[:, None, :, None]
         self.up = kinematic_tree(self.parents, self.template.device).up
         self.generators = hat(torch.eye(3).to(self.template))
 
@@ -69,8 +69,8 @@ class SurfaceBody:
         rest_joints = self.rest_joints + (self.joint_shapes @ params.betas.T).permute(2, 0, 1)
         joints = joint_positions(world, rest_joints, self.parents)
         rest = self.template + (self.shapes @ params.betas.T).permute(2, 0, 1)
-        if self.movers.shape[1]:
-            change = (params.body_pose - torch.eye(3).to(rest)).flatten(2)[:, self.movers]  # (B, M, m, 9)
+        if self.active_joints.shape[1]:
+            change = (params.body_pose - torch.eye(3).to(rest)).flatten(2)[:, self.active_joints]  # (B, M, m, 9)
             rest = rest + torch.einsum("mcp,bmp->bmc", self.poses.flatten(2), change.flatten(2))
         shift = joints - (world @ rest_joints[..., None]).squeeze(-1)
         blended = (self.weights @ torch.cat([world.flatten(2), shift], -1)).split([9, 3], -1)
@@ -98,21 +98,21 @@ class SurfaceBody:
         alone = alone + posed.shift[person[:, None], bones]  # s_vb
         reach = share[..., None] * self.above[:, joints][bones]  # (N, k, j)
         d = reach.mT @ alone - reach.sum(1)[..., None] * posed.joints[:, joints][person]
-        turning = torch.linalg.cross(d, a[:, None].expand_as(d), dim=-1)
+        rotating = torch.linalg.cross(d, a[:, None].expand_as(d), dim=-1)
         columns = [a] if transl else []
-        columns.append((turning + self._correctives(posed, person, index, local, joints)).flatten(1))
+        columns.append((rotating + self._correctives(posed, person, index, local, joints)).flatten(1))
         if betas:
             columns.append(self._shape_rows(posed, person, index, a, local))
         return torch.cat(columns, -1)
 
     def _correctives(self, posed: PosedSurface, person: Tensor, index: Tensor, local: Tensor, joints: Tensor) -> Tensor:
         """c^T P_v d vec(R_j)/d omega_j (N, j, 3), with dR_j = G_p^T [omega]x G_j."""
-        J, m = len(self.parents), self.movers.shape[1]
+        J, m = len(self.parents), self.active_joints.shape[1]
         dR = (posed.world[:, self.up, None].mT @ self.generators @ posed.world[:, :, None]).flatten(-2)  # (B, J, 3, 9)
-        mover = self.movers[index] + 1  # (N, m)
+        active = self.active_joints[index] + 1  # (N, m)
         feature = (local[:, None] @ self.poses[index].flatten(2)).view(-1, m, 9, 1)
-        change = (dR[person[:, None], mover] @ feature).squeeze(-1)  # (N, m, 3)
-        dense = change.new_zeros(len(index), J, 3).scatter_add_(1, mover[..., None].expand_as(change), change)
+        change = (dR[person[:, None], active] @ feature).squeeze(-1)  # (N, m, 3)
+        dense = change.new_zeros(len(index), J, 3).scatter_add_(1, active[..., None].expand_as(change), change)
         return dense[:, joints]
 
     def _shape_rows(self, posed: PosedSurface, person: Tensor, index: Tensor, a: Tensor, local: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class NumpyBody:
         (self.J, _, self.S), self.K, N = body.joint_shapes.shape, len(body.names), len(body.pair_point)
         self.tree = [(j, p) for j, p in enumerate(body.parents) if p >= 0]
         numpy: Any = lambda t: np.ascontiguousarray(t.numpy())  # noqa: E731
-        self.turning = numpy(layout.turning_index)
+        self.rotating = numpy(layout.rotating_index)
         self.rest, self.joint_shapes = numpy(body.rest_joints), numpy(body.joint_shapes.flatten(0, 1))
         self.up, self.above, self.bone_shapes = numpy(body.up), numpy(body.above), numpy(body.bone_shapes)
         self.point, self.bone, self.weight = (
@@ -92,27 +92,27 @@ class NumpyBody:
         self._keep_correctives(body)
 
     def _keep_reached(self, body: PointBody) -> None:
-        """The (point, turning joint) of which one moves the other: about a quarter of all."""
-        spread = body.spread.view(self.K, self.J, -1).numpy()[:, self.turning]
-        hold = body.hold[..., 0].numpy()[:, self.turning]
+        """The (point, rotating joint) of which one moves the other: about a quarter of all."""
+        spread = body.pairs_below.view(self.K, self.J, -1).numpy()[:, self.rotating]
+        hold = body.weight_below[..., 0].numpy()[:, self.rotating]
         self.reached, self.by = ((spread != 0).any(-1) | (hold != 0)).nonzero()
-        self.spread, self.hold = spread[self.reached, self.by], hold[self.reached, self.by, None]
-        self.holder = self.turning[self.by]
+        self.pairs_below, self.weight_below = spread[self.reached, self.by], hold[self.reached, self.by, None]
+        self.holder = self.rotating[self.by]
 
     def _keep_correctives(self, body: PointBody) -> None:
-        """The pose correctives of the turning joints, joint by joint."""
-        self.moved, self.all_movers = body.moved.numpy(), body.movers.numpy()
+        """The pose correctives of the rotating joints, joint by joint."""
+        self.active_pairs, self.all_active_joints = body.active_pairs.numpy(), body.active_joints.numpy()
         self.correctives = np.ascontiguousarray(body.offset_poses.flatten(0, 1).flatten(1).numpy())  # (3 n, 9 m)
-        wanted = np.isin(self.all_movers, self.turning)
-        self.movers = self.all_movers[wanted]
+        wanted = np.isin(self.all_active_joints, self.rotating)
+        self.active_joints = self.all_active_joints[wanted]
         by_joint = body.offset_poses.numpy()[:, :, wanted]  # (n, 3, m, 9)
         self.by_joint = np.ascontiguousarray(
-            by_joint.transpose(2, 0, 1, 3).reshape(len(self.movers), 3 * len(self.moved), 9)
+            by_joint.transpose(2, 0, 1, 3).reshape(len(self.active_joints), 3 * len(self.active_pairs), 9)
         )
         self.generators = np.cross(np.eye(3)[:, None], np.eye(3)[None], axis=-1).transpose(0, 2, 1)  # [e_i]x
-        place = np.searchsorted(self.turning, self.movers)
-        self.mover_columns = (3 * place[:, None] + np.arange(3)).ravel()
-        self.moved_columns = (3 * self.moved[:, None] + np.arange(3)).ravel()
+        place = np.searchsorted(self.rotating, self.active_joints)
+        self.active_columns = (3 * place[:, None] + np.arange(3)).ravel()
+        self.active_pair_columns = (3 * self.active_pairs[:, None] + np.arange(3)).ravel()
 
     def world_rotations(self, rotations: Array) -> Array:
         """G (J, 3, 3), one product after the other: for one person quicker than level by level."""
@@ -129,53 +129,53 @@ class NumpyBody:
         steps[0] = rest[0]
         joints = self.above @ steps + x.transl
         offset = self.offset + (self.offset_shapes @ x.betas).reshape(-1, 3)
-        if len(self.moved):
-            feature = (x.rotations[self.all_movers] - np.eye(3)).ravel()
-            offset[self.moved] += (self.correctives @ feature).reshape(-1, 3)
+        if len(self.active_pairs):
+            feature = (x.rotations[self.all_active_joints] - np.eye(3)).ravel()
+            offset[self.active_pairs] += (self.correctives @ feature).reshape(-1, 3)
         bones = x.world[self.bone]
         pairs = (bones * offset[:, None]).sum(-1) + self.weight * joints[self.bone]
         return Posed(self.gather @ pairs + self.missing * x.transl, joints, pairs, bones)
 
     def rows(self, x: PoseState, posed: Posed, a: Array, bone_steps: Array) -> Array:
         """`PointBody.rows` of covectors a (K, 2, 3): (2 K, P). bone_steps: of `NumpyLinearization`."""
-        K, first, last = self.K, 3, 3 + 3 * len(self.turning)
+        K, first, last = self.K, 3, 3 + 3 * len(self.rotating)
         by_pair = np.zeros((K, 2, len(self.bone), 3))  # every pair's covector in its bone's frame
         by_pair[self.point, :, self.each] = a[self.point] @ posed.bones
         own = by_pair.reshape(2 * K, -1)
         rows = np.empty((2 * K, last + self.S))
         rows[:, :first] = a.reshape(2 * K, 3)
-        rows[:, first:last] = self._turning(posed, a)
-        if len(self.movers):
-            rows[:, first + self.mover_columns] += own[:, self.moved_columns] @ self.corrective_derivatives(x)
+        rows[:, first:last] = self._rotation_columns(posed, a)
+        if len(self.active_joints):
+            rows[:, first + self.active_columns] += own[:, self.active_pair_columns] @ self.corrective_derivatives(x)
         moves = (self.carried @ self.above) @ bone_steps.reshape(self.J, -1)
         rows[:, last:] = own @ self.offset_shapes + (a @ moves.reshape(K, 3, self.S)).reshape(2 * K, -1)
         return rows
 
-    def _turning(self, posed: Posed, a: Array) -> Array:
+    def _rotation_columns(self, posed: Posed, a: Array) -> Array:
         """d_kj × a (2 K, 3 n)."""
-        d = (self.spread @ posed.pairs - self.hold * posed.joints[self.holder]).T[:, :, None]
+        d = (self.pairs_below @ posed.pairs - self.weight_below * posed.joints[self.holder]).T[:, :, None]
         b = a[self.reached].transpose(2, 0, 1)
-        turning = np.zeros((self.K, 2, len(self.turning), 3))
+        rotating = np.zeros((self.K, 2, len(self.rotating), 3))
         cross = (d[1] * b[2] - d[2] * b[1], d[2] * b[0] - d[0] * b[2], d[0] * b[1] - d[1] * b[0])
-        turning[self.reached, :, self.by] = np.stack(cross, -1)
-        return turning.reshape(2 * self.K, -1)
+        rotating[self.reached, :, self.by] = np.stack(cross, -1)
+        return rotating.reshape(2 * self.K, -1)
 
     def corrective_derivatives(self, x: PoseState) -> Array:
         """P d vec(R_j)/d omega_j (3 n, 3 m), with dR_j = G_pᵀ [omega]x G_j."""
-        above = x.world[self.up[self.movers]].transpose(0, 2, 1)[:, None]
-        change = (above @ self.generators @ x.world[self.movers][:, None]).reshape(-1, 3, 9)
-        return (self.by_joint @ change.transpose(0, 2, 1)).transpose(1, 0, 2).reshape(-1, 3 * len(self.movers))
+        above = x.world[self.up[self.active_joints]].transpose(0, 2, 1)[:, None]
+        change = (above @ self.generators @ x.world[self.active_joints][:, None]).reshape(-1, 3, 9)
+        return (self.by_joint @ change.transpose(0, 2, 1)).transpose(1, 0, 2).reshape(-1, 3 * len(self.active_joints))
 
 
 _BODIES: WeakKeyDictionary[PointBody, dict[tuple[int, ...], NumpyBody]] = WeakKeyDictionary()
 
 
 def numpy_body(body: PointBody, layout: Layout) -> NumpyBody:
-    """Made once per body and turning joints."""
+    """Made once per body and rotating joints."""
     known = _BODIES.setdefault(body, {})
-    if layout.turning not in known:
-        known[layout.turning] = NumpyBody(body, layout)
-    return known[layout.turning]
+    if layout.rotating not in known:
+        known[layout.rotating] = NumpyBody(body, layout)
+    return known[layout.rotating]
 
 
 class NumpyTerm(Protocol):
@@ -223,10 +223,10 @@ class NumpyProblem:
 
     def retract(self, x: PoseState, delta: Array) -> PoseState:
         """`State.retract`."""
-        turning, n = self.body.turning, len(self.body.turning)
-        turn = (x.world[turning].transpose(0, 2, 1) * delta[3 : 3 + 3 * n].reshape(n, 1, 3)).sum(-1)
+        rotating, n = self.body.rotating, len(self.body.rotating)
+        turn = (x.world[rotating].transpose(0, 2, 1) * delta[3 : 3 + 3 * n].reshape(n, 1, 3)).sum(-1)
         rotations = x.rotations.copy()
-        rotations[turning] = rotations[turning] @ so3.exp(turn)
+        rotations[rotating] = rotations[rotating] @ so3.exp(turn)
         world = self.body.world_rotations(rotations)
         return PoseState(rotations, x.betas + delta[3 + 3 * n :], x.transl + delta[:3], world)
 

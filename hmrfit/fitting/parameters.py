@@ -60,13 +60,13 @@ class Layout:
             self.slices[group] = slice(self.columns, self.columns + width)
             self.columns += width
         root = (0,) if "global_orient" in free else ()
-        self.turning = (*root, *self.body_joints)  # joints whose rotations move
-        self.turning_index = torch.tensor(self.turning, dtype=torch.int64, device=device)
+        self.rotating = (*root, *self.body_joints)  # joints whose rotations move
+        self.rotating_index = torch.tensor(self.rotating, dtype=torch.int64, device=device)
         self.body_index = torch.tensor(self.body_joints, dtype=torch.int64, device=device)
         # where what turns, and the shape, are in the chart of `anchor`
         shapes = 3 * joint_count + torch.arange(shape_count if "betas" in free else 0, device=device)
         axes = torch.arange(3, device=device)
-        self.chart = torch.cat([(3 * self.turning_index[:, None] + axes).flatten(), shapes])
+        self.chart = torch.cat([(3 * self.rotating_index[:, None] + axes).flatten(), shapes])
         # where the moving body joints' coordinates are in theta (B, 3 (J-1))
         self.theta_columns = (3 * (self.body_index - 1)[:, None] + axes).flatten()
 
@@ -126,8 +126,8 @@ class State(TensorRecord):
         transl = p.transl + part["transl"] if layout.moves("transl") else p.transl
         betas = p.betas + part["betas"] if layout.moves("betas") else p.betas
         world = self.world
-        if layout.turning:
-            index = layout.turning_index
+        if layout.rotating:
+            index = layout.rotating_index
             turn = torch.cat([part["global_orient"], part["body_pose"]], -1).unflatten(-1, (-1, 3, 1))
             world = world_rotations(rotations, parents) if world is None else world
             moved = rotations[:, index] @ rotvec_to_matrix((world[:, index].mT @ turn).squeeze(-1))
@@ -217,4 +217,4 @@ class Linearization:
     def point_rows(self, covectors: Tensor) -> Tensor:
         """Covectors (B, K, R, 3) on the keypoints pulled back to the layout's columns (B, K R, P)."""
         wanted = [self.layout.moves(group) for group in ("transl", "betas")]
-        return self.body.rows(self.posed, covectors, self.layout.turning, *wanted).flatten(1, 2)
+        return self.body.rows(self.posed, covectors, self.layout.rotating, *wanted).flatten(1, 2)

@@ -145,7 +145,7 @@ def pull_back(e: Linearization, c: Covectors[Tensor], count: int) -> Tensor:
         if layout.moves("betas"):
             shapes += carried.flatten(2) @ (above @ body.bone_shapes).flatten(1, 2)
     first = layout.slice("global_orient").start
-    turning = turns[:, :, layout.turning_index].flatten(2)
+    turning = turns[:, :, layout.rotating_index].flatten(2)
     rows[..., first : first + turning.shape[-1]] = turning
     return rows
 
@@ -153,17 +153,17 @@ def pull_back(e: Linearization, c: Covectors[Tensor], count: int) -> Tensor:
 def _add_correctives(turns: Tensor, own: Tensor, e: Linearization) -> None:
     """The pose correctives' part of points, whose covectors are `own` (B, M, N, 3) in their bones' frames."""
     body, world = e.body, e.posed.world
-    if not len(body.moved):
+    if not len(body.active_pairs):
         return
-    dR = world[:, body.up[body.movers]].mT[:, :, None] @ hat(body.eye) @ world[:, body.movers, None]  # (B, m, 3, 3, 3)
-    by_entry = torch.einsum("bmnc,ncjq->bmjq", own[:, :, body.moved], body.offset_poses)
-    turns[:, :, body.movers] += torch.einsum("bmjq,bjwq->bmjw", by_entry, dR.flatten(-2))
+    dR = world[:, body.up[body.active_joints]].mT[:, :, None] @ hat(body.eye) @ world[:, body.active_joints, None]  # (B, m, 3, 3, 3)
+    by_entry = torch.einsum("bmnc,ncjq->bmjq", own[:, :, body.active_pairs], body.offset_poses)
+    turns[:, :, body.active_joints] += torch.einsum("bmjq,bjwq->bmjw", by_entry, dR.flatten(-2))
 
 
 def pull_back_one(e: NumpyLinearization, c: Covectors[Array], count: int) -> Array:
     """`pull_back` for one person: (M, P)."""
     body, x, posed = e.body, e.x, e.posed
-    n, J = len(body.turning), body.J
+    n, J = len(body.rotating), body.J
     rows = np.zeros((count, 3 + 3 * n + body.S))
     moves, turns, shapes = rows[:, :3], rows[:, 3 : 3 + 3 * n], rows[:, 3 + 3 * n :]
     if c.transl is not None:
@@ -173,7 +173,7 @@ def pull_back_one(e: NumpyLinearization, c: Covectors[Array], count: int) -> Arr
     if c.global_orient is not None:
         turns[:, :3] += (c.global_orient @ x.world[0].T).reshape(count, 9) @ _SPIN_OF_ONE
     if c.body_pose is not None:
-        joints = body.turning[1:]
+        joints = body.rotating[1:]
         by_joint = x.world[body.up[joints]] @ c.body_pose[:, joints - 1] @ x.world[joints].transpose(0, 2, 1)
         turns[:, 3:] += (by_joint.reshape(count, -1, 9) @ _SPIN_OF_ONE).reshape(count, -1)
     if c.joints is not None:
@@ -182,7 +182,7 @@ def pull_back_one(e: NumpyLinearization, c: Covectors[Array], count: int) -> Arr
         arms = (posed.joints[pulled, None] - posed.joints) * above[:, :, None]  # (j, i, 3), 0 where i is not above j
         levers = (arms.reshape(-1, 3) @ _HAT_OF_ONE).reshape(len(pulled), J, 3, 3).transpose(0, 3, 1, 2)
         if n < J:
-            levers = levers[:, :, body.turning]
+            levers = levers[:, :, body.rotating]
         turns += f.reshape(count, -1) @ levers.reshape(-1, 3 * n)
         moves += f.sum(1)
         shapes += (above.T @ f).reshape(count, -1) @ e.bone_steps.reshape(-1, body.S)
@@ -191,12 +191,12 @@ def pull_back_one(e: NumpyLinearization, c: Covectors[Array], count: int) -> Arr
         force, moment = (body.pairs_of_bones @ part for part in (body.weight * f, _cross(posed.pairs, f)))
         carried = body.above.T @ force
         lever = body.above.T @ moment - _cross(posed.joints, carried)
-        turns += lever[:, body.turning].reshape(count, -1)
+        turns += lever[:, body.rotating].reshape(count, -1)
         moves += force.sum(1) + (body.missing * c.points).sum(1)
         own = (f[:, :, None] @ posed.bones).reshape(count, -1)  # in the bones' frames
         shapes += own @ body.offset_shapes + carried.reshape(count, -1) @ e.bone_steps.reshape(-1, body.S)
-        if len(body.movers):
-            rows[:, 3 + body.mover_columns] += own[:, body.moved_columns] @ body.corrective_derivatives(x)
+        if len(body.active_joints):
+            rows[:, 3 + body.active_columns] += own[:, body.active_pair_columns] @ body.corrective_derivatives(x)
     return rows
 
 

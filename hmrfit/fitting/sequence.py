@@ -83,7 +83,7 @@ class Motion:
         """d x / (s dt²) (T, 3 M, n), n without the betas' columns, which do nothing."""
         T, eye = len(pelvis), torch.eye(3).to(pelvis)
         axes = (self.scale[:, None, None] * eye).expand(T, -1, 3, 3)
-        turning = self.points.rows(posed, axes, layout.turning, False, False)  # (T, M, 3, 3 j)
+        turning = self.points.rows(posed, axes, layout.rotating, False, False)  # (T, M, 3, 3 j)
         if not layout.moves("transl"):
             return turning.flatten(1, 2)
         z = pelvis[:, 2, None, None].clamp_min(MIN_DEPTH)

@@ -8,6 +8,7 @@ A rotation matrix multiplies column vectors. Every function takes any leading di
 forward and reverse derivatives, at v = 0: the coefficients switch to their series there.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -56,7 +57,7 @@ def hat(v: Tensor) -> Tensor:
     return (v @ _constant("hat", v.dtype, v.device)).unflatten(-1, (3, 3))
 
 
-def _series_or(squared: Tensor, closed_form, series) -> Tensor:
+def _series_or(squared: Tensor, closed_form: Callable[[Tensor], Tensor], series: Callable[[Tensor], Tensor]) -> Tensor:
     """`closed_form(angle)` away from zero, `series(angle²)` near it, safe to differentiate on both sides."""
     small = squared < SMALL_ANGLE_SQUARED
     angle = torch.where(small, torch.ones_like(squared), squared).sqrt()

@@ -19,6 +19,7 @@ Shapes: B images, V vertices, F faces, H×W pixels, N pairs.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +64,7 @@ class _SoftSilhouette(torch.autograd.Function):
     """L by one pass over the pairs, its derivative by another."""
 
     @staticmethod
-    def forward(ctx, xy: Tensor, drawn: Tensor, faces: Tensor, size: tuple[int, int], softness: float) -> Tensor:
+    def forward(ctx: Any, xy: Tensor, drawn: Tensor, faces: Tensor, size: tuple[int, int], softness: float) -> Tensor:
         width, height = size
         density = torch.zeros(len(xy) * height * width, dtype=xy.dtype, device=xy.device)
         for pairs in _pairs(xy, drawn, faces, size, softness):
@@ -74,7 +75,7 @@ class _SoftSilhouette(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         xy, drawn, faces, density = ctx.saved_tensors
         slope = grad.reshape(-1) * (-density).exp()
         result = torch.zeros_like(xy).view(-1, 2)

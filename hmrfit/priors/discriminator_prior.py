@@ -41,7 +41,10 @@ class DiscriminatorPrior:
         """
         network = load_network(path)
         if not isinstance(network, FactorizedDiscriminator):
-            raise ValueError(f"'{path}' holds {type(network).__name__}, not discriminators. Save them with save_network(path, discriminator).")  # fmt: skip  # noqa: E501
+            raise ValueError(
+                f"'{path}' holds {type(network).__name__}, not discriminators. Save them with "
+                "save_network(path, discriminator)."
+            )
         return cls(network)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "DiscriminatorPrior":
@@ -70,8 +73,9 @@ class DiscriminatorPrior:
         together, of_features = _value_and_gradient(net.all_joints, features.flatten(1))
         shape, of_betas = _value_and_gradient(net.shape, betas)
         covectors = torch.stack([net.joint_weight.expand_as(features), of_features.view_as(features)])
-        inner = (covectors * (features > 0)) @ net.each[2].weight * (first > 0)
-        of_joints, of_all = (inner @ net.each[0].weight).unflatten(-1, (3, 3))
+        A1, A2 = (layer.weight for layer in net.each if isinstance(layer, nn.Linear))
+        inner = (covectors * (features > 0)) @ A2 * (first > 0)
+        of_joints, of_all = (inner @ A1).unflatten(-1, (3, 3))
         return torch.cat([each, together, shape], -1) - 1, of_joints, of_all, of_betas
 
 

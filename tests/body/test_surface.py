@@ -36,7 +36,7 @@ def test_rows_are_the_derivative(kind, free):
 
     expected = torch.func.jacfwd(moved)(torch.zeros(layout.columns, dtype=torch.float64))
     wanted = [layout.moves(group) for group in ("transl", "betas")]
-    rows = surface.rows(surface.pose(params), person, index, a, layout.turning_index, *wanted)
+    rows = surface.rows(surface.pose(params), person, index, a, layout.rotating_index, *wanted)
     torch.testing.assert_close(rows, expected, rtol=0, atol=1e-11)
 
 

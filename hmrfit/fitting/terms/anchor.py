@@ -61,7 +61,7 @@ class AnchorPrior(Term):
         own = anchor.error_of(phi, e.state.params.betas)[:, index]
         pull = (precision @ own[..., None]).squeeze(-1)
         cost = 0.5 * (pull * own).sum(-1)
-        turning = layout.turning_index
+        turning = layout.rotating_index
         T = anchor.world[:, turning] @ right_jacobian_inverse(phi[:, turning]) @ e.posed.world[:, turning].mT
         sums.add_turned(cost, pull, precision, T, weight)
         away = (e.state.params.transl - anchor.transl) / anchor.transl_std
@@ -89,7 +89,7 @@ class _NumpyAnchor:
         self.precision, self.chart = anchor.precision[row].numpy(), layout.chart.numpy()
 
     def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
-        x, phi, turning, gradient = e.x, e.start_turn, e.body.turning, sums.gradient
+        x, phi, turning, gradient = e.x, e.start_turn, e.body.rotating, sums.gradient
         turns = (self.world * phi[:, None]).sum(-1).ravel()
         error = np.concatenate([turns, x.betas - self.betas])[self.chart]
         pull, n = self.precision @ error, len(turning)

@@ -119,7 +119,7 @@ class PointTerm(Term):
     def rows(self, e: Linearization, posed: PosedPoints, covectors: Tensor) -> Tensor:
         """Covectors (B, K, R, 3) on its points -> (B, K, R, P)."""
         wanted = [e.layout.moves(group) for group in ("transl", "betas")]
-        return self.points.rows(posed, covectors, e.layout.turning, *wanted)
+        return self.points.rows(posed, covectors, e.layout.rotating, *wanted)
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class _NumpyJointLimits:
         self.softness = limits.softness
 
     def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
-        theta, turning = e.theta, e.body.turning
+        theta, turning = e.theta, e.body.rotating
         r = (np.maximum(theta - self.upper, 0) + np.minimum(theta - self.lower, 0)) / self.softness
         for j in (r != 0).any(1).nonzero()[0]:
             place = np.searchsorted(turning, j + 1)

@@ -202,7 +202,7 @@ class MaskTerm(Term):
         projection = e.state.camera[person].project_jacobian(points[:, None])[:, 0]
         covectors = (parts.slope[person, which][:, None] @ projection).squeeze(1)
         wanted = [e.layout.moves(group) for group in ("transl", "betas")]
-        return self.surface.rows(parts.posed, person, vertex, covectors, e.layout.turning_index, *wanted)
+        return self.surface.rows(parts.posed, person, vertex, covectors, e.layout.rotating_index, *wanted)
 
 
 def look_up(known: MaskMap, xy: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,7 @@ class _NumpyPosePrior:
         self.means, self.precisions = gmm.means.numpy(), gmm.precisions.numpy()
 
     def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
-        joints = e.body.turning[1:]
+        joints = e.body.rotating[1:]
         theta = e.theta[joints - 1]
         white = (theta.ravel() @ self.stacked - self.shift).reshape(self.means.shape)
         energies = 0.5 * (white * white).sum(1) + self.constants

@@ -172,7 +172,7 @@ class SilhouetteTerm(Term):
             found = coverage_rows(xy[i], depth, self.body.faces, size, self.softness, MIN_DEPTH)
             index = found.vertex.repeat_interleave(2)  # once for u, once for v
             turned, person = slope[i, found.vertex].flatten(0, 1), torch.full_like(index, i)
-            of_vertices = self.surface.rows(posed, person, index, turned, e.layout.turning_index, *wanted)
+            of_vertices = self.surface.rows(posed, person, index, turned, e.layout.rotating_index, *wanted)
             rows.append((found.pixel, known[i, found.pixel, None] * (found.slope.flatten(1) @ of_vertices)))
         return rows
 
