@@ -155,7 +155,9 @@ def _add_correctives(turns: Tensor, own: Tensor, e: Linearization) -> None:
     body, world = e.body, e.posed.world
     if not len(body.active_pairs):
         return
-    dR = world[:, body.up[body.active_joints]].mT[:, :, None] @ hat(body.eye) @ world[:, body.active_joints, None]  # (B, m, 3, 3, 3)
+    dR = (
+        world[:, body.up[body.active_joints]].mT[:, :, None] @ hat(body.eye) @ world[:, body.active_joints, None]
+    )  # (B, m, 3, 3, 3)
     by_entry = torch.einsum("bmnc,ncjq->bmjq", own[:, :, body.active_pairs], body.offset_poses)
     turns[:, :, body.active_joints] += torch.einsum("bmjq,bjwq->bmjw", by_entry, dR.flatten(-2))
 
