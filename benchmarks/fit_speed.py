@@ -50,6 +50,7 @@ from hmrfit.fitting.solver import Options, solve
 from hmrfit.fitting.starts import Given
 from hmrfit.fitting.terms.base import terms_by_name
 from hmrfit.keypoints import COCO17, SMPL24
+from hmrfit.ops.rotation import matrix_to_rotvec
 from hmrfit.ops.threads import one_thread_for_few
 from hmrfit.synthetic.people import People, Views, make_people
 from hmrfit.types import BodyOutput, BodyParams
@@ -124,8 +125,9 @@ class _PosedBySmplx(Linearization):
     """The points and theta that the terms look at, from the smplx package."""
 
     def __init__(self, points: Tensor, state: State, observation: Observation, theta: Tensor) -> None:
-        self.state, self.observation = state, observation
-        self.projected, self._logs = state.camera.project(points), (None, theta.unflatten(1, (-1, 3)))
+        self.state, self.observation, self.projected = state, observation, state.camera.project(points)
+        phi = matrix_to_rotvec(observation.anchor.rotations.mT @ state.params.rotations)
+        self._logs = (phi, theta.unflatten(1, (-1, 3)))
 
 
 def _row(body: SmplBody, name: str) -> tuple[bool, int]:
