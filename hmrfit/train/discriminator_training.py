@@ -33,6 +33,7 @@ from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 from hmrfit.synthetic.people import Corruption, People, Views, people_from_points, uniform
 from hmrfit.train.losses import adversarial_discriminator
 from hmrfit.train.people_stream import LEFT_ARM, LEFT_LEG, RIGHT_ARM, RIGHT_LEG, Mixture, PosePool
+from hmrfit.train.trainer import average_weights
 from hmrfit.types import BodyParams
 
 REAL = Mixture(other_legs=0.0, other_arm=0.0, jitter=0.0, from_prior=0.0)
@@ -177,9 +178,7 @@ def train_discriminators(
         loss.backward()
         optimiser.step()
         schedule.step()
-        keep = min(AVERAGE, step / (step + 10))
-        for own, new in zip(average.parameters(), network.parameters(), strict=True):
-            own.lerp_(new, 1 - keep)
+        average_weights(average, network, min(AVERAGE, step / (step + 10)))
         report(step, loss.item())
     return average.eval()
 

@@ -32,6 +32,7 @@ from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import right_jacobian
 from hmrfit.synthetic.people import Corruption, People, people_from_points, uniform
 from hmrfit.train.people_stream import NEARER, SET_WEIGHTS, Mixture, PosePool, Sampling, assumed_camera
+from hmrfit.train.trainer import average_weights, rate_factor, set_rate
 from hmrfit.types import BodyParams
 
 FOCAL_STD = 0.45
@@ -40,6 +41,9 @@ FOCAL_STD = 0.45
 NU_KEYPOINTS = 8.0
 """Degrees of freedom of a keypoint's error. The fit takes 30 (`fitting.terms.StudentReprojection`): with 8 there 13.8 %
 of the estimate's PA-MPJPE are gained and 3.7 % of the people get worse, with 30 it is 14.2 and 2.8 % (validation)."""
+
+WARM_UP = 200
+"""Steps in which the learning rate rises."""
 
 MOST = 1.5
 """Radians that the first update may rotate a joint by."""
@@ -249,9 +253,7 @@ def train_error_model(
     optimizer = torch.optim.AdamW(model.parameters(), rate, betas=(0.9, 0.98), weight_decay=0.01)
     average, begin, step = deepcopy(model), time.monotonic(), 0  # with the mean and deviation of the inputs
     while (progress := step / steps if steps else (time.monotonic() - begin) / (60 * minutes)) < 1:
-        warm = min(1.0, (step + 1) / 200)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * warm * 0.5 * (1 + math.cos(math.pi * progress))
+        set_rate(optimizer, rate * rate_factor(step, WARM_UP, progress))
         case = cases.batch(count)
         with torch.autocast(case.box.device.type, torch.bfloat16):
             predicted = model(case.inputs)
@@ -261,8 +263,6 @@ def train_error_model(
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         if norm.isfinite():
             optimizer.step()
-        with torch.no_grad():
-            keep = 0.999 if step > 2000 else 0.99
-            torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
+        average_weights(average, model, keep=0.999 if step > 2000 else 0.99)
         step += 1
         yield average, {name: value.item() for name, value in parts.items()} | {"step": step, "progress": progress}

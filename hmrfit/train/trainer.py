@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from hmrfit.io.atomic import atomic_write
@@ -117,23 +117,20 @@ class Trainer(Generic[BatchT]):
         total = torch.stack(list(losses.values())).sum()
         self.optimizer.zero_grad()
         total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.hmr.parameters(), self.schedule.clip)
+        norm = nn.utils.clip_grad_norm_(self.hmr.parameters(), self.schedule.clip)
         if norm.isfinite():  # one bad batch should not end a run of hours
             self.optimizer.step()
         if self.objective.adversarial:
             losses["discriminator"] = self._discriminator_step(batch, regressions)
-        self._average_weights()
+        average_weights(self.average, self.hmr, min(self.schedule.average, (1 + self.step) / (10 + self.step)))
         self.step += 1
         return {name: loss.item() for name, loss in losses.items()} | {"gradient": norm.item()}
 
     def _set_rates(self) -> None:
         """η_t of both optimisers."""
-        warm = min(1.0, (self.step + 1) / self.schedule.warm_up)
-        factor = warm * 0.5 * (1 + math.cos(math.pi * self.progress))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.rate * factor
-        for group in self.discriminator_optimizer.param_groups:
-            group["lr"] = self.schedule.discriminator_rate * factor
+        factor = rate_factor(self.step, self.schedule.warm_up, self.progress)
+        set_rate(self.optimizer, self.schedule.rate * factor)
+        set_rate(self.discriminator_optimizer, self.schedule.discriminator_rate * factor)
 
     def _regress(self, batch: BatchT) -> list[Regression]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.schedule.half):
@@ -165,14 +162,6 @@ class Trainer(Generic[BatchT]):
         distributed.average_gradients(self.discriminator.parameters())
         self.discriminator_optimizer.step()
         return loss.detach()
-
-    @torch.no_grad()
-    def _average_weights(self) -> None:
-        """θ̄ ← θ̄ + (1 − d)(θ − θ̄), quickly at first."""
-        keep = min(self.schedule.average, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.hmr.parameters()), 1 - keep)
-        for mean, new in zip(self.average.buffers(), self.hmr.buffers(), strict=True):  # of batch norm
-            mean.lerp_(new, 1 - keep) if mean.is_floating_point() else mean.copy_(new)
 
     def averaged(self) -> HMR:
         """The averaged network on the CPU, to be scored or saved."""
@@ -248,7 +237,26 @@ class Trainer(Generic[BatchT]):
             ) from error
 
 
-def _groups(network: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
+def rate_factor(step: int, warm_up: int, progress: float) -> float:
+    """η_t / η = min(1, t/warm-up) ½ (1 + cos π p)."""
+    return min(1.0, (step + 1) / warm_up) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+@torch.no_grad()
+def average_weights(average: nn.Module, network: nn.Module, keep: float) -> None:
+    """θ̄ ← θ̄ + (1 − d)(θ − θ̄) in place, d = keep; running statistics of batch norm too."""
+    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
+    for mean, new in zip(average.buffers(), network.buffers(), strict=True):
+        mean.lerp_(new, 1 - keep) if mean.is_floating_point() else mean.copy_(new)
+
+
+def _groups(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Matrices decay; biases, norms and the mean Θ do not."""
     matrices = [p for p in network.parameters() if p.ndim >= 2]
     others = [p for p in network.parameters() if p.ndim < 2]
