@@ -12,13 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from hmrfit.io.printable import printable
+from hmrfit.render import MESHES
 from hmrfit.version import __version__
 
 USER_ERRORS = (ValueError, OSError, ImportError)
 """What the library raises for a user's mistake; any other error is a mistake of the library and keeps its traceback."""
-
-MESHES = ("glb", "obj", "ply")
-"""Mesh files, by suffix."""
 
 UP = (
     "the up direction in the camera frame (x right, y down, z forward), 0 -1 0 for a level camera: views, meshes and "

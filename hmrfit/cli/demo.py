@@ -48,8 +48,15 @@ NOISE = 0.015
 TILT = 7.0
 """Degrees by which the camera looks down."""
 FILES = (
-    "photo.png", "keypoints.json", "overlay.png", "turntable.png", "mesh.glb", "mesh.obj", "result.npz", "index.html",
-)  # fmt: skip
+    "photo.png",
+    "keypoints.json",
+    "overlay.png",
+    "turntable.png",
+    "mesh.glb",
+    "mesh.obj",
+    "result.npz",
+    "index.html",
+)
 """The files that it writes."""
 SHAPE = (0.6, -0.5, 0.4)
 FILL = 0.78

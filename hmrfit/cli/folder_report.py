@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hmrfit.cli import MESHES
 from hmrfit.cli.outputs import PAGE, Outputs
 from hmrfit.fitting.focal import WRONG, FocalSensitivity
 from hmrfit.io.own_files import own_file
 from hmrfit.io.printable import printable
+from hmrfit.render import MESHES
 from hmrfit.report.page import Entry, page_frame, section
 from hmrfit.result import FitResult
 from hmrfit.result_text import shortened, warning_lines

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hmrfit.cli import MESHES
 from hmrfit.io.atomic import check_writable, sweep
 from hmrfit.io.bounded import read_npz
 from hmrfit.io.image import Image, write_image
 from hmrfit.io.own_files import check_own, kind_of, own_file, refuse_others, remove_own
+from hmrfit.render import MESHES
 from hmrfit.report.page import thumbnail
 from hmrfit.result import FitResult
 

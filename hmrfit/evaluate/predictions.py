@@ -39,9 +39,15 @@ Json = str | int | float | bool | None | Mapping[str, "Json"] | Sequence["Json"]
 """A value that JSON can hold."""
 
 SHAPES = {
-    "rotations": "N J 3 3", "betas": "N S", "transl": "N 3", "focal": "N 2", "center": "N 2", "image_size": "N 2",
-    "weak_camera": "N 3", "done": "N",
-}  # fmt: skip
+    "rotations": "N J 3 3",
+    "betas": "N S",
+    "transl": "N 3",
+    "focal": "N 2",
+    "center": "N 2",
+    "image_size": "N 2",
+    "weak_camera": "N 3",
+    "done": "N",
+}
 OPTIONAL = {"focal_known": "N"}
 """Absent in files of earlier versions."""
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.datasets.spin_npz import SpinDataset
-from hmrfit.evaluate.predictions import Predictions
+from hmrfit.evaluate.predictions import Json, Predictions
 from hmrfit.io.own_files import own_file
 from hmrfit.keypoints import SPIN24
 from hmrfit.ops.check import did_you_mean
@@ -84,7 +84,7 @@ class Summary:
     classes: Mapping[str, tuple[Measure, ...]] = field(default_factory=dict)  # of single classes or parts
     problems: Mapping[str, str] = field(default_factory=dict)  # row -> why it is missing, where that is known
     mean: str = "over people"  # what is averaged before what
-    run: Mapping[str, Any] = field(default_factory=dict)  # predictor and settings: JSON values
+    run: Mapping[str, Json] = field(default_factory=dict)  # predictor and settings
     version: str = __version__
 
     def __getitem__(self, name: str) -> float:

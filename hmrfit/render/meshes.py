@@ -25,6 +25,7 @@ from torch import Tensor
 from hmrfit.io.atomic import atomic_write
 from hmrfit.ops.check import check_shape, did_you_mean
 from hmrfit.ops.level import level_rotation
+from hmrfit.render import MESHES
 
 FRAMES = {
     "y_up": "y up, +z towards the camera (glTF); the camera at the origin looks along -z",
@@ -79,13 +80,12 @@ def part_colors(vertex_labels: Tensor) -> NDArray[np.uint8]:
 
 
 def _exporter(path: str | os.PathLike) -> Callable[[list[trimesh.Trimesh], Sequence[str], str], bytes]:
-    exporters = {".obj": _obj, ".ply": _ply, ".glb": _glb}
+    exporters = dict(zip((f".{kind}" for kind in MESHES), (_obj, _ply, _glb), strict=True))
     suffix = Path(path).suffix.lower()
     if suffix not in exporters:
-        raise ValueError(
-            f"'{path}' should end in .obj, .ply or .glb, which names the kind of mesh file."
-            f"{did_you_mean(suffix, exporters) if suffix else ''}"
-        )
+        *others, last = exporters
+        near = did_you_mean(suffix, exporters) if suffix else ""
+        raise ValueError(f"'{path}' should end in {', '.join(others)} or {last}, which names the kind of file.{near}")
     return exporters[suffix]
 
 

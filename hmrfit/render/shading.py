@@ -1,11 +1,12 @@
 """The shader: the light that a surface reflects, and a mesh as a softly lit picture, without OpenGL or a window.
 
-    lambert = max(0, n·l),     sky share = ½ + ½ n·up,     highlight = max(0, n·h)³⁰,  h between l and the camera
+    lambert = max(0, n·l),     sky fraction = ½ + ½ n·up,     highlight = max(0, n·h)³⁰,  h between l and the camera
 
 n is the smooth normal, l points towards the lamp; all light is linear. `hmrfit.synthetic` lights its scenes with these.
 `shade` draws people without a scene, as a layer with an alpha channel:
 
-    light(n) = ground + (sky − ground) · sky share + Σ lamp · lambert,     colour = albedo · light · occlusion + rim(n)
+    light(n) = ground + (sky − ground) · sky fraction + Σ lamp · lambert
+    colour = albedo · light · occlusion + rim(n)
 
 Its lamps hang from the camera (key from the upper left, fill from the right). The occlusion darkens what lies behind
 its neighbourhood in the depth picture: creases, and limbs' shadows on the trunk (unsharp masking of the depth buffer,
@@ -91,7 +92,7 @@ def lambert(normals: Tensor, to_lamp: Tensor) -> Tensor:
     return (normals * to_lamp).sum(1, keepdim=True).clamp_min(0)
 
 
-def sky_share(normals: Tensor, up: Tensor) -> Tensor:
+def sky_fraction(normals: Tensor, up: Tensor) -> Tensor:
     """½ + ½ n·up, (M, 1): how much of the half space over a surface with unit normals (M, 3) is sky."""
     return 0.5 + 0.5 * (normals @ up)[:, None]
 
@@ -238,7 +239,7 @@ def _rays(mask: NDArray[np.bool_], camera: Camera) -> Tensor:
 def _light(normals: Tensor) -> Tensor:
     """(P, 3): sky and ground, and the lamps."""
     sky, ground, up = normals.new_tensor(SKY), normals.new_tensor(GROUND), normals.new_tensor([0.0, -1.0, 0.0])
-    light = ground + (sky - ground) * sky_share(normals, up)
+    light = ground + (sky - ground) * sky_fraction(normals, up)
     for direction, color in LAMPS:
         to_lamp = normalize(normals.new_tensor([direction]), dim=1)
         light = light + lambert(normals, to_lamp) * normals.new_tensor(color)

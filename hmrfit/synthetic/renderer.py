@@ -24,7 +24,7 @@ from hmrfit.render.shading import (
     highlight,
     joined_faces,
     lambert,
-    sky_share,
+    sky_fraction,
     texture,
     to_linear,
     to_srgb,
@@ -205,7 +205,7 @@ def _light_on(points: Tensor, normals: Tensor, room: Room, lights: _Lights) -> t
     lifted = points + 0.004 * normals
     lit = lights.visibility(lifted, slice(0, LAMPS))[:, None] * lambert(normals, to_lamp) * (2.6 / distance).square()
     openness = lights.visibility(lifted, slice(LAMPS, None))[:, None]
-    above = sky_share(normals, room.up)
+    above = sky_fraction(normals, room.up)
     sky = openness * (above * torch.tensor([0.30, 0.33, 0.38]) + (1 - above) * 0.35 * room.floor_color)
     shine = lit.clamp_max(1) * highlight(points, normals, to_lamp)
     return lit * torch.tensor([1.02, 0.96, 0.86]) + sky, 0.4 * shine

@@ -69,7 +69,7 @@ def test_the_page_links_what_is_there_and_names_what_failed(fitted: Path) -> Non
 
 def test_a_batch_gives_what_one_gives(fitted: Path, material: Path) -> None:
     single = hmrfit.fit(material / "images/a.png", material / "keypoints", keypoint_set="coco17")
-    # batch mates change the last digits of sums only
+    # the rest of the batch changes the last digits of sums only
     np.testing.assert_allclose(hmrfit.FitResult.load(fitted / "a.npz").vertices, single.vertices, atol=1e-6)
 
 

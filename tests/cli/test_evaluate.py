@@ -156,7 +156,7 @@ def test_error_messages(root, tmp_path, capsys, monkeypatch, more, message):
 
 @pytest.mark.parametrize("how", [("--set", "RENDER.BACKEND=empty"), ("--renderer", "empty")])
 def test_a_registered_renderer_is_a_setting_and_a_flag(root, tmp_path, monkeypatch, how):
-    """One that draws nobody: then the foreground's F1 is 0."""
+    """One that draws no person: then the parts have no F1."""
     monkeypatch.setattr(RENDERERS, "_entries", {name: RENDERERS.find(name) for name in RENDERERS.names()})
 
     @RENDERERS.register("empty")

@@ -193,16 +193,12 @@ def test_another_photographs_result_is_not_replaced(
 
 
 def make_bad_items(folder: Path, points: np.ndarray) -> dict[str, str]:
-    """File name as the table shows it -> what is said of it."""
+    """File name as the table shows it -> part of its error message."""
 
     def beside(name: str, text: str) -> None:
         photograph(folder / f"{name}.jpg", None)
         (folder / f"{name}.json").write_text(text)
 
-    bad = {"pipe.jpg": "is a pipe", "device.jpg": "is a device", "dangling.jpg": "is a link to nothing",
-           "folder.jpg": "is a folder", "socket.jpg": "is a socket", "loop.jpg": "symbolic links",
-           "lonely.jpg": "no keypoint file", "empty.jpg": "is empty", "cut.jpg": "cut off", "text.jpg": "no person",
-           "pipes.jpg": "none that can be read", "deep.jpg": "JSON", "digits.jpg": ""}  # fmt: skip
     os.mkfifo(folder / "pipe.jpg")
     (folder / "device.jpg").symlink_to("/dev/zero")
     (folder / "dangling.jpg").symlink_to("nothing")
@@ -221,16 +217,28 @@ def make_bad_items(folder: Path, points: np.ndarray) -> dict[str, str]:
     os.mkfifo(folder / "pipes.json")
     beside("deep", "[" * 100_000)
     beside("digits", json.dumps({"format": "coco17", "keypoints": [[10**400, 1, 1]] * 17}))
-    return bad
+    return {
+        "pipe.jpg": "is a pipe",
+        "device.jpg": "is a device",
+        "dangling.jpg": "is a link to nothing",
+        "folder.jpg": "is a folder",
+        "socket.jpg": "is a socket",
+        "loop.jpg": "symbolic links",
+        "lonely.jpg": "no keypoint file",
+        "empty.jpg": "is empty",
+        "cut.jpg": "cut off",
+        "text.jpg": "no person",
+        "pipes.jpg": "none that can be read",
+        "deep.jpg": "JSON",
+        "digits.jpg": "",
+    }
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs pipes, devices and names of any bytes")
 def test_a_folder_of_everything_that_is_wrong(place: Path, points: np.ndarray, capsys: pytest.CaptureFixture) -> None:
     bad = make_bad_items(place / "p", points)
-    good = {
-        "a.jpg", "b.jpg", "caf\\xe9.jpg", "\\x1b[2J\\x1b]0;title\\x07.jpg", "two\\nlines.jpg", "gpj.\\u202e.jpg",
-        "<b>'&\".jpg",
-    }  # fmt: skip
+    odd = {"caf\\xe9.jpg", "\\x1b[2J\\x1b]0;title\\x07.jpg", "two\\nlines.jpg", "gpj.\\u202e.jpg", "<b>'&\".jpg"}
+    good = {"a.jpg", "b.jpg", *odd}
     for name in (b"caf\xe9", b"\x1b[2J\x1b]0;title\x07", b"two\nlines", "gpj.\u202e".encode(), b"<b>'&\"", b"x" * 245):
         photograph(Path(os.fsdecode(b"p/" + name + b".jpg")), points)
     assert fit("p", "-o", "out") == 0
@@ -424,9 +432,15 @@ def change_prior_file(place: Path, points: np.ndarray) -> list[str]:
 
 
 CHANGES = [
-    change_photograph, change_keypoints, change_confidence, change_names, change_camera, change_setting, change_version,
+    change_photograph,
+    change_keypoints,
+    change_confidence,
+    change_names,
+    change_camera,
+    change_setting,
+    change_version,
     change_prior_file,
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

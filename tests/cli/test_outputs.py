@@ -37,11 +37,11 @@ def test_any_names_give_names_that_differ_everywhere(given_paths: list[tuple[str
         (["x/ .jpg"], ["photograph"]),
     ],
 )
-def test_what_they_are_called(paths: list[str], names: list[str]) -> None:
+def test_names_of_files(paths: list[str], names: list[str]) -> None:
     assert list(output_names(list(map(Path, paths))).values()) == names
 
 
-def test_long_names_are_shortened_and_stay_apart() -> None:
+def test_long_names_are_shortened_and_differ() -> None:
     stems = [f"{'ä' * 120}{i}" for i in range(3)]
     names = list(output_names([Path(f"{stem}.jpg") for stem in stems]).values())
     assert len(set(names)) == 3 and all(len(name.encode()) <= LONGEST_NAME for name in names)

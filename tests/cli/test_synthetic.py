@@ -100,7 +100,7 @@ def only(monkeypatch, registry, *names: str) -> None:
 
 def test_what_is_registered_tomorrow_takes_part(folder, monkeypatch, capsys):
     """A protocol of a user's own names the data set in whose place it takes the benchmark; one that names none, one of
-    a data set that nobody knows and one that cannot read the benchmark are left out, and the run says why."""
+    an unknown data set and one that cannot read the benchmark are left out, and the run says why."""
     only(monkeypatch, PROTOCOLS, "2d-lsp")
     only(monkeypatch, PREDICTORS, "mean_pose")
 

@@ -26,7 +26,8 @@ def joints(count: int = 4) -> torch.Tensor:
 def test_a_shift_is_the_error_unless_roots_are_brought_together():
     x, shift = joints(), torch.tensor([0.3, 0.0, 0.4]).double()
     torch.testing.assert_close(mpjpe(x + shift, x), torch.full((4,), 0.5).double())
-    torch.testing.assert_close(mpjpe(x + shift, x, (x + shift)[:, 0], x[:, 0]), torch.zeros(4).double(), atol=1e-15, rtol=0)  # fmt: skip  # noqa: E501
+    moved = mpjpe(x + shift, x, (x + shift)[:, 0], x[:, 0])
+    torch.testing.assert_close(moved, torch.zeros(4).double(), atol=1e-15, rtol=0)
 
 
 def test_one_wrong_joint_counts_once():
@@ -79,7 +80,7 @@ def test_reprojection_weighs_a_keypoint_as_far_as_it_is_seen():
     assert error.item() == pytest.approx(0.05 / 3)
 
 
-def test_nobody_seen_is_nan_and_only_there():
+def test_a_person_without_seen_keypoints_is_nan_alone():
     xy, confidence = torch.zeros(2, 3, 2, dtype=torch.float64), torch.tensor([[0.0, 0, 0], [1, 0, 0]]).double()
     error = reprojection_error(xy, xy, confidence, torch.ones(2, dtype=torch.float64))
     assert error[0].isnan() and error[1] == 0

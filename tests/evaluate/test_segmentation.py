@@ -44,7 +44,7 @@ def twin(prediction: np.ndarray, target: np.ndarray, classes: int = 7) -> tuple[
 
 @settings(max_examples=40)
 @given(PARTS, PARTS)
-def test_a_slow_twin_agrees(prediction, target):
+def test_a_slow_version_agrees(prediction, target):
     counts, (f1, accuracy) = counted(prediction, target), twin(prediction, target)
     np.testing.assert_allclose(counts.f1, f1, rtol=0, atol=1e-12)
     assert counts.accuracy == pytest.approx(accuracy, abs=1e-12)
@@ -67,13 +67,16 @@ def test_ignored_regions_add_nothing_but_to_the_accuracy(prediction, other, targ
     first, second = counted(prediction, target), counted(changed, target)
     np.testing.assert_array_equal(first.f1, second.f1)
     np.testing.assert_array_equal(first.matrix[:-1], second.matrix[:-1])
-    background = lambda p: ((p == 0) & (target == 255)).sum()  # noqa: E731
+
+    def background(p: np.ndarray) -> int:
+        return int(((p == 0) & (target == 255)).sum())
+
     gained = (background(changed) - background(prediction)) / target.size
     assert second.accuracy - first.accuracy == pytest.approx(gained, abs=1e-12)
 
 
 def test_known_foreground():
-    """4 of 10 pixels true, 3 of them found, 1 more said: F1 of the foreground 6/8, of the background 10/12."""
+    """4 of 10 pixels true, 3 of them found, 1 more predicted: F1 of the foreground 6/8, of the background 10/12."""
     target, prediction = (np.array([row]) for row in ([1, 1, 1, 1, 0, 0, 0, 0, 0, 0], [1, 1, 1, 0, 1, 0, 0, 0, 0, 0]))
     counts = counted(prediction, target, 2)
     np.testing.assert_allclose(counts.f1, [10 / 12, 6 / 8])
@@ -99,7 +102,8 @@ def test_left_and_right_mixed_up_show_in_the_confusion():
 @pytest.mark.parametrize("wrong", ["size", "label"])
 def test_a_bad_picture_is_left_out_alone(wrong):
     good = Masks(np.ones((4, 4), bool), np.ones((4, 4), np.uint8))
-    bad = Masks(np.ones((4, 5), bool), np.ones((4, 5), np.uint8)) if wrong == "size" else Masks(good.foreground, 9 * good.parts)  # fmt: skip  # noqa: E501
+    wide, no_class = Masks(np.ones((4, 5), bool), np.ones((4, 5), np.uint8)), Masks(good.foreground, 9 * good.parts)
+    bad = {"size": wide, "label": no_class}[wrong]
     counts = SegmentationCounts()
     counts.update([good, good, "no prediction", good], [good, bad, good, good])
     assert counts.images == 2 and set(counts.problems) == {"1", "2"}
@@ -176,11 +180,9 @@ def scene(request, tmp_path_factory):
     images = np.array([f"images/im{i + 1001}.jpg" for i in range(count)])
     points = camera.project(body(params, vertices=False).joints).numpy()
     low, high = points.min(1), points.max(1)
-    people = SpinDataset(
-        images, (low + high) / 2, 1.2 * (high - low).max(1) / 200,
-        maskname=np.array([f"{n}_segmentation.png" for n in names]),
-        partname=np.array([f"{n}_part_segmentation.png" for n in names]),
-    )  # fmt: skip
+    masks, parts = (np.array([f"{name}{kind}segmentation.png" for name in names]) for kind in ("_", "_part_"))
+    scale = 1.2 * (high - low).max(1) / 200
+    people = SpinDataset(images, (low + high) / 2, scale, maskname=masks, partname=parts)
     for image, size in zip(images, camera.size.int().tolist(), strict=True):
         write_image(root / image, np.zeros((*size[::-1], 3), np.uint8))
     write_spin_npz(root / "lsp_dataset_test.npz", people)

@@ -80,7 +80,7 @@ def test_several_people(tmp_path, body):
     assert len(read(tmp_path / "all.ply").vertices) == 2 * len(vertices)
 
 
-def test_letters(tmp_path, body):
+def test_errors(tmp_path, body):
     vertices, faces = body
     with pytest.raises(ValueError, match=r"should end in \.obj, \.ply or \.glb.*Did you mean '\.glb'"):
         write_mesh(tmp_path / "body.gltb", vertices, faces)
@@ -107,7 +107,10 @@ def test_what_is_up_becomes_y(tmp_path, body, suffix):
     found = read(tmp_path / f"body{suffix}").vertices
     np.testing.assert_allclose(found[:, 1], vertices.numpy() @ up, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), vertices.norm(dim=1), atol=1e-6)
-    edges = lambda v: np.linalg.det(v[faces.numpy()] - v.mean(0))  # noqa: E731
+
+    def edges(v: np.ndarray) -> np.ndarray:
+        return np.linalg.det(v[faces.numpy()] - v.mean(0))
+
     np.testing.assert_allclose(edges(np.asarray(found)), edges(vertices.numpy()), atol=1e-5)  # not mirrored
     write_mesh(tmp_path / f"camera{suffix}", vertices, faces, "camera", up=up)
     np.testing.assert_allclose(read(tmp_path / f"camera{suffix}").vertices, vertices, atol=1e-6)

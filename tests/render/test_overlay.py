@@ -262,11 +262,15 @@ def test_views_are_upright_where_it_is_known_what_is_up(person):
     level = views(vertices, faces, (0, 90, 180, 270), (60, 80))
     upright = views(held, faces, (0, 90, 180, 270), (60, 80), up=up)
     tilted = views(held, faces, (0, 90, 180, 270), (60, 80))
-    off = lambda a, b: max(np.abs(i.astype(int) - j).mean() for i, j in zip(a, b, strict=True))  # noqa: E731
+
+    def off(a: list[np.ndarray], b: list[np.ndarray]) -> float:
+        return max(np.abs(i.astype(int) - j).mean() for i, j in zip(a, b, strict=True))
+
     assert off(level, upright) < 0.5 and off(level, tilted) > 5
     around = turntable(held, faces, 4, (60, 80), up=up)
     assert off(around, upright) == 0
     camera = Camera.from_size(160, 120, focal=200)
-    known, unknown, truly = sheet(GREY, held, faces, camera, up=up), sheet(GREY, held, faces, camera), sheet(GREY, vertices, faces, camera)  # fmt: skip  # noqa: E501
+    known, unknown = sheet(GREY, held, faces, camera, up=up), sheet(GREY, held, faces, camera)
+    truly = sheet(GREY, vertices, faces, camera)
     beside = slice(-200, None)  # from behind
     assert off([truly[:, beside]], [known[:, beside]]) < 1 < 5 < off([known[:, beside]], [unknown[:, beside]])

@@ -106,7 +106,7 @@ def test_labels_of_faces_are_the_majority_else_the_lowest():
     assert label_faces(labels, faces).tolist() == [3, 3, 1, 2, 3]
 
 
-def test_letters(ball, camera):
+def test_errors(ball, camera):
     vertices, faces = ball
     with pytest.raises(ValueError, match="must have one size"):
         two = Camera.cat([camera, Camera.from_size(80, 60)])

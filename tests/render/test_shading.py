@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from hmrfit.render.shading import HIGHLIGHT_POWER, highlight, joined_faces, lambert, sky_share, texture
+from hmrfit.render.shading import HIGHLIGHT_POWER, highlight, joined_faces, lambert, sky_fraction, texture
 
 UP = torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64)
 
@@ -22,7 +22,7 @@ def test_a_lamp_and_the_sky_light_a_surface_by_its_angle(degrees: float) -> None
     cosine = math.cos(math.radians(degrees))
     normal, to_lamp = at_angle(degrees), at_angle(0)
     assert lambert(normal, to_lamp).item() == pytest.approx(max(0.0, cosine), abs=1e-12)
-    assert sky_share(normal, UP).item() == pytest.approx(0.5 + 0.5 * cosine, abs=1e-12)
+    assert sky_fraction(normal, UP).item() == pytest.approx(0.5 + 0.5 * cosine, abs=1e-12)
 
 
 def test_a_surface_that_mirrors_the_lamp_into_the_camera_has_the_whole_highlight() -> None:

@@ -57,7 +57,10 @@ def test_the_gradient_by_every_vertex_is_that_of_finite_differences(scene):
     generator = torch.Generator().manual_seed(0)
     x = vertices.clone().requires_grad_()
     weight = torch.randn(BODIES, 40, 48, generator=generator, dtype=torch.float64)
-    energy = lambda v: (weight * BuiltinRenderer().soft_silhouette(v, faces, camera, SOFTNESS)).sum()  # noqa: E731
+
+    def energy(v: torch.Tensor) -> torch.Tensor:
+        return (weight * BuiltinRenderer().soft_silhouette(v, faces, camera, SOFTNESS)).sum()
+
     energy(x).backward()
     direction = torch.randn(x.shape, generator=generator, dtype=torch.float64)
     with torch.no_grad():

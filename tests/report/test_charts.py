@@ -22,7 +22,7 @@ def texts(svg):
     return [element.text for element in read(svg).iter(f"{SPACE}text")]
 
 
-def test_a_histogram_has_the_shares_of_its_bins_and_the_medians():
+def test_a_histogram_has_the_fractions_of_its_bins_and_the_medians():
     svg = histogram({"a & b": [1.0, 1, 1, 9], "c": [5.0] * 4 + [math.nan]}, "mm", bins=10)
     assert "a & b, median 1" in texts(svg) and "c, median 5" in texts(svg) and "mm" in texts(svg)
     assert "100 %" in texts(svg)  # the highest bin, all of c
@@ -42,7 +42,7 @@ def test_bars_are_as_long_as_their_values_and_nan_has_none():
     assert {"knee", "wrist", "guess", "fit", "10", "5", "20"} <= set(texts(svg))
 
 
-def test_a_matrix_says_shares_of_its_rows():
+def test_a_matrix_has_percentages_of_its_rows():
     svg = matrix([[3, 1], [0, 0]], ["head", "<arm>"], ["head", "<arm>"], "true")
     assert "75.0" in texts(svg) and "25.0" in texts(svg) and "<arm>" in texts(svg)
     titles = [element.text for element in read(svg).iter(f"{SPACE}title")]
@@ -59,7 +59,7 @@ def test_ticks_are_round_few_and_inside(low, extent):
     assert np.allclose(steps, steps[0]) and digits.startswith(("1.0", "2.0", "5.0", "9.99", "4.99", "1.99"))
 
 
-def test_nothing_to_draw_is_said():
+def test_a_chart_of_nothing_has_a_text():
     for svg in (
         histogram({"a": [math.nan]}, "mm"),
         histogram({}, "mm"),

@@ -1,4 +1,6 @@
-"""2D keypoints against annotations: the truth, known shifts, a slow twin, and who is left out."""
+"""2D keypoints against annotations: the truth, known shifts, a slow version, and people who are left out."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +15,6 @@ from hmrfit.datasets.spin_npz import SpinDataset
 from hmrfit.evaluate.protocol import EvaluationData, Setting, make_protocol
 from hmrfit.evaluate.protocols.keypoints2d import COCO_SLOTS, ImagePoints
 from hmrfit.keypoints import COCO17, LSP14
-from hmrfit.types import BodyParams
 
 
 def drawn(N: int, K: int, spread: float, seed: int = 0) -> tuple[ImagePoints, ImagePoints]:
@@ -39,7 +40,7 @@ def test_the_truth_scores_the_best():
 
 def test_the_body_is_projected_with_the_half_pixel_of_annotators():
     body, params = free_body(), random_params(free_body(), 4)
-    params = BodyParams(params.global_orient, params.body_pose, params.betas, params.transl * 0 + torch.tensor([0, 0, 4.0]))  # fmt: skip  # noqa: E501
+    params = replace(params, transl=params.transl * 0 + torch.tensor([0, 0, 4.0]))
     predictions = as_predictions(params)
     xy = predictions.camera.project(body.points(LSP14).pose(params).points).numpy()
     people = SpinDataset(np.array(["a.jpg"] * 4), np.full((4, 2), 9.0), np.ones(4), spin_slots(xy - 0.5, LSP14))
@@ -62,7 +63,7 @@ def test_a_shift_of_seven_percent_of_the_box():
 
 @settings(max_examples=15)
 @given(st.integers(0, 10**6), st.floats(0.5, 30))
-def test_a_slow_twin_agrees(seed, spread):
+def test_a_slow_version_agrees(seed, spread):
     x, y = drawn(6, 17, spread, seed)
     protocol = make_protocol("2d-coco", Setting(free_body()))
     protocol.update(x, y)
@@ -71,18 +72,22 @@ def test_a_slow_twin_agrees(seed, spread):
         own = [q[k] for k in range(17) if seen[k]]
         sides = [max(v[i] for v in own) - min(v[i] for v in own) for i in (0, 1)]
         distances += [float(np.hypot(*(p[k] - q[k]))) / max(sides) for k in range(17) if seen[k]]
-    share = lambda t: 100 * sum(d < t for d in distances) / len(distances)  # noqa: E731
+
+    def percent_below(threshold: float) -> float:
+        return 100 * sum(d < threshold for d in distances) / len(distances)
+
     summary = protocol.summary()
     expected = {
-        "PCK@0.05": share(0.05), "PCK@0.1": share(0.1),
-        "AUC@0.1": sum(share(0.1 * i / 30) for i in range(31)) / 31,
+        "PCK@0.05": percent_below(0.05),
+        "PCK@0.1": percent_below(0.1),
+        "AUC@0.1": sum(percent_below(0.1 * i / 30) for i in range(31)) / 31,
         "mean distance": 100 * sum(distances) / len(distances),
-    }  # fmt: skip
+    }
     assert {m.name: m.value for m in summary.measures} == pytest.approx(expected, abs=1e-9)
 
 
-def test_who_cannot_be_measured_is_missing():
-    """Nothing annotated, one point annotated, a prediction of NaN; and a NaN beside the annotations harms nobody."""
+def test_people_who_cannot_be_measured_are_missing():
+    """Nothing annotated, one point annotated, a prediction of NaN; a NaN where nothing is annotated is ignored."""
     x, y = drawn(5, 14, 3)
     y.seen[:] = True
     y.seen[0], y.seen[1, 1:] = False, False

@@ -1,4 +1,4 @@
-"""3D protocols: the truth scores the best, known changes give known errors, and a slow twin agrees."""
+"""3D protocols: the truth scores the best, known changes give known errors, and a slow version agrees."""
 
 import json
 from dataclasses import replace
@@ -124,7 +124,7 @@ def test_exactly_150_mm_is_no_hit():
 # ---- a second way of computing each
 
 
-def twin(x: Joints, y: Joints) -> dict[str, float]:
+def slow_measures(x: Joints, y: Joints) -> dict[str, float]:
     """By loops, with scipy's rotation between point sets."""
     errors, aligned = [], []
     for i in range(len(x.xyz)):
@@ -144,11 +144,11 @@ def twin(x: Joints, y: Joints) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("name, K", [("3dhp-spin", 17), ("3dhp-official", 14)])
-def test_a_slow_twin_agrees(body, name, K):
+def test_a_slow_version_agrees(body, name, K):
     x, y = random_joints(60, K)
     protocol = make_protocol(name, Setting(body))
     protocol.update(x, y)
-    expected, summary = twin(x, y), protocol.summary()
+    expected, summary = slow_measures(x, y), protocol.summary()
     for measure in summary.measures:
         assert measure.value == pytest.approx(expected[measure.name], abs=1e-9)
     assert 10 < summary["AUC"] < 90 and 10 < summary["PCK@150"] < 99
@@ -171,7 +171,8 @@ def test_the_mesh_error_is_the_mean_over_vertices(body):
     protocol.update(protocol.prediction(as_predictions(other), data), protocol.target(data))
     points = body.points(("pelvis_h36m",))
     sides = [1000 * (body(p).vertices - points.pose(p).points) for p in (other, people.params())]
-    expected = [np.mean([np.linalg.norm(u - v) for u, v in zip(*pair, strict=True)]) for pair in zip(*(side.numpy() for side in sides), strict=True)]  # fmt: skip  # noqa: E501
+    people_of = zip(*(side.numpy() for side in sides), strict=True)
+    expected = [np.mean([np.linalg.norm(u - v) for u, v in zip(*pair, strict=True)]) for pair in people_of]
     assert protocol.summary()["PVE"] == pytest.approx(np.mean(expected), abs=1e-9)
 
 
@@ -205,13 +206,13 @@ def test_regressors_act_on_vertices(body, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(17, 6890), (14, 6900), (17,)])
-def test_a_regressor_of_another_shape_gets_a_letter(body, tmp_path, shape):
+def test_a_regressor_of_another_shape_is_refused(body, tmp_path, shape):
     np.save(tmp_path / "J.npy", np.zeros(shape))
     with pytest.raises(ValueError, match=r"should hold numbers of shape \(17, 6900\).*leave it out"):
         make_protocol("h36m-p1-spin", Setting(body, regressors={"h36m": tmp_path / "J.npy"}))
 
 
-def test_a_damaged_regressor_gets_a_letter(tmp_path):
+def test_a_damaged_regressor_is_refused(tmp_path):
     path = tmp_path / "J.npy"
     with pytest.raises(FileNotFoundError, match="J_regressor_h36m"):
         read_regressor("h36m", path, 5)
@@ -225,11 +226,12 @@ def test_a_damaged_regressor_gets_a_letter(tmp_path):
         read_regressor("h36", path, 5)
 
 
-# ---- Human3.6M's actions and trials; NaN; nobody
+# ---- Human3.6M's actions and trials; NaN; no person
 
 
 def h36m_folder(tmp_path, body, images):
-    write_spin_npz(tmp_path / "h36m_valid_protocol1.npz", human36m_people(body, random_params(body, len(images)), images))  # fmt: skip  # noqa: E501
+    people = human36m_people(body, random_params(body, len(images)), images)
+    write_spin_npz(tmp_path / "h36m_valid_protocol1.npz", people)
     return tmp_path
 
 
@@ -240,14 +242,15 @@ def test_hmr_takes_means_of_means(body, tmp_path):
     protocol = make_protocol("h36m-p1-hmr", Setting(body))
     data = protocol.load(h36m_folder(tmp_path, body, images))
     target = protocol.target(data)
-    apart = torch.tensor([0.01, 0.02, 0.03, 0.06, 0.5], dtype=torch.float64)[:, None, None] * torch.tensor([1.0, 0, 0])
-    protocol.update(replace(target, xyz=target.xyz + apart), target)
+    shift = torch.tensor([0.01, 0.02, 0.03, 0.06, 0.5], dtype=torch.float64)[:, None, None] * torch.tensor([1.0, 0, 0])
+    protocol.update(replace(target, xyz=target.xyz + shift), target)
     summary = protocol.summary()
     assert summary["MPJPE"] == pytest.approx(((20 + 60) / 2 + 500) / 2)
     assert summary["MPJPE over frames"] == pytest.approx((10 + 20 + 30 + 60 + 500) / 5)
     assert {name: measures[0].value for name, measures in summary.groups.items()} == {
-        "Eating": pytest.approx(40), "Waiting": pytest.approx(500),
-    }  # fmt: skip
+        "Eating": pytest.approx(40),
+        "Waiting": pytest.approx(500),
+    }
     root = slot_joints(data.people, ("left_hip_h36m", "right_hip_h36m")).mean(1)
     torch.testing.assert_close(target.root, root)
 
@@ -280,7 +283,7 @@ def test_nan_leaves_out_one_person(body):
     assert protocol.details().rows.tolist() == [0, 3, 4, 7]
 
 
-def test_nobody_scored_is_a_letter(body):
+def test_a_summary_of_no_person_is_refused(body):
     protocol = make_protocol("h36m-p2-spin", Setting(body))
     with pytest.raises(ValueError, match="has scored no person"):
         protocol.summary()
@@ -301,7 +304,8 @@ def test_the_truth_of_3dpw_needs_its_bodies(body, tmp_path):
 def test_each_gender_is_posed_by_its_own_body(body):
     """A woman's truth on a body twice as large."""
     large = body.to()
-    large.__dict__ |= {n: 2 * getattr(body, n) for n in ("v_template", "shapedirs", "posedirs", "rest_joints", "joint_shapes")}  # fmt: skip  # noqa: E501
+    lengths = ("v_template", "shapedirs", "posedirs", "rest_joints", "joint_shapes")
+    large.__dict__ |= {name: 2 * getattr(body, name) for name in lengths}
     people = threedpw_people(random_params(body, 3), "mfm")
     protocol, data = make_protocol("3dpw", Setting(body, gendered={"m": body, "f": large})), EvaluationData("", people)
     predicted, truth = protocol.prediction(as_predictions(people.params()), data), protocol.target(data)
@@ -321,7 +325,8 @@ def test_a_summary_says_what_it_is_of(body, tmp_path):
         for word in (summary.joint_set, summary.regressor, summary.alignment, summary.box_source, summary.version):
             assert word in text
     read = json.loads((tmp_path / "h36m-p1-spin.json").read_text())
-    assert read["measures"][0] | {"value": 0} == {"name": "MPJPE", "value": 0, "unit": "mm", "better": "lower", "best": 0.0}  # fmt: skip  # noqa: E501
+    expected = {"name": "MPJPE", "value": 0, "unit": "mm", "better": "lower", "best": 0.0}
+    assert read["measures"][0] | {"value": 0} == expected
     with pytest.raises(KeyError, match="Did you mean 'MPJPE'"):
         summary["MPJP"]
 

@@ -115,7 +115,7 @@ def test_pytorch3d_batches_and_leaves_out_what_is_near():
     assert set(theirs.unique().tolist()) == {0, 9}
 
 
-def test_without_pytorch3d_there_is_a_letter(monkeypatch):
+def test_without_pytorch3d_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch3d.renderer", None)
     with pytest.raises(ImportError, match=r"INSTALL\.md.*BuiltinRenderer"):
         Pytorch3dRenderer()
