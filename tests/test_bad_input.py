@@ -32,7 +32,7 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def begun(*_: object) -> None:
         pytest.fail("the fit began")
 
-    monkeypatch.setattr("hmrfit.api.build", begun)
+    monkeypatch.setattr("hmrfit.pipeline.prepare", begun)
 
 
 def fit(points: object, image: object = None, **asked: object) -> hmrfit.FitResult:
@@ -222,7 +222,7 @@ def test_keypoint_files_without_anybody(tmp_path: Path) -> None:
         fit(tmp_path / "a.json", keypoint_set=None)
     (tmp_path / "photos").mkdir()
     write_image(tmp_path / "b.png", np.zeros((240, 320, 3), np.uint8))
-    with pytest.raises(FileNotFoundError, match=r"no keypoint file for 'b\.png'.*looked for b\.json"):
+    with pytest.raises(FileNotFoundError, match=r"no keypoint file for 'b\.png'.*looked for b with \.json"):
         fit(tmp_path / "photos", tmp_path / "b.png")
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from helpers.bodies import free_body
 
 import hmrfit
-from hmrfit.build import build
 from hmrfit.cli.demo import DemoTruth, make_truth
 from hmrfit.render.backends.builtin import BuiltinRenderer
 
@@ -13,35 +13,38 @@ SIZE = (480, 360)
 
 @pytest.fixture(scope="module")
 def truth() -> DemoTruth:
-    return make_truth(build().fitter.body, SIZE[1])
+    return make_truth(free_body(), SIZE[1])
 
 
 @pytest.fixture(scope="module")
 def mask(truth: DemoTruth) -> np.ndarray:
-    body = build().fitter.body
+    body = free_body()
     return BuiltinRenderer().silhouette(body(truth.params).vertices, body.faces, truth.camera)[0].numpy() > 0
 
 
-def warnings_of(points: np.ndarray, **more) -> list[list[str]]:
-    return hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, **more).warnings
+def warnings_of(points: np.ndarray, *masks: np.ndarray | None) -> list[list[str]]:
+    """Of a fit with the people's masks, if there are any."""
+    known = [hmrfit.Mask(list(masks))] if masks else []
+    return hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, measurements=known).warnings
 
 
 def test_a_good_fit_has_no_warning(truth, mask):
     points = truth.clean.xy[0].numpy()
     assert warnings_of(points) == [[]]
-    assert warnings_of(points, mask=mask) == [[]]
+    assert warnings_of(points, mask) == [[]]
 
 
 @pytest.mark.parametrize("height", [0.6, 2.5])
 def test_a_shape_that_few_people_have(truth, height):
-    result = hmrfit.fit(None, truth.clean.xy[0].numpy(), keypoint_set="coco17", image_size=SIZE, height=height)
+    known, points = [hmrfit.Height(height)], truth.clean.xy[0].numpy()
+    result = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, measurements=known)
     reached = np.abs(result.betas[0]).max()
     assert reached > 4
     assert any(f"|beta| reaches {reached:.1f}" in warning for warning in result.warnings[0])
 
 
 def test_an_inverted_mask(truth, mask):
-    (warnings,) = warnings_of(truth.clean.xy[0].numpy(), mask=~mask)
+    (warnings,) = warnings_of(truth.clean.xy[0].numpy(), ~mask)
     assert any(warning.startswith("The mask looks inverted") for warning in warnings)
 
 
@@ -49,7 +52,7 @@ def test_a_mask_that_does_not_meet_its_keypoints(truth, mask):
     """Somebody else's, beside; of two people only the one who has it is warned."""
     points = truth.clean.xy[0].numpy()
     elsewhere = np.roll(mask, 160, 1)
-    one, other, third = warnings_of(np.stack([points] * 3), mask=[mask, elsewhere, None])
+    one, other, third = warnings_of(np.stack([points] * 3), mask, elsewhere, None)
     assert one == [] and third == []
     assert any("of the seen keypoints lie in the mask: is it another person's" in warning for warning in other)
 
@@ -58,7 +61,7 @@ def test_half_a_person_behind_something_is_well(truth, mask):
     """The mask ends at the hips: keypoints below were labelled all the same."""
     points = truth.clean.xy[0].numpy()
     cut = mask & (np.arange(SIZE[1])[:, None] < points[[13, 14], 1].mean())
-    assert warnings_of(points, mask=cut) == [[]]
+    assert warnings_of(points, cut) == [[]]
 
 
 def test_unsure_keypoints_beside_the_mask_say_little(truth, mask):
@@ -66,5 +69,5 @@ def test_unsure_keypoints_beside_the_mask_say_little(truth, mask):
     points = np.concatenate([truth.clean.xy[0].numpy(), np.ones((17, 1))], 1)
     points[8:, 2] = 0.05
     points[8:, 0] -= 60
-    (warnings,) = warnings_of(points, mask=mask)
+    (warnings,) = warnings_of(points, mask)
     assert not any("mask" in warning for warning in warnings)
