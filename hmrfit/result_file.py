@@ -47,8 +47,8 @@ from hmrfit.fitting.focal import FocalSensitivity
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.uncertainty import Posterior
 from hmrfit.io.atomic import write_npz
-from hmrfit.io.bounded import parse_json, read_npz, read_numpy
-from hmrfit.io.budget import TooLarge, brief
+from hmrfit.io.bounded import advising, parse_json, read_npz, read_numpy
+from hmrfit.io.budget import brief
 from hmrfit.ops.check import check_finite, check_shape
 from hmrfit.ops.level import unit_up
 from hmrfit.result_data import Origin, ResultData
@@ -217,12 +217,8 @@ def read_fingerprint(path: Path) -> str | None:
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
-    try:
+    with advising("Fit again, or copy it again."):
         found = read_numpy(path)
-    except TooLarge:
-        raise
-    except ValueError as error:
-        raise ValueError(f"{error} Fit again, or copy it again.") from None
     return found if isinstance(found, dict) else {"array": found}
 
 

@@ -26,8 +26,8 @@ from torch import Tensor
 from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.io.atomic import write_npz
-from hmrfit.io.bounded import PythonObjects, npz_names, read_npy, read_npz
-from hmrfit.io.budget import TooLarge, brief
+from hmrfit.io.bounded import advising, npz_names, read_npy, read_npz
+from hmrfit.io.budget import brief
 from hmrfit.io.image import Crop
 from hmrfit.keypoints import OPENPOSE25, SPIN24
 from hmrfit.ops.check import did_you_mean
@@ -192,14 +192,8 @@ def _fields(path: Path) -> dict[str, NDArray]:
             f"There is no '{path}'. hmrfit.datasets writes such files from the datasets' own downloads; SPIN's are "
             "in its dataset_extras."
         )
-    try:
+    with advising("Copy or write it again.", "Save the field as numbers or fixed-length text."):
         names, arrays = npz_names(path), read_npz(path, (*TEXTS, *SHAPES))
-    except TooLarge:
-        raise
-    except PythonObjects as error:
-        raise ValueError(f"{error} Save the field as numbers or fixed-length text.") from error
-    except ValueError as error:
-        raise ValueError(f"'{path}' is damaged, cut off, or no npz ({error}). Copy or write it again.") from error
     _check_names(path, set(names))
     return arrays
 

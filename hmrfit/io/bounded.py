@@ -22,6 +22,7 @@ import zipfile
 import zlib
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -286,6 +287,23 @@ def read_npz(
     what = what or ("the bytes" if isinstance(path, bytes) else f"'{path}'")
     with _opened(path) as file:
         return _guarded(lambda: _members(file, names, skip_objects, what), what)
+
+
+@contextmanager
+def advising(damaged: str, objects: str | None = None) -> Iterator[None]:
+    """Within the block, what is wrong with a file is followed by what to do about it.
+
+    Args:
+        damaged: a sentence for files that cannot be read. objects: one for arrays of Python objects.
+    """
+    try:
+        yield
+    except TooLarge:
+        raise
+    except PythonObjects as error:
+        raise ValueError(f"{error} {objects or damaged}") from None
+    except ValueError as error:
+        raise ValueError(f"{error} {damaged}") from None
 
 
 def read_fields(path: str | os.PathLike, names: Sequence[str]) -> list[NDArray]:

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX
-from hmrfit.io.bounded import PythonObjects, read_npz
-from hmrfit.io.budget import TooLarge, check_bytes
+from hmrfit.io.bounded import advising, read_npz
+from hmrfit.io.budget import check_bytes
 from hmrfit.motion.motion import FRAME_BYTES, N_JOINTS, Motion
 
 _RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "frame_rate", "framerate")
@@ -21,14 +21,8 @@ _LAYOUTS = {skeleton.pose_size: skeleton for skeleton in (SMPL, SMPLH, SMPLX)}
 
 def _read(data: bytes) -> dict[str, NDArray]:
     """The arrays of an npz; whatever would need a pickle is left out."""
-    try:
-        return read_npz(data, _WANTED, what="its npz")
-    except TooLarge:
-        raise
-    except PythonObjects as error:
-        raise ValueError(f"AMASS npz: {error} Such arrays are refused.") from None
-    except ValueError as error:
-        raise ValueError(f"AMASS npz: the file cannot be read: {error} Truncated? Copy it again.") from None
+    with advising("Copy it again."):
+        return read_npz(data, _WANTED, what="AMASS npz: the file")
 
 
 def _poses(arrays: dict[str, NDArray]) -> NDArray:

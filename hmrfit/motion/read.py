@@ -1,7 +1,8 @@
 """Any motion file -> Motion, by what is in it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from hmrfit.io.bounded import decode, read_bytes
 from hmrfit.io.budget import TooLarge
@@ -15,17 +16,23 @@ from hmrfit.motion.motion import Motion
 SUFFIXES = (".npz", ".bvh", ".glb", ".txt", ".json")
 
 
+class ReadOptions(TypedDict, total=False):
+    """What a format's reader can be asked for. None stands for its default."""
+
+    skip: int | None
+    """Of BVH and exponential-map text: the leading frames that are no motion."""
+    fps: float | None
+    """Of the same and of AMASS npz: frames a second where the file does not say it, or says it wrong."""
+    clips: Sequence[str] | None
+    """Of a GLB: the names of the clips to read, instead of all."""
+
+
 def motions_from_bytes(
-    data: bytes,
-    name: str = "",
-    dialect: str | None = None,
-    *,
-    skip: int | None = None,
-    fps: float | None = None,
-    clips: Sequence[str] | None = None,
+    data: bytes, name: str = "", dialect: str | None = None, **options: Unpack[ReadOptions]
 ) -> list[Motion]:
     """The motions in a file's bytes (a GLB holds many, all others one). See `read_motions`."""
-    given = {"skip": skip, "fps": fps, "clips": clips}
+    skip, fps, clips = options.get("skip"), options.get("fps"), options.get("clips")
+    given = {name for name, value in options.items() if value is not None}
     if data[:4] == b"glTF":
         _check_options("GLB", given, "clips")
         return motions_from_glb(data, clips)
@@ -59,29 +66,19 @@ def _text(data: bytes) -> str:
         return ""
 
 
-def _check_options(format_name: str, given: Mapping[str, object], *known: str) -> None:
+def _check_options(format_name: str, given: set[str], *known: str) -> None:
     """That a format's reader takes all options that are given."""
-    unknown = [name for name, value in given.items() if value is not None and name not in known]
-    if unknown:
+    if unknown := sorted(given - set(known)):
         taken = f"takes {' and '.join(known)}" if known else "takes no options"
         raise ValueError(f"{format_name} {taken}, not {unknown[0]}=.")
 
 
-def read_motions(
-    path: str | Path,
-    dialect: str | None = None,
-    *,
-    skip: int | None = None,
-    fps: float | None = None,
-    clips: Sequence[str] | None = None,
-) -> list[Motion]:
+def read_motions(path: str | Path, dialect: str | None = None, **options: Unpack[ReadOptions]) -> list[Motion]:
     """All motions of a file, recognised by its contents.
 
     Args:
         dialect: "cmu_jump" for CMU trials in DeepMimic's form, which need repairs and look the same.
-        skip: of BVH and exponential-map text, the leading frames that are no motion; by default the format's own.
-        fps: of the same and of AMASS npz, frames a second where the file does not say it, or says it wrong.
-        clips: of a GLB, the names of the clips to read; by default all.
+        options: `skip`, `fps` or `clips`, see `ReadOptions`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -92,23 +89,16 @@ def read_motions(
     if not path.is_file():
         raise FileNotFoundError(f"There is no motion file {path}.")
     try:
-        return motions_from_bytes(read_bytes(path), path.stem, dialect, skip=skip, fps=fps, clips=clips)
+        return motions_from_bytes(read_bytes(path), path.stem, dialect, **options)
     except TooLarge as error:
         raise TooLarge(f"{path}: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def read_motion(
-    path: str | Path,
-    dialect: str | None = None,
-    *,
-    skip: int | None = None,
-    fps: float | None = None,
-    clips: Sequence[str] | None = None,
-) -> Motion:
+def read_motion(path: str | Path, dialect: str | None = None, **options: Unpack[ReadOptions]) -> Motion:
     """The one motion of a file; of a GLB with several clips, name one: `clips=["Walk_Loop"]`. See `read_motions`."""
-    motions = read_motions(path, dialect, skip=skip, fps=fps, clips=clips)
+    motions = read_motions(path, dialect, **options)
     if len(motions) != 1:
         raise ValueError(
             f"{path} holds {len(motions)} clips; choose with clips=[name] or call read_motions. Clips: "

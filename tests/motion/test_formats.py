@@ -72,7 +72,7 @@ class _Bomb:
         ({"poses": np.zeros((0, 72)), "fps": 30}, "no frames"),
         ({"poses": np.zeros((3, 72)), "trans": np.zeros((2, 3)), "fps": 30}, "transl has shape"),
         ({"poses": np.zeros((3, 72)), "fps": 0.0, "mocap_framerate": -1.0}, "frame rate of"),
-        ({"poses": np.array([_Bomb()], dtype=object), "fps": 30}, "refused"),
+        ({"poses": np.array([_Bomb()], dtype=object), "fps": 30}, "never unpickled"),
     ],
 )
 def test_damaged_amass_files(arrays, message, capsys):
@@ -84,7 +84,7 @@ def test_damaged_amass_files(arrays, message, capsys):
 def test_truncated_and_false_npz(rng):
     data = npz(poses=rng.normal(size=(50, 72)), fps=30.0)
     for broken in (data[: len(data) // 2], data[:30], b"PK\x03\x04"):
-        with pytest.raises(ValueError, match="cannot be read"):
+        with pytest.raises(ValueError, match="AMASS npz: the file is damaged or cut off"):
             motions_from_bytes(broken)
 
 
@@ -300,6 +300,16 @@ def test_several_clips_ask_for_one(tmp_path):
         read_motion(path)
     with pytest.raises(ValueError, match="no clip 'Jump'"):
         read_motion(path, clips=["Jump"])
+
+
+def test_an_option_that_the_format_does_not_take_is_refused():
+    for data, option, words in (
+        (npz(poses=np.zeros((3, 72)), fps=30.0), {"skip": 1}, "AMASS npz takes fps, not skip="),
+        (b"glTF", {"fps": 30.0}, "GLB takes clips, not fps="),
+        (b'{"Frames": []}', {"fps": 30.0}, "DeepMimic text takes no options, not fps="),
+    ):
+        with pytest.raises(ValueError, match=words):
+            motions_from_bytes(data, **option)
 
 
 @pytest.mark.parametrize("data", [b"", b"\0" * 100, b"hello", b"\x80\x04K\x01."])

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmrfit.camera import PIXEL_CENTER
-from hmrfit.io.bounded import PythonObjects, read_numpy
-from hmrfit.io.budget import TooLarge, check_bytes
+from hmrfit.io.bounded import advising, read_numpy
+from hmrfit.io.budget import check_bytes
 from hmrfit.io.keypoint_files.names import DeclaredSet
 from hmrfit.io.keypoint_files.person import Found
 
@@ -44,14 +44,8 @@ def people_of_arrays(arrays: NDArray | Mapping[str, NDArray], what: str) -> Iter
 
 def _load(path: Path) -> NDArray | dict[str, NDArray]:
     """numpy's file, without executing what it says: arrays of Python objects are refused."""
-    try:
+    with advising("Write or copy it again.", "Save plain numbers: numpy.save(path, array.astype(float))."):
         return read_numpy(path)
-    except TooLarge:
-        raise
-    except PythonObjects as error:
-        raise ValueError(f"{error} Save plain numbers: numpy.save(path, array.astype(float)).") from error
-    except ValueError as error:
-        raise ValueError(f"{error} Write or copy it again.") from error
 
 
 def _main_array(arrays: Mapping[str, NDArray], what: str) -> NDArray:
