@@ -69,10 +69,20 @@ def fit(
             none of the people can be fitted.
     """
     return Pipeline.of(config).fit(
-        image, keypoints, keypoint_set=keypoint_set, focal=focal, focal_35mm=focal_35mm, camera=camera,
-        image_size=image_size, init=init, init_std=init_std, measurements=measurements, up=up, terms=terms,
+        image,
+        keypoints,
+        keypoint_set=keypoint_set,
+        focal=focal,
+        focal_35mm=focal_35mm,
+        camera=camera,
+        image_size=image_size,
+        init=init,
+        init_std=init_std,
+        measurements=measurements,
+        up=up,
+        terms=terms,
         weights=weights,
-    )  # fmt: skip
+    )
 
 
 def fit_views(
@@ -111,9 +121,19 @@ def fit_views(
         ValueError, TypeError, FileNotFoundError: what was expected, what came, what to do, before any work.
     """
     return Pipeline.of(config).fit_views(
-        images, keypoints, extrinsics, keypoint_set=keypoint_set, focal=focal, cameras=cameras, image_size=image_size,
-        init=init, measurements=measurements, up=up, terms=terms, weights=weights,
-    )  # fmt: skip
+        images,
+        keypoints,
+        extrinsics,
+        keypoint_set=keypoint_set,
+        focal=focal,
+        cameras=cameras,
+        image_size=image_size,
+        init=init,
+        measurements=measurements,
+        up=up,
+        terms=terms,
+        weights=weights,
+    )
 
 
 def fit_sequence(
@@ -158,7 +178,19 @@ def fit_sequence(
         ValueError, TypeError, FileNotFoundError: what was expected, what came, what to do, before any work.
     """
     return Pipeline.of(config).fit_sequence(
-        keypoints, fps=fps, image=image, keypoint_set=keypoint_set, focal=focal, focal_35mm=focal_35mm, camera=camera,
-        image_size=image_size, smooth=smooth, init=init, init_std=init_std, measurements=measurements, up=up,
-        terms=terms, weights=weights,
-    )  # fmt: skip
+        keypoints,
+        fps=fps,
+        image=image,
+        keypoint_set=keypoint_set,
+        focal=focal,
+        focal_35mm=focal_35mm,
+        camera=camera,
+        image_size=image_size,
+        smooth=smooth,
+        init=init,
+        init_std=init_std,
+        measurements=measurements,
+        up=up,
+        terms=terms,
+        weights=weights,
+    )

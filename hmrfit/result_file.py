@@ -57,16 +57,38 @@ from hmrfit.types import BodyParams, Keypoints
 FORMAT = "hmrfit result 1"
 
 SHAPES = {
-    "poses": "N P", "trans": "N 3", "betas": "N S", "focal": "N 2", "center": "N 2", "keypoints": "N K 3",
-    "keypoint_names": "K", "cost": "N", "term_names": "T", "term_cost": "N T", "status": "N", "steps": "N",
-    "hypothesis_poses": "H N P", "hypothesis_trans": "H N 3", "hypothesis_betas": "H N S", "hypothesis_cost": "N H",
-    "person_ids": "N", "image_size": "2",
-}  # fmt: skip
+    "poses": "N P",
+    "trans": "N 3",
+    "betas": "N S",
+    "focal": "N 2",
+    "center": "N 2",
+    "keypoints": "N K 3",
+    "keypoint_names": "K",
+    "cost": "N",
+    "term_names": "T",
+    "term_cost": "N T",
+    "status": "N",
+    "steps": "N",
+    "hypothesis_poses": "H N P",
+    "hypothesis_trans": "H N 3",
+    "hypothesis_betas": "H N S",
+    "hypothesis_cost": "N H",
+    "person_ids": "N",
+    "image_size": "2",
+}
 MAY_LACK = {
-    "probability": "N H", "covariance": "N H C C", "start_poses": "N P", "start_trans": "N 3", "start_betas": "N S",
-    "reason": "N", "start_term_names": "Q", "start_term_cost": "N Q", "focal_depth": "N", "focal_moved": "N J 3",
+    "probability": "N H",
+    "covariance": "N H C C",
+    "start_poses": "N P",
+    "start_trans": "N 3",
+    "start_betas": "N S",
+    "reason": "N",
+    "start_term_names": "Q",
+    "start_term_cost": "N Q",
+    "focal_depth": "N",
+    "focal_moved": "N J 3",
     "focal_known": "N",
-}  # fmt: skip
+}
 """What a result of an earlier version, or of a fit without one start, does not have."""
 
 EARLIER_SEQUENCE = "the other frames"

@@ -31,10 +31,31 @@ TOLERANCE = 1e-6
 """Relative to the largest residual or derivative, at least 1: ten thousand times what STEP leaves."""
 
 STICK_CM = (
-    (0, 0, 0), (8, -8, 0), (-8, -8, 0), (0, 11, -2), (10, -48, 0), (-10, -48, 0), (0, 25, 0), (9, -88, -3),
-    (-9, -88, -3), (0, 31, 1), (11, -94, 9), (-11, -94, 9), (0, 52, -2), (8, 43, -1), (-8, 43, -1), (0, 60, 3),
-    (18, 46, -2), (-18, 46, -2), (43, 46, -4), (-43, 46, -4), (68, 46, -4), (-68, 46, -4), (76, 46, -5), (-76, 46, -5),
-)  # fmt: skip
+    (0, 0, 0),
+    (8, -8, 0),
+    (-8, -8, 0),
+    (0, 11, -2),
+    (10, -48, 0),
+    (-10, -48, 0),
+    (0, 25, 0),
+    (9, -88, -3),
+    (-9, -88, -3),
+    (0, 31, 1),
+    (11, -94, 9),
+    (-11, -94, 9),
+    (0, 52, -2),
+    (8, 43, -1),
+    (-8, 43, -1),
+    (0, 60, 3),
+    (18, 46, -2),
+    (-18, 46, -2),
+    (43, 46, -4),
+    (-43, 46, -4),
+    (68, 46, -4),
+    (-68, 46, -4),
+    (76, 46, -5),
+    (-76, 46, -5),
+)
 """Rest joints of the made-up body, about where an adult's are in the T-pose; y up, the person's left at +x."""
 
 
@@ -53,7 +74,9 @@ def check_term(term: Term | ResidualFunction, at: Linearization | None = None) -
     r = _checked_residuals(term, at)
     _check_separate(term, at, r)
     automatic = _automatic_jacobian(term, at)
-    _compare(term, at, "forward-mode autodiff", automatic, "finite differences", finite_difference_jacobian(term, at), r)  # noqa: E501 # fmt: skip
+    _compare(
+        term, at, "forward-mode autodiff", automatic, "finite differences", finite_difference_jacobian(term, at), r
+    )
     own = term.jacobian(at)
     _compare(term, at, "its own jacobian()", own, "forward-mode autodiff", automatic, r)
     _check_sums(term, at, r, own)
@@ -134,9 +157,15 @@ def _checked_residuals(term: Term, e: Linearization) -> Tensor:
         raise TypeError(f"Term '{term.name}' should return a tensor (B, M), not {type(r).__name__}.")
     B = len(e.state)
     if r.ndim != 2 or r.shape[0] != B or r.shape[1] == 0:
-        raise ValueError(f"Term '{term.name}' should return residuals (B, M) = ({B}, M), but returns {tuple(r.shape)}. Flatten all but the first dimension; a single residual is [:, None].")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"Term '{term.name}' should return residuals (B, M) = ({B}, M), but returns {tuple(r.shape)}. Flatten all "
+            "but the first dimension; a single residual is [:, None]."
+        )
     if r.dtype != e.state.params.transl.dtype:
-        raise ValueError(f"Term '{term.name}' returns {r.dtype}, but the state is {e.state.params.transl.dtype}. Constants should take the state's type, for example with .to(output.joints).")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"Term '{term.name}' returns {r.dtype}, but the state is {e.state.params.transl.dtype}. Constants should "
+            "take the state's type, for example with .to(output.joints)."
+        )
     if not r.isfinite().all():
         person, row = (~r.isfinite()).nonzero()[0].tolist()
         raise ValueError(f"Term '{term.name}' is not finite: residual {row} of person {person} is {r[person, row]}.")
@@ -158,10 +187,16 @@ def _tensors(record: TensorRecord) -> list[Tensor]:
 def _check_separate(term: Term, e: Linearization, r: Tensor) -> None:
     """Another order of people gives the same residuals in that order, and each person alone the same as in company."""
     B, bound = len(e.state), TOLERANCE * max(1.0, r.abs().max().item())
-    for index, what in [(torch.arange(B).flip(0), "in another order"), *((torch.tensor([i]), "alone") for i in range(B))]:  # noqa: E501 # fmt: skip
+    for index, what in [
+        (torch.arange(B).flip(0), "in another order"),
+        *((torch.tensor([i]), "alone") for i in range(B)),
+    ]:
         again = term.residuals(Linearization(e.body, e.state[index], e.observation[index], e.layout))
         if again.shape != r[index].shape or not (again - r[index]).abs().max() <= bound:
-            raise ValueError(f"Term '{term.name}' gives a person other residuals {what}: people must not depend on who else is in the batch. Look for a mean, a sum, a maximum or a fixed index over dimension 0.")  # fmt: skip  # noqa: E501
+            raise ValueError(
+                f"Term '{term.name}' gives a person other residuals {what}: people must not depend on who else is in "
+                "the batch. Look for a mean, a sum, a maximum or a fixed index over dimension 0."
+            )
 
 
 def _automatic_jacobian(term: Term, e: Linearization) -> Tensor:
@@ -169,7 +204,11 @@ def _automatic_jacobian(term: Term, e: Linearization) -> Tensor:
     try:
         return term.forward_jacobian(e)
     except Exception as error:  # whatever torch says, the reader needs to know what it was about
-        raise TypeError(f"Forward-mode autodiff cannot pass through term '{term.name}': {error} Write it with torch operations only (no numpy, .item() or in-place changes), or give it its own jacobian(e) and try that against finite_difference_jacobian.") from error  # fmt: skip  # noqa: E501
+        raise TypeError(
+            f"Forward-mode autodiff cannot pass through term '{term.name}': {error} Write it with torch operations "
+            "only (no numpy, .item() or in-place changes), or give it its own jacobian(e) and try that against "
+            "finite_difference_jacobian."
+        ) from error
 
 
 def _compare(term: Term, e: Linearization, what: str, a: Tensor, other: str, b: Tensor, r: Tensor) -> None:
@@ -181,7 +220,10 @@ def _compare(term: Term, e: Linearization, what: str, a: Tensor, other: str, b: 
     if wrong.any():
         difference = (a - b).abs().nan_to_num(torch.inf)
         person, row, column = worst = tuple(int(i) for i in torch.unravel_index(difference.argmax(), a.shape))
-        raise ValueError(f"Term '{term.name}': the derivative of residual {row} of person {person} along {_column_name(e, column)} is {a[worst]:.6g} by {what} and {b[worst]:.6g} by {other}. Look for .detach(), rounding, or a jump.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"Term '{term.name}': the derivative of residual {row} of person {person} along {_column_name(e, column)} "
+            f"is {a[worst]:.6g} by {what} and {b[worst]:.6g} by {other}. Look for .detach(), rounding, or a jump."
+        )
 
 
 def _column_name(e: Linearization, column: int) -> str:
@@ -197,10 +239,15 @@ def _check_sums(term: Term, e: Linearization, r: Tensor, J: Tensor) -> None:
     """`add` is the same cost, gradient and Gauss-Newton Hessian as the rows, times the weight."""
     weight = 0.7
     rows = (0.5 * r.square().sum(-1), (r[:, None] @ J).squeeze(1), J.mT @ J)
-    for name, found, expected in zip(("cost", "gradient", "Hessian"), normal_equations(term, e, weight), rows, strict=True):  # noqa: E501 # fmt: skip
+    for name, found, expected in zip(
+        ("cost", "gradient", "Hessian"), normal_equations(term, e, weight), rows, strict=True
+    ):
         bound = TOLERANCE * max(1.0, expected.abs().max().item())
         if not (found - weight * expected).abs().max() <= bound:
-            raise ValueError(f"Term '{term.name}': add() gives another {name} than its residuals and Jacobian do; expected weight times ½|r|², Jᵀr and JᵀJ.")  # fmt: skip  # noqa: E501
+            raise ValueError(
+                f"Term '{term.name}': add() gives another {name} than its residuals and Jacobian do; expected weight "
+                "times ½|r|², Jᵀr and JᵀJ."
+            )
 
 
 def try_terms(
@@ -228,6 +275,11 @@ def try_terms(
         except Exception as error:
             if isinstance(error, TypeError | ValueError) and str(error).startswith("Term '"):
                 raise
-            raise ValueError(f"Term '{term.name}' cannot be computed: {type(error).__name__}: {error} Try it with hmrfit.check_term.") from error  # fmt: skip  # noqa: E501
+            raise ValueError(
+                f"Term '{term.name}' cannot be computed: {type(error).__name__}: {error} Try it with hmrfit.check_term."
+            ) from error
         if jacobian.shape != (*residuals.shape, e.layout.columns) or not finite:
-            raise ValueError(f"Term '{term.name}' has a derivative or a square that is not finite. Look for the root, logarithm or norm of 0, and for numbers above 1e100.")  # fmt: skip  # noqa: E501
+            raise ValueError(
+                f"Term '{term.name}' has a derivative or a square that is not finite. Look for the root, logarithm or "
+                "norm of 0, and for numbers above 1e100."
+            )

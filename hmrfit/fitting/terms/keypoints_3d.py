@@ -123,7 +123,10 @@ def read_points_3d(
     points = points[None] if points.ndim == 2 else points
     count = photo.given
     if points.ndim != 3 or points.shape[0] != count or points.shape[-1] not in (3, 4):
-        raise ValueError(f"keypoints_3d should have the shape ({count}, K, 4) with x, y, z, confidence, or ({count}, K, 3), but has {points.shape}.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"keypoints_3d should have the shape ({count}, K, 4) with x, y, z, confidence, or ({count}, K, 3), but "
+            f"has {points.shape}."
+        )
     chosen = choose_points(points.shape[1], None, keypoint_set, "keypoints_3d")
     names, points = chosen.names, points if chosen.rows is None else points[:, chosen.rows]
     for name in names:
@@ -133,13 +136,21 @@ def read_points_3d(
     confidence = points[..., 3] if points.shape[-1] == 4 else finite.astype(np.float64)
     confidence = np.where(np.isnan(confidence) & ~finite, 0.0, confidence)  # a row of NaN: a missing point
     if not (finite | ~(confidence > 0)).all():
-        raise ValueError("keypoints_3d: a point with NaN or infinite coordinates has a confidence above 0. Unseen points have confidence 0.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            "keypoints_3d: a point with NaN or infinite coordinates has a confidence above 0. Unseen points have "
+            "confidence 0."
+        )
     seen = finite & (confidence > 0)
     if not seen.any():
-        raise ValueError("keypoints_3d: no point has a confidence above 0 and three coordinates, so nothing is known. Leave it out.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            "keypoints_3d: no point has a confidence above 0 and three coordinates, so nothing is known. Leave it out."
+        )
     if np.median(np.abs(points[seen][:, 2])) > 100 or np.abs(points[seen][:, :3]).max() > FARTHEST:
         raise ValueError("keypoints_3d: depths above 100 look like millimetres. Give metres: divide by 1000.")
     if not ((confidence >= 0) & (confidence <= MOST_CONFIDENCE)).all():
-        raise ValueError(f"keypoints_3d: confidences should lie between 0 and 1, but run from {confidence.min():g} to {confidence.max():g}.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"keypoints_3d: confidences should lie between 0 and 1, but run from {confidence.min():g} to "
+            f"{confidence.max():g}."
+        )
     xyz = np.where(seen[..., None], points[..., :3], 0.0)
     return names, Points3D(torch.tensor(xyz), torch.tensor(np.where(seen, confidence.clip(0, 1), 0.0)))

@@ -243,18 +243,28 @@ def _prepared(mask: NDArray[np.bool_], person: Keypoints, box: float) -> tuple[T
     inside = _sample(distance, *((xy - low) / cell).T[:, None])[0] <= NEAR * box
     double = lambda a: torch.as_tensor(np.ascontiguousarray(a, np.float64))  # noqa: E731
     return (
-        torch.as_tensor(grid.astype(np.float32)), double(low), torch.tensor(side / (NODES - 1)).double(),
-        double(outline), double(normal), double(length), double(seen * inside),
-    )  # fmt: skip
+        torch.as_tensor(grid.astype(np.float32)),
+        double(low),
+        torch.tensor(side / (NODES - 1)).double(),
+        double(outline),
+        double(normal),
+        double(length),
+        double(seen * inside),
+    )
 
 
 def _nothing(keypoints: int) -> tuple[Tensor, ...]:
     """The fields of a person without a mask: nothing is outside, nothing has to be reached."""
     zeros = lambda *shape: torch.zeros(*shape, dtype=torch.float64)  # noqa: E731
     return (
-        torch.zeros(NODES, NODES), zeros(2), torch.ones((), dtype=torch.float64),
-        zeros(OUTLINE, 2), zeros(OUTLINE, 2), zeros(OUTLINE), zeros(keypoints),
-    )  # fmt: skip
+        torch.zeros(NODES, NODES),
+        zeros(2),
+        torch.ones((), dtype=torch.float64),
+        zeros(OUTLINE, 2),
+        zeros(OUTLINE, 2),
+        zeros(OUTLINE),
+        zeros(keypoints),
+    )
 
 
 def _region(mask: NDArray[np.bool_], seen: NDArray, box: float) -> tuple[NDArray, float]:

@@ -126,11 +126,15 @@ def _known_shape(shape: ArrayLike, std: ArrayLike, photo: Photo, betas: int) -> 
     what = f"betas ({betas},) or ({count}, {betas})"
     value = np.atleast_2d(numbers(shape, "shape", what, None, -LARGEST_BETA, LARGEST_BETA))
     if value.ndim != 2 or value.shape[0] not in (1, count) or not 0 < value.shape[1] <= betas:
-        raise ValueError(f"shape should be at most {betas} betas, for one or for {count} people, but has the shape {value.shape}.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"shape should be at most {betas} betas, for one or for {count} people, but has the shape {value.shape}."
+        )
     what = f"one number from {LEAST_SHAPE_STD:g}, or one for each beta"
     std = numbers(std, "shape's standard deviation", what, finite=False)
     if std.shape not in ((), (value.shape[1],), value.shape):
-        raise ValueError(f"shape's standard deviation should be {what}, but has the shape {std.shape}, and the betas {value.shape}.")  # fmt: skip  # noqa: E501
+        raise ValueError(
+            f"shape's standard deviation should be {what}, but has the shape {std.shape}, and the betas {value.shape}."
+        )
     if not (std > 0).all():
         raise ValueError("shape: the standard deviations of betas should be above 0.")
     if (std < LEAST_SHAPE_STD).any():
