@@ -16,7 +16,7 @@ import torch
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 from torch import Tensor
 
-from hmrfit.fitting.linear_systems import TINY, added_to_diagonal
+from hmrfit.fitting.solver import TINY, added_to_diagonal
 
 
 @dataclass

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.linear_systems import BatchedSystem
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.numpy_path import NumpyProblem, NumpyTerm, PoseState, TorchTerm, as_state, fits_here
 from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State, layout_of
-from hmrfit.fitting.solver import Options, Solution, solve
+from hmrfit.fitting.solver import BatchedSystem, Options, Solution, solve
 from hmrfit.fitting.terms.base import Term, numpy_term
 from hmrfit.ops.check import did_you_mean
 

@@ -27,8 +27,8 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.energy import Stage, StageProblem
-from hmrfit.fitting.linear_systems import BatchedSystem
 from hmrfit.fitting.parameters import Observation, State
+from hmrfit.fitting.solver import BatchedSystem
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.check import numbers
 from hmrfit.types import TensorRecord

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.camera import Camera
-from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
+from hmrfit.fitting.solver import NumpySystem
 from hmrfit.ops import rotation_numpy as so3
 from hmrfit.types import BodyParams
 
@@ -181,8 +181,31 @@ def numpy_body(body: PointBody, layout: Layout) -> NumpyBody:
 class NumpyTerm(Protocol):
     """A term of the energy for one person; `NumpyProblem` asks it at every step."""
 
-    def add(self, e: "NumpyLinearization", sums: NumpySystem, weight: float) -> None:
+    def add(self, e: "NumpyLinearization", sums: "NumpySums", weight: float) -> None:
         """Add weight times cost, gradient (P,) and Hessian (P, P) to the sums."""
+
+
+class NumpySums:
+    """The sums that the terms of one person add to, as `NormalEquations` are for a batch."""
+
+    def __init__(self, columns: int) -> None:
+        self.cost = 0.0
+        self.gradient, self.hessian = np.zeros(columns), np.zeros((columns, columns))
+        self.rows: list[Array] = []
+
+    def add_rows(self, residuals: Array, rows: Array, weight: float) -> None:
+        """Residuals (M,) and their Jacobian (M, P), whose memory is used up."""
+        self.cost += weight * (0.5 * float(residuals @ residuals))
+        self.gradient += weight * (residuals @ rows)
+        rows *= weight**0.5
+        self.rows.append(rows)
+
+    def finish(self) -> NumpySystem:
+        """The equations; the Hessian of all rows is one product."""
+        if self.rows:
+            rows = self.rows[0] if len(self.rows) == 1 else np.concatenate(self.rows)
+            self.hessian += rows.T @ rows
+        return NumpySystem(self.cost, self.gradient, self.hessian)
 
 
 class NumpyProblem:
@@ -232,7 +255,7 @@ class NumpyProblem:
 
     def linearize(self, x: PoseState, warm_up: bool = False) -> NumpySystem:
         """Cost, gradient and Hessian."""
-        e, sums = NumpyLinearization(self, x), NumpySystem.zeros(self.layout.columns)
+        e, sums = NumpyLinearization(self, x), NumpySums(self.layout.columns)
         for term, weight in self.warm_up if warm_up else self.terms:
             term.add(e, sums, weight)
         return sums.finish()
@@ -244,25 +267,11 @@ class NumpyLinearization:
     def __init__(self, problem: NumpyProblem, x: PoseState) -> None:
         self.problem, self.body, self.x = problem, problem.body, x
         self.posed = self.body.pose(x)
-
-    @cached_property
-    def _logs(self) -> tuple[Array | None, Array]:
-        """(φ (J, 3), log R of the body joints (J-1, 3)); both in one call, which takes as long as one."""
-        rotations, back = self.x.rotations, self.problem.start_back
-        if back is None:
-            return None, so3.log(rotations[1:])
-        both = so3.log(np.concatenate([back @ rotations, rotations[1:]]))
-        return both[: len(rotations)], both[len(rotations) :]
-
-    @property
-    def theta(self) -> Array:
-        """log R of the body joints (J-1, 3), radians."""
-        return self._logs[1]
-
-    @property
-    def start_turn(self) -> Array | None:
-        """φ = log(R⁰ᵀ R) (J, 3) of every joint, where the observation has an anchor."""
-        return self._logs[0]
+        rotations, back = x.rotations, problem.start_back
+        parts = [rotations[1:]] if back is None else [back @ rotations, rotations[1:]]
+        logs = so3.log(np.concatenate(parts))  # of both in one call, which takes as long as one
+        # log R (J-1, 3) of the body joints, and φ = log(R⁰ᵀ R) (J, 3) where the observation has an anchor; radians
+        self.theta, self.start_turn = logs[1 - len(rotations) :], logs[: 1 - len(rotations)]
 
     @cached_property
     def bone_steps(self) -> Array:
@@ -291,7 +300,7 @@ class NumpyLinearization:
 class CostlessTerm:
     """A term that has nothing to say of this person."""
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         """Add nothing."""
 
 
@@ -320,7 +329,7 @@ class TorchTerm:
 
     term: AddsToBatch
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         """Add its cost, gradient and Hessian to the sums."""
         own = NormalEquations(e.in_torch)
         self.term.add(e.in_torch, own, weight)

@@ -31,9 +31,8 @@ from torch import Tensor
 
 from hmrfit.body.points import PosedPoints
 from hmrfit.camera import Camera
-from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm, TorchTerm
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm, TorchTerm
 from hmrfit.fitting.parameters import Linearization, State
 from hmrfit.ops.rotation import hat
 from hmrfit.types import BodyParams
@@ -145,8 +144,8 @@ def pull_back(e: Linearization, c: Covectors[Tensor], count: int) -> Tensor:
         if layout.moves("betas"):
             shapes += carried.flatten(2) @ (above @ body.bone_shapes).flatten(1, 2)
     first = layout.slice("global_orient").start
-    turning = turns[:, :, layout.rotating_index].flatten(2)
-    rows[..., first : first + turning.shape[-1]] = turning
+    rotating = turns[:, :, layout.rotating_index].flatten(2)
+    rows[..., first : first + rotating.shape[-1]] = rotating
     return rows
 
 
@@ -234,7 +233,7 @@ class ReverseTerm:
         self.term = term
         self.way: NumpyTerm | None = None
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         """Add its cost, gradient and Hessian to the sums."""
         if self.way is None:
             kind = _kind_of(self.term, e)
@@ -318,7 +317,7 @@ class _CopiedTerm:
         self.term, self.affine, self.copies = term, kind.affine, _Copies(e, kind.count, kind.repeated)
         self.known: _Derivatives | None = None
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         """Add cost, gradient and Hessian to the sums."""
         values = _values(e)
         r, covectors = self._predicted(values) or self._derived(values)

@@ -12,13 +12,12 @@ from torch import Tensor
 from hmrfit.fitting import energy as module
 from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.energy import Stage, StageProblem
-from hmrfit.fitting.linear_systems import BatchedSystem, NumpySystem
 from hmrfit.fitting.modes import CALIBRATED
 from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, TorchTerm
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.reverse_mode import ReverseTerm
 from hmrfit.fitting.schedule import ANCHORED, FINAL, PRIOR_WEIGHTS
-from hmrfit.fitting.solver import Options, solve
+from hmrfit.fitting.solver import BatchedSystem, NumpySystem, Options, solve
 from hmrfit.fitting.starts import Given
 from hmrfit.fitting.terms.base import FunctionTerm, Term, numpy_term, terms_by_name
 from hmrfit.fitting.terms.height import HeightTerm, KnownNumber

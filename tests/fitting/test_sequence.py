@@ -11,7 +11,6 @@ from helpers.fits import fitter, people
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.banded import Bordered
-from hmrfit.fitting.linear_systems import added_to_diagonal
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.sequence import (
@@ -23,7 +22,7 @@ from hmrfit.fitting.sequence import (
     solve_sequence,
     stencil,
 )
-from hmrfit.fitting.solver import Options
+from hmrfit.fitting.solver import Options, added_to_diagonal
 from hmrfit.keypoints import COCO17
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, Keypoints

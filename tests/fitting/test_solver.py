@@ -9,8 +9,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from hmrfit.fitting.linear_systems import BatchedSystem, NumpySystem
-from hmrfit.fitting.solver import STATUS, Options, Solution, solve
+from hmrfit.fitting.solver import STATUS, BatchedSystem, NumpySystem, Options, Solution, solve
 from hmrfit.types import TensorRecord
 
 THOROUGH = Options(max_steps=300, ftol=1e-14, gtol=1e-12)

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from hmrfit.fitting.anchor import Anchor
-from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import CostlessTerm, NumpyLinearization, NumpyTerm, turned
+from hmrfit.fitting.numpy_path import CostlessTerm, NumpyLinearization, NumpySums, NumpyTerm, turned
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops import rotation_numpy as so3
@@ -77,23 +76,25 @@ class AnchorPrior(Term):
 
     def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
         anchor = observation.anchor
-        return CostlessTerm() if anchor is None else _NumpyAnchor(anchor.prepared(layout.chart), row, layout)
+        return CostlessTerm() if anchor is None else _NumpyAnchor(anchor, row, layout)
 
 
 class _NumpyAnchor:
-    """The same for one person, Σ⁻¹ prepared."""
+    """The same for one person."""
 
     def __init__(self, anchor: Anchor, row: int, layout: Layout) -> None:
+        precision = anchor.prepared(layout.chart).precision
+        assert precision is not None
+        self.precision, self.chart = precision[row].numpy(), layout.chart.numpy()
         self.world, self.betas = anchor.world[row].numpy(), anchor.betas[row].numpy()
         self.transl, self.transl_std = anchor.transl[row].numpy(), anchor.transl_std[row].numpy()
-        self.precision, self.chart = anchor.precision[row].numpy(), layout.chart.numpy()
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
-        x, phi, turning, gradient = e.x, e.start_turn, e.body.rotating, sums.gradient
-        turns = (self.world * phi[:, None]).sum(-1).ravel()
-        error = np.concatenate([turns, x.betas - self.betas])[self.chart]
-        pull, n = self.precision @ error, len(turning)
-        T = self.world[turning] @ so3.right_jacobian_inverse(phi[turning]) @ x.world[turning].transpose(0, 2, 1)
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
+        x, phi, rotating, gradient = e.x, e.start_turn, e.body.rotating, sums.gradient
+        rotated = (self.world * phi[:, None]).sum(-1).ravel()
+        error = np.concatenate([rotated, x.betas - self.betas])[self.chart]
+        pull, n = self.precision @ error, len(rotating)
+        T = self.world[rotating] @ so3.right_jacobian_inverse(phi[rotating]) @ x.world[rotating].transpose(0, 2, 1)
         gradient[3 : 3 + 3 * n] += weight * (pull[: 3 * n].reshape(n, 1, 3) @ T).ravel()
         gradient[3 + 3 * n :] += weight * pull[3 * n :]
         sums.hessian[3:, 3:] += weight * turned(self.precision, T)

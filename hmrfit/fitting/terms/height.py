@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
-from hmrfit.fitting.linear_systems import NumpySystem
-from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Known, Measurement, Staged, Term, record_of
 from hmrfit.io.photo import Photo
@@ -111,7 +110,7 @@ class _NumpyHeight:
     def __init__(self, slope: NDArray[np.float64], away: float) -> None:
         self.slope, self.away = slope, away
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         r, S = float(self.slope @ e.x.betas) + self.away, len(self.slope)
         sums.cost += weight * (0.5 * r * r)
         sums.gradient[-S:] += weight * (r * self.slope)

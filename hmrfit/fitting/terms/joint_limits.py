@@ -6,9 +6,8 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops import rotation_numpy as so3
@@ -43,12 +42,12 @@ class _NumpyJointLimits:
         self.lower, self.upper = (t.numpy().reshape(-1, 3) for t in (limits.lower, limits.upper))
         self.softness = limits.softness
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
-        theta, turning = e.theta, e.body.rotating
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
+        theta, rotating = e.theta, e.body.rotating
         r = (np.maximum(theta - self.upper, 0) + np.minimum(theta - self.lower, 0)) / self.softness
         for j in (r != 0).any(1).nonzero()[0]:
-            place = np.searchsorted(turning, j + 1)
-            if place == len(turning) or turning[place] != j + 1:
+            place = np.searchsorted(rotating, j + 1)
+            if place == len(rotating) or rotating[place] != j + 1:
                 continue
             T = so3.right_jacobian_inverse(theta[j : j + 1])[0] @ e.x.world[j + 1].T
             own = slice(3 + 3 * place, 6 + 3 * place)

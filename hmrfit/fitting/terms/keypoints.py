@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.camera import MIN_DEPTH
-from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.robust import damping
@@ -149,7 +148,7 @@ class _NumpyReprojection:
         self.xy, self.root, self.slopes = observation.keypoints.xy[row].numpy(), root, slopes
         self.unit = np.broadcast_to(1 / (sigma * float(observation.box_size[row])), root.shape)
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         xy, z = e.posed.points[:, :2], e.posed.points[:, 2:]
         depth = np.maximum(z, MIN_DEPTH)
         scale = e.problem.focal / depth

@@ -5,9 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm, turned
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm, turned
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops import rotation_numpy as so3
@@ -62,7 +61,7 @@ class _NumpyPosePrior:
         self.stacked, self.shift, self.constants = (t.numpy() for t in (gmm.stacked, gmm.shift, gmm.constants))
         self.means, self.precisions = gmm.means.numpy(), gmm.precisions.numpy()
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         joints = e.body.rotating[1:]
         theta = e.theta[joints - 1]
         white = (theta.ravel() @ self.stacked - self.shift).reshape(self.means.shape)

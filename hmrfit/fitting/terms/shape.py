@@ -13,9 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.smpl import LARGEST_BETA, SmplBody
-from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Known, Measurement, Staged, Term, record_of
 from hmrfit.fitting.terms.height import IMPLAUSIBLE, KnownNumber
@@ -108,7 +107,7 @@ class _NumpyBetas:
     def __init__(self, value: NDArray[np.float64], std: NDArray[np.float64]) -> None:
         self.value, self.std, self.curvature = value, std, std**-2.0
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         r, S = (e.x.betas - self.value) / self.std, len(self.value)
         sums.cost += weight * (0.5 * float(r @ r))
         sums.gradient[-S:] += weight * (r / self.std)

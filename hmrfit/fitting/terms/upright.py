@@ -6,9 +6,8 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from hmrfit.fitting.linear_systems import NumpySystem
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import NumpyLinearization, NumpyTerm
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.robust import damping
@@ -61,7 +60,7 @@ class _NumpyUpright:
     def __init__(self, scale: float) -> None:
         self.scale = scale
 
-    def add(self, e: NumpyLinearization, sums: NumpySystem, weight: float) -> None:
+    def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         up = e.x.rotations[0, :, 1]
         error = (up + np.array([0.0, 1.0, 0.0])) / self.scale
         damp = (1 + error @ error) ** -0.5
