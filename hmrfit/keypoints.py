@@ -123,7 +123,7 @@ GOLIATH308 = (
 
 @dataclass(frozen=True)
 class KeypointSet:
-    """What stands where in a file, and which part of it is used."""
+    """Which keypoint each row of a file is, and which of them are used."""
 
     layout: tuple[str | None, ...]  # every point in the order of files; None is ignored too
     ignored: frozenset[str] = frozenset()
@@ -169,10 +169,10 @@ _OTHER_NAMES = {
     "wholebody133": "coco_wholebody133", "halpefullbody136": "halpe136", "halpe26body": "halpe26",
     "goliath": "goliath308", "sapiens": "goliath308", "sapiens308": "goliath308", "human36m17": "h36m17",
 }  # fmt: skip
-"""What other people call our sets, in the form of `plain_set_name`."""
+"""Names that others use for these sets, in the form of `plain_set_name`."""
 
 SETS_BY_COUNT = {26: "halpe26", 133: "coco_wholebody133", 135: "openpose135", 136: "halpe136", 308: "goliath308"}
-"""Numbers of keypoints that only one detector writes: these sets are recognised where nothing says them."""
+"""Numbers of keypoints that only one detector writes: these sets are recognised without a name."""
 
 SIDES = ("left_", "right_")
 """How the names of what has a side begin."""
@@ -309,7 +309,7 @@ def mirrored_name(name: str) -> str:
 def flip_permutation(names: Sequence[str]) -> list[int]:
     """p such that keypoint i of the mirrored picture is keypoint p[i] of the original, from the names alone.
 
-    A name that stands several times in the set (spin49) meets its mirror in the same order.
+    Of a name that stands several times in the set (spin49), the n-th is exchanged with the n-th of the other side.
     """
     places: dict[str, list[int]] = {}
     for i, name in enumerate(names):
@@ -317,9 +317,9 @@ def flip_permutation(names: Sequence[str]) -> list[int]:
     seen: dict[str, int] = {}
     permutation = []
     for i, name in enumerate(names):
-        turn = seen[name] = seen.get(name, -1) + 1
-        mates = places.get(mirrored_name(name), [])
-        permutation.append(mates[turn] if turn < len(mates) else i)
+        nth = seen[name] = seen.get(name, -1) + 1
+        others = places.get(mirrored_name(name), [])
+        permutation.append(others[nth] if nth < len(others) else i)
     return permutation
 
 

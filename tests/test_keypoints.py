@@ -1,4 +1,4 @@
-"""Keypoint sets by name: the published flip tables, mirrors, parts, and the letters of a wrong name."""
+"""Keypoint sets by name: the published flip tables, mirrors, parts, and the error message of a wrong name."""
 
 import re
 
@@ -101,8 +101,12 @@ def test_parts_are_found_under_any_definition():
 
 def test_base_names():
     assert [base_name(n) for n in ("left_hip_coco", "neck_lsp", "head_top", "thorax_mpii", "mid_hip_coco")] == [
-        "left_hip", "neck", "head", "neck", "pelvis",
-    ]  # fmt: skip
+        "left_hip",
+        "neck",
+        "head",
+        "neck",
+        "pelvis",
+    ]
 
 
 PARTS = {

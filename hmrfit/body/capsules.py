@@ -1,7 +1,7 @@
 """Twenty capsules inside an SMPL-format body, and spheres along them: what SMPLify's interpenetration term looks at.
 
     length_i = l_i + L_i beta,    radius_i = r_i + R_i beta,    start_i = s_i + S_i beta            (about the joint)
-    sphere at share f:   o = start_i + f length_i u_i,     posed  c = x_j + G_j o,   j the capsule's joint
+    sphere at fraction f:   o = start_i + f length_i u_i,     posed  c = x_j + G_j o,   j the capsule's joint
 
 (Bogo et al., ECCV 2016, section 3.3.) SMPLify regresses lengths and radii to its shape space once and ships the result
 for SMPL; here both are regressed for the body at hand, from its own vertices, skinning weights and shape directions:
@@ -75,7 +75,7 @@ class Capsules:
     length: Tensor  # (c, S + 1) of the axis: the caps reach a radius further
     radius: Tensor  # (c, S + 1)
     sphere_capsule: Tensor  # (n,)
-    sphere_share: Tensor  # (n,) where along the axis: 0 its start, 1 its end
+    sphere_fraction: Tensor  # (n,) where along the axis: 0 its start, 1 its end
 
     def lengths(self, betas: Tensor) -> Tensor:
         """(B, c) metres, not below 0."""
@@ -100,7 +100,7 @@ class Capsules:
 
     def sphere_centers(self, betas: Tensor, joints: Tensor, world: Tensor) -> Tensor:
         """(B, n, 3) of posed joints (B, J, 3) with world rotations (B, J, 3, 3), in the frame of the joints."""
-        along = self.sphere_share * self.lengths(betas)[:, self.sphere_capsule]
+        along = self.sphere_fraction * self.lengths(betas)[:, self.sphere_capsule]
         offset = self.starts(betas)[:, self.sphere_capsule] + along[..., None] * self.axis[self.sphere_capsule]
         joint = self.sphere_joint
         return joints[:, joint] + (world[:, joint] @ offset[..., None]).squeeze(-1)
@@ -139,7 +139,7 @@ def _regress(body: SmplBody) -> Capsules:
     betas = torch.cat([draws, -draws])  # with their opposites, so that squares do not tilt the slopes
     shaped = torch.cat([body.v_template[None], body.shaped(betas)])  # the mean shape first
     rest = body.J_regressor @ shaped
-    share = _vertex_areas(body.v_template, body.faces)
+    area = _vertex_areas(body.v_template, body.faces)
     capsule = torch.tensor(_capsule_of_joints(body.skeleton), device=body.weights.device)[body.weights.argmax(1)]
     axes, measured = [], []
     for i, (name, (owners, direction)) in enumerate(PARTS.items()):
@@ -150,8 +150,8 @@ def _regress(body: SmplBody) -> Capsules:
                 "Is it a whole body?"
             )
         own, end = joints[owners[0]], joints.get(direction)
-        axis = _axis(direction, shaped[0, part], share[part], rest[0], joints, own)
-        start, length, radius = _measure(shaped[:, part], share[part], axis, rest, end, own)
+        axis = _axis(direction, shaped[0, part], area[part], rest[0], joints, own)
+        start, length, radius = _measure(shaped[:, part], area[part], axis, rest, end, own)
         axes.append(axis)
         measured.append(torch.cat([start, length[:, None], radius[:, None]], 1)[1:])
     design = torch.cat([betas, torch.ones_like(betas[:, :1])], 1)
@@ -192,22 +192,22 @@ def _vertex_areas(vertices: Tensor, faces: Tensor) -> Tensor:
     return total + 1e-3 * total.mean()
 
 
-def _axis(direction: str, points: Tensor, share: Tensor, rest: Tensor, joints: Mapping[str, int], own: int) -> Tensor:
+def _axis(direction: str, points: Tensor, area: Tensor, rest: Tensor, joints: Mapping[str, int], own: int) -> Tensor:
     """The unit vector (3,) along a part's points (P, 3), away from its joint where it has a sense."""
     if direction in joints:
         return torch.nn.functional.normalize(rest[joints[direction]] - rest[own], dim=0)
     if direction in ("x", "y"):
         return torch.eye(3).to(points)["xy".index(direction)]
-    about = points - (share @ points) / share.sum()
-    axis = torch.linalg.eigh((about * share[:, None]).T @ about)[1][:, -1]
+    about = points - (area @ points) / area.sum()
+    axis = torch.linalg.eigh((about * area[:, None]).T @ about)[1][:, -1]
     return axis * torch.sign(axis @ (points.mean(0) - rest[own]))
 
 
 def _measure(
-    points: Tensor, share: Tensor, axis: Tensor, rest: Tensor, end: int | None, own: int
+    points: Tensor, area: Tensor, axis: Tensor, rest: Tensor, end: int | None, own: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Start about the joint (N, 3), length (N,) and radius (N,) of the capsule of one part's points (N, P, 3)."""
-    center, radius = _circle(points, share, axis)
+    center, radius = _circle(points, area, axis)
     if end is not None:
         low, high = rest[:, own] @ axis, rest[:, end] @ axis
     else:
@@ -218,7 +218,7 @@ def _measure(
     return center + low[:, None] * axis - rest[:, own], high - low, radius
 
 
-def _circle(points: Tensor, share: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
+def _circle(points: Tensor, area: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
     """The circle that fits points (N, P, 3) seen along the axis: centre (N, 3) on the plane through the origin, radius.
 
     |p - c|² = r² is linear in c and r² - |c|²:  2 p·c + (r² - |c|²) = |p|²  (Kåsa).
@@ -226,10 +226,10 @@ def _circle(points: Tensor, share: Tensor, axis: Tensor) -> tuple[Tensor, Tensor
     flat = points - (points @ axis)[..., None] * axis
     plane = torch.linalg.svd(axis[None])[2][1:]  # (2, 3)
     q = flat @ plane.T
-    middle = (share @ q) / share.sum()
+    middle = (area @ q) / area.sum()
     q = q - middle[:, None]
     rows = torch.cat([2 * q, torch.ones_like(q[..., :1])], -1)
-    weighted = rows * share[:, None]
+    weighted = rows * area[:, None]
     solved = torch.linalg.solve(weighted.mT @ rows, (weighted.mT @ q.square().sum(-1, keepdim=True))).squeeze(-1)
     center = solved[:, :2]
     radius = (solved[:, 2] + center.square().sum(-1)).clamp_min(0).sqrt()
@@ -237,14 +237,14 @@ def _circle(points: Tensor, share: Tensor, axis: Tensor) -> tuple[Tensor, Tensor
 
 
 def _spheres(length: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """(capsule, share) of every sphere: both ends, and floor(length/(2 radius) - 1) between, evenly."""
+    """(capsule, fraction) of every sphere: both ends, and floor(length/(2 radius) - 1) between, evenly."""
     capsule: list[int] = []
-    shares: list[float] = []
+    fractions: list[float] = []
     for i, name in enumerate(NAMES):
         ends = ENDS.get(name, (True, True))
         between = max(int(length[i] / (2 * radius[i]) - 1), 0)
         inner = [k / (between + 1) for k in range(1, between + 1)]
         found = [0.5] if length[i] < SHORTEST else [0.0] * ends[0] + inner + [1.0] * ends[1]
         capsule += [i] * len(found)
-        shares += found
-    return torch.tensor(capsule, device=length.device), torch.tensor(shares).to(length)
+        fractions += found
+    return torch.tensor(capsule, device=length.device), torch.tensor(fractions).to(length)

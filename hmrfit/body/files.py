@@ -10,9 +10,9 @@ may stand in an npz as X_row, X_col, X_data and X_shape.
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from hmrfit.body.skeleton import skeleton_of
 from hmrfit.io.atomic import write_npz
@@ -63,7 +63,7 @@ def read_body_file(path: str | Path) -> dict[str, np.ndarray]:
     return {**data, "f": data["f"].astype(np.int64), "kintree_table": tree}
 
 
-def write_body_npz(path: str | Path, data: Mapping[str, Any]) -> None:
+def write_body_npz(path: str | Path, data: Mapping[str, ArrayLike]) -> None:
     """Writes a checked body as a compressed npz, atomically; the same arrays give the same bytes.
 
     Raises:

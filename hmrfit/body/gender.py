@@ -9,9 +9,9 @@ name of its folder (AMASS's body_models/smplh/female/model.npz). A body without 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 GENDERS = ("female", "male", "neutral")
 
@@ -20,7 +20,7 @@ LETTERS = {"f": "female", "m": "male", "n": "neutral"}
 """What fields say, in lower case. In a name, a single letter counts only where it is one of SMPL's files."""
 
 
-def gender_of(body: str | Path, data: Mapping[str, Any] | None = None) -> str:
+def gender_of(body: str | Path, data: Mapping[str, ArrayLike] | None = None) -> str:
     """The gender of a body.
 
     Args:
@@ -31,7 +31,7 @@ def gender_of(body: str | Path, data: Mapping[str, Any] | None = None) -> str:
     return _stated(data or {}) or _in_name(path.stem) or (folder if folder in GENDERS else "neutral")
 
 
-def _stated(data: Mapping[str, Any]) -> str | None:
+def _stated(data: Mapping[str, ArrayLike]) -> str | None:
     """What the field says, text or bytes; None where there is none, or where it is no such word."""
     value = np.asarray(data.get("gender", ""))
     if value.size != 1 or value.dtype.kind not in "US":

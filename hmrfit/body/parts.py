@@ -39,7 +39,7 @@ def labels_by_weights(body: SmplBody) -> Tensor:
     return torch.stack(sums, 1).argmax(1) + 1
 
 
-def read_part_labels(path: str | PathLike, vertices: int) -> NDArray[np.int64]:
+def read_part_labels(path: str | PathLike[str], vertices: int) -> NDArray[np.int64]:
     """(V,) labels 1 to 6 of a `.npy` file.
 
     Raises:

@@ -35,7 +35,7 @@ REGRESSORS: dict[str, tuple[str, ...]] = {
 """What each row is."""
 
 
-def read_regressor(kind: str, path: str | PathLike, vertices: int) -> Tensor:
+def read_regressor(kind: str, path: str | PathLike[str], vertices: int) -> Tensor:
     """The matrix (rows, V), float64.
 
     Raises:

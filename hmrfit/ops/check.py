@@ -1,6 +1,6 @@
-"""Checks that answer with a letter: what was expected, what came, what to do next, the nearest right name.
+"""Checks whose error messages say what was expected, what came, what to do next, and the nearest right name.
 
-Shapes are written as words, one per axis: a number is that size, a letter is any size but the same wherever it stands,
+Shapes are written as words, one per axis: a number is that size, a symbol is any size but the same wherever it stands,
 and a leading `...` is any number of axes:
 
     sizes = check_shape(xy, "B K 2", "xy")
@@ -10,14 +10,13 @@ and a leading `...` is any number of axes:
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Real
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 LONGEST_NAME = 100
-"""Letters of a name that are compared: longer ones come from damaged files, and take minutes."""
+"""Characters of a name that are compared: longer names come from damaged files, and take minutes."""
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
@@ -34,7 +33,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _misfit(shape: tuple[int, ...], axes: list[str], sizes: dict[str, int]) -> bool:
-    """Whether a shape does not follow its pattern; new letters are written into `sizes`."""
+    """Whether a shape does not follow its pattern; the sizes of new symbols are written into `sizes`."""
     if axes and axes[0] == "...":
         axes = axes[1:]
         shape = shape[len(shape) - len(axes) :] if len(shape) >= len(axes) else shape
@@ -46,24 +45,25 @@ def _misfit(shape: tuple[int, ...], axes: list[str], sizes: dict[str, int]) -> b
 
 
 def check_shape(
-    x: Any, pattern: str, name: str, sizes: Mapping[str, int] | None = None, hint: str = ""
+    x: object, pattern: str, name: str, sizes: Mapping[str, int] | None = None, hint: str = ""
 ) -> dict[str, int]:
-    """That `x` (array or tensor) has the shape `pattern` says; returns the sizes of the pattern's letters.
+    """That `x` (array or tensor) has the shape `pattern` says; returns the sizes of the pattern's symbols.
 
     Args:
-        sizes: letters already known from earlier checks; they must agree.
+        sizes: of symbols that earlier checks have found; they must agree.
         hint: a last sentence for the error, what to do.
     Raises:
         TypeError: `x` has no shape. ValueError: the shape is another one.
     """
-    if not hasattr(x, "shape"):
+    shape = getattr(x, "shape", None)
+    if shape is None:
         raise TypeError(
             f"{name} should be an array or tensor of shape ({_written(pattern, sizes)}), not {type(x).__name__}."
         )
     found = dict(sizes or {})
-    if _misfit(tuple(x.shape), pattern.split(), found):
+    if _misfit(tuple(shape), pattern.split(), found):
         raise ValueError(
-            f"{name} should have the shape ({_written(pattern, sizes)}), but has {tuple(x.shape)}. {hint}".rstrip()
+            f"{name} should have the shape ({_written(pattern, sizes)}), but has {tuple(shape)}. {hint}".rstrip()
         )
     return found
 
@@ -73,7 +73,7 @@ def _written(pattern: str, sizes: Mapping[str, int] | None) -> str:
     return ", ".join(f"{a}={sizes[a]}" if sizes and a in sizes else a for a in pattern.split())
 
 
-def check_finite(x: Any, name: str, hint: str = "") -> None:
+def check_finite(x: ArrayLike | torch.Tensor, name: str, hint: str = "") -> None:
     """That an array or tensor holds neither NaN nor infinity.
 
     Raises:
@@ -90,7 +90,7 @@ def check_finite(x: Any, name: str, hint: str = "") -> None:
 
 
 def numbers(
-    value: Any,
+    value: object,
     name: str,
     what: str,
     shape: tuple[int, ...] | None = None,
@@ -121,7 +121,7 @@ def numbers(
     return array if shape is None or array.shape == shape else np.broadcast_to(array, shape).copy()
 
 
-def _real_array(value: Any, may_be_none: bool) -> NDArray[np.float64] | None:
+def _real_array(value: object, may_be_none: bool) -> NDArray[np.float64] | None:
     """As a float64 array of its own; None where that is no array of real numbers."""
     try:
         array = np.asarray(value.detach().cpu() if isinstance(value, torch.Tensor) else value)
@@ -135,11 +135,11 @@ def _real_array(value: Any, may_be_none: bool) -> NDArray[np.float64] | None:
         return None
 
 
-def _is_real(value: Any) -> bool:
+def _is_real(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
-def brief_repr(value: Any, longest: int = 60) -> str:
+def brief_repr(value: object, longest: int = 60) -> str:
     """A value as an error message can show it: short, whatever it is."""
     try:
         text = repr(value)

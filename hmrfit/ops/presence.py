@@ -1,21 +1,21 @@
-"""How far a keypoint counts as seen, and how far it is looked at: two continuous functions of its confidence.
+"""How far a keypoint counts as seen, and how far it enters the fit: two continuous functions of its confidence.
 
-    p_k = s((c_k / max_j c_j − NOTHING) / (SURE − NOTHING))          presence:  what is counted
-    q_k = s((c_k / max_j c_j − NOTHING) / (SHOWN − NOTHING))         shown:     what is looked at
+    p_k = s((c_k / max_j c_j − NOTHING) / (SURE − NOTHING))          presence:  how far it counts as seen
+    q_k = s((c_k / max_j c_j − NOTHING) / (SHOWN − NOTHING))         shown:     how far it enters the fit
     s(t) = t² (3 − 2t) on [0, 1], 0 before, 1 beyond
 
-p answers wherever a formula asks which keypoints are seen: how many there are, how large their box is. q lets a
-keypoint into the energy and the networks, which then weigh it by its confidence; it comes in and leaves without a jump.
-Up to NOTHING it is as if it were not there. Confidences are compared with the person's greatest, since detectors do not
-agree on a scale.
+p stands wherever a formula asks which keypoints are seen: how many there are, how large their box is. q is the factor
+with which a keypoint enters the energy and the networks, which then weigh it by its confidence, so that it comes and
+goes without a jump. Up to NOTHING a keypoint counts as absent. Confidences are taken relative to the person's greatest,
+since detectors do not agree on a scale.
 """
 
 import torch
 from torch import Tensor
 
 NOTHING, SHOWN, SURE = 0.15, 0.3, 0.5
-"""Of the person's greatest confidence. Detectors put what they see at 0.4 to 1 times their best score, and most of what
-they make up below 0.2 of it."""
+"""Fractions of the person's greatest confidence. Detectors score what they see at 0.4 to 1 times their best score, and
+most of their false keypoints below 0.2 times."""
 
 
 def presence(confidence: Tensor) -> Tensor:

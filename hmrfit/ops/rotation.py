@@ -97,12 +97,10 @@ def matrix_to_quaternion(R: Tensor) -> Tensor:
 def quaternion_to_matrix(q: Tensor) -> Tensor:
     """Quaternions (..., 4), real part first, any length but zero -> matrices (..., 3, 3)."""
     w, x, y, z = (q / q.norm(dim=-1, keepdim=True)).unbind(-1)
-    rows = [
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    ]  # fmt: skip
-    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+    first = torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1)
+    second = torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1)
+    third = torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1)
+    return torch.stack([first, second, third], -2)
 
 
 def matrix_to_rotvec(R: Tensor) -> Tensor:

@@ -13,14 +13,14 @@ from contextlib import contextmanager
 import torch
 
 FEW = 8
-"""People up to whom one thread is as fast as two."""
+"""With so many people or fewer, one thread is as fast as two."""
 
 _ONE_AT_A_TIME = allocate_lock()
-"""Between the two halves of a change, no other thread looks."""
+"""Held through both halves of a change, so that no other thread reads the number between them."""
 
 
 def _new_lock() -> None:
-    """For a forked process: the old one may be held by a thread that is not there."""
+    """For a forked process, where the thread that holds the old lock may not exist."""
     global _ONE_AT_A_TIME
     _ONE_AT_A_TIME = allocate_lock()
 
@@ -30,9 +30,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def know_own_threads() -> None:
-    """A Python thread that has not used torch yet learns its number here, while no other is changing it.
+    """Initialises the number of a Python thread that has not used torch yet, while no other thread is changing it.
 
-    To be called first by what users call: the moment in which threads begin with another number is short, not zero.
+    Public functions call it first: the moment in which new threads begin with another number is short, not zero.
     """
     with _ONE_AT_A_TIME:
         torch.get_num_threads()
@@ -40,8 +40,8 @@ def know_own_threads() -> None:
 
 @contextmanager
 def one_thread_for_few(people: int, most: int = 0) -> Iterator[None]:
-    """The matrices of a few people are too small to share. Where other programs hold the cores, threads that wait for
-    each other cost dearly: 1.9 s instead of 0.07 s for one person on two busy cores.
+    """One thread for a few people, whose matrices are too small to divide. Where other programs occupy the cores,
+    threads that wait for each other cost dearly: 1.9 s instead of 0.07 s for one person on two busy cores.
 
     most: threads for many people; 0: as many as there are.
     """
@@ -72,7 +72,7 @@ def set_own_threads(count: int) -> None:
 
 
 def _set_own(count: int) -> int:
-    """`set_own_threads` for who holds the lock; returns what threads begin with."""
+    """`set_own_threads` while the lock is held; returns the number that new threads begin with."""
     torch.get_num_threads()  # a thread that never asked would forget what it is set to
     known, changed, done = (allocate_lock() for _ in range(3))
     for lock in (known, changed, done):

@@ -33,7 +33,7 @@ class DiscriminatorPrior:
         self.network = network.to(next(discriminator.parameters()).device, dtype).eval().requires_grad_(False)
 
     @classmethod
-    def from_file(cls, path: str | PathLike) -> "DiscriminatorPrior":
+    def from_file(cls, path: str | PathLike[str]) -> "DiscriminatorPrior":
         """From an npz that `hmrfit.network.checkpoints.save_network` wrote; its errors, and
 
         Raises:

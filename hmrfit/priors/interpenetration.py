@@ -17,7 +17,7 @@ from torch import Tensor
 from hmrfit.body.capsules import NAMES, Capsules
 
 WIDTH = 0.3
-"""a, the Gaussian's width as a share of the radius."""
+"""a, the Gaussian's width as a fraction of the radius."""
 
 TORSO = ("hips", "spine", "spine1", "spine2")
 ARM_ENDS = ("left_forearm", "right_forearm", "left_hand", "right_hand")

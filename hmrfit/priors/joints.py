@@ -21,7 +21,7 @@ KNOWN = {len(names): names for names in (SMPL.names[1:], BODY_JOINTS)}
 """What 23 and 21 joints without names are."""
 
 
-def joints_in_file(path: str | PathLike, count: int) -> tuple[str, ...]:
+def joints_in_file(path: str | PathLike[str], count: int) -> tuple[str, ...]:
     """The names of the `count` joints that the prior of an npz is about; () where they are not known.
 
     Raises:

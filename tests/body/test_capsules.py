@@ -34,8 +34,20 @@ def test_a_body_of_tubes_gives_its_own_numbers_back(shape):
 
 def test_the_order_is_smplifys():
     """Its code speaks of capsules by number."""
-    ids = {"hips": 0, "left_thigh": 1, "left_calf": 4, "spine1": 6, "right_foot": 8, "neck": 10, "left_shoulder": 11,
-           "head": 13, "left_forearm": 16, "right_forearm": 17, "left_hand": 18, "right_hand": 19}  # fmt: skip
+    ids = {
+        "hips": 0,
+        "left_thigh": 1,
+        "left_calf": 4,
+        "spine1": 6,
+        "right_foot": 8,
+        "neck": 10,
+        "left_shoulder": 11,
+        "head": 13,
+        "left_forearm": 16,
+        "right_forearm": 17,
+        "left_hand": 18,
+        "right_hand": 19,
+    }
     assert {name: NAMES.index(name) for name in ids} == ids and len(NAMES) == 20
 
 
@@ -83,7 +95,7 @@ def test_spheres_lie_evenly_and_where_smplify_puts_them():
     none = torch.zeros(1, 10).double()
     lengths, radii = capsules.lengths(none)[0], capsules.radii(none)[0]
     for i, name in enumerate(NAMES):
-        shares = capsules.sphere_share[capsules.sphere_capsule == i].sort().values
+        shares = capsules.sphere_fraction[capsules.sphere_capsule == i].sort().values
         between = max(int(lengths[i] / (2 * radii[i]) - 1), 0)
         ends = sum(ENDS.get(name, (True, True)))
         assert len(shares) == (between + ends if lengths[i] >= SHORTEST else 1), name

@@ -16,13 +16,23 @@ from hmrfit.cli import main
 @pytest.mark.parametrize(
     ("body", "gender"),
     [
-        ("smpl_female", "female"), ("smpl_male", "male"), ("smpl_neutral", "neutral"), ("free_body", "neutral"),
-        ("bodies/SMPL_FEMALE.pkl", "female"), ("basicModel_f_lbs_10_207_0_v1.0.0.pkl", "female"),
-        ("basicmodel_m_lbs_10_207_0_v1.1.0.pkl", "male"), ("SMPLXMale.npz", "male"), ("SmplFemale.npz", "female"),
-        ("smplh/female/model.npz", "female"), ("smplh/male/model.npz", "male"),
-        ("tamale.npz", "neutral"), ("body_f32.npz", "neutral"), ("/home/man/body.npz", "neutral"), ("", "neutral"),
+        ("smpl_female", "female"),
+        ("smpl_male", "male"),
+        ("smpl_neutral", "neutral"),
+        ("free_body", "neutral"),
+        ("bodies/SMPL_FEMALE.pkl", "female"),
+        ("basicModel_f_lbs_10_207_0_v1.0.0.pkl", "female"),
+        ("basicmodel_m_lbs_10_207_0_v1.1.0.pkl", "male"),
+        ("SMPLXMale.npz", "male"),
+        ("SmplFemale.npz", "female"),
+        ("smplh/female/model.npz", "female"),
+        ("smplh/male/model.npz", "male"),
+        ("tamale.npz", "neutral"),
+        ("body_f32.npz", "neutral"),
+        ("/home/man/body.npz", "neutral"),
+        ("", "neutral"),
     ],
-)  # fmt: skip
+)
 def test_names(body: str, gender: str) -> None:
     assert gender_of(body) == gender == gender_of(Path(body))
 

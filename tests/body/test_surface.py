@@ -10,14 +10,19 @@ from hmrfit.body.surface import SurfaceBody, spread_vertices, vertex_closeness
 from hmrfit.fitting.parameters import GROUPS, Layout, State
 from hmrfit.keypoints import COCO17
 
-BODIES = {"free": free_body, "dense": lambda: SmplBody(synthetic_body()), "hand": lambda: SmplBody(synthetic_body(HAND_PARENTS))}  # fmt: skip  # noqa: E501
+BODIES = {
+    "free": free_body,
+    "dense": lambda: SmplBody(synthetic_body()),
+    "hand": lambda: SmplBody(synthetic_body(HAND_PARENTS)),
+}
 
 
 @pytest.mark.parametrize("kind", BODIES)
 def test_vertices_are_where_the_mesh_has_them(kind):
     body = BODIES[kind]()
     surface, params = SurfaceBody(body, spread_vertices(body, 50)), random_params(body, 3)
-    torch.testing.assert_close(surface.pose(params).points, body(params).vertices[:, surface.vertices], rtol=0, atol=1e-12)  # fmt: skip  # noqa: E501
+    expected = body(params).vertices[:, surface.vertices]
+    torch.testing.assert_close(surface.pose(params).points, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("free", [GROUPS, ("body_pose",), ("transl", "betas")], ids=["all", "pose", "no rotations"])

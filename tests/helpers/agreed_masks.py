@@ -1,4 +1,4 @@
-"""Bodies that pytorch3d has drawn once, with its pixels: what the built-in rasteriser is held against.
+"""Bodies that pytorch3d has drawn once, with its pixels: what the built-in rasteriser is compared with.
 
 `tests/render/pytorch3d_masks.npz` has six bodies in random poses (tenths of a millimetre), 240 cameras around them,
 near and far, some cutting the body off, and pytorch3d's silhouettes (a bit a pixel) and part maps. Made anew, where

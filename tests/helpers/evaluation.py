@@ -31,6 +31,10 @@ def threedpw_people(params: BodyParams, genders: str) -> SpinDataset:
     N = len(params)
     images = np.array([f"imageFiles/town_{i % 2}/image_{i:05d}.jpg" for i in range(N)])
     return SpinDataset(
-        images, np.full((N, 2), 100.0), np.ones(N), pose=torch.cat([orient, pose], 1).numpy(),
-        shape=params.betas.numpy(), gender=np.array(list(genders)),
-    )  # fmt: skip
+        images,
+        np.full((N, 2), 100.0),
+        np.ones(N),
+        pose=torch.cat([orient, pose], 1).numpy(),
+        shape=params.betas.numpy(),
+        gender=np.array(list(genders)),
+    )

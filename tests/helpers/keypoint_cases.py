@@ -39,8 +39,11 @@ def photo_of(keypoints: Any, keypoint_set: Any = "coco17", image_size: Any = SIZ
 def coco_file(path: Path, points: np.ndarray, names: list[str] | None, **image: Any) -> Path:
     category = {"id": 1, "name": "person"} | ({} if names is None else {"keypoints": names})
     visible = np.c_[points[:, :2], np.full(len(points), 2)]
-    return write(path, {
-        "images": [{"id": 5, "file_name": "photo.jpg", "width": SIZE[0], "height": SIZE[1]} | image],
-        "annotations": [{"id": 1, "image_id": 5, "category_id": 1, "keypoints": flat(visible)}],
-        "categories": [category],
-    })  # fmt: skip
+    return write(
+        path,
+        {
+            "images": [{"id": 5, "file_name": "photo.jpg", "width": SIZE[0], "height": SIZE[1]} | image],
+            "annotations": [{"id": 1, "image_id": 5, "category_id": 1, "keypoints": flat(visible)}],
+            "categories": [category],
+        },
+    )

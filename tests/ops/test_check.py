@@ -1,4 +1,4 @@
-"""The letters: what was expected, what came, the nearest right name."""
+"""Error messages: what was expected, what came, the nearest right name."""
 
 from fractions import Fraction
 
@@ -30,7 +30,7 @@ def test_misfits_are_refused(shape, pattern):
         check_shape(np.zeros(shape), pattern, "x")
 
 
-def test_the_hint_ends_the_letter_and_the_callers_sizes_stay():
+def test_the_hint_ends_the_message_and_the_callers_sizes_stay():
     sizes = {"B": 2}
     with pytest.raises(ValueError, match=r"Transpose it\.$"):
         check_shape(np.zeros((3, 2)), "B 3", "x", sizes, hint="Transpose it.")
@@ -62,9 +62,16 @@ def test_names():
 
 @pytest.mark.parametrize(
     "value",
-    [1.5, np.float32(1.5), np.array(1.5), torch.tensor(1.5), torch.tensor(1.5, requires_grad=True), Fraction(3, 2),
-     np.array(1.5, object)],
-)  # fmt: skip
+    [
+        1.5,
+        np.float32(1.5),
+        np.array(1.5),
+        torch.tensor(1.5),
+        torch.tensor(1.5, requires_grad=True),
+        Fraction(3, 2),
+        np.array(1.5, object),
+    ],
+)
 def test_one_number_in_any_form(value):
     found = numbers(value, "x", "one number", ())
     assert found.shape == () and found.dtype == np.float64 and found == 1.5
@@ -72,10 +79,29 @@ def test_one_number_in_any_form(value):
 
 @pytest.mark.parametrize(
     "value",
-    [True, [True, False], np.array(True), "1.5", b"1.5", ["1", "2"], 1j, [1.0, 2j], None, [None], object(), {1.0}, {},
-     [[1.0], [1.0, 2.0]], np.array(["1"]), np.array([object()]), torch.tensor([True]), torch.tensor([1j]), print,
-     np.array(["2020-01-01"], "datetime64[D]")],
-)  # fmt: skip
+    [
+        True,
+        [True, False],
+        np.array(True),
+        "1.5",
+        b"1.5",
+        ["1", "2"],
+        1j,
+        [1.0, 2j],
+        None,
+        [None],
+        object(),
+        {1.0},
+        {},
+        [[1.0], [1.0, 2.0]],
+        np.array(["1"]),
+        np.array([object()]),
+        torch.tensor([True]),
+        torch.tensor([1j]),
+        print,
+        np.array(["2020-01-01"], "datetime64[D]"),
+    ],
+)
 def test_what_is_no_real_number_is_a_type_error(value):
     with pytest.raises(TypeError, match="x should be one number, not"):
         numbers(value, "x", "one number")

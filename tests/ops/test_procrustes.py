@@ -71,7 +71,7 @@ def test_flat_bodies_are_aligned_by_a_rotation():
 
 
 @pytest.mark.parametrize("leading", [(), (4,), (2, 3)])
-def test_any_leading_dimensions_and_nobody_depends_on_others(leading):
+def test_any_leading_dimensions_and_independence_of_the_batch(leading):
     x, y = cloud(*leading, 14), cloud(*leading, 14)
     together = similarity_align(x, y)
     assert together.shape == x.shape

@@ -209,7 +209,7 @@ def test_inputs_stay_as_they_were():
     assert torch.equal(faces, faces_before)
 
 
-def test_wrong_shapes_get_a_letter():
+def test_wrong_shapes_are_refused():
     points, faces = square((0, 0), (4, 4))
     with pytest.raises(ValueError, match="points should have the shape"):
         rasterize(points[0], faces, (4, 4))

@@ -21,7 +21,8 @@ def test_the_same_as_torch(angle):
     np.testing.assert_allclose(rotation_numpy.exp(v), R.numpy(), rtol=0, atol=2e-15)
     np.testing.assert_allclose(rotation_numpy.log(R.numpy()), rotation.matrix_to_rotvec(R).numpy(), rtol=0, atol=1e-14)
     expected = rotation.right_jacobian_inverse(torch.from_numpy(v)).numpy()
-    np.testing.assert_allclose(rotation_numpy.right_jacobian_inverse(v), expected, rtol=0, atol=1e-9 if angle < 0.01 else 1e-13)  # fmt: skip  # noqa: E501
+    tolerance = 1e-9 if angle < 0.01 else 1e-13
+    np.testing.assert_allclose(rotation_numpy.right_jacobian_inverse(v), expected, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("angle", [a for a in ANGLES if a < 3.1])

@@ -149,7 +149,7 @@ def test_what_is_near_without_area_or_not_finite_counts_nowhere():
     assert nothing.shape == (1, 13, 17) and not nothing.any()
 
 
-def test_wrong_arguments_get_letters():
+def test_wrong_arguments_are_refused():
     xy, depth = mesh(6)
     with pytest.raises(ValueError, match="softness should be a number of pixels above 0"):
         soft_silhouette(xy, depth, FACES, SIZE, 0.0)

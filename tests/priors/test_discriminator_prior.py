@@ -100,7 +100,7 @@ def roc_area(real: torch.Tensor, fake: torch.Tensor) -> float:
     return mannwhitneyu(fake, real).statistic / (len(real) * len(fake))
 
 
-def test_bodies_of_other_betas_get_a_letter():
+def test_bodies_of_other_betas_are_refused():
     pose, betas = people(2)
     with pytest.raises(ValueError, match="of that many betas"):
         DiscriminatorPrior(network()).derivatives(pose, betas[:, :7])

@@ -74,7 +74,7 @@ def test_touching_costs_next_to_nothing(apart):
     """At apart radii of distance, for two spheres as thick: exp(-apart²/(4 · 0.09)); touching is at 2."""
     prior = overlap()
     widths = prior.squared_widths(torch.zeros(1, 10).double())
-    centers = torch.zeros(1, len(prior.capsules.sphere_share), 3).double()
+    centers = torch.zeros(1, len(prior.capsules.sphere_fraction), 3).double()
     left, right = (NAMES.index(f"{side}_calf") for side in ("left", "right"))
     capsule = prior.capsules.sphere_capsule
     pair = ((capsule[prior.first] == left) & (capsule[prior.second] == right)).nonzero()[0, 0]
