@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import hmrfit
-from hmrfit.build import build
 from hmrfit.config import load_config
 from hmrfit.fitting.fitter import in_pieces
 from hmrfit.ops.threads import FEW, one_thread_for_few, own_threads
+from hmrfit.pipeline import Pipeline
 
 
 @pytest.fixture(autouse=True)
@@ -126,7 +126,6 @@ def test_calls_from_many_threads_leave_everything_as_it_was() -> None:
 
 
 def test_the_settings_number_is_for_the_fit_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hmrfit.build.build_fitter", lambda config: torch.get_num_threads())
-    monkeypatch.setattr("hmrfit.build._ENGINES", {})
-    engine = build(load_config(None, ["THREADS=2"]))
-    assert engine.threads == engine.fitter == 2 and torch.get_num_threads() == 3 == elsewhere(torch.get_num_threads)
+    monkeypatch.setattr("hmrfit.pipeline.build_parts", lambda config: (torch.get_num_threads(), None))
+    pipeline = Pipeline(load_config(None, ["THREADS=2"]))
+    assert pipeline.threads == pipeline.fitter == 2 and torch.get_num_threads() == 3 == elsewhere(torch.get_num_threads)
