@@ -6,7 +6,7 @@
 
 The averaged weights are written in 16 bits, read back, and the fit that uses them is measured on people posed by
 the validation and by the test sequences. Train sequences only are trained on; validation chose the two weights of the
-energy and the calibration of the covariance (`hmrfit/fitting/fitter.py`, `hmrfit/fitting/uncertainty.py`).
+energy and the calibration of the covariance (`hmrfit/fitting/schedule.py`, `hmrfit/fitting/uncertainty.py`).
 """
 
 import argparse
