@@ -55,13 +55,8 @@ class TensorRecord:
 
     def with_rows(self, index: Tensor, source: Self) -> Self:
         """The same record with the people at `index` taken from `source`; an optional part that one lacks goes."""
-        changed: dict[str, Any] = {}
-        for field in fields(self):
-            mine, other = getattr(self, field.name), getattr(source, field.name)
-            if isinstance(mine, TensorRecord):
-                changed[field.name] = mine.with_rows(index, other)
-            elif isinstance(mine, Tensor):
-                changed[field.name] = None if other is None else mine.index_copy(0, index, other[index])
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {n: _with_rows(v, index, getattr(source, n)) for n, v in values.items() if _holds_tensors(v)}
         return replace(self, **changed)
 
     @classmethod
@@ -84,6 +79,18 @@ def _mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, list):
         return [_mapped(part, function) for part in value]
     return value.map(function) if isinstance(value, TensorRecord) else function(value)
+
+
+def _with_rows(value: Any, index: Tensor, source: Any) -> Any:
+    if source is None:
+        return None
+    if isinstance(value, dict):
+        return {name: _with_rows(part, index, source[name]) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_with_rows(part, index, other) for part, other in zip(value, source, strict=True)]
+    if isinstance(value, TensorRecord):
+        return value.with_rows(index, source)
+    return value.index_copy(0, index, source[index])
 
 
 def _joined(values: Sequence[Any]) -> Any:

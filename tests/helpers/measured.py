@@ -1,11 +1,14 @@
 """People of whom more is known than their keypoints, for the tests of the terms that look at it."""
 
+from dataclasses import replace
+
 import torch
 from helpers.bodies import free_body
 from helpers.fits import fitter, joints_of, people, with_terms
 from torch import Tensor
 
 from hmrfit.body.rigid import turned
+from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.terms.base import Staged, Term
@@ -28,6 +31,25 @@ def knowing(e: Linearization, **records: TensorRecord) -> Linearization:
     o = e.observation
     known = Observation(o.keypoints, o.box_size, o.noise, o.anchor, RecordTable(records), o.weight, o.start_depth)
     return Linearization(e.body, e.state, known, e.layout)
+
+
+RANK = 5
+"""Of the made-up anchors."""
+
+
+def seeded(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def anchored(seed: int = 0) -> Linearization:
+    """People in random poses, and an anchor a little away from them."""
+    e = sample_evaluation(seed=seed)
+    p = e.state.params
+    B, D = len(p), 3 * 24 + 10
+    turned = p.rotations @ rotvec_to_matrix(0.2 * seeded(B, 24, 3, seed=seed))
+    start = BodyParams(turned[:, 0], turned[:, 1:], p.betas + 0.3 * seeded(B, 10), p.transl + 0.1 * seeded(B, 3))
+    anchor = Anchor.at(start, e.body.parents, 0.2 * seeded(B, D).abs() + 0.05, 0.5 * seeded(B, D, RANK, seed=1))
+    return Linearization(e.body, e.state, replace(e.observation, anchor=anchor), e.layout)
 
 
 def check_measured(term: Term, e: Linearization) -> None:

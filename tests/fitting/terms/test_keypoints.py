@@ -1,13 +1,15 @@
 """Keypoints against the image: what one keypoint costs, and what an outlier costs."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from helpers.measured import seeded
 from helpers.points import one_point
 from scipy.stats import t as student
 
-from hmrfit.fitting.check import normal_equations
+from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
 from hmrfit.fitting.parameters import Linearization
 from hmrfit.fitting.terms.keypoints import Reprojection, StudentReprojection
 
@@ -52,3 +54,23 @@ def test_without_a_noise_of_their_own_keypoints_have_the_terms():
     term = StudentReprojection(sigma=0.02)
     own, default = with_noise(3, 4, 0.02), one_point(3, 4)
     torch.testing.assert_close(normal_equations(term, own)[0], normal_equations(term, default)[0])
+
+
+@pytest.mark.parametrize("nu", [8.0, torch.inf])
+def test_students_keypoints_are_a_fine_term(nu):
+    e = sample_evaluation()
+    noise = 0.01 + 0.02 * seeded(*e.observation.keypoints.confidence.shape).abs()
+    check_term(
+        StudentReprojection(nu=nu), Linearization(e.body, e.state, replace(e.observation, noise=noise), e.layout)
+    )
+
+
+def test_students_cost_is_its_formula():
+    """½ q c ν log(1 + z/ν) a keypoint; with many degrees of freedom the Gaussian's ½ q c z."""
+    e = sample_evaluation()
+    seen, box = e.observation.keypoints, e.observation.box_size
+    z, weight = (e.projected - seen.xy).square().sum(-1) / (0.012 * box[:, None]).square(), seen.shown * seen.confidence
+    torch.testing.assert_close(StudentReprojection(nu=8.0).cost(e), (weight * 4 * torch.log1p(z / 8)).sum(-1))
+    gaussian = StudentReprojection(nu=torch.inf).cost(e)
+    torch.testing.assert_close(StudentReprojection(nu=1e9).cost(e), gaussian, rtol=1e-5, atol=0)
+    torch.testing.assert_close(gaussian, 0.5 * (weight * z).sum(-1))
