@@ -106,8 +106,8 @@ def card(scores: dict[str, dict[str, float]], shipped: str, parameters: int, ste
 
 The 25 discriminators of HMR (23 joints, all joints, shape; `hmrfit/network/discriminator.py`) as a prior of the fit:
 residuals D_i - 1, the term "discriminators" (`hmrfit/fitting/terms/discriminators.py`). No default weight names it:
-`hmrfit.fit(..., terms=["discriminators"], weights={{"discriminators": WEIGHT}})` does. {parameters:,} parameters, matrices in 16
-bits; read by `hmrfit.priors.discriminator_prior.DiscriminatorPrior.from_file`.
+`hmrfit.fit(..., terms=["discriminators"], weights={{"discriminators": WEIGHT}})` does. {parameters:,} parameters,
+matrices in 16 bits; read by `hmrfit.priors.discriminator_prior.DiscriminatorPrior.from_file`.
 
 * **From**: {SOURCES}. Train sequences of `hmrfit/motion/split.json` only.
 * **Attribution**: {ATTRIBUTION}
