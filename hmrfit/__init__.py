@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.body.smpl import SmplBody as SmplBody
     from hmrfit.camera import Camera as Camera
     from hmrfit.config import load_config as load_config
-    from hmrfit.fitting.check import check_term as check_term
+    from hmrfit.fitting.check_term import check_term as check_term
     from hmrfit.fitting.terms.base import FunctionTerm as FunctionTerm
     from hmrfit.fitting.terms.base import Measurement as Measurement
     from hmrfit.fitting.terms.base import Term as Term
@@ -56,7 +56,7 @@ _HOMES = {
     "Measurement": "hmrfit.fitting.terms.base",
     "Term": "hmrfit.fitting.terms.base",
     "FunctionTerm": "hmrfit.fitting.terms.base",
-    "check_term": "hmrfit.fitting.check",
+    "check_term": "hmrfit.fitting.check_term",
     "Camera": "hmrfit.camera",
     "Keypoints": "hmrfit.types",
     "BodyParams": "hmrfit.types",

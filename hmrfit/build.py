@@ -36,8 +36,8 @@ from hmrfit.fitting.terms.anchor import AnchorPrior
 from hmrfit.fitting.terms.base import MOST_WEIGHT, Term, terms_by_name
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.fitting.terms.joint_limits import JointLimitPrior
-from hmrfit.fitting.terms.keypoints import Reprojection, StudentReprojection
 from hmrfit.fitting.terms.pose_prior import PosePrior
+from hmrfit.fitting.terms.reprojection import Reprojection, StudentReprojection
 from hmrfit.fitting.terms.shape import ShapePrior
 from hmrfit.fitting.terms.smplify_spin import PixelReprojection, smplify_spin_terms
 from hmrfit.fitting.terms.upright import Upright

@@ -14,7 +14,7 @@ from hmrfit.fitting.energy import total
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
-from hmrfit.fitting.sequence import Motion, SequenceProblem, one_shape, solve_sequence
+from hmrfit.fitting.sequence import SequenceProblem, Smoothness, one_shape, solve_sequence
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.terms.base import Known
 from hmrfit.fitting.terms.views import relative_pose
@@ -79,7 +79,7 @@ def fit_frames(
     shown = replace(seen, confidence=seen.confidence * torch.tensor(~blank)[:, None])
     fit = replace(fit, observation=replace(observation, keypoints=shown, weight=None))
     depth = float(state.params.transl[:, 2].median().clamp_min(0.1))
-    motion = Motion.of(fitter.body, pace.fps, depth, pace.smooth) if pace.smooth else None
+    motion = Smoothness.of(fitter.body, pace.fps, depth, pace.smooth) if pace.smooth else None
     points = fitter.point_body(seen.names)
     problem = SequenceProblem(points, fit.observation, fitter.terms, fit.stage, motion)
     found = solve_sequence(problem, state, SEQUENCE)

@@ -8,7 +8,7 @@ from yacs.config import CfgNode
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import unused_settings
-from hmrfit.fitting.check import try_terms
+from hmrfit.fitting.check_term import try_terms
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.starts import GivenStart, InitialEstimate

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.uncertainty import USUAL_NOISE
 from hmrfit.fitting.visibility import hidden_fraction

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.camera import Camera
-from hmrfit.fitting.anchor import Anchor
+from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.rotation import matrix_to_rotvec, right_jacobian_inverse, rotvec_to_matrix
 from hmrfit.ops.skinning import world_rotations
@@ -143,7 +143,7 @@ class Observation(TensorRecord):
     keypoints: Keypoints
     box_size: Tensor  # (B,) pixels, the longest side of the box of the visible keypoints
     noise: Tensor | None = None  # (B, K) standard deviation of each keypoint per coordinate, a fraction of the box
-    anchor: Anchor | None = None  # a start and how wrong it may be (hmrfit.fitting.anchor)
+    anchor: Anchor | None = None  # a start and how wrong it may be (hmrfit.fitting.gaussian_prior)
     measurements: RecordTable = field(default_factory=RecordTable)  # what else is known, by the name of its kind
     weight: Tensor | None = None  # (B, K) q c of each keypoint, see `weights`; made once for all steps
     start_depth: Tensor | None = None  # (B,) metres, of the one start that there is

@@ -47,7 +47,7 @@ MARKER = 0.1
 """Metres from the joint, where the two further points of each bone are."""
 
 
-class Motion:
+class Smoothness:
     """The smoothness residuals: points of every bone, twice differenced in time.
 
     Args:
@@ -60,7 +60,7 @@ class Motion:
         self.points, self.scale, self.depth = points, scale, depth
 
     @classmethod
-    def of(cls, body: SmplBody, fps: float, depth: float, smooth: float = 1.0) -> "Motion":
+    def of(cls, body: SmplBody, fps: float, depth: float, smooth: float = 1.0) -> "Smoothness":
         """For frames 1/fps seconds apart. smooth: multiplies the residuals' weight."""
         fingers = {body.joint_names[j] for joints in body.skeleton.fingers.values() for j in joints}
         names = ["hand" if name in fingers else name for name in body.joint_names]
@@ -175,7 +175,7 @@ class SequenceProblem:
         observation: Observation,
         terms: Mapping[str, Term],
         stage: Stage,
-        motion: Motion | None,
+        motion: Smoothness | None,
     ) -> None:
         self.frames = StageProblem(points, observation, terms, stage)
         self.motion = motion

@@ -16,8 +16,8 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPL
 from hmrfit.body.transfer import transferred
 from hmrfit.camera import Camera
-from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.anchor_inflation import inflated_for_all
+from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.library import PoseLibrary, library_starts
 from hmrfit.fitting.parameters import UPRIGHT, Observation, State
 from hmrfit.fitting.placing import torso_depth

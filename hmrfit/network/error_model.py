@@ -1,6 +1,6 @@
 """How wrong an initial estimate is: the covariance of its error, and the noise of its keypoints, by a network.
 
-    e ~ N(0, Σ),   Σ = diag(s) (I + U Uᵀ) diag(s)       e in the chart of `hmrfit.fitting.anchor`, D = 3 J + S numbers
+    e ~ N(0, Σ),   Σ = diag(s) (I + U Uᵀ) diag(s)       e in the chart of `fitting.gaussian_prior`, D = 3 J + S numbers
     x_k ~ Π(X_k) + σ_k · box · noise                       σ_k a fraction of the person's box, per coordinate
     (s, U, σ) = MLP(φ, Θ₀, view, and for every keypoint name: x, y, confidence, visibility, residual to Θ₀)
 

@@ -6,8 +6,8 @@ best.
     x  = K (r(x⁰) + J x⁰),      C = A Σ Aᵀ − A K J Σ Aᵀ            the second, linearised at the first
     loss = −log t_ν(joints − joints(x); C) + 5 |joints − joints(x)| + 0.3 L_noise + 0.2 L_marginal
 
-x are chart coordinates about Θ₀ (`hmrfit.fitting.anchor`) with the translation before and the log of the focal length
-after them; J the keypoints' derivative in fractions of the box, A that of the joints about the pelvis, R diagonal with
+x are chart coordinates about Θ₀ (`hmrfit.fitting.gaussian_prior`) with the translation before and the log of the focal
+length after them; J the keypoints' derivative in fractions of the box, A that of the joints about the pelvis, R diagonal with
 σ_k²/(q_k c_k) as the fit weighs keypoints, enlarged as Student's t does for what is far off. Σ is what makes C and x
 right, not how often Θ₀ alone is.
 """
@@ -25,7 +25,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPL
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.fitting.anchor import DEPTH, LATERAL, Anchor
+from hmrfit.fitting.gaussian_prior import DEPTH, LATERAL, Anchor
 from hmrfit.keypoints import keypoint_sets
 from hmrfit.network.error_model import ErrorModel, PredictedError
 from hmrfit.network.initial_estimate import KeypointHmr

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import hmrfit
-from hmrfit.fitting.check import check_term, finite_difference_jacobian, sample_evaluation, stick_body
+from hmrfit.fitting.check_term import check_term, finite_difference_jacobian, sample_evaluation, stick_body
 from hmrfit.fitting.terms.base import Term
 from hmrfit.keypoints import SMPL24
 

@@ -8,7 +8,7 @@ from helpers.fits import fitter, people
 from scipy.optimize import least_squares
 
 from hmrfit.camera import Camera
-from hmrfit.fitting.check import sample_evaluation
+from hmrfit.fitting.check_term import sample_evaluation
 from hmrfit.fitting.energy import Stage, StageProblem
 from hmrfit.fitting.library import library_starts
 from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State

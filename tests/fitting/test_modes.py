@@ -7,7 +7,7 @@ import torch
 from helpers.fits import joints_of, people, photograph, shipped
 from helpers.measured import anchored
 
-from hmrfit.fitting.check import sample_evaluation
+from hmrfit.fitting.check_term import sample_evaluation
 from hmrfit.fitting.energy import Stage, term_costs, total
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
@@ -16,7 +16,7 @@ from hmrfit.fitting.parameters import Linearization, State
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.solver import Solution
 from hmrfit.fitting.terms.anchor import AnchorPrior
-from hmrfit.fitting.terms.keypoints import StudentReprojection
+from hmrfit.fitting.terms.reprojection import StudentReprojection
 from hmrfit.keypoints import COCO17
 from hmrfit.ops.rotation import rotvec_to_matrix
 

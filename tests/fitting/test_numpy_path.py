@@ -10,7 +10,6 @@ from helpers.fits import limits, people, photograph, shipped
 from torch import Tensor
 
 from hmrfit.fitting import energy as module
-from hmrfit.fitting.anchor import Anchor
 from hmrfit.fitting.energy import Stage, StageProblem
 from hmrfit.fitting.modes import CALIBRATED
 from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, TorchTerm
@@ -21,7 +20,7 @@ from hmrfit.fitting.solver import BatchedSystem, NumpySystem, Options, solve
 from hmrfit.fitting.starts import Given
 from hmrfit.fitting.terms.base import FunctionTerm, Term, numpy_term, terms_by_name
 from hmrfit.fitting.terms.height import HeightTerm, KnownNumber
-from hmrfit.fitting.terms.keypoints import Reprojection
+from hmrfit.fitting.terms.reprojection import Reprojection
 from hmrfit.fitting.terms.shape import ShapePrior, ShapeTerm
 from hmrfit.keypoints import resolve_set
 from hmrfit.ops.rotation import rotvec_to_matrix

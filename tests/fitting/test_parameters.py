@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hmrfit.body.skeleton import SMPLH
-from hmrfit.fitting.check import sample_evaluation, stick_body
+from hmrfit.fitting.check_term import sample_evaluation, stick_body
 from hmrfit.fitting.parameters import GROUPS, Layout, Observation
 from hmrfit.keypoints import COCO17
 from hmrfit.ops.rotation import geodesic_angle, matrix_to_rotvec, rotvec_to_matrix

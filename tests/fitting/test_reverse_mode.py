@@ -9,7 +9,7 @@ import torch
 from helpers.fits import fitter, people
 from torch import Tensor
 
-from hmrfit.fitting.check import check_term, sample_evaluation
+from hmrfit.fitting.check_term import check_term, sample_evaluation
 from hmrfit.fitting.numpy_path import NumpyProblem, PoseState
 from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, Observation, State
 from hmrfit.fitting.reverse_mode import ReverseTerm, _CopiedTerm, rows_in_reverse

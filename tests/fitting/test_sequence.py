@@ -14,8 +14,8 @@ from hmrfit.fitting.banded import Bordered
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.sequence import (
-    Motion,
     SequenceProblem,
+    Smoothness,
     banded_product,
     bone_points,
     one_shape,
@@ -56,7 +56,7 @@ def clip(T: int = 6) -> tuple[State, Observation]:
 
 def problem(T: int, smooth: float = 1.0, body: SmplBody | None = None) -> tuple[SequenceProblem, State]:
     state, observation = clip(T)
-    motion = Motion.of(free_body(), 10.0, 4.0, smooth) if smooth else None
+    motion = Smoothness.of(free_body(), 10.0, 4.0, smooth) if smooth else None
     return SequenceProblem(free_body().points(COCO17), observation, fitter().terms, FINAL, motion), state
 
 

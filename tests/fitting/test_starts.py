@@ -13,8 +13,8 @@ from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import facing_wrong, pa_mpjpe
-from hmrfit.fitting.anchor import INIT_STD_DEGREES
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.gaussian_prior import INIT_STD_DEGREES
 from hmrfit.fitting.parameters import UPRIGHT, Observation, State
 from hmrfit.fitting.route import Begun
 from hmrfit.fitting.schedule import FROM_SCRATCH, from_initial_estimate, from_library

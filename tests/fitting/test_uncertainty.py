@@ -10,11 +10,11 @@ from helpers.fits import fitter, people, photograph, shipped
 from scipy.stats import kstest
 from scipy.stats import t as student
 
-from hmrfit.fitting.anchor import Anchor
-from hmrfit.fitting.check import finite_difference_jacobian, sample_evaluation, stick_body
+from hmrfit.fitting.check_term import finite_difference_jacobian, sample_evaluation, stick_body
+from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.parameters import Layout, Linearization
 from hmrfit.fitting.terms.anchor import AnchorPrior
-from hmrfit.fitting.terms.keypoints import StudentReprojection
+from hmrfit.fitting.terms.reprojection import StudentReprojection
 from hmrfit.fitting.uncertainty import (
     GAUSSIAN,
     Calibration,

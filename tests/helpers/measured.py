@@ -8,8 +8,8 @@ from helpers.fits import fitter, joints_of, people, with_terms
 from torch import Tensor
 
 from hmrfit.body.rigid import turned
-from hmrfit.fitting.anchor import Anchor
-from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
+from hmrfit.fitting.check_term import check_term, normal_equations, sample_evaluation
+from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.terms.base import Staged, Term
 from hmrfit.keypoints import COCO17

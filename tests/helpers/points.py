@@ -3,7 +3,7 @@
 import torch
 
 from hmrfit.camera import Camera
-from hmrfit.fitting.check import stick_body
+from hmrfit.fitting.check_term import stick_body
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.types import BodyParams, Keypoints
 

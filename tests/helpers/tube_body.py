@@ -4,7 +4,7 @@ import numpy as np
 from helpers.synthetic_body import SMPL_PARENTS
 
 from hmrfit.body.capsules import PARTS
-from hmrfit.fitting.check import STICK_CM
+from hmrfit.fitting.check_term import STICK_CM
 from hmrfit.keypoints import SMPL24
 
 AROUND, ALONG = 16, 6

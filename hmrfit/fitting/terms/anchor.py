@@ -1,4 +1,4 @@
-"""The anchored prior as a term of the energy: `hmrfit.fitting.anchor` brought to the fit's columns.
+"""The anchored prior as a term of the energy: `hmrfit.fitting.gaussian_prior` brought to the fit's columns.
 
     E = ½ eᵀ Σ⁻¹ e + ½ |(t − t⁰)/σ_t|²,      de_j/dω_j = T_j = G⁰_j Jr⁻¹(φ_j) G_jᵀ,  φ_j = log(R⁰_jᵀ R_j)
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmrfit.fitting.anchor import Anchor
+from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.numpy_path import CostlessTerm, NumpyLinearization, NumpySums, NumpyTerm, turned
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State

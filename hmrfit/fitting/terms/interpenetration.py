@@ -1,4 +1,4 @@
-"""SMPLify's interpenetration as a term of the energy: `hmrfit.priors.interpenetration` brought to the fit's columns.
+"""SMPLify's interpenetration as a term of the energy: `hmrfit.priors.sphere_overlap` brought to the fit's columns.
 
 A joint above sphere p alone moves it by omega x (c_p - x_j); what is above both spheres of a pair turns them together
 and changes nothing. So with g = dr/dc_p = -dr/dc_q a row's columns are
@@ -19,7 +19,7 @@ from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Linearization
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.skinning import kinematic_tree
-from hmrfit.priors.interpenetration import NEGLIGIBLE, SphereOverlap
+from hmrfit.priors.sphere_overlap import NEGLIGIBLE, SphereOverlap
 
 
 class Interpenetration(Term):

@@ -3,10 +3,10 @@
 import torch
 from helpers.measured import anchored
 
-from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
+from hmrfit.fitting.check_term import check_term, normal_equations, sample_evaluation
 from hmrfit.fitting.parameters import Layout, Linearization, State
 from hmrfit.fitting.terms.anchor import AnchorPrior
-from hmrfit.fitting.terms.keypoints import StudentReprojection
+from hmrfit.fitting.terms.reprojection import StudentReprojection
 from hmrfit.types import BodyParams
 
 

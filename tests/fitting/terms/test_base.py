@@ -8,7 +8,7 @@ from helpers.bodies import free_body
 from helpers.fits import gmm, limits
 
 from hmrfit.build import default_terms
-from hmrfit.fitting.check import (
+from hmrfit.fitting.check_term import (
     check_term,
     finite_difference_jacobian,
     normal_equations,

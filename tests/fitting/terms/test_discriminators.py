@@ -8,7 +8,7 @@ import torch
 from helpers.bodies import free_body
 from helpers.fits import fitter, people, photograph, with_terms
 
-from hmrfit.fitting.check import check_term, finite_difference_jacobian, normal_equations, sample_evaluation
+from hmrfit.fitting.check_term import check_term, finite_difference_jacobian, normal_equations, sample_evaluation
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, Observation, State
 from hmrfit.fitting.schedule import FINAL

@@ -10,7 +10,7 @@ from helpers.fits import fitter
 
 from hmrfit.body.capsules import capsules_of
 from hmrfit.camera import Camera
-from hmrfit.fitting.check import check_term, finite_difference_jacobian, normal_equations
+from hmrfit.fitting.check_term import check_term, finite_difference_jacobian, normal_equations
 from hmrfit.fitting.energy import Stage, StageProblem
 from hmrfit.fitting.parameters import UPRIGHT, Layout, Linearization, Observation, State
 from hmrfit.fitting.schedule import FINAL

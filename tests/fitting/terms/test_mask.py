@@ -9,7 +9,7 @@ import torch
 from helpers.bodies import free_body
 from helpers.fits import fitter, people, with_terms
 
-from hmrfit.fitting.check import check_term, normal_equations
+from hmrfit.fitting.check_term import check_term, normal_equations
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.terms.base import Staged
 from hmrfit.fitting.terms.mask import MASK_WEIGHT, Mask, MaskTerm, look_up, mask_map, mask_of_view

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.measured import at, check_measured, draw, knowing
 
-from hmrfit.fitting.check import normal_equations, sample_evaluation
+from hmrfit.fitting.check_term import normal_equations, sample_evaluation
 from hmrfit.fitting.terms.height import KnownNumber
 from hmrfit.fitting.terms.shape import Shape, ShapePrior, ShapeTerm
 

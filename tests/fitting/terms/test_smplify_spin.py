@@ -9,7 +9,7 @@ from helpers.fits import gmm
 from torch import Tensor
 
 from hmrfit.camera import Camera
-from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation, stick_body
+from hmrfit.fitting.check_term import check_term, normal_equations, sample_evaluation, stick_body
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.terms.base import terms_by_name
 from hmrfit.fitting.terms.smplify_spin import (

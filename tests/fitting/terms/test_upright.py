@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.points import one_point
 
-from hmrfit.fitting.check import normal_equations
+from hmrfit.fitting.check_term import normal_equations
 from hmrfit.fitting.parameters import Linearization, State
 from hmrfit.fitting.terms.upright import Upright
 from hmrfit.ops.rotation import rotvec_to_matrix

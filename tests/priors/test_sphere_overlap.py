@@ -7,7 +7,7 @@ import torch
 from helpers.bodies import free_body, random_params
 
 from hmrfit.body.capsules import NAMES, capsules_of
-from hmrfit.priors.interpenetration import MAY_NOT_MEET, SphereOverlap
+from hmrfit.priors.sphere_overlap import MAY_NOT_MEET, SphereOverlap
 
 PAIRS_BY_NUMBER = [
     *((a, b) for a in (0, 3, 6, 9) for b in (16, 17, 18, 19)),

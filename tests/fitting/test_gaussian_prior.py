@@ -8,8 +8,8 @@ from scipy.stats import multivariate_normal
 
 from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX
 from hmrfit.body.transfer import transferred
-from hmrfit.fitting.anchor import Anchor
-from hmrfit.fitting.check import sample_evaluation
+from hmrfit.fitting.check_term import sample_evaluation
+from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.ops.rotation import matrix_to_rotvec
 
 

@@ -9,9 +9,9 @@ from helpers.measured import seeded
 from helpers.points import one_point
 from scipy.stats import t as student
 
-from hmrfit.fitting.check import check_term, normal_equations, sample_evaluation
+from hmrfit.fitting.check_term import check_term, normal_equations, sample_evaluation
 from hmrfit.fitting.parameters import Linearization
-from hmrfit.fitting.terms.keypoints import Reprojection, StudentReprojection
+from hmrfit.fitting.terms.reprojection import Reprojection, StudentReprojection
 
 
 @pytest.mark.parametrize("confidence", [0.0, 0.3, 1.0])
