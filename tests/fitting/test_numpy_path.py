@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hmrfit.fitting import energy as module
 from hmrfit.fitting.energy import Stage, StageProblem
+from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.modes import CALIBRATED
 from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, TorchTerm
 from hmrfit.fitting.parameters import Linearization, Observation, State
