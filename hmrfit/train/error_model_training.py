@@ -7,9 +7,9 @@ best.
     loss = −log t_ν(joints − joints(x); C) + 5 |joints − joints(x)| + 0.3 L_noise + 0.2 L_marginal
 
 x are chart coordinates about Θ₀ (`hmrfit.fitting.gaussian_prior`) with the translation before and the log of the focal
-length after them; J the keypoints' derivative in fractions of the box, A that of the joints about the pelvis, R diagonal
-with σ_k²/(q_k c_k) as the fit weighs keypoints, enlarged as Student's t does for what is far off. Σ is what makes C and x
-right, not how often Θ₀ alone is.
+length after them; J the keypoints' derivative in fractions of the box, A that of the joints about the pelvis, R
+diagonal with σ_k²/(q_k c_k) as the fit weighs keypoints, enlarged as Student's t does for what is far off. Σ is what
+makes C and x right, not how often Θ₀ alone is.
 """
 
 import math
