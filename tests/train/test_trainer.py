@@ -33,6 +33,17 @@ def test_stopped_and_resumed_again_gives_the_same_bits(tmp_path, half):
     assert same(whole.state_dict(), second.state_dict()) == []
 
 
+def test_a_run_of_hmrfit_0_1_is_resumed(tmp_path):
+    """Its discriminators' optimiser has another name."""
+    run, again = trainer(), trainer()
+    run.train_step()
+    state = run.state_dict()
+    state["judge"] = state.pop("discriminator_optimizer")
+    torch.save(state, tmp_path / "state.pt")
+    again.load(tmp_path / "state.pt")
+    assert same(run.state_dict(), again.state_dict()) == []
+
+
 def test_runs_of_the_same_seeds_are_the_same_and_of_another_differ():
     a, b, c = trainer(), trainer(), trainer()
     c.objective.stream.generator.manual_seed(1)
