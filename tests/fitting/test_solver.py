@@ -1,6 +1,6 @@
 """Levenberg-Marquardt: known answers, scipy's, batch independence, and the same steps for one problem as in a batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -104,7 +104,7 @@ def test_scipy_finds_the_same_minima():
         np.testing.assert_allclose(solution.x.x[b], best.x, atol=1e-4)  # cost is flat to 1e-16 within its root
 
 
-def test_alone_in_company_and_beside_a_nan():
+def test_batch_independence_also_beside_a_nan():
     """Damping, acceptance and stop are each sample's own."""
     data, x = noisy_curves(6), START.expand(6, 4).clone()
     x[2] += torch.tensor([5.0, 0.0, -3.0, 4.0])  # a slow one
@@ -142,7 +142,7 @@ def cliff(x: Tensor, data: Tensor) -> Tensor:
     return torch.where(x < data, x - 3, torch.nan)
 
 
-def test_who_goes_wrong_ends_at_the_best_place():
+def test_a_sample_that_goes_wrong_ends_at_its_best_place():
     """The full step lands on NaN: it is rejected, shorter ones are taken, and the end is finite and better."""
     data = torch.tensor([[2.0], [10.0], [-5.0]]).double()
     solution = solve_from(cliff, data, torch.zeros(3, 1).double(), Options(max_steps=100))
@@ -183,7 +183,7 @@ def test_columns_that_nothing_depends_on_stay():
     assert solution.x.x[:, 2].tolist() == [7.0] * 4 and solution.cost.max() < 1e-12
 
 
-def test_no_steps_and_nobody():
+def test_no_steps_at_all():
     x = draw(3, 2)
     solution = solve_from(rosenbrock, torch.zeros(3, 1), x, Options(max_steps=0))
     assert torch.equal(solution.x.x, x) and solution.status.tolist() == [0, 0, 0]
@@ -242,6 +242,37 @@ def test_one_by_one_is_as_in_a_batch(fn, start: list, options: Options):
     assert alone.cost == pytest.approx(float(batch.cost), rel=1e-6, abs=1e-15)
 
 
+class SpentByAStep(NumpySystem):
+    """Equations that a step uses up, as those of a sequence."""
+
+    spent = False
+
+    def step(self, damping: float) -> tuple[np.ndarray, float]:
+        found = super().step(damping)
+        self.spent = True
+        self.gradient, self.hessian = self.gradient * np.nan, self.hessian * np.nan
+        return found
+
+
+class Spending(Alone):
+    """The same problem with such equations."""
+
+    def linearize(self, x: np.ndarray, warm_up: bool = False) -> SpentByAStep:
+        found = super().linearize(x, warm_up)
+        return SpentByAStep(found.cost, found.gradient, found.hessian)
+
+
+@pytest.mark.parametrize("warm_up_steps", [0, 2])
+def test_equations_that_a_step_uses_up_are_made_anew(warm_up_steps):
+    """After a rejection, of which the way down this valley has some; the steps are the same."""
+    options = Options(max_steps=60, damping=1e-6, warm_up_steps=warm_up_steps)
+    start, problem = np.array([-1.2, 1.0]), Residuals(rosenbrock, torch.zeros(1, 1).double())
+    kept, spent = (solve(kind(problem), start, options) for kind in (Alone, Spending))
+    assert (kept.x == spent.x).all() and (kept.cost, kept.status, kept.steps) == (spent.cost, spent.status, spent.steps)
+    costs = [solve(Alone(problem), start, replace(options, max_steps=n)).cost for n in range(kept.steps)]
+    assert len(set(costs)) < len(costs)  # some steps were rejected
+
+
 class Warming(Residuals):
     """During the warm-up steps another energy stands in; sample 0's only rises, so every step of it is rejected."""
 
@@ -275,7 +306,7 @@ def test_a_rejected_warm_up_step_leaves_its_sample_where_it_is():
         assert single.cost == pytest.approx(float(both.cost[i]))
 
 
-def test_nobody_moves_in_a_warm_up_that_is_rejected():
+def test_a_sample_whose_warm_up_steps_are_rejected_does_not_move():
     """After the warm-up alone: sample 0 is where it began in all but the last step, which arrives at the own energy."""
     flat = lambda x, data: 0 * x  # noqa: E731
     problem = Warming(flat, torch.tensor([[1.0], [0.0]]).double())
