@@ -275,8 +275,14 @@ def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> dict[str, Term
     limits = _of_body(limits, body, "PRIORS.LIMITS", config)
     terms = [*default_terms(gmm, limits, config.FIT.SIGMA or SIGMA), *smplify_spin_terms(body, gmm)]
     if config.PRIORS.DISCRIMINATORS:
-        terms.append(DiscriminatorTerm(partial(DiscriminatorPrior.from_file, locate(config.PRIORS.DISCRIMINATORS))))
+        path = locate(config.PRIORS.DISCRIMINATORS)
+        terms.append(DiscriminatorTerm(partial(_discriminators, path, body.skeleton)))
     return terms_by_name(terms)
+
+
+def _discriminators(path: Path, skeleton: Skeleton) -> DiscriminatorPrior:
+    """The discriminators of a file, for a body's joints."""
+    return DiscriminatorPrior.from_file(path).for_skeleton(skeleton)
 
 
 def library_poses(gmm: PoseGmm, count: int, seed: int, skeleton: Skeleton = SMPL) -> Tensor:

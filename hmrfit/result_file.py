@@ -3,7 +3,7 @@
 It is no motion file, although it names poses as AMASS does: its frame is the CAMERA's, with y down, and every row has
 its own betas. Readers of AMASS would put the people on their heads; `FitResult.save_motion` writes what they take.
 
-    poses (N, 72)  trans (N, 3)  betas (N, 10)                                 rotation vectors, metres, shape; camera
+    poses (N, 3 J)  trans (N, 3)  betas (N, S)                                 rotation vectors, metres, shape; camera
                                                                                frame: x right, y down, z forward
     gender  body  body_kind                                                    of the body's file: female, male, neutral
     rows                                                                       "people" of a photograph, or "frames"
@@ -15,10 +15,10 @@ its own betas. Readers of AMASS would put the people on their heads; `FitResult.
     focal_source  focal_known (N,)                                             text; bool, see `Camera.focal_known`
     keypoints (N, K, 3)  keypoint_names (K,)                                   pixels and confidence, as fitted
     cost (N,)  term_names (T,)  term_cost (N, T)  status (N,)  steps (N,)
-    hypothesis_poses (H, N, 72)  hypothesis_trans  hypothesis_betas  hypothesis_cost (N, H)
+    hypothesis_poses (H, N, 3 J)  hypothesis_trans  hypothesis_betas  hypothesis_cost (N, H)
     probability (N, H)  covariance (N, H, P, P)  nu                            see `fitting.uncertainty`; covariance in
                                                                                32 bits, columns [transl | 3 J | betas]
-    start_poses (N, 72)  start_trans  start_betas  reason (N,)                 where there was one start
+    start_poses (N, 3 J)  start_trans  start_betas  reason (N,)                 where there was one start
     start_term_names (T,)  start_term_cost (N, T)
     focal_factor  focal_depth (N,)  focal_moved (N, J, 3)                      see `FitResult.focal_effect`
     person_ids (N,)  left_out  measurements  warnings  versions                text; JSON where nested

@@ -102,6 +102,14 @@ def test_other_starts(folder, start):
     assert not theta_of(result, SMPLX, others).any()
 
 
+def test_discriminators_score_a_body_with_fingers(folder):
+    stages = [{"weights": {"reprojection": 24, "discriminators": 1, "shape": 1}, "max_steps": 20}]
+    config = {"BODY.PATH": str(folder / "SMPL-X.npz"), "FIT.START": "initial_estimate", "FIT.STAGES": stages}
+    points = demo_points(SIZE[1])
+    result = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, config=config)
+    assert result.reprojection_error[0] < 0.02 and result.term_cost["discriminators"][0] > 0
+
+
 def test_fingers_of_a_given_start_stay_as_they_are(fitted, folder):
     """Whoever knows how the fingers are bent gives them, and they are in the answer."""
     init = fitted("SMPL-X").params

@@ -6,6 +6,7 @@ import torch
 from helpers.bodies import PRIORS
 from scipy.stats import mannwhitneyu
 
+from hmrfit.body.skeleton import MANO_LEFT, SMPL, SMPLH, SMPLX
 from hmrfit.network.checkpoints import save_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import KeypointEncoder
@@ -104,3 +105,22 @@ def test_bodies_of_other_betas_are_refused():
     pose, betas = people(2)
     with pytest.raises(ValueError, match="of that many betas"):
         DiscriminatorPrior(network()).derivatives(pose, betas[:, :7])
+
+
+@pytest.mark.parametrize("skeleton", [SMPLH, SMPLX], ids=["SMPL-H", "SMPL-X"])
+def test_bodies_with_fingers_score_as_smpl_with_its_hands_at_rest(skeleton):
+    prior, (pose, betas) = DiscriminatorPrior(network()), people(2)
+    pose[:, 21:] = torch.eye(3).double()
+    fingered = torch.cat([pose[:, :21], rotvec_to_matrix(torch.randn(2, len(skeleton) - 22, 3).double())], 1)
+    own = prior.for_skeleton(skeleton)
+    assert torch.equal(own.residuals(fingered, betas), prior.residuals(pose, betas))
+    for found, expected in zip(own.derivatives(fingered, betas)[1:3], prior.derivatives(pose, betas)[1:3], strict=True):
+        assert found.shape == fingered.shape and not found[:, 21:].any()
+        assert torch.equal(found[:, :21], expected[:, :21])
+    assert torch.equal(own.to(dtype=torch.float64).residuals(fingered, betas), own.residuals(fingered, betas))
+    assert prior.for_skeleton(SMPL) is prior
+
+
+def test_a_hand_needs_discriminators_of_its_own():
+    with pytest.raises(ValueError, match="about 24 joints, the root among them; this body has 16"):
+        DiscriminatorPrior(network()).for_skeleton(MANO_LEFT)
