@@ -7,7 +7,7 @@ import torch
 from helpers.measured import draw
 
 from hmrfit.fitting.banded import Bordered
-from hmrfit.fitting.linear_systems import added_to_diagonal
+from hmrfit.fitting.solver import added_to_diagonal
 
 
 def random_system(T: int, n: int, S: int, bands: int) -> Bordered:
