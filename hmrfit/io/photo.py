@@ -20,7 +20,7 @@ from hmrfit.camera import Camera, check_camera, checked_focal, checked_size, foc
 from hmrfit.io.bounded import refuse_url
 from hmrfit.io.image import Image, as_image, decode_image, read_image
 from hmrfit.io.keypoint_checks import check_keypoints
-from hmrfit.io.keypoint_checks.field_of_view import camera_warnings, focal_from_exif
+from hmrfit.io.keypoint_checks.field_of_view import ASSUMED, FocalSource, camera_warnings, focal_from_exif
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints, read_keypoints
 from hmrfit.io.keypoint_files.readers import people_in_memory
 from hmrfit.keypoints import keypoint_sets
@@ -149,7 +149,7 @@ def read_photo(
     of_cameras = camera_warnings(cameras, source, [p.xy[p.confidence > 0] for p in chosen])
     warnings = tuple(mine + more for mine, more in zip(warnings, of_cameras, strict=True))
     left_out = {_called(people, i): reason for i, reason in reasons.items()}
-    return Photo(chosen, cameras, size, source, warnings, path, pixels, rows, left_out)
+    return Photo(chosen, cameras, size, source.words, warnings, path, pixels, rows, left_out)
 
 
 def _fit_to_be_used(
@@ -285,8 +285,8 @@ def _camera(
     photograph: Path | bytes | None,
     rows: Sequence[int],
     given: int,
-) -> tuple[Camera, str]:
-    """One camera per person, and where its focal length comes from, in words.
+) -> tuple[Camera, FocalSource]:
+    """One camera per person, and where its focal length comes from.
 
     rows: which of the `given` people these are.
     """
@@ -294,20 +294,21 @@ def _camera(
     if sum(value is not None for value in (camera, focal, focal_35mm)) > 1:
         raise ValueError("Give one of camera, focal (pixels) and focal_35mm (millimetres), not several.")
     if camera is not None:
-        return _given_camera(camera, size, rows, given), "given, as a camera"
+        return _given_camera(camera, size, rows, given), FocalSource("given, as a camera")
     if focal is not None:
-        return Camera.from_size(*size, focal=focal, count=N), "given, in pixels"
+        return Camera.from_size(*size, focal=focal, count=N), FocalSource("given, in pixels", "pixels")
     if focal_35mm is not None:
         film = _millimetres(focal_35mm, size)
         pixels = focal_from_35mm(film, *size)
-        return Camera.from_size(*size, focal=pixels, count=N), f"given, {film:g} mm in 35 mm equivalent"
+        source = FocalSource(f"given, {film:g} mm in 35 mm equivalent", "millimetres")
+        return Camera.from_size(*size, focal=pixels, count=N), source
     intrinsics = [p.intrinsics for p in people if p.intrinsics is not None]
     if len(intrinsics) == N:
-        return Camera.cat([Camera.from_intrinsics(K, *size) for K in intrinsics]), "the keypoints' file (K)"
-    in_exif, about = (None, "") if photograph is None else focal_from_exif(photograph, size)
-    if in_exif is not None:
-        return Camera.from_size(*size, focal=in_exif, count=N), about
-    return Camera.from_size(*size, count=N), "assumed, the image's diagonal; depth and lean depend on it" + about
+        return Camera.cat([Camera.from_intrinsics(K, *size) for K in intrinsics]), FocalSource(
+            "the keypoints' file (K)"
+        )
+    in_exif, source = (None, FocalSource(ASSUMED)) if photograph is None else focal_from_exif(photograph, size)
+    return Camera.from_size(*size, focal=in_exif, count=N), source
 
 
 def _millimetres(focal: float, size: tuple[int, int]) -> float:

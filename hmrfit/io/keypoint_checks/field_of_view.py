@@ -6,6 +6,8 @@ field of view along a side of L pixels, principal point c:   atan((L − c)/f) +
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,32 +28,46 @@ LENSES_MM = (7.0, 3200.0)
 LIKELY_MM = (4.0, 400.0)
 """What people have in mind who take millimetres for pixels."""
 
-IGNORED = "the photograph's EXIF is ignored"
+ASSUMED = "assumed, the image's diagonal; depth and lean depend on it"
 
 
-def focal_from_exif(photograph: str | os.PathLike | bytes, size: tuple[int, int]) -> tuple[float | None, str]:
-    """(pixels, where they are from), or (None, why what is written there is ignored, "" where nothing is)."""
+@dataclass(frozen=True)
+class FocalSource:
+    """Where a focal length comes from."""
+
+    words: str
+    given_in: Literal["pixels", "millimetres"] | None = None  # by the caller, as a number
+    ignored: str = ""  # why the photograph's EXIF is not used
+
+
+def focal_from_exif(photograph: str | os.PathLike | bytes, size: tuple[int, int]) -> tuple[float | None, FocalSource]:
+    """(pixels, where they are from); None where the photograph does not say it, or says what no camera has."""
     millimetres = exif_focal_35mm(photograph)
     if millimetres is None:
-        return None, ""
+        return None, FocalSource(ASSUMED)
     if not LENSES_MM[0] <= millimetres <= LENSES_MM[1]:
-        return None, f"; {IGNORED}: no camera has the {millimetres:g} mm (35 mm) that it says"
-    return focal_from_35mm(millimetres, *size), f"the photograph's EXIF: {millimetres:g} mm (35 mm)"
+        why = f"the photograph's EXIF is ignored: no camera has the {millimetres:g} mm (35 mm) that it says"
+        return None, FocalSource(f"{ASSUMED}; {why}", ignored=why)
+    return focal_from_35mm(millimetres, *size), FocalSource(f"the photograph's EXIF: {millimetres:g} mm (35 mm)")
 
 
-def camera_warnings(camera: Camera, source: str, points: Sequence[NDArray[np.float64]]) -> list[tuple[str, ...]]:
+def camera_warnings(
+    camera: Camera, source: FocalSource, points: Sequence[NDArray[np.float64]]
+) -> list[tuple[str, ...]]:
     """For each person, what looks wrong with the camera, a sentence each with what to do.
 
     Args:
-        camera: (N,). source: `Photo.focal_source`. points: (K, 2) pixels of each person's seen keypoints.
+        camera: (N,). source: of its focal length. points: (K, 2) pixels of each person's seen keypoints.
     """
     rows = torch.stack([camera.focal, camera.center, camera.size], 1).tolist()
     return [tuple(_of_one(row, source, xy)) for row, xy in zip(rows, points, strict=True)]
 
 
-def _of_one(row: list[list[float]], source: str, xy: NDArray[np.float64]) -> list[str]:
+def _of_one(row: list[list[float]], source: FocalSource, xy: NDArray[np.float64]) -> list[str]:
     focal, center, size = row
-    found = [_exif_ignored(source)] if IGNORED in source else []
+    found = []
+    if source.ignored:
+        found.append(f"The focal length is assumed: {source.ignored}. Give focal= (pixels) or focal_35mm=.")
     view = max(
         math.degrees(math.atan((length - c) / f) + math.atan(c / f))
         for f, c, length in zip(focal, center, size, strict=True)
@@ -77,13 +93,9 @@ def _off_axis(xy: NDArray[np.float64], focal: list[float], center: list[float]) 
     return math.degrees(math.atan(math.hypot(*np.median(rays, 0).tolist())))
 
 
-def _exif_ignored(source: str) -> str:
-    return f"The focal length is assumed: {source[source.index(IGNORED) :]}. Give focal= (pixels) or focal_35mm=."
-
-
-def _too_wide(view: float, focal: float, size: list[float], source: str) -> str:
+def _too_wide(view: float, focal: float, size: list[float], source: FocalSource) -> str:
     seen = f"With a focal length of {focal:.4g} pixels the camera would see {view:.0f}°"
-    if source.startswith("given, in pixels") and LIKELY_MM[0] <= focal <= LIKELY_MM[1]:
+    if source.given_in == "pixels" and LIKELY_MM[0] <= focal <= LIKELY_MM[1]:
         return (
             f"{seen}: {focal:g} looks like millimetres. Give focal_35mm={focal:g} where it is the 35 mm equivalent, or "
             f"focal= in pixels of the image of {size[0]:.0f} × {size[1]:.0f}."
@@ -94,9 +106,9 @@ def _too_wide(view: float, focal: float, size: list[float], source: str) -> str:
     )
 
 
-def _too_narrow(view: float, focal: float, source: str) -> str:
+def _too_narrow(view: float, focal: float, source: FocalSource) -> str:
     hint = "Give the focal length in pixels of this image, or leave it out."
-    if "35 mm equivalent" in source:
+    if source.given_in == "millimetres":
         hint = "Were pixels given as millimetres? Then give them as focal=."
     return (
         f"With a focal length of {focal:.4g} pixels the camera would see only {view:.2g}°, less than any lens. {hint}"

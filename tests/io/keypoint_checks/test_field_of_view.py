@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hmrfit.camera import Camera, default_focal, focal_from_35mm
-from hmrfit.io.keypoint_checks.field_of_view import camera_warnings, focal_from_exif
+from hmrfit.io.keypoint_checks.field_of_view import ASSUMED, FocalSource, camera_warnings, focal_from_exif
 from hmrfit.io.opencv import cv2
 from hmrfit.io.photo import read_photo
 
@@ -103,7 +103,9 @@ def test_each_person_has_their_own_camera():
     cameras = Camera.from_size(*SIZE, count=3)
     focal = cameras.focal.clone()
     focal[1] = 50.0
-    found = camera_warnings(Camera(focal, cameras.center, cameras.size), "given, as a camera", [PERSON] * 3)
+    found = camera_warnings(
+        Camera(focal, cameras.center, cameras.size), FocalSource("given, as a camera"), [PERSON] * 3
+    )
     assert [len(warnings) for warnings in found] == [0, 1, 0]
 
 
@@ -128,7 +130,7 @@ def photograph(path, focal: float, layout: str = "I"):
 def test_exif_in_any_kind_of_number(tmp_path, layout):
     pixels, source = focal_from_exif(photograph(tmp_path / "a.jpg", 28, layout), SIZE)
     assert pixels == pytest.approx(focal_from_35mm(28.0, *SIZE))
-    assert source == "the photograph's EXIF: 28 mm (35 mm)"
+    assert source == FocalSource("the photograph's EXIF: 28 mm (35 mm)")
 
 
 @pytest.mark.parametrize("focal", [1, 5, 3300, 65000, 4_000_000])
@@ -147,10 +149,10 @@ def test_exif_is_no_matter_where_the_focal_length_is_given(tmp_path):
 
 @pytest.mark.parametrize(("focal", "layout"), [(0, "H"), (float("nan"), "f"), (-28.0, "f"), (float("inf"), "d")])
 def test_exif_without_a_length_is_unknown(tmp_path, focal, layout):
-    assert focal_from_exif(photograph(tmp_path / "a.jpg", focal, layout), SIZE) == (None, "")
+    assert focal_from_exif(photograph(tmp_path / "a.jpg", focal, layout), SIZE) == (None, FocalSource(ASSUMED))
 
 
 def test_a_rational_without_denominator_is_unknown(tmp_path):
     path = photograph(tmp_path / "a.jpg", 28, "II")
     path.write_bytes(path.read_bytes().replace(struct.pack("<II", 28, 1), struct.pack("<II", 28, 0)))
-    assert focal_from_exif(path, SIZE) == (None, "")
+    assert focal_from_exif(path, SIZE) == (None, FocalSource(ASSUMED))
