@@ -11,6 +11,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from hmrfit.assets import locate
+from hmrfit.body.model import BodyModel
 from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPL, Skeleton
 from hmrfit.body.smpl import SmplBody
@@ -249,7 +250,7 @@ def load_body(path: str) -> SmplBody:
 
 
 @cache
-def load_posed_body(path: str, kind: str) -> SmplBody | SmplxBody:
+def load_posed_body(path: str, kind: str) -> BodyModel:
     """The body that makes the meshes: our own skinning, or the smplx package's on the same file."""
     return load_body(path) if kind == "smpl" else SmplxBody.from_file(locate(path), dtype=torch.float64)
 

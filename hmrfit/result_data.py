@@ -16,8 +16,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from hmrfit.body.smpl import SmplBody
-from hmrfit.body.smplx_body import SmplxBody
+from hmrfit.body.model import BodyModel
 from hmrfit.build import load_points, load_posed_body
 from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import reprojection_error
@@ -350,7 +349,7 @@ class ResultData:
         return np.full(len(self), np.nan) if self.start is None else self._reprojection_error(self.start)
 
     @cached_property
-    def body_model(self) -> SmplBody | SmplxBody:
+    def body_model(self) -> BodyModel:
         """The body that was fitted, read again where this result comes from a file."""
         return load_posed_body(self.origin.body, self.origin.body_kind)
 
@@ -384,7 +383,7 @@ class ResultData:
     @property
     def joint_names(self) -> tuple[str, ...]:
         """J names."""
-        return self.body_model.joint_names
+        return self.body_model.skeleton.names
 
     @property
     def poses(self) -> NDArray[np.float64]:

@@ -83,7 +83,7 @@ def _sentences(result: ResultData, errors: np.ndarray) -> str:
 def uncertainty_picture(result: ResultData, person: int = 0, height: int = 480) -> Image:
     """A person's uncertainty plot: the skeleton from the front and from the side (depth to the right), with an ellipse
     about every joint that holds nine in ten of its errors relative to the pelvis. Upright where `up` is known."""
-    parents, L = tuple(result.body_model.parents), level_rotation(result.up).numpy()
+    parents, L = result.body_model.skeleton.parents, level_rotation(result.up).numpy()
     joints, covariance = result.joints[person], result.joint_covariance[person]
     return uncertainty_plot(joints @ L.T, L @ covariance @ L.T, parents, height)
 
