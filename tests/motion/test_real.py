@@ -1,4 +1,4 @@
-"""The readers on real recordings: the figures of the reference page, on the material of `../shared/mocap`."""
+"""The readers on real recordings, which are not part of the repository: the figures of the reference page."""
 
 import json
 import tarfile
