@@ -77,7 +77,9 @@ def read_views(
             kind = ValueError if isinstance(error, ValueError) else TypeError
             raise kind(f"View {i}: {error}") from error
         if photo.given != 1:
-            raise ValueError(f"View {i} shows {photo.given} people. fit_views is about one: choose the same person in every view.")  # fmt: skip  # noqa: E501
+            raise ValueError(
+                f"View {i} shows {photo.given} people. fit_views is about one: choose the same person in every view."
+            )
         if not (photo.focal_known or free or camera is not None):
             raise ValueError(
                 f"The camera of view {i} is not known. Give cameras=, keypoint files with K, or focal='free'."

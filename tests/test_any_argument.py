@@ -42,13 +42,48 @@ NUMBERS = st.one_of(
     st.sampled_from([0, -1, NAN, np.inf, -np.inf, 1e300, 1e-300, 10**400, 2**63, 0.5, 1.0, 2.0, 30.0, 500.0]),
     st.floats(0.01, 1000.0),
 )
-JUNK = st.sampled_from([
-    None, True, False, "", "5", "nan", "free", b"5", 1j, object(), print, {}, {1: 2}, set(), (), range(3), slice(3),
-    [], [[]], [None], ["a"], [[1.0], [1.0, 2.0]], np.array(5.0), np.array(NAN), np.array([]), np.array([1, 2], object),
-    np.array([1j]), np.array(["1"]), np.array(["2020"], "datetime64[Y]"), np.ones((17, 3)), np.ones((2, 17, 4)),
-    np.ones((240, 320), bool), np.zeros((240, 320)), torch.tensor(5.0), torch.tensor([NAN, 1.0]), lambda *a: a,
-    torch.ones(3, requires_grad=True), hmrfit.Camera.from_size(*SIZE),
-])  # fmt: skip
+JUNK = st.sampled_from(
+    [
+        None,
+        True,
+        False,
+        "",
+        "5",
+        "nan",
+        "free",
+        b"5",
+        1j,
+        object(),
+        print,
+        {},
+        {1: 2},
+        set(),
+        (),
+        range(3),
+        slice(3),
+        [],
+        [[]],
+        [None],
+        ["a"],
+        [[1.0], [1.0, 2.0]],
+        np.array(5.0),
+        np.array(NAN),
+        np.array([]),
+        np.array([1, 2], object),
+        np.array([1j]),
+        np.array(["1"]),
+        np.array(["2020"], "datetime64[Y]"),
+        np.ones((17, 3)),
+        np.ones((2, 17, 4)),
+        np.ones((240, 320), bool),
+        np.zeros((240, 320)),
+        torch.tensor(5.0),
+        torch.tensor([NAN, 1.0]),
+        lambda *a: a,
+        torch.ones(3, requires_grad=True),
+        hmrfit.Camera.from_size(*SIZE),
+    ]
+)
 LISTS = st.one_of(st.lists(NUMBERS, max_size=4), st.tuples(NUMBERS, NUMBERS), NUMBERS.map(lambda v: [v] * 10))
 ANYTHING = st.one_of(NUMBERS, LISTS, JUNK)
 
@@ -71,11 +106,21 @@ def records(draw: st.DrawFn, whole: Any) -> Any:
     part = draw(st.sampled_from(real))
     value = getattr(whole, part)
     changes = [
-        lambda v: torch.from_numpy(draw(arrays(v.numpy()))), lambda v: v * draw(st.floats()), lambda v: v[:, :1],
-        lambda v: v[:0], lambda v: v[0], lambda v: torch.cat([v, v]), lambda v: v.numpy(), lambda v: v > 0,
-        lambda v: v * 1j, lambda v: None, lambda v: -v, lambda v: v.int(), lambda v: v.float(),
+        lambda v: torch.from_numpy(draw(arrays(v.numpy()))),
+        lambda v: v * draw(st.floats()),
+        lambda v: v[:, :1],
+        lambda v: v[:0],
+        lambda v: v[0],
+        lambda v: torch.cat([v, v]),
+        lambda v: v.numpy(),
+        lambda v: v > 0,
+        lambda v: v * 1j,
+        lambda v: None,
+        lambda v: -v,
+        lambda v: v.int(),
+        lambda v: v.float(),
         lambda v: v.clone().requires_grad_(),
-    ]  # fmt: skip
+    ]
     return replace(whole, **{part: draw(st.sampled_from(changes))(value)})
 
 
@@ -186,9 +231,13 @@ def check(call: Any, *given: Any, **more: Any) -> bool:
 
 def examples(pytestconfig: pytest.Config, share: int) -> settings:
     return settings(
-        max_examples=max(pytestconfig.getoption("--inputs") // (SHARE * share), 1), deadline=None, derandomize=True,
-        database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
+        max_examples=max(pytestconfig.getoption("--inputs") // (SHARE * share), 1),
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -210,7 +259,11 @@ def test_any_call_of_fit(pytestconfig: pytest.Config) -> None:
 
 def test_any_call_of_fit_sequence(pytestconfig: pytest.Config) -> None:
     frames = np.stack([points() + np.array([2.0 * t, 0, 0]) for t in range(3)])
-    every = {name: values for name, values in arguments().items() if name in ("keypoint_set", "focal", "camera", "image_size")}  # noqa: E501  # fmt: skip
+    every = {
+        name: values
+        for name, values in arguments().items()
+        if name in ("keypoint_set", "focal", "camera", "image_size")
+    }
     every |= {"fps": ANYTHING, "smooth": ANYTHING}
 
     @examples(pytestconfig, 5)
@@ -241,7 +294,14 @@ def test_any_call_of_fit_views(pytestconfig: pytest.Config) -> None:
     @given(st.data())
     def each(data: st.DataObject) -> None:
         chosen = data.draw(st.lists(st.sampled_from(sorted(every)), max_size=2, unique=True))
-        right = {"images": [None] * 2, "keypoints": seen, "extrinsics": extrinsics, "keypoint_set": "coco17", "cameras": [camera] * 2, "image_size": SIZE}  # noqa: E501  # fmt: skip
+        right = {
+            "images": [None] * 2,
+            "keypoints": seen,
+            "extrinsics": extrinsics,
+            "keypoint_set": "coco17",
+            "cameras": [camera] * 2,
+            "image_size": SIZE,
+        }
         check(hmrfit.fit_views, **(right | {name: data.draw(every[name]) for name in chosen}))
 
     each()

@@ -50,9 +50,16 @@ def test_the_body_lies_on_its_keypoints(result: hmrfit.FitResult) -> None:
 
 
 def test_the_outside_is_numpy(result: hmrfit.FitResult) -> None:
-    for name, shape in (("vertices", (1, 6900, 3)), ("joints", (1, 24, 3)), ("poses", (1, 72)), ("betas", (1, 10)),
-                        ("trans", (1, 3)), ("cost", (1,)), ("joint_std", (1, 24)),
-                        ("probability", (1, len(result.hypotheses)))):  # fmt: skip
+    for name, shape in (
+        ("vertices", (1, 6900, 3)),
+        ("joints", (1, 24, 3)),
+        ("poses", (1, 72)),
+        ("betas", (1, 10)),
+        ("trans", (1, 3)),
+        ("cost", (1,)),
+        ("joint_std", (1, 24)),
+        ("probability", (1, len(result.hypotheses))),
+    ):
         value = getattr(result, name)
         assert isinstance(value, np.ndarray) and value.shape == shape and value.dtype == np.float64, name
     assert sum(result.term_cost.values()) == pytest.approx(result.cost, rel=1e-9)  # sums in another order

@@ -59,13 +59,29 @@ def test_damaged_files_are_refused_or_read(kind: str, folder: Path) -> None:
 
 
 SMALL = {
-    "body.pkl": (4, 5, 6, 8, 10, 11), "keypoints.npz": (2, 6, 7), "keypoints.npy": range(9),
-    "coco.json": (0, 3, 4, 5, 6, 8, 9), "motion.json": (0, 7), "keypoints.csv": (0, 2, 3, 6, 7),
-    "settings.yaml": range(10), "motion.glb": (0, 1, 2, 3, 4, 5, 9, 10), "motion.bvh": (0, 1, 2, 4, 5),
-    "motion.txt": (1,), "network.npz": range(12), "network.pt": (0, 1, 2, 3, 4, 6, 7), "joints.mat": (0, 2, 3),
-    "joints.h5": (0, 1, 2), "image.png": (0, 1, 3), "image.jpg": (0, 1, 2), "image.gif": (0,), "image.bmp": (0,),
-    "image.webp": (0,), "image.tif": (0,), "image.ppm": (0, 1), "image.hdr": (0,),
-}  # fmt: skip
+    "body.pkl": (4, 5, 6, 8, 10, 11),
+    "keypoints.npz": (2, 6, 7),
+    "keypoints.npy": range(9),
+    "coco.json": (0, 3, 4, 5, 6, 8, 9),
+    "motion.json": (0, 7),
+    "keypoints.csv": (0, 2, 3, 6, 7),
+    "settings.yaml": range(10),
+    "motion.glb": (0, 1, 2, 3, 4, 5, 9, 10),
+    "motion.bvh": (0, 1, 2, 4, 5),
+    "motion.txt": (1,),
+    "network.npz": range(12),
+    "network.pt": (0, 1, 2, 3, 4, 6, 7),
+    "joints.mat": (0, 2, 3),
+    "joints.h5": (0, 1, 2),
+    "image.png": (0, 1, 3),
+    "image.jpg": (0, 1, 2),
+    "image.gif": (0,),
+    "image.bmp": (0,),
+    "image.webp": (0,),
+    "image.tif": (0,),
+    "image.ppm": (0, 1),
+    "image.hdr": (0,),
+}
 """By kind, the bombs that are made in no time."""
 
 
@@ -85,9 +101,18 @@ def test_bombs_are_refused(kind: str, number: int, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "number"),
-    [("body.pkl", 0), ("body.pkl", 1), ("body.pkl", 2), ("motion.glb", 0), ("network.npz", 0), ("network.npz", 1),
-     ("network.pt", 0), ("joints.h5", 0), ("image.png", 1)],
-)  # fmt: skip
+    [
+        ("body.pkl", 0),
+        ("body.pkl", 1),
+        ("body.pkl", 2),
+        ("motion.glb", 0),
+        ("network.npz", 0),
+        ("network.npz", 1),
+        ("network.pt", 0),
+        ("joints.h5", 0),
+        ("image.png", 1),
+    ],
+)
 def test_what_would_take_gigabytes_is_refused_before_it_does(
     kind: str, number: int, folder: Path, measured: Callable[[Callable[[], object]], float]
 ) -> None:

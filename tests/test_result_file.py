@@ -118,9 +118,19 @@ def test_earlier_versions_say_in_a_sentence_whether_the_focal_length_is_known(
 
 @pytest.mark.parametrize(
     "name, value",
-    [("status", 77), ("status", np.nan), ("reason", -500), ("steps", -3), ("steps", np.inf), ("image_size", np.nan),
-     ("warnings", '"low"'), ("warnings", "[[3]]"), ("warnings", "[]"), ("versions", "[1]")],
-)  # fmt: skip
+    [
+        ("status", 77),
+        ("status", np.nan),
+        ("reason", -500),
+        ("steps", -3),
+        ("steps", np.inf),
+        ("image_size", np.nan),
+        ("warnings", '"low"'),
+        ("warnings", "[[3]]"),
+        ("warnings", "[]"),
+        ("versions", "[1]"),
+    ],
+)
 def test_what_no_fit_gives_is_refused_when_it_is_read(
     saved: Path, tmp_path: Path, name: str, value: float | str
 ) -> None:

@@ -108,9 +108,14 @@ def test_a_fit_ends_where_scipys_does():
 
     jacobian = torch.func.jacfwd(residuals)
     scipys = least_squares(
-        lambda x: residuals(torch.as_tensor(x)).numpy(), np.zeros(layout.columns), method="lm",
-        jac=lambda x: jacobian(torch.as_tensor(x)).numpy(), xtol=1e-9, ftol=1e-10, gtol=1e-9,
-    )  # fmt: skip
+        lambda x: residuals(torch.as_tensor(x)).numpy(),
+        np.zeros(layout.columns),
+        method="lm",
+        jac=lambda x: jacobian(torch.as_tensor(x)).numpy(),
+        xtol=1e-9,
+        ftol=1e-10,
+        gtol=1e-9,
+    )
     assert ours.cost.item() == pytest.approx(scipys.cost, rel=1e-7)  # scipy stops when the cost stands still to 1e-10
 
 
