@@ -79,7 +79,8 @@ def headline_table(runs: Sequence[ScoredRun], names: Sequence[str] = ()) -> str:
     Args:
         names: of the measures, as `Protocol.headline`; () for all of them.
     """
-    chosen = [[m for m in run.summary.measures if not names or m.name in names] for run in runs]
+    measures = [{measure.name: measure for measure in run.summary.measures} for run in runs]
+    chosen = [[own[name] for name in names or own] for own in measures]
     head = [runs[0].summary.protocol, *(m.heading for m in chosen[0]), "scored"]
     lines = [
         [run.predictor, *(m.written for m in own), str(run.summary.samples)]
