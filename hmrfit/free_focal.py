@@ -5,7 +5,13 @@ All people of a photograph share its focal length: each says log f_i ± s_i besi
     1/s² = 1/s0² + sum_i (1/s_i² - 1/s0²),        log f - log f0 = s² sum_i (log f_i - log f0)/s_i²
 
 The frames of a sequence say nearly the same as each other, so that they count as one person: the mean in place of the
-sum. Each view of a person has a focal length of its own.
+sum. Each view of a person has a focal length of its own; but the size of the body holds them together, so that what one
+view says beside the others is mostly what those were begun with. All of them by one factor e^s come first, from fits
+with s and s ± h,
+
+    s <- s - E'(s)/E''(s),       E(s) = min over bodies of the energy of all views + C/2 (s/s0)²
+
+and then each beside the others.
 """
 
 import math
@@ -18,13 +24,16 @@ from torch import Tensor
 
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.focal import LENS_STD, free_focal
+from hmrfit.fitting.focal import FARTHEST, LENS_STD, LONGEST_STEP, free_focal
 from hmrfit.io.photo import Photo
 from hmrfit.types import BodyParams, RecordTable
 
 MEASURED = 3.0
 """How many times its own standard deviation a found log f is off (root mean square over 100 people of held-out motion,
 one photograph each, 20-110 mm lenses): the pose prior is surer of a pose than poses are."""
+
+H, SHARED_STEPS = 0.05, 3
+"""Of the factor that all views share: the differences' step of its logarithm, and the Newton steps."""
 
 FRAMES = 32
 """Of a sequence, at most: evenly spaced."""
@@ -80,21 +89,43 @@ def with_free_focal(
     return _refocused(photo, away, of_focal)
 
 
-def views_with_free_focal(
-    photos: list[Photo], fit_each_view: Callable[[list[Photo]], tuple[Fitter, Fit]], sweeps: int = 2
-) -> list[Photo]:
-    """The views of one person, each with the focal length that its own picture speaks for beside the others.
+FitEachView = Callable[[list[Photo]], tuple[Fitter, Fit]]
+"""The fit of a person in each view beside the others, and the fitter that made it."""
 
-    fit_each_view: the fit of the person in each view beside the others, and the fitter that made it.
-    """
-    begun, away = photos, torch.zeros(len(photos), dtype=torch.float64)
-    std = [LENS_STD] * len(photos)
-    for _ in range(sweeps):
-        spoke = spoken(*fit_each_view(photos))
-        away = (away + spoke.log_factor).clamp(-1.0, 1.0)
-        std = [_honest(max(p, LENS_STD**-2)) for p in spoke.precision.tolist()]
+
+def views_with_free_focal(photos: list[Photo], fit_each_view: FitEachView, sweeps: int = 2) -> list[Photo]:
+    """The views of one person, each with the focal length that the pictures speak for."""
+    begun, (shared, shared_std) = photos, _of_all_views(photos, fit_each_view)
+    away, std = torch.full((len(photos),), shared, dtype=torch.float64), [shared_std] * len(photos)
+    for sweep in range(sweeps + 1):
         photos = [_refocused(p, a, s) for p, a, s in zip(begun, away.tolist(), std, strict=True)]
+        if sweep < sweeps:
+            spoke = spoken(*fit_each_view(photos))
+            away = (away + spoke.log_factor).clamp(-FARTHEST, FARTHEST)
+            own = [1 / max(p, LENS_STD**-2) for p in spoke.precision.tolist()]
+            std = [_honest(1 / (shared_std**2 + variance)) for variance in own]
     return photos
+
+
+def _of_all_views(photos: list[Photo], fit_each_view: FitEachView) -> tuple[float, float]:
+    """(s, its standard deviation by the energy) of the factor e^s that all focal lengths of the views are multiplied
+    with. The energy of a person is the same in the frame of each view: the best of their fits counts."""
+
+    def energy(s: float) -> float:
+        cost = fit_each_view([_refocused(photo, s, LENS_STD) for photo in photos])[1].cost
+        return float(cost.nan_to_num(torch.inf).min()) + 0.5 * len(photos) * (s / LENS_STD) ** 2
+
+    s, here, curvature = 0.0, energy(0.0), 0.0
+    for _ in range(SHARED_STEPS):
+        up, down = energy(s + H), energy(s - H)
+        slope, curvature = (up - down) / (2 * H), (up + down - 2 * here) / H**2
+        newton = -slope / curvature if curvature > 0 else -math.copysign(LONGEST_STEP, slope)
+        trial = min(max(s + min(max(newton, -LONGEST_STEP), LONGEST_STEP), -FARTHEST), FARTHEST)
+        there = energy(trial)
+        if not there < here:
+            break
+        s, here = trial, there
+    return s, max(curvature, len(photos) * LENS_STD**-2) ** -0.5
 
 
 def _refocused(photo: Photo, away: float, std: float) -> Photo:
