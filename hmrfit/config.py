@@ -116,6 +116,16 @@ Config = CfgNode | str | PathLike[str] | Mapping[str, Any] | None
 """Settings as users have them: from `load_config`, a YAML file, the name of a shipped one, or a mapping."""
 
 
+FORMER = {
+    "PRIORS.FIRST_GUESS": "it is PRIORS.INITIAL_ESTIMATE now",
+    "PRIORS.IMAGE_GUESS": "it is PRIORS.IMAGE_ESTIMATE now",
+    "FIT.SILHOUETTE": "it is a measurement now, measurements=[Silhouette(mask, weight=...)]",
+}
+"""Settings of files that were written for hmrfit before its fit was one route (0.1, November 2026)."""
+
+FORMER_STARTS = {"hypotheses": "auto", "first_guess": "initial_estimate"}
+
+
 class ConfigError(ValueError):
     """A setting that does not exist, has the wrong type, or cannot be read."""
 
@@ -144,6 +154,9 @@ def load_config(path: str | PathLike[str] | Mapping[str, Any] | None = None, ove
         _merge(config, {key.strip(): value.strip()}, f"'{brief(override)}'")
     for key, allowed in {**CHOICES, "RENDER.BACKEND": RENDERERS.names()}.items():
         if (value := _at(config, key)) not in allowed:
+            if key == "FIT.START" and value in FORMER_STARTS:
+                now = FORMER_STARTS[value]
+                raise ConfigError(f"FIT.START: '{value}' was written for an earlier hmrfit; it is {now} now.")
             raise ConfigError(
                 f"{key} is one of {', '.join(allowed)}, not '{value}'.{did_you_mean(str(value), allowed)}"
             )
@@ -240,6 +253,8 @@ def _at(config: CfgNode, key: str) -> Any:
 def _merge(config: CfgNode, changes: dict[str, Any], where: str) -> None:
     """Writes the changes into `config`; `where` they were written is named in the errors."""
     for key, value in changes.items():
+        if key in FORMER:
+            raise ConfigError(f"{where}: {key} was written for an earlier hmrfit; {FORMER[key]}.")
         if key not in known_keys():
             raise ConfigError(f"{where}: there is no setting {brief(str(key))}.{did_you_mean(str(key), known_keys())}")
         default = _at(_C, key)

@@ -93,3 +93,18 @@ def test_known_keys_are_the_leaves() -> None:
 def test_a_whole_number_may_be_written_for_a_float(written):
     value = load_config(None, [f"TRAIN.MINUTES={written}"]).TRAIN.MINUTES
     assert isinstance(value, float) and value == 25
+
+
+@pytest.mark.parametrize(
+    ("former", "now"),
+    [
+        ({"PRIORS.FIRST_GUESS": ""}, "PRIORS.INITIAL_ESTIMATE"),
+        ({"PRIORS.IMAGE_GUESS": "a.npz"}, "PRIORS.IMAGE_ESTIMATE"),
+        ({"FIT.SILHOUETTE": 30.0}, "Silhouette"),
+        ({"FIT.START": "first_guess"}, "initial_estimate"),
+        ({"FIT.START": "hypotheses"}, "auto"),
+    ],
+)
+def test_settings_of_an_earlier_version_are_named(former, now):
+    with pytest.raises(ConfigError, match=f"earlier hmrfit; it is .*{now}"):
+        load_config(former)
