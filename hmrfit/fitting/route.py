@@ -53,9 +53,10 @@ class Route:
             if stage.branch is not None:
                 whose, more = stage.branch(state, observation)
                 state, person = State.cat([state, more]), torch.cat([person, whose])
-                status, steps = (torch.cat([t, t[whose]]) for t in (status, steps))
+                cost, status, steps = (torch.cat([t, t[whose]]) for t in (cost, status, steps))
                 problem = self._of(observation, person, stage)
-                cost = total(problem.term_costs(state))
+                if len(whose) and int(person.bincount().max()) > stage.keep:  # each is judged by its own cost
+                    cost = total(problem.term_costs(state))
             if len(person) > B:
                 parts = problem.term_costs(state) if stage.rank_by else {}
                 merit = total({name: parts[name] for name in stage.rank_by}) if parts else cost
