@@ -142,10 +142,48 @@ def masks() -> st.SearchStrategy:
     return rows.map(made)
 
 
+def measured() -> np.ndarray:
+    """(17, 4) points in 3D, three metres away."""
+    return np.c_[np.random.default_rng(0).normal(0, 0.3, (17, 3)) + np.array([0, 0, 3]), np.ones(17)]
+
+
+def measurements() -> dict[str, st.SearchStrategy]:
+    """Each kind as those give it who know it."""
+    betas = st.lists(st.floats(-5, 5), min_size=1, max_size=10)
+    floors = st.floats(-3, 3).map(lambda y: hmrfit.Floor((0, -1, 0), y, ("left_heel",)))
+    return {
+        "mask": st.builds(hmrfit.Mask, masks()),
+        "silhouette": st.builds(hmrfit.Silhouette, masks(), st.floats(1, 1000)),
+        "keypoints_3d": st.builds(
+            hmrfit.Keypoints3D,
+            st.floats(0, 1).map(lambda c: measured() * [1, 1, 1, c]),
+            st.sampled_from([None, "coco17"]),
+            st.booleans(),
+        ),
+        "height": st.builds(hmrfit.Height, st.floats(0.5, 2.6), st.one_of(st.none(), st.floats(0.001, 1))),
+        "shape": st.builds(hmrfit.Shape, betas, st.floats(0.01, 10)),
+        "floor": floors,
+    }
+
+
+def wrong_measurements() -> st.SearchStrategy:
+    """Each kind with what is none in it, twice or in no list."""
+    ups = st.one_of(st.tuples(NUMBERS, NUMBERS, NUMBERS), JUNK)
+    xyz = st.one_of(arrays(measured()), arrays(measured()[:, :3]), ANYTHING)
+    one = st.one_of(
+        st.builds(hmrfit.Mask, st.one_of(st.lists(masks(), max_size=3), ANYTHING)),
+        st.builds(hmrfit.Silhouette, masks(), ANYTHING),
+        st.builds(hmrfit.Keypoints3D, xyz, st.one_of(st.just("coco17"), ANYTHING), st.one_of(st.booleans(), JUNK)),
+        st.builds(hmrfit.Height, ANYTHING, ANYTHING),
+        st.builds(hmrfit.Shape, st.one_of(LISTS, ANYTHING), ANYTHING),
+        st.builds(hmrfit.Floor, ups, ANYTHING, st.one_of(JUNK, st.just(("left_heel",)))),
+        *measurements().values(),
+    )
+    return st.one_of(st.lists(one, min_size=1, max_size=2), st.lists(st.one_of(one, JUNK), max_size=2), one, ANYTHING)
+
+
 def sensible() -> dict[str, st.SearchStrategy]:
     """What fit() is given by those who know it."""
-    xyz = np.c_[np.random.default_rng(0).normal(0, 0.3, (17, 3)) + np.array([0, 0, 3]), np.ones(17)]
-    betas = st.lists(st.floats(-5, 5), min_size=1, max_size=10)
     camera = hmrfit.Camera.from_size(*SIZE)
     return {
         "keypoint_set": st.just("coco17"),
@@ -155,35 +193,25 @@ def sensible() -> dict[str, st.SearchStrategy]:
         "image_size": st.tuples(st.integers(230, 5000), st.integers(230, 5000)),
         "init": st.just(good()),
         "init_std": st.floats(0.01, 90),
-        "mask": masks(),
-        "keypoints_3d": st.floats(0, 1).map(lambda c: xyz * [1, 1, 1, c]),
-        "relative_3d": st.booleans(),
-        "keypoint_set_3d": st.just("coco17"),
-        "height": st.floats(0.5, 2.6),
-        "height_std": st.floats(0.001, 1),
-        "shape": st.one_of(betas, st.tuples(betas, st.floats(0.01, 10))),
-        "ground": st.builds(lambda y: hmrfit.Floor((0, -1, 0), y, ("left_heel",)), st.floats(-3, 3)),
-        "terms": st.floats(-10, 10).map(lambda v: [term_of(v)]),
-        "weights": st.dictionaries(
-            st.sampled_from(["anchor", "keypoints", "gmm", "interpenetration"]), st.floats(0, 1e6)
+        **{f"measurements {kind}": values.map(lambda one: [one]) for kind, values in measurements().items()},
+        "up": st.tuples(st.floats(-1, 1), st.just(-1.0), st.floats(-1, 1)),
+        "terms": st.one_of(
+            st.floats(-10, 10).map(lambda v: [term_of(v)]), st.sampled_from([["gmm"], ["shape", "interpenetration"]])
         ),
+        "weights": st.dictionaries(st.sampled_from(["anchor", "keypoints", "joint_limits"]), st.floats(0, 1e6)),
     }
 
 
 def arguments() -> dict[str, st.SearchStrategy]:
     """What fit() may be given, right or wrong."""
-    xyz = np.c_[np.random.default_rng(0).normal(0, 0.3, (17, 3)) + np.array([0, 0, 3]), np.ones(17)]
-    ups = st.one_of(st.tuples(NUMBERS, NUMBERS, NUMBERS), JUNK)
     names = st.sampled_from(
         ["anchor", "keypoints", "gmm", "shape", "upright", "interpenetration", "smplify_pose", "x", 3]
     )
     special = {
         "camera": records(hmrfit.Camera.from_size(*SIZE)),
         "init": records(good().params),
-        "mask": st.lists(masks(), max_size=3),
-        "keypoints_3d": st.one_of(arrays(xyz), arrays(xyz[:, :3])),
-        "shape": st.tuples(LISTS, ANYTHING),
-        "ground": st.builds(hmrfit.Floor, ups, ANYTHING, st.one_of(JUNK, st.just(("left_heel",)))),
+        **{f"measurements {kind}": wrong_measurements() for kind in measurements()},
+        "up": st.tuples(NUMBERS, NUMBERS, NUMBERS),
         "terms": st.lists(st.one_of(ANYTHING.map(term_of), JUNK), max_size=2),
         "weights": st.dictionaries(names, ANYTHING, max_size=2),
     }
@@ -192,12 +220,22 @@ def arguments() -> dict[str, st.SearchStrategy]:
     return {name: which.flatmap({"sensible": right, "any": wrong[name]}.get) for name, right in sensible().items()}
 
 
+def drawn(draw: Any, every: dict[str, st.SearchStrategy], chosen: list[str]) -> dict[str, Any]:
+    """The chosen arguments by name; of measurements of two kinds, both."""
+    found: dict[str, Any] = {}
+    for name in chosen:
+        value, argument = draw(every[name]), name.split()[0]
+        both = isinstance(value, list) and isinstance(found.get(argument), list)
+        found[argument] = found[argument] + value if both else value
+    return found
+
+
 @st.composite
 def calls(draw: st.DrawFn) -> tuple[np.ndarray, dict]:
     """(keypoints, what else)."""
     every = arguments()
     chosen = draw(st.lists(st.sampled_from(sorted(every)), min_size=1, max_size=2, unique=True))
-    more = {"keypoint_set": "coco17", "image_size": SIZE} | {name: draw(every[name]) for name in chosen}
+    more = {"keypoint_set": "coco17", "image_size": SIZE} | drawn(draw, every, chosen)
     people = draw(st.sampled_from([0, 0, 0, 1, 2]))
     keypoints = points() if not people else draw(arrays(np.stack([points()] * people)))
     return keypoints, more
@@ -259,18 +297,15 @@ def test_any_call_of_fit(pytestconfig: pytest.Config) -> None:
 
 def test_any_call_of_fit_sequence(pytestconfig: pytest.Config) -> None:
     frames = np.stack([points() + np.array([2.0 * t, 0, 0]) for t in range(3)])
-    every = {
-        name: values
-        for name, values in arguments().items()
-        if name in ("keypoint_set", "focal", "camera", "image_size")
-    }
-    every |= {"fps": ANYTHING, "smooth": ANYTHING}
+    every = arguments() | {"fps": ANYTHING, "smooth": ANYTHING}
+    every["init"] = st.just(hmrfit.BodyParams.cat([good().params] * 3))
 
     @examples(pytestconfig, 5)
     @given(st.one_of(arrays(frames), st.just(frames), JUNK), st.data())
     def each(keypoints: Any, data: st.DataObject) -> None:
         chosen = data.draw(st.lists(st.sampled_from(sorted(every)), max_size=2, unique=True))
-        given = {"keypoint_set": "coco17", "image_size": SIZE, "fps": 30.0} | {n: data.draw(every[n]) for n in chosen}
+        given = {"keypoint_set": "coco17", "image_size": SIZE, "fps": 30.0}
+        given |= drawn(data.draw, every, chosen)
         check(hmrfit.fit_sequence, keypoints, **given)
 
     each()
@@ -288,6 +323,10 @@ def test_any_call_of_fit_views(pytestconfig: pytest.Config) -> None:
         "images": st.one_of(JUNK, st.lists(JUNK, max_size=3)),
         "keypoints": st.one_of(arrays(seen), JUNK),
         "extrinsics": st.one_of(arrays(extrinsics), JUNK),
+        "focal": st.one_of(st.just("free"), ANYTHING),
+        "init": st.one_of(st.just(good()), records(good().params), JUNK),
+        **{n: v for n, v in arguments().items() if n.split()[0] in ("measurements", "up", "terms", "weights")},
+        "measurements mask": st.lists(masks(), max_size=3).map(lambda two: [hmrfit.Mask(two)]),
     }
 
     @examples(pytestconfig, 5)
@@ -302,6 +341,6 @@ def test_any_call_of_fit_views(pytestconfig: pytest.Config) -> None:
             "cameras": [camera] * 2,
             "image_size": SIZE,
         }
-        check(hmrfit.fit_views, **(right | {name: data.draw(every[name]) for name in chosen}))
+        check(hmrfit.fit_views, **(right | drawn(data.draw, every, chosen)))
 
     each()

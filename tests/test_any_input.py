@@ -1,4 +1,4 @@
-"""Whatever hypothesis thinks of, a fit ends in finite numbers or in a letter.
+"""Whatever hypothesis thinks of, a fit ends in finite numbers or in an error message.
 
 Each example is a picture of some size and lens with PEOPLE in it, each as their kind has them: upside down, on one
 spot, behind the border, of a hair's breadth, with keypoints that contradict each other.
@@ -11,26 +11,26 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from helpers.bodies import demo_points
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import hmrfit
-from hmrfit.build import build
 from hmrfit.camera import Camera
-from hmrfit.cli.demo import make_truth
 from hmrfit.keypoints import SMPL24, flip_permutation, resolve_set
+from hmrfit.pipeline import Pipeline
 from hmrfit.types import Keypoints
 
 PEOPLE = 50
 NAMES = resolve_set("coco17")
-LETTERS = (ValueError, TypeError)
+MESSAGES = (ValueError, TypeError)
 FACE_AND_ARMS = np.arange(17) < 9
 
 
 @cache
 def someone() -> np.ndarray:
     """(17, 2) an ordinary person, in units of their box, about (0, 0)."""
-    xy = make_truth(build().fitter.body, 480).clean.xy[0].numpy()
+    xy = demo_points(480)[:, :2]
     return (xy - xy.mean(0)) / np.ptp(xy, axis=0).max()
 
 
@@ -92,14 +92,14 @@ def numbers(result: hmrfit.FitResult) -> dict[str, np.ndarray]:
 
 
 def check(points: np.ndarray, more: dict) -> int:
-    """How many people were fitted. Whoever a letter is about is left out of the next try."""
+    """How many people were fitted. The person whom an error message is about is left out of the next try."""
     before = points.copy()
     try:
         result = hmrfit.fit(None, points, **more)
-    except LETTERS as letter:
-        assert len(str(letter)) > 20 and str(letter).rstrip()[-1] in ".?)", f"no letter: {letter!r}"
-        about = re.search(r"[Pp]erson (\d+)", str(letter))
-        assert about, f"a letter about nobody: {letter}"
+    except MESSAGES as error:
+        assert len(str(error)) > 20 and str(error).rstrip()[-1] in ".?)", f"no message: {error!r}"
+        about = re.search(r"[Pp]erson (\d+)", str(error))
+        assert about, f"a message about no person: {error}"
         others = np.delete(points, int(about[1]), axis=0)
         return check(others, more) if len(others) else 0
     finally:
@@ -131,9 +131,9 @@ def test_no_input_breaks_a_fit(pytestconfig: pytest.Config) -> None:
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
-def test_whoever_stands_beside_changes_nothing() -> None:
+def test_other_people_in_the_batch_change_nothing() -> None:
     """One person is solved in NumPy, many in torch; what the numbers are does not matter to that."""
-    rng, fitter, camera = np.random.default_rng(1), build().fitter, Camera.from_size(1024, 768, count=len(KINDS))
+    rng, fitter, camera = np.random.default_rng(1), Pipeline.of().fitter, Camera.from_size(1024, 768, count=len(KINDS))
     seen = [make(someone(), np.ones(17), rng) for make in KINDS.values()]
     xy, confidence = (torch.from_numpy(np.nan_to_num(np.stack(part))) for part in zip(*seen, strict=True))
     keypoints = Keypoints(300 * xy + torch.tensor([512.0, 384.0]), confidence, NAMES)
@@ -146,7 +146,7 @@ def test_whoever_stands_beside_changes_nothing() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_alone(kind: str) -> None:
-    """On a picture of ordinary size, whoever else a batch might hold."""
+    """On a picture of ordinary size."""
     xy, confidence = KINDS[kind](someone(), np.ones(17), np.random.default_rng(0))
     points = np.concatenate([300 * xy + [512.0, 384.0], confidence[:, None]], 1)
     assert check(points[None], {"image_size": (1024, 768), "keypoint_set": "coco17"}) == (kind != "nothing seen")

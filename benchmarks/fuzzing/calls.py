@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import hmrfit
-from hmrfit.build import build
+from hmrfit.build import load_body
 from hmrfit.cli.demo import make_truth
 from hmrfit.ops.presence import presence
 
@@ -61,7 +61,7 @@ NOT_NUMBERS = (
 @cache
 def person() -> np.ndarray:
     """(17, 3) the demo's true keypoints."""
-    xy = make_truth(build().fitter.body, SIZE[1]).clean.xy[0].numpy()
+    xy = make_truth(load_body("free_body"), SIZE[1]).clean.xy[0].numpy()
     return np.concatenate([xy, np.ones((17, 1))], 1)
 
 
@@ -159,44 +159,50 @@ def options(rng: np.random.Generator) -> dict[str, Any]:
         "keypoint_set": lambda: pick(rng, ("coco17", "lsp14", "COCO_17", any_value(rng))),
         "init": lambda: start(rng),
         "init_std": lambda: pick(rng, (5, damaged(rng, np.full(24, 5.0)), any_value(rng))),
-        "mask": lambda: mask(rng),
-        "keypoints_3d": lambda: pick(
-            rng,
-            (
-                damaged(rng, np.ones((17, 4))),
-                damaged(rng, 0.3 * rng.normal(size=(17, 4)) + [0, 0, 4, 1]),
-                any_value(rng),
-            ),
-        ),
-        "relative_3d": lambda: pick(rng, (True, any_value(rng))),
-        "height": lambda: pick(rng, (1.75, [1.8], any_value(rng), any_number(rng))),
-        "shape": lambda: pick(
-            rng,
-            (np.zeros(10), damaged(rng, np.zeros(10)), (damaged(rng, np.zeros(10)), any_number(rng)), any_value(rng)),
-        ),
-        "ground": lambda: pick(
-            rng,
-            (
-                hmrfit.Floor((0, -1, 0), -1.5),
-                hmrfit.Floor(
-                    damaged(rng, np.array([0, -1, 0])), any_number(rng), pick(rng, ((), ["left_heel"], ["x"], None))
-                ),
-                any_value(rng),
-            ),
-        ),
-        "weights": lambda: pick(rng, ({"gmm": any_number(rng)}, {"mask": 1.0}, {"nothing": 1.0}, any_value(rng))),
-        "terms": lambda: pick(rng, ([], any_value(rng), [any_value(rng)])),
+        **{kind: lambda kind=kind: [measurement(rng, kind)] for kind in KINDS},
+        "measurements": lambda: pick(rng, (any_value(rng), [any_value(rng)], measurement(rng, pick(rng, KINDS)))),
+        "up": lambda: pick(rng, ((0, -1, 0), damaged(rng, np.array([0, -1, 0])), any_value(rng))),
+        "weights": lambda: pick(rng, ({"anchor": any_number(rng)}, {"mask": 1.0}, {"gmm": 1.0}, any_value(rng))),
+        "terms": lambda: pick(rng, ([], ["gmm"], any_value(rng), [any_value(rng)])),
         "config": lambda: pick(rng, ("fit", "nowhere", any_value(rng))),
     }
     asked = {"keypoint_set": "coco17", "image_size": SIZE}
     for name in rng.permutation(list(one_person))[: int(rng.integers(0, 3))]:
-        asked[name] = one_person[name]()
+        value, argument = one_person[name](), "measurements" if name in KINDS else name
+        both = isinstance(value, list) and isinstance(asked.get(argument), list)
+        asked[argument] = asked[argument] + value if both else value
     return asked
+
+
+KINDS = ("mask", "silhouette", "keypoints_3d", "height", "shape", "floor")
+
+
+def measurement(rng: np.random.Generator, kind: str) -> hmrfit.Measurement:
+    """One of a kind, as it should be or not."""
+    if kind == "mask":
+        return hmrfit.Mask(mask(rng))
+    if kind == "silhouette":
+        return hmrfit.Silhouette(mask(rng), pick(rng, (100.0, 100.0, any_number(rng))))
+    if kind == "keypoints_3d":
+        points = 0.3 * rng.normal(size=(17, 4)) + [0, 0, 4, 1]
+        xyz = pick(rng, (points, damaged(rng, points), damaged(rng, np.ones((17, 4))), any_value(rng)))
+        names, relative = pick(rng, (None, "coco17", any_value(rng))), pick(rng, (False, True, any_value(rng)))
+        return hmrfit.Keypoints3D(xyz, names, relative)
+    if kind == "height":
+        return hmrfit.Height(
+            pick(rng, (1.75, [1.8], any_value(rng), any_number(rng))), pick(rng, (None, 0.01, any_value(rng)))
+        )
+    if kind == "shape":
+        betas = pick(rng, (np.zeros(10), damaged(rng, np.zeros(10)), any_value(rng)))
+        return hmrfit.Shape(betas, pick(rng, (0.1, any_number(rng))))
+    contacts = pick(rng, ((), ["left_heel"], ["x"], None))
+    odd = hmrfit.Floor(damaged(rng, np.array([0, -1, 0])), any_number(rng), contacts)
+    return pick(rng, (hmrfit.Floor((0, -1, 0), -1.5), odd, hmrfit.Floor(any_value(rng), 1.0)))
 
 
 def start(rng: np.random.Generator) -> Any:
     """Where to start: the demo's truth, damaged."""
-    params = make_truth(build().fitter.body, SIZE[1]).params
+    params = make_truth(load_body("free_body"), SIZE[1]).params
     if rng.random() < 0.2:
         return any_value(rng)
     parts = {name: getattr(params, name) for name in ("global_orient", "body_pose", "betas", "transl")}
@@ -253,7 +259,9 @@ def fit_views(rng: np.random.Generator) -> Any:
     )
     size = pick(rng, (SIZE, [SIZE] * count, any_value(rng)))
     images = any_value(rng) if rng.random() < 0.05 else [None] * count
-    return hmrfit.fit_views(images, points, turns, keypoint_set="coco17", cameras=cameras, image_size=size)
+    shared = ("measurements", "init", "up", "terms", "weights", "focal")
+    more = {k: v for k, v in options(rng).items() if k in shared}
+    return hmrfit.fit_views(images, points, turns, keypoint_set="coco17", cameras=cameras, image_size=size, **more)
 
 
 def fit_sequence(rng: np.random.Generator) -> Any:
@@ -262,12 +270,7 @@ def fit_sequence(rng: np.random.Generator) -> Any:
     asked = {"fps": pick(rng, (30, any_value(rng), any_number(rng))) if rng.random() < 0.3 else 25}
     if rng.random() < 0.3:
         asked["smooth"] = pick(rng, (0, 1, any_value(rng), any_number(rng)))
-    more = {
-        k: v
-        for k, v in options(rng).items()
-        if k in ("focal", "focal_35mm", "camera", "image_size", "keypoint_set", "config")
-    }
-    return hmrfit.fit_sequence(points, **asked, **more)
+    return hmrfit.fit_sequence(points, **asked, **options(rng))
 
 
 def make_camera(rng: np.random.Generator) -> Any:
@@ -372,7 +375,7 @@ def numbers(value: Any, name: str = "result") -> dict[str, np.ndarray]:
             "reprojection_error": value.reprojection_error[presence(value.keypoints.confidence).any(-1).numpy()],
         }
         said |= {f"cost of {term}": cost for term, cost in value.term_cost.items()}
-        return params | said | ({} if value.spread is None else {"joint_std": value.joint_std})
+        return params | said | ({} if value.posterior is None else {"joint_std": value.joint_std})
     if isinstance(value, list | tuple):
         return {f"{i}, {k}": v for i, part in enumerate(value) for k, v in numbers(part, name).items()}
     if isinstance(value, torch.Tensor | np.ndarray):
