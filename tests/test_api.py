@@ -1,9 +1,13 @@
 """fit(): every form of input means the same, cameras come from where they should, nobody disturbs anybody."""
 
+import ast
+import inspect
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +15,7 @@ import torch
 from helpers.bodies import demo_points
 
 import hmrfit
-from hmrfit.config import load_config
+from hmrfit.config import Config, load_config
 from hmrfit.io.image import write_image
 from hmrfit.io.photo import read_photo
 from hmrfit.pipeline import Pipeline
@@ -226,6 +230,8 @@ def test_importing_costs_nothing() -> None:
 def test_public_names() -> None:
     for name in hmrfit.__all__:
         assert getattr(hmrfit, name) is not None
+    assert dir(hmrfit) == sorted(hmrfit.__all__)
+    assert not hasattr(hmrfit, "Fitter")  # it cannot be built from public names
     with pytest.raises(AttributeError, match="hmrfit has no 'fitt'"):
         hmrfit.fitt  # noqa: B018
 
@@ -247,6 +253,33 @@ def test_a_floor_says_what_is_up(points: np.ndarray) -> None:
     assert np.allclose(hmrfit.fit(None, points, **given, up=(0.01, -1, 0)).up, [0.01, -1, 0], atol=1e-4)
     with pytest.raises(ValueError, match="Give one of them"):
         hmrfit.fit(None, points, **given, up=(0, 1, 0))
+
+
+def test_every_public_name_is_typed() -> None:
+    """Names that are loaded on first use are Any to a type checker, unless it is told where they come from."""
+    source = ast.parse(Path(hmrfit.__file__).read_text())
+    (block,) = (n for n in source.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
+    found = {name.asname: (part.module, name.name) for part in block.body for name in part.names}
+    assert found == {name: (home, name) for name, home in hmrfit._HOMES.items()}
+    assert set(hmrfit.__all__) == {*found, "__version__"}
+    assert (Path(hmrfit.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.parametrize("function", [hmrfit.fit, hmrfit.fit_views, hmrfit.fit_sequence])
+def test_functions_and_methods_of_one_name_take_the_same(function: Callable) -> None:
+    """By name, kind, default and type; the function takes the settings besides, which the pipeline holds."""
+    taken = dict(inspect.signature(function).parameters)
+    config = taken.pop("config")
+    assert config.default is None and config.annotation is Config
+    of_method = dict(inspect.signature(getattr(Pipeline, function.__name__)).parameters)
+    assert of_method.pop("self") and list(taken.items()) == list(of_method.items())
+    assert all(p.annotation not in (p.empty, Any) for p in taken.values())
+
+
+def test_what_can_be_known_can_be_given_to_all_three() -> None:
+    shared = {"measurements", "terms", "weights", "init", "focal", "up", "config", "keypoint_set", "image_size"}
+    for function in (hmrfit.fit, hmrfit.fit_views, hmrfit.fit_sequence):
+        assert shared <= set(inspect.signature(function).parameters), function.__name__
 
 
 def test_warnings_go_to_the_logger_once_a_photograph(points: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.groups import SIZE, joints_of, person, rig, walk
 
 import hmrfit
 from hmrfit.build import load_body
@@ -156,3 +157,33 @@ def test_the_readme_links_what_is_there_and_names_every_command() -> None:
     for link in re.findall(r"\]\((?!http)([^)]+)\)", readme):
         assert (root / link).exists(), link
     assert all(f"hmrfit {command}" in readme for command in ("fit", "demo", "render", "convert"))
+
+
+def test_every_line_of_the_readmes_measurements_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a list, not a program: each line has what it speaks of, a person before calibrated cameras."""
+    monkeypatch.chdir(tmp_path)
+    readme = (Path(hmrfit.__file__).resolve().parents[1] / "README.md").read_text()
+    (block,) = re.findall(r"^## Measurements\n.*?^```py\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    extrinsics, seen, camera = rig()
+    person_file("photo", seen[0], camera)
+    hmrfit.write_image("mask.png", np.full((SIZE[1], SIZE[0], 3), 255, np.uint8))
+    (tmp_path / "frames").mkdir()
+    files = [person_file(f"view{i}", points, camera) for i, points in enumerate(seen)]
+    for t, points in enumerate(walk()[1][:3]):
+        person_file(f"frames/{t}", points, camera)
+    given = {"hmrfit": hmrfit, "points": joints_of(person())[0].numpy(), "extrinsics": extrinsics}
+    given["images"] = [file.with_suffix(".jpg") for file in files]
+    for line in block.splitlines():
+        given["keypoints"] = tmp_path / "frames" if "fit_sequence" in line else files
+        exec(line, given)  # our own text
+    assert given["result"].rows == "frames" and len(given["results"]) == 3 and (tmp_path / "walk.npz").is_file()
+
+
+def person_file(name: str, points: np.ndarray, camera: hmrfit.Camera) -> Path:
+    """A keypoint file, and a photograph beside it."""
+    (fx, fy), (cx, cy) = camera.focal[0].tolist(), camera.center[0].tolist()
+    K = [[fx, 0, cx - 0.5], [0, fy, cy - 0.5], [0, 0, 1]]
+    content = {"format": "coco17", "keypoints": points.tolist(), "K": K}
+    Path(f"{name}.json").write_text(json.dumps(content))
+    hmrfit.write_image(f"{name}.jpg", np.full((SIZE[1], SIZE[0], 3), 90, np.uint8))
+    return Path(f"{name}.json").resolve()
