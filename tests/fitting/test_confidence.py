@@ -94,11 +94,11 @@ def test_between_three_and_four_keypoints_the_error_model_fades(fitter, seen):
 
 def largest_step(fitter: Fitter, keypoints: Keypoints, xy: Tensor, count: int) -> Tensor:
     """(B,) of the initial estimate and its anchor, while the left ankle's confidence goes from 0 to 1."""
-    path = []
-    for confidence in torch.linspace(0, 1, count + 1).tolist():
-        found = begun(fitter, with_point(keypoints, "left_ankle", xy, confidence))
-        path.append(torch.cat([found.state.params.rotations.flatten(1), found.observation.anchor.scale], 1))
-    return (torch.stack(path[1:]) - torch.stack(path[:-1])).norm(dim=-1).amax(0)
+    levels = torch.linspace(0, 1, count + 1).tolist()
+    along = Keypoints.cat([with_point(keypoints, "left_ankle", xy, confidence) for confidence in levels])
+    found = begun(fitter, along)
+    path = torch.cat([found.state.params.rotations.flatten(1), found.observation.anchor.scale], 1)
+    return path.unflatten(0, (len(levels), -1)).diff(dim=0).norm(dim=-1).amax(0)
 
 
 def test_padding_a_set_changes_nothing(fitter, seen):
