@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.elsewhere import DEVICE, Away, elsewhere
+from helpers.fake_device import DEVICE, FakeTensor, fake_device
 from helpers.fits import people, photograph, shipped
 from torch import nn
 
@@ -47,7 +47,7 @@ def compare(fitter: Fitter, device: torch.device | str = DEVICE, **more) -> tupl
 def assert_same(cpu: Fit, other: Fit, within: float = 1e-9) -> None:
     """Everything that a fit found; another processor adds up in another order."""
     close = {"rtol": within, "atol": within}
-    assert not isinstance(other.cost, Away) and other.cost.device.type == "cpu"
+    assert not isinstance(other.cost, FakeTensor) and other.cost.device.type == "cpu"
     for name in ("global_orient", "body_pose", "betas", "transl"):
         torch.testing.assert_close(getattr(other.state.params, name), getattr(cpu.state.params, name), **close)
     for name in ("cost", "status", "steps", "hypothesis_cost"):
@@ -64,20 +64,20 @@ def assert_same(cpu: Fit, other: Fit, within: float = 1e-9) -> None:
 )
 def test_tensors_of_two_devices_never_meet(config):
     fitter = shipped(config)
-    with elsewhere():
+    with fake_device():
         assert_same(*compare(fitter))
 
 
 @pytest.mark.parametrize("preset", ["fit_smplify", "fit_spin"])
 def test_presets_too(preset):
     fitter = shipped(preset)
-    with elsewhere():
+    with fake_device():
         assert_same(*compare(fitter))
 
 
 def test_from_a_given_start():
     fitter = shipped()
-    with elsewhere():
+    with fake_device():
         assert_same(*compare(fitter, init=TRUTH.params, init_std=torch.full((24,), 6.0).double()))
 
 
@@ -96,14 +96,14 @@ def test_with_all_measurements():
     found = read_measurements(measurements, photo, pipeline.body)
     asked = Asked(["gmm", "discriminators"], {"gmm": 0.1, "discriminators": 0.1})
     ready = prepare(pipeline.fitter, pipeline.config, pipeline.schedules.fit, photo, found, asked)
-    with elsewhere():
+    with fake_device():
         assert_same(*compare(ready.fitter, measurements=ready.records))
 
 
 def test_another_schedule_of_a_fitter_on_a_device_is_used_there():
     """What is made once on the device is made anew."""
     fitter = shipped().on(DEVICE)
-    with elsewhere():
+    with fake_device():
         fitter.fit(TRUTH.keypoints[:1], photograph(1))
         other = fitter.with_schedule(replace(fitter.schedule, after=()))
         assert other.fit(TRUTH.keypoints[:1], photograph(1)).acceptance is None
@@ -111,13 +111,13 @@ def test_another_schedule_of_a_fitter_on_a_device_is_used_there():
 
 def test_the_simulation_refuses_what_a_gpu_refuses():
     """So that the tests above can fail."""
-    with elsewhere():
-        away, cpu = torch.ones(3).to(DEVICE), torch.ones(3)
-        mixes = (lambda: away + cpu, lambda: away.index_copy(0, torch.arange(3), away), lambda: cpu[away.long()])
+    with fake_device():
+        fake, cpu = torch.ones(3).to(DEVICE), torch.ones(3)
+        mixes = (lambda: fake + cpu, lambda: fake.index_copy(0, torch.arange(3), fake), lambda: cpu[fake.long()])
         for mix in mixes:
             with pytest.raises(RuntimeError, match="two devices"):
                 mix()
-        assert torch.equal((away * 2)[torch.arange(2)].cpu(), torch.full((2,), 2.0))
+        assert torch.equal((fake * 2)[torch.arange(2)].cpu(), torch.full((2,), 2.0))
 
 
 def test_moving_copies_and_keeps_what_is_shared():
@@ -132,12 +132,12 @@ def test_moving_copies_and_keeps_what_is_shared():
 def test_a_network_stays_on_the_cpu():
     class Network:
         def double(self, x: torch.Tensor) -> torch.Tensor:
-            assert not isinstance(x, Away)
+            assert not isinstance(x, FakeTensor)
             return 2 * x
 
-    with elsewhere():
+    with fake_device():
         answer = OnCpu(Network(), DEVICE).double(torch.ones(2).to(DEVICE))
-        assert isinstance(answer, Away) and answer.cpu().tolist() == [2.0, 2.0]
+        assert isinstance(answer, FakeTensor) and answer.cpu().tolist() == [2.0, 2.0]
 
 
 def test_a_missing_gpu_is_an_error_before_any_work(monkeypatch):

@@ -67,16 +67,16 @@ def test_two_fits_side_by_side_do_what_the_theorem_says():
         torch.testing.assert_close(found.joints, found.moved.norm(dim=-1))
 
 
-def test_people_who_are_held_only_stand_elsewhere():
+def test_people_whose_answer_is_fixed_only_stand_farther_away():
     """A fifth longer is a fifth farther away; nothing else moves. The others move as if alone."""
     state, observation = fitted()
     body, energy = problem().body, FittedEnergy(fitter().terms, TIGHT, observation)
-    held = torch.arange(len(state)) == 2
-    some, free = (focal_sensitivity(body, energy, state, 1.2, who) for who in (held, None))
+    fixed = torch.arange(len(state)) == 2
+    some, free = (focal_sensitivity(body, energy, state, 1.2, rows) for rows in (fixed, None))
     pelvis = body.pose(state.params).joints[:, 0, 2]
     torch.testing.assert_close(some.depth[2], 0.2 * pelvis[2])
     assert some.joints[2].max() < 1e-12 < free.joints[2].max()
-    torch.testing.assert_close(some.joints[~held], free.joints[~held])
+    torch.testing.assert_close(some.joints[~fixed], free.joints[~fixed])
 
 
 def test_another_factor_to_first_order():
@@ -96,8 +96,8 @@ def test_a_free_focal_length_lowers_the_energy_and_knows_its_prior():
     free = free_focal(body, terms, FINAL, state, observation)
     start = problem().problem.linearize(state).cost
     assert (free.cost <= start + 1e-9).all() and (free.cost < start - 1e-3).any()
-    held = free_focal(body, terms, FINAL, state, observation, std=1e-3)
-    assert held.log_factor.abs().max() < 1e-2 and (held.std <= 1e-3).all()
+    narrow = free_focal(body, terms, FINAL, state, observation, std=1e-3)
+    assert narrow.log_factor.abs().max() < 1e-2 and (narrow.std <= 1e-3).all()
     ratio = free.state.camera.focal[:, 0] / state.camera.focal[:, 0]
     torch.testing.assert_close(ratio.log(), free.log_factor)
     assert (free.std > 0).all() and (free.std <= 0.35 + 1e-9).all()

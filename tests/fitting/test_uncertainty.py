@@ -1,4 +1,4 @@
-"""How sure a fit is: the covariance of a least-squares problem, mixtures, and samples that have it."""
+"""The posterior of a fit: the covariance of a least-squares problem, mixtures, and samples that have it."""
 
 import math
 from dataclasses import replace
@@ -82,11 +82,11 @@ def test_joint_rows_are_derivatives():
 def test_samples_have_the_covariance_and_the_tails():
     """20,000 draws of one column: Kolmogorov-Smirnov against scipy's t, and the mixture's shares."""
     C = torch.diag(torch.tensor([4.0, 1.0]).double()).expand(1, 2, 2, 2)
-    spread = Posterior(torch.tensor([[0.25, 0.75]]).double(), C, nu=5.0)
-    which, steps = sample_steps(spread, 20000, np.random.default_rng(0))
+    mixture = Posterior(torch.tensor([[0.25, 0.75]]).double(), C, nu=5.0)
+    which, steps = sample_steps(mixture, 20000, np.random.default_rng(0))
     assert abs((which == 1).double().mean().item() - 0.75) < 0.015  # five standard errors
     assert kstest(steps[:, 0, 0].numpy() / 2, student(5.0).cdf).pvalue > 1e-3
-    again = sample_steps(spread, 20000, np.random.default_rng(0))
+    again = sample_steps(mixture, 20000, np.random.default_rng(0))
     assert torch.equal(steps, again[1]) and torch.equal(which, again[0])
 
 
@@ -115,9 +115,9 @@ def test_an_occluded_arm_is_less_sure():
     std = []
     for keypoints in (truth.keypoints, hidden):
         fit = fitter().fit(keypoints, photograph(6), init=truth.params, init_std=15.0)
-        spread = fitter().posterior(fit)
+        mixture = fitter().posterior(fit)
         body = fitter().body.points(SMPL24)
-        C = mixed_joint_covariance(body, [s.params for s in fit.hypotheses], spread)
+        C = mixed_joint_covariance(body, [s.params for s in fit.hypotheses], mixture)
         std.append(C.diagonal(dim1=2, dim2=3).sum(-1).sqrt())
     hand, foot = SMPL24.index("left_wrist"), SMPL24.index("right_ankle")
     assert (std[1][:, hand] > 1.2 * std[0][:, hand]).all()
@@ -145,16 +145,18 @@ def turned_by(degrees: float, count: int) -> tuple[People, BodyParams]:
 
 
 def test_a_start_of_known_error_is_as_sure_as_it_should_be():
-    """Root mean square of what it says and of what it is, over 24 joints of 120 people: within a quarter. The energy of
-    the fit alone would say less than half."""
+    """Root mean square of the predicted and of the actual error, over 24 joints of 120 people: within a quarter. By the
+    energy of the fit alone it would be less than half."""
     truth, start = turned_by(10.0, 120)
     fit = fitter().fit(truth.keypoints, photograph(120), init=start, init_std=10.0)
-    spread, body = fitter().posterior(fit), fitter().body.points(SMPL24)
-    variance = mixed_joint_covariance(body, [s.params for s in fit.hypotheses], spread).diagonal(dim1=2, dim2=3).sum(-1)
+    mixture, body = fitter().posterior(fit), fitter().body.points(SMPL24)
+    variance = (
+        mixed_joint_covariance(body, [s.params for s in fit.hypotheses], mixture).diagonal(dim1=2, dim2=3).sum(-1)
+    )
     joints = body.pose(fit.state.params).joints
     away = (joints - joints[:, :1]) - (truth.joints - truth.joints[:, :1])
-    said, is_ = variance[:, 1:].mean().sqrt(), away[:, 1:].square().sum(-1).mean().sqrt()
-    assert 0.8 < said / is_ < 1.25 and spread.nu < GAUSSIAN
+    predicted, found = variance[:, 1:].mean().sqrt(), away[:, 1:].square().sum(-1).mean().sqrt()
+    assert 0.8 < predicted / found < 1.25 and mixture.nu < GAUSSIAN
 
 
 def test_where_nothing_was_measured_the_energy_is_taken_at_its_word():

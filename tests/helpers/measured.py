@@ -1,4 +1,4 @@
-"""People of whom more is known than their keypoints, for the tests of the terms that look at it."""
+"""People with measurements beside their keypoints, for the tests of the terms that look at these."""
 
 from dataclasses import replace
 
@@ -22,12 +22,12 @@ def draw(*shape: int) -> Tensor:
 
 
 def at(count: int = 3, **records: TensorRecord) -> Linearization:
-    """People of the free body in random poses, seen in coco17, of whom this is known."""
+    """People of the free body in random poses, seen in coco17, with these measurements."""
     return knowing(sample_evaluation(free_body().points(COCO17), count=count), **records)
 
 
 def knowing(e: Linearization, **records: TensorRecord) -> Linearization:
-    """The same people, of whom this is known instead."""
+    """The same people with these measurements instead."""
     o = e.observation
     known = Observation(o.keypoints, o.box_size, o.noise, o.anchor, RecordTable(records), o.weight, o.start_depth)
     return Linearization(e.body, e.state, known, e.layout)
@@ -64,7 +64,7 @@ def other_frame(count: int = 3) -> tuple[Tensor, Tensor]:
 
 
 def moved(e: Linearization, rotation: Tensor, translation: Tensor) -> Linearization:
-    """The same bodies in other frames; of what is known there, nothing."""
+    """The same bodies in other frames, without measurements."""
     body = free_body()
     params: BodyParams = turned(e.state.params, body.rest_joints[0], body.joint_shapes[0], rotation, translation)
     return knowing(Linearization(e.body, State(params, e.state.camera), e.observation, e.layout))
