@@ -45,8 +45,8 @@ class FakeTensor(Tensor):
 
 
 class _Making(TorchFunctionMode):
-    """What torch makes of Python numbers by itself, `torch.tensor(values, device=DEVICE)` and the lists in `x[:, [1, 2]]`:
-    made on the CPU, then sent."""
+    """What torch makes of Python numbers by itself, `torch.tensor(values, device=DEVICE)` and the lists in
+    `x[:, [1, 2]]`: made on the CPU, then sent."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -102,4 +102,4 @@ class _Mixing(TorchDispatchMode):
         else:
             mixed = bool(cpu and fake) and func not in COPIES
         if mixed:
-            raise RuntimeError(f"{func}: tensors on two devices, {[tuple(x.shape) for x in cpu]} cpu.")
+            raise RuntimeError(f"{func}: tensors on two devices, {[tuple(x.shape) for x in cpu]} on the CPU.")
