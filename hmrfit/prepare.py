@@ -62,12 +62,12 @@ def prepare(
     Raises:
         ValueError, TypeError: a term, weight or setting that cannot be used, before any work.
     """
-    if unused := unused_settings(config, schedule):
-        raise ValueError(unused)
     staged = [one for of_kind in found.values() for one in of_kind.terms]
     terms = fitter.terms | terms_by_name([one.term for one in staged])
     schedule, terms = extended(schedule.with_terms(staged), terms, asked.terms, asked.weights)
     _check_anchor(schedule)
+    if unused := unused_settings(config, schedule):
+        raise ValueError(unused)
     records = RecordTable({name: of_kind.record for name, of_kind in found.items()})
     own = [term for term in asked.terms if not isinstance(term, str)]
     if own:

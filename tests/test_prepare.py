@@ -141,6 +141,11 @@ def test_the_same_settings_change_the_fit_from_a_library(points: np.ndarray, set
     assert not same(other, plain)
 
 
+def test_a_setting_is_used_where_the_caller_adds_the_term_that_it_is_about(points: np.ndarray) -> None:
+    fits = [fit(points, terms=["reprojection"], config={"FIT.SIGMA": sigma}) for sigma in (0.05, 0.5)]
+    assert not same(*fits)
+
+
 def test_a_given_start_leaves_the_settings_of_the_library_out(points: np.ndarray, plain: hmrfit.FitResult) -> None:
     with pytest.raises(ValueError, match=r"FIT\.HYPOTHESES changes nothing here"):
         fit(points, init=plain, config=FROM_SCRATCH)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.depth_flips import flips
+from hmrfit.fitting.depth_flips import flip_names, flips
 from hmrfit.fitting.energy import Stage, term_costs, total
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.parameters import Linearization, Observation, State
@@ -48,6 +48,8 @@ class Modes:
 
     def __call__(self, fit: Fit, route: Route) -> Fit:
         if not self.keep or fit.observation.anchor is None or fit.observation.noise is None:
+            return fit
+        if not flip_names(route.body.skeleton):
             return fit
         few = replace(self.calibrated.options, max_steps=FEW_STEPS)
         mode = route.problem(fit.observation, self.calibrated).solve(fit.state, few)

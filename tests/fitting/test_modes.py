@@ -6,7 +6,9 @@ import pytest
 import torch
 from helpers.fits import joints_of, people, photograph, shipped
 from helpers.measured import anchored
+from helpers.stick_hand import stick_hand
 
+from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.check_term import sample_evaluation
 from hmrfit.fitting.energy import Stage, term_costs, total
 from hmrfit.fitting.fit import Fit
@@ -14,11 +16,14 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.modes import CALIBRATED, LATE, SAME, Modes, costs_of_several, merge
 from hmrfit.fitting.parameters import Linearization, State
 from hmrfit.fitting.route import Route
+from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.solver import Solution
+from hmrfit.fitting.starts import GivenStart
 from hmrfit.fitting.terms.anchor import AnchorPrior
 from hmrfit.fitting.terms.reprojection import StudentReprojection
 from hmrfit.keypoints import COCO17
 from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.types import Keypoints
 
 COUNT = 48
 
@@ -105,6 +110,20 @@ def test_none_to_keep_or_no_anchor_changes_nothing(plain: Fit):
     for missing in ("anchor", "noise"):
         bare = replace(plain, observation=replace(plain.observation, **{missing: None}))
         assert Modes()(bare, route()) is bare
+
+
+def test_a_body_without_limbs_that_flip_has_one_mode():
+    """A hand: its fit comes back as it is."""
+    body = SmplBody(stick_hand())
+    params, camera = body.neutral(2), photograph(2)
+    params = replace(params, transl=torch.tensor([[0.0, 0.0, 0.6]]).double().expand(2, 3))
+    points = body.points(body.landmark_names)
+    keypoints = Keypoints(camera.project(points.pose(params).points), torch.ones(2, 5).double(), points.names)
+    terms = {"anchor": AnchorPrior(), "keypoints": StudentReprojection()}
+    schedule = Schedule(GivenStart(), (Stage({"anchor": 7.0, "keypoints": 0.7}),))
+    fit = Fitter(body, terms, schedule).fit(keypoints, camera, init=params)
+    known = replace(fit, observation=replace(fit.observation, noise=torch.full((2, 5), 0.01).double()))
+    assert Modes()(known, Route(points, terms)) is known
 
 
 def test_a_narrow_window_leaves_fewer(plain: Fit, fit: Fit):
