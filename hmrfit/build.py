@@ -58,6 +58,9 @@ STAGE_KEYS = ("weights", "factors", "free", "keep", *OPTION_KEYS)
 NETWORKS_BODY = "free_body"
 """The body whose betas the shipped networks speak of."""
 
+RANGES = {"FIT.HYPOTHESES": (0, 100), "FIT.LIBRARY": (1, 100_000), "FIT.SIGMA": (0, 10)}
+"""What these settings may be. A hundred hypotheses of a batch of people take a gigabyte."""
+
 SIGMA = 0.06
 """The robust scale of `reprojection`, a fraction of the box."""
 
@@ -112,6 +115,9 @@ def build_fitter(config: CfgNode) -> Fitter:
 
 def build_parts(config: CfgNode) -> tuple[Fitter, Schedules]:
     """The fitter, and the schedules of all calls. Errors: those of the files, and ConfigError."""
+    for key, (low, high) in RANGES.items():
+        section, name = key.split(".")
+        numbers(config[section][name], key, "one number", (), low, high)
     device = device_of(config.FIT.DEVICE, "FIT.DEVICE")
     gmm, body = PoseGmm.from_file(locate(config.PRIORS.GMM)), load_body(config.BODY.PATH)
     own = _of_body(gmm, body, "PRIORS.GMM", config)
@@ -206,6 +212,8 @@ def _stage(stage: Mapping[str, Any]) -> Stage:
     for key in stage:
         if key not in STAGE_KEYS:
             raise ConfigError(f"FIT.STAGES: there is no setting {key}.{did_you_mean(key, STAGE_KEYS)}")
+    for key in (k for k in ("keep", *OPTION_KEYS) if k in stage):
+        numbers(stage[key], f"FIT.STAGES: {key}", "one number", (), 1 if key == "keep" else 0)
     options = Options(**{k: v for k, v in stage.items() if k in OPTION_KEYS})
     free = tuple(stage.get("free", GROUPS))
     for kind in ("weights", "factors"):

@@ -63,9 +63,19 @@ def test_factors_are_the_roots_of_weights(tmp_path: Path) -> None:
             for kind in ("weights", "factors")
             for weight, error in (("1e3", TypeError), (".nan", ValueError), ("-1", ValueError), ("[1, 2]", ValueError))
         ),
+        ("[{weights: {gmm: 1}, keep: 0}]", ValueError, "FIT.STAGES: keep should be one number, between 1 and"),
+        ("[{weights: {gmm: 1}, keep: x}]", TypeError, "FIT.STAGES: keep should be one number"),
+        ("[{weights: {gmm: 1}, max_steps: -3}]", ValueError, "FIT.STAGES: max_steps should be one number, between 0"),
     ],
 )
 def test_stages_that_are_none(tmp_path: Path, stages: str, error: type[Exception], said: str) -> None:
     (tmp_path / "mine.yaml").write_text(f"FIT:\n  STAGES: {stages}\n")
     with pytest.raises(error, match=said):
         build_parts(load_config(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize("setting", ["FIT.HYPOTHESES=-1", "FIT.HYPOTHESES=100000", "FIT.LIBRARY=0", "FIT.SIGMA=-0.1"])
+def test_settings_out_of_range(setting: str) -> None:
+    key, value = setting.split("=")
+    with pytest.raises(ValueError, match=rf"{key} should be one number, between .*, but is {float(value):g}"):
+        build_parts(load_config(None, [setting]))

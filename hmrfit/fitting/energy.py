@@ -36,6 +36,14 @@ class Stage:
     rank_by: tuple[str, ...] = ()
     branch: Callable[[State, Observation], tuple[Tensor, State]] | None = None
 
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise ValueError(f"A stage keeps at least one hypothesis of a person, not {self.keep}.")
+        for name in self.rank_by:
+            if name not in self.weights:
+                near = did_you_mean(name, self.weights)
+                raise ValueError(f"rank_by names '{name}', which is no term of the stage.{near}")
+
     def warm_up_weights(self) -> Mapping[str, float]:
         """name -> weight of the terms that count during the warm-up steps."""
         return {self.warm_up.get(name, name): weight for name, weight in self.weights.items()}

@@ -72,6 +72,10 @@ class Schedule:
     after: tuple[After, ...] = ()
     calibration: Calibration | None = None
 
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("A schedule needs at least one stage: Schedule(start, (FINAL,)).")
+
     def with_stages(self, change: Callable[[Stage], Stage]) -> "Schedule":
         """The schedule with every stage changed."""
         return replace(self, stages=tuple(map(change, self.stages)))

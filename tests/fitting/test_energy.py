@@ -40,6 +40,15 @@ def test_an_unknown_term_gets_the_nearest_name():
         problem_of(Stage({"reprojecton": 1.0}))
 
 
+def test_a_stage_that_keeps_nobody_or_ranks_by_no_term_of_its_own_is_refused():
+    with pytest.raises(ValueError, match="at least one hypothesis of a person, not 0"):
+        Stage(WEIGHTS, keep=0)
+    with pytest.raises(
+        ValueError, match=r"rank_by names 'reprojecton', which is no term.* Did you mean 'reprojection'"
+    ):
+        Stage(WEIGHTS, rank_by=("reprojecton",))
+
+
 def test_the_cost_is_the_sum_of_its_terms():
     problem, state = problem_of(Stage(WEIGHTS))
     state = problem.fill(state)

@@ -144,6 +144,11 @@ def test_no_more_terms_is_the_same_schedule():
     assert fitter().schedule.with_terms([]) is fitter().schedule
 
 
+def test_a_schedule_without_a_stage_is_refused():
+    with pytest.raises(ValueError, match="needs at least one stage"):
+        replace(fitter().schedule, stages=())
+
+
 def test_the_same_stage_twice_has_one_last():
     """Terms of the last stage are in none before it, also where both are one object."""
     twice = replace(fitter().schedule, stages=(FINAL, FINAL))
