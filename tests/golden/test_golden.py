@@ -10,13 +10,16 @@ CLOSE = 1e-5
 """Radians, betas and metres, and as a share of a cost. On one machine fits are the same to the last digit, whoever is
 fitted beside; another processor's vector instructions round otherwise, which moved whole fits by up to 1.6e-6."""
 
-INTENDED: dict[str, str] = dict.fromkeys(
+INTENDED: dict[str, str] = {}
+"""Routes whose answers were changed on purpose since the record was made -> the reason. Once the change has been looked
+at, the record is made again (`python -m tests.golden.make --only ROUTE`) and the entry moves to REMADE."""
+
+REMADE: dict[str, str] = dict.fromkeys(
     ("free_focal", "shared_focal"),
     "A fitted focal length is not known to the error model of the fit that follows, as it is not known to the caller: "
     "its own error is nearly that of an assumed one. PA-MPJPE of 200 held-out people 47.29 -> 47.25 mm.",
 )
-"""Routes whose answers were changed on purpose since the record was made -> the reason. Once the change has been looked
-at, the record is made again and the entry goes (`python -m tests.golden.make --only ROUTE`)."""
+"""Routes whose record is not that of the code before the fit became one route (8bf38df) -> the reason."""
 
 
 @cache
@@ -44,4 +47,4 @@ def test_the_record_is_whole() -> None:
 
 
 def test_what_was_changed_on_purpose_is_a_route() -> None:
-    assert set(INTENDED) <= set(ROUTES)
+    assert {*INTENDED, *REMADE} <= set(ROUTES)
