@@ -36,6 +36,7 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe
 from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.parameters import State
 from hmrfit.io.image import Image, read_image, write_image
 from hmrfit.io.opencv import cv2
 from hmrfit.io.photo import read_photo
@@ -169,7 +170,7 @@ def on_photos(folder: Path, image: ImageHmr, out: Path | None) -> dict[str, dict
 
 def _photo_row(about: dict, folder: Path, result: FitResult, params: BodyParams) -> dict[str, float]:
     """One person's measures for an estimated body."""
-    estimated = replace(result, params=params)
+    estimated = replace(result, fit=replace(result.fit, state=State(params, result.camera)))
     points = result.body_model.points(result.keypoints.names).pose(params).points
     keypoints = result.keypoints
     apart = (result.camera.project(points) - keypoints.xy).norm(dim=-1) / keypoints.box_size()[:, None]

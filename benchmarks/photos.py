@@ -8,7 +8,7 @@ mask. Every person is fitted from it with the default settings, the people befor
     reproj.    mean distance to the keypoints that were seen, % of the box of the visible keypoints
     IoU        of the body's silhouette with the labelled mask, which the fit has not seen. The body wears no clothes,
                and the mask ends where something stands in front of the person.
-               "with mask": of the body that was fitted to the mask as well, by fit(..., mask=)
+               "with mask": of the body that was fitted to the mask as well, by measurements=[Mask(...)]
     PA-MPJPE   mm, after a similarity alignment, to joints triangulated from four views (themselves right to 20-30 mm):
                shoulders, elbows, wrists, hips, knees, ankles as COCO defines them
 """
@@ -55,7 +55,7 @@ def measure(file: Path) -> dict[str, float]:
     row = {"reproj.": 100 * float(result.reprojection_error[0])}
     if about.get("mask"):
         mask = cv2.imread(str(file.parent / about["mask"]), cv2.IMREAD_GRAYSCALE) > 0
-        informed = hmrfit.fit(file.parent / about["image"], file, mask=mask)
+        informed = hmrfit.fit(file.parent / about["image"], file, measurements=[hmrfit.Mask(mask)])
         row |= {"IoU": mask_overlap(result, mask), "IoU with mask": mask_overlap(informed, mask)}
         row["reproj. with mask"] = 100 * float(informed.reprojection_error[0])
     if "keypoints3d" in about:

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not rows.get("the mean person"):
             rows["the mean person"] = measure(body, people, prediction_of(trainer.averaged()), limits)
         begin = time.process_time()
-        trainer.run(every=max(1, options.steps // 4), report=partial(progress, name))
+        trainer.run(every=max(1, options.steps // 4), report=partial(progress, name, trainer))
         rows[name] = measure(body, people, prediction_of(trainer.averaged()), limits)
         rows[name]["cpu_minutes"] = (time.process_time() - begin) / 60
         print(name, {column: round(value, 3) for column, value in rows[name].items()}, flush=True)
