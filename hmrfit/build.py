@@ -105,6 +105,7 @@ class Schedules:
     fit: Schedule
     given: Schedule  # with init=
     views: Schedule  # of fit_views
+    views_given: Schedule  # of fit_views with init=
 
 
 def build_fitter(config: CfgNode) -> Fitter:
@@ -148,10 +149,11 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
     if config.FIT.CALIBRATION.NU > 0:
         raise ConfigError("FIT.CALIBRATION is about the stages of FIT.STAGES, which are not given. Leave it out.")
     scratch = from_library(library)
+    from_one = replace(scratch, start=GivenStart())
     if config.FIT.START in ("auto", "initial_estimate") and estimate is not None and estimate.error_model is not None:
-        return Schedules(from_initial_estimate(estimate), from_given(), scratch)
+        return Schedules(from_initial_estimate(estimate), from_given(), scratch, from_one)
     if config.FIT.START in ("auto", "library"):
-        return Schedules(scratch, from_given(), scratch)
+        return Schedules(scratch, from_given(), scratch, from_one)
     return _own_schedules(config, _start(config, library, estimate, mean), terms, (WIDE, FINAL))
 
 
@@ -188,7 +190,7 @@ def _own_schedules(
         stages[0] = replace(stages[0], branch=turn_ambiguous)
         stages[-1] = replace(stages[-1], keep=1, rank_by=near)
     own = replace(alone, start=start, stages=tuple(stages))
-    return Schedules(own, alone, own)
+    return Schedules(own, alone, own, alone)
 
 
 def _calibration(config: CfgNode, stage: Stage, terms: Mapping[str, Term]) -> Calibration | None:

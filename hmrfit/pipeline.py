@@ -26,7 +26,6 @@ from hmrfit.camera import Camera
 from hmrfit.config import Config, load_config
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.schedule import Schedule
-from hmrfit.fitting.starts import GivenStart
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.fitting.terms.views import other_views
 from hmrfit.free_focal import views_with_free_focal, with_free_focal
@@ -186,7 +185,7 @@ class Pipeline:
         photos = read_views(images, keypoints, keypoint_set, cameras, image_size, free)
         asked = Asked(terms, {} if weights is None else weights)
         start = self._start_in_views(init, world)
-        schedule = self.schedules.views if start is None else replace(self.schedules.views, start=GivenStart())
+        schedule = self.schedules.views if start is None else self.schedules.views_given
         read = lambda photos: self._ready_in_views(photos, world, schedule, measurements, asked)  # noqa: E731
         with one_thread_for_few(len(photos), self.threads):
             if free:
@@ -343,6 +342,11 @@ class Pipeline:
             return None
         if init is None:
             raise ValueError("init_std says how wrong init= is, which is not given. Give it, or leave both out.")
+        if not any(stage.weights.get("anchor") for stage in self.schedules.given.stages):
+            raise ValueError(
+                "init_std changes nothing with these settings: it is the width of the term 'anchor', which no stage of "
+                "FIT.STAGES has. Leave it out, or give the term a weight there."
+            )
         count = len(self.body.parents)
         what = f"degrees, positive, one number or one for each of the {count} joints"
         checked = numbers(std, "init_std", what, None, *INIT_STDS)

@@ -8,6 +8,7 @@ import pytest
 from hmrfit.assets import shipped
 from hmrfit.build import build_parts, parameter_files
 from hmrfit.config import ConfigError, load_config
+from hmrfit.fitting.starts import GivenStart
 
 FILES = {
     "BODY.PATH": "free_body",
@@ -79,3 +80,12 @@ def test_settings_out_of_range(setting: str) -> None:
     key, value = setting.split("=")
     with pytest.raises(ValueError, match=rf"{key} should be one number, between .*, but is {float(value):g}"):
         build_parts(load_config(None, [setting]))
+
+
+def test_a_given_start_is_the_only_one_also_of_views() -> None:
+    """From the mean pose SMPLify turns some people about and keeps two hypotheses; from a given start nobody is."""
+    _, schedules = build_parts(load_config("fit_smplify"))
+    assert schedules.fit.stages[0].branch is not None and schedules.views.stages[0].keep == 2
+    for schedule in (schedules.given, schedules.views_given):
+        assert isinstance(schedule.start, GivenStart)
+        assert all(stage.branch is None and stage.keep == 1 for stage in schedule.stages)

@@ -79,6 +79,8 @@ def test_factors_that_are_none(plain: hmrfit.FitResult, factor: Any, error: type
 
 def test_there_is_one_way_to_ask() -> None:
     assert not hasattr(hmrfit, "focal_effect") and callable(hmrfit.FitResult.focal_effect)
+    ways = [name for name in dir(hmrfit.FitResult) if "focal" in name and not name.startswith("_")]
+    assert ways == ["focal_effect", "focal_known", "focal_moves"]  # the last: what it found, and saves
 
 
 def test_where_the_focal_length_is_known_its_effect_is_not_saved_unless_asked_for(tmp_path) -> None:

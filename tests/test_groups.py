@@ -305,7 +305,7 @@ def turned(params: BodyParams, x: float, y: float) -> BodyParams:
 
 def turned_by(found: torch.Tensor, expected: torch.Tensor) -> float:
     """Degrees, by which bodies as a whole are turned, at most."""
-    return float(np.rad2deg(geodesic_angle(found, expected).max()))
+    return float(torch.rad2deg(geodesic_angle(found, expected).max()))
 
 
 def test_a_given_start_is_where_the_fit_of_views_begins() -> None:
@@ -345,7 +345,7 @@ def test_a_free_focal_length_is_nearer_to_the_truth_than_the_one_it_begins_with(
     """900 px. Cameras that are not known begin with the diagonal, 1000 px; given ones with their own, here all too
     long: the size of the body holds them together, so that one alone hardly moves."""
     found = views(cameras=[replace(CAMERA, focal=CAMERA.focal * 1.3)] * 3, focal="free")
-    assert all(abs(np.log(r.camera.focal[0, 0] / 900.0)) < 0.12 and not r.focal_known for r in found)
+    assert all(abs(np.log(float(r.camera.focal[0, 0]) / 900.0)) < 0.12 and not r.focal_known for r in found)
     words = [r.origin.focal_source for r in found]
     assert all(w.startswith("fitted beside the people, about given") for w in words)
     assert all(10 < int(re.search("right to about ([0-9]+) %", w)[1]) < 30 for w in words), words

@@ -173,6 +173,14 @@ def test_how_wrong_a_start_is_that_is_not_given(points: np.ndarray) -> None:
         fit(points, init_std=5)
 
 
+@pytest.mark.usefixtures("no_work")
+def test_how_wrong_a_start_is_says_nothing_to_stages_without_an_anchor(
+    points: np.ndarray, result: hmrfit.FitResult
+) -> None:
+    with pytest.raises(ValueError, match="init_std changes nothing with these settings"):
+        fit(points, init=result, init_std=5, config="fit_spin")
+
+
 # several people, one of them hopeless
 
 HOPELESS = {
