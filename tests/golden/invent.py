@@ -15,11 +15,12 @@ from hmrfit.assets import locate
 from hmrfit.body.rigid import turned
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.data.people import Corruption, People, Views, corrupt, make_people
-from hmrfit.fitting.evidence_terms import SOLES, KnownHeight
+from hmrfit.fitting.terms.ground import SOLES
+from hmrfit.fitting.terms.height import HeightTerm
 from hmrfit.keypoints import resolve_set
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.render.base import BuiltinRenderer
+from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.synthetic.people import Corruption, People, Views, corrupt, make_people
 from hmrfit.types import BodyParams, Keypoints
 
 from .routes import CAMERAS, FRAMES, MASK_SCALE, SEQUENCES, SETS, Arrays
@@ -46,7 +47,7 @@ def invent() -> Arrays:
         "focal": _coarse(people.camera.focal[:, 0], 2),
         "init_poses": _coarse(torch.cat(truth.to_rotvecs(), 1) + np.deg2rad(8) * noise.flatten(1), 12),
         "shape": _coarse(truth.betas + 0.1 * noise.flatten(1)[:, :10], 10),
-        "height": _coarse(KnownHeight(body).of(truth.betas), 10),
+        "height": _coarse(HeightTerm(body).of(truth.betas), 10),
         "smpl24_3d": _coarse(people.joints + 0.02 * noise.flip(1), 10),
         "mask": _masks(body, people),
     }
