@@ -1,5 +1,6 @@
 """What every test may rely on: fixed seeds, one thread, hypothesis without chance or clock, the shared material."""
 
+import os
 import random
 from pathlib import Path
 
@@ -12,6 +13,7 @@ settings.register_profile("ci", derandomize=True, deadline=None, suppress_health
 settings.load_profile("ci")
 # the tests are small: one thread does them faster than two that wait for each other on a busy machine
 torch.set_num_threads(1)
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # scipy's, which nothing has loaded yet
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
