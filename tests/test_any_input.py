@@ -92,7 +92,7 @@ def numbers(result: hmrfit.FitResult) -> dict[str, np.ndarray]:
 
 
 def check(points: np.ndarray, more: dict) -> int:
-    """How many people were fitted. The person whom an error message is about is left out of the next try."""
+    """How many people were fitted. The person in an error message is left out of the next try."""
     before = points.copy()
     try:
         result = hmrfit.fit(None, points, **more)

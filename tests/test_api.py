@@ -1,4 +1,4 @@
-"""fit(): every form of input means the same, cameras come from where they should, nobody disturbs anybody."""
+"""fit(): every form of input means the same, cameras come from where they should, people in a batch are independent."""
 
 import ast
 import inspect
@@ -256,7 +256,7 @@ def test_a_floor_says_what_is_up(points: np.ndarray) -> None:
 
 
 def test_every_public_name_is_typed() -> None:
-    """Names that are loaded on first use are Any to a type checker, unless it is told where they come from."""
+    """Names that are loaded on first use are Any to a type checker, unless it can see where they come from."""
     source = ast.parse(Path(hmrfit.__file__).read_text())
     (block,) = (n for n in source.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
     found = {name.asname: (part.module, name.name) for part in block.body for name in part.names}

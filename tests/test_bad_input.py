@@ -1,4 +1,4 @@
-"""Whatever is wrong with the input is said in a letter before any work is done, through fit() as users call it.
+"""Whatever is wrong with the input is answered by an error message before any work, through fit() as users call it.
 
 The readers' own tests (images, keypoint files, bodies, atomic writes) go into each format; here it is one each.
 """
@@ -48,14 +48,14 @@ def changed(points: np.ndarray, row: object, values: object) -> np.ndarray:
 
 @pytest.mark.usefixtures("no_work")
 def test_no_keypoints_names_two_free_detectors() -> None:
-    with pytest.raises(ValueError, match=r"(?s)RTMPose.*pip install rtmlib.*MediaPipe Pose.*mediapipe33") as letter:
+    with pytest.raises(ValueError, match=r"(?s)RTMPose.*pip install rtmlib.*MediaPipe Pose.*mediapipe33") as error:
         hmrfit.fit("holiday.jpg")
-    assert "holiday.json" in str(letter.value) and str(letter.value).count("Apache-2.0") == 1
+    assert "holiday.json" in str(error.value) and str(error.value).count("Apache-2.0") == 1
 
 
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
-    ("row", "values", "letter"),
+    ("row", "values", "said"),
     [
         (3, [np.nan, 10, 1], r"keypoint 3 is at \[nan, 10.0\] with confidence 1, .*Give unseen keypoints confidence 0"),
         (3, [np.inf, 10, 0.5], "keypoint 3 is at"),
@@ -64,14 +64,14 @@ def test_no_keypoints_names_two_free_detectors() -> None:
         ((slice(None), 2), -3.0, "run from -3 to -3, and none is above 0"),
     ],
 )
-def test_broken_numbers(points: np.ndarray, row: object, values: object, letter: str) -> None:
-    with pytest.raises(ValueError, match=letter):
+def test_broken_numbers(points: np.ndarray, row: object, values: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         fit(changed(points, row, values))
 
 
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
-    ("shape", "letter"),
+    ("shape", "said"),
     [
         ((16, 3), r"holds 16 keypoints, but 'coco17' has 17\. For 16: keypoint_set='mpii16'"),
         ((17, 4), r"should have the shape \(K, 3\).*shape is \(17, 4\)"),
@@ -80,8 +80,8 @@ def test_broken_numbers(points: np.ndarray, row: object, values: object, letter:
         ((0, 3), "holds 0 keypoints"),
     ],
 )
-def test_wrong_counts_and_shapes(shape: tuple, letter: str) -> None:
-    with pytest.raises(ValueError, match=letter):
+def test_wrong_counts_and_shapes(shape: tuple, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
         fit(np.full(shape, 50.0))
 
 
@@ -124,16 +124,16 @@ def test_one_keypoint_gets_the_priors_answer_and_a_warning(points: np.ndarray, s
 
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
-    ("name", "content", "letter"),
+    ("name", "content", "said"),
     [
         ("empty.jpg", b"", "is empty"),
         ("text.jpg", b"hello", "is not an image"),
         ("cut.png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "damaged or cut off"),
     ],
 )
-def test_unreadable_images(points: np.ndarray, tmp_path: Path, name: str, content: bytes, letter: str) -> None:
+def test_unreadable_images(points: np.ndarray, tmp_path: Path, name: str, content: bytes, said: str) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=letter):
+    with pytest.raises(ValueError, match=said):
         fit(points, tmp_path / name)
 
 
@@ -153,7 +153,7 @@ def test_missing_images_and_sizes(points: np.ndarray, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize(
-    ("asked", "error", "letter"),
+    ("asked", "error", "said"),
     [
         ({"focal": -5}, ValueError, "focal should be one number above 0"),
         ({"focal": "wide"}, ValueError, "focal should be one number"),
@@ -163,8 +163,8 @@ def test_missing_images_and_sizes(points: np.ndarray, tmp_path: Path) -> None:
         ({"camera": np.eye(3)}, TypeError, r"Camera\.from_intrinsics"),
     ],
 )
-def test_broken_cameras(points: np.ndarray, asked: dict, error: type, letter: str) -> None:
-    with pytest.raises(error, match=letter):
+def test_broken_cameras(points: np.ndarray, asked: dict, error: type, said: str) -> None:
+    with pytest.raises(error, match=said):
         fit(points, **asked)
 
 

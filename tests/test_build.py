@@ -83,7 +83,7 @@ def test_settings_out_of_range(setting: str) -> None:
 
 
 def test_a_given_start_is_the_only_one_also_of_views() -> None:
-    """From the mean pose SMPLify turns some people about and keeps two hypotheses; from a given start nobody is."""
+    """From the mean pose SMPLify turns some people about and keeps two hypotheses; a given start is the only one."""
     _, schedules = build_parts(load_config("fit_smplify"))
     assert schedules.fit.stages[0].branch is not None and schedules.views.stages[0].keep == 2
     for schedule in (schedules.given, schedules.views_given):

@@ -245,7 +245,7 @@ def test_what_is_given_for_each_stays_with_its_person(points: np.ndarray, result
 
 
 def test_a_file_of_several_people(points: np.ndarray, tmp_path) -> None:
-    """As OpenPose writes them: one of them far outside, one of whom a number is broken."""
+    """As OpenPose writes them: one of them far outside, and one with a broken number."""
     people = [points, points + np.array([9000, 0, 0]), changed(points, (3, 0), 1e60)]
     written = {"people": [{"pose_keypoints_2d": p.flatten().tolist()} for p in people]}
     (tmp_path / "a.json").write_text(json.dumps(written))

@@ -1,4 +1,4 @@
-"""Random calls of the public functions: each argument is an ordinary value, or one that somebody passes by mistake."""
+"""Random calls of the public functions: each argument is an ordinary value, or one that is passed by mistake."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
