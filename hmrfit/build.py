@@ -45,6 +45,7 @@ from hmrfit.fitting.terms.upright import Upright
 from hmrfit.fitting.uncertainty import Calibration, Weight
 from hmrfit.motion.rest import mirror_poses
 from hmrfit.network.checkpoints import load_error_model
+from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.check import did_you_mean, numbers
@@ -157,7 +158,7 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
     return _own_schedules(config, _start(config, library, estimate, mean), terms, (WIDE, FINAL))
 
 
-def _error_model(config: CfgNode) -> Any:
+def _error_model(config: CfgNode) -> ErrorModel | None:
     """The error model ready for inference, where these settings use it."""
     name = config.PRIORS.ERROR_MODEL
     return packed(load_error_model(locate(name))) if name and uses_error_model(config) else None

@@ -65,9 +65,6 @@ from hmrfit.types import BodyParams, Keypoints
 INIT_STDS = (1e-3, 360.0)
 """Degrees, what `init_std` may be."""
 
-SAME_UP = 0.9986
-"""Cosine of three degrees: directions nearer to each other are the same."""
-
 FocalLike = float | Sequence[float] | Literal["free"] | None
 """Pixels, one number or (fx, fy); "free": fitted beside the people."""
 
@@ -146,17 +143,13 @@ class Pipeline:
         start, std = self.start_of(init, photo), self.init_std(init_std, init)
         if start is None and self.sees(photo):
             start = self.image_start(photo)
-        asked = Asked(terms, {} if weights is None else weights)
-        schedule = self.schedules.fit if start is None else self.schedules.given
-        found = read_measurements(measurements, photo, self.body)
-        ready = prepare(self.fitter, self.config, schedule, photo, found, asked)
+        ready = self._ready(photo, start, measurements, Asked(terms, weights))
         photo, upright = ready.photo(photo), known_up(up, measurements)
         with one_thread_for_few(len(photo), self.threads):
             if free:
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std))
             fit = ready.fitter.fit(photo.keypoints, photo.camera, start, std, ready.records)
-        result = self.result(fit, photo, torch.arange(len(photo)), ready)
-        result.up = None if upright is None else unit_up(upright).numpy()
+        result = self.result(fit, photo, torch.arange(len(photo)), ready).with_up(upright)
         log_warnings([result])
         return result
 
@@ -183,7 +176,7 @@ class Pipeline:
         free = free_or_known(focal)
         upright = known_up(up, measurements)
         photos = read_views(images, keypoints, keypoint_set, cameras, image_size, free)
-        asked = Asked(terms, {} if weights is None else weights)
+        asked = Asked(terms, weights)
         start = self._start_in_views(init, world)
         schedule = self.schedules.views if start is None else self.schedules.views_given
         read = lambda photos: self._ready_in_views(photos, world, schedule, measurements, asked)  # noqa: E731
@@ -195,9 +188,17 @@ class Pipeline:
         results = [self.result(fit, photo, torch.tensor([i]), ready) for i, photo in enumerate(photos)]
         if upright is not None:
             ups = world.rotation @ unit_up(upright)
-            results = [replace(r, up=unit_up(u).numpy()) for r, u in zip(results, ups, strict=True)]
+            results = [r.with_up(u) for r, u in zip(results, ups, strict=True)]
         log_warnings(results, f"fit_views, {len(results)} views")
         return results
+
+    def _ready(
+        self, photo: Photo, start: BodyParams | None, measurements: Sequence[Measurement], asked: Asked
+    ) -> Prepared:
+        """The call made ready for the people of one photograph, or the frames of one camera."""
+        schedule = self.schedules.fit if start is None else self.schedules.given
+        found = read_measurements(measurements, photo, self.body)
+        return prepare(self.fitter, self.config, schedule, photo, found, asked)
 
     def _ready_in_views(
         self,
@@ -222,10 +223,7 @@ class Pipeline:
         """The one body in every camera's frame, given in the world of the extrinsics, or one for each camera."""
         if init is None:
             return None
-        params = init.params if isinstance(init, FitResult) else init
-        if not isinstance(params, BodyParams):
-            raise TypeError(f"init should be a FitResult or BodyParams, not {type(init).__name__}.")
-        params, rotation = checked_params(params, self.body), world.rotation
+        params, rotation = self._params(init), world.rotation
         if len(params) == len(rotation):
             return params
         if len(params) != 1:
@@ -265,10 +263,7 @@ class Pipeline:
         frames = read_people_of_frames(keypoints, keypoint_set)
         photo, blank = photo_of_frames(image, frames, keypoint_set, pixels, focal_35mm, camera, image_size)
         start, std = self.start_of(init, photo), self.init_std(init_std, init)
-        schedule = self.schedules.fit if start is None else self.schedules.given
-        found = read_measurements(measurements, photo, self.body)
-        asked = Asked(terms, {} if weights is None else weights)
-        ready = prepare(self.fitter, self.config, schedule, photo, found, asked)
+        ready = self._ready(photo, start, measurements, Asked(terms, weights))
         photo = ready.photo(photo)
         with one_thread_for_few(len(photo), self.threads):
             if free:
@@ -276,8 +271,7 @@ class Pipeline:
             fit = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std))
         people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
         result = self.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)
-        result = as_sequence(result, blank, rate)
-        result.up = None if upright is None else unit_up(upright).numpy()
+        result = as_sequence(result, blank, rate).with_up(upright)
         log_warnings([result], f"fit_sequence, {len(result)} frames")
         return result
 
@@ -323,10 +317,7 @@ class Pipeline:
         """The start of the people who are fitted, from one for each person given, or a result of the same people."""
         if init is None:
             return None
-        params = init.params if isinstance(init, FitResult) else init
-        if not isinstance(params, BodyParams):
-            raise TypeError(f"init should be a FitResult or BodyParams, not {type(init).__name__}.")
-        params = checked_params(params, self.body)
+        params = self._params(init)
         same = isinstance(init, FitResult) and init.left_out and init.person_ids == [p.person_id for p in photo.people]
         if same:
             return params
@@ -335,6 +326,13 @@ class Pipeline:
                 f"init holds {len(params)} people, but there are {photo.given} in the keypoints. Give one each."
             )
         return params[list(photo.rows)]
+
+    def _params(self, init: BodyParams | FitResult) -> BodyParams:
+        """The bodies of `init`, checked against the one that is fitted."""
+        params = init.params if isinstance(init, FitResult) else init
+        if not isinstance(params, BodyParams):
+            raise TypeError(f"init should be a FitResult or BodyParams, not {type(init).__name__}.")
+        return checked_params(params, self.body)
 
     def init_std(self, std: float | Sequence[float] | None, init: object) -> Tensor | None:
         """Degrees, as the fitter takes them."""

@@ -1,7 +1,7 @@
 """A call made ready, before any work: its measurements read, and the schedule with their terms and the caller's own."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from numpy.typing import ArrayLike
 from yacs.config import CfgNode
@@ -32,7 +32,7 @@ class Asked:
     """What a caller asks of the energy itself."""
 
     terms: Sequence[TermLike] = ()
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def prepare(
     """
     staged = [one for of_kind in found.values() for one in of_kind.terms]
     terms = fitter.terms | terms_by_name([one.term for one in staged])
-    schedule, terms = extended(schedule.with_terms(staged), terms, asked.terms, asked.weights)
+    weights = {} if asked.weights is None else asked.weights
+    schedule, terms = extended(schedule.with_terms(staged), terms, asked.terms, weights)
     _check_anchor(schedule)
     if unused := unused_settings(config, schedule):
         raise ValueError(unused)
