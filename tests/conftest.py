@@ -45,6 +45,16 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+@pytest.fixture
+def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails the test when the solver or a network is asked."""
+
+    def begun(*_: object, **__: object) -> None:
+        pytest.fail("the fit began")
+
+    monkeypatch.setattr("hmrfit.fitting.fitter.Fitter.fit", begun)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests marked `gpu` are skipped without one."""
     for item in items:

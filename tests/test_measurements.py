@@ -45,16 +45,6 @@ def mask(truth: DemoTruth) -> np.ndarray:
     return BuiltinRenderer().silhouette(body(truth.params).vertices, body.faces, truth.camera)[0].numpy()
 
 
-@pytest.fixture
-def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails the test when the solver or a network is asked."""
-
-    def begun(*_: object, **__: object) -> None:
-        pytest.fail("the fit began")
-
-    monkeypatch.setattr("hmrfit.fitting.fitter.Fitter.fit", begun)
-
-
 def fitted(points: np.ndarray, *measurements: hmrfit.Measurement, **more: object) -> hmrfit.FitResult:
     given = {"keypoint_set": "coco17", "image_size": SIZE, "measurements": measurements} | more
     return hmrfit.fit(None, points, **given)

@@ -25,16 +25,6 @@ def plain(points: np.ndarray) -> hmrfit.FitResult:
     return fit(points)
 
 
-@pytest.fixture
-def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fails the test when the solver or a network is asked."""
-
-    def begun(*_: object, **__: object) -> None:
-        pytest.fail("the fit began")
-
-    monkeypatch.setattr("hmrfit.fitting.fitter.Fitter.fit", begun)
-
-
 def fit(points: np.ndarray, **asked: object) -> hmrfit.FitResult:
     return hmrfit.fit(None, points, **{"keypoint_set": "coco17", "image_size": SIZE} | asked)
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import trimesh
 from helpers.bodies import demo_points
+from helpers.two_people import SIZE, fit_two_people, plain_image, write_photo
 
 import hmrfit
 from hmrfit.assets import locate
@@ -17,19 +18,15 @@ from hmrfit.motion import read_motion
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams
 
-SIZE = (320, 240)
-
 
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
-    return np.full((SIZE[1], SIZE[0], 3), (40, 90, 60), np.uint8)
+    return plain_image()
 
 
 @pytest.fixture(scope="module")
-def photo(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> Path:
-    path = tmp_path_factory.mktemp("photos") / "ein bild.png"
-    write_image(path, image)
-    return path
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photo(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +35,8 @@ def points() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def result(photo: Path, points: np.ndarray) -> hmrfit.FitResult:
-    """Two people in one photograph, the second with a keypoint far off."""
-    one = points.copy()
-    other = one * [0.6, 0.6, 1]
-    other[0] = [SIZE[0], 0, 0.9]
-    return hmrfit.fit(photo, np.stack([one, other]), keypoint_set="coco17")
+def result(photo: Path) -> hmrfit.FitResult:
+    return fit_two_people(photo)
 
 
 @pytest.fixture

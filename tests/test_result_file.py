@@ -8,41 +8,22 @@ from typing import IO
 import numpy as np
 import pytest
 import torch
-from helpers.bodies import demo_points
+from helpers.two_people import SIZE, fit_two_people, write_photo
 
 import hmrfit
 from hmrfit import result_file
 from hmrfit.io import atomic
-from hmrfit.io.image import write_image
 from hmrfit.ops.rotation import geodesic_angle
 
-SIZE = (320, 240)
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photo(tmp_path_factory.mktemp("photos"))
 
 
 @pytest.fixture(scope="module")
-def image() -> np.ndarray:
-    return np.full((SIZE[1], SIZE[0], 3), (40, 90, 60), np.uint8)
-
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory: pytest.TempPathFactory, image: np.ndarray) -> Path:
-    path = tmp_path_factory.mktemp("photos") / "ein bild.png"
-    write_image(path, image)
-    return path
-
-
-@pytest.fixture(scope="module")
-def points() -> np.ndarray:
-    return demo_points(SIZE[1])
-
-
-@pytest.fixture(scope="module")
-def result(photo: Path, points: np.ndarray) -> hmrfit.FitResult:
-    """Two people in one photograph, the second with a keypoint far off."""
-    one = points.copy()
-    other = one * [0.6, 0.6, 1]
-    other[0] = [SIZE[0], 0, 0.9]
-    return hmrfit.fit(photo, np.stack([one, other]), keypoint_set="coco17")
+def result(photo: Path) -> hmrfit.FitResult:
+    return fit_two_people(photo)
 
 
 @pytest.fixture
