@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.update:  # after each one, so that an interrupted run keeps what it has
                 options.baseline.write_text(json.dumps(baseline, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
         elif not options.only:
-            print(f"== benchmarks/{script.name}\n  not kept: {entry.get('left_out', 'nobody has run it yet')}")
+            print(f"== benchmarks/{script.name}\n  not kept: {entry.get('left_out', 'no run is recorded yet')}")
     return 0 if fine else 1
 
 

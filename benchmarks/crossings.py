@@ -40,7 +40,7 @@ Pair = tuple[str, str]
 
 @dataclass
 class Profile:
-    """What ran, and who called whom."""
+    """The functions that ran, and which function called which."""
 
     functions: set[CodeType] = field(default_factory=set)
     crossings: Counter[Pair] = field(default_factory=Counter)

@@ -50,7 +50,7 @@ COLUMNS = ("PA-MPJPE", "MPJPE", "given", "true", "worse", "ms each")
 
 @dataclass
 class Bench:
-    """The fitter, the people on whom weights are chosen, and those on whom they are scored."""
+    """The fitter, the people that the weights are chosen with, and those that they are scored with."""
 
     fitter: Fitter
     validation: People

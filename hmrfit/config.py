@@ -71,7 +71,7 @@ _C.TRAIN.REPORT_EVERY = 100  # steps
 _C.TRAIN.SAVE_EVERY = 1000  # steps
 _C.TRAIN.BOARD = False  # also write for TensorBoard
 _C.TRAIN.DRAWN = 12  # people on the contact sheet that is drawn whenever the run is saved; 0: none
-_C.TRAIN.SCORED = 1000  # held-out people on whom the averaged weights are measured
+_C.TRAIN.SCORED = 1000  # the averaged weights are measured with this many held-out people
 
 _C.TRAIN.IMAGE = CfgNode()
 _C.TRAIN.IMAGE.VARIANT = "resnet50"  # a name of hmrfit.network.encoders.RESNETS

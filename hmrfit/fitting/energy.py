@@ -16,7 +16,7 @@ from hmrfit.fitting.terms.base import Term, numpy_term
 from hmrfit.ops.check import did_you_mean
 
 FEW = 4
-"""People up to whom one after the other in NumPy is quicker than side by side in torch."""
+"""Up to this many people, NumPy with one after the other is quicker than torch with all side by side."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class StageProblem:
                 self.observation = terms[name].prepare(self.observation, self.layout)
 
     def solve(self, state: State, options: Options | None = None) -> Solution[State]:
-        """The stage solved from `state`; a few people one by one in NumPy, where the stage's terms allow that. Of
-        nobody, no term is asked."""
+        """The stage solved from `state`; a few people one by one in NumPy, where the stage's terms allow that.
+        Without people, no term is evaluated."""
         if not len(state):
             nothing = state.params.transl.new_zeros(0)
             return Solution(state, nothing, nothing.long(), nothing.long())
