@@ -69,16 +69,23 @@ def world_poses(
     Without a motion folder the shipped pose set stands in: it is sampled from the prior, so the fit is flattered.
     """
     rng = np.random.default_rng(seed)
+    poses, weight, origin = pose_pool(motion, cache, part)
+    p = None if motion is None else (weight / weight.sum()).numpy()
+    return poses[rng.choice(len(poses), count, replace=count > len(poses), p=p)], origin
+
+
+def pose_pool(motion: Path | None, cache: str | None, part: str = "test") -> tuple[Tensor, Tensor, str]:
+    """(poses (N, 24, 3), how often each should be drawn (N,), where they are from) of `part` of the motion folder, or
+    the shipped pose set."""
     if motion is None:
         with np.load(locate("poses"), allow_pickle=False) as data:
-            body_pose = data["poses"].astype(np.float64).reshape(len(data["poses"]), -1, 3)
-        chosen = body_pose[rng.choice(len(body_pose), count, replace=count > len(body_pose))]
-        poses = np.concatenate([np.zeros((count, 1, 3)), chosen], 1)
-        return torch.as_tensor(poses), "the shipped pose set (no motion found: the prior's own samples, an easier test)"
+            body_pose = torch.as_tensor(data["poses"].astype(np.float64)).reshape(len(data["poses"]), -1, 3)
+        poses = torch.cat([torch.zeros(len(body_pose), 1, 3, dtype=torch.float64), body_pose], 1)
+        origin = "the shipped pose set (no motion found: the prior's own samples, an easier test)"
+        return poses, torch.ones(len(poses), dtype=torch.float64), origin
     frames = load_frames(read_pool(needed(motion, "--motion", MOTION), cache=cache), part)
-    weight = frames["weight"] / frames["weight"].sum()
-    index = rng.choice(len(weight), count, replace=count > len(weight), p=weight)
-    return torch.as_tensor(frames["poses"][index]), f"the motion folder, split '{part}', {len(weight)} frames"
+    weight = torch.as_tensor(frames["weight"])
+    return torch.as_tensor(frames["poses"]), weight, f"the motion folder, split '{part}', {len(weight)} frames"
 
 
 def finish(**figures: object) -> None:

@@ -10,26 +10,24 @@ mask. Every person is fitted from it with the default settings, the people befor
                and the mask ends where something stands in front of the person.
                "with mask": of the body that was fitted to the mask as well, by measurements=[Mask(...)]
     PA-MPJPE   mm, after a similarity alignment, to joints triangulated from four views (themselves right to 20-30 mm):
-               shoulders, elbows, wrists, hips, knees, ankles as COCO defines them
+               shoulders, elbows, wrists, hips, knees, ankles as COCO defines them; of the cameras whose labels belong
+               to that truth (`_people.py`)
 """
 
 import argparse
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
-from _common import PHOTOS, finish, needed, photos_argument, skip, threads
+from _common import PHOTOS, finish, needed, photos_argument, threads
+from _people import LabelledPerson, labelled_people, limb_index
+from torch import Tensor
 
 import hmrfit
 from hmrfit.evaluate.metrics import pa_mpjpe
 from hmrfit.io.opencv import cv2
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.result import FitResult
-
-LIMBS = ("shoulder", "elbow", "wrist", "hip_coco", "knee", "ankle")
-JOINTS = tuple(f"{side}_{part}" for side in ("left", "right") for part in LIMBS)
 
 
 def mask_overlap(result: FitResult, mask: np.ndarray) -> float:
@@ -40,26 +38,25 @@ def mask_overlap(result: FitResult, mask: np.ndarray) -> float:
     return float((found & mask).sum() / (found | mask).sum())
 
 
-def joint_error(result: FitResult, truth_mm: Sequence[Sequence[float]]) -> float:
-    """PA-MPJPE in mm against the triangulated keypoints of the same set."""
+def joint_error(result: FitResult, truth: Tensor) -> float:
+    """PA-MPJPE in mm against the 12 triangulated points (12, 3) of the same set."""
     names = result.keypoints.names
-    index = [names.index(joint) for joint in JOINTS]
     found = result.body_model.points(names).pose(result.params).points
-    return 1e3 * pa_mpjpe(found[:, index], torch.as_tensor(truth_mm).double()[None, index] / 1e3).item()
+    return 1e3 * pa_mpjpe(found[:, limb_index(names)], truth[None]).item()
 
 
-def measure(file: Path) -> dict[str, float]:
+def measure(person: LabelledPerson) -> dict[str, float]:
     """Fit one person; the measures for which the file has a truth."""
-    about = json.loads(file.read_text())
-    result = hmrfit.fit(file.parent / about["image"], file)
+    result = hmrfit.fit(person.image, person.file)
     row = {"reproj.": 100 * float(result.reprojection_error[0])}
-    if about.get("mask"):
-        mask = cv2.imread(str(file.parent / about["mask"]), cv2.IMREAD_GRAYSCALE) > 0
-        informed = hmrfit.fit(file.parent / about["image"], file, measurements=[hmrfit.Mask(mask)])
+    if person.about.get("mask"):
+        mask = cv2.imread(str(person.file.parent / person.about["mask"]), cv2.IMREAD_GRAYSCALE) > 0
+        informed = hmrfit.fit(person.image, person.file, measurements=[hmrfit.Mask(mask)])
         row |= {"IoU": mask_overlap(result, mask), "IoU with mask": mask_overlap(informed, mask)}
         row["reproj. with mask"] = 100 * float(informed.reprojection_error[0])
-    if "keypoints3d" in about:
-        row["PA-MPJPE"] = joint_error(result, about["keypoints3d"])
+    truth = person.truth()
+    if truth is not None:
+        row["PA-MPJPE"] = joint_error(result, truth)
     return row
 
 
@@ -70,20 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int)
     options = parser.parse_args(arguments)
     threads(options.threads)
-    folder = needed(options.photos, "--photos", PHOTOS)
-    files = sorted(folder.glob("*.json"))
-    if not files:
-        skip(f"there are no keypoint files (*.json) in '{folder}'")
+    people = labelled_people(needed(options.photos, "--photos", PHOTOS), deep=False)
     rows: dict[str, list[float]] = {k: [] for k in ("reproj.", "IoU", "IoU with mask", "reproj. with mask", "PA-MPJPE")}
-    for file in files:
-        row = measure(file)
+    for person in people:
+        row = measure(person)
         for key, value in row.items():
             rows[key].append(value)
-        print(f"{file.stem:36s}" + "   ".join(f"{key} {value:6.2f}" for key, value in row.items()), flush=True)
+        print(f"{person.name:36s}" + "   ".join(f"{key} {value:6.2f}" for key, value in row.items()), flush=True)
     print()
     finish(
         benchmark="photos",
-        people=len(files),
+        people=len(people),
         reprojection_percent_of_box_median=float(np.median(rows["reproj."])),
         mask_iou_median=float(np.median(rows["IoU"])) if rows["IoU"] else None,
         mask_iou_median_with_mask=float(np.median(rows["IoU with mask"])) if rows["IoU"] else None,

@@ -29,6 +29,7 @@ from hmrfit.body.skeleton import SMPL
 from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
 from hmrfit.config import load_config
+from hmrfit.evaluate.posterior_scores import LEVELS, coverage
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.terms.smplify_spin import PixelReprojection
@@ -37,7 +38,6 @@ from hmrfit.keypoints import COCO17
 from hmrfit.synthetic.people import Corruption, People, Views, make_people
 
 CHUNK = 250
-LEVELS = (0.50, 0.68, 0.90, 0.95)
 SETTINGS = {
     "1 % noise": Corruption(0.01, 0.1),
     "2 % noise": Corruption(0.02, 0.1),
@@ -126,7 +126,7 @@ def own_seen(people: People) -> Tensor:
 
 def gaps(levels: Tensor) -> list[float]:
     """Measured minus stated coverage at each of LEVELS."""
-    return [(levels <= q).double().mean().item() - q for q in LEVELS]
+    return [measured - q for measured, q in zip(coverage(levels), LEVELS, strict=True)]
 
 
 def by_residuals(fitter: Fitter) -> bool:
@@ -209,7 +209,7 @@ def draw(curves: dict[str, Tensor], path: str) -> None:
     figure, axes = plt.subplots(figsize=(5, 5), dpi=120)
     stated = torch.linspace(0, 1, 101)
     for name, levels in curves.items():
-        measured = [(levels <= q).double().mean().item() for q in stated]
+        measured = coverage(levels, stated.tolist())
         axes.plot(stated, measured, label=name, linewidth=1, linestyle="--" if "not" in name else "-")
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.5)
     axes.set(xlabel="stated", ylabel="measured", title="Coverage of the joints' regions of highest density")

@@ -21,6 +21,9 @@ from hmrfit.types import BodyParams, Keypoints, TensorRecord
 
 FILM_DIAGONAL_MM = 43.27
 
+NEAREST = 0.6
+"""Metres between the camera and the person's nearest joint, at least."""
+
 LEAST_SURE = 0.98
 """The most that an unsure detector takes away from its confidences."""
 
@@ -76,17 +79,26 @@ def normal(size: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 def camera_rotations(count: int, views: Views, generator: torch.Generator) -> Tensor:
     """World (y up) -> camera rotations (count, 3, 3): any heading, some elevation, a little roll."""
-    x, y, z = torch.eye(3, dtype=torch.float64, device=generator.device)
-    heading = rotvec_to_matrix(uniform(-torch.pi, torch.pi, count, generator)[:, None] * y)
+    heading = uniform(-torch.pi, torch.pi, count, generator)
     tilt = torch.deg2rad(uniform(*views.elevation, count, generator))
     roll = torch.deg2rad(views.roll * normal(count, generator))
-    # a camera above looks down: the world rotates about the camera's x so that its top comes nearer
-    about_x, about_z = rotvec_to_matrix(tilt[:, None] * x), rotvec_to_matrix(roll[:, None] * z)
-    level = heading.new_tensor(UPRIGHT) @ heading
-    usual = about_z @ about_x @ level
+    usual, level = view_rotations(heading, tilt, roll)
     if not (views.tilted or views.tumbled):
         return usual
     return _unusual(usual, level, views, generator)
+
+
+def view_rotations(heading: Tensor, elevation: Tensor, roll: Tensor) -> tuple[Tensor, Tensor]:
+    """World (y up) -> camera rotations (B, 3, 3): with this elevation and roll, and the level camera's.
+
+    Args:
+        heading, elevation, roll: (B,) radians. A camera above (elevation > 0) looks down: the world rotates about the
+            camera's x so that its top comes nearer.
+    """
+    x, y, z = torch.eye(3, dtype=heading.dtype, device=heading.device)
+    level = heading.new_tensor(UPRIGHT) @ rotvec_to_matrix(heading[:, None] * y)
+    about_x, about_z = rotvec_to_matrix(elevation[:, None] * x), rotvec_to_matrix(roll[:, None] * z)
+    return about_z @ about_x @ level, level
 
 
 def _unusual(usual: Tensor, level: Tensor, views: Views, generator: torch.Generator) -> Tensor:
@@ -109,22 +121,41 @@ def place(joints: Tensor, views: Views, generator: torch.Generator) -> tuple[Ten
         joints: (B, J, 3) in the camera's axes, anywhere.
     """
     B = len(joints)
-    width, height = views.size
     low, high = (torch.tensor(v).log().item() for v in views.lens_mm)
     lens = uniform(low, high, B, generator).exp().to(joints)
-    focal = lens * (width**2 + height**2) ** 0.5 / FILM_DIAGONAL_MM
-    size = joints.new_tensor([[width, height]]).expand(B, 2)
-    camera = Camera(focal[:, None].expand(B, 2), size / 2, size)
+    fill = uniform(*views.fill, B, generator).to(joints)
+    across = torch.stack([uniform(-1, 1, B, generator), uniform(-1, 1, B, generator)], -1).to(joints)
+    return place_before(joints, views.size, lens, fill, across, views.beyond)
+
+
+def place_before(
+    joints: Tensor,
+    size: tuple[int, int],
+    lens_mm: Tensor,
+    fill: Tensor,
+    across: Tensor,
+    beyond: float | Tensor = 0.0,
+) -> tuple[Tensor, Camera]:
+    """Where each person stands before a lens so as to fill a part of the image: (translation (B, 3), camera).
+
+    Args:
+        joints: (B, J, 3) in the camera's axes, anywhere. size: (width, height) pixels.
+        lens_mm: (B,) as 35 mm equivalents. fill: (B,) the largest extent as a fraction of the image's shorter side.
+        across: (B, 2) from -1 to 1, how far aside of what is possible.
+        beyond: the largest fraction of a person beyond the border, one number or (B, 1).
+    """
+    width, height = size
+    focal = lens_mm * (width**2 + height**2) ** 0.5 / FILM_DIAGONAL_MM
+    sides = joints.new_tensor([[width, height]]).expand(len(joints), 2)
+    camera = Camera(focal[:, None].expand(-1, 2), sides / 2, sides)
     middle = 0.5 * (joints.amax(1) + joints.amin(1))
     extent = (joints.amax(1) - joints.amin(1))[:, :2].amax(-1) + 0.15  # joints end before the body does
-    fill = uniform(*views.fill, B, generator).to(joints)
     # no nearer than the body's own depth allows
     depth = torch.maximum(
-        focal * extent / (fill * min(width, height)), (joints[..., 2] - middle[:, None, 2]).abs().amax(1) + 0.6
+        focal * extent / (fill * min(width, height)), (joints[..., 2] - middle[:, None, 2]).abs().amax(1) + NEAREST
     )
     fills = (focal * extent / depth)[:, None]
-    free = 0.8 * (size - fills).clamp_min(0) / 2 + views.beyond * fills
-    shift = torch.stack([uniform(-1, 1, B, generator), uniform(-1, 1, B, generator)], -1).to(joints) * free
+    shift = across * (0.8 * (sides - fills).clamp_min(0) / 2 + beyond * fills)
     target = torch.cat([shift * depth[:, None] / focal[:, None], depth[:, None]], -1)
     return target - middle, camera
 
@@ -186,17 +217,25 @@ def _per_person(
 
 def _swap_sides(keypoints: Keypoints, probability: float, generator: torch.Generator) -> Keypoints:
     """Left and right exchanged for some people: a third each in the arms, in the legs and in all of the body."""
-    B = len(keypoints)
-    place = keypoints.xy.device
-    mirrored = torch.tensor(flip_permutation(keypoints.names), device=place)
+    B, place = len(keypoints), keypoints.xy.device
+    draw = torch.randint(len(SWAPPED), (B,), generator=generator, device=generator.device).to(place)
+    return exchange_sides(keypoints, uniform(0, 1, B, generator).to(place) < probability, draw)
+
+
+SWAPPED = ("arms", "legs", "the whole body")
+"""Where left and right may be exchanged."""
+
+
+def exchange_sides(keypoints: Keypoints, who: Tensor, where: Tensor) -> Keypoints:
+    """The keypoints of some people (B,) bool with left and right exchanged. where: (B,) a place of SWAPPED."""
+    device = keypoints.xy.device
+    mirrored = torch.tensor(flip_permutation(keypoints.names), device=device)
     arm, leg = (
-        torch.tensor([(limb_of(name) or "").endswith(limb) for name in keypoints.names], device=place)
+        torch.tensor([(limb_of(name) or "").endswith(limb) for name in keypoints.names], device=device)
         for limb in ("arm", "leg")
     )
-    draw = torch.randint(3, (B,), generator=generator, device=generator.device).to(place)
-    which = torch.stack([arm, leg, torch.ones_like(arm)])[draw]
-    swap = which & (uniform(0, 1, B, generator) < probability)[:, None].to(place)
-    source = torch.where(swap, mirrored, torch.arange(len(mirrored), device=place))
+    swap = torch.stack([arm, leg, torch.ones_like(arm)])[where] & who[:, None]
+    source = torch.where(swap, mirrored, torch.arange(len(mirrored), device=device))
     xy = keypoints.xy.gather(1, source[..., None].expand(-1, -1, 2))
     return Keypoints(xy, keypoints.confidence.gather(1, source), keypoints.names)
 
