@@ -11,6 +11,7 @@ u, l the upper and lower bone, u', l' what they became, a' = u' × l'. All that 
 limbs keep their directions when the torso is flipped.
 """
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -33,7 +34,7 @@ STRAIGHT = 0.2
 def flip_names(skeleton: Skeleton) -> tuple[tuple[str, str], ...]:
     """What `flips` gives for such a body, in its order: (what is flipped, which part of it), of the torso first, whose
     "upper" part is its lean, then of each limb."""
-    torso = ("torso",) if _has_torso(skeleton) else ()
+    torso = ("torso",) if _torso(skeleton) else ()
     return tuple((where, part) for where in (*torso, *(limb.name for limb in skeleton.limbs)) for part in PARTS)
 
 
@@ -46,8 +47,8 @@ def flips(params: BodyParams, joints: Tensor, skeleton: Skeleton) -> list[BodyPa
     parents = skeleton.parents
     world = world_rotations(params.rotations, parents)
     found = []
-    if _has_torso(skeleton):
-        found.append(torch.stack([_flipped_torso(world, joints, part, skeleton) for part in PARTS], 1))
+    if torso := _torso(skeleton):
+        found.append(torch.stack([_flipped_torso(world, joints, part, torso) for part in PARTS], 1))
     if skeleton.limbs:
         found.append(_flipped_limbs(world, joints, skeleton))
     if not found:
@@ -57,8 +58,20 @@ def flips(params: BodyParams, joints: Tensor, skeleton: Skeleton) -> list[BodyPa
     return [BodyParams(worlds[:, i, 0], local[:, i, 1:], params.betas, params.transl) for i in range(worlds.shape[1])]
 
 
-def _has_torso(skeleton: Skeleton) -> bool:
-    return all(name in skeleton for name in TORSO)
+@dataclass(frozen=True)
+class _Torso:
+    """What turns with the torso, and the joints that say where it is."""
+
+    corners: tuple[int, ...]  # of TORSO
+    trunk: list[int]
+
+
+@lru_cache
+def _torso(skeleton: Skeleton) -> _Torso | None:
+    """None of a body without one: a hand."""
+    if not all(name in skeleton for name in TORSO):
+        return None
+    return _Torso(tuple(skeleton.index(name) for name in TORSO), list(skeleton.trunk))
 
 
 def _mirrored(bone: Tensor, at: Tensor) -> Tensor:
@@ -116,14 +129,13 @@ def _bend(upper: Tensor, lower: Tensor, world: Tensor, way: _Ways) -> Tensor:
     return torch.where(cross.norm(dim=-1, keepdim=True) > STRAIGHT, cross, own)
 
 
-def _flipped_torso(world: Tensor, joints: Tensor, part: str, skeleton: Skeleton) -> Tensor:
+def _flipped_torso(world: Tensor, joints: Tensor, part: str, torso: _Torso) -> Tensor:
     """World rotations with lean, turn or both of the torso flipped; limbs and head keep theirs."""
-    pelvis, neck, left, right = (joints[:, skeleton.index(name)] for name in TORSO)
+    pelvis, neck, left, right = (joints[:, j] for j in torso.corners)
     up, across = neck - pelvis, right - left
     new_up = _mirrored(up, pelvis) if part != "lower" else up
     new_across = _mirrored(across, pelvis) if part != "upper" else across
     turn = _frame(new_up, new_across) @ _frame(up, across).mT
-    trunk = list(skeleton.trunk)
     turned = world.clone()
-    turned[:, trunk] = turn[:, None] @ world[:, trunk]
+    turned[:, torso.trunk] = turn[:, None] @ world[:, torso.trunk]
     return turned

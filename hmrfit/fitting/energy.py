@@ -9,10 +9,11 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import NumpyProblem, NumpyTerm, PoseState, TorchTerm, as_state, fits_here
-from hmrfit.fitting.parameters import GROUPS, Linearization, Observation, State, layout_of
+from hmrfit.fitting.numpy_path import NumpyProblem, NumpyTerm, TorchTerm, as_state, fits_here
+from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, Observation, State, layout_of
+from hmrfit.fitting.reverse_mode import ReverseTerm
 from hmrfit.fitting.solver import BatchedSystem, Options, Solution, solve
-from hmrfit.fitting.terms.base import Term, numpy_term
+from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.check import did_you_mean
 
 FEW = 4
@@ -69,14 +70,15 @@ class StageProblem:
     def solve(self, state: State, options: Options | None = None) -> Solution[State]:
         """The stage solved from `state`; a few people one by one in NumPy, where the stage's terms allow that.
         Without people, no term is evaluated."""
-        if not len(state):
+        count = len(state)
+        if not count:
             nothing = state.params.transl.new_zeros(0)
             return Solution(state, nothing, nothing.long(), nothing.long())
         options = options or self.stage.options
-        alone = self.one_by_one(state) if len(state) <= FEW else None
+        alone = self.one_by_one(state) if count <= FEW else None
         if alone is None:
             return solve(self, state, options)
-        found = [solve(p, PoseState.of(state, i, p.body), options) for i, p in enumerate(alone)]
+        found = [solve(problem, problem.start, options) for problem in alone]
         cost = torch.tensor([one.cost for one in found], dtype=torch.float64)
         status, steps = (torch.tensor([getattr(one, name) for one in found]) for name in ("status", "steps"))
         return Solution(as_state([one.x for one in found], state.camera), cost, status, steps)
@@ -87,14 +89,14 @@ class StageProblem:
         if not fits_here(state, self.layout):
             return None
         stages = [[(n, w) for n, w in of.items() if w] for of in (self.stage.weights, self.stage.warm_up_weights())]
-        problems = []
-        for i in range(len(state)):
+        problems, count = [], len(state)
+        for i in range(count):
             terms: dict[str, NumpyTerm] = {}
             for name, _ in chain(*stages):
                 if name in terms:
                     continue
                 form = numpy_term(self.terms[name], self.observation, i, self.layout)
-                if form is None and len(state) > 1:
+                if form is None and count > 1:
                     return None
                 terms[name] = TorchTerm(self.terms[name]) if form is None else form
             weighted = [[(terms[name], weight) for name, weight in stage] for stage in stages]
@@ -133,6 +135,15 @@ class StageProblem:
         other = object.__new__(StageProblem)
         other.__dict__ = self.__dict__ | {"observation": self.observation[index]}
         return other
+
+
+def numpy_term(term: Term, observation: Observation, row: int, layout: Layout) -> NumpyTerm | None:
+    """The term of one person in NumPy: its own form, or its residuals derived in reverse mode. None where it has only
+    derivatives of its own in torch."""
+    if term.has_numpy_form and (form := term.numpy_form(observation, row, layout)) is not None:
+        return form
+    automatic = type(term).jacobian is Term.jacobian and type(term).add is Term.add
+    return ReverseTerm(term) if automatic else None
 
 
 def term_costs(e: Linearization, terms: Mapping[str, Term], stage: Stage) -> dict[str, Tensor]:

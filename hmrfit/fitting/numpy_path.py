@@ -33,7 +33,7 @@ def fits_here(state: State, layout: Layout) -> bool:
     """Whether people can be fitted in NumPy: float64 on the CPU, nothing is differentiated, and everything moves."""
     transl = state.params.transl
     plain = transl.dtype == torch.float64 and transl.device.type == "cpu" and not transl.requires_grad
-    return plain and all(layout.moves(group) for group in layout.slices)
+    return plain and layout.everything_moves
 
 
 @dataclass
@@ -182,15 +182,23 @@ class NumpyTerm(Protocol):
     """A term of the energy for one person; `NumpyProblem` asks it at every step."""
 
     def add(self, e: "NumpyLinearization", sums: "NumpySums", weight: float) -> None:
-        """Add weight times cost, gradient (P,) and Hessian (P, P) to the sums."""
+        """Add what the term says, times weight, to the sums."""
 
 
 class NumpySums:
-    """The sums that the terms of one person add to, as `NormalEquations` are for a batch."""
+    """What the terms of one person say, each in its own coordinates; `finish` brings all of it to the columns.
+
+    cost, gradient (P,), hessian (P, P): terms of the columns themselves add to these.
+    of_points: residuals (2 K,), covectors a (K, 2, 3) with dr = a · dX, and the term's weight.
+    of_turns: the columns from which on they stand, gradient (d,), Hessian (d, d) and the weight of d coordinates, the
+    first 3 n of which are turns of n joints, and T (n, 3, 3), their derivatives by those joints' columns.
+    """
 
     def __init__(self, columns: int) -> None:
         self.cost = 0.0
         self.gradient, self.hessian = np.zeros(columns), np.zeros((columns, columns))
+        self.of_points: list[tuple[Array, Array, float]] = []
+        self.of_turns: list[tuple[slice, Array, Array, Array, float]] = []
         self.rows: list[Array] = []
 
     def add_rows(self, residuals: Array, rows: Array, weight: float) -> None:
@@ -200,12 +208,31 @@ class NumpySums:
         rows *= weight**0.5
         self.rows.append(rows)
 
-    def finish(self) -> NumpySystem:
+    def finish(self, e: "NumpyLinearization") -> NumpySystem:
         """The equations; the Hessian of all rows is one product."""
+        for own, gradient, hessian, T, weight in self.of_turns:
+            n = len(T)
+            turning = (gradient[: 3 * n].reshape(n, 1, 3) @ T).ravel()
+            self.gradient[own] += weight * np.concatenate([turning, gradient[3 * n :]])
+            self.hessian[own, own] += weight * turned(hessian, T)
+        for residuals, covectors, weight in self.of_points:
+            self.add_rows(residuals, e.point_rows(covectors), weight)
         if self.rows:
             rows = self.rows[0] if len(self.rows) == 1 else np.concatenate(self.rows)
             self.hessian += rows.T @ rows
         return NumpySystem(self.cost, self.gradient, self.hessian)
+
+
+def turned(hessian: Array, turns: Array) -> Array:
+    """Tᵀ H T of one person, see `normal_equations.turned_both_sides`: turns (n, 3, 3), H (d, d), d at least 3 n."""
+    n, d = len(turns), len(hessian)
+    back = turns.transpose(0, 2, 1)
+    for _ in range(2):
+        rows = np.empty_like(hessian)
+        rows[: 3 * n] = (back @ hessian[: 3 * n].reshape(n, 3, d)).reshape(3 * n, d)
+        rows[3 * n :] = hessian[3 * n :]
+        hessian = rows.T
+    return hessian
 
 
 class NumpyProblem:
@@ -230,6 +257,7 @@ class NumpyProblem:
         self.focal, self.center = state.camera.focal[row].numpy(), state.camera.center[row].numpy()
         anchor = observation.anchor
         self.start_back = None if anchor is None else anchor.rotations[row].numpy().transpose(0, 2, 1)
+        self.start = PoseState.of(state, row, self.body)
         self._seen = seen
 
     def seen(self, copies: int = 1) -> tuple[Camera, Observation]:
@@ -258,7 +286,7 @@ class NumpyProblem:
         e, sums = NumpyLinearization(self, x), NumpySums(self.layout.columns)
         for term, weight in self.warm_up if warm_up else self.terms:
             term.add(e, sums, weight)
-        return sums.finish()
+        return sums.finish(e)
 
 
 class NumpyLinearization:
@@ -269,9 +297,12 @@ class NumpyLinearization:
         self.posed = self.body.pose(x)
         rotations, back = x.rotations, problem.start_back
         parts = [rotations[1:]] if back is None else [back @ rotations, rotations[1:]]
-        logs = so3.log(np.concatenate(parts))  # of both in one call, which takes as long as one
+        v, derivative = so3.log_and_derivative(np.concatenate(parts))  # of both in one call, which takes as long as one
+        body = 1 - len(rotations)
         # log R (J-1, 3) of the body joints, and φ = log(R⁰ᵀ R) (J, 3) where the observation has an anchor; radians
-        self.theta, self.start_turn = logs[1 - len(rotations) :], logs[: 1 - len(rotations)]
+        self.theta, self.start_turn = v[body:], v[:body]
+        # by a turn R <- R exp(δ): (J-1, 3, 3) and (J, 3, 3)
+        self.theta_derivative, self.start_derivative = derivative[body:], derivative[:body]
 
     @cached_property
     def bone_steps(self) -> Array:
@@ -302,18 +333,6 @@ class CostlessTerm:
 
     def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         """Add nothing."""
-
-
-def turned(hessian: Array, turns: Array) -> Array:
-    """Tᵀ H T of one person, see `normal_equations.turned_both_sides`: turns (n, 3, 3), H (d, d), d at least 3 n."""
-    n, d = len(turns), len(hessian)
-    back = turns.transpose(0, 2, 1)
-    for _ in range(2):
-        rows = np.empty_like(hessian)
-        rows[: 3 * n] = (back @ hessian[: 3 * n].reshape(n, 3, d)).reshape(3 * n, d)
-        rows[3 * n :] = hessian[3 * n :]
-        hessian = rows.T
-    return hessian
 
 
 class AddsToBatch(Protocol):

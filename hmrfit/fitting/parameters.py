@@ -59,6 +59,7 @@ class Layout:
             width = sizes[group] if group in free else 0
             self.slices[group] = slice(self.columns, self.columns + width)
             self.columns += width
+        self.everything_moves = all(group in free and sizes[group] > 0 for group in GROUPS)
         root = (0,) if "global_orient" in free else ()
         self.rotating = (*root, *self.body_joints)  # joints whose rotations move
         self.rotating_index = torch.tensor(self.rotating, dtype=torch.int64, device=device)
@@ -117,7 +118,7 @@ class State(TensorRecord):
     world: Tensor | None = None  # (B, J, 3, 3) the joints' world rotations, where a step has them already
 
     def __len__(self) -> int:
-        return len(self.params)
+        return self.params.transl.shape[0]
 
     def retract(self, delta: Tensor, parents: Sequence[int], layout: Layout) -> "State":
         """The state moved by delta (B, P), or by one (P,) shared by all, on a body with these parents."""
@@ -157,7 +158,7 @@ class Observation(TensorRecord):
         box = keypoints.box_size().clamp_min(1.0)
         return cls(clean, box, measurements=measurements or RecordTable(), weight=keypoints.weight)
 
-    @property
+    @cached_property
     def weights(self) -> Tensor:
         """(B, K) `Keypoints.weight`, how much each keypoint counts in the energy."""
         return self.keypoints.weight if self.weight is None else self.weight
@@ -195,12 +196,12 @@ class Linearization:
         both = matrix_to_rotvec(torch.cat([anchor.rotations.mT @ rotations, params.body_pose], 1))
         return both[:, : rotations.shape[1]], both[:, rotations.shape[1] :]
 
-    @property
+    @cached_property
     def theta(self) -> Tensor:
         """log R of the body joints (B, 3 (J-1)), radians."""
         return self._logs[1].flatten(1)
 
-    @property
+    @cached_property
     def start_turn(self) -> Tensor:
         """φ = log(R⁰ᵀ R) (B, J, 3) of every joint, the root first, where the observation has an anchor."""
         phi = self._logs[0]

@@ -1,4 +1,4 @@
-"""The exponential, the logarithm and its derivative of `hmrfit.ops.rotation`, for NumPy arrays.
+"""The exponential, and the logarithm with its derivative, of `hmrfit.ops.rotation`, for NumPy arrays.
 
 For a handful of rotations torch's calls take longer than their work; NumPy's take a third of that. The same formulas,
 float64, (n, 3) and (n, 3, 3); no derivatives flow through them.
@@ -41,6 +41,12 @@ def log(R: Array) -> Array:
     s = np.sqrt(np.where(small, 1.0, s2))
     near_one = np.where(small, w, 1.0)
     return np.where(small, 2 / near_one - 2 * s2 / (3 * near_one**3), 2 * np.arctan2(s, w) / s)[:, None] * u
+
+
+def log_and_derivative(R: Array) -> tuple[Array, Array]:
+    """v = log R (n, 3), and what it becomes by R <- R exp(δ):  dv/dδ = Jr(v)⁻¹ (n, 3, 3)."""
+    v = log(R)
+    return v, right_jacobian_inverse(v)
 
 
 def right_jacobian_inverse(v: Array) -> Array:

@@ -10,7 +10,7 @@ from helpers.fits import limits, people, photograph, shipped
 from torch import Tensor
 
 from hmrfit.fitting import energy as module
-from hmrfit.fitting.energy import Stage, StageProblem
+from hmrfit.fitting.energy import Stage, StageProblem, numpy_term
 from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.modes import CALIBRATED
 from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, TorchTerm
@@ -19,7 +19,7 @@ from hmrfit.fitting.reverse_mode import ReverseTerm
 from hmrfit.fitting.schedule import ANCHORED, FINAL, PRIOR_WEIGHTS
 from hmrfit.fitting.solver import BatchedSystem, NumpySystem, Options, solve
 from hmrfit.fitting.starts import Given
-from hmrfit.fitting.terms.base import FunctionTerm, Term, numpy_term, terms_by_name
+from hmrfit.fitting.terms.base import FunctionTerm, Term, terms_by_name
 from hmrfit.fitting.terms.height import HeightTerm, KnownNumber
 from hmrfit.fitting.terms.reprojection import Reprojection
 from hmrfit.fitting.terms.shape import ShapePrior, ShapeTerm

@@ -10,10 +10,11 @@ from helpers.fits import fitter, people
 from torch import Tensor
 
 from hmrfit.fitting.check_term import check_term, sample_evaluation
+from hmrfit.fitting.energy import numpy_term
 from hmrfit.fitting.numpy_path import NumpyProblem, PoseState
 from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, Observation, State
 from hmrfit.fitting.reverse_mode import ReverseTerm, _CopiedTerm, rows_in_reverse
-from hmrfit.fitting.terms.base import FunctionTerm, Term, numpy_term
+from hmrfit.fitting.terms.base import FunctionTerm, Term
 from hmrfit.keypoints import COCO17
 
 
@@ -127,7 +128,7 @@ def test_an_affine_term_is_derived_once(monkeypatch: pytest.MonkeyPatch):
         calls.update(residuals=0, derivatives=0)
         _, problem = form_of(term, e, i)
         for _ in range(5):
-            problem.linearize(PoseState.of(e.state, i, problem.body))
+            problem.linearize(problem.start)
         assert calls["derivatives"] == derived and calls["residuals"] >= 5
 
 
@@ -194,7 +195,7 @@ def test_forward_mode_says_what_is_wrong_with_a_term():
     e = shipped_body()
     _, problem = form_of(FunctionTerm(broken), e, 0)
     with pytest.raises(RuntimeError, match="no such keypoint"):
-        problem.linearize(PoseState.of(e.state, 0, problem.body))
+        problem.linearize(problem.start)
 
 
 @pytest.mark.parametrize("term", TERMS, ids=[term.name for term in TERMS])

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import CostlessTerm, NumpyLinearization, NumpySums, NumpyTerm, turned
+from hmrfit.fitting.numpy_path import CostlessTerm, NumpyLinearization, NumpySums, NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.terms.base import Term
-from hmrfit.ops import rotation_numpy as so3
 from hmrfit.ops.rotation import right_jacobian_inverse
 
 
@@ -90,14 +89,12 @@ class _NumpyAnchor:
         self.transl, self.transl_std = anchor.transl[row].numpy(), anchor.transl_std[row].numpy()
 
     def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
-        x, phi, rotating, gradient = e.x, e.start_turn, e.body.rotating, sums.gradient
-        rotated = (self.world * phi[:, None]).sum(-1).ravel()
+        x, rotating, gradient = e.x, e.body.rotating, sums.gradient
+        rotated = (self.world * e.start_turn[:, None]).sum(-1).ravel()
         error = np.concatenate([rotated, x.betas - self.betas])[self.chart]
-        pull, n = self.precision @ error, len(rotating)
-        T = self.world[rotating] @ so3.right_jacobian_inverse(phi[rotating]) @ x.world[rotating].transpose(0, 2, 1)
-        gradient[3 : 3 + 3 * n] += weight * (pull[: 3 * n].reshape(n, 1, 3) @ T).ravel()
-        gradient[3 + 3 * n :] += weight * pull[3 * n :]
-        sums.hessian[3:, 3:] += weight * turned(self.precision, T)
+        pull = self.precision @ error
+        T = self.world[rotating] @ e.start_derivative[rotating] @ x.world[rotating].transpose(0, 2, 1)
+        sums.of_turns.append((slice(3, None), pull, self.precision, T, weight))
         away = (x.transl - self.transl) / self.transl_std
         gradient[:3] += weight * away / self.transl_std
         sums.hessian.ravel()[: 3 * len(gradient) : len(gradient) + 1] += weight / self.transl_std**2

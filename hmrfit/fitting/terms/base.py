@@ -23,7 +23,7 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.numpy_path import NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
-from hmrfit.fitting.reverse_mode import ReverseTerm, rows_in_reverse
+from hmrfit.fitting.reverse_mode import rows_in_reverse
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import brief_repr, did_you_mean
 from hmrfit.types import BodyOutput, TensorRecord
@@ -183,15 +183,6 @@ def record_of(observation: Observation, kind: type[RecordT], name: str) -> Recor
     if not isinstance(record, kind):
         raise ValueError(f"The term '{name}' looks at a measurement that was not given: pass it in measurements=[...].")
     return record
-
-
-def numpy_term(term: Term, observation: Observation, row: int, layout: Layout) -> NumpyTerm | None:
-    """The term of one person in NumPy: its own form, or its residuals derived in reverse mode. None where it has only
-    derivatives of its own in torch."""
-    if term.has_numpy_form and (form := term.numpy_form(observation, row, layout)) is not None:
-        return form
-    automatic = type(term).jacobian is Term.jacobian and type(term).add is Term.add
-    return ReverseTerm(term) if automatic else None
 
 
 def as_term(term: Term | ResidualFunction) -> Term:

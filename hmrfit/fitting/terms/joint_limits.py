@@ -10,7 +10,6 @@ from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Term
-from hmrfit.ops import rotation_numpy as so3
 from hmrfit.priors.limits import JointLimits
 
 
@@ -49,7 +48,7 @@ class _NumpyJointLimits:
             place = np.searchsorted(rotating, j + 1)
             if place == len(rotating) or rotating[place] != j + 1:
                 continue
-            T = so3.right_jacobian_inverse(theta[j : j + 1])[0] @ e.x.world[j + 1].T
+            T = e.theta_derivative[j] @ e.x.world[j + 1].T
             own = slice(3 + 3 * place, 6 + 3 * place)
             sums.gradient[own] += weight * (r[j] / self.softness) @ T
             sums.hessian[own, own] += weight * T.T @ ((r[j] != 0)[:, None] / self.softness**2 * T)

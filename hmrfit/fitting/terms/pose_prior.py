@@ -6,10 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from hmrfit.fitting.normal_equations import NormalEquations
-from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm, turned
+from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.terms.base import Term
-from hmrfit.ops import rotation_numpy as so3
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 from hmrfit.priors.gmm import PoseGmm
 
@@ -68,8 +67,6 @@ class _NumpyPosePrior:
         energies = 0.5 * (white * white).sum(1) + self.constants
         k = energies.argmin()
         gradient = self.precisions[k] @ (theta.ravel() - self.means[k])
-        T = so3.right_jacobian_inverse(theta) @ e.x.world[joints].transpose(0, 2, 1)
-        own = slice(6, 6 + len(gradient))
+        T = e.theta_derivative[joints - 1] @ e.x.world[joints].transpose(0, 2, 1)
         sums.cost += weight * float(energies[k])
-        sums.gradient[own] += weight * (gradient.reshape(-1, 1, 3) @ T).ravel()
-        sums.hessian[own, own] += weight * turned(self.precisions[k], T)
+        sums.of_turns.append((slice(6, 6 + len(gradient)), gradient, self.precisions[k], T, weight))

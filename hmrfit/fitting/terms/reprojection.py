@@ -162,4 +162,4 @@ class _NumpyReprojection:
         ours = (unit * g)[:, None]
         a[:, :, 2] += ours * slope
         a.reshape(-1, 6)[:, ::4] += ours * scale
-        sums.add_rows(((self.root * g)[:, None] * white).ravel(), e.point_rows(a), weight)
+        sums.of_points.append((((self.root * g)[:, None] * white).ravel(), a, weight))
