@@ -39,7 +39,7 @@ from hmrfit.types import Keypoints
 
 KINDS = ("motion", "recombined", "widened", "stray", "swapped")
 JITTER, FAR = 0.12, 0.3
-PAIRS = (("wrist",), ("ankle",), ("elbow", "wrist"), ("knee", "ankle"))
+PAIRS = (("wrist",), ("ankle",), ("elbow", "wrist"), ("knee_coco", "ankle"))
 
 
 def recombined(poses: Tensor, generator: torch.Generator) -> Tensor:

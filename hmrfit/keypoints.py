@@ -1,8 +1,9 @@
 """Keypoint sets by name. A set is a tuple of names; flips, selections, limbs and conversions follow from the names.
 
 The same name means the same anatomical point: `right_hip` is SMPL's hip joint, `right_hip_lsp` is where annotators of
-LSP click, `right_hip_coco` where those of COCO do. Limb joints (shoulder, elbow, wrist, knee, ankle) share one
-definition in every set, as they do in SPIN's table of 49. `left_` and `right_` are the person's own sides.
+LSP click, `right_hip_coco` where those of COCO do. Annotators of all sets, and detectors after them, agree on shoulders
+and knees, `right_shoulder_coco` and `right_knee_coco`, which are a little off the joints; elbows, wrists and ankles are
+the joints in every set. `left_` and `right_` are the person's own sides.
 
 A set may have parts that are ignored, as faces and fingers are until a body has them: files hold their points, and
 readers drop them. Adding a set is one line: `register_keypoint_set("mine", ("nose", "left_wrist", ...))`.
@@ -23,57 +24,57 @@ SMPL24 = (
 )  # fmt: skip
 
 COCO17 = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip_coco", "right_hip_coco", "left_knee", "right_knee",
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder_coco", "right_shoulder_coco", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip_coco", "right_hip_coco", "left_knee_coco", "right_knee_coco",
     "left_ankle", "right_ankle",
 )  # fmt: skip
 
 OPENPOSE25 = (
-    "nose", "neck_openpose", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow",
-    "left_wrist", "mid_hip_coco", "right_hip_coco", "right_knee", "right_ankle", "left_hip_coco", "left_knee",
+    "nose", "neck_openpose", "right_shoulder_coco", "right_elbow", "right_wrist", "left_shoulder_coco", "left_elbow",
+    "left_wrist", "mid_hip_coco", "right_hip_coco", "right_knee_coco", "right_ankle", "left_hip_coco", "left_knee_coco",
     "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear", "left_big_toe", "left_small_toe", "left_heel",
     "right_big_toe", "right_small_toe", "right_heel",
 )  # fmt: skip
 
 OPENPOSE18 = (
-    "nose", "neck_openpose", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow",
-    "left_wrist", "right_hip_coco", "right_knee", "right_ankle", "left_hip_coco", "left_knee", "left_ankle",
+    "nose", "neck_openpose", "right_shoulder_coco", "right_elbow", "right_wrist", "left_shoulder_coco", "left_elbow",
+    "left_wrist", "right_hip_coco", "right_knee_coco", "right_ankle", "left_hip_coco", "left_knee_coco", "left_ankle",
     "right_eye", "left_eye", "right_ear", "left_ear",
 )  # fmt: skip
 """OpenPose's older COCO model."""
 
 OPENPOSE25B = (
-    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip_coco", "right_hip_coco", "left_knee", "right_knee",
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder_coco", "right_shoulder_coco", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip_coco", "right_hip_coco", "left_knee_coco", "right_knee_coco",
     "left_ankle", "right_ankle", "neck_lsp", "head_top", "left_big_toe", "left_small_toe", "left_heel",
     "right_big_toe", "right_small_toe", "right_heel",
 )  # fmt: skip
 """OpenPose's BODY_25B: as many numbers as BODY_25, in another order."""
 
 LSP14 = (
-    "right_ankle", "right_knee", "right_hip_lsp", "left_hip_lsp", "left_knee", "left_ankle", "right_wrist",
-    "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck_lsp", "head_top",
+    "right_ankle", "right_knee_coco", "right_hip_lsp", "left_hip_lsp", "left_knee_coco", "left_ankle", "right_wrist",
+    "right_elbow", "right_shoulder_coco", "left_shoulder_coco", "left_elbow", "left_wrist", "neck_lsp", "head_top",
 )  # fmt: skip
 
 MPII16 = (
-    "right_ankle", "right_knee", "right_hip_lsp", "left_hip_lsp", "left_knee", "left_ankle", "pelvis_mpii",
-    "thorax_mpii", "neck_lsp", "head_top", "right_wrist", "right_elbow", "right_shoulder", "left_shoulder",
+    "right_ankle", "right_knee_coco", "right_hip_lsp", "left_hip_lsp", "left_knee_coco", "left_ankle", "pelvis_mpii",
+    "thorax_mpii", "neck_lsp", "head_top", "right_wrist", "right_elbow", "right_shoulder_coco", "left_shoulder_coco",
     "left_elbow", "left_wrist",
 )  # fmt: skip
 
 H36M17 = (
     "pelvis_h36m", "right_hip_h36m", "right_knee", "right_ankle", "left_hip_h36m", "left_knee", "left_ankle",
-    "spine_h36m", "neck_h36m", "jaw_h36m", "head_h36m", "left_shoulder", "left_elbow", "left_wrist",
-    "right_shoulder", "right_elbow", "right_wrist",
+    "spine_h36m", "neck_h36m", "jaw_h36m", "head_h36m", "left_shoulder_coco", "left_elbow", "left_wrist",
+    "right_shoulder_coco", "right_elbow", "right_wrist",
 )  # fmt: skip
 """Human3.6M's own order, right leg first (the rows of SPIN's J_regressor_h36m have the left leg first)."""
 
 MEDIAPIPE33 = (
     "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
-    "left_ear", "right_ear", "left_mouth", "right_mouth", "left_shoulder", "right_shoulder", "left_elbow",
+    "left_ear", "right_ear", "left_mouth", "right_mouth", "left_shoulder_coco", "right_shoulder_coco", "left_elbow",
     "right_elbow", "left_wrist", "right_wrist", "left_pinky_knuckle", "right_pinky_knuckle", "left_index_knuckle",
     "right_index_knuckle", "left_thumb_knuckle", "right_thumb_knuckle", "left_hip_coco", "right_hip_coco",
-    "left_knee", "right_knee", "left_ankle", "right_ankle", "left_heel", "right_heel", "left_foot_index",
+    "left_knee_coco", "right_knee_coco", "left_ankle", "right_ankle", "left_heel", "right_heel", "left_foot_index",
     "right_foot_index",
 )  # fmt: skip
 
@@ -328,6 +329,11 @@ def base_name(name: str) -> str:
     for suffix in ("_coco", "_lsp", "_mpii", "_h36m", "_openpose"):
         name = name.removesuffix(suffix)
     return {"thorax": "neck", "mid_hip": "pelvis", "head_top": "head"}.get(name, name)
+
+
+def nearest_definition(name: str, known: Collection[str]) -> str | None:
+    """The name among those that are known: itself, else its plain body part, a joint a centimetre or two away."""
+    return next((one for one in (name, base_name(name)) if one in known), None)
 
 
 @lru_cache(maxsize=1024)

@@ -46,6 +46,7 @@ HO-3D 744 333 444 555 672, manopth 745 317 444 556 673. Their numbers need their
 `landmark_regressor`."""
 
 JOINT_MIXTURES = {
+    **{f"{side}{joint}_coco": {f"{side}{joint}": 1.0} for side in SIDES for joint in ("shoulder", "knee")},
     "neck_openpose": {"left_shoulder": 0.5, "right_shoulder": 0.5},
     "left_hip_coco": {"left_hip": 1.0},
     "right_hip_coco": {"right_hip": 1.0},

@@ -23,8 +23,8 @@ from hmrfit.ops.check import check_finite, did_you_mean
 REGRESSORS: dict[str, tuple[str, ...]] = {
     "h36m": (
         "pelvis_h36m", "left_hip_h36m", "left_knee", "left_ankle", "right_hip_h36m", "right_knee", "right_ankle",
-        "spine_h36m", "neck_h36m", "jaw_h36m", "head_h36m", "left_shoulder", "left_elbow", "left_wrist",
-        "right_shoulder", "right_elbow", "right_wrist",
+        "spine_h36m", "neck_h36m", "jaw_h36m", "head_h36m", "left_shoulder_coco", "left_elbow", "left_wrist",
+        "right_shoulder_coco", "right_elbow", "right_wrist",
     ),
     "extra": (
         "right_hip_lsp", "left_hip_lsp", "neck_lsp", "head_top", "pelvis_mpii", "thorax_mpii", "spine_h36m",

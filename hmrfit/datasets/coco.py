@@ -21,7 +21,7 @@ TREE = """\
   ROOT/annotations/person_keypoints_{split}.json
   ROOT/{split}/*.jpg                             (the 2014 and the 2017 editions alike)"""
 
-LIMBS = slice(COCO17.index("left_shoulder"), None)
+LIMBS = slice(COCO17.index("left_shoulder_coco"), None)
 """The last 12: shoulders, elbows, wrists, hips, knees, ankles."""
 
 

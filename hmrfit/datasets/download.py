@@ -29,6 +29,8 @@ SPIN_SLOTS = {
     "left_hip_coco": "left_hip_lsp", "right_hip_coco": "right_hip_lsp",
     "left_hip_h36m": "left_hip_lsp", "right_hip_h36m": "right_hip_lsp",
     "pelvis_h36m": "pelvis_mpii", "neck_h36m": "neck_lsp",
+    "left_knee": "left_knee_coco", "right_knee": "right_knee_coco",
+    "left_shoulder": "left_shoulder_coco", "right_shoulder": "right_shoulder_coco",
 }  # fmt: skip
 """What SPIN files under the name of another definition. So these slots mean different points in different datasets."""
 

@@ -31,8 +31,8 @@ from hmrfit.datasets.spin_npz import BOX_UNIT, SpinDataset
 
 JOINTS = {
     "pelvis_h36m": 11, "left_hip_h36m": 6, "left_knee": 7, "left_ankle": 8, "right_hip_h36m": 1, "right_knee": 2,
-    "right_ankle": 3, "spine_h36m": 12, "neck_h36m": 24, "jaw_h36m": 14, "head_h36m": 15, "left_shoulder": 17,
-    "left_elbow": 18, "left_wrist": 19, "right_shoulder": 25, "right_elbow": 26, "right_wrist": 27,
+    "right_ankle": 3, "spine_h36m": 12, "neck_h36m": 24, "jaw_h36m": 14, "head_h36m": 15, "left_shoulder_coco": 17,
+    "left_elbow": 18, "left_wrist": 19, "right_shoulder_coco": 25, "right_elbow": 26, "right_wrist": 27,
 }  # fmt: skip
 """Of the file's 32 joints, the 17 that are used."""
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from hmrfit.camera import Camera, pixels_to_crop
 from hmrfit.io.image import Image
-from hmrfit.keypoints import keypoint_sets, resolve_set
+from hmrfit.keypoints import keypoint_sets, nearest_definition, resolve_set
 from hmrfit.network.resnet import BasicBlock, Bottleneck, PreactResNet, ResNet
 from hmrfit.ops.check import check_shape, did_you_mean
 from hmrfit.ops.presence import shown
@@ -192,16 +192,17 @@ class KeypointEncoder(Encoder):
 
 @lru_cache(maxsize=64)
 def _places(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    """Which of `names` have a slot, and which slot that is."""
+    """Which of `names` have a slot, their own or that of their plain body part, and which slot that is."""
     slot_of = {name: i for i, name in enumerate(known)}
-    places = [i for i, name in enumerate(names) if name in slot_of]
+    slots = {i: slot_of[near] for i, name in enumerate(names) if (near := nearest_definition(name, slot_of))}
+    places = list(slots)
     if not places:
         hint = did_you_mean(names[0], known) if names else ""
         raise ValueError(
             f"The keypoint encoder knows none of these names: {', '.join(names)}.{hint} It has slots for "
             f"{', '.join(known)}."
         )
-    return torch.tensor(places), torch.tensor([slot_of[names[i]] for i in places])
+    return torch.tensor(places), torch.tensor(list(slots.values()))
 
 
 def normalise_keypoints(keypoints: Keypoints, scale: float = BOX_SCALE) -> tuple[Tensor, Tensor, Tensor]:

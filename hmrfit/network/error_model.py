@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmrfit.body.skeleton import SMPL
+from hmrfit.keypoints import nearest_definition
 from hmrfit.network.encoders import FAR, KEYPOINT_NAMES, EncodedKeypoints, ResidualBlock
 from hmrfit.network.inference import pad_rows
 from hmrfit.network.mirror import (
@@ -164,7 +165,7 @@ class ErrorModel(nn.Module):
 
     def noise_of(self, predicted: PredictedError, names: tuple[str, ...]) -> Tensor:
         """σ (B, K) of a set's keypoints; `INITIAL_NOISE` where the network has no slot for a name."""
-        slots = [self._slot.get(name, len(self.names)) for name in names]
+        slots = [self._slot.get(nearest_definition(name, self._slot) or "", len(self.names)) for name in names]
         return F.pad(predicted.noise, (0, 1), value=INITIAL_NOISE)[:, slots]
 
     @torch.no_grad()
@@ -200,6 +201,6 @@ class ErrorModel(nn.Module):
 
 @lru_cache(maxsize=64)
 def _slots_of(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[Tensor, Tensor]:
-    place = {name: k for k, name in enumerate(names) if name in known}
+    place = {near: k for k, name in enumerate(names) if (near := nearest_definition(name, known))}
     slots = [known.index(name) for name in place]
     return torch.tensor(list(place.values()), dtype=torch.int64), torch.tensor(slots, dtype=torch.int64)

@@ -165,10 +165,14 @@ def test_landmarks_stand_in_order_from_top_to_toe(places):
     order += ["spine_h36m", "left_hip_lsp", "left_hip_h36m", "pelvis_mpii", "left_knee", "left_ankle", "left_heel"]
     heights = [places[name][1] for name in order]
     assert heights == sorted(heights, reverse=True)
-    shoulders = (places["left_shoulder"] + places["right_shoulder"]) / 2
+    shoulders = (places["left_shoulder_coco"] + places["right_shoulder_coco"]) / 2
     assert np.linalg.norm(places["neck_openpose"] - shoulders) < 3e-3  # the row's own error
     assert np.allclose(places["mid_hip_coco"], (places["left_hip_coco"] + places["right_hip_coco"]) / 2, atol=1e-6)
-    assert np.linalg.norm(places["left_hip_h36m"] - places["left_hip"]) < 3e-3
+    between_hips = places["left_hip_h36m"][0] - places["right_hip_h36m"][0]
+    assert between_hips == pytest.approx(0.263, abs=0.003)  # 0.267 in Human3.6M
+    for name, inwards in (("shoulder", 0.018), ("knee", 0.008)):  # as annotators see them
+        joint, label = (places[f"left_{name}{ending}"] for ending in ("", "_coco"))
+        assert joint[0] - label[0] == pytest.approx(inwards, abs=0.002)
 
 
 def test_part_labels(body):

@@ -29,7 +29,7 @@ from hmrfit.keypoints import LSP14, SPIN24
 
 H36M14 = (
     "right_ankle", "right_knee", "right_hip_h36m", "left_hip_h36m", "left_knee", "left_ankle", "right_wrist",
-    "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck_h36m", "head_h36m",
+    "right_elbow", "right_shoulder_coco", "left_shoulder_coco", "left_elbow", "left_wrist", "neck_h36m", "head_h36m",
 )  # fmt: skip
 """SPIN's H36M_TO_J14: LSP's order, Human3.6M's definitions."""
 

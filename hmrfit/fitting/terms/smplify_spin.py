@@ -29,6 +29,7 @@ from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.terms.interpenetration import Interpenetration
 from hmrfit.fitting.terms.pose_prior import PosePrior
 from hmrfit.fitting.terms.shape import ShapePrior
+from hmrfit.keypoints import base_name
 from hmrfit.ops.robust import damping
 from hmrfit.priors.bending import BendingPrior
 from hmrfit.priors.gmm import PoseGmm
@@ -186,7 +187,7 @@ def torso_sets(names: tuple[str, ...]) -> list[list[int]]:
     for ending in ("_coco", "_lsp", "_h36m", ""):
         hips = [f"{side}_hip{ending}" for side in ("left", "right")]
         if all(hip in names for hip in hips):
-            shoulders = [[i for i, n in enumerate(names) if n == f"{s}_shoulder"] for s in ("left", "right")]
+            shoulders = [[i for i, n in enumerate(names) if base_name(n) == f"{s}_shoulder"] for s in ("left", "right")]
             if all(shoulders):
                 places = [s[min(len(found), len(s) - 1)] for s in shoulders]
                 found.append([*(names.index(hip) for hip in hips), *places])

@@ -22,7 +22,7 @@ MIRRORED = np.array([0, 2, 1, 4, 3])
 """The places of HEAD_PARTS with left and right exchanged."""
 
 POINTS = np.array(
-    [(0.0, -0.012, 0.104), (0.03, 0.02, 0.087), (-0.03, 0.02, 0.087), (0.074, 0.0, 0.0), (-0.074, 0.0, 0.0)]
+    [(0.0, -0.01, 0.092), (0.03, 0.022, 0.075), (-0.03, 0.022, 0.075), (0.075, 0.0, 0.0), (-0.075, 0.0, 0.0)]
 )
 """Metres on the free body: left, up and forward from the middle of the ears."""
 

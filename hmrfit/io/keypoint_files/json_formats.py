@@ -17,16 +17,18 @@ from hmrfit.io.keypoint_files.numbers import numbers_of
 from hmrfit.io.keypoint_files.person import Box, Found
 
 AIC14 = (
-    "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", "right_hip_lsp",
-    "right_knee", "right_ankle", "left_hip_lsp", "left_knee", "left_ankle", "head_top", "neck_lsp",
+    "right_shoulder_coco", "right_elbow", "right_wrist", "left_shoulder_coco", "left_elbow", "left_wrist",
+    "right_hip_lsp", "right_knee_coco", "right_ankle", "left_hip_lsp", "left_knee_coco", "left_ankle", "head_top",
+    "neck_lsp",
 )  # fmt: skip
 CROWDPOSE14 = (
-    "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip_lsp",
-    "right_hip_lsp", "left_knee", "right_knee", "left_ankle", "right_ankle", "head_top", "neck_lsp",
+    "left_shoulder_coco", "right_shoulder_coco", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+    "left_hip_lsp", "right_hip_lsp", "left_knee_coco", "right_knee_coco", "left_ankle", "right_ankle", "head_top",
+    "neck_lsp",
 )  # fmt: skip
 POSETRACK17 = (
-    "nose", "neck_lsp", "head_top", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
-    "right_elbow", "left_wrist", "right_wrist", "left_hip_coco", "right_hip_coco", "left_knee", "right_knee",
+    "nose", "neck_lsp", "head_top", "left_ear", "right_ear", "left_shoulder_coco", "right_shoulder_coco", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip_coco", "right_hip_coco", "left_knee_coco", "right_knee_coco",
     "left_ankle", "right_ankle",
 )  # fmt: skip
 

@@ -175,13 +175,13 @@ def test_unevenness_of_bones_in_random_directions():
             at = np.zeros(3)
             for part, share in (
                 ("hip_coco", -1.0),
-                ("knee", 0.85),
+                ("knee_coco", 0.85),
                 ("ankle", 0.8),
-                ("shoulder", 0),
+                ("shoulder_coco", 0),
                 ("elbow", 0.6),
                 ("wrist", 0.5),
             ):
-                at = np.zeros(3) if part == "shoulder" else at
+                at = np.zeros(3) if part == "shoulder_coco" else at
                 direction = rng.standard_normal(3)
                 at = at + 100 * share * direction / np.linalg.norm(direction)
                 xy[index[f"{side}_{part}"]] = at[:2]
@@ -261,7 +261,7 @@ def test_a_thin_person_is_no_line():
 
 def test_a_heap_of_keypoints_is_named():
     names, xy = resolve_set("coco17"), standing()
-    xy[[names.index(part) for part in ("left_wrist", "right_knee", "left_hip_coco")]] = 300.0
+    xy[[names.index(part) for part in ("left_wrist", "right_knee_coco", "left_hip_coco")]] = 300.0
     (warning,) = check_keypoints(names, xy, image_size=SIZE)
     assert warning.startswith("3 keypoints lie at exactly one spot, (300, 300)")
 

@@ -240,13 +240,13 @@ def test_an_npz_may_say_its_set(tmp_path):
     np.savez(tmp_path / "a.npz", keypoints=points_of(17), keypoint_set="h36m17")
     np.savez(tmp_path / "b.npz", keypoints=points_of(3), names=["nose", "left_knee", "right_knee"])
     assert read_keypoints(tmp_path / "a.npz")[0].names == resolve_set("h36m17")
-    assert read_keypoints(tmp_path / "b.npz")[0].names == ("nose", "left_knee", "right_knee")
+    assert read_keypoints(tmp_path / "b.npz")[0].names == ("nose", "left_knee_coco", "right_knee_coco")
 
 
 def test_a_csv_may_name_its_rows(tmp_path):
     text = "name,x,y,confidence\nnose,10,20,0.5\nleft_knee,,,\nright_knee,30.5,40,1\n\n"
     (person,) = read_keypoints(write(tmp_path / "a.csv", text))
-    assert person.names == ("nose", "left_knee", "right_knee")
+    assert person.names == ("nose", "left_knee_coco", "right_knee_coco")
     assert person.xy.tolist() == [[10, 20], [0, 0], [30.5, 40]]
     assert person.confidence.tolist() == [0.5, 0, 1]
 
