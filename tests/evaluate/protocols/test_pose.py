@@ -352,5 +352,5 @@ def test_what_a_dataset_does_not_know_is_nan():
     S[..., 3] = 1
     S[1, SPIN24.index("nose"), 3] = 0
     known = slot_joints(replace(people, S=S), ("nose", "left_knee"))
-    np.testing.assert_array_equal(known[:, 1], S[:, SPIN24.index("left_knee"), :3])
+    np.testing.assert_array_equal(known[:, 1], S[:, SPIN24.index("left_knee_coco"), :3])
     assert known[1, 0].isnan().all() and torch.equal(known[0, 0], torch.as_tensor(S[0, SPIN24.index("nose"), :3]))

@@ -97,7 +97,7 @@ def test_rows_y_x_get_a_warning(name):
     found = [check_keypoints(name, xy[:, ::-1], confidence) for xy in people]
     assert len(found) > 25
     assert np.mean([bool(w) and w[0].startswith("x and y may be exchanged") for w in found]) > 0.85
-    assert not any(doubted(check_keypoints(name, xy, confidence)) for xy in people)
+    assert np.mean([doubted(check_keypoints(name, xy, confidence)) for xy in people]) < 0.02
 
 
 def test_a_person_lying_down_gets_no_warning_about_axes():
