@@ -116,11 +116,11 @@ def test_segments_are_as_free_as_asked_and_left_is_as_right():
 
 def test_seated_people_sit():
     seated = made(replace(PLAIN, seated=1.0, table=1.0), 400)
-    height = lambda name: seated.points[:, COCO17.index(name)]  # noqa: E731
-    thigh, trunk = height("left_knee") - height("left_hip_coco"), height("left_shoulder") - height("left_hip_coco")
+    height = lambda name: seated.points[:, find_part(COCO17, name)]  # noqa: E731
+    thigh, trunk = height("left_knee") - height("left_hip"), height("left_shoulder") - height("left_hip")
     cosine = torch.nn.functional.cosine_similarity(thigh, trunk, dim=-1)
     assert cosine.mean().abs() < 0.3  # at a right angle, not −1 as of those who stand
-    legs = [COCO17.index(f"{side}_{part}") for side in ("left", "right") for part in ("knee", "ankle")]
+    legs = [find_part(COCO17, f"{side}_{part}") for side in ("left", "right") for part in ("knee", "ankle")]
     assert (seated.people.keypoints.confidence[:, legs] == 0).double().mean() > 0.85
 
 
