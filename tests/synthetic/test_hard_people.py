@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers.bodies import free_body
 
-from hmrfit.keypoints import COCO17, flip_permutation
+from hmrfit.keypoints import COCO17, find_part, flip_permutation
 from hmrfit.synthetic.hard_people import Hardness, HardPeople, HardPeopleMaker
 from hmrfit.synthetic.label_errors import FEWEST
 from hmrfit.types import TensorRecord
