@@ -1,6 +1,6 @@
 """Is the posterior calibrated? Coverage of each joint's region of highest density, on held-out people.
 
-    python benchmarks/uncertainty.py [--people 1000] [--config fit_spin] [--picture out/uncertainty.png] [--calibrate]
+    python benchmarks/uncertainty.py [--people 1000] [--config fit_spin] [--source detector] [--picture F] [--calibrate]
 
 The posterior of a joint's position relative to the pelvis, in the camera's axes, is a mixture of t distributions, one a
 hypothesis (`hmrfit/fitting/uncertainty.py`). The level of the truth is the mass of all that is denser than it; were the
@@ -8,6 +8,9 @@ posterior exact, a fraction q of the truths would have a level below q.
 
 A cell is a noise level that the fit does not know, or half of the keypoints hidden, and the joints whose own keypoint
 is seen or those whose is not. The gap is the worst over all cells and the levels 50, 68, 90 and 95 %.
+
+These people's keypoints are exact: noisy, but the body's own points. --source says what they are taken for instead;
+people as real ones are, and those themselves, are in `hard.py` and `real.py`.
 
 --calibrate searches the weights and ν of `MEASURED` on validation motion instead, or with --config of a preset its
 FIT.CALIBRATION.
@@ -33,8 +36,16 @@ from hmrfit.evaluate.posterior_scores import LEVELS, coverage
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.terms.smplify_spin import PixelReprojection
-from hmrfit.fitting.uncertainty import GAUSSIAN, Weight, hessian, joint_rows, joint_scale, residual_noise
-from hmrfit.keypoints import COCO17
+from hmrfit.fitting.uncertainty import (
+    GAUSSIAN,
+    KeypointNoise,
+    Weight,
+    hessian,
+    joint_rows,
+    joint_scale,
+    residual_noise,
+)
+from hmrfit.keypoints import COCO17, SOURCES, KeypointsFrom
 from hmrfit.synthetic.people import Corruption, People, Views, make_people
 
 CHUNK = 250
@@ -69,9 +80,10 @@ def relative(points: Tensor) -> Tensor:
     return (points - points[:, :1])[:, list(OWN)]
 
 
-def components(fitter: Fitter, fit: Fit) -> tuple[Tensor, Tensor, Tensor, float]:
+def components(fitter: Fitter, fit: Fit, source: KeypointsFrom) -> tuple[Tensor, Tensor, Tensor, float]:
     """Means (H, B, K, 3), scale matrices (H, B, K, 3, 3), probabilities (B, H) and ν of the mixture."""
-    posterior, body = fitter.posterior(fit), fitter.body.points(SMPL.names)
+    noise = KeypointNoise.of([source] * len(fit), [None] * len(fit), len(fit.observation.keypoints.names))
+    posterior, body = fitter.posterior(fit, noise), fitter.body.points(SMPL.names)
     scales = [
         joint_scale(body, s.params, posterior.covariance[:, h])[:, list(OWN)] for h, s in enumerate(fit.hypotheses)
     ]
@@ -90,9 +102,9 @@ def log_density(x: Tensor, means: Tensor, factors: Tensor, probability: Tensor, 
     return torch.logsumexp(torch.stack(parts), 0)
 
 
-def truth_levels(fitter: Fitter, fit: Fit, people: People, rng: np.random.Generator) -> Tensor:
-    """(B, K) the mass of all that is denser than the truth."""
-    means, scales, probability, nu = components(fitter, fit)
+def truth_levels(parts: tuple[Tensor, Tensor, Tensor, float], people: People, rng: np.random.Generator) -> Tensor:
+    """(B, K) the mass of all that is denser than the truth. parts: `components`."""
+    means, scales, probability, nu = parts
     truth = relative(people.joints)
     factors = torch.linalg.cholesky(scales + 1e-10 * torch.eye(3))
     white = torch.linalg.solve_triangular(factors[0], (truth - means[0])[..., None], upper=False)
@@ -227,6 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--people", type=int, default=1000)
     parser.add_argument("--picture", help="a PNG to draw the reliability into (needs matplotlib)")
     parser.add_argument("--config", help="settings: a YAML file, or the name of a shipped one")
+    parser.add_argument("--source", choices=SOURCES, default="exact", help="what the keypoints are taken for")
     parser.add_argument("--calibrate", action="store_true", help="search weights and ν on validation motion instead")
     parser.add_argument("--tries", type=int, default=150, help="of that search")
     parser.add_argument("--seed", type=int, default=2)
@@ -244,7 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for title, how in SETTINGS.items():
         generator = torch.Generator().manual_seed(options.seed)
         people = make_people(fitter.body, poses, COCO17, generator, corruption=how)
-        rows = [_levels_and_errors(fitter, fit, own, rng) for fit, own in fitted(fitter, people)]
+        rows = [
+            _levels_and_errors(components(fitter, fit, options.source), own, rng) for fit, own in fitted(fitter, people)
+        ]
         levels, seen, error, stated = (torch.cat(column) for column in zip(*rows, strict=True))
         for kind, name in ((True, "seen"), (False, "not seen")):
             cell = levels[seen == kind]
@@ -260,6 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         benchmark="uncertainty",
         people=options.people,
         config=options.config or "default",
+        source=options.source,
         motion=origin,
         worst_coverage_gap=worst,
         smallest_cell=smallest,
@@ -268,14 +284,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _levels_and_errors(fitter: Fitter, fit: Fit, people: People, rng: np.random.Generator) -> tuple[Tensor, ...]:
-    """Levels, seen, error and stated standard deviation (B, K) in metres."""
-    means, scales, probability, nu = components(fitter, fit)
+def _levels_and_errors(
+    parts: tuple[Tensor, Tensor, Tensor, float], people: People, rng: np.random.Generator
+) -> tuple[Tensor, ...]:
+    """Levels, seen, error and stated standard deviation (B, K) in metres. parts: `components`."""
+    means, scales, probability, nu = parts
     error = (relative(people.joints) - means[0]).norm(dim=-1)
     away = (means - means[:1]).square().sum(-1)
     variance = nu / (nu - 2) * scales.diagonal(dim1=-2, dim2=-1).sum(-1) + away
     stated = (probability.T[..., None] * variance).sum(0).sqrt()
-    return truth_levels(fitter, fit, people, rng), own_seen(people), error, stated
+    return truth_levels(parts, people, rng), own_seen(people), error, stated
 
 
 if __name__ == "__main__":

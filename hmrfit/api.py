@@ -10,6 +10,7 @@ from hmrfit.config import Config
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.groups import SMOOTH
 from hmrfit.io.photo import ImageLike, KeypointsLike
+from hmrfit.keypoints import KeypointsFrom
 from hmrfit.pipeline import FocalLike, Pipeline
 from hmrfit.prepare import TermLike
 from hmrfit.result import FitResult
@@ -32,6 +33,8 @@ def fit(
     up: ArrayLike | None = None,
     terms: Sequence[TermLike] = (),
     weights: Mapping[str, float] | None = None,
+    keypoint_source: KeypointsFrom | None = None,
+    keypoint_std: ArrayLike | None = None,
     config: Config = None,
 ) -> FitResult:
     """Fits a body to every person of a photograph.
@@ -56,6 +59,10 @@ def fit(
         terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M), `Term`s, or names
             of built-in terms that the fit does not use by itself ("discriminators").
         weights: of the terms that the fit uses, by name.
+        keypoint_source: "labelled" by people, from a "detector", or "exact" (the body's own points, noisy or not), for
+            how sure the result is; the fit does not use it. Default what the file says, else "detector".
+        keypoint_std: instead, how far keypoints are from where the body's own points are seen, if you know it: standard
+            deviation per coordinate, a fraction of the person's box; one number, (K,), (N, 1) or (N, K).
         config: settings from `load_config`, a YAML file, the name of a shipped one, or a mapping {"SEED": 1}.
 
     Returns:
@@ -82,6 +89,8 @@ def fit(
         up=up,
         terms=terms,
         weights=weights,
+        keypoint_source=keypoint_source,
+        keypoint_std=keypoint_std,
     )
 
 
@@ -99,6 +108,8 @@ def fit_views(
     up: ArrayLike | None = None,
     terms: Sequence[TermLike] = (),
     weights: Mapping[str, float] | None = None,
+    keypoint_source: KeypointsFrom | None = None,
+    keypoint_std: ArrayLike | None = None,
     config: Config = None,
 ) -> list[FitResult]:
     """Fits one body to one person seen by several calibrated cameras at the same instant.
@@ -114,6 +125,7 @@ def fit_views(
         up: (3,), points up in the world of the extrinsics, often (0, 0, 1) or (0, 1, 0); default the floor's. Views,
             meshes and motion files stand upright by it; the fit itself does not use it.
         terms, weights, config: as for `hmrfit.fit`. A term sees the C cameras' frames as C people.
+        keypoint_source, keypoint_std: as for `hmrfit.fit`, views for people, if the fit has the term 'keypoints'.
 
     Returns: one result per view, the same body in each camera's frame.
 
@@ -133,6 +145,8 @@ def fit_views(
         up=up,
         terms=terms,
         weights=weights,
+        keypoint_source=keypoint_source,
+        keypoint_std=keypoint_std,
     )
 
 
@@ -153,6 +167,8 @@ def fit_sequence(
     up: ArrayLike | None = None,
     terms: Sequence[TermLike] = (),
     weights: Mapping[str, float] | None = None,
+    keypoint_source: KeypointsFrom | None = None,
+    keypoint_std: ArrayLike | None = None,
     config: Config = None,
 ) -> FitResult:
     """Fits one person in T consecutive frames of a camera that stands still: one shape, and a motion that is smooth.
@@ -193,4 +209,6 @@ def fit_sequence(
         up=up,
         terms=terms,
         weights=weights,
+        keypoint_source=keypoint_source,
+        keypoint_std=keypoint_std,
     )

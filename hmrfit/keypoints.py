@@ -14,8 +14,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from typing import Literal, get_args
 
 from hmrfit.ops.check import brief_repr, did_you_mean
+
+KeypointsFrom = Literal["labelled", "detector", "exact"]
+"""Where keypoints come from: labelled by people, from a detector, or exact: of the body's own points, noisy or not."""
+
+SOURCES: tuple[KeypointsFrom, ...] = get_args(KeypointsFrom)
 
 SMPL24 = (
     "pelvis", "left_hip", "right_hip", "spine1", "left_knee", "right_knee", "spine2", "left_ankle", "right_ankle",

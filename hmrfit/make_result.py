@@ -14,6 +14,7 @@ from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.terms.mask import NEAR, Mask, MaskMap, look_up
+from hmrfit.fitting.uncertainty import UNKNOWN_SOURCE, KeypointNoise
 from hmrfit.io.photo import Photo
 from hmrfit.io.printable import printable
 from hmrfit.result import FitResult
@@ -62,7 +63,13 @@ def result_of(
         versions=_versions(),
     )
     fit = replace(fit, state=State(fit.state.params, photo.camera))
-    result = FitResult(fit, origin, fitter.posterior(fit), terms=fitter.terms, image=photo.image)
+    people = photo.people
+    noise = KeypointNoise.of([p.made_by for p in people], [p.std for p in people], len(people[0]))
+    posterior = fitter.posterior(fit, noise)
+    if posterior.noise is not None:
+        known = ["given" if p.std is not None else p.made_by or UNKNOWN_SOURCE for p in people]
+        origin = replace(origin, keypoint_source=known)
+    result = FitResult(fit, origin, posterior, terms=fitter.terms, image=photo.image)
     _check(result)
     _check_mask(result, fit.observation.measurements)
     for who, reason in result.left_out.items():

@@ -41,7 +41,9 @@ from hmrfit.groups import (
     one_body_in_views,
 )
 from hmrfit.io.image import read_image
+from hmrfit.io.keypoint_noise import with_known_noise, with_known_noise_in_views
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
+from hmrfit.keypoints import KeypointsFrom
 from hmrfit.make_result import log_warnings, result_of
 from hmrfit.network.initial_estimate import ImageHmr
 from hmrfit.ops.check import numbers
@@ -135,15 +137,19 @@ class Pipeline:
         up: ArrayLike | None = None,
         terms: Sequence[TermLike] = (),
         weights: Mapping[str, float] | None = None,
+        keypoint_source: KeypointsFrom | None = None,
+        keypoint_std: ArrayLike | None = None,
     ) -> FitResult:
         """Fits a body to every person of a photograph; see `hmrfit.fit`."""
         know_own_threads()
         free, pixels = _split_focal(focal)
         photo = read_photo(image, keypoints, keypoint_set, pixels, focal_35mm, camera, image_size)
+        photo = with_known_noise(photo, keypoint_source, keypoint_std)
         start, std = self.start_of(init, photo), self.init_std(init_std, init)
         if start is None and self.sees(photo):
             start = self.image_start(photo)
-        ready = self._ready(photo, start, measurements, Asked(terms, weights))
+        asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
+        ready = self._ready(photo, start, measurements, asked)
         photo, upright = ready.photo(photo), known_up(up, measurements)
         with one_thread_for_few(len(photo), self.threads):
             if free:
@@ -168,6 +174,8 @@ class Pipeline:
         up: ArrayLike | None = None,
         terms: Sequence[TermLike] = (),
         weights: Mapping[str, float] | None = None,
+        keypoint_source: KeypointsFrom | None = None,
+        keypoint_std: ArrayLike | None = None,
     ) -> list[FitResult]:
         """Fits one body to one person seen by several calibrated cameras; see `hmrfit.fit_views`."""
         know_own_threads()
@@ -176,7 +184,8 @@ class Pipeline:
         free = free_or_known(focal)
         upright = known_up(up, measurements)
         photos = read_views(images, keypoints, keypoint_set, cameras, image_size, free)
-        asked = Asked(terms, weights)
+        photos = with_known_noise_in_views(photos, keypoint_source, keypoint_std)
+        asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
         start = self._start_in_views(init, world)
         schedule = self.schedules.views if start is None else self.schedules.views_given
         read = lambda photos: self._ready_in_views(photos, world, schedule, measurements, asked)  # noqa: E731
@@ -252,6 +261,8 @@ class Pipeline:
         up: ArrayLike | None = None,
         terms: Sequence[TermLike] = (),
         weights: Mapping[str, float] | None = None,
+        keypoint_source: KeypointsFrom | None = None,
+        keypoint_std: ArrayLike | None = None,
     ) -> FitResult:
         """Fits one person in consecutive frames of a camera that stands still; see `hmrfit.fit_sequence`."""
         know_own_threads()
@@ -262,8 +273,10 @@ class Pipeline:
         free, pixels = _split_focal(focal)
         frames = read_people_of_frames(keypoints, keypoint_set)
         photo, blank = photo_of_frames(image, frames, keypoint_set, pixels, focal_35mm, camera, image_size)
+        photo = with_known_noise(photo, keypoint_source, keypoint_std)
         start, std = self.start_of(init, photo), self.init_std(init_std, init)
-        ready = self._ready(photo, start, measurements, Asked(terms, weights))
+        asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
+        ready = self._ready(photo, start, measurements, asked)
         photo = ready.photo(photo)
         with one_thread_for_few(len(photo), self.threads):
             if free:
@@ -351,6 +364,11 @@ class Pipeline:
         if checked.shape not in ((), (count,)):
             raise ValueError(f"init_std should be {what}, but has the shape {checked.shape}.")
         return torch.tensor(checked)
+
+
+def _noise_argument(source: KeypointsFrom | None, std: ArrayLike | None) -> str:
+    """The one of the two arguments that is given; empty where none is."""
+    return "keypoint_source" if source is not None else "keypoint_std" if std is not None else ""
 
 
 def _split_focal(focal: FocalLike) -> tuple[bool, float | Sequence[float] | None]:

@@ -14,6 +14,7 @@ from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.starts import GivenStart, InitialEstimate
 from hmrfit.fitting.terms.base import MOST_WEIGHT, Known, Measurement, ResidualFunction, Term, terms_by_name
 from hmrfit.fitting.terms.ground import Floor
+from hmrfit.fitting.terms.reprojection import StudentReprojection
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import brief_repr, did_you_mean, numbers
 from hmrfit.ops.level import unit_up
@@ -33,6 +34,7 @@ class Asked:
 
     terms: Sequence[TermLike] = ()
     weights: Mapping[str, float] | None = None
+    noise: str = ""  # the argument about the keypoints' noise that is given, if one is
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ def prepare(
     weights = {} if asked.weights is None else asked.weights
     schedule, terms = extended(schedule.with_terms(staged), terms, asked.terms, weights)
     _check_anchor(schedule)
+    check_noise(schedule, terms, asked.noise)
     if unused := unused_settings(config, schedule):
         raise ValueError(unused)
     records = RecordTable({name: of_kind.record for name, of_kind in found.items()})
@@ -196,6 +199,18 @@ def _added(terms: Sequence[TermLike], known: Mapping[str, Term]) -> dict[str, Te
             another = "Give yours another name: FunctionTerm(function, name)."
             raise ValueError(f"terms: the fit has a term '{name}' already. {another}")
     return added
+
+
+def check_noise(schedule: Schedule, terms: Mapping[str, Term], given: str) -> None:
+    """That a fit whose keypoints' noise is spoken of says how sure it is by that noise. given: the argument's name, or
+    empty. Errors: ValueError."""
+    weights = schedule.stages[-1].weights
+    knows = any(isinstance(terms[name], StudentReprojection) and weight for name, weight in weights.items())
+    if given and not knows:
+        raise ValueError(
+            f"{given} changes nothing here: it is about the noise in the term 'keypoints', and this fit ends without "
+            f"it ({', '.join(weights)}). Leave it out, or choose a fit that has it, as the default of hmrfit.fit."
+        )
 
 
 def _check_anchor(schedule: Schedule) -> None:

@@ -41,6 +41,7 @@ class Origin:
 
     keypoints: Keypoints  # (N, K), what was fitted, without lens distortion
     focal_source: str = "unknown"
+    keypoint_source: Sequence[str] = ()  # of each person's: labelled, detector, exact, or given (`keypoint_std`)
     warnings: Sequence[list[str]] = ()  # a list for each person
     person_ids: Sequence[str] = ()  # of a sequence, the frames' numbers
     left_out: Mapping[str, str] = field(default_factory=dict)  # person_id of those that were not fitted -> why
@@ -59,8 +60,9 @@ class Origin:
         """That of some rows. names: of all rows."""
         warnings = [list(self.warnings[i]) for i in rows] if self.warnings else []
         ids = [names[i] for i in rows] if self.person_ids or self.rows == "frames" else []
-        keypoints = self.keypoints[torch.tensor(rows)]
-        return replace(self, keypoints=keypoints, warnings=warnings, person_ids=ids, fingerprint="")
+        sources = [self.keypoint_source[i] for i in rows] if self.keypoint_source else []
+        own = replace(self, keypoints=self.keypoints[torch.tensor(rows)], keypoint_source=sources)
+        return replace(own, warnings=warnings, person_ids=ids, fingerprint="")
 
 
 @dataclass(eq=False, repr=False)
@@ -245,6 +247,19 @@ class ResultData:
     def probability(self) -> NDArray[np.float64]:
         """(N, H) of the hypotheses; they add up to 1."""
         return self._known_posterior().probability.numpy()
+
+    @property
+    def keypoint_source(self) -> Sequence[str]:
+        """N, what each person's keypoints were taken for: "labelled", "detector", "exact", or "given" (`keypoint_std`).
+        Empty where how sure it is does not depend on it (`fit_views`, other energies)."""
+        return self.origin.keypoint_source
+
+    @property
+    def keypoint_std(self) -> NDArray[np.float64] | None:
+        """(N, K) the keypoints' noise that `joint_std` and its like rest on: the standard deviation per coordinate,
+        fractions of the person's box. None where they do not depend on it."""
+        noise = self._known_posterior().noise
+        return None if noise is None else noise.numpy()
 
     @property
     def calibrated(self) -> bool:

@@ -16,6 +16,9 @@ its own betas. Readers of AMASS would put the people on their heads; `FitResult.
     keypoints (N, K, 3)  keypoint_names (K,)                                   pixels and confidence, as fitted
     cost (N,)  term_names (T,)  term_cost (N, T)  status (N,)  steps (N,)
     hypothesis_poses (H, N, 3 J)  hypothesis_trans  hypothesis_betas  hypothesis_cost (N, H)
+    keypoint_source (N,)  keypoint_std (N, K)                                  text; fractions of the box: what
+                                                                               `probability` and `covariance` rest on;
+                                                                               absent where the fit has no such noise
     probability (N, H)  covariance (N, H, P, P)  nu                            see `fitting.uncertainty`; covariance in
                                                                                32 bits, columns [transl | 3 J | betas]
     start_poses (N, 3 J)  start_trans  start_betas  reason (N,)                 where there was one start
@@ -28,7 +31,7 @@ Read with numpy alone: `numpy.load(path)["poses"]`. Nothing in it is a pickle.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -79,6 +82,8 @@ SHAPES = {
 MAY_LACK = {
     "probability": "N H",
     "covariance": "N H C C",
+    "keypoint_source": "N",
+    "keypoint_std": "N K",
     "start_poses": "N P",
     "start_trans": "N 3",
     "start_betas": "N S",
@@ -107,7 +112,7 @@ CODES = {"status": ENDS, "reason": REASONS}
 LARGEST = 1e12
 """Of any number; squares of larger ones are none that can be calculated with."""
 
-TEXTS = ("keypoint_names", "term_names", "start_term_names", "person_ids")
+TEXTS = ("keypoint_names", "keypoint_source", "term_names", "start_term_names", "person_ids")
 
 LISTS, MOST_ROWS = ("hypothesis_poses", "term_names", "start_term_names", "keypoint_names"), 10_000
 """Rows that are read one by one; a file can have any number of them that take no bytes, where it has no people."""
@@ -159,7 +164,7 @@ def _arrays(result: ResultData) -> dict[str, NDArray[Any]]:
         "image": np.array("" if path is None else path.name),
         "image_path": np.array("" if path is None else str(path)),
         **_known_arrays(result),
-        **_posterior_arrays(result.posterior),
+        **_posterior_arrays(result.posterior, origin.keypoint_source),
         **_start_arrays(fit),
         **_focal_arrays(result.focal_moves),
     }
@@ -184,11 +189,14 @@ def _focal_arrays(effect: FocalSensitivity | None) -> dict[str, NDArray[Any]]:
     return {"focal_factor": np.array(effect.factor), **known}
 
 
-def _posterior_arrays(posterior: Posterior | None) -> dict[str, NDArray[Any]]:
+def _posterior_arrays(posterior: Posterior | None, keypoint_source: Sequence[str]) -> dict[str, NDArray[Any]]:
     if posterior is None:
         return {}
     covariance = posterior.covariance.numpy().astype(np.float32)
-    return {"probability": posterior.probability.numpy(), "covariance": covariance, "nu": np.array(posterior.nu)}
+    arrays = {"probability": posterior.probability.numpy(), "covariance": covariance, "nu": np.array(posterior.nu)}
+    if posterior.noise is not None:
+        arrays["keypoint_std"] = posterior.noise.numpy()
+    return arrays | ({"keypoint_source": np.array(list(keypoint_source))} if keypoint_source else {})
 
 
 def _start_arrays(fit: Fit) -> dict[str, NDArray[Any]]:
@@ -310,6 +318,7 @@ def _origin(data: Mapping[str, NDArray[Any]], keypoints: Keypoints, fps: float |
         keypoints=keypoints,
         warnings=_warnings(data),
         person_ids=[str(name) for name in data["person_ids"]],
+        keypoint_source=[str(source) for source in data.get("keypoint_source", ())],
         left_out=_words(data, "left_out"),
         measurements=_words(data, "measurements"),
         versions=_words(data, "versions"),
@@ -357,7 +366,8 @@ def _posterior(data: Mapping[str, NDArray[Any]]) -> Posterior | None:
     if "covariance" not in data:
         return None
     covariance = torch.tensor(data["covariance"]).double()
-    return Posterior(torch.tensor(data["probability"]), covariance, float(data["nu"]))
+    noise = torch.tensor(data["keypoint_std"]) if "keypoint_std" in data else None
+    return Posterior(torch.tensor(data["probability"]), covariance, float(data["nu"]), noise)
 
 
 def _focal_moves(data: Mapping[str, NDArray[Any]]) -> FocalSensitivity | None:

@@ -34,6 +34,34 @@ def same(a: hmrfit.FitResult, b: hmrfit.FitResult) -> bool:
     return np.array_equal(a.poses, b.poses) and np.array_equal(a.betas, b.betas)
 
 
+# the keypoints' noise
+
+
+@pytest.mark.parametrize("noise", [{"keypoint_source": "exact"}, {"keypoint_std": 0.03}], ids=str)
+def test_noise_that_is_known_changes_how_sure_a_fit_is_and_nothing_else(
+    points: np.ndarray, plain: hmrfit.FitResult, noise: dict[str, object]
+) -> None:
+    told = fit(points, **noise)
+    assert same(told, plain) and not np.allclose(told.joint_std, plain.joint_std, rtol=0.02)
+    assert list(plain.keypoint_source) == ["detector"]
+    assert list(told.keypoint_source) == [noise.get("keypoint_source", "given")]
+    assert (told.keypoint_std == 0.03).all() == ("keypoint_std" in noise)
+    wider = "keypoint_std" in noise
+    assert (told.joint_std[0, 1:].mean() > plain.joint_std[0, 1:].mean()) == wider
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize("config", ["fit_spin", {"FIT.START": "library"}], ids=str)
+def test_noise_is_refused_by_fits_without_the_term_that_has_one(points: np.ndarray, config: object) -> None:
+    for noise in ({"keypoint_source": "labelled"}, {"keypoint_std": 0.02}):
+        (name,) = noise
+        with pytest.raises(ValueError, match=f"{name} changes nothing here.*'keypoints'"):
+            fit(points, config=config, **noise)
+        with pytest.raises(ValueError, match=f"{name} changes nothing here.*reprojection"):
+            views = {"image_size": SIZE, "keypoint_set": "coco17", "cameras": [hmrfit.Camera.from_size(*SIZE)] * 2}
+            hmrfit.fit_views([None] * 2, [points] * 2, np.stack([np.eye(4)] * 2), **views, **noise)
+
+
 # weights
 
 FROM_SCRATCH = {"FIT.START": "library", "FIT.HYPOTHESES": 2, "FIT.LIBRARY": 20}

@@ -62,6 +62,20 @@ def test_saving_twice_gives_the_same_numbers(saved: Path, tmp_path: Path) -> Non
                 assert np.array_equal(first[key], second[key]), key
 
 
+def test_what_the_keypoints_were_taken_for_is_in_the_file(saved: Path, tmp_path: Path) -> None:
+    """Who made them and the noise, a row a person; files of earlier versions do not say it."""
+    loaded = hmrfit.FitResult.load(saved)
+    with np.load(saved) as data:
+        assert data["keypoint_source"].tolist() == list(loaded.keypoint_source) == ["detector"] * 2
+        assert np.array_equal(data["keypoint_std"], loaded.keypoint_std) and (data["keypoint_std"] > 0.005).all()
+        old = {k: data[k] for k in data.files if k not in ("keypoint_source", "keypoint_std")}
+    assert list(loaded[1].keypoint_source) == ["detector"] and loaded[1].keypoint_std.shape == (1, 17)
+    np.savez(tmp_path / "old.npz", **old)
+    before = hmrfit.FitResult.load(tmp_path / "old.npz")
+    assert list(before.keypoint_source) == [] and before.keypoint_std is None and str(before)
+    assert np.array_equal(before.joint_std, loaded.joint_std)
+
+
 def test_results_of_earlier_versions_are_read(result: hmrfit.FitResult, saved: Path, tmp_path: Path) -> None:
     """They name every body neutral, have no up and the rate 1, and by `apart` alone they are known to be a sequence."""
     with np.load(saved) as data:

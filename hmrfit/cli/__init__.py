@@ -102,6 +102,18 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels")
     command.add_argument("--focal-35mm", type=float, metavar="MM", help="focal length, 35 mm equivalent")
     command.add_argument(
+        "--keypoint-source",
+        metavar="NAME",
+        help="labelled (by people), detector, or exact: for how sure the results are; default what the files say, else "
+        "detector",
+    )
+    command.add_argument(
+        "--keypoint-std",
+        type=float,
+        metavar="FRACTION",
+        help="instead, how far off keypoints are: standard deviation per coordinate, a fraction of the person's box",
+    )
+    command.add_argument(
         "--mesh",
         choices=MESHES,
         help="also write the bodies as mesh files, y up for a level camera (for others: hmrfit render --up)",

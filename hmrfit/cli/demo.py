@@ -98,7 +98,8 @@ def write_keypoints(path: Path, keypoints: Keypoints) -> None:
     xy, confidence = keypoints.xy[0] - PIXEL_CENTER, keypoints.confidence[0]
     points = [[round(x, 2), round(y, 2), c] for (x, y), c in zip(xy.tolist(), confidence.tolist(), strict=True)]
     with own_file(path, "keypoints") as temporary:
-        temporary.write_text(json.dumps({"image": "photo.png", "format": "coco17", "keypoints": points}, indent=1))
+        about = {"image": "photo.png", "format": "coco17", "keypoint_source": "exact"}
+        temporary.write_text(json.dumps(about | {"keypoints": points}, indent=1))
 
 
 def make_truth(body: SmplBody, height: int) -> DemoTruth:

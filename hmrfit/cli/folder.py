@@ -29,10 +29,13 @@ from hmrfit.config import load_config
 from hmrfit.io.bounded import check_regular
 from hmrfit.io.image import image_size
 from hmrfit.io.keypoint_files import PersonKeypoints
+from hmrfit.io.keypoint_noise import with_known_noise
 from hmrfit.io.photo import Photo, read_photo
 from hmrfit.io.printable import printable
+from hmrfit.keypoints import KeypointsFrom
 from hmrfit.ops.threads import use_threads
 from hmrfit.pipeline import Pipeline
+from hmrfit.prepare import check_noise
 from hmrfit.result import FitResult
 from hmrfit.result_file import read_fingerprint
 from hmrfit.version import __version__
@@ -60,6 +63,8 @@ class FitFlags:
     keypoint_set: str | None = None
     focal: float | None = None
     focal_35mm: float | None = None
+    keypoint_source: KeypointsFrom | None = None
+    keypoint_std: float | None = None
     mesh: str | None = None
     no_pictures: bool = False
     overwrite: bool = False
@@ -89,6 +94,9 @@ def fit_command(flags: FitFlags) -> int:
     collection = collect(flags.images, flags.keypoints, flags.keypoint_set)
     pipeline = Pipeline.of(load_config(flags.config, flags.overrides))
     use_threads(pipeline.threads)
+    asked = [flag for flag in ("keypoint_source", "keypoint_std") if getattr(flags, flag) is not None]
+    for flag in asked:
+        check_noise(pipeline.schedules.fit, pipeline.fitter.terms, f"--{flag.replace('_', '-')}")
     names = output_names(list(collection.places))
     outputs = outputs_in(Path(flags.out), collection.places, set(collection.places.values()))
     outputs.prepare(names.values(), flags.wanted)
@@ -278,7 +286,8 @@ def open_photo(path: Path, collection: Collection, flags: FitFlags) -> Photo:
     """
 
     def read(people: Sequence[PersonKeypoints]) -> Photo:
-        return read_photo(path, people, focal=flags.focal, focal_35mm=flags.focal_35mm)
+        photo = read_photo(path, people, focal=flags.focal, focal_35mm=flags.focal_35mm)
+        return with_known_noise(photo, flags.keypoint_source, flags.keypoint_std)
 
     people = collection.people(path)
     try:
@@ -307,7 +316,8 @@ def fingerprint_of(path: Path, photo: Photo, pipeline: Pipeline) -> str:
     keypoints, camera = photo.keypoints, photo.camera
     for tensor in (keypoints.xy, keypoints.confidence, *(getattr(camera, field.name) for field in fields(camera))):
         digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
-    digest.update(json.dumps([keypoints.names, pipeline.fingerprint, __version__]).encode())
+    noise = [[person.made_by, None if person.std is None else person.std.tolist()] for person in photo.people]
+    digest.update(json.dumps([keypoints.names, noise, pipeline.fingerprint, __version__]).encode())
     return digest.hexdigest()
 
 

@@ -16,7 +16,16 @@ from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.starts import Given, GivenStart
 from hmrfit.fitting.terms.base import Term
-from hmrfit.fitting.uncertainty import GAUSSIAN, Calibration, Posterior, Weight, posterior, residual_noise
+from hmrfit.fitting.terms.reprojection import StudentReprojection
+from hmrfit.fitting.uncertainty import (
+    GAUSSIAN,
+    Calibration,
+    KeypointNoise,
+    Posterior,
+    Weight,
+    posterior,
+    residual_noise,
+)
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.threads import set_own_threads
 from hmrfit.types import BodyParams, Keypoints, RecordTable
@@ -140,16 +149,27 @@ class Fitter:
             fit = step(fit, route)
         return replace(fit, calibration=schedule.calibration)
 
-    def posterior(self, fit: Fit) -> Posterior:
+    def posterior(self, fit: Fit, noise: KeypointNoise | None = None) -> Posterior:
         """How sure each hypothesis of a fit is, and how likely: as measured of fits of its schedule; where nothing was
-        measured, or the anchor is left out of the energy, what the energy says of itself."""
+        measured, or the anchor is left out of the energy, what the energy says of itself.
+
+        Args:
+            noise: what is known of the keypoints; None: they are exact. Energies whose keypoints have no noise of their
+                own make nothing of it.
+        """
         body, seen, how = self.point_body(fit.observation.keypoints.names), fit.observation, fit.calibration
         costs = fit.hypothesis_cost if fit.calibrated_cost is None else fit.calibrated_cost
         if how is not None and how.noise == "residuals":
             seen = replace(seen, noise=residual_noise(body, fit.state, seen))
         elif how is None or seen.anchor is None or not fit.stage.weights.get("anchor"):
             how = Calibration({name: Weight(w) for name, w in fit.stage.weights.items() if w}, GAUSSIAN)
-        return posterior(body, self.terms, how, fit.hypotheses, costs, seen)
+        own = next((t for n in how.weights if isinstance(t := self.terms[n], StudentReprojection)), None)
+        if own is None:
+            return posterior(body, self.terms, how, fit.hypotheses, costs, seen)
+        found = torch.full_like(seen.keypoints.confidence, own.sigma) if seen.noise is None else seen.noise
+        if noise is not None:
+            found = noise.with_predicted(found, residual_noise(body, fit.state, seen))
+        return posterior(body, self.terms, how, fit.hypotheses, costs, seen, found)
 
 
 def in_pieces(fit: Callable[[slice], Fit], people: int, chunk: int = CHUNK) -> Fit:

@@ -3,18 +3,25 @@
     p(Θ | x) ≈ Σ_h p_h t_ν(Θ_h, C_h),     C_h = H_h⁻¹,     p_h ∝ exp(−E_h) |H_h|^(−1/2)
 
 H_h is the Gauss-Newton Hessian, in all columns of the fit (`state`), of the anchor and keypoints with weights of their
-own: the fit's are cautious, they hold on to the start more than is likely. E_h is the energy with these weights at its
-own minimum near Θ_h. Errors have heavier tails than a Gaussian, so each component is a multivariate t with the scale
-matrix C. The two weights and ν are measured on motion that nothing was fitted on. A joint's position, relative to the
-pelvis and in the camera's axes, has the scale matrix A C Aᵀ with A its Jacobian.
+own: the fit's are cautious, they hold on to the start more than is likely. A keypoint's noise there is
+
+    σ_post² = σ² + f² + (g r)²,    or what the user knows in place of all three
+
+with σ as predicted, r the fit's root mean square residual, f and g by where the keypoints come from (`SOURCES_NOISE`):
+people and detectors mean points that are a centimetre or two from the body's own, and no prediction was trained on it.
+E_h is the energy with these weights at its own minimum near Θ_h. Errors have heavier tails than a Gaussian, so each
+component is a multivariate t with the scale matrix C. The two weights and ν are measured on motion that nothing was
+fitted on. A joint's position, relative to the pelvis and in the camera's axes, has the scale matrix A C Aᵀ with A its
+Jacobian.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
@@ -22,6 +29,7 @@ from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.visibility import hidden_fraction
+from hmrfit.keypoints import KeypointsFrom
 from hmrfit.types import BodyParams, TensorRecord
 
 
@@ -76,6 +84,42 @@ GAUSSIAN = 1e6
 """So many degrees of freedom are a Gaussian: what stands where nothing was measured."""
 
 
+SOURCES_NOISE: Mapping[KeypointsFrom, tuple[float, float]] = {
+    "labelled": (0.006, 1.0),
+    "detector": (0.006, 1.0),
+    "exact": (0.0, 0.0),
+}
+"""(f, g) of the posterior's noise; f a fraction of the box. Chosen on 500 hard people of validation motion
+(`hmrfit.synthetic.hard_people`), as labelled and as detected, and looked at on ten real ones; one pair serves both."""
+
+UNKNOWN_SOURCE: KeypointsFrom = "detector"
+"""What keypoints are taken for where nobody says it: those of photographs in bulk are detected."""
+
+
+@dataclass(frozen=True)
+class KeypointNoise(TensorRecord):
+    """What is known of the noise of B people's keypoints beside the error model's prediction; fractions of the box."""
+
+    floor: Tensor  # (B, 1) f
+    residuals: Tensor  # (B, 1) g
+    known: Tensor  # (B, K) what the user knows, NaN where nothing is known
+
+    @classmethod
+    def of(
+        cls, sources: Sequence[KeypointsFrom | None], known: Sequence[NDArray[np.float64] | None], count: int
+    ) -> "KeypointNoise":
+        """Of each person's source, and of the standard deviations (K,) where they are known. count: K."""
+        numbers = torch.tensor([SOURCES_NOISE[source or UNKNOWN_SOURCE] for source in sources], dtype=torch.float64)
+        nothing = np.full(count, np.nan)
+        stds = torch.tensor(np.stack([nothing if std is None else std for std in known]))
+        return cls(numbers[:, :1], numbers[:, 1:], stds)
+
+    def with_predicted(self, predicted: Tensor, residuals: Tensor) -> Tensor:
+        """σ_post (B, K). predicted: σ (B, K). residuals: r (B, K)."""
+        total = (predicted.square() + self.floor.square() + (self.residuals * residuals).square()).sqrt()
+        return torch.where(self.known.isnan(), total, self.known)
+
+
 RESIDUALS = (1e-3, 0.2)
 """Between which a fit's residuals count, fractions of the box: nobody's keypoints are better than a thousandth."""
 
@@ -94,13 +138,23 @@ class Posterior(TensorRecord):
     """(B, H, P, P) of the columns [transl 3 | joints 3 J | betas S], turns about the camera's axes; 0 of joints that a
     fit does not turn (fingers, jaw and eyes)."""
     nu: float = GAUSSIAN
+    noise: Tensor | None = None  # (B, K) σ_post, where the energy's keypoints have a noise; fractions of the box
 
 
 def hessian(
-    body: PointBody, terms: Mapping[str, Term], weights: Mapping[str, Weight], state: State, observation: Observation
+    body: PointBody,
+    terms: Mapping[str, Term],
+    weights: Mapping[str, Weight],
+    state: State,
+    observation: Observation,
+    noise: Tensor | None = None,
 ) -> Tensor:
-    """The Gauss-Newton Hessian (B, n, n) in the columns of all driven joints, those that no keypoint shows too."""
-    e = Linearization(body, state, observation, Layout.driven(body))
+    """The Gauss-Newton Hessian (B, n, n) in the columns of all driven joints, those that no keypoint shows too.
+
+    noise: (B, K) of the keypoints in it, by default the observation's; the weights are about the observation's.
+    """
+    seen = observation if noise is None else replace(observation, noise=noise)
+    e = Linearization(body, state, seen, Layout.driven(body))
     total = state.params.transl.new_zeros(len(state), e.layout.columns, e.layout.columns)
     for name, weight in weights.items():
         sums = NormalEquations(e)
@@ -116,23 +170,27 @@ def posterior(
     states: list[State],
     costs: Tensor,
     observation: Observation,
+    noise: Tensor | None = None,
     chunk: int = 256,
 ) -> Posterior:
     """Of the hypotheses that a fit kept.
 
     Args:
-        states: H entries of (B,) people. costs: E (B, H), infinite where there is none. chunk: people at a time.
+        states: H entries of (B,) people. costs: E (B, H), infinite where there is none. noise: σ_post (B, K), default
+            the observation's. chunk: people at a time.
     """
     P, own = Layout.everything(body).columns, Layout.driven(body).all_columns
     covariance, log_weights = costs.new_zeros(*costs.shape, P, P), torch.empty_like(costs)
     for h, state in enumerate(states):
         for part in (slice(i, i + chunk) for i in range(0, len(costs), chunk)):
-            factor = cholesky_of_any(hessian(body, terms, how.weights, state[part], observation[part]))
+            own_noise = None if noise is None else noise[part]
+            H = hessian(body, terms, how.weights, state[part], observation[part], own_noise)
+            factor = cholesky_of_any(H)
             covariance[part, h] = _placed(torch.cholesky_inverse(factor), own, P)
             log_weights[part, h] = -costs[part, h] - factor.diagonal(dim1=1, dim2=2).log().sum(-1)
     nobody = ~log_weights.isfinite().any(1)
     log_weights[nobody, 0] = 0.0
-    return Posterior(log_weights.nan_to_num(-torch.inf).softmax(1), covariance, how.nu)
+    return Posterior(log_weights.nan_to_num(-torch.inf).softmax(1), covariance, how.nu, noise)
 
 
 def _placed(covariance: Tensor, columns: Tensor, count: int) -> Tensor:

@@ -93,7 +93,8 @@ def test_a_second_run_leaves_what_is_there(
     assert run(material, out, "--no-pictures", "--focal", "500") == 0  # made with another focal length: all again
     assert fits == [1, 3]
     assert run(material, out, "--no-pictures", "--focal", "500", "--overwrite") == 0
-    assert fits == [1, 3, 3]
+    assert run(material, out, "--no-pictures", "--focal", "500", "--keypoint-source", "labelled") == 0  # as sure: anew
+    assert fits == [1, 3, 3, 3] and set(hmrfit.FitResult.load(out / "a.npz").keypoint_source) == {"labelled"}
     np.testing.assert_array_equal(hmrfit.FitResult.load(out / "a.npz").camera.focal[0], [500, 500])
 
 
@@ -148,6 +149,10 @@ def test_no_result_is_exit_code_1(material: Path, tmp_path: Path, capsys: pytest
         (["{m}/images", "-k", "{m}/keypoints", "-o", "{o}", "--set", "FIT.SIGMAS=3"], "Did you mean 'FIT.SIGMA'"),
         (["{m}/images", "-k", "{m}/keypoints", "-o", "{o}", "--config", "fits"], "Did you mean 'fit'"),
         (["{m}/images", "-k", "{m}/keypoints", "-o", "{m}/images/a.png/out"], "a.png"),
+        (
+            ["{m}/images", "-k", "{m}/keypoints", "-o", "{o}", "--config", "fit_spin", "--keypoint-std", "0.02"],
+            "--keypoint-std changes nothing here",
+        ),
     ],
 )
 def test_a_mistake_gets_one_error_message(

@@ -11,6 +11,7 @@ from hmrfit.io.bounded import advising, read_numpy
 from hmrfit.io.budget import check_bytes
 from hmrfit.io.keypoint_files.names import DeclaredSet
 from hmrfit.io.keypoint_files.person import Found
+from hmrfit.keypoints import KeypointsFrom
 
 SPIN_FIELDS = {"openpose": "openpose25", "part": "spin24"}
 """Keypoints of SPIN's npz, in the order of the set spin49."""
@@ -91,8 +92,10 @@ def _spin(arrays: Mapping[str, NDArray], what: str) -> Iterator[Found]:
     used = {field: points for field, points in fields.items() if (points[..., 2] > 0).any()} or fields
     declared = "spin49" if len(used) == 2 else SPIN_FIELDS[next(iter(used))]
     points = np.concatenate(list(used.values()), 1)
+    made_by: KeypointsFrom = "labelled" if list(used) == ["part"] else "detector"
     for i, (image, person) in enumerate(zip(images, points, strict=True)):
-        yield Found(person, declared, f"{what}, row {i}", str(i), PIXEL_CENTER, image=image, box=_spin_box(arrays, i))
+        box = _spin_box(arrays, i)
+        yield Found(person, declared, f"{what}, row {i}", str(i), PIXEL_CENTER, image=image, box=box, made_by=made_by)
 
 
 def _spin_box(arrays: Mapping[str, NDArray], row: int) -> tuple[float, float, float, float] | None:

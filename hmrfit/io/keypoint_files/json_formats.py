@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from hmrfit.io.keypoint_files.names import DeclaredSet, match_names
 from hmrfit.io.keypoint_files.numbers import numbers_of
 from hmrfit.io.keypoint_files.person import Box, Found
+from hmrfit.keypoints import SOURCES, KeypointsFrom
+from hmrfit.ops.check import brief_repr
 
 AIC14 = (
     "right_shoulder_coco", "right_elbow", "right_wrist", "left_shoulder_coco", "left_elbow", "left_wrist",
@@ -53,6 +55,7 @@ class JsonFormat:
     name: str
     recognises: Callable[[Any], bool]
     read: Callable[[Any, str], Iterator[Found]]
+    made_by: KeypointsFrom | None = "detector"  # None: the file may say it
 
 
 def has(*keys: str) -> Callable[[Any], bool]:
@@ -414,9 +417,13 @@ def _mediapipe(content: Any, name: str) -> Iterator[Found]:
 
 
 def _hmrfit(content: Mapping[str, Any], name: str) -> Iterator[Found]:
-    """{"format": set, "keypoints": [[x, y, c], ...], "image", "size", "bbox", "mask", "K", "dist"}; one person."""
+    """{"format": set, "keypoints": [[x, y, c], ...], "image", "size", "bbox", "mask", "K", "dist",
+    "keypoint_source"}; one person."""
     points = triples(content["keypoints"], name)
     lens = {key: numbers_of(content[key], f"{name}, {key}") for key in ("K", "dist") if content.get(key) is not None}
+    source = content.get("keypoint_source")
+    if source is not None and source not in SOURCES:
+        raise ValueError(f"{name}: 'keypoint_source' should be one of {', '.join(SOURCES)}, not {brief_repr(source)}.")
     if "K" in lens and lens["K"].shape != (3, 3):
         raise ValueError(f"{name}: 'K' should be 3×3, but has the shape {lens['K'].shape}.")
     yield Found(
@@ -430,6 +437,7 @@ def _hmrfit(content: Mapping[str, Any], name: str) -> Iterator[Found]:
         intrinsics=lens.get("K"),
         distortion=lens.get("dist"),
         mask=content.get("mask"),
+        made_by=source,
         kept=True,
     )
 
@@ -443,7 +451,7 @@ def _hmrfit_list(content: Sequence[Any], name: str) -> Iterator[Found]:
 
 JSON_FORMATS = (
     JsonFormat("OpenPose", has("people"), _openpose),
-    JsonFormat("COCO annotations", has("images", "annotations"), _coco_annotations),
+    JsonFormat("COCO annotations", has("images", "annotations"), _coco_annotations, "labelled"),
     JsonFormat("COCO results", list_of("image_id", "keypoints"), _coco_results),
     JsonFormat("MMPose", has("instance_info"), _mmpose),
     JsonFormat("MMPose instances", list_of("keypoints", "keypoint_scores"), _mmpose),
@@ -462,7 +470,7 @@ JSON_FORMATS = (
     ),
     JsonFormat("MediaPipe", lambda content: any(has(key)(content) for key in LANDMARK_KEYS), _mediapipe),
     JsonFormat("AlphaPose", _is_alphapose, _alphapose),
-    JsonFormat("hmrfit", has("keypoints"), _hmrfit),
-    JsonFormat("hmrfit", list_of("keypoints"), _hmrfit_list),
+    JsonFormat("hmrfit", has("keypoints"), _hmrfit, None),
+    JsonFormat("hmrfit", list_of("keypoints"), _hmrfit_list, None),
 )
 """The first that recognises a file reads it."""

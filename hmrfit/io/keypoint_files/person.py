@@ -17,6 +17,7 @@ from hmrfit.camera import PIXEL_CENTER
 from hmrfit.io.image import undistort_points
 from hmrfit.io.keypoint_files.names import AskedSet, Chosen, DeclaredSet, choose_points
 from hmrfit.io.keypoint_files.numbers import Scores, seen_points
+from hmrfit.keypoints import KeypointsFrom
 
 Box = tuple[float, float, float, float]
 
@@ -41,6 +42,8 @@ class PersonKeypoints:
     problem: str | None = None  # why the numbers of this person among others cannot be read; nothing is seen then
     frames: tuple[int, int] | None = None  # a video's first and last number, where `image` is one of every frame listed
     fractions: float | None = None  # x and y are fractions of an image of unknown size: what to add to them as pixels
+    made_by: KeypointsFrom | None = None  # where the file or its format says it
+    std: NDArray[np.float64] | None = None  # (K,) of the noise, where it is known; fractions of the box
 
     def __len__(self) -> int:
         return len(self.names)
@@ -139,6 +142,7 @@ class Found:
     track: str | None = None
     frames: tuple[int, int] | None = None
     problem: str | None = None  # why this person cannot be read, where others may be
+    made_by: KeypointsFrom | None = None
     kept: bool = False  # also where no keypoint is seen: a row of an array is a person or a frame
 
 
@@ -241,5 +245,6 @@ def _person(found: Found, read: _Read, source: Path, image_size: tuple[int, int]
         warnings=read.warnings,
         frames=found.frames,
         fractions=found.shift if found.fractions else None,
+        made_by=found.made_by,
     )
     return person.at_size(size) if found.fractions and size is not None else person

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ def people_of_json(content: Any, name: str) -> Iterator[Found]:
     for form in JSON_FORMATS:
         if form.recognises(content):
             try:
-                yield from form.read(content, name)
+                for found in form.read(content, name):
+                    yield found if form.made_by is None else replace(found, made_by=form.made_by)
             except (KeyError, TypeError, AttributeError, IndexError, OverflowError) as error:
                 reason = f"{type(error).__name__}: {brief(str(error))}"
                 raise ValueError(f"{name} looks like {form.name}, but is built differently ({reason}).") from error

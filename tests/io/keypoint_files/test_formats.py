@@ -61,7 +61,7 @@ def test_openpose(tmp_path, count, name):
     assert [p.person_id for p in read] == ["0", "1"]
     assert_is(read[0], a, name, HALF)
     assert_is(read[1], b, name, HALF)
-    assert read[0].image_size == (640, 480)
+    assert read[0].image_size == (640, 480) and read[0].made_by == "detector"
 
 
 def test_openpose_without_people_is_an_empty_list(tmp_path):
@@ -103,7 +103,7 @@ def test_coco_annotations(tmp_path):
     assert_is(second, b, "coco17", HALF)
     assert (first.person_id, first.image, first.image_size) == ("70", "img0.jpg", (640, 480))
     assert first.box == (1, 2, 30.5, 40)  # corners as corners: no half pixel
-    assert second.image == "img1.jpg"
+    assert second.image == "img1.jpg" and second.made_by == "labelled"
 
 
 def test_coco_categories_name_their_keypoints(tmp_path):
@@ -179,12 +179,13 @@ def test_our_own_json(tmp_path):
     points = points_of(17)
     lens = {"K": [[900.0, 0, 320], [0, 900, 240], [0, 0, 1]], "dist": [-0.2, 0.05, 0, 0]}
     content = own_json(points, id="me", image="im/a.jpg", size=[640, 480], bbox=[1, 2, 3, 4], mask="m.png", **lens)
+    content["keypoint_source"] = "labelled"
     (person,) = read_keypoints(write(tmp_path / "a.json", content), image_size=(1, 1))
     assert_is(person, points, "coco17", HALF)
     assert (person.person_id, person.image, person.mask, person.image_size) == ("me", "im/a.jpg", "m.png", (640, 480))
     np.testing.assert_array_equal(person.intrinsics, lens["K"])
     np.testing.assert_array_equal(person.distortion, lens["dist"])
-    assert person.image_path is None
+    assert person.image_path is None and person.made_by == "labelled"
     (tmp_path / "im").mkdir()
     (tmp_path / "im" / "a.jpg").touch()
     assert person.image_path == tmp_path / "im" / "a.jpg"
@@ -317,6 +318,10 @@ def test_confidences_that_overshoot_count_as_one(tmp_path):
         ({"format": "coco17", "keypoints": [[1, 2, 1]] * 17, "size": [640, -480]}, "positive width and height"),
         ({"format": "coco17", "keypoints": [[1, 2, 1]] * 17, "bbox": [1, 2, -3, 4]}, "negative size -3 × 4"),
         ({"format": "coco17", "keypoints": [[1, 2, 1]] * 17, "K": [1, 2]}, "'K' should be 3×3"),
+        (
+            {"format": "coco17", "keypoints": [[1, 2, 1]] * 17, "keypoint_source": "me"},
+            "labelled, detector, exact, not 'me'",
+        ),
     ],
 )
 def test_broken_json(tmp_path, content, message):
