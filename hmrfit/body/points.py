@@ -27,7 +27,7 @@ from torch import Tensor
 
 from hmrfit.body.skeleton import Skeleton
 from hmrfit.ops.rotation import hat
-from hmrfit.ops.skinning import ancestor_matrix, joint_positions, kinematic_tree, world_rotations
+from hmrfit.ops.skinning import ancestor_matrix, forward_kinematics, kinematic_tree
 from hmrfit.types import BodyParams
 
 
@@ -113,8 +113,8 @@ class PointBody:
         """Joints and points of B bodies in the camera frame, metres. world: their rotations (B, J, 3, 3) if known."""
         rotations = params.rotations
         rest = self.rest_joints + (self.joint_shapes @ params.betas.T).permute(2, 0, 1)
-        world = world_rotations(rotations, self.parents) if world is None else world
-        joints = joint_positions(world, rest, self.parents) + params.transl[:, None]
+        world, joints = forward_kinematics(rotations, rest, self.parents, world)
+        joints = joints + params.transl[:, None]
         offset = self.offset + (self.offset_shapes @ params.betas.T).permute(2, 0, 1)
         if len(self.active_pairs):
             feature = (rotations[:, self.active_joints] - self.eye).flatten(1)

@@ -24,7 +24,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPLX, Skeleton, skeleton_of
 from hmrfit.ops.check import brief_repr, check_finite, check_shape, did_you_mean
 from hmrfit.ops.rotation import orthonormalize
-from hmrfit.ops.skinning import joint_positions, skin, world_rotations
+from hmrfit.ops.skinning import forward_kinematics, skin
 from hmrfit.types import BodyOutput, BodyParams
 
 SMPLX_SHAPES, SMPLX_EXPRESSIONS, OLD_SMPLX_SHAPES = 300, 100, 10
@@ -154,8 +154,7 @@ class SmplBody:
         rest_joints = self.J_regressor @ rest
         feature = (params.body_pose - torch.eye(3).to(rest)).flatten(1)
         rest = rest + (feature @ self.posedirs.flatten(0, 1).T).unflatten(-1, (-1, 3))
-        world = world_rotations(params.rotations, self.parents)
-        joints = joint_positions(world, rest_joints, self.parents)
+        world, joints = forward_kinematics(params.rotations, rest_joints, self.parents)
         posed = skin(rest, self.weights, world, joints, rest_joints) + params.transl[:, None]
         return BodyOutput(joints + params.transl[:, None], self.landmark_regressor @ posed, posed)
 

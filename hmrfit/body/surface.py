@@ -19,7 +19,7 @@ from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.ops.rotation import hat
-from hmrfit.ops.skinning import ancestor_matrix, joint_positions, kinematic_tree, world_rotations
+from hmrfit.ops.skinning import ancestor_matrix, forward_kinematics, kinematic_tree
 from hmrfit.types import BodyParams
 
 
@@ -64,10 +64,8 @@ class SurfaceBody:
 
     def pose(self, params: BodyParams, world: Tensor | None = None) -> PosedSurface:
         """The vertices of B bodies. world: the joints' rotations (B, J, 3, 3) where they are known."""
-        rotations = params.rotations
-        world = world_rotations(rotations, self.parents) if world is None else world
         rest_joints = self.rest_joints + (self.joint_shapes @ params.betas.T).permute(2, 0, 1)
-        joints = joint_positions(world, rest_joints, self.parents)
+        world, joints = forward_kinematics(params.rotations, rest_joints, self.parents, world)
         rest = self.template + (self.shapes @ params.betas.T).permute(2, 0, 1)
         if self.active_joints.shape[1]:
             change = (params.body_pose - torch.eye(3).to(rest)).flatten(2)[:, self.active_joints]  # (B, M, m, 9)

@@ -75,6 +75,15 @@ def joint_positions(world: Tensor, rest_joints: Tensor, parents: Sequence[int]) 
     return tree.ancestors.to(turned.dtype) @ turned
 
 
+def forward_kinematics(
+    rotations: Tensor, rest_joints: Tensor, parents: Sequence[int], world: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """(G (..., J, 3, 3), x (..., J, 3)) from the local rotations; `world` is G where it is known."""
+    if world is None:
+        world = world_rotations(rotations, parents)
+    return world, joint_positions(world, rest_joints, parents)
+
+
 def skin(vertices: Tensor, weights: Tensor, world: Tensor, joints: Tensor, rest_joints: Tensor) -> Tensor:
     """Rest vertices (..., V, 3), weights (V, J) -> posed vertices (..., V, 3)."""
     shift = joints - (world @ rest_joints[..., None]).squeeze(-1)

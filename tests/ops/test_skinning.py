@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.ops.skinning import ancestor_matrix, joint_positions, skin, tree_levels, world_rotations
+from hmrfit.ops.skinning import ancestor_matrix, forward_kinematics, skin, tree_levels
 
 PARENTS = (-1, 0, 0, 1, 3, 2, 5, 5)
 
@@ -35,8 +35,8 @@ def slow_kinematics(rotations: Tensor, rest: Tensor, parents: tuple[int, ...]) -
 @given(trees())
 def test_world_rotations_and_joints_are_the_loops(parents):
     rotations, rest = random_rotations(3, len(parents)), torch.randn(3, len(parents), 3, dtype=torch.float64)
-    world = world_rotations(rotations, parents)
-    joints = joint_positions(world, rest, parents)
+    world, joints = forward_kinematics(rotations, rest, parents)
+    assert torch.equal(forward_kinematics(rotations, rest, parents, world)[1], joints)  # where G is known
     for b in range(3):
         expected = slow_kinematics(rotations[b], rest[b], parents)
         torch.testing.assert_close(world[b], expected[0], rtol=0, atol=1e-13)  # roundings of a dozen products
@@ -61,8 +61,7 @@ def test_skinning_is_the_loop_over_vertices_and_bones():
     J, V = len(PARENTS), 20
     rest, vertices = torch.randn(2, J, 3, dtype=torch.float64), torch.randn(2, V, 3, dtype=torch.float64)
     weights = torch.rand(V, J, dtype=torch.float64).softmax(-1)
-    world = world_rotations(random_rotations(2, J), PARENTS)
-    joints = joint_positions(world, rest, PARENTS)
+    world, joints = forward_kinematics(random_rotations(2, J), rest, PARENTS)
     posed = skin(vertices, weights, world, joints, rest)
     for b in range(2):
         for v in range(V):
@@ -76,8 +75,7 @@ def test_skinning_is_the_loop_over_vertices_and_bones():
 def test_any_leading_dimensions(leading):
     J = len(PARENTS)
     rotations, rest = random_rotations(*leading, J), torch.randn(*leading, J, 3, dtype=torch.float64)
-    world = world_rotations(rotations, PARENTS)
-    joints = joint_positions(world, rest, PARENTS)
+    world, joints = forward_kinematics(rotations, rest, PARENTS)
     weights = torch.eye(J, dtype=torch.float64)
     assert world.shape == (*leading, J, 3, 3) and joints.shape == (*leading, J, 3)
     # a vertex at a joint, carried by that joint's bone, stays at the joint
