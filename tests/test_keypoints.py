@@ -155,6 +155,14 @@ def test_the_common_joints_are_smpls():
     assert len(set(COMMON14)) == 14
 
 
+def test_goliaths_hands_begin_at_the_tips():
+    """Sapiens's goliath308: right_thumb4 is its point 21, right_forefinger4 25; the left hand's are 42 and 46."""
+    names = hmrfit.keypoints.GOLIATH308
+    for first, side in ((21, "right"), (42, "left")):
+        assert names[first] == f"{side}_thumb_tip" and names[first + 3] == f"{side}_thumb_cmc"
+        assert names[first + 4] == f"{side}_index_tip" and names[first + 20] == f"{side}_wrist"
+
+
 def test_sets_of_one_size():
     assert set(sets_of_size(17)) >= {"coco17", "h36m17"}
     assert set(sets_of_size(24)) >= {"smpl24", "spin24"}

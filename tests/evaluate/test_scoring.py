@@ -6,7 +6,7 @@ from helpers.bodies import free_body, random_params
 from helpers.evaluation import as_predictions
 
 from hmrfit.datasets.spin_npz import SpinDataset
-from hmrfit.evaluate.protocol import Details, EvaluationData, Measure, Setting, Summary, make_protocol
+from hmrfit.evaluate.protocol import Details, EvaluationData, Measure, Setting, Summary, make_protocol, markdown
 from hmrfit.evaluate.scoring import ScoredRun, compared, headline_table, score
 
 
@@ -35,6 +35,8 @@ def test_the_headline_has_its_measures_in_its_order() -> None:
 def test_tables_have_columns() -> None:
     table = headline_table([run("a", 1, 2, 3), run("a long name", 1, 2, 3)])
     assert len({len(line) for line in table.splitlines()}) == 1
+    with pytest.raises(ValueError, match="shorter"):  # no cell is lost
+        markdown([["head"], ["a", "b"]])
 
 
 def test_runs_are_compared_with_the_first() -> None:

@@ -13,7 +13,7 @@ from hmrfit.camera import Camera
 from hmrfit.datasets.spin_npz import SpinDataset, write_spin_npz
 from hmrfit.evaluate.masks import nearest_positions, read_mask, spin_window, uncrop
 from hmrfit.evaluate.protocol import Setting, make_protocol
-from hmrfit.evaluate.protocols.lsp import weak_of_box
+from hmrfit.evaluate.protocols.lsp import SPIN_FOCAL, weak_of_box
 from hmrfit.evaluate.segmentation import PART_CLASSES, Masks, PixelCounts, SegmentationCounts
 from hmrfit.io.image import write_image
 from hmrfit.io.opencv import cv2
@@ -208,7 +208,8 @@ def scored(scene, predictions=None, **setting):
 def test_the_truth_scores_one_in_every_measure(scene):
     protocol = scored(scene)
     summary = protocol.summary()
-    assert [m.value for m in summary.measures] == [1.0] * 4 and summary.samples == 4
+    assert [m.value for m in summary.measures] == [m.best for m in summary.measures] == [1.0] * 4
+    assert summary.samples == 4
     assert [m[0].value for m in summary.classes.values()] == [1.0] * 7 and list(summary.classes) == list(PART_CLASSES)
     matrix = protocol.details().confusion
     assert (matrix.diagonal()[:7] > 0).all() and matrix.sum() == sum(w * h for w, h in (*SIZES, SIZES[0]))
@@ -259,7 +260,8 @@ def test_masks_that_are_damaged_or_gone(scene, tmp_path):
 
 
 def test_the_weak_camera_of_the_box(scene):
-    """SPIN's far camera sees the root where the image's own does."""
+    """SPIN's far camera, of its own focal length, sees the root where the image's own does."""
+    assert SPIN_FOCAL == 5000.0  # constants.FOCAL_LENGTH
     root, name, truth = scene
     people = make_protocol(name, Setting(free_body())).load(root).people
     weak = weak_of_box(truth, people)

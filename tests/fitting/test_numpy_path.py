@@ -105,6 +105,17 @@ def test_every_term_with_a_numpy_form_is_as_in_torch(name, radians, anchored):
     assert_same_as_in_torch(StageProblem(BODY, observation, terms, Stage({name: 0.7})), moved(start, radians))
 
 
+def test_terms_of_every_kind_side_by_side():
+    """Two that look at the points, one of turns, one of the columns, one derived in reverse mode, one in torch."""
+    start, observation = seen("coco17", 2)
+    plain = FunctionTerm(lambda state, output, observation: state.params.betas.square(), "plain")
+    terms = FITTER.terms | terms_by_name([Reprojection(0.05, "other"), plain, TorchOnly()])
+    weights = {"keypoints": 0.7, "other": 2.0, "gmm": 0.1, "shape": 0.3, "plain": 0.5, "torch_only": 0.2}
+    problem = StageProblem(BODY, observation, terms, Stage(weights))
+    for i in range(2):
+        assert_same_as_in_torch(problem.select(torch.tensor([i])), moved(start, 0.3)[i])
+
+
 @pytest.mark.parametrize("stage", [ANCHORED, CALIBRATED], ids=["fit", "calibrated"])
 @pytest.mark.parametrize("anchored", [True, False], ids=["estimated", "given"])
 def test_the_same_steps_to_the_same_end(stage, anchored):

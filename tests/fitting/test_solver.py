@@ -273,6 +273,58 @@ def test_equations_that_a_step_uses_up_are_made_anew(warm_up_steps):
     assert len(set(costs)) < len(costs)  # some steps were rejected
 
 
+@dataclass
+class Announced:
+    """Equations at a cost, whose step is announced to lower it by `predicted`; keeps the dampings it was asked with."""
+
+    cost: float
+    predicted: float
+    asked: list[float]
+    spent = False
+
+    def step(self, damping: float) -> tuple[float, float]:
+        self.asked.append(damping)
+        return 1.0, self.predicted
+
+    def scaled_gradient(self) -> float:
+        return 1.0
+
+
+class Gains:
+    """x counts the steps taken; the k-th step tried lowers the cost by gain_k of what it announces, which is 1."""
+
+    def __init__(self, gains: tuple[float, ...]) -> None:
+        self.gains, self.asked, self.cost = iter(gains), [], 100.0
+
+    def linearize(self, x: float, warm_up: bool = False) -> Announced:
+        if self.asked:
+            cost = self.cost - next(self.gains)
+            self.cost = min(cost, self.cost)
+            return Announced(cost, 1.0, self.asked)
+        return Announced(self.cost, 1.0, self.asked)
+
+    def retract(self, x: float, delta: float) -> float:
+        return x + delta
+
+
+@pytest.mark.parametrize(
+    ("gain", "factor"), [(0.25, 1.125), (0.5, 1.0), (0.75, 0.875), (0.9, 0.488), (1.0, 0.1), (1.8, 0.1)]
+)
+def test_the_damping_follows_nielsens_rule(gain: float, factor: float):
+    """Accepted: by max(0.1, 1 − (2 gain − 1)³), nu 2 again. Rejected: by nu, which doubles."""
+    problem = Gains((gain, -1.0, -1.0, gain, -1.0, 0.5))
+    solve(problem, 0.0, Options(max_steps=6, damping=1e-2, ftol=0.0))
+    factors = [b / a for a, b in pairwise(problem.asked)]
+    np.testing.assert_allclose(factors, [factor, 2, 4, factor, 2], rtol=1e-12)
+
+
+@pytest.mark.parametrize(("gain", "ftol", "status"), [(0.05, 1e-3, 0), (1.8, 0.015, 0), (0.5, 0.015, 1)])
+def test_it_stops_where_neither_the_fall_nor_what_was_predicted_is_more_than_ftol(gain, ftol, status):
+    """Of the cost, about 100; 1 is predicted, and gain is the fall."""
+    found = solve(Gains((gain, 0.5)), 0.0, Options(max_steps=2, ftol=ftol))
+    assert found.steps == (1 if status else 2) and solve(Gains((gain,)), 0.0, Options(1, ftol)).status == status
+
+
 class Warming(Residuals):
     """During the warm-up steps another energy stands in; sample 0's only rises, so every step of it is rejected."""
 

@@ -388,6 +388,16 @@ def test_numbers_that_are_named_often_are_counted_as_often() -> None:
     assert as_numbers([[1, 2], [3, 4]], "it").tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
+def test_a_text_that_is_turned_to_bytes_often_is_counted_as_often(read) -> None:
+    """Half a megabyte in the file, which a memo gives again and again; a file may take 5 MB of 10."""
+    text = b"X" + struct.pack("<I", 500_000) + b"a" * 500_000 + b"q\x00"
+    once = b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R"
+    with file_limits(gigabytes=0.01):
+        assert read(b"\x80\x02(" + text + 2 * once + b"l.")[1:] == [b"a" * 500_000] * 2
+        with pytest.raises(RefusedFile, match="of memory"):
+            read(b"\x80\x02(" + text + 20 * once + b"l.")
+
+
 @pytest.mark.parametrize("parts", [(b"K\x01", b"\x8c\x04name"), (b"\x8c\x06module", b"K\x01")])
 def test_names_that_are_no_text_are_refused(read, parts: tuple[bytes, bytes]) -> None:
     with pytest.raises(RefusedFile, match="a name that is not text"):

@@ -16,7 +16,7 @@ from hmrfit.body.regressors import REGRESSORS, read_regressor, regressed_body
 from hmrfit.datasets.human36m import FRONTAL
 from hmrfit.datasets.spin_npz import SpinDataset, write_spin_npz
 from hmrfit.evaluate.metrics import aligned_distances
-from hmrfit.evaluate.protocol import PROTOCOLS, EvaluationData, Protocol, Setting, make_protocol
+from hmrfit.evaluate.protocol import PROTOCOLS, EvaluationData, Measure, Protocol, Setting, Summary, make_protocol
 from hmrfit.evaluate.protocols.human36m import CORRUPT, FIRST_TRIALS, H36M14, H36M_SLOTS
 from hmrfit.evaluate.protocols.mpi_inf_3dhp import H36M17_SPIN
 from hmrfit.evaluate.protocols.pose import QUANTITIES, Joints, slot_joints
@@ -325,10 +325,24 @@ def test_a_summary_says_what_it_is_of(body, tmp_path):
         for word in (summary.joint_set, summary.regressor, summary.alignment, summary.box_source, summary.version):
             assert word in text
     read = json.loads((tmp_path / "h36m-p1-spin.json").read_text())
+    assert "σ" in replace(summary, regressor="σ").to_json()  # as it is, not as an escape
     expected = {"name": "MPJPE", "value": 0, "unit": "mm", "better": "lower", "best": 0.0}
     assert read["measures"][0] | {"value": 0} == expected
     with pytest.raises(KeyError, match="Did you mean 'MPJPE'"):
         summary["MPJP"]
+
+
+def test_the_alignment_names_the_root(body):
+    origins = [make_protocol(name, Setting(body)).alignment.split(" at ")[0] for name in ("3dpw", "h36m-p1-hmr")]
+    assert origins == ["pelvis_h36m", "the middle of left_hip_lsp and right_hip_lsp"]
+
+
+def test_the_last_line_of_a_table_is_of_all_where_there_are_groups():
+    measure = (Measure("MPJPE", 50.0, "mm", "lower", 0.0),)
+    alone = Summary("3dpw", measure, "14", "regressor", "alignment", "box", 7)
+    grouped = replace(alone, groups={"walking": measure})
+    first = lambda summary: [line.split("|")[1].strip() for line in summary.to_table().splitlines() if "|" in line]  # noqa: E731
+    assert first(alone)[2:] == ["3dpw"] and first(grouped)[2:] == ["walking", "all"]
 
 
 def test_nan_is_null_in_json(body):

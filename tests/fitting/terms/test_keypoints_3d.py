@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from helpers.bodies import free_body
+from helpers.bodies import demo_points, free_body
 from helpers.fits import people
 from helpers.measured import at, check_measured, draw, knowing, moved, other_frame, refitted
 
+from hmrfit.body.smpl import FARTHEST
 from hmrfit.fitting.parameters import Linearization
-from hmrfit.fitting.terms.base import Staged
+from hmrfit.fitting.terms.base import Known, Staged
 from hmrfit.fitting.terms.keypoints_3d import (
     WEIGHT,
     WIDE,
@@ -18,6 +20,7 @@ from hmrfit.fitting.terms.keypoints_3d import (
     Keypoints3DTerm,
     Points3D,
 )
+from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import SMPL24
 from hmrfit.ops.rotation import rotvec_to_matrix
 
@@ -40,6 +43,21 @@ def known() -> tuple[Linearization, Points3D]:
 @EACH
 def test_derivatives_and_sums(term: Keypoints3DTerm):
     check_measured(term, known()[0])
+
+
+def test_points_are_metres():
+    """Up to 100 for half of the depths, up to FARTHEST for any coordinate."""
+    photo = read_photo(None, demo_points(480), "coco17", image_size=(640, 480))
+
+    def read(depth: float, farthest: float) -> Known:
+        xyz = np.full((24, 3), depth)
+        xyz[0, 0] = farthest
+        return Keypoints3D(xyz, SMPL24).read(photo, free_body())
+
+    assert isinstance(read(100.0, FARTHEST).record, Points3D)
+    for wrong in ((np.nextafter(100.0, np.inf), 1.0), (100.0, np.nextafter(FARTHEST, np.inf))):
+        with pytest.raises(ValueError, match="millimetres"):
+            read(*wrong)
 
 
 @EACH

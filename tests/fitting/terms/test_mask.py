@@ -75,6 +75,17 @@ def test_distance_and_outline_of_a_disc():
     assert found.length.all()
 
 
+def test_the_slope_is_the_maps_own_up_to_its_border_and_nothing_beyond():
+    found = mask_map([disc()], three_points())
+    last, u = found.distance.shape[1] - 1.0, torch.rand(1, 60, 2, dtype=torch.float64)
+    node = torch.cat([0.01 + 0.98 * u, last - 0.01 - 0.98 * u, last * u], 1)  # the first cells, the last, any
+    xy = (found.low[:, None] + node * found.cell[:, None, None]).requires_grad_()
+    value, slope = look_up(found, xy)
+    torch.testing.assert_close(slope, torch.autograd.grad(value.sum(), xy)[0], rtol=1e-9, atol=1e-12)
+    beyond = found.low[:, None] + torch.stack([-u[..., 0], last * u[..., 1]], -1) * found.cell[:, None, None]
+    assert not look_up(found, beyond)[1][..., 0].any()
+
+
 def test_where_the_image_ends_the_person_does_not():
     """A disc cut by the border: no outline there, and below the border is no outside."""
     points = replace(three_points(), xy=three_points().xy + torch.tensor([0.0, 380.0]))
