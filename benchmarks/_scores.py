@@ -39,6 +39,9 @@ COVERED = [i for i, name in enumerate(LIMB_POINTS) if not name.endswith("hip")]
 """The points whose regions are counted: about the middle of the hips, the hips themselves hardly move."""
 
 MOST_OFFERED = 4
+FEWEST_RANKED = 3
+"""People of whom a rank correlation says anything."""
+
 HIPS = [LIMB_POINTS.index(f"{side}_hip") for side in ("left", "right")]
 SWAPPED = "left and right swapped"
 """How every warning about sides says it (`hmrfit.io.keypoint_checks.sides`)."""
@@ -105,7 +108,9 @@ class Scores:
             "coverage_gap": coverage_gap(chosen["level"][:, COVERED]) if known.any() else None,
             "rejected": int(chosen["rejected"].sum()),
             "best_of_offered_mm": mean("best_offered"),
-            "rank_correlation": rank_correlation(chosen["stated"], chosen["mpjpe"]) if known.sum() > 2 else None,
+            "rank_correlation": rank_correlation(chosen["stated"], chosen["mpjpe"])
+            if known.sum() >= FEWEST_RANKED
+            else None,
             "swap_warnings": int(chosen["swap_warning"].sum()),
         }
 

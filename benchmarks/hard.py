@@ -1,6 +1,7 @@
 """The fit on synthetic people who are as hard as real ones (`hmrfit/synthetic/hard_people.py`).
 
     python benchmarks/hard.py [--motion FOLDER] [--people 2000] [--seed 0] [--config fit_spin] [--opt KEY VALUE]
+        [--fit NAME VALUE] [--set NAME VALUE]
 
 Held-out motion, a tenth recombined and tumbled; seated people with legs behind tables, cuts by the image's border;
 segments that no shape space holds, points that mean something else than the body's; label noise with heavy tails,
@@ -12,15 +13,20 @@ those of `_scores.py`; a table by what befell a person comes before the JSON.
 import argparse
 import logging
 from collections.abc import Sequence
+from dataclasses import fields
 
 import torch
+import yaml
 from _common import finish, motion_argument, pose_pool, threads
 from _people import limb_index
 from _scores import Scores, fit_arguments, fit_keywords, pipeline_of, report, settings_of
 from torch import Tensor
 
+from hmrfit.assets import locate
 from hmrfit.camera import Camera
 from hmrfit.keypoints import COCO17
+from hmrfit.ops.check import did_you_mean
+from hmrfit.priors.limits import JointLimits
 from hmrfit.synthetic.hard_people import Hardness, HardPeople, HardPeopleMaker
 from hmrfit.synthetic.people import FILM_DIAGONAL_MM
 
@@ -39,6 +45,16 @@ def kinds_of(people: HardPeople) -> dict[str, Tensor]:
     return people.kinds | {name: (lens >= low) & (lens < high) for name, (low, high) in LENSES.items()}
 
 
+def hardness(changes: Sequence[tuple[str, str]]) -> Hardness:
+    """Hardness with what --set changes, the values as YAML."""
+    known = {field.name for field in fields(Hardness)}
+    for name, _ in changes:
+        if name not in known:
+            raise SystemExit(f"--set {name}: there is no such amount.{did_you_mean(name, known)}")
+    values = {name: yaml.safe_load(value) for name, value in changes}
+    return Hardness(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the people, fit them, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -51,13 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=("validation", "test"),
         help="of the motion: settings are chosen on validation",
     )
+    text = f"an amount of Hardness: {', '.join(field.name for field in fields(Hardness))}"
+    parser.add_argument("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help=text)
     parser.add_argument("--by", default="kind,joint", help="of kind, joint: what is printed before the JSON")
     options = parser.parse_args(arguments)
     threads(options.threads)
     logging.getLogger("hmrfit").setLevel(logging.ERROR)  # that keypoints look wrong is what is measured
     poses, weight, origin = pose_pool(options.motion, options.cache, options.part)
     pipeline, keywords, scores = pipeline_of(options), fit_keywords(options), Scores()
-    maker = HardPeopleMaker(pipeline.body.points(COCO17), poses, weight, options.seed, Hardness())
+    how, limits = hardness(options.set), JointLimits.from_file(locate("joint_limits"))
+    maker = HardPeopleMaker(pipeline.body.points(COCO17), poses, weight, options.seed, how, limits)
     for rows in torch.arange(options.people).split(CHUNK):
         made = maker.people(rows)
         seen = made.people.keypoints
@@ -74,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         motion=origin,
         keypoint_set="coco17",
         settings=settings_of(options),
+        hardness=", ".join(f"{name}={value}" for name, value in options.set) or "default",
         **scores.figures(),
     )
 

@@ -19,6 +19,9 @@ from _scores import Scores, fit_arguments, fit_keywords, pipeline_of, report, se
 
 from hmrfit.result import FitResult
 
+SAMPLES = 1000
+"""Of the posterior: of few people, more."""
+
 
 def line_of(person: LabelledPerson, result: FitResult, scores: Scores) -> str:
     """One person's line: what stands out comes as words."""
@@ -34,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     photos_argument(parser)
     fit_arguments(parser)
+    parser.set_defaults(samples=SAMPLES)
     parser.add_argument("--people", type=int, help="only the first so many, by name")
     parser.add_argument("--by", default="person,kind", help="of person, kind, joint: what is printed before the JSON")
     options = parser.parse_args(arguments)

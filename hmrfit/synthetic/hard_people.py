@@ -20,6 +20,7 @@ from hmrfit.keypoints import flip_permutation
 from hmrfit.ops.rotation import quaternion_to_matrix, rotvec_to_matrix
 from hmrfit.ops.row_random import RowRandom
 from hmrfit.ops.skinning import kinematic_tree
+from hmrfit.priors.limits import JointLimits
 from hmrfit.synthetic.label_errors import (
     FEWEST,
     at_least_some,
@@ -42,30 +43,35 @@ from hmrfit.types import BodyParams, Keypoints, TensorRecord
 
 @dataclass(frozen=True)
 class Hardness:
-    """How much of everything. Single numbers are fractions of the people unless they say otherwise."""
+    """How much of everything. Single numbers are fractions of the people unless they say otherwise.
+
+    Label noise, segments, definitions, the tenth that is recombined, pitch and lens are as real people were found to
+    be. The other amounts were chosen so that the set is hard: two of three people are cut or hidden behind something,
+    and one in six has a gross error, as often as detectors make one.
+    """
 
     recombined: float = 0.1  # every limb of another pose, in any orientation
-    bent: float = 1.5  # of the recombined, every joint further than in motion by up to this factor: gymnasts
-    seated: float = 0.15
-    table: float = 0.6  # of the seated, their legs hidden by it
+    bent: float = 3.0  # of the recombined, all joints further than in their frames, by up to this factor: gymnasts
+    seated: float = 0.2
+    table: float = 0.7  # of the seated, their legs hidden by it
     turned_camera: float = 0.3  # of the others, any pitch and a wide roll; the rest are seen as people are
     pitch: tuple[float, float] = (-60.0, 90.0)  # degrees, the camera above (+) or below the person
     usual_pitch: tuple[float, float] = (8.0, 12.0)  # mean and standard deviation, degrees
     roll: float = 30.0  # standard deviation, degrees, of the turned cameras
     usual_roll: float = 4.0
     lens_mm: tuple[float, float] = (14.0, 200.0)  # log-uniform, 35 mm equivalent
-    fill: tuple[float, float] = (0.3, 1.2)  # the person's largest extent as a fraction of the image's shorter side
-    cut: float = 0.25  # before the image's border
-    beyond: float = 0.6  # the largest fraction of those beyond the border
+    fill: tuple[float, float] = (0.3, 1.5)  # the person's largest extent as a fraction of the image's shorter side
+    cut: float = 0.4  # before the image's border
+    beyond: float = 0.9  # the largest fraction of those beyond the border
     size: tuple[int, int] = (1024, 768)
     segments: float = 0.05  # standard deviation of every segment's length about the shape space's, left and right alike
     sides: float = 0.01  # the same of each side by itself
     definitions: tuple[float, float] = (0.01, 0.02)  # metres between the labelled point and the body's own
     detected: float = 0.67  # not clicked: half of these say honestly how good each point is, half say too much
-    occluded: float = 0.12
+    occluded: float = 0.2
     missing: tuple[float, float] = (0.0, 0.2)  # of a person's points, each by itself
-    swapped: float = 0.04
-    borrowed: float = 0.04  # a limb of another person's
+    swapped: float = 0.08
+    borrowed: float = 0.08  # a limb of another person's
 
 
 @dataclass(frozen=True)
@@ -87,13 +93,21 @@ class HardPeopleMaker:
     Args:
         body: the points of the keypoint set, in the precision and on the device of the people that are made.
         poses: (N, 24, 3) world poses to draw from, y up, rotation vectors. weight: (N,) how often each is drawn.
+        limits: of the joints, none of which is bent further than these or its frame.
     """
 
     def __init__(
-        self, body: PointBody, poses: Tensor, weight: Tensor, seed: int = 0, how: Hardness | None = None
+        self,
+        body: PointBody,
+        poses: Tensor,
+        weight: Tensor,
+        seed: int = 0,
+        how: Hardness | None = None,
+        limits: JointLimits | None = None,
     ) -> None:
         self.body, self.poses, self.seed, self.how = body, poses.to(body.rest_joints), seed, how or Hardness()
         self.edges = (weight.double() / weight.double().sum()).cumsum(0).to(body.rest_joints.device)
+        self.limits = (limits or JointLimits.none(body.skeleton)).to(body.rest_joints.device)
         owner = body.pair_weight.new_zeros(len(body.names), len(body.parents))
         owner.index_put_((body.pair_point, body.pair_bone), body.pair_weight, accumulate=True)
         self.bone_of_point = owner.argmax(1)
@@ -135,8 +149,13 @@ class HardPeopleMaker:
             pose = torch.where((recombined[:, None] & joints)[..., None], other, pose)
         bent = random.uniform("bent further", low=1.0, high=self.how.bent).to(pose)
         bent = torch.where(recombined, bent, 1.0)[:, None, None]
-        pose = torch.cat([pose[:, :1], bent * pose[:, 1:]], 1)
+        pose = torch.cat([pose[:, :1], self.within_limits(pose[:, 1:], bent * pose[:, 1:])], 1)
         return torch.where(seated[:, None, None], sat_down(pose, skeleton, random), pose)
+
+    def within_limits(self, pose: Tensor, bent: Tensor) -> Tensor:
+        """Joints (B, J − 1, 3) bent no further than the limits, or than they were."""
+        low, high = (bound.view(pose.shape[1:]).to(pose) for bound in (self.limits.lower, self.limits.upper))
+        return bent.clamp(torch.minimum(pose, low), torch.maximum(pose, high))
 
     def view(self, any_way: Tensor, turned: Tensor, random: RowRandom) -> Tensor:
         """(B, 3, 3) world to camera: any orientation, any pitch and wide roll, or as people are photographed."""

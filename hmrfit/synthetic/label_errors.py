@@ -27,8 +27,9 @@ OKS_SIGMAS = dict(
 )
 """COCO's, how far its annotators differ, in units of the root of a person's area."""
 
-LABEL_STD = 0.5
-"""Of OKS's standard deviations: what a keypoint is off along each coordinate."""
+LABEL_STD = 0.5 / 2**0.5
+"""Of OKS's standard deviations: what a keypoint is off along each of the two coordinates. OKS's are of the distance,
+and one annotator is half as far from the truth as two are from each other."""
 
 OTHER_SIGMA = 0.079
 """Of points that COCO does not have: toes, heels, neck, top of the head, pelvis."""
