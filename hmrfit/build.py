@@ -152,7 +152,7 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
     scratch = from_library(library)
     from_one = replace(scratch, start=GivenStart())
     if config.FIT.START in ("auto", "initial_estimate") and estimate is not None and estimate.error_model is not None:
-        return Schedules(from_initial_estimate(estimate), from_given(), scratch, from_one)
+        return Schedules(from_initial_estimate(estimate, library), from_given(), scratch, from_one)
     if config.FIT.START in ("auto", "library"):
         return Schedules(scratch, from_given(), scratch, from_one)
     return _own_schedules(config, _start(config, library, estimate, mean), terms, (WIDE, FINAL))

@@ -240,8 +240,10 @@ class ResultData:
     @property
     def rejection_reason(self) -> list[str]:
         """Why the start was returned, a sentence for each person; empty where the fit was accepted."""
-        reasons = torch.zeros(len(self)) if self.fit.acceptance is None else self.fit.acceptance.reason
-        return [REASONS[int(code)] if code else "" for code in reasons]
+        tested = self.fit.acceptance
+        if tested is None:
+            return [""] * len(self)
+        return ["" if fine else REASONS[int(code)] for fine, code in zip(tested.accepted, tested.reason, strict=True)]
 
     @property
     def probability(self) -> NDArray[np.float64]:

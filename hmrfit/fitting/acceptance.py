@@ -59,6 +59,15 @@ def compare(
     return Acceptance(reason, start_cost, after, before)
 
 
+def tested(fit: Fit, route: Route) -> Fit:
+    """The fit with the outcome of the test against its start, if it has none yet."""
+    if fit.start is None or fit.acceptance is not None:
+        return fit
+    begun = route.term_costs(fit.start, fit.observation, fit.stage)
+    outcome = compare(route, fit.start, total(begun), fit.state, fit.cost, fit.observation)
+    return replace(fit, acceptance=outcome, start_term_cost=begun)
+
+
 @dataclass(frozen=True)
 class Accept:
     """The fit where it is better than its start, elsewhere what else is (see the module). A step of a schedule.
@@ -72,20 +81,18 @@ class Accept:
         start = fit.start
         if start is None:
             return fit
-        begun = route.term_costs(start, fit.observation, fit.stage)
-        before = total(begun)
-        tested = compare(route, start, before, fit.state, fit.cost, fit.observation)
-        fit = replace(fit, acceptance=tested, start_term_cost=begun)
-        rejected = ~tested.accepted
+        fit = tested(fit, route)
+        assert fit.acceptance is not None
+        rejected = ~fit.acceptance.accepted
         if not rejected.any():
             return fit
         kept, back = (chosen.nonzero()[:, 0] for chosen in (~rejected, rejected))
-        both = Fit.cat([fit.of(kept), self._back(fit.of(back), start[back], tested[back], route)])
+        both = Fit.cat([fit.of(kept), self._back(fit.of(back), start[back], fit.acceptance[back], route)])
         return both.of(torch.cat([kept, back]).argsort())
 
-    def _back(self, fit: Fit, start: State, tested: Acceptance, route: Route) -> Fit:
+    def _back(self, fit: Fit, start: State, outcome: Acceptance, route: Route) -> Fit:
         """The answer of people whose fit was rejected."""
-        before = tested.start_cost
+        before = outcome.start_cost
         found = replace(
             fit,
             state=start,
@@ -98,7 +105,7 @@ class Accept:
             return found
         mode = route.problem(fit.observation, self.calibrated).solve(start)
         found = replace(found, calibrated_cost=mode.cost[:, None])
-        people, place = _plausible_others(fit, tested, route)
+        people, place = _plausible_others(fit, outcome, route)
         if not len(people):
             return found
         rows = (people, place)
@@ -107,16 +114,16 @@ class Accept:
         found = merge(found, route.body, more, fit.calibrated_cost[rows], place, people, len(fit.hypotheses) - 1)
         cost = found.hypothesis_cost[:, 0]
         again = compare(route, start, before, found.state, cost, fit.observation)
-        tested = tested.with_rows(again.accepted.nonzero()[:, 0], again)
+        outcome = outcome.with_rows(again.accepted.nonzero()[:, 0], again)
         parts = route.term_costs(found.state, fit.observation, fit.stage)
-        return replace(found, cost=cost, term_cost=parts, acceptance=tested)
+        return replace(found, cost=cost, term_cost=parts, acceptance=outcome)
 
 
-def _plausible_others(fit: Fit, tested: Acceptance, route: Route) -> tuple[Tensor, Tensor]:
+def _plausible_others(fit: Fit, outcome: Acceptance, route: Route) -> tuple[Tensor, Tensor]:
     """(person, place) of the other hypotheses that may stand beside a start of finite energy."""
-    there = fit.hypothesis_cost[:, 1:].isfinite() & tested.start_cost.isfinite()[:, None]
+    there = fit.hypothesis_cost[:, 1:].isfinite() & outcome.start_cost.isfinite()[:, None]
     people, place = there.nonzero().T
     states = State.cat(fit.hypotheses)[(place + 1) * len(fit) + people]
     P = implausibility(route, states, fit.observation[people])
-    fine = ~too_implausible(P, tested.start_implausible[people])
+    fine = ~too_implausible(P, outcome.start_implausible[people])
     return people[fine], place[fine] + 1

@@ -48,6 +48,15 @@ def inflated(anchor: Anchor, factor: Tensor) -> Anchor:
     return replace(anchor, scale=anchor.scale * factor.sqrt(), precision=None, coordinates=())
 
 
+def fitted_on(fit: Fit, factor: Tensor, route: Route) -> Fit:
+    """The fit continued from where it is, with `factor` times the anchor's variances, given as `inflated` takes it."""
+    seen, on = fit.observation, replace(fit.stage, options=replace(fit.stage.options, warm_up_steps=0), warm_up={})
+    assert seen.anchor is not None
+    wider = replace(seen, anchor=inflated(seen.anchor, factor))
+    again = route.run(Begun.at(fit.state, wider), (on,))
+    return replace(again, steps=fit.steps + again.steps, start=fit.start, stage=fit.stage)
+
+
 @dataclass(frozen=True)
 class InflateAnchor:
     """f of every person, as above: the numbers of the formula, and its bounds. A step of a schedule.
@@ -89,12 +98,7 @@ class InflateAnchor:
         people = (factor > 1).nonzero()[:, 0].cpu()
         if not len(people):
             return fit
-        observation, on = seen[people], replace(stage, options=replace(stage.options, warm_up_steps=0), warm_up={})
-        assert observation.anchor is not None
-        observation = replace(observation, anchor=inflated(observation.anchor, factor[people, None]))
-        again = route.run(Begun.at(fit.state[people], observation), (on,))
-        before = fit[people]
-        again = replace(again, steps=before.steps + again.steps, start=before.start, stage=stage)
+        again = fitted_on(fit[people], factor[people, None], route)
         rows = torch.arange(len(fit))
         rows[people] = len(rows) + torch.arange(len(people))
         return Fit.cat([fit, again]).of(rows)

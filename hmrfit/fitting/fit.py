@@ -13,11 +13,14 @@ from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.uncertainty import Calibration
 from hmrfit.types import TensorRecord
 
+FITTED_AGAIN = 4
+
 REASONS = {
     0: "The fit has a lower energy than its start and is a plausible pose.",
     1: "No lower energy than the start's was found; the start is returned.",
     2: "The fit is a less plausible pose than its start, and than 99 % of real ones; the start is returned.",
     3: "The energy at the start is not finite; the start is returned.",
+    FITTED_AGAIN: "The first fit was poor; the best of several, from other starts too, is returned. See the overlay.",
 }
 """What the codes of an acceptance test mean (`hmrfit.fitting.acceptance`)."""
 
@@ -33,8 +36,8 @@ class Acceptance(TensorRecord):
 
     @property
     def accepted(self) -> Tensor:
-        """(B,) bool."""
-        return self.reason == 0
+        """(B,) bool. A fit from another start is better than the start, or it would not be the answer."""
+        return (self.reason == 0) | (self.reason == FITTED_AGAIN)
 
 
 @dataclass(frozen=True)

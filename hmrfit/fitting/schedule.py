@@ -1,6 +1,6 @@
 """What is done with a person: a start, stages, and what comes after them. All as data for one route.
 
-initial_estimate   the default: the network's answer, fitted in one stage anchored at it; inflate, modes, accept
+initial_estimate   the default: the network's answer, fitted in one stage anchored at it; inflate, modes, retry, accept
 library            from scratch: poses of a library, first with a wide robust scale, then with the final one
 """
 
@@ -13,6 +13,7 @@ from hmrfit.fitting.anchor_inflation import InflateAnchor
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.modes import Modes
+from hmrfit.fitting.retry import Retry
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.starts import GivenStart, InitialEstimate, Library, Start
@@ -105,9 +106,11 @@ class Schedule:
         return frozenset(name for stage in self.stages for name in (*stage.weights, *stage.warm_up_weights()))
 
 
-def from_initial_estimate(start: InitialEstimate) -> Schedule:
-    """The default fit."""
-    return Schedule(start, (ANCHORED,), (InflateAnchor(), Modes(), Accept()), MEASURED)
+def from_initial_estimate(start: InitialEstimate, library: Library) -> Schedule:
+    """The default fit. library: where a fit from scratch begins, for the few people who need one."""
+    alone = replace(library, count=FROM_SCRATCH, network=None)
+    again = Retry(start, alone, (WIDE, FINAL))
+    return Schedule(start, (ANCHORED,), (InflateAnchor(), Modes(), again, Accept()), MEASURED)
 
 
 def from_given() -> Schedule:

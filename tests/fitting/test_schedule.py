@@ -17,8 +17,9 @@ from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.modes import Modes
+from hmrfit.fitting.retry import Retry
 from hmrfit.fitting.route import Route
-from hmrfit.fitting.schedule import ANCHORED, FINAL, FIRST_STEPS, LAST_STEPS, WIDE, Schedule
+from hmrfit.fitting.schedule import ANCHORED, FINAL, FIRST_STEPS, FROM_SCRATCH, LAST_STEPS, WIDE, Schedule
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.starts import GivenStart, InitialEstimate, Library, MeanPose, turn_ambiguous
 from hmrfit.fitting.terms.base import FunctionTerm, Staged
@@ -47,7 +48,10 @@ def fitted(name: str) -> Fit:
 def test_the_default_is_one_stage_from_the_initial_estimate():
     schedule = shipped().schedule
     assert isinstance(schedule.start, InitialEstimate) and schedule.stages == (ANCHORED,)
-    assert schedule.after == (InflateAnchor(), Modes(), Accept()) and schedule.calibration is MEASURED
+    again = next(step for step in schedule.after if isinstance(step, Retry))
+    assert again.start is schedule.start and again.stages == (WIDE, FINAL)
+    assert again.library.count == FROM_SCRATCH and again.library.network is None
+    assert schedule.after == (InflateAnchor(), Modes(), again, Accept()) and schedule.calibration is MEASURED
     given = shipped().from_given
     assert isinstance(given.start, GivenStart) and given.stages == (ANCHORED,)
     assert given.after == (Accept(),) and given.calibration is GIVEN

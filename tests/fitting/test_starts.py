@@ -91,7 +91,7 @@ def test_a_body_of_others_is_fitted_in_its_own_shapes():
     arrays["shapedirs"] = arrays["shapedirs"][..., [3, 0, 1, 2]]
     body, default = SmplBody(arrays), shipped()
     start = replace(default.schedule.start, own_shapes=False)
-    other = Fitter(body, default.terms, from_initial_estimate(start))
+    other = Fitter(body, default.terms, from_initial_estimate(start, fitter().schedule.start))
     keypoints = people(256, "coco17", noise=0.01, missing=0.1).keypoints[:64]
     found, fit = (f.fit(keypoints, photograph(64)) for f in (other, default))
     assert (found.start.params.betas == 0).all() and found.state.params.betas.shape == (64, 4)
