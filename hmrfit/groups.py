@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hmrfit.body.rigid import turned
 from hmrfit.camera import Camera
-from hmrfit.fitting.energy import total
+from hmrfit.fitting.energy import observed, total
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
@@ -81,7 +81,8 @@ def fit_frames(
     depth = float(state.params.transl[:, 2].median().clamp_min(0.1))
     motion = Smoothness.of(fitter.body, pace.fps, depth, pace.smooth) if pace.smooth else None
     points = fitter.point_body(seen.names)
-    problem = SequenceProblem(points, fit.observation, fitter.terms, fit.stage, motion)
+    seen_beside = observed(fit.observation, fitter.terms, fit.stage)
+    problem = SequenceProblem(points, seen_beside, fitter.terms, fit.stage, motion)
     found = solve_sequence(problem, state, SEQUENCE)
     fit = settled(fitter, fit, found.x)
     return replace(fit, status=torch.full_like(fit.status, found.status), steps=fit.steps + found.steps)

@@ -54,7 +54,7 @@ class StageProblem:
     """Implements the solver's `Problem` for states."""
 
     def __init__(self, body: PointBody, observation: Observation, terms: Mapping[str, Term], stage: Stage) -> None:
-        self.body, self.observation, self.stage = body, observation, stage
+        self.body, self.stage = body, stage
         for name in (*stage.weights, *stage.warm_up_weights()):
             if name not in terms:
                 raise ValueError(f"Unknown term '{name}' in a stage.{did_you_mean(name, terms)}")
@@ -63,6 +63,7 @@ class StageProblem:
         joints = tuple(j for j in body.seen_joints if j > 0) if few else body.driven_joints
         shapes = body.joint_shapes
         self.layout = layout_of(tuple(stage.free), len(body.parents), shapes.shape[-1], joints, shapes.device)
+        self.observation = observed(observation, terms, stage)
         for name, weight in stage.weights.items():
             if weight:
                 self.observation = terms[name].prepare(self.observation, self.layout)
@@ -144,6 +145,14 @@ def numpy_term(term: Term, observation: Observation, row: int, layout: Layout) -
         return form
     automatic = type(term).jacobian is Term.jacobian and type(term).add is Term.add
     return ReverseTerm(term) if automatic else None
+
+
+def observed(observation: Observation, terms: Mapping[str, Term], stage: Stage) -> Observation:
+    """The observation as the terms of a stage see it, each beside the others (`Term.beside`)."""
+    for name, weight in stage.weights.items():
+        if weight:
+            observation = terms[name].beside(observation)
+    return observation
 
 
 def term_costs(e: Linearization, terms: Mapping[str, Term], stage: Stage) -> dict[str, Tensor]:

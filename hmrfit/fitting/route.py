@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.energy import Stage, StageProblem, term_costs, total
+from hmrfit.fitting.energy import Stage, StageProblem, observed, term_costs, total
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.terms.base import Term
@@ -71,7 +71,8 @@ class Route:
 
     def term_costs(self, state: State, observation: Observation, stage: Stage) -> dict[str, Tensor]:
         """name -> weighted cost (B,) of every term of a stage."""
-        return term_costs(Linearization(self.body, state, observation), self.terms, stage)
+        seen = observed(observation, self.terms, stage)
+        return term_costs(Linearization(self.body, state, seen), self.terms, stage)
 
     def _of(self, observation: Observation, person: Tensor, stage: Stage) -> StageProblem:
         """The stage for every hypothesis."""

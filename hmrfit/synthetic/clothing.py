@@ -70,22 +70,28 @@ class ClothingTexture:
         x, y, z = rest.unbind(-1)
         color = rest.new_tensor(outfit.skin).repeat(len(rest), 1)
         self._face(rest, color)
-        trousers, shirt, hair = self._trousers(y, outfit), self._shirt(x, y, z, outfit), self._hair(x, y, z, noise)
+        shirt, trousers, hair = self.regions(rest, outfit, noise)
         for mask, paint in ((trousers, outfit.trousers), (shirt, outfit.shirt), (hair, outfit.hair)):
             color[mask] = rest.new_tensor(paint)
         if outfit.stripes:
             sleeve = x.abs() > abs(self.at["left_shoulder"][0]) + 0.04
             along = torch.where(sleeve, x.abs(), y)
             color[shirt & (torch.remainder(along, 0.07) < 0.025)] = rest.new_tensor((0.93, 0.92, 0.88))
-        color[trousers & (y > self._waist - 0.03)] = rest.new_tensor((0.14, 0.09, 0.06))  # a belt
+        color[trousers & (y > self.waist - 0.03)] = rest.new_tensor((0.14, 0.09, 0.06))  # a belt
         cloth = shirt | trousers
         weave = texture(noise, 250 * x + 500, 250 * y + 500)
         strands = texture(noise, 220 * x + 300 * z + 500, 25 * y + 500)
         color = color * (1 - 0.12 * cloth * weave - 0.45 * hair * strands)[:, None]
         return color, torch.where(cloth, 0.03, torch.where(hair, 0.2, 0.25)).to(rest), cloth
 
+    def regions(self, rest: Tensor, outfit: Outfit, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Points of the body at rest (M, 3), metres -> which are under the shirt, the trousers and the hair (M,)."""
+        x, y, z = rest.unbind(-1)
+        return self._shirt(x, y, z, outfit), self._trousers(y, outfit), self._hair(x, y, z, noise)
+
     @property
-    def _waist(self) -> float:
+    def waist(self) -> float:
+        """Where trousers end and the shirt begins, y at rest, metres."""
         return 0.35 * self.height("pelvis") + 0.65 * self.height("spine1")
 
     def _shirt(self, x: Tensor, y: Tensor, z: Tensor, outfit: Outfit) -> Tensor:
@@ -93,10 +99,10 @@ class ClothingTexture:
         neck = self.at["neck"]
         end = shoulder + outfit.sleeves * (wrist - shoulder)
         throat = (x / 0.085).square() + ((y - neck[1] + 0.015) / 0.075).square() + ((z - neck[2]) / 0.13).square() < 1
-        return (y > self._waist) & (x.abs() < end) & (y < neck[1] + 0.02) & ~throat
+        return (y > self.waist) & (x.abs() < end) & (y < neck[1] + 0.02) & ~throat
 
     def _trousers(self, y: Tensor, outfit: Outfit) -> Tensor:
-        waist, ankle = self._waist, self.height("left_ankle") + 0.035
+        waist, ankle = self.waist, self.height("left_ankle") + 0.035
         return (y <= waist) & (y > waist + outfit.legs * (ankle - waist))
 
     def _hair(self, x: Tensor, y: Tensor, z: Tensor, noise: Tensor) -> Tensor:

@@ -54,6 +54,11 @@ class Term:
         elif any(isroutine(value) or isinstance(value, property) for value in changed.values()):
             cls.has_numpy_form = False
 
+    def beside(self, observation: Observation) -> Observation:
+        """What the stage's terms, this one among them, see of the observation: a measurement may say of another one how
+        far it is believed."""
+        return observation
+
     def prepare(self, observation: Observation, layout: Layout) -> Observation:
         """What does not change during a stage, put beside the observation once."""
         return observation

@@ -9,12 +9,28 @@ import torch
 from helpers.bodies import free_body
 from helpers.fits import fitter, people, with_terms
 
+from hmrfit.body.mass_index import body_mass_index
+from hmrfit.body.skeleton import Skeleton
 from hmrfit.fitting.check_term import check_term, normal_equations
+from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.terms.base import Staged
-from hmrfit.fitting.terms.mask import MASK_WEIGHT, Mask, MaskTerm, look_up, mask_map, mask_of_view
+from hmrfit.fitting.terms.mask import (
+    ANCHOR_VARIANCE,
+    CLOTHES,
+    MASK_WEIGHT,
+    SURE,
+    Mask,
+    MaskTerm,
+    clothes_of_joints,
+    look_up,
+    mask_map,
+    mask_of_view,
+    without_side,
+)
 from hmrfit.io.opencv import cv2
 from hmrfit.render.backends.builtin import BuiltinRenderer
+from hmrfit.synthetic.garments import Garments, Wardrobe
 from hmrfit.synthetic.people import People
 from hmrfit.types import Keypoints, RecordTable
 
@@ -121,12 +137,60 @@ def test_the_true_body_pays_next_to_nothing():
 
 
 def test_clothes_cost_nothing():
-    """One percent of the box all around is within the tolerance."""
+    """A pixel all around, less than clothes stand off."""
     person = people(6, "coco17", noise=0.01)
     masks = [cv2.dilate(m.astype(np.uint8), np.ones((3, 3))) > 0 for m in silhouettes()]
     p = person.params
     off = replace(p, transl=p.transl * torch.tensor([1.0, 1.0, 1.1]))
     assert (cost(masks, person) < 0.03 * cost(masks, person, off)).all()
+
+
+def test_the_allowance_is_the_metres_of_the_table():
+    """A vertex that one joint carries stands off as that joint says; both sides alike, fingers as their wrist."""
+    body = free_body()
+    weights = term().surface.weights
+    alone = weights.amax(1) > 0.999
+    for name in ("left_hand", "right_hand", "head"):
+        mine = alone & (weights.argmax(1) == body.joint_names.index(name))
+        mean, std = CLOTHES[without_side(name)]
+        assert mine.any()
+        expected = torch.tensor([1e-3 * mean, min(1.0, (SURE / std) ** 2)], dtype=torch.float64)
+        torch.testing.assert_close(term().allowance[mine], expected.expand(int(mine.sum()), 2), rtol=0.01, atol=1e-5)
+    hand = Skeleton("", ("left_wrist", "left_index1", "left_index2"), (-1, 0, 1))
+    assert (clothes_of_joints(hand) == torch.tensor(CLOTHES["wrist"]).double()).all()
+    assert (clothes_of_joints(Skeleton("", ("tail",), (-1,))) == torch.tensor([0.0, SURE]).double()).all()
+
+
+def test_dressed_people_are_not_fattened():
+    """In made-up clothes, mass over height squared is right in the mean to 2.5 kg/m²; it is not where nothing is allowed
+    for the clothes."""
+    person, body = people(16, "coco17", noise=0.01, seed=4), free_body()
+    generator = torch.Generator().manual_seed(0)
+    worn = [Garments.everyday(generator) for _ in range(16)]
+    dressed = Wardrobe(body).masks(person.params, person.camera, worn, generator)
+    record = RecordTable({"mask": mask_map(dressed, person.keypoints)})
+    true, too_fat = body_mass_index(body, person.params.betas), []
+    for one in (term(), MaskTerm(body, clothes=0.0)):
+        informed = with_terms(fitter(), Staged(one, MASK_WEIGHT, MASK_WEIGHT))
+        found = informed.fit(person.keypoints, person.camera, measurements=record).state.params
+        too_fat.append((body_mass_index(body, found.betas) - true).mean().item())
+    assert too_fat[0] < 2.5 and too_fat[0] < too_fat[1] - 1.0
+
+
+def test_beside_a_mask_the_rotations_of_the_anchor_are_less_sure():
+    """Of those who have one; the more so the more of them is seen; never of the start that a user gives."""
+    person = people(6, "coco17", noise=0.01)[:3]
+    masks = [silhouettes()[0], None, silhouettes()[2]]
+    anchor = Anchor.around(person.params, free_body().parents)
+    seen = Observation.of(person.clean, RecordTable({"mask": mask_map(masks, person.clean)}))
+    assert term().beside(replace(seen, anchor=anchor)).anchor is anchor
+    noise = torch.full_like(person.clean.confidence, 0.01)
+    found = term().beside(replace(seen, anchor=anchor, noise=noise)).anchor.scale / anchor.scale
+    assert (found[1] == 1).all() and (found[:, -10:] == 1).all()
+    torch.testing.assert_close(found[[0, 2], :-10], torch.full_like(found[[0, 2], :-10], ANCHOR_VARIANCE**0.5))
+    half = replace(seen.keypoints, confidence=person.clean.confidence * (torch.arange(17) < 9))
+    less = term().beside(replace(seen, anchor=anchor, noise=noise, keypoints=half)).anchor.scale / anchor.scale
+    assert (less[0, :-10] < found[0, :-10]).all() and (less >= 1).all()
 
 
 def test_what_is_hidden_does_not_pull():
