@@ -143,7 +143,7 @@ class Wardrobe:
         self, params: BodyParams, camera: Camera, worn: Garments, noise: Tensor, shift: float
     ) -> NDArray[np.bool_]:
         """Of one person. shift: where in the noise this person's folds are."""
-        body = self.body(params).vertices.double()
+        body = self.body(params).mesh.double()
         normals = vertex_normals(body, self.body.faces)
         hang = 1 + SAG * normals[..., 1:2]  # +y is down
         cloth = body + (self.ease(worn, noise, shift)[:, None] * hang) * normals
@@ -207,7 +207,7 @@ def _closed(mask: NDArray[np.uint8], pixels: float) -> NDArray[np.uint8]:
     side = 2 * math.ceil(pixels) + 1
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     padded = cv2.copyMakeBorder(mask, side, side, side, side, cv2.BORDER_CONSTANT, value=0)
-    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, element)[side:-side, side:-side]
+    return cv2.morphologyEx(padded, cv2.MORPH_CLOSE, element)[side:-side, side:-side].astype(np.uint8)
 
 
 def _labelled(mask: NDArray[np.uint8], miss: float) -> NDArray[np.bool_]:
