@@ -211,9 +211,9 @@ class NumpySums:
     def finish(self, e: "NumpyLinearization") -> NumpySystem:
         """The equations; the Hessian of all rows is one product."""
         for own, gradient, hessian, T, weight in self.of_turns:
-            n = len(T)
-            turning = (gradient[: 3 * n].reshape(n, 1, 3) @ T).ravel()
-            self.gradient[own] += weight * np.concatenate([turning, gradient[3 * n :]])
+            n, ours = len(T), self.gradient[own]
+            ours[: 3 * n] += weight * (gradient[: 3 * n].reshape(n, 1, 3) @ T).ravel()
+            ours[3 * n :] += weight * gradient[3 * n :]
             self.hessian[own, own] += weight * turned(hessian, T)
         for residuals, covectors, weight in self.of_points:
             self.add_rows(residuals, e.point_rows(covectors), weight)

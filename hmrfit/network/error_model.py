@@ -89,7 +89,6 @@ class ErrorModel(nn.Module):
         self.rank, self.width, self.names = rank, width, tuple(names)
         inputs = features + 3 + 6 * joints + betas + 3 + 6 * len(self.names) + 3
         self.D = 3 * joints + betas
-        self._slot = {name: i for i, name in enumerate(self.names)}
         self.inputs = nn.Linear(inputs, width)
         self.blocks = nn.Sequential(*(ResidualBlock(width, 0.0) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
@@ -165,8 +164,7 @@ class ErrorModel(nn.Module):
 
     def noise_of(self, predicted: PredictedError, names: tuple[str, ...]) -> Tensor:
         """σ (B, K) of a set's keypoints; `INITIAL_NOISE` where the network has no slot for a name."""
-        slots = [self._slot.get(nearest_definition(name, self._slot) or "", len(self.names)) for name in names]
-        return F.pad(predicted.noise, (0, 1), value=INITIAL_NOISE)[:, slots]
+        return F.pad(predicted.noise, (0, 1), value=INITIAL_NOISE)[:, _noise_slots(names, self.names)]
 
     @torch.no_grad()
     def predict(
@@ -197,6 +195,13 @@ class ErrorModel(nn.Module):
         weighted = [0.5**0.5 * (s / scale)[..., None] * U for s, U in zip(scales, factors, strict=True)]
         noise = (person.noise * mirrored_names(mirror_image.noise, self.names)).sqrt()
         return PredictedError(scale, torch.cat(weighted, -1), noise)
+
+
+@lru_cache(maxsize=64)
+def _noise_slots(names: tuple[str, ...], known: tuple[str, ...]) -> list[int]:
+    """Where σ of each of `names` stands among those of `known`; behind the last where it has none."""
+    place = {name: i for i, name in enumerate(known)}
+    return [place.get(nearest_definition(name, place) or "", len(known)) for name in names]
 
 
 @lru_cache(maxsize=64)
