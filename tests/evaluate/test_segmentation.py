@@ -1,5 +1,7 @@
 """Pixels counted as SPIN counts them, masks brought back from the crop, and both LSP protocols on rendered people."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -257,6 +259,8 @@ def test_masks_that_are_damaged_or_gone(scene, tmp_path):
     cut.unlink()
     with pytest.raises(FileNotFoundError, match=r"1 of 8 masks.*im1002_segmentation(.|\n)*MASKS/data/lsp/im1001"):
         scored((root, *scene[1:]))
+    with pytest.raises(FileNotFoundError, match=f"8 of 8 masks are not in '{re.escape(str(tmp_path))}'"):
+        scored(scene, masks_root=tmp_path)
 
 
 def test_the_weak_camera_of_the_box(scene):

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from hmrfit.fitting.solver import STATUS, BatchedSystem, NumpySystem, Options, Solution, solve
+from hmrfit.fitting.solver import NU_MAX, STATUS, BatchedSystem, NumpySystem, Options, Solution, solve
 from hmrfit.types import TensorRecord
 
 THOROUGH = Options(max_steps=300, ftol=1e-14, gtol=1e-12)
@@ -316,6 +316,12 @@ def test_the_damping_follows_nielsens_rule(gain: float, factor: float):
     solve(problem, 0.0, Options(max_steps=6, damping=1e-2, ftol=0.0))
     factors = [b / a for a, b in pairwise(problem.asked)]
     np.testing.assert_allclose(factors, [factor, 2, 4, factor, 2], rtol=1e-12)
+
+
+def test_after_twenty_rejections_in_a_row_no_step_is_tried():
+    """nu, which doubles from 2, has come to NU_MAX."""
+    found = solve(Gains((-1.0,) * 40), 0.0, Options(max_steps=40))
+    assert (found.status, found.steps, found.x, found.cost) == (3, 20, 0.0, 100.0) and NU_MAX == 2.0**20
 
 
 @pytest.mark.parametrize(("gain", "ftol", "status"), [(0.05, 1e-3, 0), (1.8, 0.015, 0), (0.5, 0.015, 1)])

@@ -129,6 +129,20 @@ def test_derivatives_and_sums():
     check_term(term(), at=e)
 
 
+def test_what_sticks_out_is_the_loop_over_vertices():
+    """r² = s/M z/(1 + z), z = (max(φ − slack, 0)/sigma)²; s: how near to trusted keypoints the vertex is."""
+    person = people(6, "coco17", noise=0.01)[:1]
+    off = replace(person.params, transl=person.params.transl + torch.tensor([0.1, 0.0, 0.0]))
+    e, t = evaluation(list(silhouettes()[:1]), person, off), term()
+    known, M = e.observation.measurements["mask"], t.vertices
+    place = e.state.camera.project(t.surface.pose(off).points)[:, :M]
+    phi, near = look_up(known, place)[0][0], (known.trusted @ t.closeness(e.body.names).T)[0]
+    z = [(max(float(phi[v]) - t.slack, 0) / t.sigma) ** 2 for v in range(M)]
+    expected = [(float(near[v]) / M * z[v] / (1 + z[v])) ** 0.5 for v in range(M)]
+    assert sum(r > 0 for r in expected) > 20
+    np.testing.assert_allclose(t.residuals(e)[0, :M].numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_the_true_body_pays_next_to_nothing():
     person = people(6, "coco17", noise=0.01)
     p = person.params
