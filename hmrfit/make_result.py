@@ -15,6 +15,7 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.terms.mask import NEAR, Mask, MaskMap, look_up
 from hmrfit.fitting.uncertainty import UNKNOWN_SOURCE, KeypointNoise
+from hmrfit.io.keypoint_checks.residuals import unmet_keypoints
 from hmrfit.io.photo import Photo
 from hmrfit.io.printable import printable
 from hmrfit.result import FitResult
@@ -103,7 +104,12 @@ def _versions() -> dict[str, str]:
 
 def _check(result: FitResult) -> None:
     """Adds warnings that only the outcome can give."""
+    given = result.keypoints
+    away = (result.projected.xy - given.xy).norm(dim=-1) / given.box_size().clamp_min(1.0)[:, None]
+    there = given.presence > 0.5
     for i, error in enumerate(result.reprojection_error):
+        if unmet := unmet_keypoints(given.names, away[i].numpy(), there[i].numpy()):
+            result.warnings[i].append(unmet)
         if error > POOR:
             result.warnings[i].append(
                 f"The body is on average {100 * error:.0f} % of the box away from its keypoints: look at the overlay."
@@ -118,7 +124,7 @@ def _check(result: FitResult) -> None:
             result.warnings[i].append(ENDS[code])
         elif not result.accepted[i]:
             result.warnings[i].append(result.rejection_reason[i])
-        seen = int((result.keypoints.presence[i] > 0.5).sum())
+        seen = int(there[i].sum())
         if seen < FEW_KEYPOINTS:
             result.warnings[i].append(
                 f"Only {seen} keypoints are seen: the body is mostly what is likely, not what was seen (see joint_std)."

@@ -34,6 +34,20 @@ def test_a_good_fit_has_no_warning(truth, mask):
     assert warnings_of(points, mask) == [[]]
 
 
+def test_keypoints_that_the_body_cannot_reach_are_named(truth):
+    """An ankle that lies beside the head, and a leg of somebody who stands a metre farther left."""
+    points = truth.clean.xy[0].numpy().copy()
+    points[15] = points[0] + 5.0
+    (warnings,) = warnings_of(points)
+    (unmet,) = [warning for warning in warnings if warning.startswith("The body cannot reach")]
+    assert "left_ankle" in unmet and "right_" not in unmet and "nose" not in unmet
+    points = truth.clean.xy[0].numpy().copy()
+    points[[14, 16]] -= [150.0, 20.0]
+    (warnings,) = warnings_of(points)
+    (unmet,) = [warning for warning in warnings if warning.startswith("The body cannot reach")]
+    assert "right_knee" in unmet and "right_ankle" in unmet and "left_" not in unmet
+
+
 @pytest.mark.parametrize("height", [0.6, 2.5])
 def test_a_shape_that_few_people_have(truth, height):
     known, points = [hmrfit.Height(height)], truth.clean.xy[0].numpy()
