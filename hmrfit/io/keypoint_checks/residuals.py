@@ -2,9 +2,9 @@
 
     d_k = |Π(X_k) − x_k| / box;   warned of are those k with  d_k > FAR  and  d_k > ½ max d
 
-A fit meets a person's keypoints within a few percent of the box, whatever the pose. One that stays far from some was held
-back by the others: those are another person's, exchanged, or nowhere. A body leans towards what is wrong, so keypoints
-beside it are missed too, but by less.
+A fit meets a person's keypoints within a few percent of the box, whatever the pose. One that stays far from some was
+held back by the others: those are another person's, exchanged, or nowhere. A body leans towards what is wrong, so
+keypoints beside it are missed too, but by less.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 FAR = 0.09
-"""Of the box. Of 1,200 people in validation motion (1 % noise) one has a keypoint so far off; of people with a forearm or
-shank of somebody else's, or with one keypoint 30 % of the box away, four in five."""
+"""Of the box. Of 1,200 people in validation motion (1 % noise) one has a keypoint so far off, of people with somebody
+else's forearm or shank, or with one keypoint 30 % of the box away, four in five."""
 
 BESIDE = 0.5
 
