@@ -37,7 +37,6 @@ from hmrfit.evaluate.metrics import facing_wrong, mpjpe, pa_mpjpe, reprojection_
 from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.anchor_inflation import InflateAnchor
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.modes import Modes
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.schedule import After, Schedule
 from hmrfit.keypoints import COMMON14, resolve_set
@@ -216,10 +215,9 @@ def priors(table: Table, fitter: Fitter) -> None:
         "anchor, joint limits (default)": {"anchor": own},
         "anchor, GMM, joint limits": {"anchor": own, "gmm": 0.2},
     }
-    plain = without(fitter.schedule, Modes)
     for label, changed in ways.items():
-        one = fitter.with_schedule(reweighted(plain, **changed))
-        table.row(f"{label}; no hypotheses", people, lambda one=one: fit_people(one, people), start)
+        one = fitter.with_schedule(reweighted(fitter.schedule, **changed))
+        table.row(label, people, lambda one=one: fit_people(one, people), start)
     untested = fitter.with_schedule(without(fitter.schedule, Accept))
     plain_anchor = fitter.with_schedule(without(fitter.schedule, InflateAnchor))
     table.row("default without inflation", people, lambda: fit_people(plain_anchor, people), start)

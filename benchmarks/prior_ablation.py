@@ -30,7 +30,6 @@ from hmrfit.build import build_fitter
 from hmrfit.config import load_config
 from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.modes import Modes
 from hmrfit.fitting.schedule import ANCHOR_WEIGHTS
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.keypoints import resolve_set
@@ -63,7 +62,7 @@ class Bench:
 
     def with_weights(self, weights: Weights) -> Fitter:
         """The fit from the initial estimate alone, without acceptance test, with these weights."""
-        plain = without(self.fitter.schedule, Modes, Accept)
+        plain = without(self.fitter.schedule, Accept)
         return self.fitter.with_schedule(reweighted(plain, **weights))
 
     def chosen(self, label: str, ways: Iterable[Weights]) -> Weights:

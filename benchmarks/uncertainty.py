@@ -83,11 +83,11 @@ def relative(points: Tensor) -> Tensor:
 def components(fitter: Fitter, fit: Fit, source: KeypointsFrom) -> tuple[Tensor, Tensor, Tensor, float]:
     """Means (H, B, K, 3), scale matrices (H, B, K, 3, 3), probabilities (B, H) and ν of the mixture."""
     noise = KeypointNoise.of([source] * len(fit), [None] * len(fit), len(fit.observation.keypoints.names))
-    posterior, body = fitter.posterior(fit, noise), fitter.body.points(SMPL.names)
-    scales = [
-        joint_scale(body, s.params, posterior.covariance[:, h])[:, list(OWN)] for h, s in enumerate(fit.hypotheses)
-    ]
-    means = [relative(body.pose(s.params).points) for s in fit.hypotheses]
+    answers, body = fitter.answers(replace(fit, keypoint_noise=noise)), fitter.body.points(SMPL.names)
+    posterior, hypotheses = answers.posterior, answers.hypotheses
+    assert posterior is not None
+    scales = [joint_scale(body, s.params, posterior.covariance[:, h])[:, list(OWN)] for h, s in enumerate(hypotheses)]
+    means = [relative(body.pose(s.params).points) for s in hypotheses]
     return torch.stack(means), torch.stack(scales), posterior.probability, posterior.nu
 
 

@@ -18,6 +18,7 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.body.smplx_body import SmplxBody
 from hmrfit.config import ConfigError, default_of
 from hmrfit.fitting.acceptance import Accept
+from hmrfit.fitting.answers import OtherAnswers
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import GROUPS
@@ -44,10 +45,11 @@ from hmrfit.fitting.terms.smplify_spin import PixelReprojection, smplify_spin_te
 from hmrfit.fitting.terms.upright import Upright
 from hmrfit.fitting.uncertainty import Calibration, Weight
 from hmrfit.motion.rest import mirror_poses
-from hmrfit.network.checkpoints import load_error_model
+from hmrfit.network.checkpoints import load_error_model, load_mixture
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import KeypointHmr
+from hmrfit.network.mixture import MixtureModel
 from hmrfit.ops.check import did_you_mean, numbers
 from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
@@ -80,7 +82,7 @@ def parameter_files(config: CfgNode) -> tuple[Path, ...]:
         priors.IMAGE_ESTIMATE,
     ]
     if priors.INITIAL_ESTIMATE and uses_error_model(config):
-        names.append(priors.ERROR_MODEL)
+        names += [priors.ERROR_MODEL, priors.MIXTURE]
     return tuple(locate(name) for name in names if name)
 
 
@@ -152,7 +154,8 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
     scratch = from_library(library)
     from_one = replace(scratch, start=GivenStart())
     if config.FIT.START in ("auto", "initial_estimate") and estimate is not None and estimate.error_model is not None:
-        return Schedules(from_initial_estimate(estimate, library), from_given(), scratch, from_one)
+        seeker = _seeker(config, estimate)
+        return Schedules(from_initial_estimate(estimate, library, seeker), from_given(), scratch, from_one)
     if config.FIT.START in ("auto", "library"):
         return Schedules(scratch, from_given(), scratch, from_one)
     return _own_schedules(config, _start(config, library, estimate, mean), terms, (WIDE, FINAL))
@@ -162,6 +165,18 @@ def _error_model(config: CfgNode) -> ErrorModel | None:
     """The error model ready for inference, where these settings use it."""
     name = config.PRIORS.ERROR_MODEL
     return packed(load_error_model(locate(name))) if name and uses_error_model(config) else None
+
+
+def _seeker(config: CfgNode, estimate: InitialEstimate) -> OtherAnswers | None:
+    """What finds other answers beside those from the initial estimate, where the settings name its network."""
+    name = config.PRIORS.MIXTURE
+    if not name:
+        return None
+    return OtherAnswers(estimate.network, partial(_mixture, locate(name)), estimate.own_shapes)
+
+
+def _mixture(path: Path) -> MixtureModel:
+    return packed(load_mixture(path))
 
 
 def _start(config: CfgNode, library: Library, estimate: InitialEstimate | None, mean: Tensor) -> Start:

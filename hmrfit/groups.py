@@ -100,7 +100,7 @@ def settled(fitter: Fitter, fit: Fit, state: State) -> Fit:
         term_cost=parts,
         hypotheses=[state],
         hypothesis_cost=cost[:, None],
-        calibrated_cost=None,
+        seeker=None,
         acceptance=None,
     )
 

@@ -65,12 +65,13 @@ def result_of(
     )
     fit = replace(fit, state=State(fit.state.params, photo.camera))
     people = photo.people
-    noise = KeypointNoise.of([p.made_by for p in people], [p.std for p in people], len(people[0]))
-    posterior = fitter.posterior(fit, noise)
-    if posterior.noise is not None:
+    fit = replace(
+        fit, keypoint_noise=KeypointNoise.of([p.made_by for p in people], [p.std for p in people], len(people[0]))
+    )
+    if fitter.weighs_noise(fit):
         known = ["given" if p.std is not None else p.made_by or UNKNOWN_SOURCE for p in people]
         origin = replace(origin, keypoint_source=known)
-    result = FitResult(fit, origin, posterior, terms=fitter.terms, image=photo.image)
+    result = FitResult(fit, origin, seek=fitter.answers, terms=fitter.terms, image=photo.image)
     _check(result)
     _check_mask(result, fit.observation.measurements)
     for who, reason in result.left_out.items():

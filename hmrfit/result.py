@@ -147,10 +147,12 @@ class FitResult(ResultData):
 
     def without_energy(self) -> "FitResult":
         """What can leave this process: the same without the energy's terms, which may be anything, and without pixels.
-        Where the focal length is not known, what another one would change is computed before."""
+        What is computed when it is asked for, other answers and the effect of an unknown focal length, is computed
+        before."""
         if self.terms is not None and not self.focal_known:
             self.focal_effect()
-        return replace(self, terms=None, image=None)
+        fit = replace(self.fit, seeker=None)
+        return replace(self, fit=fit, known_answers=self.answers, seek=None, terms=None, image=None)
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copies in other processes."""

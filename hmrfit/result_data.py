@@ -5,7 +5,7 @@ right, +y down, +z forward, metres; pixels of the full image.
 """
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,7 @@ from hmrfit.fitting.fit import REASONS, Fit
 from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, checked_factor, focal_sensitivity
 from hmrfit.fitting.parameters import Layout, State
 from hmrfit.fitting.terms.base import Term
-from hmrfit.fitting.uncertainty import GAUSSIAN, Posterior, mixed_joint_covariance, sample_steps
+from hmrfit.fitting.uncertainty import GAUSSIAN, Answers, Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.io.image import Image, read_image
 from hmrfit.keypoints import resolve_set
 from hmrfit.ops.level import unit_up
@@ -71,7 +71,8 @@ class ResultData:
 
     fit: Fit
     origin: Origin
-    posterior: Posterior | None = None  # how sure the hypotheses are, and how likely
+    known_answers: Answers | None = None  # what else may be the answer, how likely and how sure, once it was asked for
+    seek: Callable[[Fit], Answers] | None = field(default=None, repr=False)  # finds it; not saved
     up: NDArray[np.float64] | None = None  # (3,) of length 1, points up in the camera frame; None where not known
     terms: Mapping[str, Term] | None = field(default=None, repr=False)  # of the energy that was minimised; not saved
     focal_moves: FocalSensitivity | None = None  # `focal_effect`, once it was asked for
@@ -117,7 +118,7 @@ class ResultData:
             self,
             fit=self.fit[chosen],
             origin=origin,
-            posterior=None if self.posterior is None else self.posterior[chosen],
+            known_answers=None if self.known_answers is None else self.known_answers[chosen],
             focal_moves=None if self.focal_moves is None else self.focal_moves[chosen],
             image=image,
         )
@@ -171,14 +172,56 @@ class ResultData:
         return self.fit.steps.numpy()
 
     @property
+    def answers(self) -> Answers:
+        """What may be the answer: `hypotheses`, `hypothesis_cost` and `posterior`. Computed when it is first asked for
+        (about as long as the fit took)."""
+        if self.known_answers is None:
+            if self.seek is None:
+                return Answers(self.fit.hypotheses, self.fit.hypothesis_cost, None)
+            with one_thread_for_few(len(self)):
+                self.known_answers = self.seek(self.fit)
+        return self.known_answers
+
+    @property
+    def posterior(self) -> Posterior | None:
+        """How likely the hypotheses are, and how sure each; None in results of earlier versions."""
+        return self.answers.posterior
+
+    @property
     def hypotheses(self) -> list[BodyParams]:
-        """The kept ones, (N,) each, by rising cost; the first is `params`."""
-        return [state.params for state in self.fit.hypotheses]
+        """What may be the answer, (N,) bodies each: `params`, then others that the picture allows, the most probable
+        first; see `probability`."""
+        return [state.params for state in self.answers.hypotheses]
 
     @property
     def hypothesis_cost(self) -> NDArray[np.float64]:
-        """(N, H), infinite where a person has fewer."""
-        return self.fit.hypothesis_cost.numpy()
+        """(N, H) what each costs by the energy of the fit, infinite where a person has fewer."""
+        return self.answers.cost.numpy()
+
+    def likeliest(self) -> Self:
+        """The same result with the most probable of its hypotheses as the answer: for pictures and meshes.
+
+        What `fit` returns has the least expected error, and is near the mean of what is likely: right on average, but
+        a limb whose depth the picture leaves open comes out between towards and away. The most probable one is one of
+        both, and wrong more often by more.
+        """
+        answers = self.answers
+        if answers.posterior is None or not len(self):
+            return self
+        chosen = answers.posterior.probability.argmax(1)
+        order = [torch.where(chosen == h, 0, h) for h in range(len(answers.hypotheses))]
+        order[0] = chosen
+        people, everyone = torch.arange(len(self)), BodyParams.cat(self.hypotheses)
+        camera, table = self.camera, torch.stack(order, 1)
+        states = [State(everyone[column * len(self) + people], camera) for column in order]
+        posterior = replace(
+            answers.posterior,
+            probability=answers.posterior.probability.gather(1, table),
+            covariance=answers.posterior.covariance[people[:, None], table],
+        )
+        moved = Answers(states, answers.cost.gather(1, table), posterior)
+        fit = replace(self.fit, state=states[0], cost=moved.cost[:, 0], term_cost={}, seeker=None)
+        return replace(self, fit=fit, known_answers=moved, seek=None, focal_moves=None)
 
     @property
     def start(self) -> BodyParams | None:
@@ -313,11 +356,12 @@ class ResultData:
         return drawn
 
     def _known_posterior(self) -> Posterior:
-        if self.posterior is None:
+        posterior = self.posterior
+        if posterior is None:
             raise ValueError(
                 "This result says nothing of how sure it is: it was saved by an earlier version. Fit again."
             )
-        return self.posterior
+        return posterior
 
     def focal_effect(self, factor: float = WRONG) -> FocalSensitivity:
         """What a focal length `factor` times the one that was used would have changed: `depth` (N,) of the pelvis,

@@ -48,7 +48,7 @@ from hmrfit.fitting.finite import ENDS
 from hmrfit.fitting.fit import REASONS, Acceptance, Fit
 from hmrfit.fitting.focal import FocalSensitivity
 from hmrfit.fitting.parameters import Observation, State
-from hmrfit.fitting.uncertainty import Posterior
+from hmrfit.fitting.uncertainty import Answers, Posterior
 from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import advising, parse_json, read_npz, read_numpy
 from hmrfit.io.budget import brief
@@ -157,7 +157,7 @@ def _arrays(result: ResultData) -> dict[str, NDArray[Any]]:
         "hypothesis_poses": np.stack(poses[1:]),
         "hypothesis_betas": np.stack(betas[1:]),
         "hypothesis_trans": np.stack(trans[1:]),
-        "hypothesis_cost": fit.hypothesis_cost.numpy(),
+        "hypothesis_cost": result.hypothesis_cost,
         "person_ids": np.array(list(origin.person_ids)),
         **{name: np.array(getattr(origin, name)) for name in WORDS},
         **{name: np.array(json.dumps(_plain(getattr(origin, name)))) for name in TABLES},
@@ -268,7 +268,7 @@ def _result(data: dict[str, NDArray[Any]]) -> ResultData:
     return ResultData(
         fit=fit,
         origin=_origin(data, keypoints, None if fps is None else float(fps)),
-        posterior=_posterior(data),
+        known_answers=Answers(fit.hypotheses, fit.hypothesis_cost, _posterior(data)),
         up=None if up is None else unit_up(up).numpy(),
         focal_moves=_focal_moves(data),
     )

@@ -216,7 +216,9 @@ class Keypoints(TensorRecord):
     @property
     def relative_confidence(self) -> Tensor:
         """(B, K) confidence over the person's greatest."""
-        return self.confidence / self.confidence.amax(1, keepdim=True).clamp_min(1e-300)
+        return self.confidence / self.confidence.amax(1, keepdim=True).clamp_min(
+            torch.finfo(self.confidence.dtype).tiny
+        )
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Least and greatest (x, y) over the seen keypoints, each counting as far as it is present: two (B, 2); 0 where

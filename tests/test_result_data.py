@@ -218,7 +218,21 @@ def test_projection_is_where_the_mesh_is(people: hmrfit.FitResult) -> None:
 
 
 def test_what_is_not_calibrated_is_called_so(people: hmrfit.FitResult) -> None:
-    bold = dataclasses.replace(people, posterior=dataclasses.replace(people.posterior, nu=GAUSSIAN))
+    posterior = dataclasses.replace(people.posterior, nu=GAUSSIAN)
+    bold = dataclasses.replace(people, known_answers=dataclasses.replace(people.answers, posterior=posterior))
     said = [r.entry({}).rows[0]["uncertain by"] for r in (people, bold)]
     assert people.calibrated and not bold.calibrated
     assert "not calibrated" in said[1] and "not calibrated" not in said[0]
+
+
+def test_the_likeliest_answer_takes_the_first_place(people: hmrfit.FitResult) -> None:
+    """The others stay what they are; whoever's first answer is the likeliest stays as it is."""
+    other, p = people.likeliest(), people.probability
+    chosen, rows = p.argmax(1), np.arange(len(people))
+    np.testing.assert_array_equal(other.probability[:, 0], p.max(1))
+    np.testing.assert_array_equal(np.sort(other.probability, 1), np.sort(p, 1))
+    placed = np.stack([h.transl.numpy() for h in people.hypotheses], 1)
+    np.testing.assert_array_equal(other.trans, placed[rows, chosen])
+    np.testing.assert_array_equal(other.hypothesis_cost[:, 0], people.hypothesis_cost[rows, chosen])
+    assert (other.likeliest().trans == other.trans).all() and len(other) == len(people)
+    assert np.isfinite(other.joint_std).all()

@@ -123,7 +123,8 @@ def build_trainer(settings: CfgNode, body: SmplBody, frames: Frames) -> Trainer[
     torch.manual_seed(settings.SEED)
     single, device = body.to(dtype=torch.float32), _device(settings)
     points = single.points(KEYPOINT_NAMES).to(device=device)
-    stream = PeopleStream(points, _pool(settings, frames).to(device), _generator(settings, device))
+    pool = _pool(settings, frames).to(device)
+    stream = PeopleStream(points, pool, _generator(settings, device), hard=how.HARD)
     hmr = _keypoint_hmr(how)
     weights = KeypointLossWeights if how.PAIRED else KeypointLossWeights.unpaired
     objective = KeypointObjective(stream, single.points(LANDMARKS), weights(adversarial=how.ADVERSARIAL))

@@ -38,7 +38,6 @@ def only_numbers(fit: Fit, body: SmplBody) -> Fit:
     start = _mended(fit.start or fit.state, _upright(fit, body))
     state, broken = _mended(fit.state, start), ~_is_finite(fit.state)
     hypotheses = [_mended(hypothesis, state) for hypothesis in fit.hypotheses]
-    kept, calibrated = fit.hypothesis_cost, fit.calibrated_cost
     lost = torch.stack([~_is_finite(hypothesis) for hypothesis in fit.hypotheses], 1)
     return replace(
         fit,
@@ -47,8 +46,7 @@ def only_numbers(fit: Fit, body: SmplBody) -> Fit:
         term_cost={name: _known(cost) for name, cost in fit.term_cost.items()},
         status=fit.status.masked_fill(broken, NO_NUMBERS),
         hypotheses=hypotheses,
-        hypothesis_cost=_known(kept.masked_fill(lost, torch.inf)),
-        calibrated_cost=None if calibrated is None else _known(calibrated.masked_fill(lost, torch.inf)),
+        hypothesis_cost=_known(fit.hypothesis_cost.masked_fill(lost, torch.inf)),
         start=None if fit.start is None else start,
         start_term_cost={name: _known(cost) for name, cost in fit.start_term_cost.items()},
     )

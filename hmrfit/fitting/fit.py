@@ -1,16 +1,18 @@
 """What a fit found, for B people."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hmrfit.body.points import PointBody
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.parameters import Observation, State
-from hmrfit.fitting.uncertainty import Calibration
+from hmrfit.fitting.terms.base import Term
+from hmrfit.fitting.uncertainty import Answers, Calibration, KeypointNoise
 from hmrfit.types import TensorRecord
 
 FITTED_AGAIN = 4
@@ -40,6 +42,12 @@ class Acceptance(TensorRecord):
         return (self.reason == 0) | (self.reason == FITTED_AGAIN)
 
 
+class Seeker(Protocol):
+    """What finds other answers beside those of a fit, for the body and the terms of its route."""
+
+    def __call__(self, fit: "Fit", body: PointBody, terms: Mapping[str, Term]) -> Answers: ...
+
+
 @dataclass(frozen=True)
 class Fit(TensorRecord):
     """The outcome for B people: H hypotheses each, the best first."""
@@ -53,11 +61,12 @@ class Fit(TensorRecord):
     hypothesis_cost: Tensor  # (B, H), infinite where a person has fewer
     observation: Observation  # what was fitted, the start's anchor in it
     stage: Stage  # the last one: `cost` is its energy
-    calibrated_cost: Tensor | None = None  # (B, H) by the calibrated energy, each hypothesis at its own minimum
     start: State | None = None  # (B,) the initial estimate or the given start, where there was one
     acceptance: Acceptance | None = None  # whether it is better than its start; where not, `state` is the start
     start_term_cost: dict[str, Tensor] = field(default_factory=dict)  # name -> (B,) weighted, at the start
     calibration: Calibration | None = None  # of its schedule
+    keypoint_noise: KeypointNoise | None = None  # what is known of it beside the prediction; None: they are exact
+    seeker: Seeker | None = None  # of its schedule: what finds other answers, once they are asked for
 
     def __len__(self) -> int:
         return len(self.cost)
@@ -76,7 +85,6 @@ class Fit(TensorRecord):
             self,
             hypotheses=self.hypotheses[:count] + [self.state] * more,
             hypothesis_cost=cut(self.hypothesis_cost),
-            calibrated_cost=None if self.calibrated_cost is None else cut(self.calibrated_cost),
         )
 
     @classmethod

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.devices import moved
-from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.fit import FITTED_AGAIN, Fit
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.starts import Given, GivenStart
@@ -19,8 +20,8 @@ from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.terms.reprojection import StudentReprojection
 from hmrfit.fitting.uncertainty import (
     GAUSSIAN,
+    Answers,
     Calibration,
-    KeypointNoise,
     Posterior,
     Weight,
     posterior,
@@ -28,7 +29,9 @@ from hmrfit.fitting.uncertainty import (
 )
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.threads import set_own_threads
-from hmrfit.types import BodyParams, Keypoints, RecordTable
+from hmrfit.types import BodyParams, Keypoints, RecordTable, TensorRecord
+
+RecordT = TypeVar("RecordT", bound=TensorRecord)
 
 CHUNK = 128
 """People in one batch of the solver: more are no faster, and memory stays bounded."""
@@ -92,9 +95,13 @@ class Fitter:
         """
         std = None if init_std is None else _each_ones(init_std, keypoints.xy)
         given = Given(keypoints, camera, init, std, measurements or RecordTable())
-        if self.device is None:
-            return self._fit(given)
-        return moved(self._moved()._fit(given.to(self.device)), keypoints.xy.device)
+        fit = self._fit(given) if self.device is None else self._fit_there(given)
+        return fit if init is not None else replace(fit, seeker=self.schedule.seeker)
+
+    def _fit_there(self, given: Given) -> Fit:
+        """`_fit` on the other device, the outcome here."""
+        assert self.device is not None
+        return moved(self._moved()._fit(given.to(self.device)), given.keypoints.xy.device)
 
     def begin(self, given: Given) -> Begun:
         """Where the route of these people begins."""
@@ -132,7 +139,7 @@ class Fitter:
     def _fit(self, given: Given) -> Fit:
         """`fit` where everything is on this fitter's device."""
         if len(given) > self.chunk:
-            return in_pieces(lambda part: self._fit_piece(given[part]), len(given), self.chunk)
+            return in_pieces(lambda part: self._fit_piece(given[part]), len(given), Fit, self.chunk)
         return self._fit_piece(given)
 
     def _fit_piece(self, given: Given) -> Fit:
@@ -149,38 +156,65 @@ class Fitter:
             fit = step(fit, route)
         return replace(fit, calibration=schedule.calibration)
 
-    def posterior(self, fit: Fit, noise: KeypointNoise | None = None) -> Posterior:
+    def answers(self, fit: Fit) -> Answers:
+        """What may be the answer for the people of a fit, how likely and how sure each is: the other answers that its
+        schedule seeks, else the hypotheses that it kept. In pieces, as the fit itself."""
+        again = torch.zeros(len(fit), dtype=torch.bool)
+        if fit.acceptance is not None:
+            again = fit.acceptance.reason == FITTED_AGAIN  # of whom the mixture knows as little as the estimate did
+        if fit.seeker is None or fit.observation.anchor is None or again.all():
+            return Answers(fit.hypotheses, fit.hypothesis_cost, self.posterior(fit))
+        if again.any():
+            rows, rest = (chosen.nonzero()[:, 0] for chosen in (again, ~again))
+            both = Answers.cat([self.answers(fit.of(rest)), self.answers(fit.of(rows))])
+            return both[torch.cat([rest, rows]).argsort()]
+        body, seeker = self.point_body(fit.observation.keypoints.names), fit.seeker
+        if len(fit) <= CHUNK:
+            return seeker(fit, body, self.terms)
+        return in_pieces(lambda part: seeker(fit[part], body, self.terms), len(fit), Answers)
+
+    def weighs_noise(self, fit: Fit) -> bool:
+        """Whether the keypoints of the energy have a noise, so that what is known of it changes the posterior."""
+        return self._student(self._calibration(fit)) is not None
+
+    def posterior(self, fit: Fit) -> Posterior:
         """How sure each hypothesis of a fit is, and how likely: as measured of fits of its schedule; where nothing was
-        measured, or the anchor is left out of the energy, what the energy says of itself.
-
-        Args:
-            noise: what is known of the keypoints; None: they are exact. Energies whose keypoints have no noise of their
-                own make nothing of it.
-        """
-        body, seen, how = self.point_body(fit.observation.keypoints.names), fit.observation, fit.calibration
-        costs = fit.hypothesis_cost if fit.calibrated_cost is None else fit.calibrated_cost
-        if how is not None and how.noise == "residuals":
+        measured, or the anchor is left out of the energy, what the energy says of itself. What is known of the
+        keypoints (`fit.keypoint_noise`) is in it; energies whose keypoints have no noise make nothing of that."""
+        body, seen, how = self.point_body(fit.observation.keypoints.names), fit.observation, self._calibration(fit)
+        if how.noise == "residuals":
             seen = replace(seen, noise=residual_noise(body, fit.state, seen))
-        elif how is None or seen.anchor is None or not fit.stage.weights.get("anchor"):
-            how = Calibration({name: Weight(w) for name, w in fit.stage.weights.items() if w}, GAUSSIAN)
-        own = next((t for n in how.weights if isinstance(t := self.terms[n], StudentReprojection)), None)
+        own = self._student(how)
         if own is None:
-            return posterior(body, self.terms, how, fit.hypotheses, costs, seen)
+            return posterior(body, self.terms, how, fit.hypotheses, fit.hypothesis_cost, seen)
         found = torch.full_like(seen.keypoints.confidence, own.sigma) if seen.noise is None else seen.noise
-        if noise is not None:
-            found = noise.with_predicted(found, residual_noise(body, fit.state, seen))
-        return posterior(body, self.terms, how, fit.hypotheses, costs, seen, found)
+        if fit.keypoint_noise is not None:
+            found = fit.keypoint_noise.with_predicted(found, residual_noise(body, fit.state, seen))
+        return posterior(body, self.terms, how, fit.hypotheses, fit.hypothesis_cost, seen, found)
+
+    def _calibration(self, fit: Fit) -> Calibration:
+        """What was measured of fits like this one; else the energy's own weights, of a Gaussian."""
+        how = fit.calibration
+        if how is not None and how.noise == "residuals":
+            return how
+        if how is None or fit.observation.anchor is None or not fit.stage.weights.get("anchor"):
+            return Calibration({name: Weight(w) for name, w in fit.stage.weights.items() if w}, GAUSSIAN)
+        return how
+
+    def _student(self, how: Calibration) -> StudentReprojection | None:
+        """The term whose keypoints have a noise, if it is among the weights."""
+        return next((t for n in how.weights if isinstance(t := self.terms[n], StudentReprojection)), None)
 
 
-def in_pieces(fit: Callable[[slice], Fit], people: int, chunk: int = CHUNK) -> Fit:
-    """Fits of `chunk` people each, as many side by side as torch has threads, as one.
+def in_pieces(fit: Callable[[slice], RecordT], people: int, kind: type[RecordT], chunk: int = CHUNK) -> RecordT:
+    """Fits of `chunk` people each, as many side by side as torch has threads, as one. kind: of record.
 
     The matrices of a piece are too small for several threads to share, so every piece has one. The pieces are the same
     on any number of cores, and so are the answers. Terms are called from these threads: they must not keep notes.
     """
     parts = [slice(i, i + chunk) for i in range(0, people, chunk)]
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=set_own_threads, initargs=(1,)) as pool:
-        return Fit.cat(list(pool.map(fit, parts)))
+        return kind.cat(list(pool.map(fit, parts)))
 
 
 def _each_ones(init_std: float | Tensor, like: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ say is then as uncertain as it should be.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -31,7 +31,6 @@ from hmrfit.fitting.anchor_inflation import InflateAnchor, fitted_on
 from hmrfit.fitting.energy import Stage, total
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit
 from hmrfit.fitting.gaussian_prior import Anchor
-from hmrfit.fitting.modes import Modes
 from hmrfit.fitting.parameters import Linearization, State
 from hmrfit.fitting.quarter_turns import starts_in_quarter_turns
 from hmrfit.fitting.route import Begun, Route
@@ -64,7 +63,6 @@ class Retry:
     near: float = 0.016
     wider: float = 10.0
     margin: float = 5.0
-    modes: Modes = field(default_factory=Modes)
 
     def __call__(self, fit: Fit, route: Route) -> Fit:
         if fit.start is None or fit.observation.anchor is None or not fit.stage.weights.get("anchor"):
@@ -86,7 +84,7 @@ class Retry:
     def _best(self, fit: Fit, route: Route) -> Fit:
         """The best of all candidates for each of these people."""
         assert fit.acceptance is not None
-        own, accepted = replace(fit.with_hypotheses(1), calibrated_cost=None), fit.acceptance.accepted
+        own, accepted = fit.with_hypotheses(1), fit.acceptance.accepted
         turned = self._from_turns(own, route)
         energies = [self._energy(own, route) - self.margin * accepted, *(self._energy(t, route) for t in turned)]
         found, least, which = _least([own, *turned], energies)
@@ -109,7 +107,7 @@ class Retry:
         better = (other & accepted) | (~accepted & (least < at_start))
         rows = (better & other).nonzero()[:, 0]
         if len(rows):
-            fit = _placed(fit, rows, self.modes(self._tested(found.of(rows), route), route))
+            fit = _placed(fit, rows, self._tested(found.of(rows), route))
         assert fit.acceptance is not None
         reason = torch.where(better, FITTED_AGAIN, fit.acceptance.reason)
         return replace(fit, acceptance=replace(fit.acceptance, reason=reason))

@@ -11,8 +11,7 @@ from typing import Protocol
 from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.anchor_inflation import InflateAnchor
 from hmrfit.fitting.energy import Stage
-from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.modes import Modes
+from hmrfit.fitting.fit import Fit, Seeker
 from hmrfit.fitting.retry import Retry
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.solver import Options
@@ -66,12 +65,14 @@ class Schedule:
     """start: where the route begins. stages: one after the other. after: steps on the fit that they leave.
 
     calibration: what was measured of the covariance of such fits; None: nothing, the energy is taken at its word.
+    seeker: what finds other answers, once they are asked for; None: those that the fit kept are all.
     """
 
     start: Start
     stages: tuple[Stage, ...]
     after: tuple[After, ...] = ()
     calibration: Calibration | None = None
+    seeker: Seeker | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -106,11 +107,11 @@ class Schedule:
         return frozenset(name for stage in self.stages for name in (*stage.weights, *stage.warm_up_weights()))
 
 
-def from_initial_estimate(start: InitialEstimate, library: Library) -> Schedule:
+def from_initial_estimate(start: InitialEstimate, library: Library, seeker: Seeker | None = None) -> Schedule:
     """The default fit. library: where a fit from scratch begins, for the few people who need one."""
     alone = replace(library, count=FROM_SCRATCH, network=None)
     again = Retry(start, alone, (WIDE, FINAL))
-    return Schedule(start, (ANCHORED,), (InflateAnchor(), Modes(), again, Accept()), MEASURED)
+    return Schedule(start, (ANCHORED,), (InflateAnchor(), again, Accept()), MEASURED, seeker)
 
 
 def from_given() -> Schedule:

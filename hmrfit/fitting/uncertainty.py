@@ -17,12 +17,13 @@ Jacobian.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.normal_equations import NormalEquations
@@ -141,6 +142,35 @@ class Posterior(TensorRecord):
     noise: Tensor | None = None  # (B, K) σ_post, where the energy's keypoints have a noise; fractions of the box
 
 
+@dataclass(frozen=True)
+class Answers(TensorRecord):
+    """What may be the answer for B people, H bodies each: the fit's own first."""
+
+    hypotheses: list[State]  # H entries of (B,)
+    cost: Tensor  # (B, H) by the energy of the fit, infinite where a person has fewer
+    posterior: Posterior | None  # None where nothing is known of it
+
+    def with_hypotheses(self, count: int) -> Self:
+        """The same with H = count at least: more that are not there, the first again with probability 0."""
+        more = count - len(self.hypotheses)
+        if more <= 0:
+            return self
+        padded = lambda t, value: F.pad(t, (0, more), value=value)  # noqa: E731
+        posterior = self.posterior
+        if posterior is not None:
+            again = posterior.covariance[:, :1].expand(-1, more, -1, -1)
+            covariance = torch.cat([posterior.covariance, again], 1)
+            posterior = replace(posterior, probability=padded(posterior.probability, 0.0), covariance=covariance)
+        hypotheses = self.hypotheses + self.hypotheses[:1] * more
+        return replace(self, hypotheses=hypotheses, cost=padded(self.cost, torch.inf), posterior=posterior)
+
+    @classmethod
+    def cat(cls, records: Sequence[Self]) -> Self:
+        """Several batches as one."""
+        count = max(len(one.hypotheses) for one in records)
+        return super().cat([one.with_hypotheses(count) for one in records])
+
+
 def hessian(
     body: PointBody,
     terms: Mapping[str, Term],
@@ -179,18 +209,33 @@ def posterior(
         states: H entries of (B,) people. costs: E (B, H), infinite where there is none. noise: σ_post (B, K), default
             the observation's. chunk: people at a time.
     """
-    P, own = Layout.everything(body).columns, Layout.driven(body).all_columns
-    covariance, log_weights = costs.new_zeros(*costs.shape, P, P), torch.empty_like(costs)
-    for h, state in enumerate(states):
-        for part in (slice(i, i + chunk) for i in range(0, len(costs), chunk)):
-            own_noise = None if noise is None else noise[part]
-            H = hessian(body, terms, how.weights, state[part], observation[part], own_noise)
-            factor = cholesky_of_any(H)
-            covariance[part, h] = _placed(torch.cholesky_inverse(factor), own, P)
-            log_weights[part, h] = -costs[part, h] - factor.diagonal(dim1=1, dim2=2).log().sum(-1)
+    each = [laplace(body, terms, how, state, observation, noise, chunk) for state in states]
+    covariance, log_roots = (torch.stack(parts, 1) for parts in zip(*each, strict=True))
+    log_weights = log_roots - costs
     nobody = ~log_weights.isfinite().any(1)
     log_weights[nobody, 0] = 0.0
     return Posterior(log_weights.nan_to_num(-torch.inf).softmax(1), covariance, how.nu, noise)
+
+
+def laplace(
+    body: PointBody,
+    terms: Mapping[str, Term],
+    how: Calibration,
+    state: State,
+    observation: Observation,
+    noise: Tensor | None = None,
+    chunk: int = 256,
+) -> tuple[Tensor, Tensor]:
+    """(C (B, P, P), log |H|^(−1/2) (B,)) about one state of each person; the rest as in `posterior`."""
+    P, own = Layout.everything(body).columns, Layout.driven(body).all_columns
+    nothing = state.params.transl.new_zeros(0)
+    covariance, log_root = [nothing.view(0, P, 1).expand(0, P, P)], [nothing]
+    for part in (slice(i, i + chunk) for i in range(0, len(state), chunk)):
+        own_noise = None if noise is None else noise[part]
+        factor = cholesky_of_any(hessian(body, terms, how.weights, state[part], observation[part], own_noise))
+        covariance.append(_placed(torch.cholesky_inverse(factor), own, P))
+        log_root.append(-factor.diagonal(dim1=1, dim2=2).log().sum(-1))
+    return torch.cat(covariance), torch.cat(log_root)
 
 
 def _placed(covariance: Tensor, columns: Tensor, count: int) -> Tensor:

@@ -25,11 +25,12 @@ from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import ENCODERS, Encoder
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hmr import HMR
+from hmrfit.network.mixture import MixtureModel
 from hmrfit.network.other_checkpoints import read_checkpoint_of_others
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.strict import WeightSource, as_tensors, check_fits, load_from, read_arrays
 
-Network = HMR | Encoder | FactorizedDiscriminator | ErrorModel
+Network = HMR | Encoder | FactorizedDiscriminator | ErrorModel | MixtureModel
 
 SETTINGS = "settings"
 
@@ -73,12 +74,11 @@ def _settings(network: Network) -> dict[str, Any]:
         return {"kind": "hmr", "encoder": _settings(network.encoder), "regressor": network.regressor.settings()}
     if isinstance(network, FactorizedDiscriminator):
         return {"kind": "discriminator", **network.settings()}
-    if isinstance(network, ErrorModel):
-        return {"kind": network.kind, **network.settings()}
-    if isinstance(network, Encoder):
+    if isinstance(network, (ErrorModel, MixtureModel, Encoder)):
         return {"kind": network.kind, **network.settings()}
     raise TypeError(
-        f"Expected an HMR, an encoder, discriminators or an error model to save, not {type(network).__name__}."
+        "Expected an HMR, an encoder, discriminators, an error model or a mixture to save, not "
+        f"{type(network).__name__}."
     )
 
 
@@ -91,6 +91,8 @@ def _build(kind: str, notes: Any = None, **settings: Any) -> Network:
         return FactorizedDiscriminator(**settings)
     if kind == ErrorModel.kind:
         return ErrorModel(**settings)
+    if kind == MixtureModel.kind:
+        return MixtureModel.from_settings(**settings)
     return _build_encoder(kind, **settings)
 
 
@@ -137,7 +139,7 @@ def check_settings(settings: Json) -> None:
     if not isinstance(settings, dict):
         raise ValueError(f"expected a dictionary, not {type(settings).__name__}")
     for name, value in settings.items():
-        if isinstance(value, dict) and name in ("encoder", "regressor"):
+        if isinstance(value, dict) and name in ("encoder", "regressor", "errors"):
             check_settings(value)
         elif name in ("blocks", "iterations") and not (type(value) is int and 0 <= value <= MOST_LAYERS):
             raise ValueError(f"{name} should be a whole number of at most {MOST_LAYERS}, but is {brief(repr(value))}")
@@ -171,6 +173,18 @@ def load_error_model(path: str | PathLike[str]) -> ErrorModel:
     network = load_network(path)
     if not isinstance(network, ErrorModel):
         raise ValueError(f"'{path}' holds a {type(network).__name__}, not an error model of an initial estimate.")
+    return network.requires_grad_(False)
+
+
+def load_mixture(path: str | PathLike[str]) -> MixtureModel:
+    """As `load_network`, for a file that holds the components beside an initial estimate; its weights are fixed.
+
+    Raises:
+        ValueError: it holds another network.
+    """
+    network = load_network(path)
+    if not isinstance(network, MixtureModel):
+        raise ValueError(f"'{path}' holds a {type(network).__name__}, not a mixture beside an initial estimate.")
     return network.requires_grad_(False)
 
 

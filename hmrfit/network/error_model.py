@@ -11,7 +11,7 @@ likelihood (`hmrfit.train.error_model_training`): Σ is what the fit needs, not 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,7 @@ class PredictedError(TensorRecord):
     scale: Tensor  # (B, D) s
     factors: Tensor  # (B, D, r) U
     noise: Tensor  # (B, N) σ of every keypoint name the network has a slot for
+    log_weight: Tensor | None = None  # (B,) of a component of a mixture, up to a constant a person
 
 
 class ErrorModelSettings(TypedDict):
@@ -60,6 +61,7 @@ class ErrorModelSettings(TypedDict):
     width: int
     blocks: int
     names: list[str]
+    weighted: NotRequired[bool]
 
 
 class ErrorModel(nn.Module):
@@ -79,21 +81,24 @@ class ErrorModel(nn.Module):
         width: int = 512,
         blocks: int = 2,
         names: Sequence[str] = KEYPOINT_NAMES,
+        weighted: bool = False,
     ) -> None:
         """
         Args:
             features: of the initial estimate's encoder. names: the keypoint names that have slots.
+            weighted: the estimate is a component of a mixture, whose weight is predicted too (`network.modes`).
         """
         super().__init__()
         self.features, self.joints, self.betas = features, joints, betas
         self.rank, self.width, self.names = rank, width, tuple(names)
-        inputs = features + 3 + 6 * joints + betas + 3 + 6 * len(self.names) + 3
+        inputs = features + 3 + 6 * joints + betas + 3 + 6 * len(self.names) + 3 + weighted
         self.D = 3 * joints + betas
         self.inputs = nn.Linear(inputs, width)
         self.blocks = nn.Sequential(*(ResidualBlock(width, 0.0) for _ in range(blocks)))
         self.norm = nn.LayerNorm(width)
         self.scale, self.factors = nn.Linear(width, self.D), nn.Linear(width, self.D * rank)
         self.noise = nn.Linear(width, len(self.names))
+        self.log_weight = nn.Linear(width, 1) if weighted else None
         self.register_buffer("middle", torch.zeros(inputs))
         self.register_buffer("spread", torch.ones(inputs))
         self.log_nu = nn.Parameter(torch.tensor(6.0).log())
@@ -114,7 +119,7 @@ class ErrorModel(nn.Module):
 
     def settings(self) -> ErrorModelSettings:
         """What the constructor takes."""
-        return {
+        known: ErrorModelSettings = {
             "features": self.features,
             "joints": self.joints,
             "betas": self.betas,
@@ -123,6 +128,9 @@ class ErrorModel(nn.Module):
             "blocks": len(self.blocks),
             "names": list(self.names),
         }
+        if self.log_weight is not None:
+            known["weighted"] = True
+        return known
 
     def forward(self, inputs: Tensor) -> PredictedError:
         """What `encode` makes -> Σ and σ, in float32 or better whatever the products were in."""
@@ -130,7 +138,8 @@ class ErrorModel(nn.Module):
         h = self.norm(self.blocks(h))
         scale = self.scale(h).float().clamp(*SCALE_RANGE).exp()
         factors = FACTOR_UNIT * self.factors(h).float().unflatten(1, (self.D, self.rank))
-        return PredictedError(scale, factors, self.noise(h).float().clamp(*NOISE_RANGE).exp())
+        weight = None if self.log_weight is None else self.log_weight(h).float().squeeze(1)
+        return PredictedError(scale, factors, self.noise(h).float().clamp(*NOISE_RANGE).exp(), weight)
 
     def slots_of(self, names: tuple[str, ...]) -> tuple[Tensor, Tensor]:
         """Which of `names` have a slot, and which: a name that stands twice counts where it stands last."""
@@ -138,7 +147,12 @@ class ErrorModel(nn.Module):
         return where.to(self.middle.device), slots.to(self.middle.device)
 
     def encode(
-        self, keypoints: EncodedKeypoints, estimate: Regression, residuals: Tensor, focal_known: Tensor
+        self,
+        keypoints: EncodedKeypoints,
+        estimate: Regression,
+        residuals: Tensor,
+        focal_known: Tensor,
+        first: Tensor | None = None,
     ) -> Tensor:
         """The network's input (B, n).
 
@@ -146,6 +160,7 @@ class ErrorModel(nn.Module):
             keypoints, estimate: what `KeypointHmr.forward` returns.
             residuals: (B, K, 2) keypoint − its projection by the estimate, fractions of the person's box.
             focal_known: (B,) bool, whether the focal length is known rather than assumed.
+            first: (B,) bool, of a mixture's components: which are the initial estimate itself.
         """
         points = keypoints.points
         p, q = presence(points[..., 2])[..., None], shown(points[..., 2])[..., None]
@@ -160,6 +175,8 @@ class ErrorModel(nn.Module):
         betas = F.pad(body.betas, (0, self.betas - body.betas.shape[1]))  # a body of others may have fewer
         parts = [keypoints.phi, estimate.weak_camera, body.rotations[..., :2].flatten(1), betas, keypoints.view]
         rest = [slots.flatten(1), focal_known[:, None], 0.5 * (size + 1e-6).log(), count / 10.0]
+        if first is not None:
+            rest.append(first[:, None])
         return torch.cat([part.to(residuals) for part in (*parts, *rest)], -1)
 
     def noise_of(self, predicted: PredictedError, names: tuple[str, ...]) -> Tensor:
@@ -168,7 +185,12 @@ class ErrorModel(nn.Module):
 
     @torch.no_grad()
     def predict(
-        self, keypoints: EncodedKeypoints, estimate: Regression, residuals: Tensor, focal_known: Tensor
+        self,
+        keypoints: EncodedKeypoints,
+        estimate: Regression,
+        residuals: Tensor,
+        focal_known: Tensor,
+        first: Tensor | None = None,
     ) -> PredictedError:
         """`forward` of `encode` for inference, in the estimate's precision: the same bits for a person in a batch of
         any size.
@@ -176,15 +198,16 @@ class ErrorModel(nn.Module):
         Where the initial estimate is averaged with the mirror image's, so is this: Σ is the mean of both.
         """
         B, names = len(residuals), keypoints.names
-        inputs = self.encode(keypoints, estimate, residuals, focal_known).to(self.middle)
+        inputs = self.encode(keypoints, estimate, residuals, focal_known, first).to(self.middle)
         if keypoints.mirrored_phi is None:
             return self(pad_rows(inputs, self))[:B].to(estimate.params.betas.dtype)
         mirror_image = EncodedKeypoints(
             mirrored_points(keypoints.points, names), mirrored_view(keypoints.view), keypoints.mirrored_phi, names
         )
         residuals = mirrored_points(residuals, names)
-        mirrored = self.encode(mirror_image, mirrored_regression(estimate), residuals, focal_known).to(self.middle)
-        predicted = self(pad_rows(torch.cat([inputs, mirrored]), self))[: 2 * B].to(estimate.params.betas.dtype)
+        mirrored = self.encode(mirror_image, mirrored_regression(estimate), residuals, focal_known, first)
+        both = torch.cat([inputs, mirrored.to(self.middle)])
+        predicted = self(pad_rows(both, self))[: 2 * B].to(estimate.params.betas.dtype)
         return self._average_with_mirror(predicted[:B], predicted[B:])
 
     def _average_with_mirror(self, person: PredictedError, mirror_image: PredictedError) -> PredictedError:
@@ -194,7 +217,10 @@ class ErrorModel(nn.Module):
         scale = (0.5 * (scales[0].square() + scales[1].square())).sqrt()
         weighted = [0.5**0.5 * (s / scale)[..., None] * U for s, U in zip(scales, factors, strict=True)]
         noise = (person.noise * mirrored_names(mirror_image.noise, self.names)).sqrt()
-        return PredictedError(scale, torch.cat(weighted, -1), noise)
+        log_weight = None
+        if person.log_weight is not None and mirror_image.log_weight is not None:
+            log_weight = 0.5 * (person.log_weight + mirror_image.log_weight)
+        return PredictedError(scale, torch.cat(weighted, -1), noise, log_weight)
 
 
 @lru_cache(maxsize=64)

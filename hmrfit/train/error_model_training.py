@@ -27,13 +27,23 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.gaussian_prior import DEPTH, LATERAL, Anchor
 from hmrfit.keypoints import keypoint_sets
+from hmrfit.network.encoders import EncodedKeypoints
 from hmrfit.network.error_model import ErrorModel, PredictedError
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import right_jacobian
 from hmrfit.synthetic.people import Corruption, People, people_from_points, uniform
-from hmrfit.train.people_stream import NEARER, SET_WEIGHTS, Mixture, PosePool, Sampling, assumed_camera
+from hmrfit.train.people_stream import (
+    NEARER,
+    SET_WEIGHTS,
+    Mixture,
+    PosePool,
+    Sampling,
+    assumed_camera,
+    hard_people,
+    hard_rows,
+)
 from hmrfit.train.trainer import average_weights, rate_factor, set_rate
-from hmrfit.types import BodyParams
+from hmrfit.types import BodyParams, Regression
 
 FOCAL_STD = 0.45
 """Of log f where it is not known: lenses of 20 to 110 mm taken for the diagonal's 43 mm."""
@@ -79,37 +89,64 @@ class Cases:
     """Endless cases; what comes next depends on the generator alone."""
 
     def __init__(
-        self, body: SmplBody, hmr: KeypointHmr, model: ErrorModel, pool: PosePool, generator: torch.Generator
+        self,
+        body: SmplBody,
+        hmr: KeypointHmr,
+        model: ErrorModel,
+        pool: PosePool,
+        generator: torch.Generator,
+        hard: float = 0.0,
     ) -> None:
-        """body: float32. Everything else is on the device of the generator."""
+        """body: float32. Everything else is on the device of the generator. hard: the fraction of batches of
+        `HardPeople`."""
         sets, place = keypoint_sets(), generator.device
         self.points = {name: body.points(names).to(device=place) for name, names in sets.items()}
         self.joints, self.hmr, self.model = body.points(SMPL.names).to(device=place), hmr, model
-        self.pool, self.generator = pool, generator
+        self.pool, self.generator, self.hard = pool, generator, hard
+        self.makers = {name: hard_people(points, pool) for name, points in self.points.items()} if hard else {}
         self.names = list(sets)
         self.weight = torch.tensor([SET_WEIGHTS.get(name, 1.0) for name in sets], device=place)
 
     def batch(self, count: int, how: Sampling = SAMPLING) -> Case:
         """The next `count` people, all with the same keypoint set."""
-        body = self.points[self.names[int(torch.multinomial(self.weight, 1, generator=self.generator))]]
+        return self.case(*self.people(count, how))
+
+    def people(self, count: int, how: Sampling = SAMPLING) -> tuple[People, PointBody, Tensor]:
+        """(the next `count` people, the body with their keypoint set's points, (B,) whose focal length is known)."""
+        name = self.names[int(torch.multinomial(self.weight, 1, generator=self.generator))]
+        body = self.points[name]
+        if self.hard and float(uniform(0, 1, 1, self.generator)) < self.hard:
+            people = hard_rows(self.makers[name], count, self.generator)
+            return people, body, uniform(0, 1, count, self.generator) < how.known_focal
         poses = self.pool.sample(count, self.generator, how.mixture)
         people = people_from_points(body, poses, self.generator, how.views, how.corruption)
-        focal_known = uniform(0, 1, count, self.generator) < how.known_focal
-        return self.case(people, body, focal_known)
+        return people, body, uniform(0, 1, count, self.generator) < how.known_focal
 
     @torch.no_grad()
     def case(self, people: People, body: PointBody, focal_known: Tensor) -> Case:
         """People with their initial estimate."""
-        camera, keypoints = people.camera, people.keypoints
-        assumed = assumed_camera(camera, focal_known)
-        estimate, encoded = self.hmr.forward(keypoints, assumed)
-        params, box = estimate.params, keypoints.box_size().clamp_min(1.0)
-        residuals = (keypoints.xy - assumed.project(body.pose(params).points)) / box[:, None, None]
-        inputs = self.model.encode(encoded, estimate, residuals, focal_known).float()
-        ones = params.betas.new_ones(len(box), 3 * len(body.parents) + params.betas.shape[1])
-        anchor = Anchor.at(params, body.parents, ones, ones[..., None])
-        slots = self.model.slots_of(keypoints.names)
-        return Case(people, body, self.joints, assumed, anchor, inputs, box, slots)
+        assumed = assumed_camera(people.camera, focal_known)
+        estimate, encoded = self.hmr.forward(people.keypoints, assumed)
+        return case_of(people, body, self.joints, assumed, self.model, estimate, encoded)
+
+
+def case_of(
+    people: People,
+    body: PointBody,
+    joints: PointBody,
+    camera: Camera,
+    model: ErrorModel,
+    estimate: Regression,
+    encoded: EncodedKeypoints,
+    first: Tensor | None = None,
+) -> Case:
+    """People with an estimate of each. camera: assumed where its focal length is not known. first: of `encode`."""
+    params, box = estimate.params, people.keypoints.box_size().clamp_min(1.0)
+    residuals = (people.keypoints.xy - camera.project(body.pose(params).points)) / box[:, None, None]
+    inputs = model.encode(encoded, estimate, residuals, camera.focal_known, first).float()
+    ones = params.betas.new_ones(len(box), 3 * len(body.parents) + params.betas.shape[1])
+    anchor = Anchor.at(params, body.parents, ones, ones[..., None])
+    return Case(people, body, joints, camera, anchor, inputs, box, model.slots_of(people.keypoints.names))
 
 
 @dataclass(frozen=True)
@@ -184,6 +221,17 @@ def update(case: Case, predicted: PredictedError, x: Tensor, at: Linearised) -> 
 
 def losses(case: Case, predicted: PredictedError, nu: Tensor) -> dict[str, Tensor]:
     """Every weighted part of the loss; see the module's equation."""
+    nll, distance = updated(case, predicted, nu)
+    return {
+        "joints": nll.mean(),
+        "distance": 5.0 * distance.mean(),
+        "noise": 0.3 * noise_loss(case, predicted),
+        "marginal": 0.2 * marginal_loss(case, predicted).mean(),
+    }
+
+
+def updated(case: Case, predicted: PredictedError, nu: Tensor) -> tuple[Tensor, Tensor]:
+    """(−log t_ν(joints − joints(x); C), |joints − joints(x)|) of every joint but the pelvis, (B, J-1) each."""
     with torch.no_grad():
         x = torch.zeros(len(case.box), predicted.scale.shape[1] + 4).to(case.box)
         x, *_ = update(case, predicted, x, linearise(case, x))
@@ -196,12 +244,7 @@ def losses(case: Case, predicted: PredictedError, nu: Tensor) -> dict[str, Tenso
     C = AS @ at.A.unflatten(1, (-1, 3)).mT - torch.einsum("bmji,bmjk->bjik", V, V)
     found, truth = case.joints.pose(moved(case, x)[0]).joints, case.people.joints
     error = ((truth - truth[:, :1]) - (found - found[:, :1]))[:, 1:]
-    return {
-        "joints": student_nll(error, C, nu).mean(),
-        "distance": 5.0 * error.norm(dim=-1).mean(),
-        "noise": 0.3 * _noise_loss(case, predicted),
-        "marginal": 0.2 * _marginal_loss(case, predicted),
-    }
+    return student_nll(error, C, nu), error.norm(dim=-1)
 
 
 def student_nll(error: Tensor, scale: Tensor, nu: Tensor, floor: float = 1e-6) -> Tensor:
@@ -213,7 +256,7 @@ def student_nll(error: Tensor, scale: Tensor, nu: Tensor, floor: float = 1e-6) -
     return constant + factor.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * (nu + p) * torch.log1p(square / nu)
 
 
-def _noise_loss(case: Case, predicted: PredictedError) -> Tensor:
+def noise_loss(case: Case, predicted: PredictedError) -> Tensor:
     """−log likelihood of the true noise by σ_k, Student's t with 4 degrees of freedom."""
     where, slot = case.slots
     sigma, visible = predicted.noise[:, slot], case.visible[:, where]
@@ -223,11 +266,11 @@ def _noise_loss(case: Case, predicted: PredictedError) -> Tensor:
     return ((2 * sigma.log() + 3 * torch.log1p(z / 4)) * visible).sum() / visible.sum()
 
 
-def _marginal_loss(case: Case, predicted: PredictedError) -> Tensor:
-    """−log likelihood of Θ₀'s own error by Σ's diagonal, so that Σ stays a statement about it."""
+def marginal_loss(case: Case, predicted: PredictedError) -> Tensor:
+    """(B,) −log likelihood of Θ₀'s own error by Σ's diagonal, so that Σ stays a statement about it."""
     error = case.anchor.error(case.people.params)[0]
     variance = predicted.scale.square() * (1 + predicted.factors.square().sum(-1))
-    return (0.5 * variance.log() + 3 * torch.log1p(error.square() / variance / 5)).mean()
+    return (0.5 * variance.log() + 3 * torch.log1p(error.square() / variance / 5)).mean(1)
 
 
 def train_error_model(

@@ -262,7 +262,14 @@ def _distance(a: Tensor, b: Tensor) -> Tensor:
 def keypoint_losses(
     regression: Regression, batch: Batch, body: PointBody, weights: KeypointLossWeights
 ) -> dict[str, Tensor]:
-    """Every weighted term but the adversarial one, by name.
+    """Every weighted term but the adversarial one, by name: means over the batch of `each_keypoint_loss`."""
+    return {name: each.mean() for name, each in each_keypoint_loss(regression, batch, body, weights).items()}
+
+
+def each_keypoint_loss(
+    regression: Regression, batch: Batch, body: PointBody, weights: KeypointLossWeights
+) -> dict[str, Tensor]:
+    """Every weighted term but the adversarial one, by name, of each person (B,).
 
     Args:
         body: with the points `LANDMARKS`.
@@ -277,13 +284,17 @@ def keypoint_losses(
     target = in_box(truth, batch)
     near = (target.abs() < FAR).all(-1, keepdim=True)
     residuals = torch.where(near, in_box(points + transl[:, None], batch) - target, 0.0).clamp(-FAR, FAR)
+    rotations, betas = (
+        regression.params.rotations - batch.params.rotations,
+        regression.params.betas - batch.params.betas,
+    )
     return {
-        "joints": weights.joints * _distance(about, true_about).mean(),
-        "canonical": weights.canonical * _distance(canonical, true_canonical).mean(),
-        "rotations": weights.rotations * (regression.params.rotations - batch.params.rotations).square().mean(),
-        "betas": weights.betas * (regression.params.betas - batch.params.betas).square().mean(),
-        "reprojection": weights.reprojection * residuals.abs().mean(),
-        "scale": weights.scale * (weak[:, 0] / batch.weak_camera[:, 0]).log().abs().mean(),
+        "joints": weights.joints * _distance(about, true_about).mean(1),
+        "canonical": weights.canonical * _distance(canonical, true_canonical).mean(1),
+        "rotations": weights.rotations * rotations.square().mean((1, 2, 3)),
+        "betas": weights.betas * betas.square().mean(1),
+        "reprojection": weights.reprojection * residuals.abs().mean((1, 2)),
+        "scale": weights.scale * (weak[:, 0] / batch.weak_camera[:, 0]).log().abs(),
     }
 
 

@@ -26,6 +26,7 @@ from hmrfit.network.encoders import normalise_keypoints, view_of_box
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
+from hmrfit.synthetic.hard_people import HardPeopleMaker
 from hmrfit.synthetic.people import Corruption, People, Views, normal, people_from_points, uniform
 from hmrfit.types import BodyParams, TensorRecord
 
@@ -204,21 +205,61 @@ class PeopleStream:
     generator: torch.Generator
     early: Sampling = WIDE
     late: Sampling = NEARER
+    hard: float = 0.0  # the fraction of `HardPeople`
 
     def __post_init__(self) -> None:
+        if not 0 <= self.hard < 1:
+            raise ValueError(f"The fraction of hard people should lie from 0 to below 1, but is {self.hard}.")
         sets = [(names, SET_WEIGHTS.get(key, 1.0)) for key, names in keypoint_sets().items()]
         place = self.generator.device
         self._member = torch.tensor([[name in names for name in self.body.names] for names, _ in sets], device=place)
         self._weight = torch.tensor([weight for _, weight in sets], device=place)
+        self._maker = hard_people(self.body, self.pool) if self.hard else None
 
     def batch(self, count: int, progress: float = 0.0) -> Batch:
         """The next `count` people, `progress` (0 to 1) into a run."""
         how = self.early if progress < CHANGE else self.late
-        poses = self.pool.sample(count, self.generator, how.mixture)
+        many = round(self.hard * count)
+        poses = self.pool.sample(count - many, self.generator, how.mixture)
         exist = self._member[torch.multinomial(self._weight, count, True, generator=self.generator)]
-        people = people_from_points(self.body, poses, self.generator, how.views, how.corruption, exist)
+        usual, rest = exist[: count - many], exist[count - many :]
+        people = people_from_points(self.body, poses, self.generator, how.views, how.corruption, usual)
+        if self._maker is not None and many:
+            people = People.cat([people, hard_rows(self._maker, many, self.generator, rest)])
         known = uniform(0, 1, count, self.generator) < how.known_focal
         return as_batch(people, known)
+
+
+def hard_people(body: PointBody, pool: PosePool) -> HardPeopleMaker:
+    """What makes hard people of a pool's poses, seen by the points of a body."""
+    return HardPeopleMaker(body, pool.filled, pool.weight)
+
+
+def hard_rows(maker: HardPeopleMaker, count: int, generator: torch.Generator, exist: Tensor | None = None) -> People:
+    """`count` people of a maker, those with four keypoints or more first: of a few more that are drawn.
+
+    exist: (count, K) which of the points each person has, where several sets are mixed; None for all.
+    """
+    drawn = count + count // 8 + 8
+    rows = torch.randint(1 << 62, (drawn,), generator=generator, device=generator.device)
+    people = maker.people(rows).people
+    if exist is not None:
+        people = only(people, exist[torch.arange(drawn, device=exist.device) % count])
+    few = (people.keypoints.confidence > 0).sum(1) < LEAST_SEEN
+    return people[few.to(torch.int8).argsort(stable=True)[:count]]
+
+
+LEAST_SEEN = 4
+"""Keypoints. Of people with fewer, nothing can be learned."""
+
+
+def only(people: People, exist: Tensor) -> People:
+    """The people with some of their keypoints, those of the set that each is seen by. exist: (B, K) bool."""
+    keypoints, clean = people.keypoints, people.clean
+    seen = keypoints.confidence * exist
+    xy = torch.where((seen > 0)[..., None], keypoints.xy, 0.0)
+    found = replace(keypoints, xy=xy, confidence=seen)
+    return replace(people, keypoints=found, clean=replace(clean, confidence=clean.confidence * exist))
 
 
 def as_batch(people: People, focal_known: Tensor) -> Batch:

@@ -20,7 +20,7 @@ def fit() -> Fit:
     seen = people(3, "coco17", noise=0.01)
     found = fitter().fit(seen.clean, seen.camera)
     start = State(seen.params, seen.camera)
-    return replace(found, start=start, calibrated_cost=found.hypothesis_cost)
+    return replace(found, start=start)
 
 
 def without(state: State, person: int, part: str, value: float = NAN) -> State:
@@ -43,7 +43,7 @@ def test_the_start_comes_back_for_one(fit: Fit, part: str, value: float) -> None
         assert torch.equal(mended[[0, 2]], before[[0, 2]]) and torch.equal(mended[1], start[1])
         assert torch.equal(getattr(found.hypotheses[0].params, name), mended)
     assert found.status.tolist() == [fit.status[0], NO_NUMBERS, fit.status[2]] and "start is returned" in ENDS[5]
-    assert found.hypothesis_cost[1, 0] == found.calibrated_cost[1, 0] == torch.inf
+    assert found.hypothesis_cost[1, 0] == torch.inf
     assert torch.equal(found.hypothesis_cost[[0, 2]], fit.hypothesis_cost[[0, 2]])
 
 
@@ -61,7 +61,7 @@ def test_without_a_start_an_upright_body_stands_where_the_keypoints_are(fit: Fit
 
 def test_costs_are_never_nan(fit: Fit) -> None:
     cost = torch.tensor([1.0, NAN, 2.0]).double()
-    parts = {"term_cost": {"a": cost}, "start_term_cost": {"a": cost}, "calibrated_cost": None}
+    parts = {"term_cost": {"a": cost}, "start_term_cost": {"a": cost}}
     given = replace(fit, cost=cost, hypothesis_cost=cost[:, None], hypotheses=fit.hypotheses[:1], **parts)
     found = only_numbers(given, free_body())
     known = [1.0, torch.inf, 2.0]

@@ -42,7 +42,7 @@ def test_of_nobody_the_outcome_is_empty(way: str) -> None:
     assert len(nobody.cost) == len(nobody.state) == len(nobody.hypothesis_cost) == 0
     assert nobody.term_cost.keys() == some.term_cost.keys()
     assert nobody.start_term_cost.keys() == some.start_term_cost.keys()
-    for one in ("start", "acceptance", "calibrated_cost", "observation", "calibration"):
+    for one in ("start", "acceptance", "observation", "calibration"):
         assert (getattr(nobody, one) is None) == (getattr(some, one) is None), one
     for order in ([nobody, some], [some, nobody]):
         both = Fit.cat(order)
@@ -70,12 +70,12 @@ def two_each() -> Fit:
     assert found.hypothesis_cost.isfinite().all() and len(found.hypotheses) == 2
     costs = found.hypothesis_cost.clone()
     costs[1, 1] = torch.inf
-    return Fit(**{**vars(found), "hypothesis_cost": costs, "calibrated_cost": 2 * costs})
+    return Fit(**{**vars(found), "hypothesis_cost": costs})
 
 
 def test_some_people_have_as_many_hypotheses_as_one_of_them(two_each: Fit) -> None:
     alone, pair = two_each.of(torch.tensor([1])), two_each.of(torch.tensor([2, 1]))
-    assert len(alone.hypotheses) == 1 and alone.hypothesis_cost.shape == alone.calibrated_cost.shape == (1, 1)
+    assert len(alone.hypotheses) == 1 and alone.hypothesis_cost.shape == (1, 1)
     assert len(pair.hypotheses) == 2 and pair.hypothesis_cost.tolist() == two_each.hypothesis_cost[[2, 1]].tolist()
     assert torch.equal(pair.hypotheses[1].params.betas, two_each.hypotheses[1].params.betas[[2, 1]])
     assert torch.equal(pair.observation.keypoints.xy, two_each.observation.keypoints.xy[[2, 1]])
@@ -96,9 +96,7 @@ def test_outcomes_with_unlike_many_hypotheses_are_joined(two_each: Fit) -> None:
 def test_more_hypotheses_than_there_are_cost_infinitely_much(two_each: Fit) -> None:
     more = two_each.with_hypotheses(4)
     assert len(more.hypotheses) == 4 and more.hypothesis_cost[:, 2:].isinf().all()
-    assert more.calibrated_cost.shape == (3, 4) and torch.equal(
-        more.with_hypotheses(2).hypothesis_cost, two_each.hypothesis_cost
-    )
+    assert torch.equal(more.with_hypotheses(2).hypothesis_cost, two_each.hypothesis_cost)
 
 
 def test_a_row_of_a_fit_is_that_person(two_each: Fit) -> None:

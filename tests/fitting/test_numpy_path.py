@@ -10,9 +10,9 @@ from helpers.fits import limits, people, photograph, shipped
 from torch import Tensor
 
 from hmrfit.fitting import energy as module
+from hmrfit.fitting.answers import COMPONENT
 from hmrfit.fitting.energy import Stage, StageProblem, numpy_term
 from hmrfit.fitting.gaussian_prior import Anchor
-from hmrfit.fitting.modes import CALIBRATED
 from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, TorchTerm
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.fitting.reverse_mode import ReverseTerm
@@ -116,7 +116,7 @@ def test_terms_of_every_kind_side_by_side():
         assert_same_as_in_torch(problem.select(torch.tensor([i])), moved(start, 0.3)[i])
 
 
-@pytest.mark.parametrize("stage", [ANCHORED, CALIBRATED], ids=["fit", "calibrated"])
+@pytest.mark.parametrize("stage", [ANCHORED, COMPONENT], ids=["fit", "component"])
 @pytest.mark.parametrize("anchored", [True, False], ids=["estimated", "given"])
 def test_the_same_steps_to_the_same_end(stage, anchored):
     start, observation = seen("coco17", anchored=anchored)

@@ -132,6 +132,6 @@ def test_from_scratch_nothing_is_known_but_what_is_seen():
     assert not anchor.factors.any() and torch.equal(anchor.betas, fit.state.params.betas)
     assert (anchor.energy(fit.state.params) < 1e-9).all()
     few = torch.arange(4)
-    found = step()._from_scratch(replace(fit.with_hypotheses(1), calibrated_cost=None).of(few), route())
+    found = step()._from_scratch(fit.with_hypotheses(1).of(few), route())
     assert (mean_distance(found, route()) < step().lost).all()
     assert (found.observation.anchor.scale[:, 3:6] > 0.5).all()

@@ -13,10 +13,10 @@ from hmrfit.config import ConfigError, load_config
 from hmrfit.evaluate.metrics import facing_wrong, pa_mpjpe
 from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.anchor_inflation import InflateAnchor
+from hmrfit.fitting.answers import OtherAnswers
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.modes import Modes
 from hmrfit.fitting.retry import Retry
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.schedule import ANCHORED, FINAL, FIRST_STEPS, FROM_SCRATCH, LAST_STEPS, WIDE, Schedule
@@ -51,7 +51,8 @@ def test_the_default_is_one_stage_from_the_initial_estimate():
     again = next(step for step in schedule.after if isinstance(step, Retry))
     assert again.start is schedule.start and again.stages == (WIDE, FINAL)
     assert again.library.count == FROM_SCRATCH and again.library.network is None
-    assert schedule.after == (InflateAnchor(), Modes(), again, Accept()) and schedule.calibration is MEASURED
+    assert schedule.after == (InflateAnchor(), again, Accept()) and schedule.calibration is MEASURED
+    assert isinstance(schedule.seeker, OtherAnswers)
     given = shipped().from_given
     assert isinstance(given.start, GivenStart) and given.stages == (ANCHORED,)
     assert given.after == (Accept(),) and given.calibration is GIVEN

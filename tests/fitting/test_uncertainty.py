@@ -158,7 +158,7 @@ def test_only_the_posterior_of_those_who_are_not_exact_is_wider():
     fit = shipped().fit(crowd.keypoints, photograph(3))
     plain = shipped().posterior(fit)
     sources = ["exact", "detector", "labelled"]
-    mixed = shipped().posterior(fit, KeypointNoise.of(sources, [None] * 3, 17))
+    mixed = shipped().posterior(replace(fit, keypoint_noise=KeypointNoise.of(sources, [None] * 3, 17)))
     assert torch.equal(mixed.covariance[0], plain.covariance[0]) and torch.equal(mixed.noise[0], plain.noise[0])
     ratio = mixed.covariance.diagonal(dim1=2, dim2=3)[1:, 0] / plain.covariance.diagonal(dim1=2, dim2=3)[1:, 0]
     seen = ratio[ratio.isfinite()]
@@ -174,7 +174,8 @@ def test_a_known_standard_deviation_is_believed():
     limbs = [i for i, name in enumerate(SMPL24) if name.endswith(("elbow", "wrist", "knee", "ankle"))]
     away = ((joints - joints[:, :1]) - (crowd.joints - crowd.joints[:, :1]))[:, limbs]
     for std in (0.005, 0.02, 0.06):
-        mixture = shipped().posterior(fit, KeypointNoise.of([None] * 80, [np.full(17, std)] * 80, 17))
+        known = KeypointNoise.of([None] * 80, [np.full(17, std)] * 80, 17)
+        mixture = shipped().posterior(replace(fit, keypoint_noise=known))
         scale = joint_scale(body, fit.state.params, mixture.covariance[:, 0])[:, limbs]
         square = (away * torch.linalg.solve(scale, away[..., None]).squeeze(-1)).sum(-1) / 3
         held[std] = float((fisher.cdf(square.numpy(), 3, mixture.nu) <= 0.68).mean())
