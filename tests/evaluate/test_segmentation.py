@@ -212,7 +212,8 @@ def test_the_truth_scores_one_in_every_measure(scene):
     summary = protocol.summary()
     assert [m.value for m in summary.measures] == [m.best for m in summary.measures] == [1.0] * 4
     assert summary.samples == 4
-    assert [m[0].value for m in summary.classes.values()] == [1.0] * 7 and list(summary.classes) == list(PART_CLASSES)
+    assert [(m.value, m.best) for (m,) in summary.classes.values()] == [(1.0, 1.0)] * 7
+    assert list(summary.classes) == list(PART_CLASSES)
     matrix = protocol.details().confusion
     assert (matrix.diagonal()[:7] > 0).all() and matrix.sum() == sum(w * h for w, h in (*SIZES, SIZES[0]))
 

@@ -364,6 +364,19 @@ def test_a_rejected_warm_up_step_leaves_its_sample_where_it_is():
         assert single.cost == pytest.approx(float(both.cost[i]))
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_after_the_warm_up_costs_are_of_the_energy_that_counts(steps):
+    """Also of a sample whose last warm-up step was rejected, as it led where that energy is not a number."""
+    own = lambda x, data: torch.stack([(x[0] + 0.5).sqrt() - 3, data[0] + 0 * x[0]])  # noqa: E731
+    problem = Warming(own, torch.tensor([[3.0], [-3.0]]).double())
+    options = Options(max_steps=steps, warm_up_steps=steps)
+    both = solve(problem, Point(torch.tensor([[0.0], [4.9]]).double()), options)
+    alone = solve(Alone(problem.select(torch.tensor([0]))), np.zeros(1), options)
+    assert both.x.x[0, 0] == alone.x[0] == 0 and both.x.x[1, 0] < 3
+    torch.testing.assert_close(both.cost, problem.linearize(both.x).cost, rtol=1e-12, atol=0)
+    assert alone.cost == pytest.approx(float(both.cost[0]), rel=1e-12)
+
+
 def test_a_sample_whose_warm_up_steps_are_rejected_does_not_move():
     """After the warm-up alone: sample 0 is where it began in all but the last step, which arrives at the own energy."""
     flat = lambda x, data: 0 * x  # noqa: E731

@@ -18,7 +18,7 @@ from hmrfit.datasets.spin_npz import SpinDataset, write_spin_npz
 from hmrfit.evaluate.metrics import aligned_distances
 from hmrfit.evaluate.protocol import PROTOCOLS, EvaluationData, Measure, Protocol, Setting, Summary, make_protocol
 from hmrfit.evaluate.protocols.human36m import CORRUPT, FIRST_TRIALS, H36M14, H36M_SLOTS
-from hmrfit.evaluate.protocols.mpi_inf_3dhp import H36M17_SPIN
+from hmrfit.evaluate.protocols.mpi_inf_3dhp import H36M17_SPIN, sequences_of
 from hmrfit.evaluate.protocols.pose import QUANTITIES, Joints, slot_joints
 from hmrfit.keypoints import SPIN24
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -269,6 +269,12 @@ def test_images_of_other_names_have_no_action(body, tmp_path):
     assert make_protocol("h36m-p1-spin", Setting(body)).load(folder).groups.tolist() == [""]
     with pytest.raises(ValueError, match="action and trial are unknown"):
         make_protocol("h36m-p1-hmr", Setting(body)).load(folder)
+
+
+def test_frames_of_3dhp_belong_to_the_sequence_in_their_path():
+    paths = ["mpi_inf_3dhp_test_set/TS3/imageSequence/img_000001.jpg", "/data/TS6/img.jpg", "TS7/a.jpg", "a/TS3.jpg"]
+    people = SpinDataset(np.array(paths), np.zeros((4, 2)), np.ones(4))
+    assert sequences_of(people).tolist() == ["TS3", "TS6", "", ""]
 
 
 def test_nan_leaves_out_one_person(body):

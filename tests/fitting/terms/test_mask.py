@@ -102,6 +102,12 @@ def test_the_slope_is_the_maps_own_up_to_its_border_and_nothing_beyond():
     assert not look_up(found, beyond)[1][..., 0].any()
 
 
+def test_a_keypoint_a_fiftieth_of_the_box_beside_the_mask_lies_in_it():
+    """A disc of 100 pixels, wrists 2 and 9 pixels beside it: the box's 2 % are 4 pixels."""
+    trusted = [mask_map([disc()], three_points(200.0 + 2 * beside)).trusted[0].tolist() for beside in (2, 9)]
+    assert trusted == [[1, 1, 1], [0, 0, 1]]
+
+
 def test_where_the_image_ends_the_person_does_not():
     """A disc cut by the border: no outline there, and below the border is no outside."""
     points = replace(three_points(), xy=three_points().xy + torch.tensor([0.0, 380.0]))
