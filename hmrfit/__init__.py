@@ -24,12 +24,15 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.fitting.terms.base import FunctionTerm as FunctionTerm
     from hmrfit.fitting.terms.base import Measurement as Measurement
     from hmrfit.fitting.terms.base import Term as Term
+    from hmrfit.fitting.terms.gender_age import Age as Age
+    from hmrfit.fitting.terms.gender_age import Gender as Gender
     from hmrfit.fitting.terms.ground import Floor as Floor
     from hmrfit.fitting.terms.height import Height as Height
     from hmrfit.fitting.terms.keypoints_3d import Keypoints3D as Keypoints3D
     from hmrfit.fitting.terms.mask import Mask as Mask
     from hmrfit.fitting.terms.shape import Shape as Shape
     from hmrfit.fitting.terms.silhouette import Silhouette as Silhouette
+    from hmrfit.fitting.terms.up import Up as Up
     from hmrfit.io.budget import file_limits as file_limits
     from hmrfit.io.image import read_image as read_image
     from hmrfit.io.image import write_image as write_image
@@ -52,7 +55,10 @@ _HOMES = {
     "Height": "hmrfit.fitting.terms.height",
     "Shape": "hmrfit.fitting.terms.shape",
     "Keypoints3D": "hmrfit.fitting.terms.keypoints_3d",
+    "Gender": "hmrfit.fitting.terms.gender_age",
+    "Age": "hmrfit.fitting.terms.gender_age",
     "Floor": "hmrfit.fitting.terms.ground",
+    "Up": "hmrfit.fitting.terms.up",
     "Measurement": "hmrfit.fitting.terms.base",
     "Term": "hmrfit.fitting.terms.base",
     "FunctionTerm": "hmrfit.fitting.terms.base",

@@ -13,6 +13,7 @@ from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
+from hmrfit.fitting.terms.gender_age import Age
 from hmrfit.fitting.terms.mask import NEAR, Mask, MaskMap, look_up
 from hmrfit.fitting.uncertainty import UNKNOWN_SOURCE, KeypointNoise
 from hmrfit.io.keypoint_checks.residuals import unmet_keypoints
@@ -116,7 +117,7 @@ def _check(result: FitResult) -> None:
                 f"The body is on average {100 * error:.0f} % of the box away from its keypoints: look at the overlay."
             )
         beta = float(np.abs(result.betas[i]).max(initial=0.0))
-        if beta > UNLIKELY_BETA:
+        if beta > UNLIKELY_BETA and Age.name not in result.measurements:  # children are outside of the adults' shapes
             result.warnings[i].append(
                 f"Few people have such a shape: |beta| reaches {beta:.1f}, and above 3 is rare. Look "
                 "whether height, focal length and mask are right, and whether the keypoints are of one person."

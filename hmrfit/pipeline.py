@@ -150,7 +150,7 @@ class Pipeline:
             start = self.image_start(photo)
         asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
         ready = self._ready(photo, start, measurements, asked)
-        photo, upright = ready.photo(photo), known_up(up, measurements)
+        photo, upright = ready.photo(photo), known_up(up, measurements, photo.camera)
         with one_thread_for_few(len(photo), self.threads):
             if free:
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std))
@@ -182,7 +182,7 @@ class Pipeline:
         world = read_extrinsics(extrinsics, count_of_views(images, "images"))
         check_measurements(measurements)
         free = free_or_known(focal)
-        upright = known_up(up, measurements)
+        upright = known_up(up, measurements, None)
         photos = read_views(images, keypoints, keypoint_set, cameras, image_size, free)
         photos = with_known_noise_in_views(photos, keypoint_source, keypoint_std)
         asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
@@ -267,13 +267,13 @@ class Pipeline:
         """Fits one person in consecutive frames of a camera that stands still; see `hmrfit.fit_sequence`."""
         know_own_threads()
         check_measurements(measurements)
-        upright = known_up(up, measurements)
         rate = float(numbers(fps, "fps", "frames a second, one number", (), *RATES))
         weight = float(numbers(smooth, "smooth", "a weight, one number, 0 or more", (), 0.0, MOST_SMOOTH))
         free, pixels = _split_focal(focal)
         frames = read_people_of_frames(keypoints, keypoint_set)
         photo, blank = photo_of_frames(image, frames, keypoint_set, pixels, focal_35mm, camera, image_size)
         photo = with_known_noise(photo, keypoint_source, keypoint_std)
+        upright = known_up(up, measurements, photo.camera)
         start, std = self.start_of(init, photo), self.init_std(init_std, init)
         asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
         ready = self._ready(photo, start, measurements, asked)
@@ -288,22 +288,30 @@ class Pipeline:
         log_warnings([result], f"fit_sequence, {len(result)} frames")
         return result
 
-    def fit_photos(self, photos: Sequence[Photo]) -> list[FitResult]:
-        """The people of many photographs, side by side in one batch per keypoint set. One result a photo, in order."""
+    def fit_photos(self, photos: Sequence[Photo], measurements: Sequence[Measurement] = ()) -> list[FitResult]:
+        """The people of many photographs, side by side in one batch per keypoint set. One result a photo, in order.
+
+        Args:
+            measurements: of everybody, or of every photograph's camera.
+        """
         results: dict[int, FitResult] = {}
         kind = lambda i: (photos[i].people[0].names, self.sees(photos[i]))  # noqa: E731
         for (_, seen), group in groupby(sorted(range(len(photos)), key=kind), key=kind):
             chosen = list(group)
             together = [photos[i] for i in chosen]
             schedule = self.schedules.given if seen else self.schedules.fit
-            ready = prepare(self.fitter, self.config, schedule, together[0], {}, Asked())
+            each = [read_measurements(measurements, photo, self.body) for photo in together]
+            found = {m.name: in_cameras([known[m.name] for known in each]) for m in measurements}
+            ready = prepare(self.fitter, self.config, schedule, together[0], found, Asked())
             keypoints = Keypoints.cat([photo.keypoints for photo in together])
             camera = Camera.cat([photo.camera for photo in together])
             with one_thread_for_few(len(keypoints), self.threads):
                 start = BodyParams.cat([self.image_start(photo) for photo in together]) if seen else None
-                fit = ready.fitter.fit(keypoints, camera, start)
+                fit = ready.fitter.fit(keypoints, camera, start, measurements=ready.records)
             rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
-            results |= {i: self.result(fit, photos[i], row, ready) for i, row in zip(chosen, rows, strict=True)}
+            for i, row in zip(chosen, rows, strict=True):
+                upright = known_up(None, measurements, photos[i].camera)
+                results[i] = self.result(fit, photos[i], row, ready).with_up(upright)
         for result in results.values():
             log_warnings([result])
         return [results[i] for i in range(len(photos))]

@@ -8,12 +8,12 @@ from yacs.config import CfgNode
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import unused_settings
+from hmrfit.camera import Camera
 from hmrfit.fitting.check_term import try_terms
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.starts import GivenStart, InitialEstimate
 from hmrfit.fitting.terms.base import MOST_WEIGHT, Known, Measurement, ResidualFunction, Term, terms_by_name
-from hmrfit.fitting.terms.ground import Floor
 from hmrfit.fitting.terms.reprojection import StudentReprojection
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import brief_repr, did_you_mean, numbers
@@ -111,7 +111,7 @@ def check_measurements(measurements: Sequence[Measurement]) -> None:
     kinds = set()
     for one in measurements:
         if not isinstance(one, Measurement):
-            known = "Mask, Silhouette, Height, Shape, Keypoints3D and Floor"
+            known = "Mask, Silhouette, Height, Shape, Gender, Age, Keypoints3D, Floor and Up"
             raise TypeError(f"measurements should hold hmrfit's {known}, not {brief_repr(one)}.")
         if one.name in kinds:
             raise ValueError(
@@ -126,14 +126,25 @@ def _warnings(found: Mapping[str, Known], people: int) -> tuple[tuple[str, ...],
     return tuple(tuple(w for of_kind in lists for w in of_kind[i]) for i in range(people))
 
 
-def known_up(up: ArrayLike | None, measurements: Sequence[Measurement]) -> ArrayLike | None:
-    """What points up: what is given, else the floor's own direction. They must agree."""
-    floors = [one for one in measurements if isinstance(one, Floor)]
-    given = None if up is None else unit_up(up)
-    floor = unit_up(floors[0].up, "the floor's up") if floors else None
-    if given is not None and floor is not None and float(given @ floor) < SAME_UP:
-        raise ValueError(f"up is {given.tolist()}, but the floor's is {floor.tolist()}. Give one of them, or the same.")
-    return floor if given is None else given
+def known_up(up: ArrayLike | None, measurements: Sequence[Measurement], camera: Camera | None) -> ArrayLike | None:
+    """What points up: what is given, else what a measurement says, the floor's own direction. They must agree.
+
+    Args:
+        camera: in whose frame it is; None: in the world of the extrinsics.
+    """
+    found = {} if up is None else {"up": unit_up(up)}
+    for one in measurements:
+        direction = one.upright(camera)
+        if direction is not None:
+            found[f"{type(one).__name__}'s"] = direction
+    first = next(iter(found), None)
+    for name, direction in found.items():
+        if float(direction @ found[first or name]) < SAME_UP:
+            raise ValueError(
+                f"{first} is {found[first or name].tolist()}, but {name} is {direction.tolist()}. Give one of them, or "
+                "the same."
+            )
+    return None if first is None else found[first]
 
 
 def extended(

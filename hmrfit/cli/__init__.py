@@ -101,6 +101,13 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument("--keypoint-set", metavar="NAME", help="the keypoints' names, where the file does not say")
     command.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels")
     command.add_argument("--focal-35mm", type=float, metavar="MM", help="focal length, 35 mm equivalent")
+    command.add_argument("--gender", choices=("male", "female"), help="of everybody")
+    command.add_argument("--age", type=float, metavar="YEARS", help="of everybody, from 3 on; without it, adults")
+    command.add_argument("--height", type=float, metavar="M", help="how tall everybody is, metres")
+    command.add_argument(
+        "--pitch", type=float, metavar="DEG", help="how far the camera looks down; 0: it was held level"
+    )
+    command.add_argument("--roll", type=float, metavar="DEG", help="with --pitch, how far it was turned clockwise")
     command.add_argument(
         "--keypoint-source",
         metavar="NAME",

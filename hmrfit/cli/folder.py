@@ -26,6 +26,10 @@ from hmrfit.cli.folder_report import FolderReport, Line
 from hmrfit.cli.outputs import Outputs, Wanted, image_of, output_names, outputs_in
 from hmrfit.cli.photographs import Collection, collect
 from hmrfit.config import load_config
+from hmrfit.fitting.terms.base import Measurement
+from hmrfit.fitting.terms.gender_age import Age, Gender
+from hmrfit.fitting.terms.height import Height
+from hmrfit.fitting.terms.up import Up
 from hmrfit.io.bounded import check_regular
 from hmrfit.io.image import image_size
 from hmrfit.io.keypoint_files import PersonKeypoints
@@ -65,12 +69,28 @@ class FitFlags:
     focal_35mm: float | None = None
     keypoint_source: KeypointsFrom | None = None
     keypoint_std: float | None = None
+    gender: str | None = None
+    age: float | None = None
+    height: float | None = None
+    pitch: float | None = None
+    roll: float | None = None
     mesh: str | None = None
     no_pictures: bool = False
     overwrite: bool = False
     config: str | None = None
     overrides: Sequence[str] = ()
     debug: bool = False
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """What is known of everybody, and of every camera."""
+        known: list[Measurement | None] = [
+            None if self.gender is None else Gender(self.gender),
+            None if self.age is None else Age(self.age),
+            None if self.height is None else Height(self.height),
+            None if self.pitch is None and self.roll is None else Up(pitch=self.pitch, roll=self.roll),
+        ]
+        return [one for one in known if one is not None]
 
     @property
     def wanted(self) -> Wanted:
@@ -198,7 +218,7 @@ class FolderRun:
         name, label = self.names[path], self._label(path)
         check_regular(path, "a photograph")
         photo = open_photo(path, self.collection, self.flags)
-        fingerprint = fingerprint_of(path, photo, self.pipeline)
+        fingerprint = fingerprint_of(path, photo, self.pipeline, self.flags.measurements)
         old = None if self.flags.overwrite else finished(self.outputs.file(name, ".npz"), fingerprint)
         if old is not None:
             old = replace(old, origin=replace(old.origin, image_path=path.resolve()))
@@ -225,7 +245,7 @@ class FolderRun:
         if not waiting:
             return
         try:
-            results = self.pipeline.fit_photos([one.photo for one in waiting])
+            results = self._fit_photos([one.photo for one in waiting])
         except Exception as error:  # such as keypoints that the body does not define
             if len(waiting) > 1:
                 for one in waiting:
@@ -235,6 +255,10 @@ class FolderRun:
             return
         for one, result in zip(waiting, results, strict=True):
             yield self._attempted(one.path, one.name, partial(self._written, one, result))
+
+    def _fit_photos(self, photos: Sequence[Photo]) -> list[FitResult]:
+        known = self.flags.measurements
+        return self.pipeline.fit_photos(photos, known) if known else self.pipeline.fit_photos(photos)
 
     def _written(self, one: Waiting, result: FitResult) -> Line:
         result = replace(result, origin=replace(result.origin, fingerprint=one.fingerprint))
@@ -247,7 +271,7 @@ class FolderRun:
         lost: dict[int, str] = {}
         for i in range(len(photo)) if len(photo) > 1 else ():
             try:
-                self.pipeline.fit_photos([_only(photo, [i])])
+                self._fit_photos([_only(photo, [i])])
             except Exception as reason:
                 lost[i] = self._described(reason)
         kept = [i for i in range(len(photo)) if i not in lost]
@@ -309,8 +333,9 @@ def open_photo(path: Path, collection: Collection, flags: FitFlags) -> Photo:
         return with_remarks(read(kept).without_image(), remarks)
 
 
-def fingerprint_of(path: Path, photo: Photo, pipeline: Pipeline) -> str:
-    """A checksum of what the result depends on: photograph, keypoints, camera, settings, parameter files, version."""
+def fingerprint_of(path: Path, photo: Photo, pipeline: Pipeline, known: Sequence[Measurement] = ()) -> str:
+    """A checksum of what the result depends on: photograph, keypoints, camera, what else is known, settings, parameter
+    files, version."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     keypoints, camera = photo.keypoints, photo.camera
@@ -318,6 +343,7 @@ def fingerprint_of(path: Path, photo: Photo, pipeline: Pipeline) -> str:
         digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
     noise = [[person.made_by, None if person.std is None else person.std.tolist()] for person in photo.people]
     digest.update(json.dumps([keypoints.names, noise, pipeline.fingerprint, __version__]).encode())
+    digest.update("".join(f"{type(one).__name__}{vars(one)}" for one in known).encode())
     return digest.hexdigest()
 
 

@@ -93,6 +93,18 @@ class Anchor(TensorRecord):
         nothing = self.factors.new_zeros(len(scale), self.betas.shape[1], self.factors.shape[-1])
         return replace(self, scale=scale, factors=torch.cat([self.factors[:, :turns], nothing], 1))
 
+    def of_shapes(self, people: Tensor, covariance: Tensor) -> "Anchor":
+        """The same with this covariance (B, S, S) of the betas of some people (B,) bool, independent of their pose."""
+        turns, S = 3 * self.rotations.shape[1], self.betas.shape[1]
+        least = 0.999 * torch.linalg.eigvalsh(covariance)[:, 0]
+        own = torch.linalg.cholesky(covariance / least[:, None, None] - torch.eye(S).to(covariance))
+        some = people[:, None, None]
+        of_betas = torch.where(some, 0.0, self.factors[:, turns:]), torch.where(some, own, 0.0)
+        nothing = self.factors.new_zeros(len(own), turns, S)
+        factors = torch.cat([torch.cat([self.factors[:, :turns], nothing], 2), torch.cat(of_betas, 2)], 1)
+        betas = torch.where(people[:, None], least.sqrt()[:, None], self.scale[:, turns:])
+        return replace(self, scale=torch.cat([self.scale[:, :turns], betas], 1), factors=factors)
+
     def transferred(self, own: Skeleton, other: Skeleton) -> "Anchor":
         """The same for a body of `other`'s joints: those that `own` lacks are at rest, and nothing is known of them."""
         if own == other:

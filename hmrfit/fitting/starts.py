@@ -22,6 +22,7 @@ from hmrfit.fitting.library import PoseLibrary, library_starts
 from hmrfit.fitting.parameters import UPRIGHT, Observation, State
 from hmrfit.fitting.placing import torso_depth
 from hmrfit.fitting.route import Begun
+from hmrfit.fitting.terms.gender_age import Children, children
 from hmrfit.fitting.terms.smplify_spin import torso_sets
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.initial_estimate import KeypointHmr
@@ -90,6 +91,8 @@ class InitialEstimate:
         keypoints = observation.keypoints
         answer, seen = self.network.forward(keypoints, camera)
         answer = answer if self.own_shapes else _of_mean_shape(answer, body)
+        young = children(observation.measurements) if self.own_shapes else None
+        answer = answer if young is None else replace(answer, params=_grown_down(answer.params, young, body))
         params = transferred(answer.params, SMPL, body.skeleton)
         projected = camera.project(body.pose(params).points)
         residuals = (keypoints.xy - projected) / observation.box_size[:, None, None]
@@ -98,9 +101,23 @@ class InitialEstimate:
         anchor = anchor if self.own_shapes else anchor.of_unknown_shape()
         anchor = anchor.transferred(SMPL, body.skeleton)
         anchor = anchor.unknown((LEAST_SEEN - keypoints.presence.sum(1)).clamp(0, 1))
+        if young is not None:
+            anchor = anchor.of_shapes(young.people, young.covariance)
+            observation = replace(observation, measurements=young.said)
         noise, depth = errors.noise_of(predicted, keypoints.names), params.transl[:, 2]
         known = replace(observation, anchor=anchor, noise=noise, start_depth=depth)
         return Begun.at(State(params, camera), known)
+
+
+def _grown_down(answer: BodyParams, young: Children, body: PointBody) -> BodyParams:
+    """The answer with the children's mean shape, as much nearer to the camera as they are smaller."""
+    betas = torch.where(young.people[:, None], young.mean, answer.betas)
+    ends = [body.skeleton.index(name) for name in ("head", "left_ankle")]
+    before, after = (
+        (body.rest_joints[ends] + (body.joint_shapes[ends] @ b.T).permute(2, 0, 1)).diff(dim=1).norm(dim=-1)
+        for b in (answer.betas, betas)
+    )
+    return replace(answer, betas=betas, transl=answer.transl * after / before)
 
 
 def _of_mean_shape(answer: Regression, body: PointBody) -> Regression:

@@ -247,14 +247,15 @@ def make_people(
     generator: torch.Generator,
     views: Views | None = None,
     corruption: Corruption | None = None,
+    betas: Tensor | None = None,
 ) -> People:
     """People of random shape in the given world poses, in the precision of the body.
 
     Args:
         poses: (B, J, 3) rotation vectors, the first from the body to a y-up world.
-        names: the keypoint set's names.
+        names: the keypoint set's names. betas: (B, S), their shapes; None: drawn.
     """
-    return people_from_points(body.points(names), poses, generator, views, corruption)
+    return people_from_points(body.points(names), poses, generator, views, corruption, betas=betas)
 
 
 def people_from_points(
@@ -264,6 +265,7 @@ def people_from_points(
     views: Views | None = None,
     corruption: Corruption | None = None,
     exist: Tensor | None = None,
+    betas: Tensor | None = None,
 ) -> People:
     """`make_people` for the points of a body, made once for many batches.
 
@@ -274,7 +276,8 @@ def people_from_points(
     B, K, like = len(poses), len(body.names), body.rest_joints
     rotations = rotvec_to_matrix(poses.to(like))
     orient = camera_rotations(B, views, generator).to(like) @ rotations[:, 0]
-    betas = normal((B, body.joint_shapes.shape[-1]), generator).to(like)
+    drawn = normal((B, body.joint_shapes.shape[-1]), generator).to(like)
+    betas = drawn if betas is None else betas.to(like)
     params = BodyParams(orient, rotations[:, 1:], betas, like.new_zeros(B, 3))
     posed = body.pose(params)
     transl, camera = place(posed.joints, views, generator)

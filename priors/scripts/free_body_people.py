@@ -79,19 +79,25 @@ class _TwoSexes:
 
 
 def with_published_stature(source: Source, phenotypes: np.ndarray) -> np.ndarray:
-    """The same people with anny's height phenotype changed so that each sex's stature has ANSUR II's mean and spread.
+    """The same people with the height phenotype changed so that each sex's stature has ANSUR II's mean and spread."""
+    woman = _women(source, phenotypes)
+    out = phenotypes.copy()
+    for chosen, sex in ((~woman, "man"), (woman, "woman")):
+        out[chosen] = with_stature(source, phenotypes[chosen], *STATURE[sex])
+    return out
+
+
+def with_stature(source: Source, phenotypes: np.ndarray, mean: float, deviation: float) -> np.ndarray:
+    """The same people with anny's height phenotype changed so that stature has this mean and deviation, metres.
 
     Vertices are linear in the height phenotype, so two secant steps are plenty.
     """
-    height, woman = source.model.phenotype_labels.index("height"), _women(source, phenotypes)
+    height = source.model.phenotype_labels.index("height")
     y = source.model.template_vertices[:, 2].numpy()
     ends = np.concatenate([np.argsort(y)[:60], np.argsort(y)[-20:]])
     people, tried = phenotypes.copy(), phenotypes.copy()
     before = _stature(source, people, ends)
-    wanted = before.copy()
-    for chosen, (mean, deviation) in ((~woman, STATURE["man"]), (woman, STATURE["woman"])):
-        score = (before[chosen] - before[chosen].mean()) / before[chosen].std()
-        wanted[chosen] = mean + deviation * score
+    wanted = mean + deviation * (before - before.mean()) / before.std()
     tried[:, height] += 0.05
     for _ in range(2):
         slope = (_stature(source, tried, ends) - before) / (tried[:, height] - people[:, height])

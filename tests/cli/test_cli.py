@@ -98,6 +98,22 @@ def test_a_second_run_leaves_what_is_there(
     np.testing.assert_array_equal(hmrfit.FitResult.load(out / "a.npz").camera.focal[0], [500, 500])
 
 
+def test_what_is_known_of_everybody(material: Path, tmp_path: Path) -> None:
+    known = ("--gender", "female", "--age", "30", "--height", "1.6", "--pitch", "10")
+    assert run(material, tmp_path / "out", "--no-pictures", *known) == 0
+    first, second = (hmrfit.FitResult.load(tmp_path / "out" / f"{name}.npz") for name in ("a", "b b"))
+    assert list(first.measurements) == ["gender", "age", "height", "up"] and len(second) == 2
+    assert first.up is not None and first.up[2] == pytest.approx(-np.sin(np.radians(10)))
+    given = (hmrfit.Gender("female"), hmrfit.Age(30), hmrfit.Height(1.6), hmrfit.Up(pitch=10))
+    alone = hmrfit.fit(material / "images/a.png", material / "keypoints", keypoint_set="coco17", measurements=given)
+    np.testing.assert_allclose(first.vertices, alone.vertices, atol=1e-6)
+    before = (tmp_path / "out" / "a.npz").stat().st_mtime_ns
+    assert run(material, tmp_path / "out", "--no-pictures", *known) == 0  # the same is known: nothing to do
+    assert (tmp_path / "out" / "a.npz").stat().st_mtime_ns == before
+    assert run(material, tmp_path / "out", "--no-pictures", *known[:-1], "20") == 0
+    assert (tmp_path / "out" / "a.npz").stat().st_mtime_ns != before
+
+
 def test_the_table(material: Path, fitted: Path, capsys: pytest.CaptureFixture) -> None:
     run(material, fitted)
     said = capsys.readouterr().out

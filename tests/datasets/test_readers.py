@@ -352,7 +352,7 @@ def test_coco_keeps_people_with_all_limbs(tmp_path):
     assert read.imgname.tolist() == [f"train2014/COCO_train2014_{i}.jpg" for i in (7, 7, 8)]
     for i, name in enumerate(COCO17):
         np.testing.assert_allclose(slot(read.part, name)[:, :2], keypoints[[0, 2, 3], i, :2])
-    assert slot(read.part, "nose")[:, 2].tolist() == [0, 1, 1] and slot(read.part, "left_shoulder")[0, 2] == 1
+    assert slot(read.part, "nose")[:, 2].tolist() == [0, 1, 1] and slot(read.part, "left_shoulder_coco")[0, 2] == 1
     np.testing.assert_allclose(read.center, [[40, 70]] * 3)
     np.testing.assert_allclose(read.scale, 1.2 * 100 / 200)
     (tmp_path / "train2014/COCO_train2014_8.jpg").unlink()

@@ -11,7 +11,7 @@ from hmrfit.keypoints import resolve_set
 from hmrfit.types import Keypoints
 
 SEEN = people(3, "coco17", 0.002)
-WRIST, KNEE = (resolve_set("coco17").index(f"left_{n}") for n in ("wrist", "knee"))
+WRIST, KNEE = (resolve_set("coco17").index(f"left_{n}") for n in ("wrist", "knee_coco"))
 
 
 def planted() -> Keypoints:
@@ -50,7 +50,7 @@ def test_unseen_keypoints_have_no_distance():
 
 def test_groups():
     found = checked()
-    alone = {"left_shoulder", "right_shoulder", "left_hip_coco", "right_hip_coco"}
+    alone = {"left_shoulder_coco", "right_shoulder_coco", "left_hip_coco", "right_hip_coco"}
     assert set(found.groups) == {"left_arm", "right_arm", "left_leg", "right_leg", "head", *alone}
     assert found.groups["left_arm"] == (7, 9) and found.groups["head"] == (0, 1, 2, 3, 4)
     assert sorted(i for places in found.groups.values() for i in places) == list(range(17))

@@ -74,7 +74,7 @@ def test_the_error_model_predicts_noise_and_hidden_limbs():
     noise = [begun(start, p).observation.noise.median() for p in (clean, noisy)]
     assert noise[1] > 1.5 * noise[0]
     hidden = clean.keypoints.map(torch.clone)
-    hidden.confidence[:, [COCO17.index("left_knee"), COCO17.index("left_ankle")]] = 0
+    hidden.confidence[:, [COCO17.index("left_knee_coco"), COCO17.index("left_ankle")]] = 0
     std = []
     for truth in (clean, replace(clean, keypoints=hidden)):
         anchor = begun(start, truth).observation.anchor

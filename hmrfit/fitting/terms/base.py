@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.body.smpl import SmplBody
+from hmrfit.camera import Camera
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.numpy_path import NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
@@ -172,6 +173,11 @@ class Measurement(ABC):
     def seen_from(self, record: TensorRecord, rotation: Tensor, translation: Tensor) -> TensorRecord:
         """The record in other frames, x -> R x + t with R (N, 3, 3), t (N, 3). Most records have no frame."""
         return record
+
+    def upright(self, camera: Camera | None) -> Tensor | None:
+        """(3,) what points up by it, in the camera frame, or in the world of the extrinsics where there is no one
+        camera; None: it says nothing of that."""
+        return None
 
     def check_in_camera(self, record: TensorRecord) -> None:
         """That a record in the camera's frame can be of what the camera sees. Errors: ValueError."""

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.body.smpl import FARTHEST, SmplBody
+from hmrfit.camera import Camera
 from hmrfit.fitting.parameters import Linearization
 from hmrfit.fitting.terms.base import Known, Measurement, PointTerm, Staged, check_point, record_of
 from hmrfit.fitting.terms.keypoints_3d import FINAL, WEIGHT, WIDE, WIDE_WEIGHT
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import brief_repr, numbers
+from hmrfit.ops.level import unit_up
 from hmrfit.ops.robust import geman_mcclure
 from hmrfit.types import TensorRecord
 
@@ -56,6 +58,9 @@ class Floor(Measurement):
         points, contacts = body.points(names), tuple(self.contacts)
         wide, final = FloorTerm(points, contacts, WIDE, "ground_wide"), FloorTerm(points, contacts)
         return Known(record, (Staged(wide, 0.0, WIDE_WEIGHT), Staged(final, WEIGHT)))
+
+    def upright(self, camera: Camera | None) -> Tensor:
+        return unit_up(self.up, "the floor's up")
 
     def seen_from(self, record: TensorRecord, rotation: Tensor, translation: Tensor) -> TensorRecord:
         assert isinstance(record, Plane)
