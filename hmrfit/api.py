@@ -54,8 +54,8 @@ def fit(
             fit stays near it. init_std: degrees, how wrong it is per joint and axis: one number, or one a joint.
         measurements: what else is known, one of a kind: `Mask`, `Silhouette`, `Height`, `Shape`, `Keypoints3D`,
             `Floor`, such as [Mask("mask.png"), Height(1.82)]. `result.measurements` says what was believed.
-        up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default the floor's. Views,
-            meshes and motion files stand upright by it; the fit itself does not use it.
+        up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default what Up or Floor
+            say. Views, meshes and motion files stand upright by it; the fit itself does not use it, but Up.
         terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M), `Term`s, or names
             of built-in terms that the fit does not use by itself ("discriminators").
         weights: of the terms that the fit uses, by name.
@@ -122,8 +122,8 @@ def fit_views(
         focal: "free": the focal length of each view is fitted too, about its camera's.
         init: one body in the world of the extrinsics, or a body in each camera's frame: the only start then.
         measurements: as for `hmrfit.fit`; points in 3D and the floor in the world of the extrinsics, masks one a view.
-        up: (3,), points up in the world of the extrinsics, often (0, 0, 1) or (0, 1, 0); default the floor's. Views,
-            meshes and motion files stand upright by it; the fit itself does not use it.
+        up: (3,), points up in the world of the extrinsics, often (0, 0, 1) or (0, 1, 0); default what Up or Floor
+            say. Views, meshes and motion files stand upright by it; the fit itself does not use it, but Up.
         terms, weights, config: as for `hmrfit.fit`. A term sees the C cameras' frames as C people.
         keypoint_source, keypoint_std: as for `hmrfit.fit`, views for people, if the fit has the term 'keypoints'.
 
@@ -183,8 +183,8 @@ def fit_sequence(
         image: one of the frames, for its size; else `image_size`.
         init: a body in each of the T frames, the only start then. measurements: as for `hmrfit.fit`, with frames for
             people: one height, shape or floor holds in all frames, masks and points in 3D are one a frame.
-        up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default the floor's. Views,
-            meshes and motion files stand upright by it; the fit itself does not use it.
+        up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default what Up or Floor
+            say. Views, meshes and motion files stand upright by it; the fit itself does not use it, but Up.
         The others are as for `hmrfit.fit`.
 
     Returns: one result, its rows being the frames in order; `result[i]` is one, `result.save_motion` writes all. How

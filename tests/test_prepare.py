@@ -222,8 +222,8 @@ def test_a_list_of_terms_with_names_of_their_own(points: np.ndarray) -> None:
 
 def test_what_is_up_is_what_is_given_or_the_floors() -> None:
     floor = hmrfit.Floor((0, -2, 0), -3)
-    assert known_up(None, []) is None and known_up(None, [hmrfit.Height(1.8)]) is None
-    assert np.allclose(known_up(None, [hmrfit.Height(1.8), floor]), [0, -1, 0])
-    assert np.allclose(known_up((0.01, -1, 0), [floor]), [0.01, -1, 0], atol=1e-4)
+    assert known_up(None, [], None) is None and known_up(None, [hmrfit.Height(1.8)], None) is None
+    assert np.allclose(known_up(None, [hmrfit.Height(1.8), floor], None), [0, -1, 0])
+    assert np.allclose(known_up((0.01, -1, 0), [floor], None), [0.01, -1, 0], atol=1e-4)
     with pytest.raises(ValueError, match="Give one of them"):
-        known_up((0, 1, 0), [floor])
+        known_up((0, 1, 0), [floor], None)

@@ -70,6 +70,7 @@ class SmplBody:
         self.landmark_names = names
         self.landmark_regressor = torch.as_tensor(regressor, dtype=dtype)  # (K, V)
         self.gender = gender_of("", data)
+        self.file: Path | None = None  # that it was read from
         labels = data.get("part_labels")
         self.part_labels = None if labels is None else torch.as_tensor(np.asarray(labels).astype(np.int64))  # (V,)
         self.rest_joints = self.J_regressor @ self.v_template
@@ -80,7 +81,7 @@ class SmplBody:
         """From `.npz`, or from `.pkl` through the restricted unpickler. Errors: those of `read_body_file`."""
         data = read_body_file(path)
         body = cls(data, dtype, shape_count)
-        body.gender = gender_of(path, data)
+        body.gender, body.file = gender_of(path, data), Path(path)
         return body
 
     @property

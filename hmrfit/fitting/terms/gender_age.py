@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation
@@ -30,8 +30,8 @@ from hmrfit.io.photo import Photo
 from hmrfit.ops.check import brief_repr, did_you_mean, numbers
 from hmrfit.types import RecordTable, TensorRecord
 
-SHAPES = "shape_by_person"
-"""The file of μ and Σ."""
+SHAPES = "shape_by_person.npz"
+"""The file of μ and Σ, beside the body's own."""
 
 WEIGHT = 7.0
 """As the anchor's, whose N(0, I) it replaces."""
@@ -87,7 +87,7 @@ class Gender(Measurement):
 
     def read(self, photo: Photo, body: SmplBody) -> Known:
         which = _read_genders(self.gender, photo.given)[list(photo.rows)]
-        shapes = _shapes_of(body)
+        shapes = shapes_of(body)
         record = _record([shapes.exchanged(*ADULTS)] * len(which), which, which > 0, np.zeros(len(which), bool))
         words = [f"{SEXES[g]}, {_height(body, shapes, g, ADULTS)} if grown up" if g else "unknown" for g in which]
         return Known(record, (Staged(GenderTerm(), WEIGHT, WEIGHT),), _said(words))
@@ -108,7 +108,7 @@ class Age(Measurement):
 
     def read(self, photo: Photo, body: SmplBody) -> Known:
         years, std = _read_ages(self, photo.given)
-        years, std, shapes = years[list(photo.rows)], std[list(photo.rows)], _shapes_of(body)
+        years, std, shapes = years[list(photo.rows)], std[list(photo.rows)], shapes_of(body)
         nodes = [_nodes(*pair) for pair in zip(years, std, strict=True)]
         young = years < YOUNG
         exchanged = [shapes.exchanged(*one, own=bool(child)) for one, child in zip(nodes, young, strict=True)]
@@ -263,18 +263,19 @@ LEAST_PRECISION = 0.05
 
 
 @cache
-def shapes_by_person() -> Shapes:
-    """The shipped file. Errors: those of `locate` and `read_npz`."""
-    data = read_npz(locate(SHAPES))
+def shapes_by_person(file: Path) -> Shapes:
+    """What a file says. Errors: those of `read_npz`."""
+    data = read_npz(file)
     ages, mean, covariance = (data[name].astype(np.float64) for name in ("ages", "mean", "covariance"))
     return Shapes(ages, mean, covariance, str(data["shapedirs_sha256"]))
 
 
-def _shapes_of(body: SmplBody) -> Shapes:
-    """The file, for the body that its betas are of. ValueError: for any other."""
-    shapes = shapes_by_person()
+def shapes_of(body: SmplBody) -> Shapes:
+    """The file beside a body's, where its betas are this body's. ValueError: there is none."""
+    file = None if body.file is None else body.file.with_name(SHAPES)
+    shapes = shapes_by_person(file) if file is not None and file.is_file() else None
     own = np.ascontiguousarray(body.shapedirs.cpu().numpy().astype(np.float32))
-    if hashlib.sha256(own.tobytes()).hexdigest() != shapes.body:
+    if shapes is None or hashlib.sha256(own.tobytes()).hexdigest() != shapes.body:
         raise ValueError(
             "Gender and Age are about the betas of the free body, and this is another. Of SMPL, choose the body of the "
             "gender (BODY.PATH: smpl_female), and give a Height or a Shape."

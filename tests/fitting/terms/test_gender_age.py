@@ -10,7 +10,7 @@ from torch import Tensor
 
 import hmrfit
 from hmrfit.fitting.terms.base import Known
-from hmrfit.fitting.terms.gender_age import ADULTS, Age, AgeTerm, Gender, GenderTerm, shapes_by_person
+from hmrfit.fitting.terms.gender_age import ADULTS, Age, AgeTerm, Gender, GenderTerm, shapes_of
 from hmrfit.fitting.terms.height import HeightTerm
 from hmrfit.io.photo import read_photo
 from hmrfit.synthetic.people import Corruption, make_people
@@ -29,14 +29,14 @@ def height_of(betas: Tensor) -> Tensor:
 
 
 def test_adults_of_both_sexes_are_the_bodys_shape_space():
-    mean, covariance = shapes_by_person().mixture(0, *ADULTS)
+    mean, covariance = shapes_of(free_body()).mixture(0, *ADULTS)
     assert np.abs(mean).max() < 0.25
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), 1, atol=0.15)
 
 
 @pytest.mark.parametrize("gender, age, metres", [(2, 35, 1.756), (1, 35, 1.629), (2, 8, 1.281), (1, 8, 1.276)])
 def test_people_are_as_tall_as_published(gender: int, age: float, metres: float):
-    mean, _ = shapes_by_person().mixture(gender, np.array([float(age)]), np.ones(1))
+    mean, _ = shapes_of(free_body()).mixture(gender, np.array([float(age)]), np.ones(1))
     assert float(height_of(torch.tensor(mean)[None])) == pytest.approx(metres, abs=0.025)
 
 
@@ -58,7 +58,7 @@ def test_where_the_age_is_known_its_term_speaks_for_both():
 def test_of_a_child_the_term_is_the_population_itself():
     """-log N(μ, Σ), not what is left beside the prior of adults."""
     e = at(age=read(Age(8)).record)
-    mean, covariance = shapes_by_person().mixture(0, *_quadrature(8.0, 1.0))
+    mean, covariance = shapes_of(free_body()).mixture(0, *_quadrature(8.0, 1.0))
     away = e.state.params.betas.numpy() - mean
     expected = np.einsum("bi,ij,bj->b", away, np.linalg.inv(covariance), away)
     np.testing.assert_allclose(AgeTerm().residuals(e).square().sum(1).numpy(), expected, rtol=1e-6)
@@ -71,7 +71,7 @@ def _quadrature(years: float, std: float) -> tuple[np.ndarray, np.ndarray]:
 
 def test_children_are_small_and_men_are_tall():
     """Twenty children of eight: as everybody is an adult without it, their heights are half a metre off."""
-    count, shapes = 20, shapes_by_person()
+    count, shapes = 20, shapes_of(free_body())
     mean, covariance = shapes.mixture(2, np.array([8.0]), np.ones(1))
     betas = torch.tensor(np.random.default_rng(0).multivariate_normal(mean, covariance, count))
     poses = torch.cat([torch.zeros(count, 1, 3).double(), people(count).params.to_rotvecs()[1].view(count, -1, 3)], 1)
