@@ -27,7 +27,9 @@ from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.solver import Options
+from hmrfit.fitting.starts import grown_down
 from hmrfit.fitting.terms.base import Term
+from hmrfit.fitting.terms.gender_age import children
 from hmrfit.fitting.uncertainty import Answers, Calibration, Posterior, Weight, laplace, residual_noise
 from hmrfit.network.error_model import PredictedError
 from hmrfit.network.initial_estimate import KeypointHmr
@@ -120,12 +122,15 @@ class OtherAnswers:
         if not self.own_shapes:
             betas = params.betas.new_zeros(len(person), body.joint_shapes.shape[-1])
             params = replace(params, betas=betas)
-        params = transferred(params, SMPL, body.skeleton)
         rows, camera = seen[person], camera[person]
+        young = children(rows.measurements) if self.own_shapes else None
+        params = params if young is None else grown_down(params, young, body)
+        about, params = params, transferred(params, SMPL, body.skeleton)
         away = rows.keypoints.xy - camera.project(body.pose(params).points)
         predicted = self._predicted(components, away / rows.box_size[:, None, None], camera.focal_known)
-        anchor = Anchor.at(components.estimate.params, SMPL.parents, predicted.scale, predicted.factors)
-        anchor = anchor if self.own_shapes else replace(anchor, betas=params.betas).of_unknown_shape()
+        anchor = Anchor.at(about, SMPL.parents, predicted.scale, predicted.factors)
+        anchor = anchor if self.own_shapes else anchor.of_unknown_shape()
+        anchor = anchor if young is None else anchor.of_shapes(young.people, young.covariance)
         noise = self.mixture.errors.noise_of(predicted, seen.keypoints.names)
         known = replace(rows, anchor=anchor.transferred(SMPL, body.skeleton), noise=noise)
         assert predicted.log_weight is not None

@@ -78,7 +78,7 @@ def starts_in_quarter_turns(
     people = torch.arange(B, device=device).repeat(len(turns))
     turn = quarter_turn(torch.tensor(turns, device=device).repeat_interleave(B), camera.focal)
     seen, camera = observation[people], camera[people]
-    begun = start(Given(*turned_picture(seen.keypoints, camera, turn)), body)
+    begun = start(Given(*turned_picture(seen.keypoints, camera, turn), measurements=seen.measurements), body)
     pelvis = body.rest_joints[0], body.joint_shapes[0]
     state = State(turned(begun.state.params, *pelvis, turn.mT, camera.focal.new_zeros(3)), camera)
     assert begun.observation.anchor is not None

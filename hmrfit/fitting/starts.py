@@ -92,7 +92,7 @@ class InitialEstimate:
         answer, seen = self.network.forward(keypoints, camera)
         answer = answer if self.own_shapes else _of_mean_shape(answer, body)
         young = children(observation.measurements) if self.own_shapes else None
-        answer = answer if young is None else replace(answer, params=_grown_down(answer.params, young, body))
+        answer = answer if young is None else replace(answer, params=grown_down(answer.params, young, body))
         params = transferred(answer.params, SMPL, body.skeleton)
         projected = camera.project(body.pose(params).points)
         residuals = (keypoints.xy - projected) / observation.box_size[:, None, None]
@@ -109,7 +109,7 @@ class InitialEstimate:
         return Begun.at(State(params, camera), known)
 
 
-def _grown_down(answer: BodyParams, young: Children, body: PointBody) -> BodyParams:
+def grown_down(answer: BodyParams, young: Children, body: PointBody) -> BodyParams:
     """The answer with the children's mean shape, as much nearer to the camera as they are smaller."""
     betas = torch.where(young.people[:, None], young.mean, answer.betas)
     ends = [body.skeleton.index(name) for name in ("head", "left_ankle")]

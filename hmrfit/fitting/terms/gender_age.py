@@ -182,7 +182,8 @@ def children(measurements: RecordTable) -> Children | None:
     age, gender = measurements.get(Age.name), measurements.get(Gender.name)
     if not isinstance(age, ShapeOfPerson) or not bool(age.young.any()):
         return None
-    factor, offset = _of_gender(age, gender.gender if isinstance(gender, ShapeOfPerson) else age.gender, age.known)
+    which = gender.gender if isinstance(gender, ShapeOfPerson) else age.gender
+    factor, offset = _of_gender(age, which, torch.ones_like(age.known))
     eye = torch.eye(offset.shape[1]).to(factor)
     factor = torch.where(age.young[:, None, None], factor, eye)
     mean = torch.linalg.solve(factor, (offset * age.young[:, None])[..., None]).squeeze(-1)
