@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmrfit.fitting.exchanged_sides import exchanged_sides
 from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
@@ -17,6 +18,7 @@ from hmrfit.fitting.terms.gender_age import Age
 from hmrfit.fitting.terms.mask import NEAR, Mask, MaskMap, look_up
 from hmrfit.fitting.uncertainty import UNKNOWN_SOURCE, KeypointNoise
 from hmrfit.io.keypoint_checks.residuals import unmet_keypoints
+from hmrfit.io.keypoint_checks.sides import SWAPPED, swapped
 from hmrfit.io.photo import Photo
 from hmrfit.io.printable import printable
 from hmrfit.result import FitResult
@@ -73,7 +75,7 @@ def result_of(
         known = ["given" if p.std is not None else p.made_by or UNKNOWN_SOURCE for p in people]
         origin = replace(origin, keypoint_source=known)
     result = FitResult(fit, origin, seek=fitter.answers, terms=fitter.terms, image=photo.image)
-    _check(result)
+    _check(result, fitter)
     _check_mask(result, fit.observation.measurements)
     for who, reason in result.left_out.items():
         LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
@@ -104,14 +106,11 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _check(result: FitResult) -> None:
+def _check(result: FitResult, fitter: Fitter) -> None:
     """Adds warnings that only the outcome can give."""
-    given = result.keypoints
-    away = (result.projected.xy - given.xy).norm(dim=-1) / given.box_size().clamp_min(1.0)[:, None]
-    there = given.presence > 0.5
+    _check_keypoints(result, fitter)
+    there = result.keypoints.presence > 0.5
     for i, error in enumerate(result.reprojection_error):
-        if unmet := unmet_keypoints(given.names, away[i].numpy(), there[i].numpy()):
-            result.warnings[i].append(unmet)
         if error > POOR:
             result.warnings[i].append(
                 f"The body is on average {100 * error:.0f} % of the box away from its keypoints: look at the overlay."
@@ -131,6 +130,20 @@ def _check(result: FitResult) -> None:
             result.warnings[i].append(
                 f"Only {seen} keypoints are seen: the body is mostly what is likely, not what was seen (see joint_std)."
             )
+
+
+def _check_keypoints(result: FitResult, fitter: Fitter) -> None:
+    """Warns of keypoints that are not this body's, or on its other side."""
+    given = result.keypoints
+    away = (result.projected.xy - given.xy).norm(dim=-1) / given.box_size().clamp_min(1.0)[:, None]
+    away = torch.where(given.presence > 0.5, away, 0.0)
+    why = "with them exchanged, a body meets the keypoints far better"
+    for i, exchanged in enumerate(exchanged_sides(fitter, result.fit, away)):
+        known = any(SWAPPED in warning for warning in result.warnings[i])
+        if exchanged is not None and not known:
+            result.warnings[i].append(swapped(exchanged, why))
+        elif exchanged is None and (unmet := unmet_keypoints(given.names, away[i].numpy())):
+            result.warnings[i].append(unmet)
 
 
 def _check_mask(result: FitResult, known: RecordTable) -> None:

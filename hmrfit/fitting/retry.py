@@ -86,14 +86,14 @@ class Retry:
         assert fit.acceptance is not None
         own, accepted = fit.with_hypotheses(1), fit.acceptance.accepted
         turned = self._from_turns(own, route)
-        energies = [self._energy(own, route) - self.margin * accepted, *(self._energy(t, route) for t in turned)]
+        energies = [ranking_energy(own, route) - self.margin * accepted, *(ranking_energy(t, route) for t in turned)]
         found, least, which = _least([own, *turned], energies)
         for fitted_otherwise, beyond in ((self._wider, self.far), (self._from_scratch, self.lost)):
             away = (mean_distance(found, route) > beyond).nonzero()[:, 0]
             if len(away):
                 before = found.of(away)
                 other = fitted_otherwise(before, route)
-                better, least[away], second = _least([before, other], [least[away], self._energy(other, route)])
+                better, least[away], second = _least([before, other], [least[away], ranking_energy(other, route)])
                 found = _placed(found, away, better)
                 which[away] += second
         near = mean_distance(found, route) < self.near
@@ -102,7 +102,7 @@ class Retry:
     def _answer(self, fit: Fit, found: Fit, other: Tensor, least: Tensor, route: Route) -> Fit:
         """The fit with what was found for those people who have `other` answers, and the outcome of the test."""
         assert fit.start is not None and fit.acceptance is not None
-        at_start = self._energy(replace(fit, state=fit.start), route)
+        at_start = ranking_energy(replace(fit, state=fit.start), route)
         accepted = fit.acceptance.accepted
         better = (other & accepted) | (~accepted & (least < at_start))
         rows = (better & other).nonzero()[:, 0]
@@ -115,13 +115,6 @@ class Retry:
     def _tested(self, fit: Fit, route: Route) -> Fit:
         """The acceptance test anew, about the anchor that the fit has now."""
         return tested(replace(fit, acceptance=None), route)
-
-    def _energy(self, fit: Fit, route: Route) -> Tensor:
-        """R (B,), infinite where it is no number."""
-        more = {name: weight for name, weight in fit.stage.weights.items() if name not in OWN}
-        stage = Stage({name: weight for name, weight in {**RANKING, **more}.items() if name in route.terms})
-        alike = replace(fit.observation, noise=None)
-        return total(route.term_costs(fit.state, alike, stage)).nan_to_num(torch.inf)
 
     def _wider(self, fit: Fit, route: Route) -> Fit:
         """The fit continued with a wider anchor: of all turns. A shape that is as free makes up for a wrong pose."""
@@ -149,6 +142,14 @@ class Retry:
         about = unknown_about(state, route.body.parents, fit.observation.anchor)
         observation = replace(fit.observation, anchor=about, start_depth=state.params.transl[:, 2])
         return _as_of(fit, route.run(Begun.at(state, observation), (fit.stage,)))
+
+
+def ranking_energy(fit: Fit, route: Route) -> Tensor:
+    """R (B,), infinite where it is no number."""
+    more = {name: weight for name, weight in fit.stage.weights.items() if name not in OWN}
+    stage = Stage({name: weight for name, weight in {**RANKING, **more}.items() if name in route.terms})
+    alike = replace(fit.observation, noise=None)
+    return total(route.term_costs(fit.state, alike, stage)).nan_to_num(torch.inf)
 
 
 def mean_distance(fit: Fit, route: Route) -> Tensor:

@@ -21,13 +21,13 @@ BESIDE = 0.5
 MOST_NAMED = 4
 
 
-def unmet_keypoints(names: Sequence[str], distance: NDArray[np.float64], seen: NDArray[np.bool_]) -> str | None:
+def unmet_keypoints(names: Sequence[str], distance: NDArray[np.float64]) -> str | None:
     """A sentence about keypoints that the body cannot reach, None where it reaches all.
 
     Args:
-        names: K. distance: (K,) of the fitted body's keypoints to those given, fractions of the box. seen: (K,).
+        names: K. distance: (K,) of the fitted body's keypoints to those given, fractions of the box; 0
+            where one is unseen.
     """
-    distance = np.where(seen, distance, 0.0)
     farthest = float(distance.max(initial=0.0))
     if not farthest > FAR:
         return None

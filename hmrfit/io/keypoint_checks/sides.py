@@ -85,6 +85,9 @@ AXES = (
 )
 """Where no face says that the body is mirrored, and where one does."""
 
+SWAPPED = "may have left and right swapped"
+"""What all warnings of exchanged sides say."""
+
 WHOLE, FACE, REST = "The whole body", "The face", "Everything but the face"
 
 
@@ -99,18 +102,18 @@ def side_warnings(
     turned = trunk_turns(body)
     shoulders, hips = turned
     if shoulders is not None and hips is not None and abs(shoulders - hips) > MOST_TWIST:
-        return [_swapped("Shoulders or hips", "they face opposite ways")]
+        return [swapped("Shoulders or hips", "they face opposite ways")]
     head = find_head(body, confidence)
     part = None if head is None else _likelier(head, turned)
     if _exchanged(body, head, part) and _fits(body.xy[body.seen][:, ::-1], image_size):
         return [AXES[part is not None]]
     if head is not None and part is not None:
-        return [_swapped(part, _reason(part, head))]
+        return [swapped(part, _reason(part, head))]
     crossed = {
         "The legs": _cross(body, ("hip", "knee", "ankle"), "shoulder", LEGS_CROSS),
         "The arms": _cross(body, ("shoulder", "elbow", "wrist"), "hip", ARMS_CROSS),
     }
-    return [_swapped(part, "they cross from one side of the body to the other") for part, yes in crossed.items() if yes]
+    return [swapped(part, "they cross from one side of the body to the other") for part, yes in crossed.items() if yes]
 
 
 def trunk_turns(body: SeenBody) -> tuple[float | None, float | None]:
@@ -251,5 +254,6 @@ def _cross(body: SeenBody, parts: tuple[str, str, str], other: str, least: Cross
     return bool(crossed and end > least.spread * middle and across_trunk > least.other)
 
 
-def _swapped(part: str, why: str) -> str:
-    return f"{part} may have left and right swapped: {why}. `left_` means the person's own left."
+def swapped(part: str, why: str) -> str:
+    """The warning that left and right of a part are exchanged."""
+    return f"{part} {SWAPPED}: {why}. `left_` means the person's own left."

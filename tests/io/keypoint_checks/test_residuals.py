@@ -7,8 +7,8 @@ from hmrfit.io.keypoint_checks.residuals import BESIDE, FAR, unmet_keypoints
 NAMES = ("nose", "left_knee", "left_ankle", "right_ankle")
 
 
-def sentence(*distance: float, seen: tuple[bool, ...] = (True,) * 4) -> str | None:
-    return unmet_keypoints(NAMES, np.array(distance), np.array(seen))
+def sentence(*distance: float) -> str | None:
+    return unmet_keypoints(NAMES, np.array(distance))
 
 
 def test_a_body_that_meets_all_of_them_has_no_warning():
@@ -28,12 +28,7 @@ def test_what_leans_towards_a_wrong_keypoint_is_not_named():
     assert text is not None and "left_knee" not in text and "right_ankle" not in text
 
 
-def test_unseen_keypoints_count_for_nothing():
-    assert sentence(0.5, 0.02, 0.02, 0.02, seen=(False, True, True, True)) is None
-    assert unmet_keypoints((), np.zeros(0), np.zeros(0, bool)) is None
-
-
 def test_many_are_counted():
     names = tuple(f"point_{i}" for i in range(7))
-    text = unmet_keypoints(names, np.full(7, 0.3), np.ones(7, bool))
+    text = unmet_keypoints(names, np.full(7, 0.3))
     assert text is not None and "point_3 (30%) and 3 more" in text
