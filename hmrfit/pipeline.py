@@ -267,6 +267,7 @@ class Pipeline:
         """Fits one person in consecutive frames of a camera that stands still; see `hmrfit.fit_sequence`."""
         know_own_threads()
         check_measurements(measurements)
+        up = None if up is None else unit_up(up)
         rate = float(numbers(fps, "fps", "frames a second, one number", (), *RATES))
         weight = float(numbers(smooth, "smooth", "a weight, one number, 0 or more", (), 0.0, MOST_SMOOTH))
         free, pixels = _split_focal(focal)
