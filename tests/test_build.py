@@ -15,6 +15,7 @@ FILES = {
     "PRIORS.GMM": "pose_gmm",
     "PRIORS.LIMITS": "joint_limits",
     "PRIORS.ERROR_MODEL": "error_model",
+    "PRIORS.MIXTURE": "mixture_hmr",
     "PRIORS.DISCRIMINATORS": "discriminators",
     "PRIORS.INITIAL_ESTIMATE": "keypoint_hmr",
     "PRIORS.IMAGE_ESTIMATE": "keypoint_hmr",

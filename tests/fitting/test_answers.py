@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmrfit.fitting.answers import SAME, OtherAnswers, covering, merged
+from hmrfit.fitting.answers import SAME, SHARPNESS, OtherAnswers, covering, merged, tempered
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.uncertainty import Answers, Posterior
 from tests.helpers.fits import joints_of, people, photograph, shipped
@@ -143,3 +143,10 @@ def test_fewer_are_offered_where_fewer_are_asked_for():
 def test_without_people_there_is_nothing():
     empty = shipped().answers(fit()[[]])
     assert len(empty.cost) == 0
+
+
+def test_probabilities_are_tempered_weights():
+    found = tempered(torch.tensor([[0.81, 0.16, 0.03, 0.0], [1.0, 0.0, 0.0, 0.0]]).double())
+    torch.testing.assert_close(found.sum(1), torch.ones(2).double())
+    assert found[1].tolist() == [1.0, 0.0, 0.0, 0.0] and found[0, 3] == 0
+    torch.testing.assert_close(found[0, 0] / found[0, 1], torch.tensor((81 / 16) ** SHARPNESS).double())
