@@ -14,11 +14,19 @@ INTENDED: dict[str, str] = {}
 """Routes whose answers were changed on purpose since the record was made -> the reason. Once the change has been looked
 at, the record is made again (`python -m tests.golden.make --only ROUTE`) and the entry moves to REMADE."""
 
-REMADE: dict[str, str] = dict.fromkeys(
-    ("free_focal", "shared_focal"),
+FOCAL = (
     "A fitted focal length is not known to the error model of the fit that follows, as it is not known to the caller: "
-    "its own error is nearly that of an assumed one. PA-MPJPE of 200 held-out people 47.29 -> 47.25 mm.",
+    "its own error is nearly that of an assumed one. PA-MPJPE of 200 held-out people 47.29 -> 47.25 mm."
 )
+
+POINTS = (
+    "Shoulders, knees, hips and ears of labelled sets lie where annotators click them, one to four centimetres from "
+    "where they were; people far from their keypoints are fitted again; other answers come of a mixture; masks allow for "
+    "clothes. On ten real views PA-MPJPE 46.3 -> 45.1 mm; 90 % of 74 real people are nearer to their keypoints than "
+    "2.1 % of the box, 3.0 % before."
+)
+
+REMADE: dict[str, str] = dict.fromkeys(ROUTES, POINTS) | dict.fromkeys(("free_focal", "shared_focal"), FOCAL + POINTS)
 """Routes whose record is not that of the code before the fit became one route (8bf38df) -> the reason."""
 
 
