@@ -116,7 +116,7 @@ def known(name: str, truth: DemoTruth) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["mask", "keypoints_3d", "height", "terms", "preset"])
 def test_what_else_was_known_is_in_the_effect(truth: DemoTruth, name: str) -> None:
     """As new fits with the other focal length have it: within a third of the change, or two thirds of how far their
-    starts are apart, and 5 cm. New fits start elsewhere, since the network looks at the focal length; the effect leaves the start."""
+    starts are apart, and 5 cm. New fits start elsewhere, since the network looks at the focal length."""
     given = known(name, truth)
     result = fitted(**given)
     longer = fitted(**given, focal=1.2 * float(result.camera.focal[0, 0]))
