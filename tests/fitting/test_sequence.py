@@ -156,8 +156,8 @@ def test_frames_are_taken_in_pieces(smooth, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_rejected_step_costs_nothing_but_time():
-    """From a start so far off that steps are rejected, the cost never rises, and the end is a minimum: but for the joints
-    that no keypoint shows, which are filled in afterwards and gain up to a thousandth."""
+    """From a start so far off that steps are rejected, the cost never rises, and the end is a minimum: but for
+    the joints that no keypoint shows, which are filled in afterwards and gain up to a thousandth."""
     whole, state = problem(5)
     p = state.params
     far = State(replace(p, betas=p.betas * 0 + 3.0, transl=p.transl * 1.5), state.camera)
