@@ -79,7 +79,7 @@ def test_the_truth_beside_the_picture(body: hmrfit.SmplBody, truth, scene) -> No
     )
     # elbows and knees lie inside limbs: the body is seen where the keypoints are
     names = truth.clean.names
-    for joint in ("left_elbow", "right_elbow", "left_knee", "right_knee"):
+    for joint in ("left_elbow", "right_elbow", "left_knee_coco", "right_knee_coco"):
         x, y = truth.clean.xy[0, names.index(joint)].int().tolist()
         assert scene.masks[0, y, x], joint
 
