@@ -11,6 +11,7 @@ import torch
 
 import hmrfit
 from hmrfit.config import load_config
+from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import in_pieces
 from hmrfit.ops.threads import FEW, one_thread_for_few, own_threads
 from hmrfit.pipeline import Pipeline
@@ -94,12 +95,12 @@ def test_threads_that_overlap() -> None:
 def test_pieces_are_fitted_in_one_thread_each() -> None:
     seen = []
 
-    def fit(part: slice) -> None:
+    def fit(part: slice) -> Fit:
         seen.append(torch.get_num_threads())
         raise KeyError
 
     with pytest.raises(KeyError):
-        in_pieces(fit, 300, 100)
+        in_pieces(fit, 300, Fit, 100)
     assert set(seen) == {1} and torch.get_num_threads() == 3 == elsewhere(torch.get_num_threads)
 
 
