@@ -103,7 +103,7 @@ def fits(fitter: Fitter, people: People) -> dict[str, Fit]:
     factor = (inflated_for_all(seen.anchor).scale / seen.anchor.scale).square()
     plain = replace(seen, anchor=inflated(seen.anchor, 1 / factor))
     return {
-        "plain": in_pieces(lambda part: once.run(Begun.at(state[part], plain[part])), len(state)),
+        "plain": in_pieces(lambda part: once.run(Begun.at(state[part], plain[part])), len(state), Fit),
         "wider": once.fit(people.keypoints, assumed(people)),
         "default": fitter.fit(people.keypoints, assumed(people)),
     }

@@ -66,7 +66,7 @@ def ours(fitter: Fitter, start: State, observation: Observation) -> Fit:
     """The default stages, one start, in pieces as `Fitter.fit` has them."""
     route, stages = fitter.route(observation.keypoints.names), fitter.schedule.stages
     fit = lambda part: route.run(Begun.at(start[part], observation[part]), stages)  # noqa: E731
-    return fit(slice(None)) if len(start) <= CHUNK else in_pieces(fit, len(start))
+    return fit(slice(None)) if len(start) <= CHUNK else in_pieces(fit, len(start), Fit)
 
 
 class SpinStyle:
