@@ -30,7 +30,7 @@ from hmrfit.fitting.solver import Options
 from hmrfit.fitting.starts import grown_down
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.terms.gender_age import children
-from hmrfit.fitting.uncertainty import Answers, Calibration, Posterior, Weight, laplace, residual_noise
+from hmrfit.fitting.uncertainty import Answers, Calibration, Posterior, Weight, laplace, posterior_noise
 from hmrfit.network.error_model import PredictedError
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.mixture import Components, MixtureModel, components_of
@@ -86,7 +86,7 @@ class OtherAnswers:
         R, n = len(begun), len(begun) // max(B, 1)
         everyone, first = torch.arange(B), n * torch.arange(B)
         known = BodyParams.cat([begun.params, fit.state.params])
-        places = torch.arange(R).view(B, n).index_fill(1, torch.tensor([0]), 0)
+        places = torch.arange(R).view(B, n)
         places[:, 0] = R + everyone  # the answer stands for the component that it was fitted from
         chosen, probability = covering(
             _distances(_about_pelvis(body, known)[places]), log_weight.view(B, n).softmax(1), self.keep, self.worth
@@ -110,9 +110,7 @@ class OtherAnswers:
         for state, column in zip(states, chosen.T, strict=True):
             seen = observation[first + column]
             assert seen.noise is not None
-            noise = seen.noise
-            if fit.keypoint_noise is not None:
-                noise = fit.keypoint_noise.with_predicted(noise, residual_noise(body, state, seen))
+            noise = posterior_noise(body, state, seen, seen.noise, fit.keypoint_noise)
             each.append((*laplace(body, terms, self.calibration, state, seen, noise), noise))
         covariance, _, noises = (torch.stack(parts, 1) for parts in zip(*each, strict=True))
         costs = [total(route.term_costs(state, fit.observation, fit.stage)) for state in states]

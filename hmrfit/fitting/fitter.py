@@ -25,6 +25,7 @@ from hmrfit.fitting.uncertainty import (
     Posterior,
     Weight,
     posterior,
+    posterior_noise,
     residual_noise,
 )
 from hmrfit.network.initial_estimate import KeypointHmr
@@ -188,9 +189,8 @@ class Fitter:
         if own is None:
             return posterior(body, self.terms, how, fit.hypotheses, fit.hypothesis_cost, seen)
         found = torch.full_like(seen.keypoints.confidence, own.sigma) if seen.noise is None else seen.noise
-        if fit.keypoint_noise is not None:
-            found = fit.keypoint_noise.with_predicted(found, residual_noise(body, fit.state, seen))
-        return posterior(body, self.terms, how, fit.hypotheses, fit.hypothesis_cost, seen, found)
+        noise = posterior_noise(body, fit.state, seen, found, fit.keypoint_noise)
+        return posterior(body, self.terms, how, fit.hypotheses, fit.hypothesis_cost, seen, noise)
 
     def _calibration(self, fit: Fit) -> Calibration:
         """What was measured of fits like this one; else the energy's own weights, of a Gaussian."""

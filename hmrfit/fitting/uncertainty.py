@@ -258,6 +258,13 @@ def residual_noise(body: PointBody, state: State, observation: Observation) -> T
     return (mean.sqrt() / observation.box_size).clamp(*RESIDUALS)[:, None].expand_as(seen).clone()
 
 
+def posterior_noise(
+    body: PointBody, state: State, observation: Observation, predicted: Tensor, known: KeypointNoise | None
+) -> Tensor:
+    """σ_post (B, K) at a state. predicted: σ (B, K). known: None for keypoints that are exact, whose noise is σ."""
+    return predicted if known is None else known.with_predicted(predicted, residual_noise(body, state, observation))
+
+
 def cholesky_of_any(H: Tensor, first: float = FLOORS[0]) -> Tensor:
     """The lower factors (B, P, P) of Hessians with what is needed to invert them; where they are NaN, nothing is known.
 
