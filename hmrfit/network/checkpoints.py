@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.strict import WeightSource, as_tensors, check_fits, load_from, read_arrays
 
 Network = HMR | Encoder | FactorizedDiscriminator | ErrorModel | MixtureModel
+
+FixedT = TypeVar("FixedT", ErrorModel, MixtureModel)
 
 SETTINGS = "settings"
 
@@ -170,10 +172,7 @@ def load_error_model(path: str | PathLike[str]) -> ErrorModel:
     Raises:
         ValueError: it holds another network.
     """
-    network = load_network(path)
-    if not isinstance(network, ErrorModel):
-        raise ValueError(f"'{path}' holds a {type(network).__name__}, not an error model of an initial estimate.")
-    return network.requires_grad_(False)
+    return _load_fixed(path, ErrorModel, "an error model of an initial estimate")
 
 
 def load_mixture(path: str | PathLike[str]) -> MixtureModel:
@@ -182,9 +181,14 @@ def load_mixture(path: str | PathLike[str]) -> MixtureModel:
     Raises:
         ValueError: it holds another network.
     """
+    return _load_fixed(path, MixtureModel, "a mixture beside an initial estimate")
+
+
+def _load_fixed(path: str | PathLike[str], kind: type[FixedT], what: str) -> FixedT:
+    """A network of this kind, its weights fixed. what: how the error message calls the kind."""
     network = load_network(path)
-    if not isinstance(network, MixtureModel):
-        raise ValueError(f"'{path}' holds a {type(network).__name__}, not a mixture beside an initial estimate.")
+    if not isinstance(network, kind):
+        raise ValueError(f"'{path}' holds a {type(network).__name__}, not {what}.")
     return network.requires_grad_(False)
 
 
