@@ -23,10 +23,10 @@ from hmrfit.network.error_model import ErrorModel, ErrorModelSettings, Predicted
 from hmrfit.network.hmr import HMR
 from hmrfit.network.mixture import MixtureModel, components_of
 from hmrfit.synthetic.people import People
-from hmrfit.train.error_model_training import WARM_UP, Case, Cases, case_of, marginal_loss, noise_loss, updated
+from hmrfit.train.error_model_training import WARM_UP, Case, Cases, case_of, descend, marginal_loss, noise_loss, updated
 from hmrfit.train.losses import KeypointLossWeights, each_keypoint_loss
 from hmrfit.train.people_stream import Batch, PeopleStream, assumed_camera
-from hmrfit.train.trainer import average_weights, rate_factor, set_rate
+from hmrfit.train.trainer import rate_factor, set_rate
 
 SOFTNESS = (0.5, 0.1)
 """τ at the beginning and from the middle of the run on; L is about 1."""
@@ -105,12 +105,7 @@ def train_components(
         with torch.no_grad(), torch.autocast(batch.view.device.type, torch.bfloat16):
             phi = hmr.encoder(batch.points, stream.body.names, batch.view)
         loss, L = component_loss(model, phi.float(), batch, body, weights, softness(progress, begun))
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(own, 5.0)
-        if norm.isfinite():
-            optimizer.step()
-        average_weights(average, model, keep=0.999 if step > 2000 else 0.99)
+        descend(loss, optimizer, model, average, step)
         step += 1
         best = L.argmin(1).bincount(minlength=model.count) / len(L)
         yield (
@@ -176,12 +171,7 @@ def train_weights(
         with torch.autocast(case.box.device.type, torch.bfloat16):
             predicted = errors(case.inputs)
         parts = weight_losses(case, predicted, errors.nu, model.count + 1)
-        optimizer.zero_grad()
-        torch.stack(list(parts.values())).sum().backward()
-        norm = torch.nn.utils.clip_grad_norm_(errors.parameters(), 5.0)
-        if norm.isfinite():
-            optimizer.step()
-        average_weights(average, model, keep=0.999 if step > 2000 else 0.99)
+        descend(torch.stack(list(parts.values())).sum(), optimizer, model, average, step)
         step += 1
         yield average, {name: value.item() for name, value in parts.items()} | {"step": step, "progress": progress}
 
