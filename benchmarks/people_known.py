@@ -56,9 +56,9 @@ def fitted(fitter: Fitter, people: People, size: tuple[int, int], known: dict[st
     """The default fit with what is known of everybody."""
     staged = [one for of_kind in known.values() for one in of_kind.terms]
     terms = fitter.terms | {one.term.name: one.term for one in staged}
-    told = fitter.with_schedule(fitter.schedule.with_terms(staged), terms=terms) if known else fitter
+    informed = fitter.with_schedule(fitter.schedule.with_terms(staged), terms=terms) if known else fitter
     records = RecordTable({name: of_kind.record for name, of_kind in known.items()})
-    return told.fit(people.keypoints, Camera.from_size(*size, count=len(people.joints)), measurements=records)
+    return informed.fit(people.keypoints, Camera.from_size(*size, count=len(people.joints)), measurements=records)
 
 
 def who(fitter: Fitter, poses: Tensor, seed: int) -> dict[str, float]:
@@ -79,8 +79,8 @@ def who(fitter: Fitter, poses: Tensor, seed: int) -> dict[str, float]:
             "age": [Age(age)],
             "both": [Gender(gender), Age(age)],
         }
-        for way, told in ways.items():
-            fit = fitted(fitter, people, Views().size, {one.name: one.read(photo, body) for one in told})
+        for way, measurements in ways.items():
+            fit = fitted(fitter, people, Views().size, {one.name: one.read(photo, body) for one in measurements})
             params = fit.state.params
             found = height.of(params.betas)
             off = 1e3 * (found - true).abs().mean().item()
@@ -124,8 +124,8 @@ def upright(fitter: Fitter, poses: Tensor, seed: int) -> dict[str, float]:
     standing = (true * record.up).sum(-1) > STANDING
     figures: dict[str, float] = {"standing": standing.double().mean().item()}
     print(f"\n{'up':16s}{'lean':>9}{'PA-MPJPE':>10}{'MPJPE':>9}")
-    for way, told in {"unknown": {}, "known": {Up.name: known}}.items():
-        fit = fitted(fitter, people, views.size, told)
+    for way, records in {"unknown": {}, "known": {Up.name: known}}.items():
+        fit = fitted(fitter, people, views.size, records)
         off = leaning(line(body, fit.state.params)) - leaning(true)
         lean = off[standing & (off.abs() < FACED)].square().mean().sqrt().item()
         joints = body.points(SMPL.names).pose(fit.state.params).joints
