@@ -1,4 +1,4 @@
-# make demo | test | check | bench | clean.  Each makes its own .venv when there is none; nothing but Python is needed.
+# make demo | test | test-all | check | bench | clean.  Each makes its own .venv when there is none; nothing but Python is needed.
 # make demo PHOTOS=FOLDER also fits the photographs of a folder that holds their keypoints.
 # make bench: HMRFIT_MOTION and HMRFIT_PHOTOS name folders of motion and of photographs, for the benchmarks that need them.
 
@@ -9,7 +9,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 PHOTOS ?=
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-all check bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/base.stamp
@@ -18,6 +18,10 @@ demo: $(VENV)/base.stamp
 
 test: $(VENV)/test.stamp
 	@$(BIN)/python -m pytest
+
+# Also what needs npm, Chromium, Ray or Blender: a test whose tool is missing is skipped, and says which.
+test-all: $(VENV)/test.stamp
+	@$(BIN)/python -m pytest --all -rs
 
 check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .

@@ -18,9 +18,14 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # scipy's, which nothing has
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+SLOW_TO_GET = ("npm", "browser", "ray", "blender", "packages")
+"""Marks of tests whose tools a plain machine lacks: `make test-all` runs them, and says what is missing."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """--inputs N: how many people test_any_input makes up."""
+    """--inputs N: how many people test_any_input makes up. --all: what SLOW_TO_GET names runs too."""
     parser.addoption("--inputs", type=int, default=500, help="people that test_any_input makes up (500)")
+    parser.addoption("--all", action="store_true", help=f"also run what is marked {', '.join(SLOW_TO_GET)}")
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +60,11 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hmrfit.fitting.fitter.Fitter.fit", begun)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked `gpu` are skipped without one."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` are skipped without one, those of SLOW_TO_GET without --all."""
     for item in items:
+        if not config.getoption("all"):
+            for mark in filter(item.get_closest_marker, SLOW_TO_GET):
+                item.add_marker(pytest.mark.skip(reason=f"marked {mark}: run by make test-all"))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
