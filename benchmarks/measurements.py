@@ -49,7 +49,7 @@ from hmrfit.motion import read_folder
 from hmrfit.motion.pool import split
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.backends.builtin import BuiltinRenderer
-from hmrfit.synthetic.garments import Garments, Wardrobe
+from hmrfit.synthetic.garments import DressedBody, Garments
 from hmrfit.synthetic.people import Corruption, People, Views, camera_rotations, corrupt, make_people
 from hmrfit.types import BodyParams, Keypoints, RecordTable
 
@@ -76,9 +76,9 @@ def masks_of(body: SmplBody, people: People, seed: int) -> dict[str, tuple[list[
     each = [people[i] for i in range(len(box))]
     drawn = [draw.silhouette(body(person.params).vertices, body.faces, person.camera) for person in each]
     exact = [silhouette[0].numpy() for silhouette in drawn]
-    generator, wardrobe = torch.Generator().manual_seed(seed), Wardrobe(body)
+    generator, dressed = torch.Generator().manual_seed(seed), DressedBody(body)
     worn = [[draw_one(generator) for _ in exact] for draw_one in (Garments.everyday, Garments.unusual)]
-    dressed, unusual = (wardrobe.masks(people.params, people.camera, one, generator) for one in worn)
+    dressed, unusual = (dressed.masks(people.params, people.camera, one, generator) for one in worn)
     hidden = [_cut(mask, people.keypoints[i], size, rng) for i, (mask, size) in enumerate(zip(exact, box, strict=True))]
     behind = replace(people.keypoints, confidence=torch.stack([c for _, c in hidden]))
     return {

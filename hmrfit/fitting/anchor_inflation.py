@@ -99,6 +99,9 @@ class InflateAnchor:
         if not len(people):
             return fit
         again = fitted_on(fit[people], factor[people, None], route)
-        rows = torch.arange(len(fit))
-        rows[people] = len(rows) + torch.arange(len(people))
-        return Fit.cat([fit, again]).of(rows)
+        return fit.replaced(people, again)
+
+
+def fitted_from(begun: Begun, stage: Stage, route: Route) -> Fit:
+    """One stage from where a route begins, and on with a wider anchor for those whose anchor is too narrow."""
+    return InflateAnchor()(route.run(begun, (stage,)), route)

@@ -81,41 +81,55 @@ class OtherAnswers:
 
     def __call__(self, fit: Fit, body: PointBody, terms: Mapping[str, Term]) -> Answers:
         """Of B people, accepted or not."""
-        B, route = len(fit), Route(body, terms)
         begun, observation, log_weight = self._begun(fit, body)
-        R, n = len(begun), len(begun) // max(B, 1)
-        everyone, first = torch.arange(B), n * torch.arange(B)
-        known = BodyParams.cat([begun.params, fit.state.params])
-        places = torch.arange(R).view(B, n)
-        places[:, 0] = R + everyone  # the answer stands for the component that it was fitted from
-        chosen, probability = covering(
-            _distances(_about_pelvis(body, known)[places]), log_weight.view(B, n).softmax(1), self.keep, self.worth
-        )
-        person, rank = (probability[:, 1:] >= self.least).nonzero(as_tuple=True)
-        rows = (first[:, None] + chosen)[person, rank + 1]
-        stage = replace(self.stage, weights={**fit.stage.weights, **self.stage.weights})
-        found = route.problem(observation[rows], stage).solve(begun[rows]).x
-        known = BodyParams.cat([fit.state.params, found.params])
-        table = everyone[:, None].repeat(1, chosen.shape[1])  # whoever has fewer has the answer again
-        table[person, rank + 1] = B + torch.arange(len(rows))
-        probability = merged(_about_pelvis(body, known)[table], probability * (table >= B).index_fill(1, ZERO, True))
-        probability = tempered(probability)
-        order = torch.cat([ZERO.expand(B, 1), 1 + probability[:, 1:].argsort(dim=1, descending=True, stable=True)], 1)
-        count = max(1, int((probability > 0).sum(1).amax())) if B else 1
-        order = order[:, :count]
-        probability, table, chosen = (t.gather(1, order) for t in (probability, table, chosen))
-        table, chosen = (torch.where(probability > 0, t, t[:, :1]) for t in (table, chosen))
+        chosen, weight = self._chosen(fit, begun, log_weight, body)
+        route = Route(body, terms)
+        known, table = self._fitted(fit, begun, observation, (chosen, weight), route)
+        probability, table, chosen = likeliest_first(_about_pelvis(body, known)[table], weight, table, chosen)
         states = [State(known[column], fit.state.camera) for column in table.T]
-        each = []
-        for state, column in zip(states, chosen.T, strict=True):
-            seen = observation[first + column]
-            assert seen.noise is not None
-            noise = posterior_noise(body, state, seen, seen.noise, fit.keypoint_noise)
-            each.append((*laplace(body, terms, self.calibration, state, seen, noise), noise))
-        covariance, _, noises = (torch.stack(parts, 1) for parts in zip(*each, strict=True))
+        seen = [observation[column] for column in chosen.T]
         costs = [total(route.term_costs(state, fit.observation, fit.stage)) for state in states]
         cost = torch.stack(costs, 1).where(probability > 0, torch.inf)
-        return Answers(states, cost, Posterior(probability, covariance, self.calibration.nu, noises[:, 0]))
+        return Answers(states, cost, self._posterior(fit, states, seen, probability, route))
+
+    def _chosen(self, fit: Fit, begun: State, log_weight: Tensor, body: PointBody) -> tuple[Tensor, Tensor]:
+        """(rows (B, H) of `begun` that are offered, the first standing for the answer; their weights (B, H), 0 where a
+        person is offered fewer)."""
+        B, R = len(fit), len(begun)
+        n = R // max(B, 1)
+        places = torch.arange(R).view(B, n)
+        first = places[:, :1].clone()
+        places[:, 0] = R + torch.arange(B)  # the answer stands for the component that it was fitted from
+        joints = _about_pelvis(body, BodyParams.cat([begun.params, fit.state.params]))[places]
+        chosen, weight = covering(_distances(joints), log_weight.view(B, n).softmax(1), self.keep, self.worth)
+        offered = (weight >= self.least).index_fill(1, ZERO, True)
+        return first + chosen, weight * offered
+
+    def _fitted(
+        self, fit: Fit, begun: State, observation: Observation, offered: tuple[Tensor, Tensor], route: Route
+    ) -> tuple[BodyParams, Tensor]:
+        """(bodies, which of them (B, H) each person is offered): the answers, then the chosen components' own fits.
+        Whoever has fewer has the answer again."""
+        (chosen, weight), B = offered, len(fit)
+        person, rank = (weight[:, 1:] > 0).nonzero(as_tuple=True)
+        rows = chosen[person, rank + 1]
+        stage = replace(self.stage, weights={**fit.stage.weights, **self.stage.weights})
+        found = route.problem(observation[rows], stage).solve(begun[rows]).x
+        table = torch.arange(B)[:, None].repeat(1, chosen.shape[1])
+        table[person, rank + 1] = B + torch.arange(len(rows))
+        return BodyParams.cat([fit.state.params, found.params]), table
+
+    def _posterior(
+        self, fit: Fit, states: list[State], seen: list[Observation], probability: Tensor, route: Route
+    ) -> Posterior:
+        """How sure each answer is, by the Laplace approximation at it. seen: what each was fitted to."""
+        covariances, noises = [], []
+        for state, known in zip(states, seen, strict=True):
+            assert known.noise is not None
+            noise = posterior_noise(route.body, state, known, known.noise, fit.keypoint_noise)
+            covariances.append(laplace(route.body, route.terms, self.calibration, state, known, noise)[0])
+            noises.append(noise)
+        return Posterior(probability, torch.stack(covariances, 1), self.calibration.nu, noises[0])
 
     def _begun(self, fit: Fit, body: PointBody) -> tuple[State, Observation, Tensor]:
         """(states (R,), what they are fitted to, log weights (R,)) of all components, person by person."""
@@ -195,6 +209,22 @@ def merged(joints: Tensor, probability: Tensor) -> Tensor:
         mass[people, first] += mass[:, h] * joins
         mass[:, h] *= ~joins
     return mass / mass.sum(1, keepdim=True)
+
+
+def likeliest_first(joints: Tensor, weight: Tensor, table: Tensor, component: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(probability, table, component) (B, H'), those that lead to one body added up, the answer first, then the
+    likeliest; H' as many as anybody has. In the places of those who have fewer is the answer, with probability 0.
+
+    Args:
+        joints: (B, H, J, 3) about the pelvis, metres. weight, table, component: (B, H) of each, in any order.
+    """
+    B = len(weight)
+    probability = tempered(merged(joints, weight))
+    order = torch.cat([ZERO.expand(B, 1), 1 + probability[:, 1:].argsort(dim=1, descending=True, stable=True)], 1)
+    order = order[:, : max(1, int((probability > 0).sum(1).amax())) if B else 1]
+    probability, table, component = (of_each.gather(1, order) for of_each in (probability, table, component))
+    table, component = (torch.where(probability > 0, of, of[:, :1]) for of in (table, component))
+    return probability, table, component
 
 
 def tempered(weight: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hmrfit.fitting.anchor_inflation import InflateAnchor
+from hmrfit.fitting.anchor_inflation import fitted_from
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.retry import ranking_energy
@@ -94,4 +94,4 @@ def _likeliest(start: InitialEstimate, fit: Fit, route: Route, sources: Tensor) 
 def _fitted(start: InitialEstimate, fit: Fit, keypoints: Keypoints, route: Route) -> Fit:
     """The same people fitted once to other keypoints."""
     begun = start(Given(keypoints, fit.state.camera, measurements=fit.observation.measurements), route.body)
-    return InflateAnchor()(route.run(begun, (fit.stage,)), route)
+    return fitted_from(begun, fit.stage, route)

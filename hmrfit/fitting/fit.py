@@ -77,6 +77,12 @@ class Fit(TensorRecord):
         count = max(1, int(chosen.hypothesis_cost.isfinite().sum(1).max())) if len(rows) else 1
         return chosen.with_hypotheses(count)
 
+    def replaced(self, people: Tensor, others: Self) -> Self:
+        """The outcome with that of some `people` (n,) from another fit of them (n,)."""
+        rows = torch.arange(len(self), device=people.device)
+        rows[people] = len(self) + torch.arange(len(people), device=people.device)
+        return type(self).cat([self, others]).of(rows)
+
     def with_hypotheses(self, count: int) -> Self:
         """The same with H = count: the first ones, or more that are not there (the best again, of infinite cost)."""
         more = count - len(self.hypotheses)

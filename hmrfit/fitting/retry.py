@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from hmrfit.fitting.acceptance import tested
-from hmrfit.fitting.anchor_inflation import InflateAnchor, fitted_on
+from hmrfit.fitting.anchor_inflation import fitted_from, fitted_on
 from hmrfit.fitting.energy import Stage, total
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit
 from hmrfit.fitting.gaussian_prior import Anchor
@@ -98,7 +98,7 @@ class Retry:
                 before = found.of(away)
                 other = fit_otherwise(before, route)
                 better, least[away], second = _least([before, other], [least[away], ranking_energy(other, route)])
-                found = _placed(found, away, better)
+                found = found.replaced(away, better)
                 which[away] += second
         near = mean_distance(found, route) < self.near
         return self._answer(fit, found, (which > 0) & (near | ~accepted), least, route)
@@ -111,7 +111,7 @@ class Retry:
         better = (other & accepted) | (~accepted & (least < at_start))
         rows = (better & other).nonzero()[:, 0]
         if len(rows):
-            fit = _placed(fit, rows, self._tested(found.of(rows), route))
+            fit = fit.replaced(rows, self._tested(found.of(rows), route))
         assert fit.acceptance is not None
         reason = torch.where(better, FITTED_AGAIN, fit.acceptance.reason)
         return replace(fit, acceptance=replace(fit.acceptance, reason=reason))
@@ -131,7 +131,7 @@ class Retry:
     def _from_turns(self, fit: Fit, route: Route) -> list[Fit]:
         """The fits from three quarter turns of the picture, each at the anchor that its own start has."""
         begun = starts_in_quarter_turns(self.start, fit.observation, fit.state.camera, route.body)
-        found = InflateAnchor()(route.run(begun, (fit.stage,)), route)
+        found = fitted_from(begun, fit.stage, route)
         parts = torch.arange(len(found)).split(len(fit))
         return [_as_of(fit, found.of(part)) for part in parts]
 
@@ -181,10 +181,3 @@ def _least(fits: Sequence[Fit], energies: Sequence[Tensor]) -> tuple[Fit, Tensor
     least, which = torch.stack(list(energies), 1).min(1)
     rows = which * len(which) + torch.arange(len(which), device=which.device)
     return Fit.cat(fits).of(rows), least, which
-
-
-def _placed(fit: Fit, rows: Tensor, other: Fit) -> Fit:
-    """The fit with those of `rows` from another."""
-    places = torch.arange(len(fit), device=rows.device)
-    places[rows] = len(fit) + torch.arange(len(rows), device=rows.device)
-    return Fit.cat([fit, other]).of(places)

@@ -111,7 +111,7 @@ class _Draw:
         return float(torch.rand(1, generator=self.generator)) < probability
 
 
-class Wardrobe:
+class DressedBody:
     """Draws the masks of dressed people.
 
     Args:

@@ -21,7 +21,7 @@ from hmrfit.build import load_body
 from hmrfit.fitting.terms.mask import MaskMap, MaskTerm, mask_map, without_side
 from hmrfit.keypoints import COCO17
 from hmrfit.motion import load_frames, read_pool
-from hmrfit.synthetic.garments import Garments, Wardrobe
+from hmrfit.synthetic.garments import DressedBody, Garments
 from hmrfit.synthetic.people import People, Views, make_people
 
 TRIMMED = 0.98
@@ -57,13 +57,13 @@ def main() -> None:
     options = parser.parse_args()
     generator = torch.Generator().manual_seed(options.seed)
     body = load_body("free_body")
-    term, wardrobe = MaskTerm(body), Wardrobe(body)
+    term, dressed = MaskTerm(body), DressedBody(body)
     poses = poses_of(options.motion, options.cache, options.people, generator)
     found = []
     for part in poses.split(CHUNK):
         people = make_people(body, part, COCO17, generator, Views(size=(512, 384)))
         worn = [Garments.everyday(generator) for _ in part]
-        masks = wardrobe.masks(people.params, people.camera, worn, generator)
+        masks = dressed.masks(people.params, people.camera, worn, generator)
         found.append(gaps(term, people, mask_map([mask if mask.any() else None for mask in masks], people.clean)))
     metres, vertex = (torch.cat(column) for column in zip(*found, strict=True))
     joint = body.weights[term.surface.vertices].argmax(1)[vertex]

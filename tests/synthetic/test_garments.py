@@ -9,14 +9,14 @@ from helpers.bodies import free_body
 from helpers.fits import people
 
 from hmrfit.render.backends.builtin import BuiltinRenderer
-from hmrfit.synthetic.garments import Garments, Wardrobe
+from hmrfit.synthetic.garments import DressedBody, Garments
 
 COUNT = 4
 
 
 @cache
-def wardrobe() -> Wardrobe:
-    return Wardrobe(free_body())
+def dressed_body() -> DressedBody:
+    return DressedBody(free_body())
 
 
 @cache
@@ -28,7 +28,7 @@ def naked() -> list[np.ndarray]:
 
 def masks(worn: list[Garments], seed: int = 0) -> list[np.ndarray]:
     person = people(COUNT, "coco17", noise=0.01)
-    return wardrobe().masks(person.params, person.camera, worn, torch.Generator().manual_seed(seed))
+    return dressed_body().masks(person.params, person.camera, worn, torch.Generator().manual_seed(seed))
 
 
 def drawn(kind: Callable[[torch.Generator], Garments], seed: int = 0) -> list[Garments]:
@@ -61,7 +61,7 @@ def test_every_garment_adds_to_the_outline():
 def test_cloth_stands_off_as_far_as_it_says():
     """The mean ease under a shirt is the shirt's; hands are bare, and feet below short legs."""
     noise = torch.rand(64, 64, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    ease = wardrobe().ease(Garments(shirt=0.03, legs=0.4, thigh=0.01, ankle=0.02), noise)
+    ease = dressed_body().ease(Garments(shirt=0.03, legs=0.4, thigh=0.01, ankle=0.02), noise)
     names = free_body().joint_names
     carried = free_body().weights.argmax(1)
     mean = {name: ease[carried == names.index(name)].mean().item() for name in ("spine2", "left_hand", "left_foot")}

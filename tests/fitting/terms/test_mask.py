@@ -30,7 +30,7 @@ from hmrfit.fitting.terms.mask import (
 )
 from hmrfit.io.opencv import cv2
 from hmrfit.render.backends.builtin import BuiltinRenderer
-from hmrfit.synthetic.garments import Garments, Wardrobe
+from hmrfit.synthetic.garments import DressedBody, Garments
 from hmrfit.synthetic.people import People
 from hmrfit.types import Keypoints, RecordTable
 
@@ -187,7 +187,7 @@ def test_dressed_people_are_not_fattened():
     person, body = people(16, "coco17", noise=0.01, seed=4), free_body()
     generator = torch.Generator().manual_seed(0)
     worn = [Garments.everyday(generator) for _ in range(16)]
-    dressed = Wardrobe(body).masks(person.params, person.camera, worn, generator)
+    dressed = DressedBody(body).masks(person.params, person.camera, worn, generator)
     record = RecordTable({"mask": mask_map(dressed, person.keypoints)})
     true, too_fat = body_mass_index(body, person.params.betas), []
     for one in (term(), MaskTerm(body, clothes=0.0)):
