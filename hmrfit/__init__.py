@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.fitting.terms.silhouette import Silhouette as Silhouette
     from hmrfit.fitting.terms.up import Up as Up
     from hmrfit.io.budget import file_limits as file_limits
+    from hmrfit.io.calibration import read_calibration as read_calibration
+    from hmrfit.io.calibration.rig import CameraCalibration as CameraCalibration
     from hmrfit.io.image import read_image as read_image
     from hmrfit.io.image import write_image as write_image
     from hmrfit.io.keypoint_files import read_keypoints as read_keypoints
@@ -68,6 +70,8 @@ _HOMES = {
     "BodyParams": "hmrfit.types",
     "SmplBody": "hmrfit.body.smpl",
     "read_keypoints": "hmrfit.io.keypoint_files",
+    "read_calibration": "hmrfit.io.calibration",
+    "CameraCalibration": "hmrfit.io.calibration.rig",
     "read_image": "hmrfit.io.image",
     "write_image": "hmrfit.io.image",
     "file_limits": "hmrfit.io.budget",
