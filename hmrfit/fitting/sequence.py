@@ -9,11 +9,13 @@ The shape's prior is in every frame: what the pose prior gets wrong is the same 
 pulls on the shape against one prior put walking people half a metre off in depth (81 mm with the prior in every frame,
 144 frame by frame). And x does not know the scale: a small near body would move less than the large far one that looks
 the same. So the points are those of the mean shape about the pelvis, which moves by z0 (X/Z, Y/Z, log Z), z0 constant.
+Where the cameras' poses in the world are known (`Poses`), the motion is smooth there, and the pelvis moves in metres:
+x_world = Rᵀ (x − t).
 All frames are one problem of `hmrfit.fitting.solver`, its equations those of `hmrfit.fitting.banded`.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,7 +28,7 @@ from hmrfit.fitting.energy import Stage, StageProblem
 from hmrfit.fitting.parameters import Layout, Observation, State
 from hmrfit.fitting.solver import OneSolution, Options, solve
 from hmrfit.fitting.terms.base import Term
-from hmrfit.types import BodyParams
+from hmrfit.types import BodyParams, TensorRecord
 
 ACCELERATION = {
     "knee": 7.0,
@@ -47,26 +49,41 @@ MARKER = 0.1
 """Metres from the joint, where the two further points of each bone are."""
 
 
+@dataclass(frozen=True)
+class Poses(TensorRecord):
+    """Of the camera in T frames: x_camera = rotation x_world + translation."""
+
+    rotation: Tensor  # (T, 3, 3)
+    translation: Tensor  # (T, 3) metres
+
+
 class Smoothness:
     """The smoothness residuals: points of every bone, twice differenced in time.
 
     Args:
         points: three of every bone, as `bone_points` makes them.
         scale: (M,) 1/(s dt²), s the points' acceleration.
-        depth: z0, metres.
+        depth: z0, metres. poses: of the T frames' camera; None where it stands still somewhere.
     """
 
-    def __init__(self, points: PointBody, scale: Tensor, depth: float) -> None:
-        self.points, self.scale, self.depth = points, scale, depth
+    def __init__(self, points: PointBody, scale: Tensor, depth: float, poses: Poses | None = None) -> None:
+        self.points, self.scale, self.depth, self.poses = points, scale, depth, poses
 
     @classmethod
-    def of(cls, body: SmplBody, fps: float, depth: float, smooth: float = 1.0) -> "Smoothness":
+    def of(
+        cls, body: SmplBody, fps: float, depth: float, smooth: float = 1.0, poses: Poses | None = None
+    ) -> "Smoothness":
         """For frames 1/fps seconds apart. smooth: multiplies the residuals' weight."""
         fingers = {body.joint_names[j] for joints in body.skeleton.fingers.values() for j in joints}
         names = ["hand" if name in fingers else name for name in body.joint_names]
         limit = [next((v for part, v in ACCELERATION.items() if part in n), TRUNK_ACCELERATION) for n in names]
         scale = torch.tensor(limit).to(body.v_template).reciprocal().repeat_interleave(3) * fps**2
-        return cls(bone_points(body), scale * (smooth / 3) ** 0.5, depth)
+        return cls(bone_points(body), scale * (smooth / 3) ** 0.5, depth, poses)
+
+    def __getitem__(self, part: slice) -> "Smoothness":
+        """Of some of the frames."""
+        poses = None if self.poses is None else self.poses[part]
+        return Smoothness(self.points, self.scale, self.depth, poses)
 
     def cost(self, params: BodyParams) -> Tensor:
         """E of the smoothness, one number."""
@@ -80,6 +97,9 @@ class Smoothness:
 
     def scaled(self, posed: PosedPoints, pelvis: Tensor) -> Tensor:
         """x / (s dt²) (T, M, 3)."""
+        if self.poses is not None:
+            about = posed.points + (pelvis - self.poses.translation)[:, None]
+            return (about @ self.poses.rotation) * self.scale[:, None]
         z = pelvis[:, 2:].clamp_min(MIN_DEPTH)
         path = self.depth * torch.cat([pelvis[:, :2] / z, z.log()], -1)
         return (posed.points + path[:, None]) * self.scale[:, None]
@@ -88,9 +108,13 @@ class Smoothness:
         """d x / (s dt²) (T, 3 M, n), n without the betas' columns, which do nothing."""
         T, eye = len(pelvis), torch.eye(3).to(pelvis)
         axes = (self.scale[:, None, None] * eye).expand(T, -1, 3, 3)
+        if self.poses is not None:
+            axes = axes @ self.poses.rotation[:, None].mT
         turning = self.points.rows(posed, axes, layout.rotating, False, False)  # (T, M, 3, 3 j)
         if not layout.moves("transl"):
             return turning.flatten(1, 2)
+        if self.poses is not None:
+            return torch.cat([axes, turning], -1).flatten(1, 2)
         z = pelvis[:, 2, None, None].clamp_min(MIN_DEPTH)
         path = eye - eye[2] * (pelvis / z[:, 0])[..., None] * (1 - eye[2])[:, None]
         moving = (self.depth / z * path)[:, None] * self.scale[:, None, None]
@@ -105,7 +129,8 @@ class Smoothness:
         G = stencil(T).to(sums.gradient)
         pull = banded_product(G, self.scaled(*self._posed(params))).flatten(1)
         for part in pieces(T):
-            J = self.rows(*self._posed(params[part.start : part.stop + 2]), layout)
+            some = slice(part.start, part.stop + 2)
+            J = self[some].rows(*self._posed(params[some]), layout)
             for k in range(3):
                 count = min(part.stop, T - k) - part.start
                 if count > 0:

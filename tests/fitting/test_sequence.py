@@ -9,11 +9,12 @@ import torch
 from helpers.bodies import free_body
 from helpers.fits import fitter, people
 
-from hmrfit.body.smpl import SmplBody
+from hmrfit.body.rigid import turned
 from hmrfit.fitting.banded import Bordered
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.sequence import (
+    Poses,
     SequenceProblem,
     Smoothness,
     banded_product,
@@ -54,9 +55,15 @@ def clip(T: int = 6) -> tuple[State, Observation]:
     return State(params, camera), Observation.of(noisy)
 
 
-def problem(T: int, smooth: float = 1.0, body: SmplBody | None = None) -> tuple[SequenceProblem, State]:
+@cache
+def moving_camera(T: int) -> Poses:
+    """A camera that turns and walks."""
+    return Poses(rotvec_to_matrix(0.3 * draw(T, 3)), draw(T, 3))
+
+
+def problem(T: int, smooth: float = 1.0, poses: Poses | None = None) -> tuple[SequenceProblem, State]:
     state, observation = clip(T)
-    motion = Smoothness.of(free_body(), 10.0, 4.0, smooth) if smooth else None
+    motion = Smoothness.of(free_body(), 10.0, 4.0, smooth, poses) if smooth else None
     return SequenceProblem(free_body().points(COCO17), observation, fitter().terms, FINAL, motion), state
 
 
@@ -75,9 +82,10 @@ def test_the_equations_are_the_derivative(T, smooth):
         assert slope == pytest.approx(expected.item(), rel=1e-5, abs=1e-4)
 
 
-def test_the_smoothness_hessian_is_gauss_newton():
+@pytest.mark.parametrize("moves", [False, True], ids=["still", "moving camera"])
+def test_the_smoothness_hessian_is_gauss_newton(moves):
     """J^T J of the twice differenced points, J by autodiff through all frames at once."""
-    whole, state = problem(4)
+    whole, state = problem(4, poses=moving_camera(4) if moves else None)
     T, layout = 4, whole.frames.layout
     n, S = whole.width, 10
     sums = Bordered.zeros(T, n, S, 2)
@@ -100,6 +108,19 @@ def test_the_smoothness_does_not_know_the_scale():
     p, pelvis = state.params, free_body().rest_joints[0]
     far = replace(p, betas=p.betas + 1, transl=2 * (p.transl + pelvis) - pelvis)
     torch.testing.assert_close(whole.motion.cost(far), whole.motion.cost(p))
+
+
+def test_the_motion_is_smooth_in_the_world_of_a_moving_camera():
+    """What the smoothness costs is what a camera that stands in that world's origin would say, in metres: the same for
+    any motion of the camera, and another than if the camera stood still."""
+    poses, p, pelvis = moving_camera(6), clip(6)[0].params, free_body().rest_joints[0]
+    still = Poses(torch.eye(3).double().expand(6, 3, 3), torch.zeros(6, 3).double())
+    shapes = free_body().joint_shapes[0]
+    cost = lambda params, of: float(Smoothness.of(free_body(), 10.0, 4.0, 1.0, of).cost(params))  # noqa: E731
+    about = replace(p, betas=torch.zeros_like(p.betas))
+    seen = turned(about, pelvis, shapes, poses.rotation, poses.translation)
+    assert cost(seen, poses) == pytest.approx(cost(about, still), rel=1e-9)
+    assert cost(seen, None) > 2 * cost(about, still)
 
 
 def test_points_of_the_bones_turn_with_them():

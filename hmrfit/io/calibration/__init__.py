@@ -1,7 +1,7 @@
-"""CameraCalibration files of several formats, read into one `CameraCalibration`; each format is a file of this folder.
+"""Calibration files of several formats, read into one `CameraCalibration`; each format is a file of this folder.
 
-`CameraCalibration` is about cameras and world; what a format's axes, units and pixels are, and how they become ours, is said
-where it is read. Nothing in a file is run, entities are refused, and all obey the budget.
+What a format's axes, units and pixels are, and how they become ours, is said where it is read. Nothing in a file is
+run, entities are refused, and all obey the budget.
 """
 
 from collections.abc import Callable

@@ -38,6 +38,46 @@ class CameraCalibration:
     source: str = "given"  # the file
     notes: tuple[str, ...] = ()  # what had to be assumed to read it
 
+    @classmethod
+    def of(
+        cls,
+        matrices: ArrayLike,
+        extrinsics: ArrayLike,
+        sizes: ArrayLike,
+        *,
+        distortion: Sequence[ArrayLike] | None = None,
+        names: Sequence[str] | None = None,
+        up: ArrayLike | None = None,
+    ) -> "CameraCalibration":
+        """From arrays that you have.
+
+        Args:
+            matrices: (C, 3, 3) K as cv2 has it, pixel centres at integers, or (3, 3) of all.
+            extrinsics: (C, 3, 4) [R | t], x_camera = R x_world + t, metres.
+            sizes: (C, 2) width and height of the images, pixels, or (2,) of all.
+            distortion: of each camera, cv2's coefficients. names: of the cameras; by default cam01, cam02, ...
+            up: (3,) points up in the world.
+
+        Raises:
+            ValueError, TypeError: what was expected, what came.
+        """
+        poses = numbers(extrinsics, "extrinsics", "(C, 3, 4), [R | t] of each camera")
+        if poses.ndim != 3 or poses.shape[1:] != (3, 4):
+            raise ValueError(f"extrinsics should be (C, 3, 4), [R | t] of each camera, but have {poses.shape}.")
+        C = len(poses)
+        K = numbers(matrices, "matrices", "(C, 3, 3), or one (3, 3) of all cameras")
+        size = numbers(sizes, "sizes", "(C, 2), or one (width, height) of all cameras")
+        for what, values, of_one in (("matrices", K, (3, 3)), ("sizes", size, (2,))):
+            if values.shape not in (of_one, (C, *of_one)):
+                raise ValueError(f"{what} should be of {C} cameras or of all, {(C, *of_one)}, but have {values.shape}.")
+        K, size = np.broadcast_to(K, (C, 3, 3)), np.broadcast_to(size, (C, 2))
+        called = [f"cam{i + 1:02d}" for i in range(C)] if names is None else [str(name) for name in names]
+        lenses = [()] * C if distortion is None else list(distortion)
+        if len(called) != C or len(lenses) != C:
+            raise ValueError(f"names and distortion should be one for each of the {C} cameras.")
+        rows = zip(called, K, size.tolist(), lenses, poses, strict=True)
+        return assembled([CameraRead(n, k, tuple(s), d, E[:, :3], E[:, 3]) for n, k, s, d, E in rows], "given", up)
+
     def __len__(self) -> int:
         return len(self.names)
 
