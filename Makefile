@@ -1,5 +1,6 @@
 # make demo | test | test-all | check | bench | clean.  Each makes its own .venv when there is none; nothing but Python is needed.
 # make demo PHOTOS=FOLDER also fits the photographs of a folder that holds their keypoints.
+# make test JOBS=1 runs the test files one after another, instead of one on each core.
 # make bench: HMRFIT_MOTION and HMRFIT_PHOTOS name folders of motion and of photographs, for the benchmarks that need them.
 
 VENV := .venv
@@ -8,6 +9,8 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(
 	$(name) -c "import sys, venv; print('$(name)' * ((3, 11) <= sys.version_info < (3, 14)))" 2>/dev/null)))
 TORCH_CPU := https://download.pytorch.org/whl/cpu
 PHOTOS ?=
+JOBS ?= auto
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: demo test test-all check bench clean
 .DEFAULT_GOAL := demo
@@ -17,11 +20,11 @@ demo: $(VENV)/base.stamp
 	@if [ -n "$(PHOTOS)" ]; then echo; $(BIN)/hmrfit fit "$(PHOTOS)" -o out/photos --mesh glb; fi
 
 test: $(VENV)/test.stamp
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 # Also what needs npm, Chromium, Ray or Blender: a test whose tool is missing is skipped, and says which.
 test-all: $(VENV)/test.stamp
-	@$(BIN)/python -m pytest --all -rs
+	@$(PYTEST) --all -rs
 
 check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .

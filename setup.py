@@ -45,7 +45,7 @@ setup(
         "body": ["anny>=0.6.2"],  # building the free body again
         "train": ["tensorboard>=2.14"],
         "datasets": ["cdflib>=1.0", "h5py>=3.9"],  # Human3.6M's poses (cdf), MPI-INF-3DHP's annotations (mat 7.3)
-        "test": ["pytest>=8", "hypothesis>=6.100", "mypy>=2.4", SMPLX],
+        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mypy>=2.4", SMPLX],
         "dev": ["ruff>=0.15", "matplotlib>=3.8"],
     },
     entry_points={"console_scripts": ["hmrfit = hmrfit.cli:main"]},
