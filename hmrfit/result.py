@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from numpy.typing import ArrayLike
 
 from hmrfit.build import load_body
-from hmrfit.export.amass import ADD_ONS_RATE, write_amass
+from hmrfit.export.amass import ADD_ONS_RATE
+from hmrfit.export.motion_files import MotionOptions, write_motion
+from hmrfit.export.person_motion import PersonMotion, frame_times
 from hmrfit.io.image import Image
 from hmrfit.render.meshes import write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
@@ -72,27 +74,15 @@ class FitResult(ResultData):
         names = names if names and len(set(names)) == len(names) else None
         write_mesh(path, self.mesh_vertices, self.body_model.faces, frame, colors, names, self.up)
 
-    def save_motion(
-        self,
-        path: str | PathLike[str],
-        person: int | None = None,
-        *,
-        columns: int | None = None,
-        fps: float | None = None,
-        on_floor: bool = False,
-    ) -> None:
-        """Writes one person's motion, or pose, as an npz for readers of AMASS (Blender add-ons, aitviewer, ours).
-
-        The world has z up; the camera is its origin and looks along +y. It is upright where `up` is known; else the
-        camera is taken as level, and the file says so. See `hmrfit.export.amass` for the keys.
+    def motion(
+        self, person: int | None = None, *, name: str | None = None, times: ArrayLike | None = None
+    ) -> PersonMotion:
+        """One person's motion, or pose, for the writers of `hmrfit.export`: `write_glb` takes several.
 
         Args:
-            person: which of several people of a photograph. Of a sequence, all frames are written.
-            columns: of `poses`: 156 (SMPL-H, the default for a body of 24 joints, as AMASS has it), 165 (SMPL-X) or 72
-                (SMPL). Hands and face are at rest.
-            fps: another frame rate, to which the motion is interpolated: Blender's add-ons refuse rates below 30. By
-                default the sequence's own; a photograph has none, and its one pose is written with 30.
-            on_floor: moves everything up or down until the lowest point of the motion is at z = 0.
+            person: which of several people of a photograph. Of a sequence, all frames are taken.
+            name: what to call the person; default person_ and its id.
+            times: (T,) seconds of the frames; default by the frames' numbers, the first at 0.
         """
         chosen = self if self.rows == "frames" else self[self._one_person(person)]
         if self.rows == "frames" and person not in (None, 0):
@@ -101,19 +91,52 @@ class FitResult(ResultData):
             raise ValueError(
                 "The frame rate of this sequence is not known: it was saved by an earlier version. Fit it again."
             )
-        own = chosen.fps
-        write_amass(
-            path,
+        fps = ADD_ONS_RATE if chosen.fps is None else chosen.fps
+        if times is None and chosen.is_sequence:
+            times = frame_times(chosen.person_ids, fps)
+        return PersonMotion(
             chosen.params,
             load_body(self.origin.body),
-            (ADD_ONS_RATE if fps is None else fps) if own is None else own,
-            up=self.up,
-            gender=self.origin.gender,
-            body_name=self.origin.body,
-            columns=columns,
-            resample=None if own is None else fps,
-            on_floor=on_floor,
+            fps,
+            times,
+            name or f"person_{0 if self.rows == 'frames' else chosen.names[0]}",
+            self.up,
+            self.origin.gender,
+            self.origin.body,
+            chosen.camera[:1],
         )
+
+    def save_motion(
+        self,
+        path: str | PathLike[str],
+        person: int | None = None,
+        *,
+        fps: float | None = None,
+        on_floor: bool = False,
+        **options: Unpack[MotionOptions],
+    ) -> None:
+        """Writes one person's motion, or pose, in the format of the suffix:
+
+            .npz    AMASS, for its readers (Blender add-ons, aitviewer, ours)          z up
+            .glb    a mesh with skeleton and animation (Blender, three.js, engines)    y up
+            .bvh    the skeleton and its angles (Blender, MotionBuilder, Maya)         y up
+            .smpl   Meshcapade's codec                                                 y up
+
+        The camera is the world's origin and looks along +y in a world with z up, along -z in one with y up. It is
+        upright where `up` is known; else the camera is taken as level. See the modules of `hmrfit.export`.
+
+        Args:
+            person: which of several people of a photograph. Of a sequence, all frames are written.
+            fps: another frame rate, to which the motion is interpolated: Blender's add-ons for .npz refuse rates below
+                30. By default the sequence's own; a photograph has none, and its one pose is written with 30.
+            on_floor: moves everything up or down until the lowest point of the motion is at height 0.
+            options: of the format: columns= (.npz), influences= and material= (.glb), unit= and order= (.bvh); see
+                `hmrfit.export.motion_files`.
+        """
+        motion = self.motion(person)
+        if fps is not None:
+            motion = motion.even(fps)
+        write_motion(path, motion, on_floor=on_floor, **options)
 
     def _one_person(self, person: int | None) -> int:
         if person is None and len(self) > 1:

@@ -21,113 +21,57 @@ text, `betas[None]` (1, S), fingers in the columns 66:156 (aitviewer), T = round
 """
 
 import logging
-from dataclasses import replace
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.transform import Rotation, Slerp
+from numpy.typing import NDArray
 from torch import Tensor
 
-from hmrfit.body.gender import GENDERS
-from hmrfit.body.rigid import turned
 from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX, Skeleton
 from hmrfit.body.smpl import SmplBody
+from hmrfit.export.person_motion import Z_UP, PersonMotion, check_suffix
 from hmrfit.io.atomic import write_npz
-from hmrfit.ops.check import check_finite
-from hmrfit.ops.level import level_rotation
-from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams
 
 LAYOUTS = {skeleton.pose_size: skeleton for skeleton in (SMPL, SMPLH, SMPLX)}
 """The skeleton whose joints the columns of `poses` hold, by how many there are: 72, 156, 165."""
 
 ADD_ONS_RATE = 30
-"""Frames a second: what the Blender add-ons play, and the least they take. A still has no rate; it is written with
-this one, at which its one frame loads everywhere."""
-
-LEVEL_TO_Z_UP = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]], dtype=torch.float64)
+"""Frames a second: what the Blender add-ons play, and the least they take."""
 
 FRAMES_AT_ONCE = 32
 """How many frames' meshes are made at a time to find the floor."""
 
 
 def write_amass(
-    path: str | PathLike,
-    params: BodyParams,
-    body: SmplBody,
-    fps: float,
-    *,
-    up: ArrayLike | None = None,
-    gender: str = "neutral",
-    body_name: str = "",
-    columns: int | None = None,
-    resample: float | None = None,
-    on_floor: bool = False,
+    path: str | PathLike[str], person: PersonMotion, *, on_floor: bool = False, columns: int | None = None
 ) -> None:
-    """Writes one person's motion, whole or not at all.
+    """Writes one person's motion, whole or not at all. Frames that are missing are interpolated.
 
     Args:
-        path: ends in .npz.
-        params: (T,) camera frame, the same betas in every frame. body: theirs.
-        fps: frames a second of `params`; of a single frame, the rate that is written.
-        up: (3,) in the camera frame; None takes the camera as level, and the file says so.
-        columns: of `poses`, 72, 156 or 165; by default the body's own, and 156 for SMPL's, as AMASS has them.
-        resample: another rate, to which the motion is interpolated.
+        path: ends in .npz. person: where its `up` is None the camera is taken as level, and the file says so.
         on_floor: moves the motion up or down until its lowest point is at z = 0; the camera's height is lost.
+        columns: of `poses`, 72, 156 or 165; by default the body's own, and 156 for SMPL's, as AMASS has them.
 
     Raises:
         ValueError: says what was expected; nothing is written. OSError: see `atomic.atomic_write`.
     """
-    if Path(path).suffix != ".npz":
-        raise ValueError(f"A motion is saved as .npz; '{path}' ends otherwise. Choose a name such as walk.npz.")
-    if gender not in GENDERS:
-        raise ValueError(f"gender should be one of {', '.join(GENDERS)}, not {gender!r}.")
-    layout = _layout(columns, body.skeleton)
-    rate = _rate(fps, "fps")
-    _check(params)
-    params = in_z_up_world(params, body, up)
-    if resample is not None:
-        resample = _rate(resample, "the rate to resample to")
-        params, rate = resampled(params, rate, resample), resample
+    check_suffix(path, ".npz")
+    layout = _layout(columns, person.body.skeleton)
+    person = person.even()
+    params = person.in_world(Z_UP)
     if on_floor:
-        params = replace(params, transl=params.transl - _lowest(params, body) * LEVEL_TO_Z_UP.new_tensor([0, 0, 1]))
-    if len(params) > 1 and int(rate) < ADD_ONS_RATE:
+        params.transl[:, 2] -= _lowest(params, person.body)
+    if len(params) > 1 and int(person.fps) < ADD_ONS_RATE:
         logging.getLogger("hmrfit").warning(
             "'%s' has %g frames a second; Blender add-ons refuse fewer than %d. save_motion(..., fps=%d) resamples.",
             path,
-            rate,
+            person.fps,
             ADD_ONS_RATE,
             ADD_ONS_RATE,
         )
-    write_npz(path, _arrays(params, body.skeleton, rate, layout, gender, body_name, up is not None))
-
-
-def in_z_up_world(params: BodyParams, body: SmplBody, up: ArrayLike | None = None) -> BodyParams:
-    """Bodies of the camera frame in the world with z up (see above): Q R for the root, Q(J0 + t) − J0 for transl."""
-    Q = LEVEL_TO_Z_UP @ level_rotation(up)
-    params = params.to("cpu", torch.float64)
-    pelvis, shapes = (part.detach().cpu().double() for part in (body.rest_joints[0], body.joint_shapes[0]))
-    return turned(params, pelvis, shapes[:, : params.betas.shape[1]], Q, torch.zeros(3, dtype=torch.float64))
-
-
-def resampled(params: BodyParams, fps: float, rate: float) -> BodyParams:
-    """The same motion at another rate, from its first frame for as long as it lasts: turns along the shortest way,
-    positions along straight lines."""
-    T = len(params)
-    if T < 2 or rate == fps:
-        return params
-    seconds = np.arange(T) / fps
-    # the last frame counts as reached in spite of rounding
-    at = np.minimum(np.arange(int((T - 1) * rate / fps + 1e-9) + 1) / rate, seconds[-1])
-    turns = params.rotations.numpy()
-    poses = [Slerp(seconds, Rotation.from_matrix(turns[:, j]))(at).as_rotvec() for j in range(turns.shape[1])]
-    transl = np.stack([np.interp(at, seconds, params.transl[:, k].numpy()) for k in range(3)], 1)
-    rotations = rotvec_to_matrix(torch.tensor(np.stack(poses, 1)))
-    betas = params.betas[:1].expand(len(at), -1).contiguous()
-    return BodyParams(rotations[:, 0], rotations[:, 1:], betas, torch.tensor(transl))
+    write_npz(path, _arrays(params, person, layout))
 
 
 def laid_out(poses: NDArray[np.float64], own: Skeleton, layout: Skeleton) -> NDArray[np.float64]:
@@ -139,16 +83,14 @@ def laid_out(poses: NDArray[np.float64], own: Skeleton, layout: Skeleton) -> NDA
     return columns.reshape(len(poses), layout.pose_size)
 
 
-def _arrays(
-    params: BodyParams, own: Skeleton, rate: float, layout: Skeleton, gender: str, body_name: str, up_is_known: bool
-) -> dict[str, NDArray]:
+def _arrays(params: BodyParams, person: PersonMotion, layout: Skeleton) -> dict[str, NDArray]:
     """The table above."""
+    own, rate = person.body.skeleton, person.fps
     poses = laid_out(torch.cat(params.to_rotvecs(), 1).unflatten(1, (-1, 3)).numpy(), own, layout)
     betas = params.betas[0].numpy()
-    level = "up was given" if up_is_known else "the camera was taken as level, up was not given"
     arrays = {
         "trans": params.transl.numpy(),
-        "gender": np.array(gender),
+        "gender": np.array(person.gender),
         "mocap_framerate": np.array(rate),
         "mocap_frame_rate": np.array(rate),
         "mocap_time_length": np.array(len(poses) / rate),
@@ -156,9 +98,9 @@ def _arrays(
         "num_betas": np.array(len(betas)),
         "poses": poses,
         "surface_model_type": np.array(layout.surface),
-        "body": np.array(body_name),
-        "frame": np.array(f"world: +x the camera's right, +y ahead of it, +z up, metres; {level}"),
-        "up_is_known": np.array(up_is_known),
+        "body": np.array(person.body_name),
+        "frame": np.array(f"world: +x the camera's right, +y ahead of it, +z up, metres; {person.level}"),
+        "up_is_known": np.array(person.up is not None),
     }
     if layout == SMPLX:
         names = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")
@@ -178,29 +120,6 @@ def _layout(columns: int | None, own: Skeleton) -> Skeleton:
         known = ", ".join(f"{count} ({layout.surface})" for count, layout in LAYOUTS.items())
         raise ValueError(f"columns should be one of {known}, not {columns!r}.")
     return LAYOUTS[columns]
-
-
-def _rate(value: float, name: str) -> float:
-    try:
-        rate = float(value)
-    except (TypeError, ValueError):
-        rate = np.nan
-    if not (np.isfinite(rate) and rate > 0):
-        raise ValueError(f"{name} should be frames a second, a number above 0, not {value!r}.")
-    return rate
-
-
-def _check(params: BodyParams) -> None:
-    """That it is one person's motion, and finite."""
-    if not len(params):
-        raise ValueError("There is no frame to write.")
-    for name in ("global_orient", "body_pose", "betas", "transl"):
-        check_finite(getattr(params, name), name)
-    if (params.betas != params.betas[:1]).any():
-        raise ValueError(
-            "A motion file has one shape, but the frames differ in betas. Frames of one person come from fit_sequence; "
-            "several people are written one by one."
-        )
 
 
 def _lowest(params: BodyParams, body: SmplBody) -> Tensor:

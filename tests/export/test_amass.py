@@ -13,7 +13,8 @@ from helpers.synthetic_body import synthetic_body, synthetic_smplh, synthetic_sm
 from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import load_body
-from hmrfit.export.amass import in_z_up_world, laid_out, resampled, write_amass
+from hmrfit.export.amass import laid_out, write_amass
+from hmrfit.export.person_motion import Z_UP, PersonMotion
 from hmrfit.fitting.starts import UPRIGHT
 from hmrfit.motion import read_motion
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -60,7 +61,7 @@ def test_the_body_stands_in_the_file_as_it_stood_in_the_world(tmp_path: Path, bo
     """x is the camera's right, y ahead of it, z up: of a level camera (x, y, z) -> (x, z, -y), to the last digits."""
     level = motion(body)
     params, up = held(level, body, degrees)
-    write_amass(tmp_path / "walk.npz", params, body, 30, up=up, columns=72)
+    write_amass(tmp_path / "walk.npz", PersonMotion(params, body, 30, up=up), columns=72)
     x, y, z = np.moveaxis(body(level, vertices=False).joints.numpy(), -1, 0)
     np.testing.assert_allclose(joints_of(tmp_path / "walk.npz", body), np.stack([x, z, -y], -1), atol=1e-9)
     read = read_motion(tmp_path / "walk.npz")
@@ -73,7 +74,7 @@ def test_the_body_stands_in_the_file_as_it_stood_in_the_world(tmp_path: Path, bo
 
 def test_without_up_the_camera_is_taken_as_level_and_the_file_says_so(tmp_path: Path, body: SmplBody) -> None:
     for name, up in (("known", (0, -3, 0)), ("unknown", None)):
-        write_amass(tmp_path / f"{name}.npz", motion(body), body, 30, up=up)
+        write_amass(tmp_path / f"{name}.npz", PersonMotion(motion(body), body, 30, up=up))
     with np.load(tmp_path / "known.npz") as known, np.load(tmp_path / "unknown.npz") as unknown:
         np.testing.assert_allclose(known["poses"], unknown["poses"], atol=1e-12)
         assert known["up_is_known"] and not unknown["up_is_known"]
@@ -95,7 +96,7 @@ def blender_add_on(path: Path) -> tuple[np.ndarray, str, int]:
 @pytest.mark.parametrize(("columns", "joints"), [(156, 52), (165, 55)])
 def test_blender_takes_it(tmp_path: Path, body: SmplBody, columns: int, joints: int) -> None:
     params = motion(body)
-    write_amass(tmp_path / "walk.npz", params, body, 60, gender="female", columns=columns)
+    write_amass(tmp_path / "walk.npz", PersonMotion(params, body, 60, gender="female"), columns=columns)
     poses, gender, fps = blender_add_on(tmp_path / "walk.npz")
     assert poses.shape == (T, joints, 3) and gender == "female" and fps == 60
     assert not poses[:, 22:].any()  # hands and face at rest
@@ -103,14 +104,14 @@ def test_blender_takes_it(tmp_path: Path, body: SmplBody, columns: int, joints: 
 
 
 def test_aitviewer_and_stagewise_readers_take_it(tmp_path: Path, body: SmplBody) -> None:
-    write_amass(tmp_path / "walk.npz", motion(body), body, 29.97)
+    write_amass(tmp_path / "walk.npz", PersonMotion(motion(body), body, 29.97))
     with np.load(tmp_path / "walk.npz") as data:
         assert data["gender"].item() == "neutral" and data["mocap_framerate"].tolist() == 29.97
         assert data["betas"][None].shape == (1, 10) and data["betas"].shape[0] == data["num_betas"]
         assert data["poses"][:, 66:111].shape == data["poses"][:, 111:156].shape == (T, 45)
         assert str(data["surface_model_type"]) == "smplh"
         assert np.round(data["mocap_frame_rate"] * data["mocap_time_length"]) == T
-    write_amass(tmp_path / "x.npz", motion(body), body, 30, columns=165)
+    write_amass(tmp_path / "x.npz", PersonMotion(motion(body), body, 30), columns=165)
     with np.load(tmp_path / "x.npz") as data:
         names = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")
         np.testing.assert_array_equal(np.concatenate([data[name] for name in names], 1), data["poses"])
@@ -133,7 +134,7 @@ def test_columns_of_other_bodies() -> None:
 def test_bodies_with_fingers_are_written_with_their_full_pose(tmp_path: Path, make: Callable, columns: int) -> None:
     body = SmplBody(make())
     params = motion(body)
-    write_amass(tmp_path / "x.npz", params, body, 30)
+    write_amass(tmp_path / "x.npz", PersonMotion(params, body, 30))
     with np.load(tmp_path / "x.npz") as data:
         assert data["poses"].shape == (T, columns)
         np.testing.assert_allclose(data["poses"][:, 3:], params.to_rotvecs()[1], atol=1e-12)
@@ -147,35 +148,37 @@ def test_another_rate_is_the_same_motion(body: SmplBody) -> None:
     params = BodyParams(
         R, pose, torch.zeros(T, 10).double(), torch.arange(T).double()[:, None] * torch.ones(3).double()
     )
-    faster = resampled(params, 25, 30)
+    given = PersonMotion(params, body, 25)
+    faster = given.even(30).params
     assert len(faster) == int((T - 1) * 30 / 25) + 1
     at = torch.arange(len(faster)).double() * 25 / 30
     torch.testing.assert_close(faster.transl, at[:, None].expand(-1, 3), rtol=0, atol=1e-9)
     torch.testing.assert_close(faster.global_orient, rotvec_to_matrix(at[:, None] * angle[1]), rtol=0, atol=1e-9)
     torch.testing.assert_close(faster.body_pose[:, 4], rotvec_to_matrix(2 * at[:, None] * angle[1]), rtol=0, atol=1e-9)
-    assert len(resampled(params, 30, 10)) == 3 and resampled(params, 30, 30) is params
-    assert len(resampled(params, 30, 60)) == 2 * T - 1 and len(resampled(params, 29.97, 59.94)) == 2 * T - 1
+    assert len(PersonMotion(params, body, 30).even(10)) == 3 and given.even(25).params is params
+    assert len(PersonMotion(params, body, 29.97).even(59.94)) == len(given.even(50)) == 2 * T - 1
 
 
 def test_a_rate_that_blender_refuses_gets_a_warning(
     tmp_path: Path, body: SmplBody, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "hmrfit"):
-        write_amass(tmp_path / "a.npz", motion(body), body, 29.97)
+        write_amass(tmp_path / "a.npz", PersonMotion(motion(body), body, 29.97))
         assert "29.97" in caplog.text and "fps=30" in caplog.text
         caplog.clear()
-        write_amass(tmp_path / "b.npz", motion(body), body, 29.97, resample=30)
-        write_amass(tmp_path / "c.npz", motion(body)[0], body, 30)
+        write_amass(tmp_path / "b.npz", PersonMotion(motion(body), body, 29.97).even(30))
+        write_amass(tmp_path / "c.npz", PersonMotion(motion(body)[0], body, 30))
         assert not caplog.records
     assert blender_add_on(tmp_path / "b.npz")[2] == 30
 
 
 def test_on_the_floor_the_lowest_point_is_at_zero(tmp_path: Path, body: SmplBody) -> None:
     params, up = held(motion(body), body, 25)
-    write_amass(tmp_path / "walk.npz", params, body, 30, up=up, on_floor=True, columns=72)
-    write_amass(tmp_path / "there.npz", params, body, 30, up=up, columns=72)
+    person = PersonMotion(params, body, 30, up=up)
+    write_amass(tmp_path / "walk.npz", person, on_floor=True, columns=72)
+    write_amass(tmp_path / "there.npz", person, columns=72)
     shift = joints_of(tmp_path / "walk.npz", body) - joints_of(tmp_path / "there.npz", body)
-    lowest = float(body(in_z_up_world(params, body, up)).vertices[..., 2].min())
+    lowest = float(body(person.in_world(Z_UP)).vertices[..., 2].min())
     np.testing.assert_allclose(shift, np.broadcast_to([0, 0, -lowest], shift.shape), atol=1e-9)
 
 
@@ -186,7 +189,7 @@ def test_on_the_floor_the_lowest_point_is_at_zero(tmp_path: Path, body: SmplBody
         ({}, {"gender": "f"}, "gender should be one of"),
         ({}, {"fps": 0}, "fps should be frames a second"),
         ({}, {"fps": None}, "fps should be"),
-        ({}, {"resample": float("nan")}, "rate to resample"),
+        ({}, {"times": [0.0] * T}, "ascending seconds"),
         ({}, {"up": (0, 0, 0)}, "up should point up"),
         ({}, {"path": "walk.pkl"}, r"saved as \.npz"),
         ({"transl": torch.full((T, 3), torch.nan)}, {}, "transl holds"),
@@ -197,20 +200,21 @@ def test_what_is_no_motion_is_refused_and_nothing_is_written(
     tmp_path: Path, body: SmplBody, change: dict, options: dict, said: str
 ) -> None:
     params = replace(motion(body), **{k: v.double() for k, v in change.items()})
-    given = {"path": "walk.npz", "fps": 30} | options
+    given = {"fps": 30} | options
+    path, columns = tmp_path / given.pop("path", "walk.npz"), given.pop("columns", None)
     with pytest.raises(ValueError, match=said):
-        write_amass(tmp_path / given.pop("path"), params, body, given.pop("fps"), **given)
+        write_amass(path, PersonMotion(params, body, **given), columns=columns)
     assert not list(tmp_path.iterdir())
 
 
 def test_bodies_of_other_kinds_are_refused(tmp_path: Path) -> None:
     body = SmplBody(synthetic_body((-1, 0, 1)) | {"joint_names": np.array(["a", "b", "c"])})
     with pytest.raises(ValueError, match="has 3 joints"):
-        write_amass(tmp_path / "x.npz", body.neutral(), body, 30)
+        write_amass(tmp_path / "x.npz", PersonMotion(body.neutral(), body, 30))
 
 
 def test_the_caller_keeps_what_is_given(tmp_path: Path, body: SmplBody) -> None:
     params = motion(body)
     before = params.map(torch.clone)
-    write_amass(tmp_path / "walk.npz", params, body, 30, up=(0, -1, 0.3), on_floor=True, resample=60)
+    write_amass(tmp_path / "walk.npz", PersonMotion(params, body, 30, up=(0, -1, 0.3)).even(60), on_floor=True)
     assert all(torch.equal(getattr(params, n), getattr(before, n)) for n in ("global_orient", "transl", "betas"))
