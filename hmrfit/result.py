@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
+from pathlib import Path
 from typing import Any, Self, Unpack
 
 from numpy.typing import ArrayLike
@@ -16,6 +17,7 @@ from hmrfit.render.meshes import write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
 from hmrfit.report.page import Entry, write_page
 from hmrfit.report.result_page import drawn_entry, uncertainty_picture, uncertainty_pictures
+from hmrfit.report.viewer import result_scene, scene_html, write_beside
 from hmrfit.result_data import ResultData
 from hmrfit.result_file import read_result, write_result
 
@@ -152,8 +154,21 @@ class FitResult(ResultData):
             )
 
     def page(self, path: str | PathLike[str], title: str | None = None) -> None:
-        """Writes one .html file with the overlay, views from all around and the numbers; nothing else is needed."""
-        write_page(path, [self.entry()], title or f"hmrfit: {self.name}")
+        """Writes one .html file with the overlay, views from all around and the numbers, and a 3D view that turns.
+
+        The pictures are inside. The view needs two scripts beside the page, which are written with it: viewer.js, and
+        the body's. A sequence has its frames in it; see `hmrfit.report.viewer`.
+        """
+        scene = result_scene(self, self._picture_at_hand())
+        write_beside(Path(path).parent, scene.body)
+        write_page(path, [replace(self.entry(), view=scene_html(scene))], title or f"hmrfit: {self.name}")
+
+    def _picture_at_hand(self) -> Image | None:
+        """The photograph, where there is one."""
+        try:
+            return None if self.is_sequence else self.picture()
+        except (OSError, ValueError):
+            return None
 
     def entry(self, pictures: Mapping[str, Image | str] | None = None) -> Entry:
         """This result on a page; pictures by caption, default the overlay and a turntable (of a sequence: some frames,

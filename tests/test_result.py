@@ -146,15 +146,19 @@ def test_meshes(result: hmrfit.FitResult, tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(np.sort(mesh.vertices, 0), np.sort(expected, 0), atol=1e-4)
 
 
-def test_the_page_is_one_file(result: hmrfit.FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_has_its_pictures_inside(
+    result: hmrfit.FitResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = result.turntable(2, (20, 30))
     monkeypatch.setattr(hmrfit.FitResult, "turntable", lambda self: small)
     result.page(tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
-    assert text.count("data:image/jpeg;base64,") == 3 + len(result) and "src='http" not in text
+    # overlay, two views, an uncertainty plot a person, the photograph of the 3D view
+    assert text.count("data:image/jpeg;base64,") == 4 + len(result) and "src='http" not in text
     assert "ein bild.png" in text and "% of the box" in text
     assert text.count("m farther away, joints moved by") == len(result) and "if the focal length is 20 % longer" in text
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html"]
+    page, viewer, body = sorted(p.name for p in tmp_path.iterdir())
+    assert page == "page.html" and viewer == "viewer.js" and body.startswith("viewer_body_")
 
 
 def test_a_known_focal_length_is_not_called_into_question(result: hmrfit.FitResult) -> None:

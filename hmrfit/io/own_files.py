@@ -9,7 +9,7 @@ is another one or the remark is gone, and the file is the user's. KIND says what
 
     format     where the remark stands
     jpg        a comment segment, after the JFIF header            png    a tEXt chunk, after the header
-    npz        the comment of the zip archive                      html, md, obj    the last line, a comment
+    npz        the comment of the zip archive                      html, md, obj, js    the last line, a comment
     ply        a comment, after the format's line                  glb, json        a last key, "extras" or "made_by"
 """
 
@@ -92,6 +92,7 @@ PLACES = {
     ".html": _LAST_LINE,
     ".md": _LAST_LINE,
     ".obj": Place(len, lambda text: b"# " + text + b"\n"),
+    ".js": Place(len, lambda text: b"// " + text + b"\n"),
     ".ply": Place(lambda data: data.index(b"\n", data.index(b"\n") + 1) + 1, lambda text: b"comment " + text + b"\n"),
     ".glb": Place(_glb_json_end, _glb_key, _glb_lengths),
     ".json": Place(lambda data: data.rindex(b"}"), lambda text: b', "made_by": "' + text + b'"'),
