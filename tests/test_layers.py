@@ -18,13 +18,13 @@ FLOORS = (
     ("ops", "version"),
     ("types", "camera", "keypoints"),
     ("io",),
-    ("body", "network", "priors", "render"),
+    ("body", "network", "priors", "render", "video"),
     ("fitting",),
     ("motion", "datasets", "synthetic", "evaluate", "export", "train"),
     ("assets", "config", "build"),
     ("several", "prepare", "free_focal", "result_text", "result_data", "result_file"),
     ("report",),
-    ("result", "make_result", "groups", "pipeline", "api"),
+    ("result", "make_result", "groups", "pipeline", "api", "video_result", "video_fit"),
     ("cli", "__main__", "__init__"),
 )
 """What stands directly in hmrfit/, from the ground up. A module may import itself, the floors below its own, and what
@@ -34,6 +34,7 @@ ALLOWED_SIDEWAYS = {
     "camera": {"types"},
     "network": {"body"},
     "priors": {"body", "network"},
+    "video": {"render"},
     "synthetic": {"datasets"},
     "evaluate": {"datasets"},
     "train": {"datasets", "evaluate", "motion", "synthetic"},
@@ -46,6 +47,8 @@ ALLOWED_SIDEWAYS = {
     "groups": {"result"},
     "pipeline": {"groups", "make_result", "result"},
     "api": {"groups", "pipeline", "result"},
+    "video_result": {"result"},
+    "video_fit": {"groups", "pipeline", "video_result"},
     "__main__": {"cli"},
 }
 """Module -> the modules of its own floor that it may import. Every entry is used, and they form no circle."""
@@ -60,6 +63,7 @@ DOORS = {
     "smplx": {"hmrfit/body/smplx_body.py"},
     "pytorch3d": {"hmrfit/render/backends/pytorch3d.py"},
     "cv2": {"hmrfit/io/opencv.py"},
+    "av": {"hmrfit/video/pyav.py"},
     "pickle": set(),
 }
 """The only files that may import these. Pickles are read by hmrfit.io.pickles, which runs nothing."""

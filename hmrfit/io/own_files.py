@@ -11,6 +11,7 @@ is another one or the remark is gone, and the file is the user's. KIND says what
     jpg        a comment segment, after the JFIF header            png    a tEXt chunk, after the header
     npz        the comment of the zip archive                      html, md, obj, js    the last line, a comment
     ply        a comment, after the format's line                  glb, json        a last key, "extras" or "made_by"
+    mp4        a box of type "free", the last one
 """
 
 import hashlib
@@ -84,6 +85,10 @@ def _glb_json_end(data: bytes) -> int:
     return data.rindex(b"}", 20, 20 + length)
 
 
+def _mp4_box(text: bytes) -> bytes:
+    return struct.pack(">I", len(text) + 8) + b"free" + text
+
+
 _LAST_LINE = Place(len, lambda text: b"<!-- " + text + b" -->\n")
 PLACES = {
     ".jpg": Place(_after_jfif, lambda text: b"\xff\xfe" + struct.pack(">H", len(text) + 2) + text),
@@ -95,6 +100,7 @@ PLACES = {
     ".js": Place(len, lambda text: b"// " + text + b"\n"),
     ".ply": Place(lambda data: data.index(b"\n", data.index(b"\n") + 1) + 1, lambda text: b"comment " + text + b"\n"),
     ".glb": Place(_glb_json_end, _glb_key, _glb_lengths),
+    ".mp4": Place(len, _mp4_box),
     ".json": Place(lambda data: data.rindex(b"}"), lambda text: b', "made_by": "' + text + b'"'),
 }
 """By suffix."""

@@ -55,9 +55,9 @@ def test_mmposes_frames_without_people_are_blank(tmp_path: Path) -> None:
 
 def test_two_people_in_a_frame_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", video([0, 1], people=2))
-    with pytest.raises(ValueError, match=r"2 people in frame 0.jpg.*tracks are 0, 1.*p.track == '0'"):
+    with pytest.raises(ValueError, match=r"2 people in frame 0.jpg.*tracks are 0, 1.*read_tracks"):
         hmrfit.fit_sequence(path, fps=30, image_size=SIZE)
-    with pytest.raises(ValueError, match=r"2 people in frame 0.jpg.*Choose the same person"):
+    with pytest.raises(ValueError, match=r"2 people in frame 0.jpg.*read_tracks.*choose the same person"):
         hmrfit.fit_sequence(
             read_keypoints(write(tmp_path / "b.json", video([0, 1], 2, False))), fps=30, image_size=SIZE
         )

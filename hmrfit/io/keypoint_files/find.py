@@ -155,7 +155,9 @@ class ImageIndex:
         if number is None:
             return [], ""
         low, high = self.frames or (min(self.by_number), max(self.by_number))
-        shift, remark = _shift((low, high), self.frames is not None, self._numbers_beside(image), image)
+        shift, remark = number_shift(
+            (low, high), self.frames is not None, self._numbers_beside(image), f"the photographs beside '{image.name}'"
+        )
         return self.by_number.get(number - shift, []), remark
 
     @property
@@ -180,12 +182,14 @@ class ImageIndex:
         return self._beside[key]
 
 
-def _shift(listed: tuple[int, int], complete: bool, files: Sequence[int], image: Path) -> tuple[int, str]:
+def number_shift(listed: tuple[int, int], complete: bool, files: Sequence[int], what: str) -> tuple[int, str]:
     """By how much a photograph's number is higher than the file's for it, and a remark.
 
     Args:
         listed: the file's lowest and highest number. complete: it lists every frame, those without people as well.
-        files: numbers of the photographs, rising.
+        files: numbers of the photographs, or of a video's frames, rising. what: them, for the error message.
+    Raises:
+        ValueError: it cannot be known which belongs to which.
     """
     (low, high), first, last = listed, files[0], files[-1]
     starts_differ = {low, first} == {0, 1}
@@ -205,7 +209,7 @@ def _shift(listed: tuple[int, int], complete: bool, files: Sequence[int], image:
     if not complete and low == 1 and high <= last:
         return 0, ""  # no person was found in the photograph of number 0
     raise ValueError(
-        f"The keypoints' file has the frames {low} to {high}, but the photographs beside '{image.name}' are numbered "
+        f"The keypoints' file has the frames {low} to {high}, but {what} are numbered "
         f"{first} to {last} ({len(files)} of them), so it cannot be known which belongs to which. Give both the same "
         f"numbers (ffmpeg -start_number {low} begins with {low}), or one photograph for every frame."
     )

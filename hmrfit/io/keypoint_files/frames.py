@@ -19,6 +19,13 @@ from hmrfit.io.keypoint_files.names import AskedSet
 from hmrfit.io.keypoint_files.person import PersonKeypoints
 from hmrfit.io.keypoint_files.readers import READERS, read_keypoints
 
+HOW_TO_TRACK = (
+    "hmrfit.read_tracks(path) makes one track of each person: [hmrfit.fit_sequence(track, fps=..., image_size=...) for "
+    "track in hmrfit.read_tracks(path)]. Or choose the same person in every frame: a list of one PersonKeypoints a "
+    "frame."
+)
+"""What to do with several people."""
+
 MOST_BLANK = 10
 """Frames that are left out for each that is there; more, and the numbers are no frame numbers."""
 
@@ -31,9 +38,17 @@ def read_frames(path: str | os.PathLike, keypoint_set: AskedSet = None) -> list[
     Raises:
         ValueError: there are two people in a frame, or nobody in any.
     """
+    return in_frame_order(read_people_of_frames(path, keypoint_set), f"'{path}'", filled=True)
+
+
+def read_people_of_frames(path: str | os.PathLike, keypoint_set: AskedSet = None) -> list[PersonKeypoints]:
+    """Everybody in a video's file, or in a folder with a file for each frame; `image` is the frame as far as they say.
+
+    Errors: those of `read_keypoints`; ValueError: the folder holds files of several kinds.
+    """
     path = Path(path)
     if not path.is_dir():
-        return in_frame_order(read_keypoints(path, keypoint_set), f"'{path}'", filled=True)
+        return read_keypoints(path, keypoint_set)
     files = sorted((f for f in path.iterdir() if f.suffix.lower() in READERS and f.is_file()), key=_natural)
     kinds = Counter(file.suffix.lower() for file in files)
     if len(kinds) > 1:
@@ -44,7 +59,7 @@ def read_frames(path: str | os.PathLike, keypoint_set: AskedSet = None) -> list[
     for i, file in enumerate(files):
         frame = str(numbers[i] if named else i)
         people += [replace(p, image=frame) for p in read_keypoints(file, keypoint_set)]
-    return in_frame_order(people, f"'{path}'", filled=True)
+    return people
 
 
 def in_frame_order(people: Sequence[PersonKeypoints], what: str, filled: bool = False) -> list[PersonKeypoints]:
@@ -76,7 +91,7 @@ def in_frame_order(people: Sequence[PersonKeypoints], what: str, filled: bool = 
     if (last - first) // step > MOST_BLANK * len(numbers):
         return people
     there = dict(zip(numbers, people, strict=True))
-    return [there.get(n) or _blank(people[0], n) for n in range(first, last + 1, step)]
+    return [there.get(n) or blank_frame(people[0], n) for n in range(first, last + 1, step)]
 
 
 def frame_number(name: str) -> int | None:
@@ -91,7 +106,7 @@ def _natural(path: Path) -> tuple[tuple[int, int | str], ...]:
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", path.name) if part)
 
 
-def _blank(person: PersonKeypoints, frame: int) -> PersonKeypoints:
+def blank_frame(person: PersonKeypoints, frame: int) -> PersonKeypoints:
     """A frame in which nothing is seen."""
     unseen = np.zeros_like(person.confidence)
     return replace(person, xy=np.zeros_like(person.xy), confidence=unseen, image=str(frame), box=None, mask=None)
@@ -102,14 +117,11 @@ def _refuse_several(people: Sequence[PersonKeypoints], what: str) -> None:
     if count == 1:
         return
     tracks = list(dict.fromkeys(p.track for p in people if p.track is not None))
-    if len(tracks) > 1 and all(p.track is not None for p in people):
-        advice = (
-            f"Its tracks are {', '.join(tracks[:8])}. Choose one: [p for p in read_keypoints(file) if p.track == "
-            f"'{tracks[0]}']."
-        )
-    else:
-        advice = "Choose the same person in every frame: a list of one PersonKeypoints a frame."
-    raise ValueError(f"{what}: there are {count} people in frame {frame}, but fit_sequence is about one. {advice}")
+    own = len(tracks) > 1 and all(p.track is not None for p in people)
+    known = f"Its tracks are {', '.join(tracks[:8])}. " if own else ""
+    raise ValueError(
+        f"{what}: there are {count} people in frame {frame}, but fit_sequence is about one. {known}{HOW_TO_TRACK}"
+    )
 
 
 def _refuse_mixed(people: Sequence[PersonKeypoints], what: str) -> None:
@@ -118,7 +130,7 @@ def _refuse_mixed(people: Sequence[PersonKeypoints], what: str) -> None:
     if len(tracks) > 1 and len({str(p.source) for p in people}) < len(people):
         raise ValueError(
             f"{what}: there are {len(tracks)} tracks ({', '.join(sorted(tracks)[:8])}), but fit_sequence is about one "
-            "person. Choose the same person in every frame: a list of one PersonKeypoints a frame."
+            f"person. {HOW_TO_TRACK}"
         )
 
 
