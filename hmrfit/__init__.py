@@ -1,7 +1,7 @@
 """hmrfit: from a photograph and 2D keypoints to an accurate 3D human body.
 
     import hmrfit
-    result = hmrfit.fit("photo.jpg", "photo.json")
+    result = hmrfit.fit("photo.jpg", "photo.json")  # or hmrfit.fit("photo.jpg"), with a detector installed
 
 The names below are loaded on first use, so `import hmrfit` costs nothing.
 """
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.body.smpl import SmplBody as SmplBody
     from hmrfit.camera import Camera as Camera
     from hmrfit.config import load_config as load_config
+    from hmrfit.detectors.detect import detect as detect
     from hmrfit.fitting.check_term import check_term as check_term
     from hmrfit.fitting.terms.base import FunctionTerm as FunctionTerm
     from hmrfit.fitting.terms.base import Measurement as Measurement
@@ -39,6 +40,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.io.image import read_image as read_image
     from hmrfit.io.image import write_image as write_image
     from hmrfit.io.keypoint_files import read_keypoints as read_keypoints
+    from hmrfit.io.photo import NoPeople as NoPeople
     from hmrfit.keypoints import keypoint_sets as keypoint_sets
     from hmrfit.keypoints import register_keypoint_set as register_keypoint_set
     from hmrfit.pipeline import Pipeline as Pipeline
@@ -56,6 +58,7 @@ _HOMES = {
     "fit_video": "hmrfit.video_fit",
     "VideoResult": "hmrfit.video_result",
     "read_tracks": "hmrfit.video.track_files",
+    "detect": "hmrfit.detectors.detect",
     "Pipeline": "hmrfit.pipeline",
     "FitResult": "hmrfit.result",
     "Mask": "hmrfit.fitting.terms.mask",
@@ -81,6 +84,7 @@ _HOMES = {
     "read_image": "hmrfit.io.image",
     "write_image": "hmrfit.io.image",
     "file_limits": "hmrfit.io.budget",
+    "NoPeople": "hmrfit.io.photo",
     "load_config": "hmrfit.config",
     "keypoint_sets": "hmrfit.keypoints",
     "register_keypoint_set": "hmrfit.keypoints",

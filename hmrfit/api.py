@@ -43,8 +43,9 @@ def fit(
         image: a path, an array (H, W, 3) RGB (grey, RGBA, 16 bit and floats in [0, 1] too), Pillow's, the bytes of a
             file, an open file, or None with `image_size`.
         keypoints: (K, 3) x, y, confidence, or (N, K, 3) for N people; pixels of the full image, (0, 0) the corner of
-            the top-left pixel; (K, 2) too, NaN where unseen. Or a keypoint file, what `read_keypoints` returns, what a
-            JSON file of a known format held, (xy, scores), or flat lists x, y, c, ... of a known set.
+            the top-left pixel; (K, 2) too, NaN where unseen. Or a keypoint file, what `read_keypoints` and `detect`
+            return, what a JSON file of a known format held, (xy, scores), or flat lists x, y, c, ... of a known set.
+            Without them: the keypoint file of the photograph's name beside it, else what `hmrfit.detect` finds.
         keypoint_set: its name ("coco17", see `keypoint_sets`), or the K names, None for a point to ignore. Files often
             say it themselves.
         focal: pixels, one number or (fx, fy). Unknown: the file's K, EXIF, else the image's diagonal; "free": fitted
@@ -73,7 +74,8 @@ def fit(
 
     Raises:
         ValueError, TypeError, FileNotFoundError: what was expected, what came, what to do, before any work; also where
-            none of the people can be fitted.
+            none of the people can be fitted. NoPeople, a ValueError of its own, where nobody is in the photograph: a
+            result has one person at least, and `hmrfit.detect` returns an empty list.
     """
     return Pipeline.of(config).fit(
         image,

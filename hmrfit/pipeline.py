@@ -24,6 +24,7 @@ from hmrfit.body.smpl import SmplBody, checked_params
 from hmrfit.build import build_parts, load_body, load_points, load_posed_body, parameter_files
 from hmrfit.camera import Camera
 from hmrfit.config import Config, load_config
+from hmrfit.detectors.detect import beside_or_detected
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.terms.base import Measurement
@@ -143,6 +144,8 @@ class Pipeline:
         """Fits a body to every person of a photograph; see `hmrfit.fit`."""
         know_own_threads()
         free, pixels = _split_focal(focal)
+        if keypoints is None and image is not None:
+            image, keypoints = beside_or_detected(image)
         photo = read_photo(image, keypoints, keypoint_set, pixels, focal_35mm, camera, image_size)
         photo = with_known_noise(photo, keypoint_source, keypoint_std)
         start, std = self.start_of(init, photo), self.init_std(init_std, init)

@@ -22,6 +22,7 @@ FLOORS = (
     ("fitting",),
     ("motion", "datasets", "synthetic", "evaluate", "export", "train"),
     ("assets", "config", "build"),
+    ("detectors",),
     ("several", "prepare", "free_focal", "result_text", "result_data", "result_file"),
     ("report",),
     ("result", "make_result", "groups", "pipeline", "api", "video_result", "video_fit"),
@@ -64,6 +65,8 @@ DOORS = {
     "pytorch3d": {"hmrfit/render/backends/pytorch3d.py"},
     "cv2": {"hmrfit/io/opencv.py"},
     "av": {"hmrfit/video/pyav.py"},
+    "rtmlib": {"hmrfit/detectors/rtmlib.py"},
+    "mediapipe": {"hmrfit/detectors/mediapipe.py"},
     "pickle": set(),
 }
 """The only files that may import these. Pickles are read by hmrfit.io.pickles, which runs nothing."""

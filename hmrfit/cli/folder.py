@@ -22,6 +22,8 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from hmrfit.cli.detections import FOLDER as DETECTIONS
+from hmrfit.cli.detections import Detecting, asked_of
 from hmrfit.cli.folder_report import FolderReport, Line
 from hmrfit.cli.outputs import Outputs, Wanted, image_of, output_names, outputs_in
 from hmrfit.cli.photographs import Collection, collect
@@ -34,7 +36,7 @@ from hmrfit.io.bounded import check_regular
 from hmrfit.io.image import image_size
 from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.keypoint_noise import with_known_noise
-from hmrfit.io.photo import Photo, read_photo
+from hmrfit.io.photo import NoPeople, Photo, read_photo
 from hmrfit.io.printable import printable
 from hmrfit.keypoints import KeypointsFrom
 from hmrfit.ops.threads import use_threads
@@ -74,6 +76,10 @@ class FitFlags:
     height: float | None = None
     pitch: float | None = None
     roll: float | None = None
+    detector: str | None = None
+    boxes: str | None = None
+    max_people: int | None = None
+    min_confidence: float | None = None
     mesh: str | None = None
     no_pictures: bool = False
     overwrite: bool = False
@@ -91,6 +97,15 @@ class FitFlags:
             None if self.pitch is None and self.roll is None else Up(pitch=self.pitch, roll=self.roll),
         ]
         return [one for one in known if one is not None]
+
+    @property
+    def detecting(self) -> Detecting | None:
+        """How photographs without keypoints get theirs; None where a file or folder of keypoints is given.
+
+        Raises:
+            ValueError, OSError: flags that do not belong together, or a file of boxes that cannot be read.
+        """
+        return asked_of(self.keypoints, self.detector, self.boxes, self.max_people, self.min_confidence)
 
     @property
     def wanted(self) -> Wanted:
@@ -111,7 +126,7 @@ class Waiting:
 
 def fit_command(flags: FitFlags) -> int:
     """Fits every photograph; 0 if there is a result for at least one, else 1."""
-    collection = collect(flags.images, flags.keypoints, flags.keypoint_set)
+    collection = collect(flags.images, flags.keypoints, flags.keypoint_set, flags.detecting)
     pipeline = Pipeline.of(load_config(flags.config, flags.overrides))
     use_threads(pipeline.threads)
     asked = [flag for flag in ("keypoint_source", "keypoint_std") if getattr(flags, flag) is not None]
@@ -120,6 +135,7 @@ def fit_command(flags: FitFlags) -> int:
     names = output_names(list(collection.places))
     outputs = outputs_in(Path(flags.out), collection.places, set(collection.places.values()))
     outputs.prepare(names.values(), flags.wanted)
+    collection = collection.kept_in(lambda path: outputs.folder / DETECTIONS / f"{names[path]}.json")
     report = FolderReport(outputs, len(names))
     try:
         with _stopped_by_signals():
@@ -127,7 +143,7 @@ def fit_command(flags: FitFlags) -> int:
                 report.add(line)
     finally:
         _print_report(report)
-    return 0 if report.done else 1
+    return 0 if report.done or report.nobody else 1
 
 
 def _print_report(report: FolderReport) -> None:
@@ -195,6 +211,8 @@ class FolderRun:
         """The outcome of the work; any error becomes the line of this photograph and stops no other."""
         try:
             return work()
+        except NoPeople as nobody:
+            return Line(self._label(path), name, state=str(nobody), nobody=True)
         except Exception as error:
             return Line(self._label(path), name, error=self._described(error))
 
@@ -341,7 +359,7 @@ def fingerprint_of(path: Path, photo: Photo, pipeline: Pipeline, known: Sequence
     keypoints, camera = photo.keypoints, photo.camera
     for tensor in (keypoints.xy, keypoints.confidence, *(getattr(camera, field.name) for field in fields(camera))):
         digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
-    noise = [[person.made_by, None if person.std is None else person.std.tolist()] for person in photo.people]
+    noise = [[p.made_by, p.detector, None if p.std is None else p.std.tolist()] for p in photo.people]
     digest.update(json.dumps([keypoints.names, noise, pipeline.fingerprint, __version__]).encode())
     digest.update("".join(f"{type(one).__name__}{vars(one)}" for one in known).encode())
     return digest.hexdigest()

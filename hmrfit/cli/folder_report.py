@@ -51,6 +51,7 @@ class Line:
     entry: Entry | None = None
     skipped: bool = False  # was there already
     error: str = ""
+    nobody: bool = False  # no people are in it, which is no error
 
     @classmethod
     def of(cls, image: str, name: str, result: FitResult, outputs: Outputs, skipped: bool = False) -> "Line":
@@ -80,6 +81,8 @@ class Line:
         """Photograph, people, reprojection, remark; safe to show."""
         name = printable(self.image)
         name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 13]}…{name[-12:]}"
+        if self.nobody:
+            return name, "0", "-", printable(self.state)
         if not self.done:
             return name, "-", "-", printable(f"FAILED: {self.error}")
         percent = " ".join(f"{100 * error:.1f}" for error in self.people)
@@ -88,7 +91,7 @@ class Line:
     @property
     def needs_attention(self) -> bool:
         """Whether the photograph failed or has warnings."""
-        return not self.done or bool(self.notes)
+        return not (self.done or self.nobody) or bool(self.notes)
 
 
 def _notes(result: FitResult) -> list[str]:
@@ -110,7 +113,7 @@ class FolderReport:
 
     def __init__(self, outputs: Outputs, planned: int | None = None) -> None:
         self.outputs, self.planned = outputs, planned
-        self.count = self.failed = 0
+        self.count = self.failed = self.nobody = 0
         self.errors, self.depth, self.joints = array("d"), array("d"), array("d")
         self.first: list[tuple[bool, Row]] = []  # (whether it needs attention, the line), in order
         self.flagged: list[Row] = []
@@ -120,7 +123,8 @@ class FolderReport:
     def add(self, line: Line) -> None:
         """Adds a line. Once in a while the page is written, so that a killed run leaves one."""
         self.count += 1
-        self.failed += not line.done
+        self.nobody += line.nobody
+        self.failed += not (line.done or line.nobody)
         self.errors.extend(line.people)
         for depth, joints in line.focal_effect:
             self.depth.append(depth)
@@ -129,7 +133,7 @@ class FolderReport:
             self.first.append((line.needs_attention, (line.cells, line.notes)))
         if line.needs_attention and len(self.flagged) < MOST_LINES:
             self.flagged.append((line.cells, line.notes))
-        entry = line.entry or Entry(line.image, rows=[{"notes": line.error}])
+        entry = line.entry or Entry(line.image, rows=[{"notes": line.error or line.state}])
         self._sections.seek(0, 2)
         self._sections.write(section(entry).encode() + b"\n")
         if time.monotonic() >= self._due:
@@ -139,7 +143,7 @@ class FolderReport:
     @property
     def done(self) -> int:
         """Photographs that have a result."""
-        return self.count - self.failed
+        return self.count - self.failed - self.nobody
 
     def write_page(self) -> Path:
         """index.html: thumbnails, numbers, links to what was written. Raises OSError, see `own_file`."""
@@ -182,6 +186,7 @@ class FolderReport:
             text += f", median reprojection {median:.2f} % of the box, worst {worst:.2f} %"
         if len(self.depth):
             text += f"; with a focal length 20 % longer, for the {len(self.depth)} whose is not known: {self._moved()}"
+        text += f"; {self.nobody} photographs show nobody" if self.nobody else ""
         return text + (f"; {self.failed} photographs could not be used" if self.failed else "")
 
     def _moved(self) -> str:

@@ -1,14 +1,14 @@
 """The photographs that a command's arguments name, and the keypoint files that belong to them."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hmrfit.cli.detections import Detecting
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints
 from hmrfit.io.keypoint_files.find import PHOTO_SUFFIXES
 from hmrfit.io.own_files import kind_of
-from hmrfit.io.photo import describe_missing_keypoints
 from hmrfit.keypoints import resolve_set
 
 SCENE = "scene"
@@ -81,15 +81,25 @@ class Collection:
     source: KeypointSource
     doubled: frozenset[str]  # stems that photographs of several folders have
     contested: dict[Path, tuple[Path, Path]]  # photograph -> the file that it shares with another of its name, that one
+    detecting: Detecting | None = None  # for photographs without a keypoint file
+
+    def kept_in(self, files: Callable[[Path], Path]) -> "Collection":
+        """The same, whose detections are kept in these files."""
+        if self.detecting is None:
+            return self
+        return replace(self, detecting=self.detecting.kept_in({path: files(path) for path in self.places}))
 
     def people(self, photograph: Path) -> list[PersonKeypoints]:
         """The people of one photograph; those without any seen keypoint only if there are no others.
 
         Raises:
             ValueError, FileNotFoundError: as `KeypointSource.people`; or two photographs of one name share a file that
-                does not distinguish them.
+                does not distinguish them. NoPeople: a detector finds none.
         """
-        people = self.source.people(photograph, self.places[photograph])
+        place = self.places[photograph]
+        if self.detecting is not None and self.detecting.can_run and self._has_no_file(photograph, place):
+            return self.detecting.people(photograph)
+        people = self.source.people(photograph, place)
         if photograph in self.contested:
             file, other = self.contested[photograph]
             if not self.source.index(file).tells_folders_apart(photograph):
@@ -100,12 +110,20 @@ class Collection:
                 )
         return [person for person in people if (person.confidence > 0).any()] or people
 
+    def _has_no_file(self, photograph: Path, place: Path) -> bool:
+        """Whether there is no keypoint file, nor anything of its name."""
+        absent = self.source.file_of(photograph, place) is None
+        return absent and self.source.unreadable(photograph, place) in (None, photograph)
 
-def collect(images: Sequence[str], keypoints: str | None, keypoint_set: str | None) -> Collection:
-    """The photographs, and their keypoints: in `keypoints`, by default beside them.
+
+def collect(
+    images: Sequence[str], keypoints: str | None, keypoint_set: str | None, detecting: Detecting | None = None
+) -> Collection:
+    """The photographs, and their keypoints: in `keypoints`, by default beside them; where there are none, detected.
 
     Raises:
-        FileNotFoundError, ValueError: see `photographs`; there are no keypoints at all, or no such keypoint set.
+        FileNotFoundError, ValueError: see `photographs`; there is no such keypoint set; NoDetector: no photograph has
+            keypoints, and there is no detector.
     """
     if keypoint_set is not None:
         resolve_set(keypoint_set)
@@ -115,11 +133,14 @@ def collect(images: Sequence[str], keypoints: str | None, keypoint_set: str | No
             what = "is neither a file nor a folder" if os.path.lexists(keypoints) else "does not exist"
             raise FileNotFoundError(f"There is no keypoint file or folder '{keypoints}': it {what}.")
         places = dict.fromkeys(places, Path(keypoints))
-    elif not any(source.file_of(path, place) for path, place in places.items()):
-        raise ValueError(describe_missing_keypoints(next(iter(places))))
+        detecting = None
+    elif detecting is not None:
+        given = any(source.file_of(path, place) for path, place in places.items())
+        if detecting.is_chosen or not given:
+            _ = detecting.detector  # read now: without one, nothing is begun
     first: dict[str, Path] = {}
     doubled = frozenset(p.stem for p in places if first.setdefault(p.stem, p).parent != p.parent)
-    return Collection(places, source, doubled, _contested(places, source, doubled))
+    return Collection(places, source, doubled, _contested(places, source, doubled), detecting)
 
 
 def _contested(

@@ -53,16 +53,12 @@ MOST_REASONS = 5
 """People whose reasons an error message lists."""
 
 NO_KEYPOINTS = """\
-Keypoints are missing: a fit needs 2D keypoints, and hmrfit finds none itself. Two free detectors (both
-Apache-2.0) that write what it reads:
-  MMPose, RTMPose:  pip install rtmlib onnxruntime, then the ten lines of README.md, "Keypoints from a photograph",
-                    or in an MMPose installation:  python demo/inferencer_demo.py {image} --pose2d human \
---pred-out-dir keypoints
-                    ->  hmrfit.fit({image!r}, "keypoints/{stem}.json", keypoint_set="coco17")
-  MediaPipe Pose:   pip install mediapipe; save its 33 landmarks, x and y times the image's width and height, with their
-                    visibility, as an array (33, 3)
-                    ->  hmrfit.fit({image!r}, array, keypoint_set="mediapipe33")
-Keypoints marked by hand do as well: an array (K, 3) of x, y, confidence with keypoint_set= one of {sets}."""
+Keypoints are missing. Give a keypoint file, an array (K, 3) of x, y, confidence with keypoint_set= one of {sets}, or a
+photograph in which a detector can find them."""
+
+
+class NoPeople(ValueError):
+    """There is nobody to fit: a detector found no people, or a keypoint file has none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,13 +119,13 @@ def read_photo(
     """
     path = Path(image) if isinstance(image, str | os.PathLike) else None
     if keypoints is None:
-        raise ValueError(describe_missing_keypoints(path))
+        raise ValueError(NO_KEYPOINTS.format(sets=", ".join(keypoint_sets())))
     people = _people(keypoints, keypoint_set, path)
-    content = _content(image)
+    content = read_content(image)
     pixels = _pixels(content)
     size = _size(pixels, image_size, people)
     if not people:
-        raise ValueError(
+        raise NoPeople(
             f"There are no people to fit in {_described(keypoints)}. Detect them again, or leave this image out."
         )
     ready, reasons = _fit_to_be_used(people, size)
@@ -176,16 +172,18 @@ def _called(people: Sequence[PersonKeypoints], index: int) -> str:
     return name if sum(p.person_id == name for p in people) == 1 else f"{name} (person {index})"
 
 
-def describe_missing_keypoints(path: Path | None = None) -> str:
-    """The error message for a photograph without keypoints: which detectors write what is read here."""
-    name = "photo.jpg" if path is None else path.name
-    return NO_KEYPOINTS.format(image=name, stem=Path(name).stem, sets=", ".join(keypoint_sets()))
-
-
-def _content(image: ImageLike) -> ImageLike:
+def read_content(image: ImageLike) -> ImageLike:
     """The same, but of an open file its bytes."""
     read = getattr(image, "read", None)
     return read() if callable(read) else image
+
+
+def read_pixels(image: ImageLike) -> Image:
+    """A photograph's pixels, from any form. Raises: ValueError, TypeError, OSError: see `read_image` and `as_image`."""
+    pixels = _pixels(read_content(image))
+    if pixels is None:
+        raise ValueError("Give a photograph: a path, an array (H, W, 3), the bytes of a file, or an open file.")
+    return pixels
 
 
 def _pixels(image: ImageLike) -> Image | None:

@@ -298,6 +298,10 @@ class KeypointSource:
                 return found
         return None
 
+    def unreadable(self, image_path: str | os.PathLike, folder: str | os.PathLike) -> Path | None:
+        """What is called like an image's keypoint file, in a folder where `file_of` finds none; or None."""
+        return next((path for path in _own_files(Path(image_path), Path(folder)) if os.path.lexists(path)), None)
+
     def _dataset(self, folder: Path) -> Path | None:
         if folder not in self._datasets:
             found = {path for pattern in DATASET_PATTERNS for path in folder.glob(pattern)}
@@ -315,7 +319,7 @@ class KeypointSource:
         image = Path(image_path)
         file = self.file_of(image, folder)
         if file is None:
-            other = next((path for path in _own_files(image, Path(folder)) if os.path.lexists(path)), None)
+            other = self.unreadable(image, folder)
             there = "" if other is None else f" '{other.name}' is there, but it is none that can be read."
             raise FileNotFoundError(
                 f"There is no keypoint file for '{image.name}' in '{folder}': looked for {image.stem} with "

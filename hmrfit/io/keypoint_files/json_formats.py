@@ -438,6 +438,7 @@ def _hmrfit(content: Mapping[str, Any], name: str) -> Iterator[Found]:
         distortion=lens.get("dist"),
         mask=content.get("mask"),
         made_by=source,
+        detector=content.get("detector"),
         kept=True,
     )
 
@@ -449,7 +450,13 @@ def _hmrfit_list(content: Sequence[Any], name: str) -> Iterator[Found]:
         yield found if "id" in person else replace(found, person_id=str(i))
 
 
+def _detected(content: Mapping[str, Any], name: str) -> Iterator[Found]:
+    """{"detected_people": [people in hmrfit's own format], ...}: what `hmrfit fit` found in a photograph."""
+    yield from _hmrfit_list(content["detected_people"], name)
+
+
 JSON_FORMATS = (
+    JsonFormat("hmrfit's detections", has("detected_people"), _detected, None),
     JsonFormat("OpenPose", has("people"), _openpose),
     JsonFormat("COCO annotations", has("images", "annotations"), _coco_annotations, "labelled"),
     JsonFormat("COCO results", list_of("image_id", "keypoints"), _coco_results),

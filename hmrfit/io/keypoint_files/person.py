@@ -44,6 +44,7 @@ class PersonKeypoints:
     fractions: float | None = None  # x and y are fractions of an image of unknown size: what to add to them as pixels
     made_by: KeypointsFrom | None = None  # where the file or its format says it
     std: NDArray[np.float64] | None = None  # (K,) of the noise, where it is known; fractions of the box
+    detector: str | None = None  # which one found this person, and with which weights, where that is known
 
     def __len__(self) -> int:
         return len(self.names)
@@ -143,6 +144,7 @@ class Found:
     frames: tuple[int, int] | None = None
     problem: str | None = None  # why this person cannot be read, where others may be
     made_by: KeypointsFrom | None = None
+    detector: str | None = None
     kept: bool = False  # also where no keypoint is seen: a row of an array is a person or a frame
 
 
@@ -246,5 +248,6 @@ def _person(found: Found, read: _Read, source: Path, image_size: tuple[int, int]
         frames=found.frames,
         fractions=found.shift if found.fractions else None,
         made_by=found.made_by,
+        detector=found.detector,
     )
     return person.at_size(size) if found.fractions and size is not None else person

@@ -1,0 +1,1 @@
+"""Detectors of people's keypoints behind one protocol; `hmrfit.detect` is their face."""
