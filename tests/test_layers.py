@@ -23,7 +23,7 @@ FLOORS = (
     ("motion", "datasets", "synthetic", "evaluate", "export", "train"),
     ("assets", "config", "build"),
     ("detectors",),
-    ("several", "prepare", "free_focal", "result_text", "result_data", "result_file"),
+    ("several", "people_in_views", "prepare", "free_focal", "result_text", "result_data", "result_file"),
     ("report",),
     ("result", "make_result", "groups", "pipeline", "api", "video_result", "video_fit"),
     ("cli", "__main__", "__init__"),
