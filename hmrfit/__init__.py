@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.api import fit as fit
     from hmrfit.api import fit_sequence as fit_sequence
     from hmrfit.api import fit_views as fit_views
+    from hmrfit.api import fit_views_sequence as fit_views_sequence
     from hmrfit.body.smpl import SmplBody as SmplBody
     from hmrfit.camera import Camera as Camera
     from hmrfit.config import load_config as load_config
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.keypoints import register_keypoint_set as register_keypoint_set
     from hmrfit.pipeline import Pipeline as Pipeline
     from hmrfit.result import FitResult as FitResult
+    from hmrfit.result import WorldResult as WorldResult
     from hmrfit.types import BodyParams as BodyParams
     from hmrfit.types import Keypoints as Keypoints
     from hmrfit.video.track_files import read_tracks as read_tracks
@@ -54,6 +56,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
 _HOMES = {
     "fit": "hmrfit.api",
     "fit_views": "hmrfit.api",
+    "fit_views_sequence": "hmrfit.api",
     "fit_sequence": "hmrfit.api",
     "fit_video": "hmrfit.video_fit",
     "VideoResult": "hmrfit.video_result",
@@ -61,6 +64,7 @@ _HOMES = {
     "detect": "hmrfit.detectors.detect",
     "Pipeline": "hmrfit.pipeline",
     "FitResult": "hmrfit.result",
+    "WorldResult": "hmrfit.result",
     "Mask": "hmrfit.fitting.terms.mask",
     "Silhouette": "hmrfit.fitting.terms.silhouette",
     "Height": "hmrfit.fitting.terms.height",

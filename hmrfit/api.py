@@ -1,7 +1,8 @@
 """The three fits as functions, each one line on a `Pipeline` of the settings."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from os import PathLike
+from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
@@ -9,12 +10,13 @@ from hmrfit.camera import Camera
 from hmrfit.config import Config
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.groups import SMOOTH
+from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.photo import ImageLike, KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
 from hmrfit.pipeline import FocalLike, Pipeline
 from hmrfit.prepare import TermLike
-from hmrfit.result import FitResult
-from hmrfit.several import Sizes
+from hmrfit.result import FitResult, WorldResult
+from hmrfit.several import ExtrinsicsLike, Sizes
 from hmrfit.types import BodyParams
 
 
@@ -99,7 +101,7 @@ def fit(
 def fit_views(
     images: Sequence[ImageLike],
     keypoints: Sequence[KeypointsLike],
-    extrinsics: ArrayLike,
+    extrinsics: ExtrinsicsLike,
     *,
     keypoint_set: str | Sequence[str] | None = None,
     focal: Literal["free"] | None = None,
@@ -119,7 +121,8 @@ def fit_views(
     Args:
         images: one per view, as for `hmrfit.fit`; None with `image_size`, one for all or one each.
         keypoints: one per view, each with exactly one person.
-        extrinsics: (C, 3, 4) or (C, 4, 4), [R | t] with x_camera = R x_world + t, metres.
+        extrinsics: (C, 3, 4) or (C, 4, 4), [R | t] with x_camera = R x_world + t, metres; or what `read_calibration`
+            returns, with the cameras and their lens distortion.
         keypoint_set: of all views. cameras: one each; else the keypoint files' intrinsics, without lens distortion.
         focal: "free": the focal length of each view is fitted too, about its camera's.
         init: one body in the world of the extrinsics, or a body in each camera's frame: the only start then.
@@ -152,6 +155,61 @@ def fit_views(
     )
 
 
+def fit_views_sequence(
+    views: Sequence[Any] | Mapping[str, Any],
+    calibration: CameraCalibration | str | PathLike[str],
+    *,
+    fps: float,
+    keypoint_set: str | Sequence[str] | None = None,
+    smooth: float = SMOOTH,
+    measurements: Sequence[Measurement] = (),
+    up: ArrayLike | None = None,
+    terms: Sequence[TermLike] = (),
+    weights: Mapping[str, float] | None = None,
+    keypoint_source: KeypointsFrom | None = None,
+    keypoint_std: ArrayLike | None = None,
+    config: Config = None,
+) -> list[WorldResult]:
+    """Fits the people whom several calibrated, synchronous cameras see over time: one shape each, smooth in the world.
+
+        people = hmrfit.fit_views_sequence([cam1, cam2, cam3], "Calib.toml", fps=60, keypoint_set="coco17")
+        people[0].joints                            # (T, J, 3) metres in the world
+        people[0].views[1][30].overlay(frame)       # as the second camera sees it
+
+    Args:
+        views: of each camera, in the order of the calibration, or a dictionary by the camera's name: (T, K, 3) x, y,
+            confidence of one person; (N, T, K, 3), or a list of such, of several, each followed through time,
+            confidence 0 where not seen; what `read_tracks` returns; or a detector's file of one person. Pixels as the
+            lens made them: distortion is taken out. Frame t of all cameras is of one instant. People are matched
+            between the cameras by geometry.
+        calibration: what `read_calibration` returns, or its path; `CameraCalibration.of` makes one of arrays.
+        fps: frames a second. smooth: how much smoothness counts.
+        measurements: as for `fit_views`, of everybody; points in 3D and the floor in the world.
+        up: (3,), points up in the world; default what Up or Floor or the calibration's format say.
+        The others are as for `hmrfit.fit`, if the fit of views uses them.
+
+    Returns: one result for each person whom two cameras see, those who are seen most first: in the world, and
+        `.views` in each camera's frame. Frames that no camera sees are filled in, and their warnings say so; so does
+        the first frame's warning where the cameras do not agree. How sure it is is not calibrated, as in `fit_views`.
+
+    Raises:
+        ValueError, TypeError, FileNotFoundError: what was expected, what came, what to do, before any work.
+    """
+    return Pipeline.of(config).fit_views_sequence(
+        views,
+        calibration,
+        fps=fps,
+        keypoint_set=keypoint_set,
+        smooth=smooth,
+        measurements=measurements,
+        up=up,
+        terms=terms,
+        weights=weights,
+        keypoint_source=keypoint_source,
+        keypoint_std=keypoint_std,
+    )
+
+
 def fit_sequence(
     keypoints: KeypointsLike,
     *,
@@ -162,6 +220,7 @@ def fit_sequence(
     focal_35mm: float | None = None,
     camera: Camera | None = None,
     image_size: tuple[int, int] | None = None,
+    extrinsics: ExtrinsicsLike | None = None,
     smooth: float = SMOOTH,
     init: BodyParams | FitResult | None = None,
     init_std: float | Sequence[float] | None = None,
@@ -173,7 +232,7 @@ def fit_sequence(
     keypoint_std: ArrayLike | None = None,
     config: Config = None,
 ) -> FitResult:
-    """Fits one person in T consecutive frames of a camera that stands still: one shape, and a motion that is smooth.
+    """Fits one person in T consecutive frames of one camera: one shape, and a motion that is smooth.
 
     Args:
         keypoints: (T, K, 3) x, y, confidence; a list of one `PersonKeypoints` a frame; a detector's file of the whole
@@ -183,6 +242,9 @@ def fit_sequence(
         fps: frames a second. smooth: how much smoothness counts; 0 shares the shape only, as for photographs of one
             person at different times.
         image: one of the frames, for its size; else `image_size`.
+        extrinsics: of a camera that moves, (T, 3, 4) [R | t] of each frame, x_camera = R x_world + t in metres, or what
+            `read_calibration` read of COLMAP's images. The motion is smooth in that world then, `result.in_world()` has
+            it there, and `up`, points in 3D and the floor are in it. By default the camera stands still.
         init: a body in each of the T frames, the only start then. measurements: as for `hmrfit.fit`, with frames for
             people: one height, shape or floor holds in all frames, masks and points in 3D are one a frame.
         up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default what Up or Floor
@@ -204,6 +266,7 @@ def fit_sequence(
         focal_35mm=focal_35mm,
         camera=camera,
         image_size=image_size,
+        extrinsics=extrinsics,
         smooth=smooth,
         init=init,
         init_std=init_std,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.rigid import turned
@@ -14,11 +14,13 @@ from hmrfit.fitting.energy import observed, total
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
-from hmrfit.fitting.sequence import SequenceProblem, Smoothness, one_shape, solve_sequence
+from hmrfit.fitting.sequence import Poses, SequenceProblem, Smoothness, one_shape, solve_sequence
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.terms.base import Known
 from hmrfit.fitting.terms.views import relative_pose
 from hmrfit.io.photo import Photo
+from hmrfit.ops.check import numbers
+from hmrfit.ops.level import unit_up
 from hmrfit.prepare import Prepared
 from hmrfit.result import FitResult
 from hmrfit.several import Extrinsics
@@ -56,6 +58,27 @@ def one_body_in_views(ready: Prepared, photos: Sequence[Photo], world: Extrinsic
     return settled(fitter, fit, State(params, fit.state.camera))
 
 
+def checked_pace(fps: float, smooth: float) -> tuple[float, float]:
+    """Frames a second and the weight of smoothness. Raises ValueError, TypeError: they are none."""
+    rate = float(numbers(fps, "fps", "frames a second, one number", (), *RATES))
+    return rate, float(numbers(smooth, "smooth", "a weight, one number, 0 or more", (), 0.0, MOST_SMOOTH))
+
+
+def in_known_world(result: FitResult, extrinsics: NDArray[np.float64], up: ArrayLike | None) -> FitResult:
+    """The result with its rows' cameras in a world, and what points up there.
+
+    Args:
+        extrinsics: (N, 3, 4), or (1, 3, 4) of all rows. up: (3,) in the world.
+    """
+    world_up = None if up is None else unit_up(up).numpy()
+    poses = np.broadcast_to(extrinsics, (len(result), 3, 4)).copy()
+    origin = replace(result.origin, extrinsics=poses, world_up=world_up)
+    still = np.abs(poses - poses[:1]).max() == 0
+    return replace(result, origin=origin).with_up(
+        poses[0, :, :3] @ world_up if still and world_up is not None else None
+    )
+
+
 @dataclass(frozen=True)
 class Pace:
     """fps: frames a second. smooth: how much smoothness counts."""
@@ -70,16 +93,22 @@ def fit_frames(
     blank: NDArray[np.bool_],
     pace: Pace,
     start: tuple[BodyParams | None, Tensor | None],
+    poses: Poses | None = None,
 ) -> Fit:
-    """Every frame alone, then all together. start: of each frame, and how wrong it is."""
+    """Every frame alone, then all together. start: of each frame, and how wrong it is. poses: of a moving camera."""
+    fit = ready.fitter.fit(photo.keypoints, photo.camera, *start, ready.records)
+    return solved_together(ready, fit, blank, pace, poses)
+
+
+def solved_together(ready: Prepared, fit: Fit, blank: NDArray[np.bool_], pace: Pace, poses: Poses | None = None) -> Fit:
+    """All frames of one person together, from the fit of each. poses: of the camera, where its world is known."""
     fitter = ready.fitter
-    fit = fitter.fit(photo.keypoints, photo.camera, *start, ready.records)
     observation, state = fit.observation, one_shape(fit.state)
     seen = observation.keypoints
     shown = replace(seen, confidence=seen.confidence * torch.tensor(~blank)[:, None])
     fit = replace(fit, observation=replace(observation, keypoints=shown, weight=None))
     depth = float(state.params.transl[:, 2].median().clamp_min(0.1))
-    motion = Smoothness.of(fitter.body, pace.fps, depth, pace.smooth) if pace.smooth else None
+    motion = Smoothness.of(fitter.body, pace.fps, depth, pace.smooth, poses) if pace.smooth else None
     points = fitter.point_body(seen.names)
     seen_beside = observed(fit.observation, fitter.terms, fit.stage)
     problem = SequenceProblem(points, seen_beside, fitter.terms, fit.stage, motion)

@@ -32,6 +32,9 @@ LOGGER = logging.getLogger("hmrfit")
 FEW_KEYPOINTS = 6
 """Fewer say too little: five points are ten numbers, a pose alone has 69."""
 
+FEW_SEEN = "Only"
+"""How the warning of few keypoints begins."""
+
 POOR = 0.06
 """Mean distance of body and keypoints, a fraction of the box, from which the fit is called into question. Good fits of
 labelled people have 0.01 to 0.03."""
@@ -128,7 +131,8 @@ def _check(result: FitResult, fitter: Fitter) -> None:
         seen = int(there[i].sum())
         if seen < FEW_KEYPOINTS:
             result.warnings[i].append(
-                f"Only {seen} keypoints are seen: the body is mostly what is likely, not what was seen (see joint_std)."
+                f"{FEW_SEEN} {seen} keypoints are seen: the body is mostly what is likely, not what was seen (see "
+                "joint_std)."
             )
 
 

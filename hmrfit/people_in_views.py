@@ -80,6 +80,15 @@ def _frozen(people: Sequence[Person]) -> set[tuple[tuple[int, tuple[int, ...]], 
     return {tuple((view, tuple(sorted(one[view]))) for view in sorted(one)) for one in people}
 
 
+def view_disagreement(person: Person, views: Sequence[Sequence[ViewTrack]], projections: Floats) -> float:
+    """By what fraction of the box the views of a person miss each other; NaN where no frame is seen by two."""
+    matching, (view, *rest) = _Matching(views, projections), sorted(person)
+    others = {v: person[v] for v in rest}
+    found = [matching.cost(others, view, i) for i in person[view]]
+    known = [cost for cost in found if cost < CAP]
+    return float(np.mean(known)) if known else float("nan")
+
+
 class _Matching:
     """The tracks of all views, and what it costs to take some of them for one person."""
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from numpy.typing import ArrayLike
@@ -27,33 +27,38 @@ from hmrfit.config import Config, load_config
 from hmrfit.detectors.detect import beside_or_detected
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.schedule import Schedule
+from hmrfit.fitting.sequence import Poses
 from hmrfit.fitting.terms.base import Measurement
+from hmrfit.fitting.terms.up import Up
 from hmrfit.fitting.terms.views import other_views
 from hmrfit.free_focal import views_with_free_focal, with_free_focal
 from hmrfit.groups import (
-    MOST_SMOOTH,
-    RATES,
     SMOOTH,
     Pace,
     as_sequence,
+    checked_pace,
     fit_each_view,
     fit_frames,
     in_cameras,
+    in_known_world,
     one_body_in_views,
 )
+from hmrfit.io.calibration import read_calibration
+from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.image import read_image
 from hmrfit.io.keypoint_noise import with_known_noise, with_known_noise_in_views
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.keypoints import KeypointsFrom
-from hmrfit.make_result import log_warnings, result_of
+from hmrfit.make_result import LOGGER, log_warnings, result_of
 from hmrfit.network.initial_estimate import ImageHmr
 from hmrfit.ops.check import numbers
 from hmrfit.ops.level import unit_up
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few, own_threads
 from hmrfit.prepare import Asked, Prepared, TermLike, check_measurements, known_up, prepare, read_measurements
-from hmrfit.result import FitResult
+from hmrfit.result import FitResult, WorldResult
 from hmrfit.several import (
     Extrinsics,
+    ExtrinsicsLike,
     Sizes,
     count_of_views,
     free_or_known,
@@ -62,14 +67,35 @@ from hmrfit.several import (
     read_extrinsics,
     read_people_of_frames,
     read_views,
+    through_moving,
+    with_calibration,
 )
 from hmrfit.types import BodyParams, Keypoints
+from hmrfit.views_sequence import (
+    SeenPerson,
+    fit_person_over_time,
+    grid_of,
+    in_frame_order,
+    people_over_time,
+    read_views_over_time,
+    reordered,
+    world_result,
+)
 
 INIT_STDS = (1e-3, 360.0)
 """Degrees, what `init_std` may be."""
 
 FocalLike = float | Sequence[float] | Literal["free"] | None
 """Pixels, one number or (fx, fy); "free": fitted beside the people."""
+
+
+UPRIGHT = "upright"
+"""The term that takes cameras for level; calibrated ones are where they are."""
+
+NOBODY_IN_TWO = (
+    "No person is seen by two cameras. Look whether the views are given in the order of the calibration's cameras, and "
+    "whether their frames are of the same times."
+)
 
 
 class Pipeline:
@@ -166,7 +192,7 @@ class Pipeline:
         self,
         images: Sequence[ImageLike],
         keypoints: Sequence[KeypointsLike],
-        extrinsics: ArrayLike,
+        extrinsics: ExtrinsicsLike,
         *,
         keypoint_set: str | Sequence[str] | None = None,
         focal: Literal["free"] | None = None,
@@ -182,6 +208,9 @@ class Pipeline:
     ) -> list[FitResult]:
         """Fits one body to one person seen by several calibrated cameras; see `hmrfit.fit_views`."""
         know_own_threads()
+        if isinstance(extrinsics, CameraCalibration):
+            cameras, keypoints = with_calibration(cameras, keypoints, extrinsics, keypoint_set)
+            up = extrinsics.up if up is None else up
         world = read_extrinsics(extrinsics, count_of_views(images, "images"))
         check_measurements(measurements)
         free = free_or_known(focal)
@@ -198,18 +227,25 @@ class Pipeline:
             ready = read(photos)
             fit = one_body_in_views(ready, photos, world, start)
         results = [self.result(fit, photo, torch.tensor([i]), ready) for i, photo in enumerate(photos)]
-        if upright is not None:
-            ups = world.rotation @ unit_up(upright)
-            results = [r.with_up(u) for r, u in zip(results, ups, strict=True)]
+        poses = torch.cat([world.rotation, world.translation[..., None]], -1).numpy()
+        results = [in_known_world(r, E[None], upright) for r, E in zip(results, poses, strict=True)]
         log_warnings(results, f"fit_views, {len(results)} views")
         return results
 
     def _ready(
-        self, photo: Photo, start: BodyParams | None, measurements: Sequence[Measurement], asked: Asked
+        self,
+        photo: Photo,
+        start: BodyParams | None,
+        measurements: Sequence[Measurement],
+        asked: Asked,
+        world: Extrinsics | None = None,
     ) -> Prepared:
-        """The call made ready for the people of one photograph, or the frames of one camera."""
+        """The call made ready for the people of one photograph, or the frames of one camera, whose measurements are in
+        the camera's frame, or in that of a known world."""
         schedule = self.schedules.fit if start is None else self.schedules.given
-        found = read_measurements(measurements, photo, self.body)
+        if world is not None:
+            measurements = [m.in_view(0, 1) if isinstance(m, Up) else m for m in measurements]
+        found = read_measurements(measurements, photo, self.body, world)
         return prepare(self.fitter, self.config, schedule, photo, found, asked)
 
     def _ready_in_views(
@@ -246,6 +282,66 @@ class Pipeline:
         pelvis = self.body.rest_joints[0], self.body.joint_shapes[0]
         return turned(params[[0] * len(rotation)], *pelvis, rotation, world.translation)
 
+    def fit_views_sequence(
+        self,
+        views: Sequence[Any] | Mapping[str, Any],
+        calibration: CameraCalibration | str | os.PathLike[str],
+        *,
+        fps: float,
+        keypoint_set: str | Sequence[str] | None = None,
+        smooth: float = SMOOTH,
+        measurements: Sequence[Measurement] = (),
+        up: ArrayLike | None = None,
+        terms: Sequence[TermLike] = (),
+        weights: Mapping[str, float] | None = None,
+        keypoint_source: KeypointsFrom | None = None,
+        keypoint_std: ArrayLike | None = None,
+    ) -> list[WorldResult]:
+        """Fits the people whom several calibrated cameras see over time; see `hmrfit.fit_views_sequence`."""
+        know_own_threads()
+        check_measurements(measurements)
+        pace = Pace(*checked_pace(fps, smooth))
+        rig = calibration if isinstance(calibration, CameraCalibration) else read_calibration(calibration)
+        tracks, rig = read_views_over_time(views, rig, keypoint_set)
+        upright = known_up(rig.up if up is None else up, measurements, None)
+        read_extrinsics(rig, len(rig))
+        people, left = people_over_time(tracks, rig, keypoint_set)
+        if not people:
+            raise ValueError(NOBODY_IN_TWO)
+        weights = {**({UPRIGHT: 0.0} if UPRIGHT in self.schedules.views.term_names else {}), **(weights or {})}
+        noise = keypoint_source, keypoint_std
+        asked = Asked(terms, weights, _noise_argument(*noise))
+        results = []
+        for i, person in enumerate(people):
+            person = replace(person, photos=tuple(with_known_noise_in_views(list(person.photos), *noise)))
+            ready, photo = self._ready_over_time(person, rig, measurements, asked)
+            with one_thread_for_few(len(photo), self.threads):
+                fit = fit_person_over_time(ready, person, photo, rig.extrinsics[list(person.views)], pace)
+            base = person.photos[person.base]
+            result = self.result(fit, base, torch.arange(len(base)), ready)
+            result = as_sequence(result, person.nowhere, pace.fps)
+            results.append(world_result(result, person, rig, upright, str(i)))
+        log_warnings([one.base for one in results], f"fit_views_sequence, {len(results)} people")
+        if left:
+            LOGGER.warning("fit_views_sequence: %d tracks are of people whom no second camera sees: left out.", left)
+        return results
+
+    def _ready_over_time(
+        self, person: SeenPerson, rig: CameraCalibration, measurements: Sequence[Measurement], asked: Asked
+    ) -> tuple[Prepared, Photo]:
+        """The call made ready for all frames of all views of one person."""
+        V, T = person.blank.shape
+        photo, seen, camera = grid_of(person)
+        world = read_extrinsics(rig.extrinsics[list(person.views)], V)
+        each = [
+            read_measurements([m.in_view(v, V) for m in measurements], of_view, self.body, world[[v] * T])
+            for v, of_view in enumerate(person.photos)
+        ]
+        order = in_frame_order(V, T)
+        found = {m.name: reordered(in_cameras([known[m.name] for known in each]), order) for m in measurements}
+        found["views"] = other_views(seen, camera, world.rotation, world.translation, T)
+        return prepare(self.fitter, self.config, self.schedules.views, photo, found, asked), photo
+
     def fit_sequence(
         self,
         keypoints: KeypointsLike,
@@ -257,6 +353,7 @@ class Pipeline:
         focal_35mm: float | None = None,
         camera: Camera | None = None,
         image_size: tuple[int, int] | None = None,
+        extrinsics: ExtrinsicsLike | None = None,
         smooth: float = SMOOTH,
         init: BodyParams | FitResult | None = None,
         init_std: float | Sequence[float] | None = None,
@@ -267,28 +364,36 @@ class Pipeline:
         keypoint_source: KeypointsFrom | None = None,
         keypoint_std: ArrayLike | None = None,
     ) -> FitResult:
-        """Fits one person in consecutive frames of a camera that stands still; see `hmrfit.fit_sequence`."""
+        """Fits one person in consecutive frames of one camera; see `hmrfit.fit_sequence`."""
         know_own_threads()
         check_measurements(measurements)
         up = None if up is None else unit_up(up)
-        rate = float(numbers(fps, "fps", "frames a second, one number", (), *RATES))
-        weight = float(numbers(smooth, "smooth", "a weight, one number, 0 or more", (), 0.0, MOST_SMOOTH))
+        rate, weight = checked_pace(fps, smooth)
         free, pixels = _split_focal(focal)
         frames = read_people_of_frames(keypoints, keypoint_set)
+        frames, camera, image_size = through_moving(frames, extrinsics, camera, image_size)
         photo, blank = photo_of_frames(image, frames, keypoint_set, pixels, focal_35mm, camera, image_size)
         photo = with_known_noise(photo, keypoint_source, keypoint_std)
-        upright = known_up(up, measurements, photo.camera)
+        world = None if extrinsics is None else read_extrinsics(extrinsics, len(photo), "frame")
+        upright = known_up(up, measurements, None if world else photo.camera)
         start, std = self.start_of(init, photo), self.init_std(init_std, init)
         asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
-        ready = self._ready(photo, start, measurements, asked)
+        ready = self._ready(photo, start, measurements, asked, world)
         photo = ready.photo(photo)
+        poses = None if world is None else Poses(world.rotation, world.translation)
         with one_thread_for_few(len(photo), self.threads):
             if free:
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
-            fit = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std))
+            fit = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
         people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
         result = self.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)
-        result = as_sequence(result, blank, rate).with_up(upright)
+        result = as_sequence(result, blank, rate)
+        if world is None:
+            result = result.with_up(upright)
+        else:
+            own = extrinsics.up if upright is None and isinstance(extrinsics, CameraCalibration) else upright
+            poses_of = torch.cat([world.rotation, world.translation[..., None]], -1).numpy()
+            result = in_known_world(result, poses_of, own)
         log_warnings([result], f"fit_sequence, {len(result)} frames")
         return result
 

@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Self, Unpack
 
+import torch
 from numpy.typing import ArrayLike
 
 from hmrfit.build import load_body
@@ -20,6 +21,7 @@ from hmrfit.report.result_page import drawn_entry, uncertainty_picture, uncertai
 from hmrfit.report.viewer import result_scene, scene_html, write_beside
 from hmrfit.result_data import ResultData
 from hmrfit.result_file import read_result, write_result
+from hmrfit.world_data import WorldData, read_world, write_world
 
 
 @dataclass(eq=False, repr=False)
@@ -40,6 +42,15 @@ class FitResult(ResultData):
         """
         found = read_result(path)
         return cls(**{name: getattr(found, name) for name in found.__dataclass_fields__})
+
+    def in_world(self) -> "WorldResult":
+        """The same bodies in the world of the extrinsics that the fit was given: of one camera (`fit_views`, or
+        `fit_sequence` with `extrinsics=`).
+
+        Raises:
+            ValueError: no extrinsics were given, so no world is known. Of N people, take one: `result[i].in_world()`.
+        """
+        return WorldResult(self)
 
     def overlay(self, image: ArrayLike | None = None, sides: bool = True, keypoints: bool = True) -> Image:
         """The bodies over the photograph, RGB uint8; side view and back view beside it unless `sides` is False.
@@ -195,3 +206,27 @@ class FitResult(ResultData):
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copies in other processes."""
         return vars(self.without_energy()) | {"image": self.image}
+
+
+@dataclass(eq=False, repr=False)
+class WorldResult(WorldData[FitResult]):
+    """One person in the world's frame: T frames (or one), seen by C calibrated cameras; `views` are the results in the
+    cameras' frames. Made by `hmrfit.fit_views_sequence`, by `FitResult.in_world` and by `WorldResult.load`."""
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes everything but pixels as .npz, whole or not at all; `hmrfit.world_data` lists the keys."""
+        write_world(path, self, self.base.without_energy())
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Self:
+        """Reads what `save` wrote.
+
+        Raises:
+            FileNotFoundError, ValueError: there is no such file, it is damaged, or no result in a world.
+        """
+        base = FitResult.load(path)
+        return cls(base, *read_world(path, base))
+
+    def mesh(self, path: str | PathLike[str], frame: int = 0, colors: ArrayLike | None = None) -> None:
+        """Writes one frame's body as .obj, .ply or .glb, metres, in the world's own axes."""
+        write_mesh(path, torch.tensor(self.vertices[[frame]]), self.base.body_model.faces, "camera", colors)

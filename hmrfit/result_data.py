@@ -52,6 +52,8 @@ class Origin:
     gender: str = "neutral"  # of the body's file: "female", "male", or "neutral"
     rows: Rows = "people"  # or "frames"
     fps: float | None = None  # frames a second, of a sequence
+    extrinsics: NDArray[np.float64] | None = None  # (N, 3, 4) x_camera = R x_world + t, metres, where they are known
+    world_up: NDArray[np.float64] | None = None  # (3,) points up in that world, where it is known
     conditioned_on: str = ""  # what the posterior and `focal_effect` take as given
     versions: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""  # of what it was computed from, for runs that go on where they stopped
@@ -61,7 +63,8 @@ class Origin:
         warnings = [list(self.warnings[i]) for i in rows] if self.warnings else []
         ids = [names[i] for i in rows] if self.person_ids or self.rows == "frames" else []
         sources = [self.keypoint_source[i] for i in rows] if self.keypoint_source else []
-        own = replace(self, keypoints=self.keypoints[torch.tensor(rows)], keypoint_source=sources)
+        poses = None if self.extrinsics is None else self.extrinsics[list(rows)]
+        own = replace(self, keypoints=self.keypoints[torch.tensor(rows)], keypoint_source=sources, extrinsics=poses)
         return replace(own, warnings=warnings, person_ids=ids, fingerprint="")
 
 
@@ -98,6 +101,9 @@ class ResultData:
             ("up", level),
         ]
         facts += [(f"given {name}", value) for name, value in self.measurements.items()]
+        if self.extrinsics is not None:
+            moves = np.abs(self.extrinsics - self.extrinsics[:1]).max() > 0
+            facts.append(("world", f"known, {'the camera moves' if moves else 'the camera stands still'}: in_world()"))
         title = f"FitResult of {self.name}: {described(self.rows, self.names, self.fps)}"
         absent = [f"person {who} is left out: {reason}" for who, reason in self.left_out.items()]
         return summary(title, facts, [*absent, *warning_lines(self.warnings, self.rows, self.names)])
@@ -257,6 +263,11 @@ class ResultData:
     def fps(self) -> float | None:
         """Frames a second, of a sequence."""
         return self.origin.fps
+
+    @property
+    def extrinsics(self) -> NDArray[np.float64] | None:
+        """(N, 3, 4) [R | t], x_camera = R x_world + t in metres, of each row's camera; None where no world is known."""
+        return self.origin.extrinsics
 
     @property
     def image_size(self) -> tuple[int, int]:

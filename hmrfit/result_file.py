@@ -11,6 +11,8 @@ its own betas. Readers of AMASS would put the people on their heads; `FitResult.
                                                                                for a photograph, which has no rate
     up (3,)                                                                    points up in the camera frame; absent
                                                                                where that is not known
+    extrinsics (N, 3, 4)  world_up (3,)                                        [R | t], x_camera = R x_world + t, and
+                                                                               what points up there, where known
     focal (N, 2)  center (N, 2)  image_size (2,)                               pixels
     focal_source  focal_known (N,)                                             text; bool, see `Camera.focal_known`
     keypoints (N, K, 3)  keypoint_names (K,)                                   pixels and confidence, as fitted
@@ -93,6 +95,8 @@ MAY_LACK = {
     "focal_depth": "N",
     "focal_moved": "N J 3",
     "focal_known": "N",
+    "extrinsics": "N 3 4",
+    "world_up": "3",
 }
 """What a result of an earlier version, or of a fit without one start, does not have."""
 
@@ -121,15 +125,15 @@ MAY_BE_INFINITE = ("cost", "term_cost", "hypothesis_cost", "start_term_cost")
 """A fit that could not begin has no finite cost."""
 
 
-def write_result(path: str | PathLike[str], result: ResultData) -> None:
-    """Writes a result, whole or not at all.
+def write_result(path: str | PathLike[str], result: ResultData, more: Mapping[str, NDArray[Any]] | None = None) -> None:
+    """Writes a result, whole or not at all. more: arrays beside it, of other names.
 
     Raises:
         ValueError: the name does not end in .npz. OSError: see `atomic.atomic_write`.
     """
     if Path(path).suffix != ".npz":
         raise ValueError(f"A result is saved as .npz; '{path}' ends otherwise. Choose a name such as result.npz.")
-    write_npz(path, _arrays(result))
+    write_npz(path, {**_arrays(result), **(more or {})})
 
 
 def _arrays(result: ResultData) -> dict[str, NDArray[Any]]:
@@ -179,7 +183,8 @@ def _known_arrays(result: ResultData) -> dict[str, NDArray[Any]]:
     """The frame rate and the direction that points up, where they are known."""
     fps, up = result.fps, result.up
     rate = {} if fps is None else dict.fromkeys(("fps", "mocap_framerate"), np.array(float(fps)))
-    return rate | ({} if up is None else {"up": np.asarray(up, np.float64)})
+    poses = {"extrinsics": result.origin.extrinsics, "world_up": result.origin.world_up, "up": up}
+    return rate | {name: np.asarray(value, np.float64) for name, value in poses.items() if value is not None}
 
 
 def _focal_arrays(effect: FocalSensitivity | None) -> dict[str, NDArray[Any]]:
@@ -326,6 +331,8 @@ def _origin(data: Mapping[str, NDArray[Any]], keypoints: Keypoints, fps: float |
         gender=gender,
         rows="frames" if rows == "frames" else "people",
         fps=fps,
+        extrinsics=data.get("extrinsics"),
+        world_up=data.get("world_up"),
         **words,
     )
 

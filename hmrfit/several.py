@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hmrfit.body.smpl import FARTHEST, NO_ROTATION
 from hmrfit.camera import Camera
+from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.keypoint_files.frames import in_frame_order, read_frames
 from hmrfit.io.keypoint_files.readers import people_in_memory
@@ -21,22 +22,30 @@ from hmrfit.types import TensorRecord
 
 FILLED_IN = "Filled in from the nearest frames: "
 
+SetLike = str | Sequence[str] | None
+
 Sizes = tuple[int, int] | Sequence[tuple[int, int]] | None
 
 
 @dataclass(frozen=True)
 class Extrinsics(TensorRecord):
-    """x_camera = R x_world + t of C cameras."""
+    """x_camera = R x_world + t of C cameras, or of one in C frames."""
 
     rotation: Tensor  # (C, 3, 3)
     translation: Tensor  # (C, 3) metres
 
 
-def read_extrinsics(extrinsics: ArrayLike, count: int) -> Extrinsics:
-    """(C, 3, 4) or (C, 4, 4) [R | t] of C cameras, checked."""
-    if count < 2:
+ExtrinsicsLike = ArrayLike | CameraCalibration
+"""(C, 3, 4) or (C, 4, 4) [R | t], or a calibration."""
+
+
+def read_extrinsics(extrinsics: ExtrinsicsLike, count: int, each: str = "view") -> Extrinsics:
+    """(C, 3, 4) or (C, 4, 4) [R | t] of C cameras, or of the frames of one, checked."""
+    if count < 2 and each == "view":
         raise ValueError("fit_views needs at least two views. For one photograph there is hmrfit.fit.")
-    what = f"of the shape ({count}, 3, 4), [R | t] for each view"
+    what = f"of the shape ({count}, 3, 4), [R | t] for each {each}"
+    if isinstance(extrinsics, CameraCalibration):
+        extrinsics = extrinsics.extrinsics
     values = numbers(extrinsics, "extrinsics", what)
     if values.shape not in ((count, 3, 4), (count, 4, 4)):
         raise ValueError(f"extrinsics should be {what}, but have {values.shape}.")
@@ -48,10 +57,48 @@ def read_extrinsics(extrinsics: ArrayLike, count: int) -> Extrinsics:
     off = torch.where(torch.linalg.det(rotation) > 0, off, 2.0)
     if off.max() > NO_ROTATION:
         expected = "Expected [R | t] with x_camera = R x_world + t."
-        raise ValueError(f"The extrinsics of view {int(off.argmax())} hold no rotation (or a reflection). {expected}")
+        raise ValueError(f"The extrinsics of {each} {int(off.argmax())} hold no rotation (or a reflection). {expected}")
     if translation.norm(dim=-1).median() > 100 or translation.abs().max() > FARTHEST:
         raise ValueError("The translations of the extrinsics look like millimetres. Give metres: divide by 1000.")
     return Extrinsics(rotation, translation)
+
+
+def seen_through(keypoints: KeypointsLike, calibration: CameraCalibration, view: int, names: SetLike) -> KeypointsLike:
+    """A view's people with the camera of a calibration beside them, its lens distortion still in."""
+    return [calibration.of_person(person, view) for person in people_in_memory(keypoints, names)]
+
+
+def with_calibration(
+    cameras: Sequence[Camera] | None,
+    keypoints: Sequence[KeypointsLike],
+    calibration: CameraCalibration,
+    names: SetLike,
+) -> tuple[Sequence[Camera], Sequence[KeypointsLike]]:
+    """(the cameras, the keypoints with the lens beside them) of `fit_views` with a calibration."""
+    if count_of_views(keypoints, "keypoints") != len(calibration):
+        raise ValueError(f"The calibration has {len(calibration)} cameras, but there are {len(keypoints)} keypoints.")
+    if cameras is not None:
+        raise ValueError("cameras= is given beside a calibration, which has them already. Leave it out.")
+    seen = [seen_through(one, calibration, view, names) for view, one in enumerate(keypoints)]
+    return [calibration.camera[[view]] for view in range(len(calibration))], seen
+
+
+def through_moving(
+    frames: list[PersonKeypoints],
+    extrinsics: "ExtrinsicsLike | None",
+    camera: Camera | None,
+    size: tuple[int, int] | None,
+) -> tuple[list[PersonKeypoints], Camera | None, tuple[int, int] | None]:
+    """(frames with the lens beside them, camera, size) of a camera that moves, where a calibration has them."""
+    if not isinstance(extrinsics, CameraCalibration):
+        return frames, camera, size
+    if len(extrinsics) != len(frames):
+        raise ValueError(f"The calibration has {len(extrinsics)} frames, but there are {len(frames)} with keypoints.")
+    frames = [extrinsics.of_person(person, t) for t, person in enumerate(frames)]
+    sizes = {extrinsics.image_size(t) for t in range(len(extrinsics))}
+    if len(sizes) > 1:
+        raise ValueError(f"The frames of a video have one size, but the calibration names {len(sizes)}.")
+    return frames, extrinsics.camera if camera is None else camera, size or sizes.pop()
 
 
 def read_views(

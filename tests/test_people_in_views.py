@@ -6,11 +6,16 @@ import pytest
 from hmrfit.people_in_views import ViewTrack, match_people
 
 T, K = 30, 12
-P = np.stack([
-    np.array([[1000.0, 0, 500], [0, 1000, 400], [0, 0, 1]])
-    @ np.array([[np.cos(a), 0, np.sin(a), 0], [0, 1, 0, 0], [-np.sin(a), 0, np.cos(a), 6.0]])
-    for a in (0.0, 1.1, 2.3, -1.4)
-])  # fmt: skip
+LENS = np.array([[1000.0, 0, 500], [0, 1000, 400], [0, 0, 1]])
+
+
+def facing(angle: float) -> np.ndarray:
+    """A camera six metres from the origin that looks at it."""
+    c, s = np.cos(angle), np.sin(angle)
+    return LENS @ np.array([[c, 0, s, 0], [0, 1, 0, 0], [-s, 0, c, 6.0]])
+
+
+P = np.stack([facing(a) for a in (0.0, 1.1, 2.3, -1.4)])
 
 
 def person(seed: int, x: float, z: float) -> np.ndarray:

@@ -33,20 +33,22 @@ class OtherViews(TensorRecord):
     box_size: Tensor  # (B, V)
 
 
-def other_views(seen: Keypoints, camera: Camera, rotation: Tensor, translation: Tensor) -> Known:
+def other_views(seen: Keypoints, camera: Camera, rotation: Tensor, translation: Tensor, moments: int = 1) -> Known:
     """For each of C views what the C - 1 others see of the same person.
 
     Args:
         seen: (C,) one person in each view. camera: (C,). rotation: (C, 3, 3) and translation: (C, 3) metres, with
             x_camera = R x_world + t.
+        moments: T, of one or more moments: (T C,) of `seen` and `camera` are then view after view of each moment.
     """
-    C = len(seen)
-    others = torch.tensor([[o for o in range(C) if o != c] for c in range(C)])
-    between = [relative_pose(rotation, translation, c) for c in range(C)]
+    C = len(seen) // moments
+    of_one = torch.tensor([[o for o in range(C) if o != c] for c in range(C)])
+    between = [relative_pose(rotation, translation, c) for c in range(C)] * moments
+    others = (of_one + C * torch.arange(moments)[:, None, None]).flatten(0, 1)  # (T C, C - 1)
     box = seen.box_size().clamp_min(1.0)
     record = OtherViews(
-        torch.stack([turns[o] for (turns, _), o in zip(between, others, strict=True)]),
-        torch.stack([shifts[o] for (_, shifts), o in zip(between, others, strict=True)]),
+        torch.stack([turns[o] for (turns, _), o in zip(between, others % C, strict=True)]),
+        torch.stack([shifts[o] for (_, shifts), o in zip(between, others % C, strict=True)]),
         camera.focal[others],
         camera.center[others],
         seen.xy[others],
