@@ -1,4 +1,4 @@
-"""The command line: parse, build, call.   hmrfit fit | detector | demo | render | train | evaluate | convert
+"""The command line: parse, build, call.   hmrfit fit | detector | demo | render | train | fits | evaluate | convert
 
 Flags that are not given are not passed on, so every default has its home in the command's own module. A user's mistake
 is answered with one error message on stderr, without a traceback; --debug shows it.
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="hmrfit", description="From a photograph and 2D keypoints to an accurate 3D human body.")
     top.add_argument("--version", action="version", version=f"hmrfit {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_fit, _detector, _demo, _render, _train, _evaluate, _convert):
+    for add in (_fit, _detector, _demo, _render, _train, _fits, _evaluate, _convert):
         add(commands).add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
 
@@ -186,6 +186,23 @@ def _train(commands: Commands) -> argparse.ArgumentParser:
     return command
 
 
+def _fits(commands: Commands) -> argparse.ArgumentParser:
+    text = (
+        "The store of fits that supervise a training: init (fit a data set), inspect, export and import (SPIN's npy)."
+    )
+    command = commands.add_parser("fits", help="the store of fits that supervise a training", description=text)
+    command.add_argument("action", choices=("init", "inspect", "export", "import"))
+    command.add_argument("store", nargs="?", metavar="STORE", help="inspect, export: the store; import: FITS.npy")
+    command.add_argument("--data", metavar="FILE.npz", help="the data set, in SPIN's format")
+    command.add_argument("--root", metavar="FOLDER", help="its images, for their sizes (default: SPIN's camera)")
+    command.add_argument("--name", metavar="NAME", help="of the data set in the store (default: the file's)")
+    command.add_argument("-o", "--out", metavar="FILE", help="init, import: the store; export: FITS.npy")
+    command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
+    command.add_argument("--set", nargs="+", metavar="KEY=VALUE", dest="overrides", help="single settings")
+    command.set_defaults(run=_run_fits)
+    return command
+
+
 def _evaluate(commands: Commands) -> argparse.ArgumentParser:
     text = "Predicts a data set's people, writes the predictions, and scores the file. A run that was stopped goes on."
     command = commands.add_parser("evaluate", help="score predictions by a published protocol", description=text)
@@ -278,6 +295,12 @@ def _run_train(**arguments: Any) -> int:
     from hmrfit.cli.train import train_command
 
     return train_command(**arguments)
+
+
+def _run_fits(**arguments: Any) -> int:
+    from hmrfit.cli.fits import fits_command
+
+    return fits_command(**arguments)
 
 
 def _run_evaluate(**arguments: Any) -> int:

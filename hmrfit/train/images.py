@@ -236,6 +236,14 @@ Draw = tuple[int, int, int]
 """Which dataset, which of its people, and the number that decides the augmentation."""
 
 
+def draws(sizes: Sequence[int], shares: torch.Tensor, count: int, seed: int, position: int) -> list[Draw]:
+    """Batch number `position`: of each of its people a dataset by its share, one of its people, and a number."""
+    generator = scene_generator(seed, position)
+    which = torch.multinomial(shares, count, True, generator=generator).tolist()
+    chance = torch.randint(2**31, (2, count), generator=generator).tolist()
+    return [(d, first % sizes[d], second) for d, first, second in zip(which, *chance, strict=True)]
+
+
 class _Draws(Sampler[list[Draw]]):
     """Batch after batch from `position` on, without end."""
 
@@ -245,10 +253,7 @@ class _Draws(Sampler[list[Draw]]):
     def __iter__(self) -> Iterator[list[Draw]]:
         position = self.position
         while True:
-            generator = scene_generator(self.seed, position)
-            which = torch.multinomial(self.shares, self.count, True, generator=generator).tolist()
-            chance = torch.randint(2**31, (2, self.count), generator=generator).tolist()
-            yield [(d, first % self.sizes[d], second) for d, first, second in zip(which, *chance, strict=True)]
+            yield draws(self.sizes, self.shares, self.count, self.seed, position)
             position += 1
 
 

@@ -254,7 +254,7 @@ class KeypointLossWeights:
         return cls(joints=0.0, canonical=0.0, rotations=0.0, betas=0.0, scale=0.0, adversarial=adversarial)
 
 
-def _distance(a: Tensor, b: Tensor) -> Tensor:
+def distance(a: Tensor, b: Tensor) -> Tensor:
     """‖a − b‖ over the last dimension, with a derivative at 0."""
     return ((a - b).square().sum(-1) + 1e-8).sqrt()
 
@@ -289,8 +289,8 @@ def each_keypoint_loss(
         regression.params.betas - batch.params.betas,
     )
     return {
-        "joints": weights.joints * _distance(about, true_about).mean(1),
-        "canonical": weights.canonical * _distance(canonical, true_canonical).mean(1),
+        "joints": weights.joints * distance(about, true_about).mean(1),
+        "canonical": weights.canonical * distance(canonical, true_canonical).mean(1),
         "rotations": weights.rotations * rotations.square().mean((1, 2, 3)),
         "betas": weights.betas * betas.square().mean(1),
         "reprojection": weights.reprojection * residuals.abs().mean((1, 2)),

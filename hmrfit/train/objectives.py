@@ -108,7 +108,38 @@ class KeypointObjective:
         self.stream.generator.set_state(state)
 
 
-class ImageObjective:
+class Drawn(Protocol):
+    """People whose next batch is decided by a number."""
+
+    position: int
+
+    def go_to(self, position: int) -> None:
+        """The next batch will be the one that comes after `position` batches."""
+
+
+class DrawnPeople:
+    """What objectives share whose people are `Drawn` and whose real people are of motion."""
+
+    def __init__(self, people: Drawn, real: MotionPeople, body: PointBody) -> None:
+        self._drawn, self.motion, self.body = people, real, body
+
+    def real(self, batch: TensorRecord, count: int) -> BodyParams:
+        """`count` real people; motion has to do with nobody of the batch."""
+        return self.motion.sample(count).to(self.body.rest_joints.device)
+
+    def state(self) -> ObjectiveState:
+        """Where the data stand."""
+        return {"position": self._drawn.position, "real": self.motion.generator.get_state()}
+
+    def resume(self, state: ObjectiveState) -> None:
+        """Go on where `state` was taken. Raises TypeError: it is the state of another objective."""
+        if isinstance(state, Tensor) or not isinstance(real := state["real"], Tensor):
+            raise TypeError("expected a position among the people and the state of a generator")
+        self._drawn.go_to(int(state["position"]))
+        self.motion.generator.set_state(real)
+
+
+class ImageObjective(DrawnPeople):
     """Of the image HMR.
 
     Args:
@@ -126,7 +157,8 @@ class ImageObjective:
     ) -> None:
         if body.names != SPIN49:
             raise ValueError('The body should have the points of spin49, in its order: body.points("spin49").')
-        self.people, self.motion, self.body = people, real, body
+        super().__init__(people, real, body)
+        self.people = people
         self.weights = weights or LossWeights()
         self.sources = source_weights() if sources is None else sources
 
@@ -153,21 +185,9 @@ class ImageObjective:
         joints = points[:, len(OPENPOSE25) :]
         return encoder_losses(regressions, points, joints, targets, SPIN24, self.weights, view=batch.view)
 
-    def real(self, batch: PersonSample, count: int) -> BodyParams:
-        return self.motion.sample(count).to(batch.view.device)
-
     def to(self, device: torch.device) -> "ImageObjective":
         body, sources = self.body.to(device=device), self.sources.to(device)
         return ImageObjective(self.people, self.motion, body, self.weights, sources)
-
-    def state(self) -> ObjectiveState:
-        return {"position": self.people.position, "real": self.motion.generator.get_state()}
-
-    def resume(self, state: ObjectiveState) -> None:
-        if isinstance(state, Tensor) or not isinstance(real := state["real"], Tensor):
-            raise TypeError("expected a position among the people and the state of a generator")
-        self.people.go_to(int(state["position"]))
-        self.motion.generator.set_state(real)
 
 
 def as_input(images: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ A run's folder:
     hmr.npz             the averaged weights, as `hmrfit.network.checkpoints` writes them
     log.jsonl           one line a report: step, seconds, every loss, and the scores when they were taken
     contact_sheet.png   the same people at each save, as the averaged weights see them
+    fits.sqlite         the best fit of every person, where a loop of fits supervises (`train.fit_store`): in step with
+                        last.pt, whenever the process was killed
     board/              the log for TensorBoard, where it is wanted
 """
 
@@ -38,6 +40,7 @@ from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.hmr import HMR
 from hmrfit.network.strict import read_torch_file
 from hmrfit.train import distributed
+from hmrfit.train.fit_store import FitStore
 from hmrfit.train.losses import adversarial_encoder, discriminator_loss
 from hmrfit.train.objectives import BatchT, Objective
 from hmrfit.types import Regression
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 LAST, WEIGHTS, LOG, CONTACT_SHEET, BOARD = "last.pt", "hmr.npz", "log.jsonl", "contact_sheet.png", "board"
+FITS = "fits.sqlite"
 
 Score = Callable[[HMR], Mapping[str, float]]
 """Measures of a network in training, by name."""
@@ -80,6 +84,7 @@ class Trainer(Generic[BatchT]):
     objective: Objective[BatchT]
     schedule: TrainingSchedule = field(default_factory=TrainingSchedule)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))  # of the network
+    fits: FitStore | None = None  # what the objective's loop keeps
 
     def __post_init__(self) -> None:
         how = self.schedule
@@ -219,11 +224,15 @@ class Trainer(Generic[BatchT]):
         self.step, self.seconds, self._since = state["step"], state["seconds"], time.monotonic()
 
     def save(self, path: str | Path) -> None:
-        """The state into a file; a crash on the way leaves the file that was there."""
-        state = self.state_dict()
+        """The state into a file, and the fits into their store; a crash on the way leaves both as they were."""
+        if self.fits is not None:
+            self.fits.commit(self.step)
+        state = self.state_dict()  # every process has committed when it is gathered
         if distributed.rank() == 0:
             with atomic_write(path) as temporary:
                 torch.save(state, temporary)
+            if self.fits is not None:
+                self.fits.confirm(self.step)
 
     def load(self, path: str | Path) -> None:
         """The state from a file that `save` made. Nothing in the file is run."""
@@ -235,6 +244,8 @@ class Trainer(Generic[BatchT]):
                 f"'{path}' is no state of this training ({type(error).__name__}: {brief(str(error), 200)}). Begin in "
                 "another folder, or with the settings it was begun with."
             ) from error
+        if self.fits is not None:
+            self.fits.rollback(self.step)
 
 
 def rate_factor(step: int, warm_up: int, progress: float) -> float:
@@ -291,6 +302,8 @@ def train(
     folder = Path(folder)
     if (folder / LAST).is_file():
         trainer.load(folder / LAST)
+    elif trainer.fits is not None:
+        trainer.fits.rollback(0)  # a process may have been killed before its first checkpoint
     saved, first = trainer.step, distributed.rank() == 0
     with _writer(folder) if board and first else nullcontext() as writer, _bar(quiet or not first) as bar:
         for losses in trainer.steps(every):
