@@ -1,4 +1,4 @@
-# make demo | test | test-all | check | bench | clean.  Each makes its own .venv when there is none; nothing but Python is needed.
+# make demo | test | test-all | check | docs | bench | clean.  Each makes its own .venv when there is none; nothing but Python is needed.
 # make demo PHOTOS=FOLDER also fits the photographs of a folder that holds their keypoints.
 # make test JOBS=1 runs the test files one after another, instead of one on each core.
 # make bench: HMRFIT_MOTION and HMRFIT_PHOTOS name folders of motion and of photographs, for the benchmarks that need them.
@@ -12,7 +12,7 @@ PHOTOS ?=
 JOBS ?= auto
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all check docs bench clean
 .DEFAULT_GOAL := demo
 
 demo: $(VENV)/base.stamp
@@ -32,6 +32,10 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/python -m mypy
 	@$(BIN)/python -m pytest tests/test_layers.py
 
+# The documentation as a site of plain files, out/site; every link is checked, and nothing is loaded from elsewhere.
+docs: $(VENV)/docs.stamp
+	@$(BIN)/python -m mkdocs build --strict
+
 bench: $(VENV)/test.stamp
 	@$(BIN)/python benchmarks/compare.py
 
@@ -43,6 +47,7 @@ clean:
 $(VENV)/base.stamp: EXTRAS :=
 $(VENV)/test.stamp: EXTRAS := [test,datasets]
 $(VENV)/dev.stamp: EXTRAS := [test,datasets,dev]
+$(VENV)/docs.stamp: EXTRAS := [docs]
 
 # torch without CUDA (200 MB instead of 3 GB) comes from its own index, where that can be reached.
 $(VENV)/%.stamp: setup.py pyproject.toml constraints.txt | $(BIN)/python
