@@ -1,29 +1,78 @@
-"""Fits to put into a store."""
+"""A fitter on the shipped body and priors, and people in front of it."""
+
+from dataclasses import replace
+from functools import cache
 
 import torch
+from helpers.bodies import PRIORS, free_body
+from torch import Tensor
 
+from hmrfit.build import default_terms, library_poses
 from hmrfit.camera import Camera
-from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.train.fit_store import FitKey, StoredFits
+from hmrfit.config import Config
+from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.parameters import State
+from hmrfit.fitting.schedule import FROM_SCRATCH, Schedule, from_given, from_library
+from hmrfit.fitting.starts import Library
+from hmrfit.fitting.terms.base import Staged, terms_by_name
+from hmrfit.keypoints import SMPL24, resolve_set
+from hmrfit.pipeline import Pipeline
+from hmrfit.priors.gmm import PoseGmm
+from hmrfit.priors.limits import JointLimits
+from hmrfit.synthetic.people import Corruption, People, make_people
 from hmrfit.types import BodyParams
 
 
-def keys_of(count: int) -> list[FitKey]:
-    return [FitKey("coco", f"images/{i // 2}.jpg", str(i)) for i in range(count)]
+@cache
+def gmm() -> PoseGmm:
+    return PoseGmm.from_file(PRIORS / "pose_gmm.npz")
 
 
-def fits_of(count: int, seed: int = 0, energy: float | None = None) -> StoredFits:
-    """Random ones; energy: of all of them, by default random."""
+@cache
+def limits() -> JointLimits:
+    return JointLimits.from_file(PRIORS / "joint_limits.npz")
+
+
+@cache
+def fitter() -> Fitter:
+    """From scratch, with a smaller library than the shipped settings give it; from a given start as shipped."""
+    library = Library(library_poses(gmm(), 100, 0), FROM_SCRATCH)
+    return Fitter(free_body(), terms_by_name(default_terms(gmm(), limits())), from_library(library), from_given())
+
+
+def shipped(config: Config = None) -> Fitter:
+    """The fitter of shipped or other settings, the same for equal ones."""
+    return Pipeline.of(config).fitter
+
+
+def reweighted(schedule: Schedule, **weights: float) -> Schedule:
+    """The schedule with some weights of every stage changed."""
+    return schedule.with_stages(lambda stage: replace(stage, weights={**stage.weights, **weights}))
+
+
+def with_terms(fitter: Fitter, *terms: Staged) -> Fitter:
+    """The fitter whose schedule has more terms."""
+    added = terms_by_name([staged.term for staged in terms])
+    return fitter.with_schedule(fitter.schedule.with_terms(terms), terms=fitter.terms | added)
+
+
+def joints_of(found: Fit | State | BodyParams) -> Tensor:
+    """(B, 24, 3) the free body's joints, metres in the camera frame."""
+    state = found.state if isinstance(found, Fit) else found
+    params = state.params if isinstance(state, State) else state
+    return free_body().points(SMPL24).pose(params).joints
+
+
+@cache
+def people(count: int = 24, names: str = "smpl24", noise: float = 0.0, missing: float = 0.0, seed: int = 0) -> People:
+    """In poses drawn from the mixture, seen from all around."""
     generator = torch.Generator().manual_seed(seed)
-    draw = lambda *size: torch.randn(size, generator=generator, dtype=torch.float64)  # noqa: E731
-    rotations = rotvec_to_matrix(0.5 * draw(count, 24, 3))
-    params = BodyParams(rotations[:, 0], rotations[:, 1:], draw(count, 10), draw(count, 3))
-    camera = Camera.from_size(640, 480, count=count)
-    root = 0.1 * draw(count, 24, 3, 3)
-    data = draw(count).square() if energy is None else torch.full((count,), energy, dtype=torch.float64)
-    prior = draw(count).square() if energy is None else torch.zeros_like(data)
-    source = torch.randint(7, (count,), generator=generator)
-    visits = torch.randint(1, 9, (count,), generator=generator)
-    accepted = torch.rand(count, generator=generator) < 0.5
-    variances = draw(count, 10).square(), draw(count, 24).square()
-    return StoredFits(params, camera, root @ root.mT, *variances, data, prior, source, visits, accepted)
+    theta = gmm().sample(count, generator).unflatten(1, (-1, 3))
+    poses = torch.cat([torch.zeros(count, 1, 3, dtype=torch.float64), theta], 1)
+    return make_people(free_body(), poses, resolve_set(names), generator, corruption=Corruption(noise, missing))
+
+
+def photograph(count: int) -> Camera:
+    """The camera that is assumed when nothing is known, of the synthetic people's picture."""
+    return Camera.from_size(1024, 768, count=count)

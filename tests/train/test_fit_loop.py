@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 from helpers.bodies import free_body
-from helpers.fits import fits_of
 from helpers.loop import NAMES, fitter, known, loop, objective, trainer
+from helpers.stored_fits import fits_of
 from helpers.training import flat, points
 from torch.testing import assert_close
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.fits import fits_of, keys_of
+from helpers.stored_fits import fits_of, keys_of
 from torch.testing import assert_close
 
 from hmrfit.train.fit_store import FitKey, FitStore, StoredFits, as_spin, check_store, keys_of_boxes
@@ -101,7 +101,7 @@ def test_a_process_does_not_see_what_another_one_commits_until_it_commits_too(tm
 WRITER = """
 import sys, torch
 sys.path.insert(0, {tests!r})
-from helpers.fits import fits_of, keys_of
+from helpers.stored_fits import fits_of, keys_of
 from hmrfit.io.atomic import atomic_write
 from hmrfit.train.fit_store import FitStore
 store = FitStore({path!r})

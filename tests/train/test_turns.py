@@ -2,8 +2,8 @@
 
 import torch
 from helpers.bodies import free_body
-from helpers.fits import fits_of
 from helpers.loop import NAMES
+from helpers.stored_fits import fits_of
 from torch.testing import assert_close
 
 from hmrfit.camera import Camera
