@@ -99,6 +99,40 @@ def log_warnings(results: Sequence[FitResult], what: str = "") -> None:
     logging.getLogger("hmrfit").warning("%s\n%s", title, "\n".join(map(printable, shortened(lines, 2))))
 
 
+def compute_together(results: Sequence[FitResult], fitter: Fitter) -> None:
+    """What results compute when it is first asked for, other answers and the effect of an unknown focal length, for all
+    of a batch at once: several times quicker than one result after the other, and the same numbers.
+
+    Args:
+        results: of one call of `Pipeline.fit_photos`; those that have it, or lack what is needed, stay as they are.
+    """
+    for group in _alike([r for r in results if r.known_answers is None and r.seek is not None and len(r)]):
+        answers = fitter.answers(Fit.cat([result.fit for result in group]))
+        for result, rows in zip(group, _rows_of(group), strict=True):
+            result.known_answers = answers[rows].as_many_as_there_are()
+    unknown = [r for r in results if r.focal_moves is None and r.terms is not None and not r.focal_known and len(r)]
+    for group in _alike(unknown):
+        effect = replace(group[0], fit=Fit.cat([result.fit for result in group])).focal_effect()
+        for result, rows in zip(group, _rows_of(group), strict=True):
+            result.focal_moves = effect[rows]
+
+
+def _alike(results: Sequence[FitResult]) -> list[list[FitResult]]:
+    """Groups of results that were fitted by one energy to one keypoint set."""
+    groups: dict[tuple[object, ...], list[FitResult]] = {}
+    for result in results:
+        fit = result.fit
+        key = result.keypoints.names, fit.stage, id(fit.seeker), fit.acceptance is None, fit.start is None
+        groups.setdefault((repr(key), id(result.terms), fit.keypoint_noise is None), []).append(result)
+    return list(groups.values())
+
+
+def _rows_of(results: Sequence[FitResult]) -> Sequence[Tensor]:
+    """Of each result, in the batch of all."""
+    lengths = [len(result) for result in results]
+    return torch.arange(sum(lengths)).split(lengths)
+
+
 def _versions() -> dict[str, str]:
     """What the numbers were made with."""
     return {

@@ -131,6 +131,12 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     )
     command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
     command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
+    command.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes for many photographs, one a core by default; 0: none beside the first",
+    )
     command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
     command.add_argument("--set", nargs="+", metavar="KEY=VALUE", dest="overrides", help="single settings")
     command.set_defaults(run=_run_fit)
@@ -266,7 +272,8 @@ def _convert(commands: Commands) -> argparse.ArgumentParser:
 def _run_fit(**arguments: Any) -> int:
     import logging
 
-    from hmrfit.cli.folder import FitFlags, fit_command
+    from hmrfit.cli.fit_flags import FitFlags
+    from hmrfit.cli.folder import fit_command
 
     logging.getLogger("hmrfit").addHandler(logging.NullHandler())  # the table shows the warnings
 

@@ -164,6 +164,18 @@ class Answers(TensorRecord):
         hypotheses = self.hypotheses + self.hypotheses[:1] * more
         return replace(self, hypotheses=hypotheses, cost=padded(self.cost, torch.inf), posterior=posterior)
 
+    def as_many_as_there_are(self) -> Self:
+        """The same without the last hypotheses, where nobody here has them."""
+        there = self.cost.isfinite() if self.posterior is None else self.posterior.probability > 0
+        count = max(1, int(there.sum(1).amax())) if len(there) else 1
+        if count >= len(self.hypotheses):
+            return self
+        posterior = self.posterior
+        if posterior is not None:
+            probability, covariance = posterior.probability[:, :count], posterior.covariance[:, :count]
+            posterior = replace(posterior, probability=probability, covariance=covariance)
+        return replace(self, hypotheses=self.hypotheses[:count], cost=self.cost[:, :count], posterior=posterior)
+
     @classmethod
     def cat(cls, records: Sequence[Self]) -> Self:
         """Several batches as one."""

@@ -15,6 +15,7 @@ from helpers.bodies import demo_points
 
 import hmrfit
 from hmrfit.assets import shipped
+from hmrfit.cli import batches as batches_module
 from hmrfit.cli import folder as folder_module
 from hmrfit.cli import main
 from hmrfit.io.image import write_image
@@ -269,7 +270,7 @@ def test_a_person_who_cannot_be_read_is_left_out(
 ) -> None:
     """Whatever the error. Where reading fails for all, or only for both together, the photograph has failed."""
     write_keypoints(place / "p" / "a.json", points, points + 4)
-    read = folder_module.read_photo
+    read = batches_module.read_photo
 
     def fails(path: Path, people: list, **given: object) -> object:
         is_second = any(np.allclose(person.xy[0], points[0, :2] + 4.5) for person in people)
@@ -277,7 +278,7 @@ def test_a_person_who_cannot_be_read_is_left_out(
             raise ZeroDivisionError("unforeseen")
         return read(path, people, **given)
 
-    monkeypatch.setattr(folder_module, "read_photo", fails)
+    monkeypatch.setattr(batches_module, "read_photo", fails)
     assert fit("p", "-o", "out") == 0
     printed = capsys.readouterr().out
     if left:
@@ -295,7 +296,7 @@ def test_a_person_who_cannot_be_read_is_left_out(
 def test_an_error_of_any_kind_is_one_photographs(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, where: str, error: Exception
 ) -> None:
-    home = Pipeline if where == "fit_photos" else folder_module
+    home = Pipeline if where == "fit_photos" else batches_module
     real = getattr(home, where)
 
     def concerns_a(given: object) -> bool:
@@ -420,7 +421,7 @@ def change_names(place: Path, points: np.ndarray) -> list[str]:
 
 
 def change_version(place: Path, points: np.ndarray) -> list[str]:
-    folder_module.__version__ += "x"  # the test puts it back
+    batches_module.__version__ += "x"  # the test puts it back
     return []
 
 
@@ -447,7 +448,7 @@ CHANGES = [
 def test_a_result_is_made_again_when_what_it_depends_on_changes(
     place: Path, points: np.ndarray, fits: list[int], monkeypatch: pytest.MonkeyPatch, change: Callable
 ) -> None:
-    monkeypatch.setattr(folder_module, "__version__", "1")
+    monkeypatch.setattr(batches_module, "__version__", "1")
     shutil.copy(PRIORS / "joint_limits.npz", "limits.npz")
     own = ["PRIORS.LIMITS=./limits.npz"] if change is change_prior_file else []
     settings = ["--set", "SEED=0", *own]

@@ -1,0 +1,67 @@
+"""What the command line of `hmrfit fit` gives, and what follows from it alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hmrfit.cli.detections import Detecting, asked_of
+from hmrfit.cli.outputs import Wanted
+from hmrfit.fitting.terms.base import Measurement
+from hmrfit.fitting.terms.gender_age import Age, Gender
+from hmrfit.fitting.terms.height import Height
+from hmrfit.fitting.terms.up import Up
+from hmrfit.keypoints import KeypointsFrom
+
+
+@dataclass(frozen=True)
+class FitFlags:
+    """What the command line gives."""
+
+    images: Sequence[str]
+    out: str
+    keypoints: str | None = None
+    keypoint_set: str | None = None
+    focal: float | None = None
+    focal_35mm: float | None = None
+    keypoint_source: KeypointsFrom | None = None
+    keypoint_std: float | None = None
+    gender: str | None = None
+    age: float | None = None
+    height: float | None = None
+    pitch: float | None = None
+    roll: float | None = None
+    detector: str | None = None
+    boxes: str | None = None
+    max_people: int | None = None
+    min_confidence: float | None = None
+    mesh: str | None = None
+    no_pictures: bool = False
+    overwrite: bool = False
+    workers: int | None = None
+    config: str | None = None
+    overrides: Sequence[str] = ()
+    debug: bool = False
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """What is known of everybody, and of every camera."""
+        known: list[Measurement | None] = [
+            None if self.gender is None else Gender(self.gender),
+            None if self.age is None else Age(self.age),
+            None if self.height is None else Height(self.height),
+            None if self.pitch is None and self.roll is None else Up(pitch=self.pitch, roll=self.roll),
+        ]
+        return [one for one in known if one is not None]
+
+    @property
+    def detecting(self) -> Detecting | None:
+        """How photographs without keypoints get theirs; None where a file or folder of keypoints is given.
+
+        Raises:
+            ValueError, OSError: flags that do not belong together, or a file of boxes that cannot be read.
+        """
+        return asked_of(self.keypoints, self.detector, self.boxes, self.max_people, self.min_confidence)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is to be there beside each result."""
+        return Wanted(not self.no_pictures, self.mesh)
