@@ -104,6 +104,8 @@ class FitResult(ResultData):
             raise ValueError(
                 "The frame rate of this sequence is not known: it was saved by an earlier version. Fit it again."
             )
+        if chosen.camera_moves:
+            return chosen.in_world().motion(name=name, times=times)
         fps = ADD_ONS_RATE if chosen.fps is None else chosen.fps
         if times is None and chosen.is_sequence:
             times = frame_times(chosen.person_ids, fps)
@@ -134,6 +136,8 @@ class FitResult(ResultData):
             .glb    a mesh with skeleton and animation (Blender, three.js, engines)    y up
             .bvh    the skeleton and its angles (Blender, MotionBuilder, Maya)         y up
             .smpl   Meshcapade's codec                                                 y up
+            .trc    points, as OpenSim's markers                                       y up
+            .mot    clinical joint angles (also .sto, .csv)                            y up
 
         The camera is the world's origin and looks along +y in a world with z up, along -z in one with y up. It is
         upright where `up` is known; else the camera is taken as level. See the modules of `hmrfit.export`.
@@ -143,8 +147,8 @@ class FitResult(ResultData):
             fps: another frame rate, to which the motion is interpolated: Blender's add-ons for .npz refuse rates below
                 30. By default the sequence's own; a photograph has none, and its one pose is written with 30.
             on_floor: moves everything up or down until the lowest point of the motion is at height 0.
-            options: of the format: columns= (.npz), influences= and material= (.glb), unit= and order= (.bvh); see
-                `hmrfit.export.motion_files`.
+            options: of the format: columns= (.npz), influences= and material= (.glb), unit= and order= (.bvh), unit=
+                and points= (.trc); see `hmrfit.export.motion_files`.
         """
         motion = self.motion(person)
         if fps is not None:
@@ -226,6 +230,28 @@ class WorldResult(WorldData[FitResult]):
         """
         base = FitResult.load(path)
         return cls(base, *read_world(path, base))
+
+    def motion(self, *, name: str | None = None, times: ArrayLike | None = None) -> PersonMotion:
+        """The motion in the world, for the writers of `hmrfit.export`: upright where the world's `up` is known."""
+        fps = ADD_ONS_RATE if self.fps is None else self.fps
+        if times is None and self.base.is_sequence:
+            times = frame_times(self.base.person_ids, fps)
+        origin = self.base.origin
+        named = name or f"person_{self.person}"
+        return PersonMotion(self.params, load_body(origin.body), fps, times, named, self.up, origin.gender, origin.body)
+
+    def save_motion(
+        self,
+        path: str | PathLike[str],
+        *,
+        fps: float | None = None,
+        on_floor: bool = False,
+        **options: Unpack[MotionOptions],
+    ) -> None:
+        """Writes the motion in the world: .npz, .glb, .bvh, .smpl, .trc, .mot, .sto or .csv; see
+        `FitResult.save_motion`. The world's own origin is kept."""
+        motion = self.motion() if fps is None else self.motion().even(fps)
+        write_motion(path, motion, on_floor=on_floor, **options)
 
     def mesh(self, path: str | PathLike[str], frame: int = 0, colors: ArrayLike | None = None) -> None:
         """Writes one frame's body as .obj, .ply or .glb, metres, in the world's own axes."""

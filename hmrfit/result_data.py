@@ -102,8 +102,8 @@ class ResultData:
         ]
         facts += [(f"given {name}", value) for name, value in self.measurements.items()]
         if self.extrinsics is not None:
-            moves = np.abs(self.extrinsics - self.extrinsics[:1]).max() > 0
-            facts.append(("world", f"known, {'the camera moves' if moves else 'the camera stands still'}: in_world()"))
+            how = "the camera moves" if self.camera_moves else "the camera stands still"
+            facts.append(("world", f"known, {how}: in_world()"))
         title = f"FitResult of {self.name}: {described(self.rows, self.names, self.fps)}"
         absent = [f"person {who} is left out: {reason}" for who, reason in self.left_out.items()]
         return summary(title, facts, [*absent, *warning_lines(self.warnings, self.rows, self.names)])
@@ -268,6 +268,12 @@ class ResultData:
     def extrinsics(self) -> NDArray[np.float64] | None:
         """(N, 3, 4) [R | t], x_camera = R x_world + t in metres, of each row's camera; None where no world is known."""
         return self.origin.extrinsics
+
+    @property
+    def camera_moves(self) -> bool:
+        """Whether the rows' cameras are known to be at different places."""
+        poses = self.extrinsics
+        return poses is not None and self.is_sequence and bool(np.abs(poses - poses[:1]).max() > 0)
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """The formats in which a person's motion is written, one row each, chosen by the file's suffix."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -9,8 +9,11 @@ from typing import Any, TypedDict
 from hmrfit.export.amass import write_amass
 from hmrfit.export.bvh import write_bvh
 from hmrfit.export.glb import write_glb
+from hmrfit.export.joint_angles import SUFFIXES as JOINT_ANGLES
+from hmrfit.export.joint_angles import write_joint_angles
 from hmrfit.export.person_motion import PersonMotion
 from hmrfit.export.smpl_codec import write_smpl
+from hmrfit.export.trc import write_trc
 from hmrfit.ops.check import did_you_mean
 
 
@@ -24,7 +27,9 @@ class MotionOptions(TypedDict, total=False):
     material: str | None
     """Of .glb: "clay" or "skin"."""
     unit: str | None
-    """Of .bvh: "m" or "cm"."""
+    """Of .bvh: "m" or "cm"; of .trc: "m" or "mm"."""
+    points: str | Sequence[str] | None
+    """Of .trc: a keypoint set, or names of points that the body defines."""
     order: str | None
     """Of .bvh: of the Euler angles, "ZXY", "ZYX", ..."""
 
@@ -47,6 +52,8 @@ MOTION_FILES = {
     ".glb": MotionFormat(_glb_of_one, "skinned and animated mesh", ("influences", "material")),
     ".bvh": MotionFormat(write_bvh, "skeleton and angles", ("unit", "order")),
     ".smpl": MotionFormat(write_smpl, "Meshcapade's codec"),
+    ".trc": MotionFormat(write_trc, "OpenSim's markers", ("unit", "points")),
+    **dict.fromkeys(JOINT_ANGLES, MotionFormat(write_joint_angles, "joint angles")),
 }
 """Suffix -> format. Another format is one more row."""
 
