@@ -1,4 +1,6 @@
-"""The command line: parse, build, call.   hmrfit fit | detector | demo | render | train | fits | evaluate | convert
+"""The command line: parse, build, call.
+
+    hmrfit fit | detector | demo | render | train | fits | evaluate | convert | doctor
 
 Flags that are not given are not passed on, so every default has its home in the command's own module. A user's mistake
 is answered with one error message on stderr, without a traceback; --debug shows it.
@@ -76,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="hmrfit", description="From a photograph and 2D keypoints to an accurate 3D human body.")
     top.add_argument("--version", action="version", version=f"hmrfit {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_fit, _detector, _demo, _render, _train, _fits, _evaluate, _convert):
+    for add in (_fit, _detector, _demo, _render, _train, _fits, _evaluate, _convert, _doctor):
         add(commands).add_argument("--debug", action="store_true", help="show the traceback of an error")
     return top
 
@@ -266,6 +268,14 @@ def _convert(commands: Commands) -> argparse.ArgumentParser:
     return command
 
 
+def _doctor(commands: Commands) -> argparse.ArgumentParser:
+    text = "Says what this installation has, what it lacks, and the one command that brings each."
+    command = commands.add_parser("doctor", help="what is installed, what is missing", description=text)
+    command.add_argument("--json", action="store_true", default=None, dest="as_json", help="as JSON")
+    command.set_defaults(run=_run_doctor)
+    return command
+
+
 # Each command's own module is imported when it runs: --help needs no torch.
 
 
@@ -324,6 +334,12 @@ def _run_convert(**arguments: Any) -> int:
     from hmrfit.cli.tools import convert_command
 
     return convert_command(**arguments)
+
+
+def _run_doctor(**arguments: Any) -> int:
+    from hmrfit.cli.doctor import doctor_command
+
+    return doctor_command(**arguments)
 
 
 REPORTING = (_run_fit, _run_render)
