@@ -134,6 +134,15 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
     command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
     command.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="only this part of the photographs, for N machines that share the folder (slurm arrays); the same command "
+        "without it takes what is there and writes the page of all",
+    )
+    command.add_argument(
+        "--full-size", action="store_true", default=None, help="overlays as large as the photographs, not the screen"
+    )
+    command.add_argument(
         "--workers",
         type=int,
         metavar="N",

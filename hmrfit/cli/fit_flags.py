@@ -1,7 +1,10 @@
 """What the command line of `hmrfit fit` gives, and what follows from it alone."""
 
+import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from hmrfit.cli.detections import Detecting, asked_of
 from hmrfit.cli.outputs import Wanted
@@ -10,6 +13,34 @@ from hmrfit.fitting.terms.gender_age import Age, Gender
 from hmrfit.fitting.terms.height import Height
 from hmrfit.fitting.terms.up import Up
 from hmrfit.keypoints import KeypointsFrom
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `count` parts of a collection, split by the photographs' names: which other photographs there are changes
+    nothing."""
+
+    number: int  # from 1
+    count: int
+
+    @classmethod
+    def of(cls, text: str) -> "Shard":
+        """From "3/64". Raises ValueError where it says no part."""
+        number, _, count = text.partition("/")
+        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+            raise ValueError(
+                f"--shard should be i/n, the part from 1 to n and how many there are, such as 3/64, not '{text}'. In a "
+                "slurm array: --array=1-64, and --shard $SLURM_ARRAY_TASK_ID/64."
+            )
+        return cls(int(number), int(count))
+
+    def holds(self, photograph: Path) -> bool:
+        """Whether a photograph is in this part."""
+        digest = hashlib.sha256(os.fsencode(photograph.name)).digest()
+        return int.from_bytes(digest[:8], "big") % self.count == self.number - 1
+
+    def __str__(self) -> str:
+        return f"shard-{self.number}-of-{self.count}"
 
 
 @dataclass(frozen=True)
@@ -37,6 +68,9 @@ class FitFlags:
     no_pictures: bool = False
     overwrite: bool = False
     workers: int | None = None
+    shard: str | None = None
+    format: str | None = None
+    full_size: bool = False
     config: str | None = None
     overrides: Sequence[str] = ()
     debug: bool = False
@@ -62,6 +96,11 @@ class FitFlags:
         return asked_of(self.keypoints, self.detector, self.boxes, self.max_people, self.min_confidence)
 
     @property
+    def part(self) -> "Shard | None":
+        """Which part of the photographs is to be fitted; None: all. Raises ValueError."""
+        return None if self.shard is None else Shard.of(self.shard)
+
+    @property
     def wanted(self) -> Wanted:
         """What is to be there beside each result."""
-        return Wanted(not self.no_pictures, self.mesh)
+        return Wanted(not self.no_pictures, self.mesh, self.full_size)

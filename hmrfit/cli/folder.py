@@ -7,6 +7,9 @@ reported, and the others are fitted; so it is with one person among several.
 
     this process:   keypoints of the next photographs  ->  batches          lines in their order  ->  table and page
     workers:                                   read  ->  fit  ->  draw  ->  write
+
+Several machines: with --shard i/n each fits its own photographs into the same folder and writes a page of its own. The
+same command without --shard takes what is there, fits what is missing, and writes the page of all.
 """
 
 import os
@@ -57,10 +60,13 @@ def fit_command(flags: FitFlags) -> int:
     asked = [flag for flag in ("keypoint_source", "keypoint_std") if getattr(flags, flag) is not None]
     for flag in asked:
         check_noise(pipeline.schedules.fit, pipeline.fitter.terms, f"--{flag.replace('_', '-')}")
-    names = output_names(list(collection.places))
+    names = every = output_names(list(collection.places))
     outputs = outputs_in(Path(flags.out), collection.places, set(collection.places.values()))
+    if (part := flags.part) is not None:
+        names = {path: name for path, name in every.items() if part.holds(path)}
+        outputs = outputs.of_shard(str(part))
     outputs.prepare(names.values(), flags.wanted)
-    collection = collection.kept_in(lambda path: outputs.folder / DETECTIONS / f"{names[path]}.json")
+    collection = collection.kept_in(lambda path: outputs.folder / DETECTIONS / f"{every[path]}.json")
     report = FolderReport(outputs, len(names))
     try:
         with _stopped_by_signals():
@@ -70,7 +76,7 @@ def fit_command(flags: FitFlags) -> int:
                     report.add(line)
     finally:
         _print_report(report)
-    return 0 if report.done or report.nobody else 1
+    return 0 if report.done or report.nobody or not names else 1
 
 
 def _print_report(report: FolderReport) -> None:

@@ -4,7 +4,6 @@ A run may have a hundred thousand photographs, so only those numbers stay in mem
 temporary file, and the table keeps the lines that it can show.
 """
 
-import shutil
 import tempfile
 import time
 from array import array
@@ -26,6 +25,11 @@ from hmrfit.result_text import shortened, warning_lines
 
 MOST_LINES = 60
 """Of the table on the screen; a longer table begins with the photographs that need attention."""
+
+PAGE_ROWS = 300
+"""Photographs on one page: a browser opens it at once, whatever the length of the run."""
+
+CHUNK = 1 << 20
 
 PAGE_EVERY, PAGE_FRACTION = 1.0, 0.05
 """Seconds between two pages of a run, and the largest fraction of its time that writing them may take."""
@@ -118,6 +122,7 @@ class FolderReport:
         self.first: list[tuple[bool, Row]] = []  # (whether it needs attention, the line), in order
         self.flagged: list[Row] = []
         self._sections = tempfile.TemporaryFile()  # noqa: SIM115  it has no name, so nothing stays behind
+        self._begins, self._written = array("q", [0]), 0  # where each page's sections begin; how many pages are final
         self._due = 0.0
 
     def add(self, line: Line) -> None:
@@ -134,7 +139,9 @@ class FolderReport:
         if line.needs_attention and len(self.flagged) < MOST_LINES:
             self.flagged.append((line.cells, line.notes))
         entry = line.entry or Entry(line.image, rows=[{"notes": line.error or line.state}])
-        self._sections.seek(0, 2)
+        at = self._sections.seek(0, 2)
+        if self.count > PAGE_ROWS * len(self._begins):
+            self._begins.append(at)
         self._sections.write(section(entry).encode() + b"\n")
         if time.monotonic() >= self._due:
             with suppress(OSError):  # the last page of the run raises it, if it is still so then
@@ -146,20 +153,40 @@ class FolderReport:
         return self.count - self.failed - self.nobody
 
     def write_page(self) -> Path:
-        """index.html: thumbnails, numbers, links to what was written. Raises OSError, see `own_file`."""
+        """index.html: thumbnails, numbers, links to what was written; after `PAGE_ROWS` photographs it goes on in
+        index-2.html and so on. A page that is full is written once. Raises OSError, see `own_file`."""
         began = time.monotonic()
-        path = self.outputs.folder / self.outputs.page
-        missing = 0 if self.planned is None else self.planned - self.count
-        text = self.summary() + (f"; {missing} photographs are to come" if missing else "")
-        head, end = page_frame("hmrfit: fitted photographs", text)
-        with own_file(path, "page") as temporary, temporary.open("wb") as file:
-            file.write(head.encode())
-            self._sections.seek(0)
-            shutil.copyfileobj(self._sections, file)
-            file.write(end.encode())
+        count = len(self._begins)
+        for number in range(1, count + 1):
+            if number in (1, count) or number > self._written:
+                self._write_page(number, count)
+        self._written = count - 1
         now = time.monotonic()
         self._due = now + max(PAGE_EVERY, (now - began) / PAGE_FRACTION)
-        return path
+        return self.outputs.numbered(1)
+
+    def _write_page(self, number: int, count: int) -> None:
+        missing = 0 if self.planned is None else self.planned - self.count
+        text = self.summary() + (f"; {missing} photographs are to come" if missing else "")
+        title = "hmrfit: fitted photographs" + (f", page {number} of {count}" if count > 1 else "")
+        head, end = page_frame(title, text)
+        begin = self._begins[number - 1]
+        stop = self._begins[number] if number < count else self._sections.seek(0, 2)
+        with own_file(self.outputs.numbered(number), "page") as temporary, temporary.open("wb") as file:
+            file.write(head.encode() + self._navigation(number, count))
+            self._sections.seek(begin)
+            while begin < stop and (part := self._sections.read(min(CHUNK, stop - begin))):
+                file.write(part)
+                begin += len(part)
+            file.write(self._navigation(number, count) + end.encode())
+
+    def _navigation(self, number: int, count: int) -> bytes:
+        """Links to the other pages: on the first one to all, on others to the first and to those beside it."""
+        if count == 1:
+            return b""
+        others = range(1, count + 1) if number == 1 else sorted({1, number - 1, number, min(number + 1, count)})
+        links = [f"<a href='{self.outputs.numbered(n).name}'>{n}</a>" if n != number else str(n) for n in others]
+        return f"<p>Pages: {' '.join(links)}</p>\n".encode()
 
     def print_table(self) -> None:
         """One line per photograph, its warnings beneath, and the medians."""

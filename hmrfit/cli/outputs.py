@@ -11,7 +11,7 @@ import hashlib
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hmrfit.io.atomic import check_writable, sweep
@@ -38,6 +38,7 @@ class Wanted:
 
     pictures: bool = True
     mesh: str | None = None
+    full_size: bool = False  # the overlay has the photograph's own size, up to `render.overlay.LARGEST`
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class Outputs:
     folder: Path
     infix: str = ""
     page: str = PAGE
+
+    def of_shard(self, part: str) -> "Outputs":
+        """The same files, and a page of its own."""
+        return replace(self, page=f"{self.page.removesuffix('.html')}.{part}.html")
+
+    def numbered(self, page: int) -> Path:
+        """One of the pages, counted from 1."""
+        return self.folder / (self.page if page == 1 else f"{self.page.removesuffix('.html')}-{page}.html")
 
     def file(self, name: str, suffix: str) -> Path:
         """The file of a photograph's name."""
@@ -201,9 +210,11 @@ def safe_name(path: Path) -> str:
 
 
 def _safe(text: str) -> str:
+    if text.isalnum():
+        return text
     return "".join(c if c.isprintable() and c not in NOT_IN_NAMES else "_" for c in text)
 
 
 def _key(name: str) -> str:
     """Equal for two names that are the same on some file system."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).casefold()

@@ -18,6 +18,7 @@ from hmrfit.assets import shipped
 from hmrfit.cli import batches as batches_module
 from hmrfit.cli import folder as folder_module
 from hmrfit.cli import main
+from hmrfit.cli.fit_flags import Shard
 from hmrfit.io.image import write_image
 from hmrfit.pipeline import Pipeline
 
@@ -580,3 +581,32 @@ def test_hidden_files_are_no_photographs(place: Path, points: np.ndarray) -> Non
 def test_an_unknown_keypoint_set_is_refused_at_once(place: Path, capsys: pytest.CaptureFixture) -> None:
     assert fit("p", "-o", "out", "--keypoint-set", "coco19") == 2
     assert "coco19" in capsys.readouterr().err and not Path("out").exists()
+
+
+# Several machines
+
+
+def test_shards_share_a_folder_and_their_page_is_made_of_what_is_there(
+    place: Path, points: np.ndarray, capsys: pytest.CaptureFixture, fits: list[int]
+) -> None:
+    for name in ("c", "d", "e"):
+        photograph(place / "p" / f"{name}.jpg", points)
+    for number in (1, 2, 3):
+        assert fit("p", "-o", "out", "--shard", f"{number}/3") == 0
+    assert sum(fits) == 5  # each once
+    pages = [Path(f"out/index.shard-{i}-of-3.html").read_text().count("<section>") for i in (1, 2, 3)]
+    assert sum(pages) == 5 and not Path("out/index.html").exists()
+    capsys.readouterr()
+    assert fit("p", "-o", "out") == 0
+    assert sum(fits) == 5 and capsys.readouterr().out.count("from before") == 5
+    assert Path("out/index.html").read_text().count("<section>") == 5
+    assert fit("p", "-o", "out", "--shard", "0/3") == 2
+    assert "--shard should be i/n" in capsys.readouterr().err
+
+
+def test_a_shard_holds_the_same_photographs_whatever_else_there_is() -> None:
+    photographs = [Path(f"{i}.jpg") for i in range(200)]
+    held = [[photo for photo in photographs if Shard(i, 4).holds(photo)] for i in range(1, 5)]
+    assert sorted(photo for part in held for photo in part) == sorted(photographs)
+    assert all(30 < len(part) < 70 for part in held)
+    assert Shard(1, 4).holds(Path("else") / held[0][0])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers.folder import report_of
 
-from hmrfit.cli.folder_report import MOST_LINES, FolderReport, Line
+from hmrfit.cli.folder_report import MOST_LINES, PAGE_ROWS, FolderReport, Line
 from hmrfit.cli.outputs import Outputs
 from hmrfit.report.page import Entry
 
@@ -30,8 +30,9 @@ def test_memory_does_not_grow_with_the_photographs(tmp_path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert grown / lines < 64  # bytes a photograph: three numbers, which grow by doubling
-    page = report.write_page().read_text()
-    assert page.count("<section>") == 100 + lines
+    first = report.write_page()
+    pages = [first, *sorted(tmp_path.glob("index-*.html"), key=lambda path: int(path.stem[6:]))]
+    assert [page.read_text().count("<section>") for page in pages] == [PAGE_ROWS] * 10 + [100 + lines - 10 * PAGE_ROWS]
 
 
 def test_the_summary() -> None:
@@ -67,7 +68,7 @@ def test_escape_sequences_in_names_and_messages_are_removed(tmp_path: Path, caps
     report = FolderReport(Outputs(tmp_path))
     report.add(line)
     page = report.write_page().read_text()
-    assert not set(page) & set("\x1b\x07\r\u202e") and "<script>" not in page
+    assert not set(page) & set("\x1b\x07\r\u202e") and page.count("<script>") == 1  # the page's own
 
 
 def test_the_page_of_a_run_that_goes_on_says_so(tmp_path: Path) -> None:
@@ -86,3 +87,22 @@ def test_a_page_of_the_users_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match=r"index\.html"):
         report.write_page()
     assert (tmp_path / "index.html").read_text() == "mine"
+
+
+def test_a_long_run_has_several_pages_and_writes_a_full_one_once(tmp_path: Path) -> None:
+    report = report_of(map(done, range(PAGE_ROWS + 1)), tmp_path)
+    first = report.write_page()
+    text, second = first.read_text(), (tmp_path / "index-2.html").read_text()
+    assert "href='index-2.html'" in text and "href='index.html'" in second
+    assert f">{PAGE_ROWS - 1}.jpg<" in text and f">{PAGE_ROWS}.jpg<" in second
+    for i in range(PAGE_ROWS + 1, 3 * PAGE_ROWS):
+        report.add(done(i))
+    report.write_page()
+    full = (tmp_path / "index-2.html").stat().st_mtime_ns
+    report.add(done(3 * PAGE_ROWS))
+    report.write_page()
+    assert (tmp_path / "index-4.html").is_file()
+    report.add(done(3 * PAGE_ROWS + 1))
+    report.write_page()
+    assert (tmp_path / "index-2.html").stat().st_mtime_ns == full
+    assert (tmp_path / "index-4.html").read_text().count("<section>") == 2
