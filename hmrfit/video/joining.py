@@ -35,6 +35,9 @@ GROWS = 0.15
 CLOTHES = 0.12
 """σ_c, of 1 − affinity."""
 
+BRIEF, TRUSTED = 0.4, 4.0
+"""Seconds over which any piece may be joined, and more for each second that it lasts."""
+
 PATIENCE = 2.0
 """Seconds of a gap that cost 1."""
 
@@ -63,7 +66,7 @@ class Joined:
     """The tracks, and what is to be said about them."""
 
     tracks: list[Rows]
-    notes: list[str] = field(default_factory=list)
+    notes: list[tuple[int, str]] = field(default_factory=list)  # a row of the person, a sentence
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +100,21 @@ def join_pieces(
     order = np.argsort(first, kind="stable")
     starts = np.array(first)[order]
     for a in range(len(pieces)):
-        within = slice(*np.searchsorted(starts, [last[a] + 1, last[a] + joining.reentry * joining.fps + 1e-6]))
+        longest = min(joining.reentry, _patience(pieces[a], joining.fps)) * joining.fps
+        within = slice(*np.searchsorted(starts, [last[a] + 1, last[a] + longest + 1e-6]))
         for b in map(int, order[within]):
-            if scenes[pieces[a][0]] == scenes[pieces[b][0]]:
-                gap = (first[b] - last[a]) / joining.fps
+            gap = (first[b] - last[a]) / joining.fps
+            if scenes[pieces[a][0]] == scenes[pieces[b][0]] and gap <= _patience(pieces[b], joining.fps):
                 cost[a, b] = _cost(ends[a], begins[b], gap, None if looks is None else (looks[a], looks[b]))
                 cost[a, b] -= LOYAL * (parted.get(a) == b)
     pairs = _cheapest(cost)
     notes = _notes(cost, pairs, first, last, joining.fps, looks is not None)
-    return Joined(_chains(pieces, pairs), notes)
+    return Joined(_chains(pieces, pairs), [(int(pieces[a][0]), note) for a, note in notes.items()])
+
+
+def _patience(piece: Rows, fps: float) -> float:
+    """Seconds over which a piece may be joined: of a few frames it is not known that they are somebody."""
+    return BRIEF + TRUSTED * len(piece) / fps
 
 
 def _end(seen: PeopleSeen, piece: Rows, place: Floats, size: Floats, fps: float, last: bool, crossing: bool) -> _End:
@@ -161,19 +170,19 @@ def _notes(
     last: list[int],
     fps: float,
     dressed: bool,
-) -> list[str]:
-    """Long gaps, and choices that could as well have been the other way."""
-    notes = []
+) -> dict[int, str]:
+    """Long gaps, and choices that could as well have been the other way: piece -> sentence."""
+    notes: dict[int, str] = {}
     by = "place, size and clothes" if dressed else "place and size"
     for a, b in pairs:
         gap = (first[b] - last[a]) / fps
         if gap >= SAID:
-            notes.append(
+            notes[a] = (
                 f"Somebody who is not seen for {gap:.1f} s after frame {last[a]} was taken for the same person by {by}."
             )
     for i, (a, b) in enumerate(pairs):
         for c, d in pairs[i + 1 :]:
             other, chosen = cost[a, d] + cost[c, b], cost[a, b] + cost[c, d]
             if other - chosen < UNSURE:
-                notes.append(f"Who is who after frame {max(last[a], last[c])} is unsure: two persons are alike there.")
-    return list(dict.fromkeys(notes))
+                notes[a] = f"Who is who after frame {max(last[a], last[c])} is unsure: two persons are alike there."
+    return notes

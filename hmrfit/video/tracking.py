@@ -96,7 +96,9 @@ def track_people(
     if unsure.any():
         remarks.append(f"{unsure.sum()} people of less confidence than {options.least_confidence:g} were left out.")
     tracks = sorted((rows[track] for track in kept), key=lambda t: (seen.frame[t[0]], seen.xy[t[0]].min(0)[0]))
-    return Tracking(tracks, [*remarks, *joined.notes, *notes, *fewer])
+    alive = set(np.concatenate(kept).tolist()) if kept else set()
+    about = [note for row, note in joined.notes if row in alive]
+    return Tracking(tracks, [*remarks, *about, *notes, *fewer])
 
 
 # ---- frame after frame
