@@ -19,14 +19,19 @@ from tqdm import tqdm
 
 from hmrfit.camera import Camera
 from hmrfit.config import Config
+from hmrfit.detectors.detect import DetectionRequest, load_detector, people_in
+from hmrfit.detectors.detector import Detector, NoDetector
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.groups import SMOOTH
+from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.keypoint_files.find import number_shift
 from hmrfit.io.keypoint_files.frames import read_people_of_frames
 from hmrfit.io.photo import KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
 from hmrfit.pipeline import FocalLike, Pipeline
+from hmrfit.result import FitResult
+from hmrfit.several import ExtrinsicsLike, count_of_views
 from hmrfit.version import __version__
 from hmrfit.video.detections import Detect, DetectionLog, Detections, Window, find_people
 from hmrfit.video.reader import open_video
@@ -58,26 +63,25 @@ class VideoOptions:
 
     window: Window
     max_people: int | None = None
-    min_confidence: float = 0.0
+    min_confidence: float | None = None
     reentry: float = TrackingOptions.reentry
 
-    @property
-    def tracking(self) -> TrackingOptions:
+    def tracking(self, least_confidence: float = 0.0) -> TrackingOptions:
         """As the tracker takes them."""
-        return TrackingOptions(self.reentry, least_confidence=self.min_confidence, most=self.max_people)
+        return TrackingOptions(self.reentry, least_confidence=least_confidence, most=self.max_people)
 
 
 def fit_video(
     video: str | os.PathLike,
     keypoints: KeypointsLike | KeypointTracks = None,
     *,
-    detector: str | Detect | None = None,
+    detector: str | Detector | Detect | None = None,
     fps: float | None = None,
     start: float = 0.0,
     end: float | None = None,
     every: int = 1,
     max_people: int | None = None,
-    min_confidence: float = 0.0,
+    min_confidence: float | None = None,
     reentry: float = TrackingOptions.reentry,
     keypoint_set: str | Sequence[str] | None = None,
     focal: FocalLike = None,
@@ -86,6 +90,7 @@ def fit_video(
     smooth: float = SMOOTH,
     measurements: Sequence[Measurement] = (),
     up: ArrayLike | None = None,
+    extrinsics: ExtrinsicsLike | None = None,
     keypoint_source: KeypointsFrom | None = None,
     config: Config = None,
     progress: bool = False,
@@ -96,13 +101,17 @@ def fit_video(
         video: a file, or a folder with one photograph for each frame (with `fps`).
         keypoints: of the whole video, where they are known: a detector's file, a folder with a file for each frame,
             what `read_tracks` returns, or hmrfit's tracks.json. By default they are found by `detector`.
-        detector: its name, or a function from a picture (H, W, 3) RGB to a list of PersonKeypoints.
+        detector: its name, as for `hmrfit.detect`, a `Detector`, or a function from a picture (H, W, 3) RGB to a list
+            of PersonKeypoints; by default the first detector that is installed.
         fps: frames a second, instead of what the file says.
         start, end: seconds, the part that is looked at. every: only every n-th frame.
-        max_people: only so many persons, those who are large and long in the picture. min_confidence: people of less
-            mean confidence are left out. reentry: seconds for which somebody who left is looked for.
+        max_people: only so many persons, those who are large and long in the picture.
+        min_confidence: of a person, on the detector's scale; of a file's people, the mean of their keypoints'.
+        reentry: seconds for which somebody who left is looked for.
         smooth, focal, focal_35mm, camera, keypoint_set, keypoint_source, config: as for `hmrfit.fit_sequence`; the
             camera is the same for all persons and frames. measurements: of everybody. up: as for `fit_sequence`.
+        extrinsics: of a camera that moves, [R | t] (F, 3, 4) of each of the F frames that are looked at, or what
+            `read_calibration` returns for them; the motions are in its world then. Else in the camera's frame.
         progress: shows bars with the time that is left.
     Returns:
         The persons, `result.tracks`, each with the `FitResult` of its frames; `result.overlay("overlay.mp4")` draws
@@ -114,11 +123,13 @@ def fit_video(
     options = VideoOptions(checked_window(start, end, every), max_people, min_confidence, reentry)
     bars = Bars(progress)
     if keypoints is None:
-        found = found_people(opened, resolve_detector(detector), options, bars=bars)
+        chosen = resolve_detector(detector, min_confidence)
+        found = found_people(opened, chosen.detect, options, bars=bars)
     else:
         found = given_people(opened, keypoints, keypoint_set, options)
     asked: dict[str, Any] = {"keypoint_set": keypoint_set, "focal": focal, "focal_35mm": focal_35mm, "camera": camera}
     asked |= {"smooth": smooth, "measurements": measurements, "up": up, "keypoint_source": keypoint_source}
+    asked["extrinsics"] = checked_extrinsics(extrinsics, len(found.numbers))
     return fit_tracks(opened, found, Pipeline.of(config), asked, bars)
 
 
@@ -131,14 +142,40 @@ def checked_window(start: float, end: float | None, every: int) -> Window:
     return Window(float(start), None if end is None else float(end), int(every))
 
 
-def resolve_detector(detector: str | Detect | None) -> Detect:
-    """The function from a picture to its people."""
-    if callable(detector):
-        return detector
-    raise ValueError(
-        "fit_video needs the people's keypoints: keypoints= (a detector's file of the video), or detector=, a function "
-        "from a picture (H, W, 3) RGB to a list of PersonKeypoints."
-    )
+def checked_extrinsics(extrinsics: ExtrinsicsLike | None, count: int) -> ExtrinsicsLike | None:
+    """Raises ValueError: they are not one for each of the frames that are looked at."""
+    if extrinsics is not None and count_of_views(extrinsics, "extrinsics") != count:
+        raise ValueError(
+            f"extrinsics should be [R | t] of each of the {count} frames that are looked at, but there are "
+            f"{count_of_views(extrinsics, 'extrinsics')}."
+        )
+    return extrinsics
+
+
+@dataclass(frozen=True)
+class NamedDetect:
+    """A way to find people, and what it is: results made by another one are not gone on with."""
+
+    detect: Detect
+    fingerprint: str
+
+
+def resolve_detector(detector: str | Detector | Detect | None, min_confidence: float | None) -> NamedDetect:
+    """From a detector, its name, a function, or None for the first detector that is installed.
+
+    Raises:
+        NoDetector (a ValueError): none can run; names the command that brings one.
+    """
+    if callable(detector) and not isinstance(detector, Detector):
+        return NamedDetect(detector, getattr(detector, "__qualname__", type(detector).__name__))
+    try:
+        chosen = load_detector(detector)
+    except NoDetector as error:
+        raise NoDetector(
+            f"{error}\nOr give the keypoints of the whole video, keypoints= (-k): a detector's file."
+        ) from None
+    asked = DetectionRequest.of(None, None, min_confidence)
+    return NamedDetect(lambda image: people_in(image, chosen, asked), f"{chosen.fingerprint} {min_confidence}")
 
 
 class Bars:
@@ -176,7 +213,7 @@ def found_people(
 def tracked(video: Video, found: Detections, options: VideoOptions) -> TracksFile:
     """Who is who among the people found."""
     seen, cuts = found.seen(), found.cuts()
-    tracking = track_people(seen, video.fps, cuts, options.tracking)
+    tracking = track_people(seen, video.fps, cuts, options.tracking())
     names: list[str | None] = [None] * len(seen)
     for number, rows in enumerate(tracking.tracks):
         for row in rows:
@@ -219,7 +256,9 @@ def given_people(
             )
         people = read_people_of_frames(keypoints, keypoint_set)
         people = [person.at_size(video.size) for person in people]
-        tracks = tracks_of_people(people, f"'{keypoints}'", video.fps, False, options.tracking)
+        tracks = tracks_of_people(
+            people, f"'{keypoints}'", video.fps, False, options.tracking(options.min_confidence or 0.0)
+        )
     frames = [(f.number, f.time) for f in video.frames(window.start, window.end, window.every, pixels=False)]
     if not frames:
         raise ValueError(f"'{video.path}' has no frame in that part of it.")
@@ -282,10 +321,14 @@ def fit_tracks(
                     raise
                 left_out[name] = str(error)
             bar.update(len(rows))
-    notes = [*found.notes, CAMERA_FRAME]
-    if not named:
-        notes.insert(0, f"Nobody was found in the {len(found.numbers)} frames of '{video.path.name}'.")
+    notes = notes_of(video, found, len(named), asked.get("extrinsics") is not None)
     return VideoResult(tracks, video.path, video.fps, video.size, found, notes, left_out)
+
+
+def notes_of(video: Video, found: TracksFile, persons: int, moving: bool) -> list[str]:
+    """What is to be said of a video's result. moving: the camera's motion is known."""
+    nobody = f"Nobody was found in the {len(found.numbers)} frames of '{video.path.name}'."
+    return [*([] if persons else [nobody]), *found.notes, *([] if moving or not persons else [CAMERA_FRAME])]
 
 
 def fit_track(
@@ -293,14 +336,45 @@ def fit_track(
 ) -> Track:
     """The motion of one person, from the first frame to the last."""
     numbers = np.array(found.numbers, np.intp)
-    step = int(np.gcd.reduce(np.diff(numbers))) if len(numbers) > 1 else 1
+    step = step_of(found)
     track = keypoint_track(found, name, rows, step, video.path)
     size = None if asked.get("camera") is not None else video.size
     given = {key: value for key, value in asked.items() if value is not None and key != "keypoint_set"}
+    if "extrinsics" in given:
+        given["extrinsics"] = _of_frames(given["extrinsics"], _rows_of(numbers, track.frames))
     result = pipeline.fit_sequence(track.people, fps=video.fps / step, image_size=size, **given)
-    times = np.interp(track.frames, numbers, np.array(found.times))
     result = replace(result, origin=replace(result.origin, person_ids=[str(n) for n in track.frames]))
-    return Track(name, track.frames, times, track.seen, shown(track.seen, SHORT_GAP * video.fps / step), result)
+    return track_of_result(found, name, rows, result)
+
+
+def track_of_result(found: TracksFile, name: str, rows: Rows, result: FitResult) -> Track:
+    """The track of a result that is there."""
+    numbers, seen_in = np.array(found.numbers, np.intp), found.seen.frame[rows]
+    step = step_of(found)
+    frames = np.arange(seen_in[0], seen_in[-1] + 1, step)
+    times = np.interp(frames, numbers, np.array(found.times))
+    seen = np.isin(frames, seen_in)
+    return Track(name, frames, times, seen, shown(seen, SHORT_GAP * found.fps / step), result)
+
+
+def step_of(found: TracksFile) -> int:
+    """The distance between two frames that were looked at."""
+    return int(np.gcd.reduce(np.diff(found.numbers))) if len(found.numbers) > 1 else 1
+
+
+def _of_frames(extrinsics: Any, rows: slice) -> Any:
+    """Those of some frames."""
+    if isinstance(extrinsics, CameraCalibration):
+        return extrinsics.select(list(range(len(extrinsics)))[rows])
+    return np.asarray(extrinsics)[rows]
+
+
+def _rows_of(numbers: Rows, frames: Rows) -> slice:
+    """The frames of a track among those that were looked at. Raises ValueError where the video left some out."""
+    first, last = (int(np.searchsorted(numbers, frame)) for frame in (frames[0], frames[-1]))
+    if last - first + 1 != len(frames):
+        raise ValueError("extrinsics= needs every frame of the video, but some could not be read.")
+    return slice(first, last + 1)
 
 
 def keypoint_track(found: TracksFile, name: str, rows: Rows, step: int, source: Path) -> KeypointTrack:

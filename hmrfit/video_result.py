@@ -88,26 +88,28 @@ class VideoResult:
         keypoints: bool = False,
         each: Callable[[VideoFrame], None] | None = None,
         video: Video | None = None,
+        kept: Callable[[int, VideoFrame, Image], None] | None = None,
     ) -> str:
         """Writes an .mp4 of the video with every person drawn over it, frame by frame.
 
         Args:
             keypoints: also draws what was fitted, as rings. each: called with every frame, for a progress bar.
-            video: if it was moved since, or opened otherwise.
+            video: if it was moved since, or opened otherwise. kept: called with each drawn frame and its place.
         Returns: a remark, empty where every browser plays the file.
         """
-        return write_video(path, self.drawn(keypoints, each, video), self.rate)
+        return write_video(path, self.drawn(keypoints, each, video, kept), self.rate)
 
     def drawn(
         self,
         keypoints: bool = False,
         each: Callable[[VideoFrame], None] | None = None,
         video: Video | None = None,
+        kept: Callable[[int, VideoFrame, Image], None] | None = None,
     ) -> Iterator[Image]:
-        """The frames of the overlay, one by one."""
+        """The frames of the overlay, one by one; see `overlay`."""
         video = open_video(self.path, self.fps if self.path.is_dir() else None) if video is None else video
         wanted = set(self.found.numbers)
-        last = max(self.found.numbers, default=-1)
+        last, place = max(self.found.numbers, default=-1), 0
         for frame in video.frames():
             if frame.number > last:
                 return
@@ -115,7 +117,11 @@ class VideoResult:
                 continue
             if each is not None:
                 each(frame)
-            yield self.draw(frame, keypoints)
+            picture = self.draw(frame, keypoints)
+            if kept is not None:
+                kept(place, frame, picture)
+            place += 1
+            yield picture
 
     def draw(self, frame: VideoFrame, keypoints: bool = False) -> Image:
         """One frame with the people in it."""

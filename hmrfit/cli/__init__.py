@@ -84,8 +84,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _fit(commands: Commands) -> argparse.ArgumentParser:
-    command = commands.add_parser("fit", help="fit bodies to photographs", description="Fits bodies to photographs.")
-    command.add_argument("images", nargs="+", metavar="IMAGE", help="photographs, or folders of them")
+    text = "Fits bodies to photographs, and the motions of people to videos."
+    command = commands.add_parser("fit", help="fit bodies to photographs and videos", description=text)
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="photographs, or folders of them; or videos")
     command.add_argument(
         "-k",
         "--keypoints",
@@ -130,6 +131,14 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
         "--mesh",
         choices=MESHES,
         help="also write the bodies as mesh files, y up for a level camera (for others: hmrfit render --up)",
+    )
+    video = command.add_argument_group("videos", "and folders of frames, with --fps")
+    video.add_argument("--fps", type=float, metavar="RATE", help="frames a second, where the file does not say it")
+    video.add_argument("--start", type=float, metavar="S", help="seconds from which on the video is looked at")
+    video.add_argument("--end", type=float, metavar="S", help="seconds up to which")
+    video.add_argument("--every", type=int, metavar="N", help="only every n-th frame")
+    video.add_argument(
+        "--reentry", type=float, metavar="S", help="seconds for which somebody who left is looked for (default: 5)"
     )
     command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
     command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
@@ -290,13 +299,18 @@ def _doctor(commands: Commands) -> argparse.ArgumentParser:
 
 def _run_fit(**arguments: Any) -> int:
     import logging
+    from dataclasses import fields
 
     from hmrfit.cli.fit_flags import FitFlags
     from hmrfit.cli.folder import fit_command
+    from hmrfit.cli.video import VideoFlags, asks_for_video, video_command
 
     logging.getLogger("hmrfit").addHandler(logging.NullHandler())  # the table shows the warnings
 
-    return fit_command(FitFlags(**arguments))
+    names = [field.name for field in fields(VideoFlags)]
+    video = VideoFlags(**{name: arguments.pop(name) for name in names if name in arguments})
+    flags = FitFlags(**arguments)
+    return video_command(flags, video) if asks_for_video(flags.images, video) else fit_command(flags)
 
 
 def _run_detector(**arguments: Any) -> int:

@@ -75,7 +75,7 @@ def walkers(
 
 def random_paths(rng: np.random.Generator, people: int, seconds: float) -> list[Waypoints]:
     """People who go to and fro, cross each other, and leave the picture now and then."""
-    paths = []
+    paths: list[Waypoints] = []
     for i in range(people):
         times = np.concatenate([[0.0], np.arange(1.6, seconds - 1.0, 2.2) + rng.uniform(0, 0.5), [seconds]])
         side = rng.choice([-1.0, 1.0])

@@ -171,6 +171,16 @@ class DetectionLog:
             self.path.write_text("\n".join(whole) + "\n", encoding="utf-8")
         return found
 
+    def remove(self) -> None:
+        """Takes the file away, if it is a log of ours."""
+        try:
+            with self.path.open(encoding="utf-8", errors="replace") as file:
+                head = _parsed(file.readline())
+        except OSError:
+            return
+        if head is not None and head.get("log") == LOG and not self.path.is_symlink():
+            self.path.unlink()
+
     def _begin(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("w", encoding="utf-8") as file:

@@ -49,7 +49,7 @@ def read_people_of_frames(path: str | os.PathLike, keypoint_set: AskedSet = None
     path = Path(path)
     if not path.is_dir():
         return read_keypoints(path, keypoint_set)
-    files = sorted((f for f in path.iterdir() if f.suffix.lower() in READERS and f.is_file()), key=_natural)
+    files = keypoint_files_of(path)
     kinds = Counter(file.suffix.lower() for file in files)
     if len(kinds) > 1:
         raise ValueError(f"'{path}' holds keypoint files of several kinds ({', '.join(kinds)}). Expected one a frame.")
@@ -60,6 +60,14 @@ def read_people_of_frames(path: str | os.PathLike, keypoint_set: AskedSet = None
         frame = str(numbers[i] if named else i)
         people += [replace(p, image=frame) for p in read_keypoints(file, keypoint_set)]
     return people
+
+
+def keypoint_files_of(path: str | os.PathLike) -> list[Path]:
+    """The file itself, or a folder's keypoint files in the order of the numbers in their names."""
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    return sorted((f for f in path.iterdir() if f.suffix.lower() in READERS and f.is_file()), key=_natural)
 
 
 def in_frame_order(people: Sequence[PersonKeypoints], what: str, filled: bool = False) -> list[PersonKeypoints]:

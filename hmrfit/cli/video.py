@@ -1,0 +1,456 @@
+"""hmrfit fit VIDEO: who is who, each person's motion, and a video with everybody drawn over it.
+
+    OUT/tracks.json      everybody who was found, and who is who; correct a "track" in it, and run again
+        person_1.npz     the result of one person, all frames         person_1.glb    an animated mesh with skeleton
+        person_1_amass.npz   the motion for readers of AMASS          person_1.bvh    skeleton and angles
+        overlay.mp4      the people over the video                    index.html      all of it to look at
+
+A run that was stopped goes on: frames that were looked at are in detections.jsonl until all of them were, and a person
+is fitted again only if keypoints, settings or parameter files changed. Nothing that hmrfit did not write is replaced:
+a tracks.json that was corrected is the user's, and is taken as it is.
+"""
+
+import filecmp
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from hmrfit.build import load_body
+from hmrfit.cli.fit_flags import FitFlags
+from hmrfit.cli.folder import finished
+from hmrfit.cli.outputs import safe_name, write_own
+from hmrfit.config import load_config
+from hmrfit.io.atomic import atomic_write, check_writable, sweep
+from hmrfit.io.bounded import read_bytes
+from hmrfit.io.image import Image
+from hmrfit.io.keypoint_files.frames import keypoint_files_of
+from hmrfit.io.own_files import PLACES, check_own, is_own, kind_of, refuse_others, remove_own
+from hmrfit.io.printable import printable
+from hmrfit.ops.threads import use_threads
+from hmrfit.pipeline import Pipeline
+from hmrfit.report.page import Entry, Html, write_page
+from hmrfit.report.viewer import ViewPerson, ViewScene, view_html, write_beside, write_view
+from hmrfit.result import FitResult
+from hmrfit.version import __version__
+from hmrfit.video.detections import DetectionLog
+from hmrfit.video.drawing import color_of
+from hmrfit.video.reader import is_video, open_video
+from hmrfit.video.seen import Rows
+from hmrfit.video.source import Video, VideoFrame
+from hmrfit.video.track_files import TracksFile, read_tracks_file, rows_of_tracks, write_tracks
+from hmrfit.video.tracking import TrackingOptions
+from hmrfit.video_fit import (
+    Bars,
+    VideoOptions,
+    checked_window,
+    fingerprint_of_video,
+    fit_track,
+    found_people,
+    given_people,
+    notes_of,
+    resolve_detector,
+    track_of_result,
+)
+from hmrfit.video_result import Track, VideoResult
+
+TRACKS, LOG, OVERLAY, PAGE, VIEW = "tracks.json", "detections.jsonl", "overlay.mp4", "index.html", "view.js"
+
+MOTIONS = ("_amass.npz", ".glb", ".bvh")
+"""The motion files of each person."""
+
+STILLS = 6
+"""Frames of the overlay that the page shows."""
+
+
+@dataclass(frozen=True)
+class VideoFlags:
+    """What the command line gives for videos, beside `FitFlags`."""
+
+    fps: float | None = None
+    start: float | None = None
+    end: float | None = None
+    every: int | None = None
+    reentry: float | None = None
+
+
+def asks_for_video(images: Sequence[str], flags: VideoFlags) -> bool:
+    """Whether the arguments name videos, or a folder of frames with --fps.
+
+    Raises:
+        ValueError: videos and photographs in one call, or flags of videos without one.
+    """
+    videos = [is_video(name) or (flags.fps is not None and os.path.isdir(name)) for name in images]
+    if any(videos) and not all(videos):
+        raise ValueError("Name either videos or photographs in one call, not both.")
+    given = [f"--{name}" for name, value in vars(flags).items() if value is not None]
+    if given and not any(videos):
+        raise ValueError(f"{', '.join(given)} are about videos, but {', '.join(images)} is none.")
+    return any(videos)
+
+
+def video_command(flags: FitFlags, video: VideoFlags) -> int:
+    """Fits the people of every video; 0 if there is a person in at least one, else 1."""
+    for name in images_of(flags):
+        if not os.path.lexists(name):
+            raise FileNotFoundError(f"There is no video or folder '{name}'.")
+    pipeline = Pipeline.of(load_config(flags.config, flags.overrides))
+    use_threads(pipeline.threads)
+    names = _folders(images_of(flags), Path(flags.out))
+    done = 0
+    for path, folder in names.items():
+        try:
+            done += VideoRun(Path(path), folder, pipeline, flags, video).run()
+        except (ValueError, OSError, ImportError) as error:
+            if len(names) == 1:
+                raise
+            if flags.debug:
+                traceback.print_exc()
+            print(f"{printable(path)}: {printable(str(error), keep=chr(10))}", file=sys.stderr)
+    return 0 if done else 1
+
+
+def images_of(flags: FitFlags) -> list[str]:
+    """The videos, each once."""
+    return list(dict.fromkeys(flags.images))
+
+
+def _folders(videos: Sequence[str], out: Path) -> dict[str, Path]:
+    """One video: the folder itself; several: a folder in it for each."""
+    if len(videos) == 1:
+        return {videos[0]: out}
+    taken: set[str] = set()
+    folders = {}
+    for video in videos:
+        plain = name = safe_name(Path(video))
+        for number in range(2, len(videos) + 2):
+            if name.casefold() not in taken:
+                break
+            name = f"{plain}_{number}"
+        taken.add(name.casefold())
+        folders[video] = out / name
+    return folders
+
+
+class VideoRun:
+    """One video and its folder."""
+
+    def __init__(self, path: Path, folder: Path, pipeline: Pipeline, flags: FitFlags, video: VideoFlags) -> None:
+        self.path, self.folder, self.pipeline, self.flags = path, folder, pipeline, flags
+        self.given = video
+        window = checked_window(video.start or 0.0, video.end, video.every or 1)
+        reentry = TrackingOptions.reentry if video.reentry is None else video.reentry
+        self.options = VideoOptions(window, flags.max_people, flags.min_confidence, reentry)
+        self.bars = Bars(None)
+
+    def run(self) -> int:
+        """Everything; the number of people with a motion."""
+        if self.flags.boxes is not None:
+            raise ValueError("--boxes is about photographs; of a video, people are found in whole frames.")
+        if self.folder.resolve() == (self.path if self.path.is_dir() else self.path.parent / "?").resolve():
+            raise ValueError(f"'{self.folder}' holds the frames of the video. Choose another folder with --out.")
+        video = open_video(self.path, self.given.fps)
+        self._prepare()
+        found = self._found(video)
+        tracks, left_out, made = self._tracks(video, found)
+        self._remove_gone({track.id for track in tracks})
+        notes = notes_of(video, found, len(tracks) + len(left_out), moving=False)
+        result = VideoResult(tracks, video.path, video.fps, video.size, found, notes, left_out)
+        remark = self._overlay(result, video, made)
+        self._page(result, [*notes, *([remark] if remark else [])])
+        print(described(result, self.folder))
+        return len(tracks)
+
+    def _prepare(self) -> None:
+        there = [self.folder / name for name in (OVERLAY, PAGE, VIEW)]
+        refuse_others(there)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder)
+        check_writable(self.folder)
+
+    # ---- who is where
+
+    def _found(self, video: Video) -> TracksFile:
+        """The people of all frames: from tracks.json, from the keypoints that are given, or found."""
+        file = self.folder / TRACKS
+        kept = self._kept(file)
+        if kept is not None and not is_own(file):
+            print(f"{TRACKS} was corrected since hmrfit wrote it: it is taken as it is.")
+            return replace(kept, notes=[*kept.notes, f"{TRACKS} was corrected by hand."])
+        chosen = None
+        if self.flags.keypoints is None:
+            chosen = resolve_detector(self.flags.detector, self.flags.min_confidence)
+            source = chosen.fingerprint
+        else:
+            source = _digest_of(Path(self.flags.keypoints), self.flags.keypoint_set)
+        fingerprint = fingerprint_of_video(video, self.options.window, source)
+        tracked_by = hashlib.sha256(f"{fingerprint} {self.options}".encode()).hexdigest()
+        if kept is not None and kept.fingerprint == tracked_by and not self.flags.overwrite:
+            return kept
+        log = DetectionLog(self.folder / LOG, fingerprint)
+        if chosen is None:
+            found = given_people(video, self.flags.keypoints, self.flags.keypoint_set, self.options)
+        else:
+            if self.flags.overwrite:
+                log.remove()
+            found = found_people(video, chosen.detect, self.options, log, self.bars)
+        found = replace(found, fingerprint=tracked_by)
+        write_tracks(file, found)
+        log.remove()
+        return read_tracks_file(file)  # as a second run reads it
+
+    def _kept(self, file: Path) -> TracksFile | None:
+        """What tracks.json holds. Raises ValueError where a file of the user's cannot be read."""
+        if not os.path.lexists(file):
+            return None
+        try:
+            return read_tracks_file(file)
+        except (ValueError, OSError):
+            if is_own(file):
+                return None
+            raise
+
+    # ---- the fits
+
+    def _tracks(self, video: Video, found: TracksFile) -> tuple[list[Track], dict[str, str], bool]:
+        """(tracks, those that cannot be fitted and why, whether any was fitted now)."""
+        tracks: list[Track] = []
+        left_out: dict[str, str] = {}
+        made = False
+        named = list(rows_of_tracks(found))
+        with self.bars.over("fitting", sum(len(rows) for _, rows in named)) as bar:
+            for name, rows in named:
+                try:
+                    track, new = self._track(video, found, name, rows)
+                except ValueError as error:
+                    left_out[name] = str(error)
+                    bar.write(printable(f"person {name}: {error}"))
+                else:
+                    tracks.append(track)
+                    made |= new
+                bar.update(len(rows))
+        return tracks, left_out, made
+
+    def _track(self, video: Video, found: TracksFile, name: str, rows: Rows) -> tuple[Track, bool]:
+        file = self.folder / f"{file_name(name)}.npz"
+        fingerprint = self._fingerprint(found, rows)
+        old = None if self.flags.overwrite else finished(file, fingerprint)
+        if old is not None:
+            track, new = track_of_result(found, name, rows, old), False
+        else:
+            check_own(file)
+            track, new = fit_track(video, found, name, rows, self.pipeline, self._asked()), True
+            result = replace(track.result, origin=replace(track.result.origin, fingerprint=fingerprint))
+            self._remove_motions(file)
+            write_own(file, "result", result.save)
+            track = replace(track, result=FitResult.load(file))
+        for path in motion_files(file):
+            if not os.path.lexists(path):
+                _write_motion(path, track.result)
+        return track, new
+
+    def _remove_motions(self, file: Path) -> None:
+        """The motion files of an older result. BVH has no room for a remark, so the file has to be what that result
+        says, to the last digit; else it is the user's and stays."""
+        old = _loaded(file)
+        for path in motion_files(file):
+            if path.suffix in PLACES:
+                remove_own(path)
+            elif old is not None and path.is_file() and not path.is_symlink():
+                with tempfile.TemporaryDirectory() as folder:
+                    _write_motion(again := Path(folder) / path.name, old)
+                    if filecmp.cmp(again, path, shallow=False):
+                        path.unlink()
+
+    def _asked(self) -> dict[str, Any]:
+        flags = self.flags
+        return {
+            "focal": flags.focal,
+            "focal_35mm": flags.focal_35mm,
+            "measurements": flags.measurements,
+            "keypoint_source": flags.keypoint_source,
+            "keypoint_std": flags.keypoint_std,
+        }
+
+    def _fingerprint(self, found: TracksFile, rows: Rows) -> str:
+        """Of what a person's motion depends on."""
+        seen = found.seen[rows]
+        digest = hashlib.sha256()
+        for array in (seen.frame, seen.xy, seen.confidence):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        asked = {k: v for k, v in self._asked().items() if k != "measurements"}
+        known = "".join(f"{type(one).__name__}{vars(one)}" for one in self.flags.measurements)
+        about = [
+            seen.names,
+            found.fps,
+            found.size,
+            found.numbers[:2],
+            self.pipeline.fingerprint,
+            asked,
+            known,
+            __version__,
+        ]
+        digest.update(json.dumps(about, default=str).encode())
+        return digest.hexdigest()
+
+    def _remove_gone(self, ids: set[str]) -> None:
+        """The files of persons who are none any more."""
+        for result in self.folder.glob("person_*.npz"):
+            if kind_of(result) == "result" and result.stem not in {file_name(name) for name in ids}:
+                with suppress(OSError):
+                    self._remove_motions(result)
+                    remove_own(result)
+
+    # ---- what there is to look at
+
+    def _overlay(self, result: VideoResult, video: Video, made: bool) -> str:
+        """overlay.mp4 and the stills of the page. Returns: a remark."""
+        path = self.folder / OVERLAY
+        self.stills: dict[str, Image] = {}
+        if self.flags.no_pictures:
+            remove_own(path)
+            return ""
+        if os.path.lexists(path) and not made and not self.flags.overwrite:
+            self._stills_of(path)
+            return ""
+        wanted = set(np.linspace(0, len(result.found.numbers) - 1, STILLS).round().astype(int).tolist())
+        with self.bars.over("drawing", len(result.found.numbers)) as bar:
+            return result.overlay(path, each=partial(_advance, bar), video=video, kept=partial(self._keep, wanted))
+
+    def _keep(self, wanted: set[int], place: int, frame: VideoFrame, picture: Image) -> None:
+        if place in wanted:
+            self.stills[f"frame {frame.number}, {frame.time:.2f} s"] = picture
+
+    def _stills_of(self, path: Path) -> None:
+        """From an overlay that is there."""
+        drawn = open_video(path)
+        count = drawn.length or 1
+        wanted = set(np.linspace(0, count - 1, STILLS).round().astype(int).tolist())
+        for frame in drawn.frames():
+            if frame.number in wanted:
+                self.stills[f"frame {frame.number} of the overlay"] = frame.image
+
+    def _page(self, result: VideoResult, notes: Sequence[str]) -> None:
+        entries = []
+        if not self.flags.no_pictures:
+            shown = Html(f"<video src='{OVERLAY}' controls muted loop style='max-width:100%;max-height:80vh'></video>")
+            entries.append(Entry("overlay", {}, text="", links={OVERLAY: OVERLAY, TRACKS: TRACKS}, view=shown))
+            entries.append(Entry("frames", self.stills))
+        if result.tracks:
+            write_view(self.folder / VIEW, view_scene(result, None if self.flags.no_pictures else OVERLAY))
+            write_beside(self.folder, load_body(result.tracks[0].result.origin.body))
+            entries.append(Entry("bodies that can be turned", view=view_html(VIEW)))
+        entries.append(
+            Entry("persons", rows=[table_row(track) for track in result.tracks], warnings=[*notes, *lost(result)])
+        )
+        for track in result.tracks:
+            files = [f"{file_name(track.id)}{suffix}" for suffix in (".npz", *MOTIONS)]
+            entries.append(Entry(f"person {track.id}", text=facts(track), links={file: file for file in files}))
+        write = partial(write_page, entries=entries, title=f"hmrfit: {self.path.name}")
+        write_own(self.folder / PAGE, "page", write)
+
+
+def _advance(bar: "tqdm[Any]", frame: VideoFrame) -> None:
+    bar.update()
+
+
+def file_name(track: str) -> str:
+    """Of a person's files, without suffix."""
+    return f"person_{safe_name(Path(track + '.x'))}"
+
+
+def motion_files(result: Path) -> list[Path]:
+    """Beside a person's result."""
+    return [result.with_name(f"{result.stem}{suffix}") for suffix in MOTIONS]
+
+
+def _write_motion(path: Path, result: FitResult) -> None:
+    """One motion file, over nothing that is there."""
+    if path.suffix in PLACES:
+        write_own(path, "motion", result.save_motion)
+    else:
+        with atomic_write(path) as temporary:
+            result.save_motion(temporary)
+
+
+def _loaded(file: Path) -> FitResult | None:
+    """The result that is there, if it is one of ours."""
+    try:
+        return FitResult.load(file) if is_own(file) else None
+    except (ValueError, OSError):
+        return None
+
+
+def view_scene(result: VideoResult, backdrop: str | None) -> ViewScene:
+    """Everybody over the frames that were looked at."""
+    numbers = result.found.numbers
+    place = {number: i for i, number in enumerate(numbers)}
+    people = []
+    for i, track in enumerate(result.tracks):
+        rows = [row for row in range(len(track)) if track.shown[row] and int(track.frames[row]) in place]
+        moments = [place[int(track.frames[row])] for row in rows]
+        params = track.result.params[rows]
+        people.append(ViewPerson(f"person {track.id}", params, moments, color=color_of(i)))
+    first = result.tracks[0].result
+    labels = [str(number) for number in numbers]
+    return ViewScene(
+        load_body(first.origin.body), people, first.camera[:1], first.up, None, backdrop, result.rate, labels
+    )
+
+
+def table_row(track: Track) -> dict[str, str]:
+    """One line of the page's table."""
+    error = track.result.reprojection_error[track.seen]
+    return {
+        "person": track.id,
+        "frames": f"{track.frames[0]} to {track.frames[-1]}",
+        "seconds": f"{track.times[0]:.2f} to {track.times[-1]:.2f}",
+        "seen in": f"{int(track.seen.sum())} of {len(track)}",
+        "off by": f"{100 * float(np.nanmean(error)):.1f} % of the box" if len(error) else "",
+        "distance": f"{float(np.median(track.result.joints[:, 0, 2])):.1f} m",
+    }
+
+
+def facts(track: Track) -> str:
+    """A person in sentences."""
+    guessed = int((~track.shown).sum())
+    text = f"Seen in {int(track.seen.sum())} of {len(track)} frames"
+    if guessed:
+        text += f"; in {guessed} the person is out of sight for longer, and the pose there is a guess that is not drawn"
+    warnings = [warning for of_one in track.result.warnings for warning in of_one]
+    said = list(dict.fromkeys(w for w in warnings if not w.startswith("Filled in")))[:3]
+    return f"{text}. {' '.join(said)}".strip()
+
+
+def lost(result: VideoResult) -> list[str]:
+    """Why persons have no motion."""
+    return [f"Person {name} could not be fitted: {reason}" for name, reason in result.left_out.items()]
+
+
+def described(result: VideoResult, folder: Path) -> str:
+    """What the command prints."""
+    lines = [f"{result.path.name}: {len(result)} persons in {len(result.found.numbers)} frames"]
+    for row in map(table_row, result.tracks):
+        lines.append("  " + "   ".join(f"{name} {value}" for name, value in row.items()))
+    lines += [f"  {sentence}" for sentence in [*lost(result), *result.notes]]
+    return printable("\n".join([*lines, f"Look at {folder / PAGE}"]), keep="\n")
+
+
+def _digest_of(path: Path, keypoint_set: str | None) -> str:
+    """Of a keypoint file, or of all in a folder."""
+    digest = hashlib.sha256(repr(keypoint_set).encode())
+    for file in keypoint_files_of(path):
+        digest.update(file.name.encode())
+        digest.update(read_bytes(file))
+    return digest.hexdigest()
