@@ -33,7 +33,7 @@ from hmrfit.pipeline import FocalLike, Pipeline
 from hmrfit.result import FitResult
 from hmrfit.several import ExtrinsicsLike, count_of_views
 from hmrfit.version import __version__
-from hmrfit.video.detections import Detect, DetectionLog, Detections, Window, find_people
+from hmrfit.video.finding import Detect, DetectionLog, Detections, Window, find_people
 from hmrfit.video.reader import open_video
 from hmrfit.video.seen import PeopleSeen, Rows
 from hmrfit.video.source import Video, VideoFrame, uneven

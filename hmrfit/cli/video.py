@@ -28,8 +28,8 @@ import numpy as np
 from tqdm import tqdm
 
 from hmrfit.build import load_body
+from hmrfit.cli.batches import finished
 from hmrfit.cli.fit_flags import FitFlags
-from hmrfit.cli.folder import finished
 from hmrfit.cli.outputs import safe_name, write_own
 from hmrfit.config import load_config
 from hmrfit.io.atomic import atomic_write, check_writable, sweep
@@ -44,8 +44,8 @@ from hmrfit.report.page import Entry, Html, write_page
 from hmrfit.report.viewer import ViewPerson, ViewScene, view_html, write_beside, write_view
 from hmrfit.result import FitResult
 from hmrfit.version import __version__
-from hmrfit.video.detections import DetectionLog
 from hmrfit.video.drawing import color_of
+from hmrfit.video.finding import DetectionLog
 from hmrfit.video.reader import is_video, open_video
 from hmrfit.video.seen import Rows
 from hmrfit.video.source import Video, VideoFrame
