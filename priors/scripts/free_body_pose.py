@@ -6,6 +6,8 @@ Dual quaternions        v' = R(q) v + t(q, d),  (q, d) = Î£_b w_b (q_b, d_b) / â
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from free_body_source import PARENTS
 from scipy.spatial.transform import Rotation
@@ -54,40 +56,44 @@ def _frames(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.stack([a, b, np.cross(a, b)], -1)
 
 
-def chain(joints: np.ndarray, world: np.ndarray) -> np.ndarray:
-    """Translations t (B, 24, 3) with x' = G x + t, for joints (B, 24, 3) turned by world rotations G (B, 24, 3, 3)."""
+def chain(joints: np.ndarray, world: np.ndarray, parents: Sequence[int] = PARENTS) -> np.ndarray:
+    """Translations t (B, J, 3) with x' = G x + t, for joints (B, J, 3) turned by world rotations G (B, J, 3, 3)."""
     posed = joints.copy()
-    for j in range(1, 24):
-        p = PARENTS[j]
+    for j, p in enumerate(parents):
+        if j == 0:
+            continue
         posed[:, j] = posed[:, p] + np.einsum("bij,bj->bi", world[:, p], joints[:, j] - joints[:, p])
     return posed - np.einsum("bkij,bkj->bki", world, joints)
 
 
-def world_rotations(local: np.ndarray) -> np.ndarray:
-    """(B, 24, 3, 3) rotations relative to the parent -> relative to the world."""
+def world_rotations(local: np.ndarray, parents: Sequence[int] = PARENTS) -> np.ndarray:
+    """(B, J, 3, 3) rotations relative to the parent -> relative to the world."""
     world = local.copy()
-    for j in range(1, 24):
-        world[:, j] = world[:, PARENTS[j]] @ local[:, j]
+    for j, p in enumerate(parents):
+        if j:
+            world[:, j] = world[:, p] @ local[:, j]
     return world
 
 
 def lbs(vertices: np.ndarray, weights: np.ndarray, world: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """Linear blend skinning: vertices (B or 1, V, 3), weights (V, 24), G (B, 24, 3, 3), t (B, 24, 3) -> (B, V, 3)."""
+    """Linear blend skinning: vertices (B or 1, V, 3), weights (V, J), G (B, J, 3, 3), t (B, J, 3) -> (B, V, 3)."""
     turn, move = blended(weights, world, shift)
     return np.einsum("bvij,bvj->bvi", turn, np.broadcast_to(vertices, move.shape)) + move
 
 
 def blended(weights: np.ndarray, world: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The blended affine map of every vertex: (B, V, 3, 3) and (B, V, 3)."""
-    turn = (weights @ world.reshape(len(world), 24, 9)).reshape(len(world), -1, 3, 3)
+    turn = (weights @ world.reshape(*world.shape[:2], 9)).reshape(len(world), -1, 3, 3)
     return turn, weights @ shift
 
 
-def dqs(vertices: np.ndarray, weights: np.ndarray, world: np.ndarray, shift: np.ndarray) -> np.ndarray:
+def dqs(
+    vertices: np.ndarray, weights: np.ndarray, world: np.ndarray, shift: np.ndarray, parents: Sequence[int] = PARENTS
+) -> np.ndarray:
     """Dual-quaternion skinning; arguments as in lbs. Signs follow the parent, so neighbouring bones never disagree."""
     quaternion = Rotation.from_matrix(world.reshape(-1, 3, 3)).as_quat().reshape(*world.shape[:2], 4)
-    for j in range(1, 24):
-        against = (quaternion[:, j] * quaternion[:, PARENTS[j]]).sum(-1) < 0
+    for j, p in enumerate(parents):
+        against = (quaternion[:, j] * quaternion[:, max(p, 0)]).sum(-1) < 0
         quaternion[against, j] *= -1
     dual = 0.5 * _multiply(np.concatenate([shift, np.zeros_like(shift[..., :1])], -1), quaternion)
     q, d = weights @ quaternion, weights @ dual
