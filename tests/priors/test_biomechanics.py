@@ -9,6 +9,7 @@ import torch
 from helpers.hands import FINGER_LENGTHS, right_hand
 from torch import Tensor
 
+from hmrfit.assets import locate
 from hmrfit.priors.biomechanics import (
     HandLimits,
     Hulls,
@@ -168,3 +169,12 @@ def test_limits_of_hands_in_other_units() -> None:
     torch.testing.assert_close(
         biomechanical_residuals(1000 * hand, limits().scaled(1000)), biomechanical_residuals(hand, limits())
     )
+
+
+def test_the_shipped_limits_allow_what_hands_do_and_nothing_else() -> None:
+    known = HandLimits.from_file(locate("hand_limits"))
+    relaxed, overbent = (biomechanical_losses(right_hand(angle)[None], known) for angle in (25.0, -60.0))
+    assert float(relaxed.angles) == 0 and float(relaxed.bone_length) == 0
+    assert float(overbent.angles) > 0.2
+    area = Hulls(known.corners).signed_distance(known.corners.mean(1)[None])
+    assert (area < -0.05).all()  # corners are counter-clockwise: their mean is inside
