@@ -113,7 +113,7 @@ class Collection:
     def _has_no_file(self, photograph: Path, place: Path) -> bool:
         """Whether there is no keypoint file, nor anything of its name."""
         absent = self.source.file_of(photograph, place) is None
-        return absent and self.source.unreadable(photograph, place) in (None, photograph)
+        return absent and self.source.unreadable(photograph, place) is None
 
 
 def collect(

@@ -300,7 +300,9 @@ class KeypointSource:
 
     def unreadable(self, image_path: str | os.PathLike, folder: str | os.PathLike) -> Path | None:
         """What is called like an image's keypoint file, in a folder where `file_of` finds none; or None."""
-        return next((path for path in _own_files(Path(image_path), Path(folder)) if os.path.lexists(path)), None)
+        image = Path(image_path)
+        there = (path for path in _own_files(image, Path(folder)) if os.path.lexists(path) and path != image)
+        return next((path for path in there if not _is_result(path)), None)
 
     def _dataset(self, folder: Path) -> Path | None:
         if folder not in self._datasets:
@@ -359,8 +361,13 @@ def _own_files(image: Path, folder: Path) -> list[Path]:
     return [folder / f"{image.stem}{suffix}" for suffix in READERS] + [folder / f"{image.stem}_keypoints.json"]
 
 
+def _is_result(path: Path) -> bool:
+    """Whether it is a result of hmrfit."""
+    return path.suffix == ".npz" and path.is_file() and holds_our_format(path)
+
+
 def _is_keypoints(path: Path, image: Path) -> bool:
     try:
-        return path.is_file() and path != image and not (path.suffix == ".npz" and holds_our_format(path))
+        return path.is_file() and path != image and not _is_result(path)
     except OSError:  # such as a name too long to be one
         return False
