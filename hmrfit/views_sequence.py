@@ -21,6 +21,7 @@ from hmrfit.fitting.sequence import Poses
 from hmrfit.fitting.terms.base import Known
 from hmrfit.groups import Pace, in_known_world, solved_together
 from hmrfit.io.calibration.rig import CameraCalibration
+from hmrfit.io.keypoint_checks.sides import SWAPPED
 from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.photo import Photo
 from hmrfit.make_result import FEW_KEYPOINTS, FEW_SEEN
@@ -38,6 +39,9 @@ DISAGREE = (
 )
 
 DISAGREES = 0.03
+
+OF_ONE_VIEW = (SWAPPED, "x and y may be exchanged")
+"""Warnings that one view's keypoints give rise to; cameras that agree about every point contradict them."""
 
 FEWEST_VIEWS = 2
 """Cameras that see a person, for a fit in the world."""
@@ -216,8 +220,9 @@ def world_result(
 ) -> WorldResult:
     """The base camera's result with what all cameras saw beside it."""
     enough = torch.stack([photo.keypoints.presence.sum(1) for photo in person.photos]).sum(0) >= FEW_KEYPOINTS
+    agreed = () if person.disagreement > DISAGREES else OF_ONE_VIEW  # the other cameras know better
     warnings = [
-        [w for w in of_one if not (fine and w.startswith(FEW_SEEN))]
+        [w for w in of_one if not (fine and w.startswith(FEW_SEEN)) and not any(said in w for said in agreed)]
         for of_one, fine in zip(result.warnings, enough.tolist(), strict=True)
     ]
     if person.disagreement > DISAGREES and warnings:
