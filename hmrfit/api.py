@@ -179,8 +179,8 @@ def fit_views_sequence(
     Args:
         views: of each camera, in the order of the calibration, or a dictionary by the camera's name: (T, K, 3) x, y,
             confidence of one person; (N, T, K, 3), or a list of such, of several, each followed through time,
-            confidence 0 where not seen; what `read_tracks` returns; or a detector's file of one person. Pixels as the
-            lens made them: distortion is taken out. Frame t of all cameras is of one instant. People are matched
+            confidence 0 where not seen; what `read_tracks` returns, or a file that it reads. Pixels as the lens
+            made them: distortion is taken out. Frame t of all cameras is of one instant. People are matched
             between the cameras by geometry.
         calibration: what `read_calibration` returns, or its path; `CameraCalibration.of` makes one of arrays.
         fps: frames a second. smooth: how much smoothness counts.

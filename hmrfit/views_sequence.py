@@ -6,8 +6,10 @@ The frames are solved in the frame of one camera, the base, which sees the perso
 energy (`fitting.terms.views`), and the motion is smooth in the world, where its pelvis moves in metres.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from hmrfit.prepare import Prepared
 from hmrfit.result import FitResult, WorldResult
 from hmrfit.several import SetLike, photo_of_frames, read_people_of_frames
 from hmrfit.types import Keypoints
+from hmrfit.video.track_files import read_tracks
 from hmrfit.world import between, moved_params
 
 DISAGREE = (
@@ -42,6 +45,9 @@ DISAGREES = 0.03
 
 OF_ONE_VIEW = (SWAPPED, "x and y may be exchanged")
 """Warnings that one view's keypoints give rise to; cameras that agree about every point contradict them."""
+
+ARRAYS = (".npy", ".npz")
+"""Files of one person's frames; others name the people and frames."""
 
 FEWEST_VIEWS = 2
 """Cameras that see a person, for a fit in the world."""
@@ -120,6 +126,8 @@ def read_views_over_time(
 
 def _tracks(view: Any, names: SetLike) -> list[TrackInView]:
     """What a view holds: one person's frames, several people's, or tracks of `hmrfit.read_tracks`."""
+    if isinstance(view, str | os.PathLike) and Path(view).suffix.lower() not in ARRAYS:
+        view = read_tracks(view, names)
     if hasattr(view, "frames") and hasattr(view, "people"):
         view = [view]
     if isinstance(view, Sequence) and view and all(hasattr(one, "frames") and hasattr(one, "people") for one in view):
