@@ -98,6 +98,9 @@ class LoopSettings:
     weighted: bool = True
 
 
+BEAM = 2
+"""So many of a person's first candidates are fitted to the end."""
+
 EARLY_VISITS = 4
 """Until when the about-face is tried."""
 
@@ -204,21 +207,19 @@ class FitLoop:
         if stored is None and self.poses is not None and self.settings.library:
             starts += self._from_library(route.body, observation, seen.camera)
             sources += [SOURCES.index("library")] * self.settings.library
-        stages = (WIDE, FINAL) if stored is None else (FINAL,)
-        states, energies = [], []
-        for state in self._solved(route, observation, starts, stages):
-            states.append(state)
-            energies.append(torch.stack(self.energies(route, state, observation)))
+        origins = torch.tensor(sources)[:, None].expand(-1, count)
+        if stored is None:
+            starts, origins = self._best(route, observation, starts, origins)
+        states = self._solved(route, observation, starts, FINAL)
+        energies = [torch.stack(self.energies(route, state, observation)) for state in states]
         if stored is not None:
             states.append(State(stored.params, seen.camera))
             energies.append(torch.stack(self.energies(route, states[-1], observation)))
+            origins = torch.cat([origins, stored.source[None]])
         data, prior = torch.stack(energies, 1)  # (C, B) each
         best = (data + prior).nan_to_num(torch.inf).argmin(0)
         rows = torch.arange(count)
-        chosen = State.cat(states)[best * count + rows]
-        origin = torch.tensor(sources)[best.clamp_max(len(sources) - 1)]
-        if stored is not None:
-            origin = torch.where(best == len(sources), stored.source, origin)
+        chosen, origin = State.cat(states)[best * count + rows], origins[best, rows]
         visits = torch.zeros(count, dtype=torch.int64) if stored is None else stored.visits
         return self.described(route, chosen, observation, (data[best, rows], prior[best, rows]), origin, visits)
 
@@ -231,14 +232,25 @@ class FitLoop:
         state = library_starts(body, self._libraries[body.names], observation, camera, count)
         return [state[torch.arange(i, len(state), count)] for i in range(count)]
 
-    def _solved(
-        self, route: Route, observation: Observation, starts: Sequence[State], stages: Sequence[Stage]
-    ) -> list[State]:
-        """Every start of everybody after the stages, all in one batch."""
+    def _best(
+        self, route: Route, observation: Observation, starts: Sequence[State], origins: Tensor
+    ) -> tuple[list[State], Tensor]:
+        """The few of a person's starts, and of their origins (C, B), whose wide energy is the least after a few steps
+        (`fitting.schedule.WIDE`): what is far off must pull."""
+        count, keep = len(observation.box_size), min(BEAM, len(starts))
+        states = self._solved(route, observation, starts, WIDE)
+        costs = torch.stack([total(route.term_costs(state, observation, WIDE)) for state in states])
+        first = costs.nan_to_num(torch.inf).argsort(dim=0, stable=True)[:keep]
+        rows = torch.arange(count)
+        together = State.cat(states)
+        return [together[which * count + rows] for which in first], origins.gather(0, first)
+
+    def _solved(self, route: Route, observation: Observation, starts: Sequence[State], stage: Stage) -> list[State]:
+        """Every start of everybody after the stage, all in one batch."""
         count = len(observation.box_size)
         person = torch.arange(count).repeat(len(starts))
         begun = Begun(State.cat(list(starts)), observation[person], torch.arange(len(person)))
-        found = route.run(begun, stages).state
+        found = route.run(begun, (stage,)).state
         return [found[i * count : (i + 1) * count] for i in range(len(starts))]
 
     @staticmethod

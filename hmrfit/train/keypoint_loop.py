@@ -23,6 +23,7 @@ from hmrfit.train.keypoint_people import KeypointBatch, KeypointPeople
 from hmrfit.train.losses import KeypointLossWeights, distance, l1_reprojection
 from hmrfit.train.objectives import DrawnPeople
 from hmrfit.train.people_stream import MotionPeople
+from hmrfit.train.spin_loop import SeenCrop, SpinLoop, spin_losses
 from hmrfit.types import BodyParams, Regression
 
 
@@ -91,6 +92,43 @@ class KeypointLoop(DrawnPeople):
     def to(self, device: torch.device) -> "KeypointLoop":
         bodies = self.body.to(device=device), self.seen_by.to(device=device)
         return KeypointLoop(self.people, *bodies, self.motion, self.supervisor, self.weights)
+
+
+class KeypointSpin(KeypointLoop):
+    """The same by SPIN's own rules and losses (`train.spin_loop`), the crop being the box of the keypoints.
+
+    Args:
+        spin: its loop.
+    """
+
+    def __init__(
+        self,
+        people: KeypointPeople,
+        body: PointBody,
+        seen_by: PointBody,
+        real: MotionPeople,
+        spin: SpinLoop,
+        adversarial: float = 0.0,
+    ) -> None:
+        super().__init__(people, body, seen_by, real, None, KeypointLossWeights(adversarial=adversarial))
+        self.spin = spin
+
+    def losses(self, regressions: list[Regression], batch: KeypointBatch) -> dict[str, Tensor]:
+        last, seen = regressions[-1], crop_of(batch, self.body)
+        should = self.spin.visit(seen.to("cpu"), last.map(Tensor.detach).to("cpu")).to(batch.view.device)
+        points = self.seen_by.pose(last.params).points
+        return spin_losses(last, points, should.to(batch.view.dtype), seen)
+
+    def to(self, device: torch.device) -> "KeypointSpin":
+        bodies = self.body.to(device=device), self.seen_by.to(device=device)
+        return KeypointSpin(self.people, *bodies, self.motion, self.spin, self.adversarial)
+
+
+def crop_of(batch: KeypointBatch, body: PointBody) -> SeenCrop:
+    """A batch as SPIN's loop knows it."""
+    seen = batch.seen
+    truth = seen.turns.params(seen.truth, root_of(body, seen.truth.betas), body.skeleton)
+    return SeenCrop(seen.row, batch.target, batch.confidence, batch.names, seen.turns, truth, seen.has_truth)
 
 
 def supervised_losses(

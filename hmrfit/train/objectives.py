@@ -108,7 +108,7 @@ class KeypointObjective:
         self.stream.generator.set_state(state)
 
 
-class Drawn(Protocol):
+class PositionedPeople(Protocol):
     """People whose next batch is decided by a number."""
 
     position: int
@@ -118,9 +118,9 @@ class Drawn(Protocol):
 
 
 class DrawnPeople:
-    """What objectives share whose people are `Drawn` and whose real people are of motion."""
+    """What objectives share whose people are `PositionedPeople` and whose real people are of motion."""
 
-    def __init__(self, people: Drawn, real: MotionPeople, body: PointBody) -> None:
+    def __init__(self, people: PositionedPeople, real: MotionPeople, body: PointBody) -> None:
         self._drawn, self.motion, self.body = people, real, body
 
     def real(self, batch: TensorRecord, count: int) -> BodyParams:
