@@ -12,6 +12,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 DATA = ["py.typed", "*.npz", "*.pt", "*.json", "*.yaml", "*.md", "*.html", "*.css", "*.js", "NOTICE*"]
 PYAV = "av>=14.0"
+PYARROW = "pyarrow>=16"
 SMPLX = "smplx>=0.1.28"  # non-commercial licence: never a base requirement
 
 
@@ -49,7 +50,8 @@ setup(
         "train": ["tensorboard>=2.14"],
         "datasets": ["cdflib>=1.0", "h5py>=3.9"],  # Human3.6M's poses (cdf), MPI-INF-3DHP's annotations (mat 7.3)
         "video": [PYAV],  # exact times of frames, overlay.mp4 that browsers play
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mypy>=2.4", PYAV, SMPLX],
+        "parquet": [PYARROW],  # a table of all people, and keypoints from one
+        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mypy>=2.4", PYAV, PYARROW, SMPLX],
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
         "dev": ["ruff>=0.15", "matplotlib>=3.8"],
     },

@@ -143,6 +143,12 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
     command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
     command.add_argument(
+        "--format",
+        choices=("parquet",),
+        help="also write one table of all people, people.parquet (pip install 'hmrfit[parquet]'); its columns: "
+        "hmrfit.engines.rows",
+    )
+    command.add_argument(
         "--shard",
         metavar="I/N",
         help="only this part of the photographs, for N machines that share the folder (slurm arrays); the same command "

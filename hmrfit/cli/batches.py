@@ -22,6 +22,7 @@ from hmrfit.cli.fit_flags import FitFlags
 from hmrfit.cli.folder_report import Line
 from hmrfit.cli.outputs import Outputs, image_of
 from hmrfit.config import load_config
+from hmrfit.engines.rows import empty_row, rows_of
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.io.image import image_size
 from hmrfit.io.keypoint_files import PersonKeypoints
@@ -73,8 +74,11 @@ class BatchFitter:
         """A line for each, in their order: of a result that is there, of an error, of what is fitted now."""
         found = [self._attempted(task, partial(self._open, task)) for task in tasks]
         fitted = self._fit([one for one in found if isinstance(one, Waiting)])
-        for one in found:
-            yield one if isinstance(one, Line) else next(fitted)
+        for task, one in zip(tasks, found, strict=True):
+            line = one if isinstance(one, Line) else next(fitted)
+            if self.flags.format is not None and not line.rows:
+                line = replace(line, rows=(empty_row(task.name, str(task.path), line.error or line.state),))
+            yield line
 
     def _attempted(self, task: Task, work: Callable[[], T]) -> T | Line:
         """The outcome of the work; any error becomes the line of this photograph and stops no other."""
@@ -97,7 +101,7 @@ class BatchFitter:
             old = replace(old, origin=replace(old.origin, image_path=path.resolve()))
             made = self.outputs.draw(old, name, self.flags.wanted)
             old.image = None
-            line = Line.of(task.label, name, old, self.outputs, skipped=True)
+            line = self._line(task, old, skipped=True)
             return replace(line, state=f"{line.state}, what was missing is drawn") if made else line
         self.outputs.check(name, self.flags.wanted)
         if not self.flags.overwrite:
@@ -141,7 +145,11 @@ class BatchFitter:
     def _written(self, one: Waiting, result: FitResult) -> Line:
         result = replace(result, origin=replace(result.origin, fingerprint=one.fingerprint))
         self.outputs.write(result, one.task.name, self.flags.wanted)
-        return Line.of(one.task.label, one.task.name, result, self.outputs)
+        return self._line(one.task, result)
+
+    def _line(self, task: Task, result: FitResult, skipped: bool = False) -> Line:
+        line = Line.of(task.label, task.name, result, self.outputs, skipped)
+        return replace(line, rows=tuple(rows_of(result, task.name, str(task.path)))) if self.flags.format else line
 
     def _without_failing_people(self, one: Waiting, error: Exception) -> Line:
         """A photograph whose fit fails, fitted without the people whose fit fails alone too."""

@@ -15,7 +15,7 @@ same command without --shard takes what is there, fits what is missing, and writ
 import os
 import signal
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,10 @@ from hmrfit.cli.outputs import Outputs, output_names, outputs_in
 from hmrfit.cli.photographs import Collection, collect
 from hmrfit.cli.workers import spread
 from hmrfit.config import load_config
+from hmrfit.engines.rows import COLUMNS, empty_row, metadata
 from hmrfit.io.bounded import check_regular
+from hmrfit.io.own_files import refuse_others
+from hmrfit.io.parquet import ParquetWriter, pyarrow
 from hmrfit.io.photo import NoPeople
 from hmrfit.io.printable import printable
 from hmrfit.ops.threads import use_threads
@@ -54,6 +57,8 @@ class Terminated(KeyboardInterrupt):
 
 def fit_command(flags: FitFlags) -> int:
     """Fits every photograph; 0 if there is a result for at least one, else 1."""
+    if flags.format is not None:
+        pyarrow()  # where it is missing, that is known before any work
     collection = collect(flags.images, flags.keypoints, flags.keypoint_set, flags.detecting)
     pipeline = Pipeline.of(load_config(flags.config, flags.overrides))
     use_threads(pipeline.threads)
@@ -65,18 +70,31 @@ def fit_command(flags: FitFlags) -> int:
     if (part := flags.part) is not None:
         names = {path: name for path, name in every.items() if part.holds(path)}
         outputs = outputs.of_shard(str(part))
+    if flags.format is not None:
+        refuse_others([outputs.people])
     outputs.prepare(names.values(), flags.wanted)
     collection = collection.kept_in(lambda path: outputs.folder / DETECTIONS / f"{every[path]}.json")
     report = FolderReport(outputs, len(names))
     try:
-        with _stopped_by_signals():
+        with _stopped_by_signals(), _table(outputs, flags, pipeline) as add:
             run = FolderRun(collection, names, outputs, flags, worker_count(flags, pipeline, len(names)))
             with closing(run.lines()) as lines:
                 for line in lines:
                     report.add(line)
+                    add(line)
     finally:
         _print_report(report)
     return 0 if report.done or report.nobody or not names else 1
+
+
+@contextmanager
+def _table(outputs: Outputs, flags: FitFlags, pipeline: Pipeline) -> Iterator[Callable[[Line], None]]:
+    """Takes the lines for the table of people, if one is asked for; it is there when the block ends, stopped or not."""
+    if flags.format is None:
+        yield lambda line: None
+        return
+    with ParquetWriter(outputs.people, COLUMNS, metadata(pipeline.body_name)) as table:
+        yield lambda line: table.add(line.rows or [empty_row(line.name, line.image, line.error or line.state)])
 
 
 def _print_report(report: FolderReport) -> None:

@@ -7,9 +7,11 @@ temporary file, and the table keeps the lines that it can show.
 import tempfile
 import time
 from array import array
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,6 +58,7 @@ class Line:
     skipped: bool = False  # was there already
     error: str = ""
     nobody: bool = False  # no people are in it, which is no error
+    rows: tuple[Mapping[str, Any], ...] = ()  # of the table of people, where one is asked for
 
     @classmethod
     def of(cls, image: str, name: str, result: FitResult, outputs: Outputs, skipped: bool = False) -> "Line":

@@ -49,6 +49,12 @@ class Outputs:
     infix: str = ""
     page: str = PAGE
 
+    @property
+    def people(self) -> Path:
+        """The table of all people."""
+        part = self.page.removeprefix("index").removesuffix(".html")
+        return self.folder / f"people{part}{'' if self.infix in part else self.infix}.parquet"
+
     def of_shard(self, part: str) -> "Outputs":
         """The same files, and a page of its own."""
         return replace(self, page=f"{self.page.removesuffix('.html')}.{part}.html")

@@ -89,6 +89,15 @@ def _mp4_box(text: bytes) -> bytes:
     return struct.pack(">I", len(text) + 8) + b"free" + text
 
 
+UNSIGNED = b"made by hmrfit: " + b"?" * (len("people, sha256 ") + 64)
+"""What a Parquet file holds until its remark is known: its footer knows how long that is. Only "people" fits."""
+
+
+def _without_room(data: bytes, _: int) -> bytes:
+    at = data.rindex(UNSIGNED)
+    return data[:at] + data[at + len(UNSIGNED) :]
+
+
 _LAST_LINE = Place(len, lambda text: b"<!-- " + text + b" -->\n")
 PLACES = {
     ".jpg": Place(_after_jfif, lambda text: b"\xff\xfe" + struct.pack(">H", len(text) + 2) + text),
@@ -101,6 +110,7 @@ PLACES = {
     ".ply": Place(lambda data: data.index(b"\n", data.index(b"\n") + 1) + 1, lambda text: b"comment " + text + b"\n"),
     ".glb": Place(_glb_json_end, _glb_key, _glb_lengths),
     ".mp4": Place(len, _mp4_box),
+    ".parquet": Place(lambda data: data.rindex(UNSIGNED), lambda text: text, _without_room),
     ".json": Place(lambda data: data.rindex(b"}"), lambda text: b', "made_by": "' + text + b'"'),
 }
 """By suffix."""
@@ -137,10 +147,19 @@ def kind_of(path: str | os.PathLike) -> str | None:
             ends = [begin, _tail(file, os.fstat(file.fileno()).st_size)]
             if begin[:4] == b"glTF" and len(begin) >= 20:
                 ends.append(_tail(file, 20 + struct.unpack_from("<I", begin, 12)[0]))
+            if begin[:4] == b"PAR1":
+                ends.append(_parquet_footer(file, ends[1]))
     except OSError:
         return None
     found = next((match for match in map(REMARK.search, ends) if match), None)
     return None if found is None else found[1].decode()
+
+
+def _parquet_footer(file: BinaryIO, tail: bytes) -> bytes:
+    """The metadata of a Parquet file, whose last eight bytes are its length and PAR1."""
+    length = struct.unpack_from("<I", tail, len(tail) - 8)[0] if len(tail) >= 8 and tail.endswith(b"PAR1") else 0
+    file.seek(-min(length + 8, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    return file.read(min(length, CHUNK))
 
 
 def _tail(file: BinaryIO, end: int) -> bytes:

@@ -610,3 +610,23 @@ def test_a_shard_holds_the_same_photographs_whatever_else_there_is() -> None:
     assert sorted(photo for part in held for photo in part) == sorted(photographs)
     assert all(30 < len(part) < 70 for part in held)
     assert Shard(1, 4).holds(Path("else") / held[0][0])
+
+
+def test_the_table_of_people_holds_what_the_results_hold(place: Path, points: np.ndarray) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    photograph(place / "p" / "c.jpg", points)
+    (place / "p" / "c.json").write_text("{")
+    write_keypoints(place / "p" / "b.json", points, moved(points, 5))
+    assert fit("p", "-o", "out", "--format", "parquet") == 0
+    for _ in range(2):  # of results from before too
+        rows = parquet.read_table("out/people.parquet").to_pylist()
+        assert [row["id"] for row in rows] == ["a#0", "b#0", "b#1", "c"]
+        result = hmrfit.FitResult.load("out/b.npz")
+        for name in ("poses", "betas", "joints", "joint_std"):
+            expected = getattr(result, name).reshape(2, -1)
+            np.testing.assert_allclose([row[name] for row in rows[1:3]], expected, atol=1e-6)  # the file: float32
+        assert rows[1]["transl"] == result.params.transl[0].tolist() and rows[1]["reason"] is None
+        assert "JSON" in rows[3]["reason"] and rows[3]["poses"] is None
+        assert fit("p", "-o", "out", "--format", "parquet") == 0
+    known = parquet.read_schema("out/people.parquet").metadata
+    assert known[b"hmrfit_schema"] == b"people 1" and len(known[b"joint_names"].split()) == 24
