@@ -17,7 +17,7 @@ from hmrfit.io.image import Image
 from hmrfit.render.meshes import write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
 from hmrfit.report.page import Entry, write_page
-from hmrfit.report.result_page import drawn_entry, uncertainty_picture, uncertainty_pictures
+from hmrfit.report.result_page import LEGEND, drawn_entry, uncertainty_picture, uncertainty_pictures
 from hmrfit.report.viewer import result_scene, scene_html, write_beside
 from hmrfit.result_data import ResultData
 from hmrfit.result_file import read_result, write_result
@@ -176,7 +176,7 @@ class FitResult(ResultData):
         """
         scene = result_scene(self, self._picture_at_hand())
         write_beside(Path(path).parent, scene.body)
-        write_page(path, [replace(self.entry(), view=scene_html(scene))], title or f"hmrfit: {self.name}")
+        write_page(path, [replace(self.entry(), view=scene_html(scene))], title or f"hmrfit: {self.name}", LEGEND)
 
     def _picture_at_hand(self) -> Image | None:
         """The photograph, where there is one."""

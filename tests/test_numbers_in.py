@@ -197,7 +197,7 @@ def test_one_hopeless_person_is_left_out(
     with pytest.raises(ValueError, match=said):
         raise ValueError(result.left_out["1"])
     assert "person 1 is left out" in caplog.text and result.left_out["1"] in caplog.text
-    assert "Person 1 is left out" in result.entry({}).text
+    assert "Person 1 is left out" in result.entry({}).warnings[0]
     result.save(tmp_path / "a.npz")
     assert hmrfit.FitResult.load(tmp_path / "a.npz").left_out == result.left_out
 

@@ -220,7 +220,7 @@ def test_projection_is_where_the_mesh_is(people: hmrfit.FitResult) -> None:
 def test_what_is_not_calibrated_is_called_so(people: hmrfit.FitResult) -> None:
     posterior = dataclasses.replace(people.posterior, nu=GAUSSIAN)
     bold = dataclasses.replace(people, known_answers=dataclasses.replace(people.answers, posterior=posterior))
-    said = [r.entry({}).rows[0]["uncertain by"] for r in (people, bold)]
+    said = [r.entry({}).rows[0]["least certain"] for r in (people, bold)]
     assert people.calibrated and not bold.calibrated
     assert "not calibrated" in said[1] and "not calibrated" not in said[0]
 

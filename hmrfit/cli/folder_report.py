@@ -22,6 +22,8 @@ from hmrfit.io.own_files import own_file
 from hmrfit.io.printable import printable
 from hmrfit.render import MESHES
 from hmrfit.report.page import Entry, page_frame, section
+from hmrfit.report.result_page import LEGEND, MOST_WARNINGS, WORST_FIT
+from hmrfit.report.viewer import VIEWER, view_html
 from hmrfit.result import FitResult
 from hmrfit.result_text import shortened, warning_lines
 
@@ -38,6 +40,9 @@ PAGE_EVERY, PAGE_FRACTION = 1.0, 0.05
 
 LONGEST_NAME = 48
 """Characters of a photograph's name in the table; the page has the whole."""
+
+FAILED = 1e9
+"""The rank of a photograph without a result, before all others."""
 
 Cells = tuple[str, str, str, str]
 Row = tuple[Cells, tuple[str, ...]]
@@ -112,7 +117,10 @@ def _entry(image: str, name: str, result: FitResult, outputs: Outputs) -> Entry:
     links = {label: outputs.address(file) for label, file in files.items() if file.is_file()}
     small = outputs.thumbnail(name)
     pictures = {"photograph, from the right, from behind": outputs.address(small)} if small.is_file() else {}
-    return replace(result.entry(pictures), title=image, links=links)
+    full = {caption: links["overlay"] for caption in pictures if "overlay" in links}
+    file = outputs.view(name)
+    view = view_html(outputs.address(file)) if file.is_file() else None
+    return replace(result.entry(pictures), title=image, links=links, view=view, full=full)
 
 
 class FolderReport:
@@ -141,7 +149,8 @@ class FolderReport:
             self.first.append((line.needs_attention, (line.cells, line.notes)))
         if line.needs_attention and len(self.flagged) < MOST_LINES:
             self.flagged.append((line.cells, line.notes))
-        entry = line.entry or Entry(line.image, rows=[{"notes": line.error or line.state}])
+        failed = {MOST_WARNINGS: FAILED, WORST_FIT: FAILED} if line.error else {}
+        entry = line.entry or Entry(line.image, warnings=[line.error or line.state], ranks=failed)
         at = self._sections.seek(0, 2)
         if self.count > PAGE_ROWS * len(self._begins):
             self._begins.append(at)
@@ -172,7 +181,7 @@ class FolderReport:
         missing = 0 if self.planned is None else self.planned - self.count
         text = self.summary() + (f"; {missing} photographs are to come" if missing else "")
         title = "hmrfit: fitted photographs" + (f", page {number} of {count}" if count > 1 else "")
-        head, end = page_frame(title, text)
+        head, end = page_frame(title, f"{text}. {LEGEND}", (self.outputs.folder / VIEWER).is_file())
         begin = self._begins[number - 1]
         stop = self._begins[number] if number < count else self._sections.seek(0, 2)
         with own_file(self.outputs.numbered(number), "page") as temporary, temporary.open("wb") as file:

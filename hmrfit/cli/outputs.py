@@ -1,6 +1,7 @@
 """The files of a run and their names: no file of the user's is replaced, and no old picture stays beside new numbers.
 
     OUT/<name>.npz  <name>.jpg  thumbnails/<name>.jpg  <name>.glb, .obj, .ply  <name>.html (render)  index.html
+    thumbnails/<name>.js  viewer.js  viewer_body_....js     the 3D view, once a photograph and once a folder
 
 Where OUT holds photographs or keypoints of the run, all of these but index.html have ".hmrfit" before the suffix, so
 that none has the name of an input: a.jpg is the photograph, a.hmrfit.jpg is its overlay. Each file states that hmrfit
@@ -20,6 +21,7 @@ from hmrfit.io.image import Image, write_image
 from hmrfit.io.own_files import check_own, kind_of, own_file, refuse_others, remove_own
 from hmrfit.render import MESHES
 from hmrfit.report.page import thumbnail
+from hmrfit.report.viewer import VIEWER, result_scene, write_body, write_view, write_viewer_js
 from hmrfit.result import FitResult
 
 PAGE, THUMBNAILS = "index.html", "thumbnails"
@@ -71,19 +73,24 @@ class Outputs:
         """The small picture that the page shows."""
         return self.folder / THUMBNAILS / f"{name}{self.infix}.jpg"
 
+    def view(self, name: str) -> Path:
+        """What the page's 3D view of it loads."""
+        return self.folder / THUMBNAILS / f"{name}{self.infix}.js"
+
     def address(self, path: Path) -> str:
         """The address of a file, relative to the page."""
         return path.relative_to(self.folder).as_posix()
 
     def wanted(self, name: str, what: Wanted) -> list[Path]:
         """The files of a photograph, the result first."""
-        pictures = [self.file(name, ".jpg"), self.thumbnail(name)] if what.pictures else []
+        pictures = [self.file(name, ".jpg"), self.thumbnail(name), self.view(name)] if what.pictures else []
         return [self.file(name, ".npz"), *pictures, *([self.file(name, f".{what.mesh}")] if what.mesh else [])]
 
     def about(self, name: str) -> list[Path]:
         """Everything that may show a result's numbers."""
         return [
             self.thumbnail(name),
+            self.view(name),
             *(self.file(name, suffix) for suffix in (".jpg", ".html", *(f".{mesh}" for mesh in MESHES))),
         ]
 
@@ -98,12 +105,16 @@ class Outputs:
         for folder in (self.folder, self.folder / THUMBNAILS):
             sweep(folder)
         check_writable(self.folder)
+        if what.pictures:
+            write_viewer_js(self.folder)
 
     def _all(self, names: Iterable[str], what: Wanted) -> Iterator[Path]:
         thumbnails = self.folder / THUMBNAILS
         if what.pictures and os.path.lexists(thumbnails) and not thumbnails.is_dir():
             yield thumbnails
         yield self.folder / self.page
+        if what.pictures:
+            yield self.folder / VIEWER
         if self.folder.is_dir():
             for name in names:
                 yield from self.wanted(name, what)
@@ -125,7 +136,11 @@ class Outputs:
             for path in pictures:
                 write_picture(path, overlay if path.parent == self.folder else thumbnail(overlay))
         for path in missing:
-            if path not in pictures:
+            if path.suffix == ".js":
+                scene = result_scene(result, result.picture())
+                write_body(self.folder, scene.body)
+                write_view(path, scene)
+            elif path not in pictures:
                 write_own(path, "mesh", result.mesh)
         return bool(missing)
 

@@ -51,7 +51,7 @@ def write_page(path: str | PathLike, entries: Sequence[Entry], title: str, text:
 
 def page_frame(title: str, text: str = "", viewer: bool = False) -> tuple[str, str]:
     """The HTML before and after the sections of a page. viewer: whether a section has a 3D view."""
-    scripts = f"<script>{SCRIPT}</script>" + ("<script src='viewer.js'></script>" if viewer else "")
+    scripts = f"<script data-of=page>{SCRIPT}</script>" + ("<script src='viewer.js'></script>" if viewer else "")
     return (
         f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><title>{_text(title)}</title>"
         f"<meta name='viewport' content='width=device-width'><style>{STYLE}</style></head>\n"

@@ -54,6 +54,11 @@ if (sections.length > 1 && sections.length <= 5000) {
     link.href = '#' + one.id;
     link.textContent = titles[i].textContent;
     item.append(link);
+    const [fit, warned] = [ranks[i]['worst fit'], ranks[i]['most warnings']];
+    if (fit < 1e6) {
+      const said = ` ${fit.toFixed(1)} %` + (warned ? `, ${warned} warning${warned > 1 ? 's' : ''}` : '');
+      item.append(Object.assign(document.createElement('span'), {textContent: said}));
+    } else if (fit) item.append(' no result');
     return item;
   });
   const order = name => {

@@ -11,10 +11,31 @@ from hmrfit.render.overlay import side_by_side, views
 from hmrfit.report.page import Entry
 from hmrfit.report.uncertainty_plot import uncertainty_plot
 from hmrfit.result_data import ResultData
-from hmrfit.result_text import described, reprojection
+from hmrfit.result_text import described, reprojection, warning_lines
 
 PAGE_FRAMES, PAGE_ROWS = 8, 12
 """Of a sequence, at most: the frames that are drawn, equally far apart, and the frames, worst first, in the table."""
+
+PAGE_WARNINGS = 12
+"""Lines of warnings above a result, at most."""
+
+GOOD, FAIR = 0.025, 0.04
+"""Mean distance between body and keypoints, fractions of the box: nine in ten labelled people lie below the first, and
+above the second hardly one whose keypoints are right."""
+
+SETTLED = (0, 1, 2, 3)
+"""The solver's ends with an answer of its own. At the first it stopped at its last step, which is said in the table."""
+
+WORST_FIT, MOST_WARNINGS = "worst fit", "most warnings"
+"""By what a page of many results can be sorted."""
+
+LEGEND = (
+    "Fit to the keypoints: the mean distance between the body and the keypoints it was fitted to, in per cent of the "
+    f"longer side of the box around them; good is below {100 * GOOD:g} %, poor above {100 * FAIR:g} %. It says how "
+    "well the picture is met, not how right the depth is. ± is how far off a joint is expected to be, relative to the "
+    "pelvis. Other answers: bodies that the picture allows too, with their probabilities."
+)
+"""What the words of a result mean, once a page."""
 
 PANEL = (240, 320)
 """(width, height) of one view of a frame, pixels."""
@@ -24,7 +45,29 @@ def drawn_entry(result: ResultData, pictures: Mapping[str, Image | str] | None) 
     """A result on a page. pictures: by caption; None for some frames of a sequence."""
     errors = result.reprojection_error
     rows = [_row(result, i, errors[i]) for i in _rows_shown(result, errors)]
-    return Entry(result.name, _frames_drawn(result) if pictures is None else pictures, rows, _sentences(result, errors))
+    shown = _frames_drawn(result) if pictures is None else pictures
+    warnings, worst = page_warnings(result), float(np.nanmax(errors, initial=0.0))
+    ranks = {WORST_FIT: 100 * worst, MOST_WARNINGS: float(len(warnings))}
+    return Entry(result.name, shown, rows, _sentences(result, errors), ranks=ranks, warnings=warnings)
+
+
+def page_warnings(result: ResultData) -> list[str]:
+    """Everything that a reader should know before the numbers: who is missing, whose fit failed, what is doubtful."""
+    absent = [f"Person {who} is left out: {reason}" for who, reason in result.left_out.items()]
+    own = [
+        [*result.warnings[i], *_failed(result, i)] if result.warnings else _failed(result, i)
+        for i in range(len(result))
+    ]
+    lines = [*absent, *warning_lines(own, result.rows, result.names)]
+    if len(lines) <= PAGE_WARNINGS:
+        return lines
+    return [*lines[: PAGE_WARNINGS - 1], f"... and {len(lines) - PAGE_WARNINGS + 1} more, in result.warnings."]
+
+
+def _failed(result: ResultData, i: int) -> list[str]:
+    """Where the fit was not accepted, or found no numbers."""
+    kept = [] if result.accepted[i] else [f"The initial estimate was kept: {result.rejection_reason[i]}"]
+    return kept + ([] if int(result.fit.status[i]) in SETTLED else [result.status[i]])
 
 
 def _frames_drawn(result: ResultData) -> dict[str, Image]:
@@ -47,16 +90,20 @@ def _rows_shown(result: ResultData, errors: np.ndarray) -> list[int]:
 
 
 def _row(result: ResultData, i: int, error: float) -> dict[str, str]:
-    distance = f"{100 * error:.1f} % of the box" if np.isfinite(error) else "without keypoints"
     return {
         "frame" if result.rows == "frames" else "person": result.names[i],
-        "reprojection": distance + _before(result, i),
+        "fit to the keypoints": _quality(error),
+        **_before(result, i),
         **_uncertainty(result, i),
         **_other_focal(result, i),
-        "cost": ", ".join(f"{term} {value[i]:.1f}" for term, value in result.term_cost.items()),
-        "end": f"{result.status[i]} ({result.steps[i]} steps)",
-        "notes": " ".join(result.warnings[i]),
+        **({"remark": "stopped at the last step"} if int(result.fit.status[i]) == 0 else {}),
     }
+
+
+def _quality(error: float) -> str:
+    if not np.isfinite(error):
+        return "without keypoints"
+    return f"{'good' if error < GOOD else 'fair' if error < FAIR else 'poor'}, {100 * error:.1f} % of the box"
 
 
 def _sentences(result: ResultData, errors: np.ndarray) -> str:
@@ -68,7 +115,6 @@ def _sentences(result: ResultData, errors: np.ndarray) -> str:
         if len(result) > PAGE_ROWS:
             text.append(f"The table holds the {PAGE_ROWS} frames with the largest reprojection error.")
     text += [f"Given {name}: {value}." for name, value in result.measurements.items()]
-    text += [f"Person {who} is left out: {reason}" for who, reason in result.left_out.items()]
     if others := result.origin.conditioned_on:
         text.append(f"The uncertainty and the effect of another focal length are conditioned on {others}.")
     text.append(
@@ -96,20 +142,20 @@ def uncertainty_pictures(result: ResultData) -> dict[str, Image]:
     return {f"uncertainty, {name}: front, side": uncertainty_picture(result, i) for i, name in names}
 
 
-def _before(result: ResultData, i: int) -> str:
+def _before(result: ResultData, i: int) -> dict[str, str]:
     """The reprojection of the start and how far the fit turned its joints, for the page."""
     if result.start is None:
-        return ""
+        return {}
     turned = result.change_degrees[i]
     most = int(turned.argmax())
-    return (
-        f" ({100 * result.start_reprojection_error[i]:.1f} % at the start; joints turned by {turned.mean():.0f}° on "
-        f"average, {result.joint_names[most].replace('_', ' ')} by {turned[most]:.0f}°)"
-    )
+    return {
+        "before the fit": f"{100 * result.start_reprojection_error[i]:.1f} % of the box; joints turned by "
+        f"{turned.mean():.0f}° on average, {result.joint_names[most].replace('_', ' ')} by {turned[most]:.0f}°"
+    }
 
 
 def _uncertainty(result: ResultData, i: int) -> dict[str, str]:
-    """The most and the least uncertain joints, other modes and the acceptance test, for the page."""
+    """The most and the least uncertain joints, and other modes, for the page."""
     if result.posterior is None:
         return {}
     std, names = 100 * result.joint_std[i, 1:], [name.replace("_", " ") for name in result.joint_names[1:]]
@@ -117,10 +163,8 @@ def _uncertainty(result: ResultData, i: int) -> dict[str, str]:
     shown = [f"{names[j]} ±{std[j]:.0f} cm" for j in (*order[-1:-4:-1], order[0])]
     others = [f"{100 * p:.0f} %" for p in result.probability[i, 1:] if p > 0.005]
     word = "" if result.calibrated else " (by its energy, not calibrated)"
-    found = {"uncertain by": f"{', '.join(shown[:-1])}; least {shown[-1]}{word}"}
-    tested = "accepted" if result.accepted[i] else result.rejection_reason[i]
-    acceptance = {} if result.fit.acceptance is None else {"acceptance": tested}
-    return found | ({"other answers": ", ".join(others)} if others else {}) | acceptance
+    found = {"least certain": f"{', '.join(shown[:-1])}{word}", "most certain": shown[-1]}
+    return found | ({"other answers": ", ".join(others)} if others else {})
 
 
 def _other_focal(result: ResultData, i: int) -> dict[str, str]:

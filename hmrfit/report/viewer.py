@@ -162,11 +162,8 @@ def write_viewer_js(folder: str | PathLike[str]) -> Path:
 
 
 def write_view(path: str | PathLike[str], scene: ViewScene) -> Path:
-    """Writes a scene as a .js file, and its body's file and viewer.js beside it if they are not there.
-
-    The page that shows it (`view_html`) lies in the same folder, or says in `body_folder` where. Errors: those of
-    `write_viewer_js`.
-    """
+    """Writes a scene as a .js file for `view_html`. The page has viewer.js and the body's file beside it
+    (`write_beside`). Errors: those of `write_viewer_js`."""
     path = Path(path)
     return _write(path, f"window.hmrfitScene={scene_json(scene)};\n")
 
@@ -177,8 +174,14 @@ def write_beside(folder: str | PathLike[str], body: SmplBody) -> None:
     Errors: those of `write_viewer_js`.
     """
     write_viewer_js(folder)
+    write_body(folder, body)
+
+
+def write_body(folder: str | PathLike[str], body: SmplBody) -> Path:
+    """Writes a body's file, whose name is that of its content, if it is not there; returns its path."""
     name, text = body_file(body)
-    _write(Path(folder) / name, text)
+    path = Path(folder) / name
+    return path if path.is_file() else _write(path, text)
 
 
 def _write(path: Path, text: str) -> Path:

@@ -122,6 +122,13 @@ class Poses {
       this.transl.subarray(3 * row, 3 * row + 3), out);
   }
 
+  // Where the root joint stands
+  pelvis(row) {
+    const {joints} = this.shape(row);
+    return new THREE.Vector3(joints[0], joints[1], joints[2]).add(
+      new THREE.Vector3().fromArray(this.transl, 3 * row));
+  }
+
   root(row) {
     const at = 3 * row * this.body.parents.length;
     return rotation(...this.vectors.subarray(at, at + 3));

@@ -106,10 +106,13 @@ class View extends Stage {
       }
       if (person.data.samples) {
         const count = floats(person.data.samples.transl).length / 3;
-        box(`${who}${count} bodies that are as likely`, false, SAMPLE, on => {
+        box(`${who}${count} likely bodies at random`, false, SAMPLE, on => {
           for (const figure of person.samples || this.samplesOf(person)) figure.object.visible = on;
         });
       }
+    }
+    if (this.people.some(({data}) => data.samples || data.others.length)) {
+      box("put together at the pelvis", true, "", on => { this.wants.together = on; });
     }
     if (this.backdrop) box("photograph", true, "", on => { this.wants.photograph = on; });
     box("floor, squares of 1 m", true, "", on => { this.wants.floor = on; });

@@ -35,7 +35,7 @@ class Stage {
     this.scene = scene;
     this.body = body;
     this.moment = -1;
-    this.wants = {photograph: true, floor: true, camera: true};
+    this.wants = {photograph: true, floor: true, camera: true, together: true};
     this.world = new THREE.Group();
     const L = scene.level.flat(); // scene -> level frame; then y and z are turned about: y up, z towards the viewer
     this.world.matrix.set(L[0], L[1], L[2], 0, -L[3], -L[4], -L[5], 0, -L[6], -L[7], -L[8], 0, 0, 0, 0, 1);
@@ -85,8 +85,10 @@ class Stage {
     const exact = data.surface ? dequantised(data.surface) : null;
     const others = data.others.map((other, i) => {
       const shown = new Figure(this.body, GHOSTS[i % GHOSTS.length], 0.8, false);
-      new Poses(this.body, other.pose).vertices(0, shown.positions);
+      const pose = new Poses(this.body, other.pose);
+      pose.vertices(0, shown.positions);
       shown.changed();
+      shown.shift = poses.pelvis(0).sub(pose.pelvis(0));
       shown.object.visible = false;
       return {label: other.label, color: GHOSTS[i % GHOSTS.length], figure: shown};
     });
@@ -101,6 +103,7 @@ class Stage {
       const figure = new Figure(this.body, SAMPLE, Math.max(0.1, 0.9 / poses.count), true);
       poses.vertices(row, figure.positions);
       figure.changed();
+      figure.shift = person.poses.pelvis(0).sub(poses.pelvis(row));
       this.world.add(figure.object);
       return figure;
     });
@@ -329,6 +332,13 @@ class Stage {
     this.floor.visible = this.wants.floor && !this.through;
     this.frustum.visible = this.wants.camera && !this.through;
     if (this.scene.extrinsics) this.placeFrustum();
+    // others stand where the picture puts them; beside the answer, pelvis on pelvis, one sees how the poses differ
+    for (const {others, samples} of this.people) {
+      for (const figure of [...others.map(other => other.figure), ...(samples || [])]) {
+        if (this.wants.together && !this.through) figure.object.position.copy(figure.shift);
+        else figure.object.position.set(0, 0, 0);
+      }
+    }
     const aside = new THREE.Vector3(-0.5, 0.8, 1).applyQuaternion(this.camera.quaternion);
     this.lamp.position.copy(this.pivot).add(aside);
     this.lamp.target.position.copy(this.pivot);

@@ -57,7 +57,9 @@ def test_everything_is_written(fitted: Path) -> None:
     names = {p.relative_to(fitted).as_posix() for p in fitted.rglob("*") if p.is_file()}
     stems = ("a", "b b", "c")
     expected = {f"{s}.{suffix}" for s in stems for suffix in ("npz", "jpg", "glb")}
-    assert names == expected | {f"thumbnails/{s}.jpg" for s in stems} | {"index.html"}
+    (body,) = {name for name in names if name.startswith("viewer_body_")}
+    beside = {f"thumbnails/{s}.{suffix}" for s in stems for suffix in ("jpg", "js")}
+    assert names == expected | beside | {"index.html", "viewer.js", body}
     assert len(hmrfit.FitResult.load(fitted / "b b.npz")) == 2
 
 
