@@ -21,7 +21,7 @@ from hmrfit.io.image import Image, write_image
 from hmrfit.io.own_files import check_own, kind_of, own_file, refuse_others, remove_own
 from hmrfit.render import MESHES
 from hmrfit.report.page import thumbnail
-from hmrfit.report.viewer import VIEWER, result_scene, write_body, write_view, write_viewer_js
+from hmrfit.report.viewer import VIEWER, result_scene, write_beside, write_view
 from hmrfit.result import FitResult
 
 PAGE, THUMBNAILS = "index.html", "thumbnails"
@@ -105,8 +105,6 @@ class Outputs:
         for folder in (self.folder, self.folder / THUMBNAILS):
             sweep(folder)
         check_writable(self.folder)
-        if what.pictures:
-            write_viewer_js(self.folder)
 
     def _all(self, names: Iterable[str], what: Wanted) -> Iterator[Path]:
         thumbnails = self.folder / THUMBNAILS
@@ -138,7 +136,7 @@ class Outputs:
         for path in missing:
             if path.suffix == ".js":
                 scene = result_scene(result, result.picture())
-                write_body(self.folder, scene.body)
+                write_beside(self.folder, scene.body)
                 write_view(path, scene)
             elif path not in pictures:
                 write_own(path, "mesh", result.mesh)

@@ -195,7 +195,8 @@ def test_ctrl_c_is_answered_with_how_to_go_on(monkeypatch: pytest.MonkeyPatch, c
 
 def test_render_draws_again(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture, material: Path) -> None:
     assert main(["render", str(fitted / "a.npz"), "-o", str(tmp_path), "--mesh", "obj"]) == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "a.jpg", "a.obj"]
+    *made, viewer, body = sorted(p.name for p in tmp_path.iterdir())
+    assert made == ["a.html", "a.jpg", "a.obj"] and viewer == "viewer.js" and body.startswith("viewer_body_")
     assert main(["render", str(fitted / "none.npz")]) == 2
     assert "There is no result" in capsys.readouterr().err
     assert main(["render", str(fitted / "a.npz"), str(fitted / "c.npz"), "--image", "x.png"]) == 2
@@ -222,7 +223,8 @@ def test_render_of_a_sequence_is_its_page(points: np.ndarray, tmp_path: Path) ->
     frames = hmrfit.fit_sequence(np.stack([points] * 3), fps=30, keypoint_set="coco17", image_size=SIZE)
     frames.save(tmp_path / "walk.npz")
     assert main(["render", str(tmp_path / "walk.npz"), "-o", str(tmp_path / "out"), "--motion"]) == 0
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["walk.html", "walk_motion.npz"]
+    viewer, body, *made = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert made == ["walk.html", "walk_motion.npz"] and viewer == "viewer.js" and body.startswith("viewer_body_")
 
 
 def test_convert_writes_a_body_that_reads_back(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

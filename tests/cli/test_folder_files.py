@@ -103,7 +103,8 @@ def test_the_photographs_own_folder(place: Path, capsys: pytest.CaptureFixture, 
         assert said.count("from before") == 2 * run
     assert fits == [2]
     made = {f"p/{s}.hmrfit.{suffix}" for s in "ab" for suffix in ("npz", "jpg", "ply")} | {"p/index.html"}
-    made |= {f"p/thumbnails/{s}.hmrfit.jpg" for s in "ab"}
+    made |= {f"p/thumbnails/{s}.hmrfit.{suffix}" for s in "ab" for suffix in ("jpg", "js")}
+    made |= {"p/viewer.js", *(f"p/{path.name}" for path in Path("p").glob("viewer_body_*.js"))}
     assert set(names_in(place)) == made | {p.relative_to(place).as_posix() for p in before}
     # nor are our pictures photographs when they are named, lie elsewhere, or are all there is
     shutil.copy("p/a.hmrfit.jpg", "p/copied.jpg")
@@ -143,7 +144,9 @@ def test_a_parent_of_both(place: Path) -> None:
     assert {p.name for p in Path("all").glob("*.npz")} == {"a.npz", "b.npz"}
 
 
-@pytest.mark.parametrize("taken", ["a.jpg", "a.npz", "a.glb", "thumbnails/b.jpg", "thumbnails", "index.html"])
+@pytest.mark.parametrize(
+    "taken", ["a.jpg", "a.npz", "a.glb", "thumbnails/b.jpg", "thumbnails", "index.html", "viewer.js"]
+)
 def test_what_is_in_the_way_is_refused_before_any_work(
     place: Path, capsys: pytest.CaptureFixture, fits: list[int], taken: str
 ) -> None:

@@ -68,7 +68,7 @@ def test_escape_sequences_in_names_and_messages_are_removed(tmp_path: Path, caps
     report = FolderReport(Outputs(tmp_path))
     report.add(line)
     page = report.write_page().read_text()
-    assert not set(page) & set("\x1b\x07\r\u202e") and page.count("<script>") == 1  # the page's own
+    assert not set(page) & set("\x1b\x07\r\u202e") and "<script>" not in page
 
 
 def test_the_page_of_a_run_that_goes_on_says_so(tmp_path: Path) -> None:
