@@ -8,6 +8,7 @@ find the same. Results in rtmlib's pixels have centres at integers.
 import json
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib.metadata import version
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -67,7 +68,7 @@ class Rtmlib:
         checksums = {Path(tool.onnx_model).name: checksum(tool.onnx_model) for tool in (self._finder, self._pose)}
         if files is None:
             check_recorded(checksums)
-        self.fingerprint = f"rtmlib {rtmlib.__version__}, {combined(checksums)}"
+        self.fingerprint = f"rtmlib {version('rtmlib')}, {combined(checksums)}"
 
     @classmethod
     def missing(cls) -> str | None:

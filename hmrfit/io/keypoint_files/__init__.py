@@ -27,6 +27,7 @@ formats whose pixel centres are integers get +0.5; fractions of the image are fi
     DeepLabCut csv         napari's, centres at integers  +0.5    named by `bodyparts`
     MediaPipe JSON, csv    fractions of the image         0       mediapipe33
     hmrfit's JSON          `format` names the set         +0.5    -
+    hmrfit's detections    ours                           0       `format`, for each person
     npy, npz, csv, tsv     ours                           0       csv and npz may name them
 
 Names of keypoints mean what `names` says, in any order; 26, 133, 135, 136 and 308 are recognised by their number;

@@ -451,8 +451,8 @@ def _hmrfit_list(content: Sequence[Any], name: str) -> Iterator[Found]:
 
 
 def _detected(content: Mapping[str, Any], name: str) -> Iterator[Found]:
-    """{"detected_people": [people in hmrfit's own format], ...}: what `hmrfit fit` found in a photograph."""
-    yield from _hmrfit_list(content["detected_people"], name)
+    """{"detected_people": [people in hmrfit's own format, but in our pixels], ...}: what `hmrfit fit` detected."""
+    yield from (replace(found, shift=0.0) for found in _hmrfit_list(content["detected_people"], name))
 
 
 JSON_FORMATS = (
