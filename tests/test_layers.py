@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = (
     ("ops", "version"),
-    ("types", "camera", "keypoints"),
+    ("types", "camera", "keypoints", "hand_keypoints"),
     ("io",),
     ("body", "network", "priors", "render", "video"),
     ("fitting",),
@@ -34,6 +34,7 @@ ALLOWED_SIDEWAYS names."""
 
 ALLOWED_SIDEWAYS = {
     "camera": {"types"},
+    "hand_keypoints": {"keypoints"},
     "network": {"body"},
     "priors": {"body", "network"},
     "video": {"render"},

@@ -70,8 +70,8 @@ FINGER_KNUCKLES = {
     for side in SIDES
     for finger in FINGERS
     for k, joint in enumerate((THUMB_JOINTS if finger == "thumb" else FINGER_JOINTS)[:-1], start=1)
-} | {f"{side}hand_root": f"{side}wrist" for side in SIDES}
-"""The keypoints of hands -> the joints of MANO's fingers that they are."""
+} | {f"{side}{root}": f"{side}wrist" for side in SIDES for root in ("hand_root", "wrist_mano")}
+"""The keypoints of hands -> the joints of MANO's fingers that they are. A body with these joints has these points."""
 
 
 def landmarks_of(data: Mapping[str, NDArray], skeleton: Skeleton) -> Landmarks:
@@ -84,8 +84,7 @@ def landmarks_of(data: Mapping[str, NDArray], skeleton: Skeleton) -> Landmarks:
         return tuple(str(n) for n in data["landmark_names"]), own / own.sum(1, keepdims=True)
     count, regressor = len(data["v_template"]), np.asarray(data["J_regressor"], dtype=np.float64)
     rows = {name: _one_hot(vertex, count) for name, vertex in _vertices_of(data["v_template"], skeleton).items()}
-    mixtures = JOINT_MIXTURES | {name: {joint: 1.0} for name, joint in _knuckles_of(skeleton).items()}
-    for name, mixture in mixtures.items():
+    for name, mixture in JOINT_MIXTURES.items():
         if all(joint in skeleton for joint in mixture):
             parts = [share * regressor[skeleton.index(joint)] for joint, share in mixture.items()]
             rows[name] = np.sum(parts, axis=0)
@@ -104,11 +103,6 @@ def _vertices_of(template: NDArray, skeleton: Skeleton) -> dict[str, int]:
     if len(template) == MANO_VERTEX_COUNT and skeleton in (MANO_LEFT, MANO_RIGHT):
         return _tips("left_" if skeleton == MANO_LEFT else "right_", *MANO_TIPS)
     return {}
-
-
-def _knuckles_of(skeleton: Skeleton) -> dict[str, str]:
-    """`FINGER_KNUCKLES` of the hands whose fingers this body has."""
-    return {name: joint for name, joint in FINGER_KNUCKLES.items() if name.split("_")[0] in skeleton.fingers}
 
 
 def _one_hot(index: int, count: int) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from torch import Tensor
 from hmrfit.body.files import read_body_file
 from hmrfit.body.gender import gender_of
 from hmrfit.body.hands import hand_poses_of
-from hmrfit.body.landmarks import landmarks_of
+from hmrfit.body.landmarks import FINGER_KNUCKLES, landmarks_of
 from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPLX, Skeleton, skeleton_of
 from hmrfit.ops.check import brief_repr, check_finite, check_shape, did_you_mean
@@ -177,8 +177,14 @@ class SmplBody:
         return BodyParams(params.global_orient, params.body_pose, betas, params.transl)
 
     def has_point(self, name: str) -> bool:
-        """Is `name` a joint or a landmark of this body?"""
-        return name in self.joint_names or name in self.landmark_names
+        """Is `name` a joint or a landmark of this body, or a joint by another name?"""
+        return name in self.landmark_names or self._joint_of(name) in self.skeleton
+
+    def _joint_of(self, name: str) -> str:
+        """The joint that a point of this name is: itself, or a joint of a finger by the keypoint's name. The wrist of a
+        body without fingers is no point of a hand."""
+        joint = FINGER_KNUCKLES.get(name, name)
+        return joint if name in self.skeleton or joint.split("_")[0] in self.skeleton.fingers else name
 
     def points(self, names: Sequence[str]) -> PointBody:
         """The body reduced to these joints and landmarks, with derivatives; made anew on every call.
@@ -188,7 +194,7 @@ class SmplBody:
         """
         known = (*self.joint_names, *self.landmark_names)
         for name in names:
-            if name not in known:
+            if not self.has_point(name):
                 raise ValueError(f"This body defines no point '{name}'.{did_you_mean(name, known)}")
         pairs = [pair for k, name in enumerate(names) for pair in self._pairs_of(k, name)]
         point, bone = (torch.tensor([p[i] for p in pairs], dtype=torch.int64, device=self.faces.device) for i in (0, 1))
@@ -214,7 +220,7 @@ class SmplBody:
         regressors of others bring them, stands in its place."""
         if name not in self.landmark_names:
             nothing = torch.zeros_like(self.v_template[:, 0])
-            return [(k, self.skeleton.index(name), nothing, torch.ones_like(nothing[0]))]
+            return [(k, self.skeleton.index(self._joint_of(name)), nothing, torch.ones_like(nothing[0]))]
         row = self.landmark_regressor[self.landmark_names.index(name)]
         shares = row[:, None] * self.weights  # (V, J)
         bones = shares.abs().amax(0).nonzero()[:, 0].tolist()

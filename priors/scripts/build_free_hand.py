@@ -99,13 +99,18 @@ def joint_regressor(weights: np.ndarray, vertices: list[np.ndarray], joints: lis
         parent = max(MANO_RIGHT.parents[j], 0)
         distance = np.linalg.norm(vertices[0] - joints[0][j], axis=1)
         near = np.flatnonzero((weights[:, j] + weights[:, parent] > 0.3) & (distance < RADII[min(j, 1 + (j - 1) % 3)]))
-        A = stacked[:, near].transpose(0, 2, 1).reshape(-1, len(near))  # every hand's coordinates
-        b = np.concatenate([hand[j] for hand in joints])
-        even = 2e-3 * np.eye(len(near))
-        system = np.concatenate([A, even, np.ones((1, len(near)))])
-        solution, _ = nnls(system, np.concatenate([b, np.full(len(near), 2e-3 / len(near)), [1.0]]), maxiter=20000)
-        rows[j, near] = solution / solution.sum()
+        rows[j, near] = enclosing(stacked[:, near], np.stack([hand[j] for hand in joints]))
     return rows
+
+
+def enclosing(vertices: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """(n,) a non-negative row of sum 1 on the vertices (M, n, 3) of M hands that finds a place (M, 3) in each; evenly,
+    as far as that leaves a choice."""
+    count = vertices.shape[1]
+    A = vertices.transpose(0, 2, 1).reshape(-1, count)  # every hand's coordinates
+    system = np.concatenate([A, 2e-3 * np.eye(count), np.ones((1, count))])
+    solution, _ = nnls(system, np.concatenate([places.ravel(), np.full(count, 2e-3 / count), [1.0]]), maxiter=20000)
+    return solution / solution.sum()
 
 
 def surface_distance(vertices: np.ndarray, faces: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -150,12 +155,17 @@ def rest_offsets(vertices: np.ndarray, weights: np.ndarray, joints: np.ndarray, 
     return np.linalg.solve(normal, turn.swapaxes(-1, -2) @ gap[..., None])[..., 0] * 1.02
 
 
-def landmarks(hand: source_.Template, regressor: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """Names and rows (5, V) of the fingers' tips, one vertex each."""
+def landmarks(hand: source_.Template, vertices: list[np.ndarray]) -> tuple[list[str], np.ndarray]:
+    """Names and rows (6, V) of the fingers' tips, one vertex each, and of WebXR's wrist, around the forearm."""
     names = [f"right_{finger}_tip" for finger in ("thumb", "index", "middle", "ring", "pinky")]
-    rows = np.zeros((5, regressor.shape[1]))
+    rows = np.zeros((6, len(hand.vertices)))
     rows[np.arange(5), source_.tip_vertices(hand)] = 1
-    return names, rows
+    place = np.array([source_.WRIST_FORWARD, 0, 0])
+    near = np.flatnonzero(np.linalg.norm(hand.vertices - place, axis=1) < RADII[0])
+    sizes = np.ones(len(vertices))
+    sizes[1:3] += [SIZE, -SIZE]  # the first two that differ from the mean hand differ in size
+    rows[5, near] = enclosing(np.stack(vertices)[:, near], sizes[:, None] * place)
+    return [*names, "right_wrist_webxr"], rows
 
 
 def scores(arrays: dict[str, np.ndarray], vectors: np.ndarray) -> dict[str, float]:
@@ -193,7 +203,7 @@ def build(template: Path, poses: Path) -> dict[str, np.ndarray]:
     flat[[4, 8, 12, 16, 20]] = hand.vertices[source_.tip_vertices(hand)]
     vectors, origin = pose.read_poses(str(poses), flat)
     mean, components, deviations = pose.pose_space(vectors, origin)
-    names, rows = landmarks(hand, regressor)
+    names, rows = landmarks(hand, vertices)
     arrays = {
         "v_template": hand.vertices.astype(np.float32),
         "f": hand.faces.astype(np.uint32),
