@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,7 +23,8 @@ from hmrfit.keypoints import COCO17, COMMON14
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.overlay import side_by_side
 from hmrfit.report.page import write_page
-from hmrfit.report.result_page import uncertainty_pictures
+from hmrfit.report.result_page import LEGEND, uncertainty_pictures
+from hmrfit.report.viewer import VIEWER, result_scene, scene_html, write_beside
 from hmrfit.result import FitResult
 from hmrfit.synthetic.people import Corruption, corrupt
 from hmrfit.synthetic.renderer import Scene, render_scene
@@ -56,6 +57,7 @@ FILES = (
     "mesh.obj",
     "result.npz",
     "index.html",
+    VIEWER,
 )
 """The files that it writes."""
 SHAPE = (0.6, -0.5, 0.4)
@@ -169,5 +171,9 @@ def write_all(result: FitResult, scene: Scene, folder: Path, text: str) -> None:
         "from all around": side_by_side(around),
         **uncertainty_pictures(result),
     }
-    entries = [result.entry(pictures)]
-    write_own(folder / "index.html", "page", lambda temporary: write_page(temporary, entries, "hmrfit demo", text))
+    view = result_scene(result, scene.image)
+    write_beside(folder, view.body)
+    links = {name: name for name in FILES if name not in ("index.html", VIEWER)}
+    entries = [replace(result.entry(pictures), view=scene_html(view), links=links)]
+    about = f"{text} {LEGEND}"
+    write_own(folder / "index.html", "page", lambda temporary: write_page(temporary, entries, "hmrfit demo", about))

@@ -47,7 +47,8 @@ def scene(body: hmrfit.SmplBody, truth):
 
 def test_the_demo_writes_everything_and_is_near_the_truth(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["demo", "-o", str(tmp_path), "--height", str(HEIGHT)]) == 0
-    assert {p.name for p in tmp_path.iterdir()} == FILES
+    made = {p.name for p in tmp_path.iterdir()}
+    assert made - FILES == {"viewer.js", *(name for name in made if name.startswith("viewer_body_"))} and made >= FILES
     said = capsys.readouterr().out
     aligned = float(said.split("joints: ")[1].split(" mm")[0])
     # single views leave some 60 mm on average with such noise, twice as much on a bad day; 150 would be another pose
