@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.keypoints import keypoint_sets as keypoint_sets
     from hmrfit.keypoints import register_keypoint_set as register_keypoint_set
     from hmrfit.pipeline import Pipeline as Pipeline
+    from hmrfit.report.live import view as view
     from hmrfit.result import FitResult as FitResult
     from hmrfit.result import WorldResult as WorldResult
     from hmrfit.types import BodyParams as BodyParams
@@ -64,6 +65,7 @@ _HOMES = {
     "detect": "hmrfit.detectors.detect",
     "Pipeline": "hmrfit.pipeline",
     "FitResult": "hmrfit.result",
+    "view": "hmrfit.report.live",
     "WorldResult": "hmrfit.result",
     "Mask": "hmrfit.fitting.terms.mask",
     "Silhouette": "hmrfit.fitting.terms.silhouette",

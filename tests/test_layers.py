@@ -71,6 +71,7 @@ DOORS = {
     "cv2": {"hmrfit/io/opencv.py"},
     "av": {"hmrfit/video/pyav.py"},
     "rtmlib": {"hmrfit/detectors/rtmlib.py"},
+    "viser": {"hmrfit/report/live.py"},
     "mediapipe": {"hmrfit/detectors/mediapipe.py"},
     "pyarrow": {"hmrfit/io/parquet.py"},
     "pickle": set(),
