@@ -189,6 +189,9 @@ def _demo(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument("-o", "--out", metavar="FOLDER", help="for everything that it writes (default: out/demo)")
     command.add_argument("--seed", type=int, help="another scene: clothes, light, floor, noise (default: 53)")
     command.add_argument("--height", type=int, metavar="PX", help="of the photograph (default: 1080)")
+    command.add_argument(
+        "--video", action="store_true", default=None, help="instead, a video: two people who cross, one comes back"
+    )
     command.set_defaults(run=_run_demo)
     return command
 
@@ -326,6 +329,10 @@ def _run_detector(**arguments: Any) -> int:
 
 
 def _run_demo(**arguments: Any) -> int:
+    if arguments.pop("video", None):
+        from hmrfit.cli.demo_video import demo_video_command
+
+        return demo_video_command(**arguments)
     from hmrfit.cli.demo import demo_command
 
     return demo_command(**arguments)

@@ -1,7 +1,7 @@
 """Where a video is cut: the picture changes at once, by much more than it moves, and stays changed.
 
     change_t = mean |thumbnail_t − thumbnail_(t−1)|,    a cut:  change_t > LEAST,  change_t > OFTEN · its neighbours',
-                                                                and thumbnail_(t+1) is as far from thumbnail_(t−1)
+                                                                and so it is from t−1 to t+1, and from t−2 to t
 
 The last keeps photographers' flashes from being cuts.
 """
@@ -39,6 +39,7 @@ def find_cuts(thumbnails: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]) -> li
     for t in np.flatnonzero(change > LEAST).tolist():
         beside = np.concatenate([change[max(0, t - BESIDE) : t], change[t + 1 : t + 1 + BESIDE]])
         later = np.abs(small[min(t + 2, len(small) - 1)] - small[t]).mean()
-        if change[t] > OFTEN * np.median(beside) and later > STAYS * change[t]:
+        earlier = np.abs(small[t + 1] - small[max(t - 1, 0)]).mean()
+        if change[t] > OFTEN * np.median(beside) and min(earlier, later) > STAYS * change[t]:
             found.append(t + 1)
     return found
