@@ -17,6 +17,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 demo: $(VENV)/base.stamp
 	@$(BIN)/hmrfit demo -o out/demo
+	@$(BIN)/hmrfit demo --video -o out/demo/video
 	@if [ -n "$(PHOTOS)" ]; then echo; $(BIN)/hmrfit fit "$(PHOTOS)" -o out/photos --mesh glb; fi
 
 test: $(VENV)/test.stamp

@@ -330,8 +330,11 @@ def _run_detector(**arguments: Any) -> int:
 
 def _run_demo(**arguments: Any) -> int:
     if arguments.pop("video", None):
+        import logging
+
         from hmrfit.cli.demo_video import demo_video_command
 
+        logging.getLogger("hmrfit").addHandler(logging.NullHandler())  # the page shows the warnings
         return demo_video_command(**arguments)
     from hmrfit.cli.demo import demo_command
 

@@ -32,6 +32,7 @@ from hmrfit.cli.batches import finished
 from hmrfit.cli.fit_flags import FitFlags
 from hmrfit.cli.outputs import safe_name, write_own
 from hmrfit.config import load_config
+from hmrfit.export.amass import ADD_ONS_RATE
 from hmrfit.io.atomic import atomic_write, check_writable, sweep
 from hmrfit.io.bounded import read_bytes
 from hmrfit.io.image import Image
@@ -378,7 +379,8 @@ def motion_files(result: Path) -> list[Path]:
 def _write_motion(path: Path, result: FitResult) -> None:
     """One motion file, over nothing that is there."""
     if path.suffix in PLACES:
-        write_own(path, "motion", result.save_motion)
+        rate = ADD_ONS_RATE if path.suffix == ".npz" and (result.fps or 0) < ADD_ONS_RATE else None
+        write_own(path, "motion", partial(result.save_motion, fps=rate))
     else:
         with atomic_write(path) as temporary:
             result.save_motion(temporary)

@@ -96,7 +96,7 @@ def test_somebody_found_twice_is_one() -> None:
 def standing(frames: np.ndarray, x: float, colour: int) -> PeopleSeen:
     """Somebody who stands at x, dressed in one of `BINS` colours."""
     rng = np.random.default_rng(colour)
-    shape = np.stack([30 * np.sin(np.arange(17.0)), np.linspace(0, 200, 17)], -1) + [x, 100]
+    shape = np.stack([x + 30 * np.sin(np.arange(17.0)), np.linspace(100, 300, 17)], -1)
     looks = np.zeros((len(frames), LENGTH), np.float32)
     looks[:, [colour, BINS + colour]] = 1
     xy = shape + rng.normal(size=(len(frames), 17, 2))
