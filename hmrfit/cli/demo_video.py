@@ -80,7 +80,7 @@ def demo_video_command(out: str = "out/demo/video", seed: int = 53, height: int 
 
 def write_keypoints(path: Path, seen: PeopleSeen) -> None:
     """As MMPose writes a video: a list of frames, pixel centres at integers."""
-    names = {i: name for i, name in enumerate(seen.names)}
+    names = dict(enumerate(seen.names))
     frames = [
         {
             "frame_id": int(frame),
@@ -161,8 +161,8 @@ def compared(folder: Path, scene: Walkers, footage: Footage, body: SmplBody) -> 
     (pa, jitter), (pa_single, jitter_single) = (np.mean(values, axis=0) for values in (moving, single))
     kept = "kept" if score["switches"] == 0 and len(tracks) == len(scene.params) else "NOT kept"
     return (
-        f"Identities {kept}: {len(tracks)} tracks of {len(scene.params)} people, {score['switches']:.0f} switches, IDF1 "
-        f"{score['idf1']:.3f}. Where they are seen: PA-MPJPE {pa:.0f} mm (frame by frame {pa_single:.0f}), jitter "
+        f"Identities {kept}: {len(tracks)} tracks of {len(scene.params)} people, {score['switches']:.0f} switches, IDF1"
+        f" {score['idf1']:.3f}. Where they are seen: PA-MPJPE {pa:.0f} mm (frame by frame {pa_single:.0f}), jitter "
         f"{jitter:.0f} mm/s² beyond the truth's own motion (frame by frame {jitter_single:.0f}), over 14 joints."
     )
 

@@ -38,6 +38,9 @@ CLOTHES = 0.12
 BRIEF, TRUSTED = 0.4, 4.0
 """Seconds over which any piece may be joined, and more for each second that it lasts."""
 
+MOST_CLOTHES = 4.0, 6.0
+"""What other clothes cost at most, and more for each second of the gap: light changes at once, for everybody."""
+
 PATIENCE = 2.0
 """Seconds of a gap that cost 1."""
 
@@ -142,7 +145,8 @@ def _cost(a: _End, b: _End, gap: float, looks: tuple[Floats, Floats] | None) -> 
     cost += gap / PATIENCE
     if looks is not None:
         alike = float(affinity(*looks))
-        cost += 0.0 if np.isnan(alike) else ((1 - alike) / CLOTHES) ** 2
+        most = MOST_CLOTHES[0] + MOST_CLOTHES[1] * gap
+        cost += 0.0 if np.isnan(alike) else min(((1 - alike) / CLOTHES) ** 2, most)
     return cost
 
 

@@ -57,7 +57,7 @@ def test_a_video_from_its_pixels(tmp_path: Path) -> None:
         own = np.abs(track.result.keypoints.xy.numpy()[:, 0] - rows).max((1, 2)).argmin()
         np.testing.assert_allclose(track.result.projected.xy.numpy()[:, 0], rows[own], atol=6)
     assert result["1"] is result[0] and result.rate == RATE
-    with pytest.raises(ValueError, match="hmrfit detector install"):
+    with pytest.raises(ValueError, match="There are: rtmlib, movenet"):
         hmrfit.fit_video(tmp_path / "v.mp4", detector="nobody knows this one")
 
 
