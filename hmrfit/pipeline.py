@@ -384,10 +384,10 @@ class Pipeline:
         with one_thread_for_few(len(photo), self.threads):
             if free:
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
-            fit = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
+            fit, motion = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
         people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
         result = self.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)
-        result = as_sequence(result, blank, rate)
+        result = as_sequence(result, blank, rate, ready.fitter, motion)
         if world is None:
             result = result.with_up(upright)
         else:

@@ -205,7 +205,7 @@ class FitResult(ResultData):
         if self.terms is not None and not self.focal_known:
             self.focal_effect()
         fit = replace(self.fit, seeker=None)
-        return replace(self, fit=fit, known_answers=self.answers, seek=None, terms=None, image=None)
+        return replace(self, fit=fit, known_answers=self.answers, seek=None, terms=None, together=None, image=None)
 
     def __getstate__(self) -> dict[str, Any]:
         """For pickle and copies in other processes."""

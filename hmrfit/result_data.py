@@ -24,6 +24,7 @@ from hmrfit.fitting.finite import ENDS
 from hmrfit.fitting.fit import REASONS, Fit
 from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, checked_factor, focal_sensitivity
 from hmrfit.fitting.parameters import Layout, State
+from hmrfit.fitting.sequence_posterior import FramesPosterior
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.uncertainty import GAUSSIAN, Answers, Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.io.image import Image, read_image
@@ -79,6 +80,7 @@ class ResultData:
     up: NDArray[np.float64] | None = None  # (3,) of length 1, points up in the camera frame; None where not known
     terms: Mapping[str, Term] | None = field(default=None, repr=False)  # of the energy that was minimised; not saved
     focal_moves: FocalSensitivity | None = None  # `focal_effect`, once it was asked for
+    together: FramesPosterior | None = field(default=None, repr=False)  # of a sequence's frames together; not saved
     image: Image | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -126,6 +128,7 @@ class ResultData:
             origin=origin,
             known_answers=None if self.known_answers is None else self.known_answers[chosen],
             focal_moves=None if self.focal_moves is None else self.focal_moves[chosen],
+            together=None if self.together is None else self.together.of(chosen),
             image=image,
         )
 
@@ -182,6 +185,10 @@ class ResultData:
         """What may be the answer: `hypotheses`, `hypothesis_cost` and `posterior`. Computed when it is first asked for
         (about as long as the fit took)."""
         if self.known_answers is None:
+            if self.together is not None:
+                known = Answers(self.fit.hypotheses, self.fit.hypothesis_cost, self.together.posterior())
+                self.known_answers = known
+                return known
             if self.seek is None:
                 return Answers(self.fit.hypotheses, self.fit.hypothesis_cost, None)
             with one_thread_for_few(len(self)):
@@ -332,8 +339,14 @@ class ResultData:
     @cached_property
     def joint_covariance(self) -> NDArray[np.float64]:
         """(N, J, 3, 3) metres², camera axes: how wrong the joints' positions relative to the pelvis may be."""
-        posterior, body = self._known_posterior(), load_points(self.origin.body, self.joint_names)
-        return mixed_joint_covariance(body, self.hypotheses, posterior).numpy()
+        return self._point_covariance(self.joint_names)
+
+    def _point_covariance(self, names: tuple[str, ...]) -> NDArray[np.float64]:
+        """(N, K, 3, 3) metres² of points of the body, the first of which they are relative to."""
+        body = load_points(self.origin.body, names)
+        if self.together is not None:
+            return self.together.point_covariance(body).numpy()
+        return mixed_joint_covariance(body, self.hypotheses, self._known_posterior()).numpy()
 
     @property
     def joint_std(self) -> NDArray[np.float64]:
@@ -343,9 +356,7 @@ class ResultData:
     @property
     def landmark_std(self) -> NDArray[np.float64]:
         """(N, K) metres: the same for the body's own keypoints, those of the set that was fitted."""
-        root = self.joint_names[0]
-        body = load_points(self.origin.body, (root, *self.keypoints.names))
-        covariance = mixed_joint_covariance(body, self.hypotheses, self._known_posterior()).numpy()[:, 1:]
+        covariance = self._point_covariance((self.joint_names[0], *self.keypoints.names))[:, 1:]
         return np.sqrt(np.trace(covariance, axis1=2, axis2=3).clip(0))
 
     def points(self, keypoint_set: str | Sequence[str]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
@@ -361,9 +372,17 @@ class ResultData:
         return load_points(self.origin.body, names).pose(self.params).points.numpy(), names
 
     def sample(self, count: int, seed: int = 0) -> list[BodyParams]:
-        """`count` bodies (N,) each, drawn from what is likely given the picture; the same for the same seed."""
-        posterior, points = self._known_posterior(), load_points(self.origin.body, self.joint_names)
-        which, steps = sample_steps(posterior, count, np.random.default_rng(seed))
+        """`count` bodies (N,) each, drawn from what is likely given the picture; the same for the same seed.
+
+        Of a sequence, each is a motion of one body. A saved one no longer knows how its frames hang together: there one
+        draw errs alike in all frames, as much as each says.
+        """
+        points, rng = load_points(self.origin.body, self.joint_names), np.random.default_rng(seed)
+        if self.together is not None:
+            steps = self.together.sample(count, rng)
+            which = torch.zeros(steps.shape[:2], dtype=torch.int64)
+        else:
+            which, steps = sample_steps(self._known_posterior(), count, rng, alike=self.rows == "frames")
         everyone, layout = BodyParams.cat(self.hypotheses), Layout.everything(points)
         drawn = []
         for hypothesis, step in zip(which, steps, strict=True):

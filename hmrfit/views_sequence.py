@@ -277,4 +277,4 @@ def fit_person_over_time(
     fit = alone.of(torch.arange(T) * V + base)
     fit = replace(fit, state=State(params, fit.state.camera), start=None, acceptance=None)
     rotation, translation = (torch.tensor(part).expand(T, *part.shape) for part in np.split(poses[base], [3], 1))
-    return solved_together(ready, fit, person.blank[base], pace, Poses(rotation, translation[..., 0]))
+    return solved_together(ready, fit, person.blank[base], pace, Poses(rotation, translation[..., 0]))[0]

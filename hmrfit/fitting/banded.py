@@ -1,11 +1,16 @@
 """Normal equations of many frames with a shared border: block-banded for the frames, arrowhead for what they share.
 
     [ A   B ] [ x ]     [ g ]          A (T n, T n) with blocks A_ts for |t - s| <= w, B (T n, S), C (S, S)
-    [ B^T C ] [ y ] = - [ h ]          y = -(C - B^T A⁻¹ B)⁻¹ (h - B^T A⁻¹ g),    x = -A⁻¹ (g + B y)
+    [ B^T C ] [ y ] = - [ h ]
 
-One banded Cholesky factorisation (LAPACK's, through scipy) and a Schur complement of the border: the time is linear in
-T. `dense` is the slow obvious way. A lies in memory once, as LAPACK wants it, and is factorised where it lies: for
-three thousand frames it is 400 MB.
+One frame after the other is eliminated, z_t = (x_(t+1) .. x_(t+w), y) being what it is coupled to:
+
+    L L^T = A_tt,   V = L⁻¹ [A_t,t+1 .. A_t,t+w | B_t | g_t]      the equations of z_t lose V^T V
+    x_t = -L⁻ᵀ (V_z z_t + V_g)                                    then from the last frame to the first
+
+The time is linear in T, and the factors lie where the equations lay: 75 kB a frame of 54 columns. `dense` is the slow
+obvious way. torch does it with the thread that it is called in: LAPACK's banded Cholesky takes as long, and the threads
+of the library that scipy brings cannot be told to stay away (two of them beside other programs: 5 to 19 times as long).
 """
 
 import math
@@ -13,29 +18,56 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 from torch import Tensor
 
 from hmrfit.fitting.solver import TINY, added_to_diagonal
+
+
+def eliminate(diagonal: Tensor, right: Tensor, bands: int, count: int) -> Tensor | None:
+    """Eliminates the first `count` frames in place. What they take from the equations of the m shared columns (m, m);
+    None where a frame is not positive definite.
+
+    Args:
+        diagonal: (T + w, n, n) A_tt; afterwards L. right: (T + w, n, w n + m) the couplings of each frame to the next
+            w = `bands`, and to what is shared; afterwards V. What the eliminated frames take from those behind them is
+            taken there: there are always w rows behind.
+    """
+    n, width = diagonal.shape[1], right.shape[2]
+    taken = right.new_zeros(width - bands * n, width - bands * n)
+    fine = torch.zeros(count, dtype=torch.int32)
+    for t in range(count):
+        torch.linalg.cholesky_ex(diagonal[t], out=(diagonal[t], fine[t]))
+        V = torch.linalg.solve_triangular(diagonal[t], right[t], upper=False)
+        right[t] = V
+        product = V.mT @ V
+        for k in range(bands):
+            own = product[k * n : (k + 1) * n]
+            diagonal[t + 1 + k] -= own[:, k * n : (k + 1) * n]
+            if k + 1 < bands:  # to the frames that both are coupled to
+                right[t + 1 + k, :, : (bands - 1 - k) * n] -= own[:, (k + 1) * n : bands * n]
+            right[t + 1 + k, :, bands * n :] -= own[:, bands * n :]
+        taken += product[bands * n :, bands * n :]
+    return taken if not fine.any() and bool(taken.isfinite().all()) else None
 
 
 @dataclass
 class Bordered:
     """Cost, gradient and Hessian at a point, a `solver.LinearSystem`. T frames of n columns each, S shared ones."""
 
-    band: Tensor  # (T, n, (w+1) n): entry (t, b, i) is A in column b of frame t, i rows below the diagonal
-    border: Tensor  # (T, n, S)
+    diagonal_blocks: Tensor  # (T + w, n, n) A_tt, then zeros
+    right: Tensor  # (T + w, n, w n + S + 1): A_(t, t+1) .. A_(t, t+w), B_t and g_t, then zeros
     corner: Tensor  # (S, S)
-    gradient: Tensor  # (T, n)
     shared_gradient: Tensor  # (S,)
+    bands: int  # w
     cost: float = 0.0
-    spent: bool = False  # has a step been solved for, in the memory of the band?
+    spent: bool = False  # has a step been solved for, where the equations lay?
 
     @classmethod
     def zeros(cls, T: int, n: int, S: int, bands: int) -> "Bordered":
         """Nothing yet; blocks A_ts for |t - s| <= bands."""
         zeros = lambda *shape: torch.zeros(shape, dtype=torch.float64)  # noqa: E731
-        return cls(zeros(T, n, (bands + 1) * n), zeros(T, n, S), zeros(S, S), zeros(T, n), zeros(S))
+        right = zeros(T + bands, n, bands * n + S + 1)
+        return cls(zeros(T + bands, n, n), right, zeros(S, S), zeros(S), bands)
 
     @classmethod
     def of(
@@ -43,32 +75,51 @@ class Bordered:
     ) -> "Bordered":
         """From blocks, k = 0 .. w: A_(t, t+k), (T - k, n, n)."""
         T, n, S = border.shape
-        band = cls.zeros(T, n, S, len(blocks) - 1).band
-        system = cls(band, border, corner, gradient, shared_gradient)
+        system = cls.zeros(T, n, S, len(blocks) - 1)
         for k, block in enumerate(blocks):
             system.add_block(k, 0, block)
+        system.border[:], system.gradient[:] = border, gradient
+        system.corner, system.shared_gradient = corner, shared_gradient
         return system
+
+    def __len__(self) -> int:
+        return len(self.right) - self.bands
+
+    @property
+    def width(self) -> int:
+        """n."""
+        return self.right.shape[1]
+
+    @property
+    def border(self) -> Tensor:
+        """(T, n, S), a view."""
+        return self.right[: len(self), :, self.bands * self.width : -1]
+
+    @property
+    def gradient(self) -> Tensor:
+        """(T, n), a view."""
+        return self.right[: len(self), :, -1]
 
     def add_block(self, k: int, first: int, block: Tensor) -> None:
         """Adds blocks (m, n, n) to A_(t, t+k) of the frames t from `first` on."""
-        n = self.gradient.shape[1]
-        b, a = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
-        below = k * n + a - b  # A_(t+k, t) = A_(t, t+k)^T: its entry (a, b) is the block's (b, a)
-        kept = below >= 0
-        self.band[first : first + len(block), b[kept], below[kept]] += block[:, b[kept], a[kept]]
+        rows = slice(first, first + len(block))
+        if k == 0:
+            self.diagonal_blocks[rows] += block
+        else:
+            self.right[rows, :, (k - 1) * self.width : k * self.width] += block
 
     @property
     def diagonal(self) -> tuple[Tensor, Tensor]:
         """Of A (T, n) and of C (S,)."""
-        return self.band[..., 0], self.corner.diagonal()
+        return self.diagonal_blocks[: len(self)].diagonal(dim1=1, dim2=2), self.corner.diagonal()
 
     def step(self, damping: float) -> tuple[tuple[Tensor, Tensor], float]:
         """((x (T, n), y (S,)), predicted fall of the cost) of the damped equations; zeros and NaN where they are not
         positive definite. They are solved where they lie, and then spent."""
         largest = max(TINY, *(float(d.max()) for d in self.diagonal if d.numel()))
         added = tuple(added_to_diagonal(d, largest, damping) for d in self.diagonal)
-        gradients = self.gradient, self.shared_gradient
-        self.band[..., 0] += added[0]
+        gradients = self.gradient.clone(), self.shared_gradient
+        self.diagonal[0].add_(added[0])
         self.corner = self.corner + torch.diag(added[1])
         step = self._solve()
         if step is None:
@@ -76,21 +127,24 @@ class Bordered:
         return step, 0.5 * float(sum((d * (a * d - g)).sum() for d, a, g in zip(step, added, gradients, strict=True)))
 
     def _solve(self) -> tuple[Tensor, Tensor] | None:
-        """x (T, n) and y (S,); None where the matrix is not positive definite. The band is gone afterwards."""
-        T, n = self.gradient.shape
-        right = torch.cat([self.gradient[..., None], self.border], -1).reshape(T * n, -1)
-        band = self.band.reshape(T * n, -1).numpy().T
-        self.band, self.spent = self.band.new_empty(0), True
-        try:
-            factor = cholesky_banded(band, overwrite_ab=True, lower=True, check_finite=False)
-            solved = torch.as_tensor(cho_solve_banded((factor, True), right.numpy(), check_finite=False))
-            inner, border = solved[:, 0], self.border.reshape(T * n, -1)
-            schur = self.corner - border.T @ solved[:, 1:]
-            lower = torch.linalg.cholesky((schur + schur.T) / 2)
-        except (LinAlgError, torch.linalg.LinAlgError):
+        """x (T, n) and y (S,); None where the matrix is not positive definite. The equations are gone afterwards."""
+        T, n, w, S = len(self), self.width, self.bands, len(self.shared_gradient)
+        self.spent = True
+        diagonal, right = self.diagonal_blocks, self.right
+        self.diagonal_blocks = self.right = right[:0]  # room for the next equations
+        taken = eliminate(diagonal, right, w, T)
+        if taken is None:
             return None
-        y = -torch.cholesky_solve((self.shared_gradient - border.T @ inner)[:, None], lower)[:, 0]
-        x = -(inner + solved[:, 1:] @ y).view(T, n)
+        lower, info = torch.linalg.cholesky_ex(self.corner - taken[:S, :S])
+        if info:
+            return None
+        y = -torch.cholesky_solve((self.shared_gradient - taken[:S, S])[:, None], lower)[:, 0]
+        pull = right[:T, :, -1] + right[:T, :, w * n : -1] @ y
+        z = pull.new_zeros(T + w, n)
+        for t in reversed(range(T)):
+            ahead = pull[t] + right[t, :, : w * n] @ z[t + 1 : t + 1 + w].flatten()
+            z[t] = torch.linalg.solve_triangular(diagonal[t].mT, -ahead[:, None], upper=True)[:, 0]
+        x = z[:T]
         return (x, y) if bool(x.isfinite().all() & y.isfinite().all()) else None
 
     def scaled_gradient(self) -> float:
@@ -101,12 +155,14 @@ class Bordered:
 
     def dense(self) -> tuple[Tensor, Tensor]:
         """The whole matrix (T n + S, T n + S) and gradient."""
-        T, n = self.gradient.shape
-        S = len(self.shared_gradient)
+        T, n, S = len(self), self.width, len(self.shared_gradient)
         whole = self.corner.new_zeros(T * n + S, T * n + S)
-        for column, entries in enumerate(self.band.reshape(T * n, -1)):
-            rows = torch.arange(column, min(column + len(entries), T * n))
-            whole[rows, column] = whole[column, rows] = entries[: len(rows)]
+        for t in range(T):
+            own = slice(t * n, (t + 1) * n)
+            whole[own, own] = self.diagonal_blocks[t]
+            for s in range(t + 1, min(T, t + 1 + self.bands)):
+                block = self.right[t, :, (s - t - 1) * n : (s - t) * n]
+                whole[own, s * n : (s + 1) * n], whole[s * n : (s + 1) * n, own] = block, block.T
         whole[: T * n, T * n :] = self.border.reshape(T * n, S)
         whole[T * n :, : T * n] = self.border.reshape(T * n, S).T
         whole[T * n :, T * n :] = self.corner

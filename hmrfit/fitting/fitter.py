@@ -13,6 +13,7 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.devices import moved
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit
+from hmrfit.fitting.parameters import Observation
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.starts import Given, GivenStart
@@ -94,7 +95,7 @@ class Fitter:
             init_std: degrees, how wrong init is, per joint and axis: one number, (J,) or (B, J).
             measurements: what else is known about the B people, for the terms that look at it.
         """
-        std = None if init_std is None else _each_ones(init_std, keypoints.xy)
+        std = None if init_std is None else each_ones(init_std, keypoints.xy)
         given = Given(keypoints, camera, init, std, measurements or RecordTable())
         fit = self._fit(given) if self.device is None else self._fit_there(given)
         return fit if init is not None else replace(fit, seeker=self.schedule.seeker)
@@ -176,23 +177,28 @@ class Fitter:
 
     def weighs_noise(self, fit: Fit) -> bool:
         """Whether the keypoints of the energy have a noise, so that what is known of it changes the posterior."""
-        return self._student(self._calibration(fit)) is not None
+        return self._student(self.calibration(fit)) is not None
 
     def posterior(self, fit: Fit) -> Posterior:
         """How sure each hypothesis of a fit is, and how likely: as measured of fits of its schedule; where nothing was
         measured, or the anchor is left out of the energy, what the energy says of itself. What is known of the
         keypoints (`fit.keypoint_noise`) is in it; energies whose keypoints have no noise make nothing of that."""
-        body, seen, how = self.point_body(fit.observation.keypoints.names), fit.observation, self._calibration(fit)
+        body, how = self.point_body(fit.observation.keypoints.names), self.calibration(fit)
+        seen, noise = self.seen_in_posterior(fit)
+        return posterior(body, self.terms, how, fit.hypotheses, fit.hypothesis_cost, seen, noise)
+
+    def seen_in_posterior(self, fit: Fit) -> tuple[Observation, Tensor | None]:
+        """(what the weights of the calibration are about, σ_post (B, K) where the keypoints have a noise)."""
+        body, seen, how = self.point_body(fit.observation.keypoints.names), fit.observation, self.calibration(fit)
         if how.noise == "residuals":
             seen = replace(seen, noise=residual_noise(body, fit.state, seen))
         own = self._student(how)
         if own is None:
-            return posterior(body, self.terms, how, fit.hypotheses, fit.hypothesis_cost, seen)
+            return seen, None
         found = torch.full_like(seen.keypoints.confidence, own.sigma) if seen.noise is None else seen.noise
-        noise = posterior_noise(body, fit.state, seen, found, fit.keypoint_noise)
-        return posterior(body, self.terms, how, fit.hypotheses, fit.hypothesis_cost, seen, noise)
+        return seen, posterior_noise(body, fit.state, seen, found, fit.keypoint_noise)
 
-    def _calibration(self, fit: Fit) -> Calibration:
+    def calibration(self, fit: Fit) -> Calibration:
         """What was measured of fits like this one; else the energy's own weights, of a Gaussian."""
         how = fit.calibration
         if how is not None and how.noise == "residuals":
@@ -217,7 +223,7 @@ def in_pieces(fit: Callable[[slice], RecordT], people: int, kind: type[RecordT],
         return kind.cat(list(pool.map(fit, parts)))
 
 
-def _each_ones(init_std: float | Tensor, like: Tensor) -> Tensor:
+def each_ones(init_std: float | Tensor, like: Tensor) -> Tensor:
     """One number, (J,) or (B, J) of them -> (B, 1) or (B, J)."""
     std = torch.as_tensor(init_std, dtype=like.dtype, device=like.device)
     return std if std.ndim == 2 else std.expand(len(like), std.shape[0] if std.ndim else 1)

@@ -11,11 +11,14 @@ pulls on the shape against one prior put walking people half a metre off in dept
 the same. So the points are those of the mean shape about the pelvis, which moves by z0 (X/Z, Y/Z, log Z), z0 constant.
 Where the cameras' poses in the world are known (`Poses`), the motion is smooth there, and the pelvis moves in metres:
 x_world = Rᵀ (x − t).
-All frames are one problem of `hmrfit.fitting.solver`, its equations those of `hmrfit.fitting.banded`.
+All frames are one problem of `hmrfit.fitting.solver`, its equations those of `hmrfit.fitting.banded`. Long sequences:
+`hmrfit.fitting.windows`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -28,7 +31,10 @@ from hmrfit.fitting.energy import Stage, StageProblem
 from hmrfit.fitting.parameters import Layout, Observation, State
 from hmrfit.fitting.solver import OneSolution, Options, solve
 from hmrfit.fitting.terms.base import Term
+from hmrfit.ops.threads import own_threads, set_own_threads
 from hmrfit.types import BodyParams, TensorRecord
+
+T_co = TypeVar("T_co")
 
 ACCELERATION = {
     "knee": 7.0,
@@ -42,8 +48,8 @@ ACCELERATION = {
 
 TRUNK_ACCELERATION = 3.0
 
-FRAMES = 128
-"""Whose Jacobians are in memory at a time: 100 kB each, before they are summed up."""
+FRAMES = 64
+"""Whose Jacobians are in memory at a time: 200 kB each, before they are summed up."""
 
 MARKER = 0.1
 """Metres from the joint, where the two further points of each bone are."""
@@ -57,17 +63,20 @@ class Poses(TensorRecord):
     translation: Tensor  # (T, 3) metres
 
 
+@dataclass(frozen=True)
 class Smoothness:
     """The smoothness residuals: points of every bone, twice differenced in time.
 
-    Args:
-        points: three of every bone, as `bone_points` makes them.
-        scale: (M,) 1/(s dt²), s the points' acceleration.
-        depth: z0, metres. poses: of the T frames' camera; None where it stands still somewhere.
+    points: three of every bone, as `bone_points` makes them. scale: (M,) 1/(s dt²), s the points' acceleration.
+    depth: z0, metres. poses: of the T frames' camera; None where it stands still somewhere. cuts: the frames,
+    ascending, that do not follow on the one before them.
     """
 
-    def __init__(self, points: PointBody, scale: Tensor, depth: float, poses: Poses | None = None) -> None:
-        self.points, self.scale, self.depth, self.poses = points, scale, depth, poses
+    points: PointBody
+    scale: Tensor
+    depth: float
+    poses: Poses | None = None
+    cuts: Sequence[int] = ()
 
     @classmethod
     def of(
@@ -81,13 +90,12 @@ class Smoothness:
         return cls(bone_points(body), scale * (smooth / 3) ** 0.5, depth, poses)
 
     def __getitem__(self, part: slice) -> "Smoothness":
-        """Of some of the frames."""
-        poses = None if self.poses is None else self.poses[part]
-        return Smoothness(self.points, self.scale, self.depth, poses)
+        """Of some of the frames, which follow on each other."""
+        return replace(self, poses=None if self.poses is None else self.poses[part], cuts=())
 
     def cost(self, params: BodyParams) -> Tensor:
         """E of the smoothness, one number."""
-        return 0.5 * self.scaled(*self._posed(params)).diff(n=2, dim=0).square().sum()
+        return 0.5 * second_differences(self.scaled(*self._posed(params)), self.cuts).square().sum()
 
     def _posed(self, params: BodyParams) -> tuple[PosedPoints, Tensor]:
         """The mean shape's points about the pelvis, and where the pelvis is (T, 3), metres."""
@@ -104,39 +112,57 @@ class Smoothness:
         path = self.depth * torch.cat([pelvis[:, :2] / z, z.log()], -1)
         return (posed.points + path[:, None]) * self.scale[:, None]
 
-    def rows(self, posed: PosedPoints, pelvis: Tensor, layout: Layout) -> Tensor:
-        """d x / (s dt²) (T, 3 M, n), n without the betas' columns, which do nothing."""
-        T, eye = len(pelvis), torch.eye(3).to(pelvis)
-        axes = (self.scale[:, None, None] * eye).expand(T, -1, 3, 3)
-        if self.poses is not None:
-            axes = axes @ self.poses.rotation[:, None].mT
-        turning = self.points.rows(posed, axes, layout.rotating, False, False)  # (T, M, 3, 3 j)
-        if not layout.moves("transl"):
-            return turning.flatten(1, 2)
-        if self.poses is not None:
-            return torch.cat([axes, turning], -1).flatten(1, 2)
-        z = pelvis[:, 2, None, None].clamp_min(MIN_DEPTH)
-        path = eye - eye[2] * (pelvis / z[:, 0])[..., None] * (1 - eye[2])[:, None]
-        moving = (self.depth / z * path)[:, None] * self.scale[:, None, None]
-        return torch.cat([moving, turning], -1).flatten(1, 2)
+    def rows_of(self, params: BodyParams, layout: Layout) -> Tensor:
+        """`rows` of these frames."""
+        return self.rows(*self._posed(params), layout)
 
-    def add(self, params: BodyParams, layout: Layout, sums: Bordered) -> None:
+    def rows(self, posed: PosedPoints, pelvis: Tensor, layout: Layout) -> Tensor:
+        """d x / (s dt²) (T, 3 M, n), n without the betas' columns, which do nothing.
+
+        A turn of joint j moves a point d = x - x_j away, where j carries it, by omega x d: no product is needed.
+        """
+        T, M, first = len(pelvis), len(self.scale), 3 if layout.moves("transl") else 0
+        index, carries = layout.rotating_index, self.points.above[self.points.pair_bone]
+        size = (carries[:, layout.rotating_index] * self.scale[:, None])[..., None]
+        d = (posed.points[:, :, None] - posed.joints[:, None, index]) * size  # (T, M, j, 3)
+        J = pelvis.new_zeros(T, M, 3, first + 3 * len(index))
+        turning = J[..., first:].unflatten(-1, (-1, 3))
+        for axis in range(3):
+            b, c = (axis + 1) % 3, (axis + 2) % 3
+            turning[:, :, axis, :, b], turning[:, :, axis, :, c] = d[..., c], -d[..., b]
+        eye = torch.eye(3).to(pelvis)
+        if first and self.poses is not None:
+            J[..., :3] = self.scale[:, None, None] * eye
+        elif first:
+            z = pelvis[:, 2, None, None].clamp_min(MIN_DEPTH)
+            path = eye - eye[2] * (pelvis / z[:, 0])[..., None] * (1 - eye[2])[:, None]
+            J[..., :3] = (self.depth / z * path)[:, None] * self.scale[:, None, None]
+        if self.poses is not None:
+            J = self.poses.rotation[:, None].mT @ J
+        return J.flatten(1, 2)
+
+    def add(self, params: BodyParams, layout: Layout, sums: Bordered, threads: int = 1) -> None:
         """Adds this term to the equations: G = D^T D couples frames t and t + 1, t + 2, of Jacobians J_t."""
-        T = len(sums.gradient)
-        sums.cost += float(self.cost(params))
+        T = len(sums)
+        posed, pelvis = self._posed(params)
+        x = self.scaled(posed, pelvis)
+        sums.cost += 0.5 * float(second_differences(x, self.cuts).square().sum())
         if T < 3:
             return
-        G = stencil(T).to(sums.gradient)
-        pull = banded_product(G, self.scaled(*self._posed(params))).flatten(1)
-        for part in pieces(T):
-            some = slice(part.start, part.stop + 2)
-            J = self[some].rows(*self._posed(params[some]), layout)
+        G = stencil(T, self.cuts).to(x)
+        pull = banded_product(G, x).flatten(1)
+
+        def add_part(part: slice) -> None:
+            own = slice(part.start, part.stop + 2)
+            J = self[own].rows(_rows_of(posed, own), pelvis[own], layout)
             for k in range(3):
                 count = min(part.stop, T - k) - part.start
                 if count > 0:
                     between = G[k, part.start : part.start + count, None, None]
                     sums.add_block(k, part.start, between * (J[:count].mT @ J[k : k + count]))
             sums.gradient[part] += (pull[part, None] @ J[: part.stop - part.start]).squeeze(1)
+
+        each_piece(add_part, T, threads)
 
 
 def bone_points(body: SmplBody) -> PointBody:
@@ -159,14 +185,31 @@ def bone_points(body: SmplBody) -> PointBody:
     )
 
 
-def stencil(count: int) -> Tensor:
+def _rows_of(posed: PosedPoints, rows: slice) -> PosedPoints:
+    return PosedPoints(*(part[rows] for part in vars(posed).values()))
+
+
+def second_differences(x: Tensor, cuts: Sequence[int] = ()) -> Tensor:
+    """D x of frames (T, ...): x_(t-1) - 2 x_t + x_(t+1), without those across a cut."""
+    found = x.diff(n=2, dim=0)
+    return found[_within(len(x), cuts)] if cuts else found
+
+
+def _within(count: int, cuts: Sequence[int]) -> Tensor:
+    """(T - 2,) bool: are frames t, t + 1, t + 2 consecutive?"""
+    kept = torch.ones(max(count - 2, 0), dtype=torch.bool)
+    for cut in cuts:
+        kept[max(cut - 2, 0) : cut] = False
+    return kept
+
+
+def stencil(count: int, cuts: Sequence[int] = ()) -> Tensor:
     """(3, T): the diagonals of D^T D, D the second differences of T frames; (k, t) is between t and t + k."""
-    D = torch.zeros(3, count, dtype=torch.float64)
+    D, kept = torch.zeros(3, count, dtype=torch.float64), _within(count, cuts).double()
     for place, coefficient in enumerate((1.0, -2.0, 1.0)):
         for other, second in enumerate((1.0, -2.0, 1.0)):
             if other >= place:
-                k = other - place
-                D[k, place : count - 2 + place] += coefficient * second
+                D[other - place, place : count - 2 + place] += coefficient * second * kept
     return D
 
 
@@ -186,12 +229,23 @@ def pieces(count: int) -> list[slice]:
     return [slice(i, min(i + FRAMES, count)) for i in range(0, count, FRAMES)]
 
 
+def each_piece(work: Callable[[slice], T_co], count: int, threads: int = 1) -> list[T_co]:
+    """What `work` makes of every piece of the frames, in order; so many pieces side by side, each with one thread."""
+    parts = pieces(count)
+    if threads == 1 or len(parts) == 1:
+        return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads, initializer=set_own_threads, initargs=(1,)) as pool:
+        return list(pool.map(work, parts))
+
+
 class SequenceProblem:
     """All frames of one person, as equations with a border.
 
     Args:
         stage: the energy of a frame.
         motion: None shares the shape and nothing else.
+        threads: so many pieces of the frames are linearized side by side.
+        shape_moves: False: the shape stays as it is.
     """
 
     def __init__(
@@ -201,35 +255,43 @@ class SequenceProblem:
         terms: Mapping[str, Term],
         stage: Stage,
         motion: Smoothness | None,
+        threads: int = 1,
+        shape_moves: bool = True,
     ) -> None:
         self.frames = StageProblem(points, observation, terms, stage)
-        self.motion = motion
+        self.motion, self.threads = motion, threads
         self.width = self.frames.layout.slice("betas").start  # n
+        self.shapes = self.frames.layout.columns - self.width if shape_moves else 0  # S
 
     def linearize(self, state: State, warm_up: bool = False) -> Bordered:
         """E and its equations."""
-        n, S = self.width, state.params.betas.shape[1] if self.frames.layout.moves("betas") else 0
-        sums = Bordered.zeros(len(state), n, S, 0 if self.motion is None else 2)
-        for part in pieces(len(state)):
+        n, all_of_it = self.width, self.width + self.shapes
+        sums = Bordered.zeros(len(state), n, self.shapes, 0 if self.motion is None else 2)
+
+        def add_part(part: slice) -> tuple[float, Tensor, Tensor]:
             system = self.frames.select(part).linearize(state[part], warm_up)
             H, g = system.hessian, system.gradient
             sums.add_block(0, part.start, H[:, :n, :n])
-            sums.border[part], sums.gradient[part] = H[:, :n, n:], g[:, :n]
-            sums.corner.add_(H[:, n:, n:].sum(0))
-            sums.shared_gradient.add_(g[:, n:].sum(0))
-            sums.cost += float(system.cost.sum())
+            sums.border[part], sums.gradient[part] = H[:, :n, n:all_of_it], g[:, :n]
+            return float(system.cost.sum()), H[:, n:all_of_it, n:all_of_it].sum(0), g[:, n:all_of_it].sum(0)
+
+        for cost, corner, gradient in each_piece(add_part, len(state), self.threads):
+            sums.cost += cost
+            sums.corner += corner
+            sums.shared_gradient += gradient
         if self.motion is not None:
-            self.motion.add(state.params, self.frames.layout, sums)
+            self.motion.add(state.params, self.frames.layout, sums, self.threads)
         return sums
 
     def retract(self, state: State, delta: tuple[Tensor, Tensor]) -> State:
         """Move every frame by its own x (T, n) and the shape of all by y (S,)."""
         x, y = delta
-        return self.frames.retract(state, torch.cat([x, y.expand(len(x), -1)], 1))
+        still = x.new_zeros(len(x), self.frames.layout.columns - self.width - self.shapes)
+        return self.frames.retract(state, torch.cat([x, y.expand(len(x), -1), still], 1))
 
 
 def one_shape(state: State) -> State:
-    """Every frame with the mean of the frames' shapes, at a depth that keeps its size in the image."""
+    """Every frame with the mean of the frames' shapes."""
     betas = state.params.betas.mean(0, keepdim=True).expand_as(state.params.betas).contiguous()
     return State(replace(state.params, betas=betas), state.camera)
 
@@ -240,7 +302,8 @@ def solve_sequence(problem: SequenceProblem, state: State, options: Options) -> 
     There is room in memory for one set of equations: each is solved where it lies, and made anew if its step is
     rejected.
     """
-    solution = solve(problem, state, options)
+    with own_threads(1):  # the equations are solved frame after frame
+        solution = solve(problem, state, options)
     filled = problem.frames.fill(solution.x)
     # to the last digit the same shape in all frames
     filled = State(replace(filled.params, betas=solution.x.params.betas), filled.camera)

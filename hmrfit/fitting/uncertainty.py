@@ -319,9 +319,16 @@ def joint_scale(body: PointBody, params: BodyParams, covariance: Tensor) -> Tens
     return (A.flatten(1, 2) @ covariance).view_as(A) @ A.mT
 
 
-def sample_steps(posterior: Posterior, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """(which hypothesis (count, B), steps (count, B, P) from it) drawn from the mixture of t distributions."""
+def sample_steps(
+    posterior: Posterior, count: int, rng: np.random.Generator, alike: bool = False
+) -> tuple[Tensor, Tensor]:
+    """(which hypothesis (count, B), steps (count, B, P) from it) drawn from the mixture of t distributions.
+
+    alike: all rows are one person's, and a draw errs in the same way in all of them: with one shape, if they have one.
+    """
     B, P = posterior.covariance.shape[0], posterior.covariance.shape[-1]
+    if alike and B > 1:
+        return _alike_steps(posterior, count, rng)
     edges = posterior.probability.cumsum(1).numpy()
     which = torch.as_tensor((rng.random((count, B, 1)) > edges[None, :, :-1]).sum(-1))
     still = posterior.covariance.diagonal(dim1=-2, dim2=-1) == 0  # columns that a fit leaves alone
@@ -331,6 +338,18 @@ def sample_steps(posterior: Posterior, count: int, rng: np.random.Generator) -> 
     steps = (factor[torch.arange(B), which] @ normal).squeeze(-1)
     heavy = torch.as_tensor(posterior.nu / rng.chisquare(posterior.nu, (count, B, 1))).sqrt()
     return which, steps * heavy
+
+
+def _alike_steps(posterior: Posterior, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """`sample_steps` with the same normal numbers for all rows. The last columns, the shape's, come first in the
+    factor, so that equal covariances of the shape give equal shapes."""
+    B, P = posterior.covariance.shape[0], posterior.covariance.shape[-1]
+    C = posterior.covariance[:, 0].flip(1, 2)
+    still = C.diagonal(dim1=-2, dim2=-1) == 0
+    factor = cholesky_of_any(C + torch.diag_embed(still.double()), 0.0) * ~still[..., None]
+    steps = torch.einsum("bij,sj->sbi", factor, torch.as_tensor(rng.standard_normal((count, P)))).flip(-1)
+    heavy = torch.as_tensor(posterior.nu / rng.chisquare(posterior.nu, (count, 1, 1))).sqrt()
+    return torch.zeros(count, B, dtype=torch.int64), steps * heavy
 
 
 def mixed_joint_covariance(

@@ -26,7 +26,16 @@ POINTS = (
     "2.1 % of the box, 3.0 % before."
 )
 
-REMADE: dict[str, str] = dict.fromkeys(ROUTES, POINTS) | dict.fromkeys(("free_focal", "shared_focal"), FOCAL + POINTS)
+MOTION = (
+    "A sequence begins at fits of every eighth frame and poses between them, and how sure one is comes of all. "
+    "PA-MPJPE of held-out clips as before to 0.3 mm; coverage of joints was 19 points off. "
+)
+
+REMADE: dict[str, str] = (
+    dict.fromkeys(ROUTES, POINTS)
+    | dict.fromkeys(("free_focal", "shared_focal"), FOCAL + POINTS)
+    | {"sequence": MOTION + POINTS}
+)
 """Routes whose record is not that of the code before the fit became one route (8bf38df) -> the reason."""
 
 
