@@ -97,3 +97,23 @@ def test_videos(cases: Path) -> None:
     for file in ("alphapose17_multi_idx.json", "mm_two_people.json"):
         with pytest.raises(ValueError, match="2 people in frame 0"):
             hmrfit.fit_sequence(folder / file, fps=30, image_size=(640, 426))
+
+
+def test_videos_are_tracks(cases: Path) -> None:
+    (folder,) = cases.glob("07*")
+    for file, count in (("alphapose17_multi_idx.json", 3), ("mm_two_people.json", 4)):
+        with pytest.raises(ValueError, match=r"hmrfit.read_tracks\(path\)"):
+            hmrfit.fit_sequence(folder / file, fps=30, image_size=(640, 426))
+        for retrack in (False, True):
+            tracks = hmrfit.read_tracks(folder / file, retrack=retrack)
+            assert [track.frames.tolist() for track in tracks] == [list(range(count))] * 2
+            assert all(np.ptp([point(p, "nose")[0] for p in track]) < 60 for track in tracks)
+    (track,) = hmrfit.read_tracks(folder / "alphapose_string_order.json")
+    assert [p.image for p in track] == [str(i) for i in range(12)]
+
+
+def test_frames_from_0_and_from_1_are_matched_in_order(cases: Path) -> None:
+    (folder,) = cases.glob("09*")
+    result = hmrfit.fit_video(folder / "frames", folder / "mm_video.json", fps=25, keypoint_set="coco17")
+    assert result[0].frames.tolist() == [1, 2, 3] and result[0].seen.all()
+    assert "matched in order" in result.notes[0]
