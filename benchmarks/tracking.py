@@ -33,9 +33,8 @@ def main() -> None:
             frames += 250
             scores.append(purity(found.truth, tracks))
         idf1, switches = (float(np.mean([s[name] for s in scores])) for name in ("idf1", "switches"))
-        print(
-            f"{people} people: IDF1 {idf1:.3f}, {switches:.2f} switches a video, {1000 * seconds / frames:.2f} ms a frame"
-        )
+        spent = f"{1000 * seconds / frames:.2f} ms a frame"
+        print(f"{people} people: IDF1 {idf1:.3f}, {switches:.2f} switches a video, {spent}")
         line |= {f"idf1_{people}": round(idf1, 4), f"switches_{people}": round(switches, 3)}
     print(json.dumps(line | {"videos": videos}))
 
