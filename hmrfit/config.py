@@ -98,6 +98,18 @@ _C.TRAIN.IMAGE.FLIPPED = 0.5
 _C.TRAIN.IMAGE.COLOUR = 0.4
 _C.TRAIN.IMAGE.OCCLUDED = 0.2
 
+_C.TRAIN.LOOP = CfgNode()  # fits of the training's own people that supervise it (hmrfit.train.fit_loop)
+_C.TRAIN.LOOP.KIND = ""  # "fits": this library's loop; "spin": SPIN's rules and losses; "": none
+_C.TRAIN.LOOP.BEGIN = ""  # a store of fits to begin with (hmrfit fits init); "": empty
+_C.TRAIN.LOOP.EVERY = False  # fit a person at every visit; else at visits 1, 2, 4, 8, ...
+_C.TRAIN.LOOP.MIRROR = True  # the about-face of the network's answer is a candidate too, at first
+_C.TRAIN.LOOP.LIBRARY = 2  # so many poses drawn from the pose prior are, for people without a fit
+_C.TRAIN.LOOP.WEIGHTED = True  # by the covariance of the fit; else every accepted fit counts the same
+_C.TRAIN.LOOP.DATASETS = []  # the keypoint HMR's: {FILE: people in SPIN's npz format, ROOT: its images, SHARE: 1} each
+_C.TRAIN.LOOP.PEOPLE = 20_000  # the keypoint HMR's synthetic people, posed by TRAIN.MOTION; 0: none
+_C.TRAIN.LOOP.PEOPLE_SHARE = 1.0  # of the draws, beside each dataset's SHARE
+_C.TRAIN.LOOP.KEYPOINT_SET = "coco17"  # that these are seen by; with DATASETS it is spin49
+
 _C.SEED = 0
 _C.THREADS = 0  # 0: as many as torch finds
 
@@ -106,6 +118,7 @@ CHOICES = {
     "FIT.START": ("auto", "initial_estimate", "library", "mean_pose"),
     "BODY.KIND": ("smpl", "smplx"),
     "TRAIN.ENCODER": ("keypoints", "image"),
+    "TRAIN.LOOP.KIND": ("", "fits", "spin"),
     "TRAIN.DEVICE": ("auto", "cpu", "cuda"),
 }
 """The values of keys that take one of a few."""

@@ -16,6 +16,7 @@ import torch
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import device_of
+from hmrfit.cli.train_loop import build_loop, datasets_of, known_people
 from hmrfit.config import CfgNode, ConfigError, load_config
 from hmrfit.datasets.spin_npz import read_spin_npz
 from hmrfit.io.atomic import sweep
@@ -26,17 +27,21 @@ from hmrfit.network.encoders import KEYPOINT_NAMES, ImageEncoder, KeypointEncode
 from hmrfit.network.hmr import HMR
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.resnet import channels_last
-from hmrfit.ops.check import did_you_mean
 from hmrfit.ops.threads import use_threads
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.synthetic.dataset import SceneDataset
 from hmrfit.train import distributed
 from hmrfit.train.augmentation import Augmentation
+from hmrfit.train.fit_store import FitStore
+from hmrfit.train.image_loop import ImageLoop, ImageSpin
 from hmrfit.train.images import SPIN49, MixedPeople, PersonImages, PersonSample, PersonSource, ScenePeople
+from hmrfit.train.keypoint_loop import KeypointLoop, KeypointSpin
+from hmrfit.train.keypoint_people import KeypointBatch
 from hmrfit.train.losses import LANDMARKS, KeypointLossWeights, LossWeights, source_weights
 from hmrfit.train.objectives import BatchT, ImageObjective, KeypointObjective, Objective
 from hmrfit.train.people_stream import Batch, Mixture, MotionPeople, PeopleStream, PosePool
+from hmrfit.train.spin_loop import SpinLoop
 from hmrfit.train.trainer import CONTACT_SHEET, LAST, WEIGHTS, Draw, Score, Trainer, TrainingSchedule, train
 from hmrfit.train.validation import scene_score, scene_sheet, validation_score, validation_sheet
 
@@ -45,8 +50,6 @@ SEED_STEP = 1000
 
 HELD_OUT_SEED = 7
 """Of the scenes for scores and contact sheets."""
-
-DATASET_KEYS = ("FILE", "ROOT", "SHARE")
 
 Frames = Mapping[str, np.ndarray]
 """Motion, as `load_frames` gives it."""
@@ -77,7 +80,7 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
     pool = read_pool(how.MOTION, cache=folder / "motion.npz")
     body = SmplBody.from_file(locate(settings.BODY.PATH))
     held_out = load_frames(pool, "validation")
-    run = RUNS[how.ENCODER](settings, body, load_frames(pool, "train"), held_out)
+    run = RUNS[how.ENCODER](settings, body, load_frames(pool, "train"), held_out, folder)
     weights = train(run.trainer, folder, run.score, run.draw, how.REPORT_EVERY, how.SAVE_EVERY, how.BOARD)
     if distributed.rank() == 0:
         minutes = run.trainer.elapsed / 60
@@ -109,11 +112,32 @@ def _written_with_equals(overrides: Sequence[str]) -> list[str]:
 # ---- the keypoint HMR
 
 
-def build_keypoint_run(settings: CfgNode, body: SmplBody, frames: Frames, held_out: Frames) -> TrainingRun:
+def build_keypoint_run(
+    settings: CfgNode, body: SmplBody, frames: Frames, held_out: Frames, folder: Path
+) -> TrainingRun:
     """The keypoint HMR's trainer, and the functions that score and draw it on held-out people."""
     how = settings.TRAIN
     score, draw = validation_score(body, held_out, how.SCORED), validation_sheet(body, held_out, how.DRAWN)
-    return TrainingRun(build_trainer(settings, body, frames), score, draw)
+    looped = how.LOOP.KIND != ""
+    trainer = build_loop_trainer(settings, body, frames, folder) if looped else build_trainer(settings, body, frames)
+    return TrainingRun(trainer, score, draw)
+
+
+def build_loop_trainer(settings: CfgNode, body: SmplBody, frames: Frames, folder: Path) -> Trainer[KeypointBatch]:
+    """The same network on people of whom nothing but 2D keypoints is known, if TRAIN.PAIRED is False, supervised by a
+    loop of fits, whose store is in the run's folder."""
+    how = settings.TRAIN
+    torch.manual_seed(settings.SEED)
+    people = known_people(settings, body, frames)
+    single, device = body.to(dtype=torch.float32), _device(settings)
+    bodies = (single.points(LANDMARKS).to(device=device), single.points(people.names).to(device=device))
+    real = MotionPeople(_pool(settings, frames), bodies[0].joint_shapes.shape[-1], _generator(settings))
+    store, loop = build_loop(settings, people.keys, folder, "keypoint_network")
+    if isinstance(loop, SpinLoop):
+        objective: KeypointLoop = KeypointSpin(people, *bodies, real, loop, how.ADVERSARIAL)
+    else:
+        objective = KeypointLoop(people, *bodies, real, loop, KeypointLossWeights(adversarial=how.ADVERSARIAL))
+    return _trainer(settings, _keypoint_hmr(how), objective, store)
 
 
 def build_trainer(settings: CfgNode, body: SmplBody, frames: Frames) -> Trainer[Batch]:
@@ -145,11 +169,13 @@ def _keypoint_hmr(how: CfgNode) -> HMR:
     return hmr.train().requires_grad_(True)
 
 
-def _trainer(settings: CfgNode, hmr: HMR, objective: Objective[BatchT]) -> Trainer[BatchT]:
+def _trainer(
+    settings: CfgNode, hmr: HMR, objective: Objective[BatchT], store: FitStore | None = None
+) -> Trainer[BatchT]:
     how = settings.TRAIN
     discriminated = max(1, how.BATCH // 8)
     schedule = TrainingSchedule(how.BATCH, how.STEPS, how.MINUTES, how.RATE, half=how.HALF, discriminated=discriminated)
-    return Trainer(hmr, FactorizedDiscriminator(hidden=512), objective, schedule, _device(settings))
+    return Trainer(hmr, FactorizedDiscriminator(hidden=512), objective, schedule, _device(settings), store)
 
 
 def _device(settings: CfgNode) -> torch.device:
@@ -172,17 +198,19 @@ def _generator(settings: CfgNode, device: torch.device | str = "cpu") -> torch.G
 # ---- the image HMR
 
 
-def build_image_run(settings: CfgNode, body: SmplBody, frames: Frames, held_out: Frames) -> TrainingRun:
+def build_image_run(settings: CfgNode, body: SmplBody, frames: Frames, held_out: Frames, folder: Path) -> TrainingRun:
     """The image HMR's trainer, and the functions that score and draw it on scenes of held-out motion."""
     how = settings.TRAIN
     poses, count = torch.as_tensor(held_out["poses"]), how.SCORED + how.DRAWN
     scenes = SceneDataset(body, poses, count, how.IMAGE.RESOLUTION, seed=HELD_OUT_SEED)
     score, draw = scene_score(body, scenes, how.SCORED), scene_sheet(body, scenes, how.DRAWN)
-    return TrainingRun(build_image_trainer(settings, body, frames), score, draw)
+    return TrainingRun(build_image_trainer(settings, body, frames, folder), score, draw)
 
 
-def build_image_trainer(settings: CfgNode, body: SmplBody, frames: Frames) -> Trainer[PersonSample]:
-    """The image network, its discriminators, its datasets and its scenes."""
+def build_image_trainer(
+    settings: CfgNode, body: SmplBody, frames: Frames, folder: Path | None = None
+) -> Trainer[PersonSample]:
+    """The image network, its discriminators, its datasets and its scenes. folder: of the store of a loop's fits."""
     how, image = settings.TRAIN, settings.TRAIN.IMAGE
     torch.manual_seed(settings.SEED)
     pool, points = _pool(settings, frames), body.to(dtype=torch.float32).points(SPIN49)
@@ -191,10 +219,18 @@ def build_image_trainer(settings: CfgNode, body: SmplBody, frames: Frames) -> Tr
     terms = (image.REPROJECTION, image.JOINTS_3D, image.SMPL, how.ADVERSARIAL)
     weights = LossWeights(*terms, paired=how.PAIRED)
     sources = source_weights(image.OPENPOSE_WEIGHT, image.GT_WEIGHT)
-    objective = ImageObjective(people, real, points, weights, sources)
+    own, store = (people, real, points), None
+    if how.LOOP.KIND and folder is not None:
+        store, loop = build_loop(settings, people.keys, folder, "image_network")
+        if isinstance(loop, SpinLoop):
+            objective: ImageObjective = ImageSpin(*own, loop, weights, sources)
+        else:
+            objective = ImageLoop(*own, loop, weights, sources)
+    else:
+        objective = ImageObjective(*own, weights, sources)
     hmr = _image_hmr(how)
     channels_last(hmr.encoder)
-    return _trainer(settings, hmr, objective)
+    return _trainer(settings, hmr, objective, store)
 
 
 def _image_hmr(how: CfgNode) -> HMR:
@@ -216,17 +252,10 @@ def _mixed_people(settings: CfgNode, body: SmplBody, pool: PosePool) -> MixedPeo
     how = Augmentation(**{name: image[key] for name, key in changes.items() if key in image})
     sources: list[PersonSource] = []
     shares: list[float] = []
-    for entry in image.DATASETS:
-        for key in entry:
-            if key not in DATASET_KEYS:
-                raise ConfigError(f"TRAIN.IMAGE.DATASETS: there is no {key}.{did_you_mean(key, DATASET_KEYS)}")
-        if not {"FILE", "ROOT"} <= set(entry):
-            raise ConfigError(
-                f"TRAIN.IMAGE.DATASETS: each is {{FILE: people.npz, ROOT: images, SHARE: 1}}, not {entry}."
-            )
-        people = read_spin_npz(entry["FILE"], drop_damaged=True)
-        sources.append(PersonImages(people, entry["ROOT"], how, image.RESOLUTION, settings.SEED))
-        shares.append(float(entry.get("SHARE", 1.0)))
+    for dataset in datasets_of(image.DATASETS, "TRAIN.IMAGE.DATASETS"):
+        people = read_spin_npz(dataset.file, drop_damaged=True)
+        sources.append(PersonImages(people, dataset.root, how, image.RESOLUTION, settings.SEED, dataset.name))
+        shares.append(dataset.share)
     if image.SCENES > 0:
         scenes = SceneDataset(
             body, partial(pool.sample, how=Mixture()), image.SCENE_COUNT, image.RESOLUTION, SPIN49, seed=settings.SEED

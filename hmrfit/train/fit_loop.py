@@ -11,7 +11,7 @@ that never forgets a better fit.
     truth        where there is one, it supervises, with weight 1, and nothing is fitted
 
 A person is fitted at visits 1, 2, 4, 8, ... or at each one: the fit gains little between two visits, and costs several
-milliseconds. Which people a loop serves is in `Seen`: what any training shows beside its own inputs.
+milliseconds. Which people a loop serves is in `turns.Seen`: what any training shows beside its own inputs.
 """
 
 from collections.abc import Sequence
@@ -34,8 +34,8 @@ from hmrfit.fitting.uncertainty import GAUSSIAN, Calibration, Weight, joint_scal
 from hmrfit.network.hmr import in_front
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 from hmrfit.train.fit_store import SOURCES, FitKey, FitStore, StoredFits
-from hmrfit.train.turns import Turns
-from hmrfit.types import BodyParams, Keypoints, Regression, TensorRecord
+from hmrfit.train.turns import Seen, Turns
+from hmrfit.types import BodyParams, Regression, TensorRecord
 
 DATA_TERM = "reprojection"
 """Of the stage whose energy is compared; its other terms are the prior."""
@@ -54,21 +54,6 @@ ROTATION_STD, JOINT_STD = 0.2, 0.05
 """σ₀: radians about an axis, and metres along one. Of a joint that a fit knows so well, the weight is a half."""
 
 SHAPE_STD = 1.0
-
-
-@dataclass(frozen=True)
-class Seen(TensorRecord):
-    """What a loop is told of B people of a batch: the full image as it is, and how the network was shown it."""
-
-    row: Tensor  # (B,) int64, whose place it is in the loop's keys
-    keypoints: Keypoints  # float64, pixels of the full image
-    camera: Camera  # of the full image
-    turns: Turns  # what the augmentation did
-    truth: BodyParams  # not augmented; only rows of has_truth are read
-    has_truth: Tensor  # (B,) bool
-
-    def __len__(self) -> int:
-        return len(self.row)
 
 
 @dataclass(frozen=True)

@@ -273,17 +273,22 @@ class FitStore:
             "visits": sum(row[2] for row in rows),
         }
 
-    def copy_to(self, path: str | PathLike[str]) -> None:
-        """A copy of what is committed in another file, all of it as of step 0: where another run begins."""
-        with FitStore(path, self.energy, self.joints, self.betas) as other:
+    def copy_to(self, path: str | PathLike[str], energy: str | None = None) -> None:
+        """A copy of what is committed in another file, all of it as of step 0: where another run begins.
+
+        Args:
+            energy: the name that the copy has for it, where that run compares fits anew; None for the same.
+        """
+        name = self.energy if energy is None else energy
+        with FitStore(path, name, self.joints, self.betas) as other:
             if len(other):
                 raise FileExistsError(f"'{path}' holds fits already. Choose another file, or go on with it.")
             self._file.backup(other._file)
-            other.step = self.step
             other.rollback(self.step)
             other.confirm(self.step)
             with other._transaction():
                 other._file.execute("UPDATE fits SET step = 0")
+                other._file.execute("UPDATE about SET value = ? WHERE name = 'energy'", (name,))
 
     # ---- rows
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from hmrfit.camera import Camera
+from hmrfit.camera import Camera, crop_to_pixels
 from hmrfit.datasets.spin_npz import SpinDataset
 from hmrfit.io.image import Crop, read_image
 from hmrfit.keypoints import OPENPOSE25, SPIN24
@@ -39,7 +39,9 @@ from hmrfit.train.augmentation import (
     points_in_crop,
     rotate,
 )
-from hmrfit.types import BodyParams, TensorRecord
+from hmrfit.train.fit_store import FitKey, keys_of_boxes
+from hmrfit.train.turns import Seen, Turns
+from hmrfit.types import BodyParams, Keypoints, TensorRecord
 
 SPIN49 = OPENPOSE25 + SPIN24
 
@@ -59,6 +61,7 @@ class PersonSample(TensorRecord):
     joint_confidence: Tensor  # (B, 24)
     params: BodyParams  # at the origin
     has_params: Tensor  # (B,) bool
+    seen: Seen | None = None  # the full image, for a loop of fits; rows are those of the mixture that drew them
 
     def __len__(self) -> int:
         return len(self.images)
@@ -83,14 +86,17 @@ class PersonImages(Dataset[PersonSample]):
         how: Augmentation | None = None,
         resolution: int = 224,
         seed: int = 0,
+        name: str = "",
     ) -> None:
         """
         Args:
             root: the folder below which `imgname` lies.
             how: None for no augmentation.
+            name: of the data set, in a store of fits.
         Raises:
             FileNotFoundError: the first image is not there.
         """
+        self.name = name
         self.people, self.root, self.how, self.resolution, self.seed = people, Path(root), how, resolution, seed
         self.epoch = 0
         self._keypoints, (self._joints, self._known) = people.keypoints(), people.joints()
@@ -103,6 +109,11 @@ class PersonImages(Dataset[PersonSample]):
 
     def __len__(self) -> int:
         return len(self.people)
+
+    @property
+    def keys(self) -> list[FitKey]:
+        """Whose fits are whose, in a store."""
+        return keys_of_boxes(self.name, self.people.imgname.tolist(), self.people.center)
 
     def path(self, index: int) -> Path:
         """The person's image."""
@@ -124,9 +135,12 @@ class PersonImages(Dataset[PersonSample]):
         image, crop = read_image(self.path(index)), self.people.crop(index, self.resolution)
         box = change.box(crop)
         center, side = (torch.tensor([value], dtype=torch.float64) for value in (box.center, box.side))
-        view = rotate(view_of_box(center, side, Camera.from_size(*image.shape[1::-1])), change)
+        camera = Camera.from_size(*image.shape[1::-1])
+        view = rotate(view_of_box(center, side, camera), change)
         row = slice(index, index + 1)
         origin = torch.zeros(1, 3, dtype=torch.float64)
+        params, has_params = self._params[row], self._has_params[row]
+        seen = Seen(torch.tensor([index]), self._keypoints[row], camera, turns_of(change), params, has_params)
         return PersonSample(
             images=to_tensor(change_image(image, crop, change)),
             view=view.float(),
@@ -134,8 +148,9 @@ class PersonImages(Dataset[PersonSample]):
             confidence=change_names(self._keypoints.confidence[row], SPIN49, change).float(),
             joints=change_points(self._joints[row], SPIN24, change).float(),
             joint_confidence=change_names(self._known[row], SPIN24, change).float(),
-            params=change_params(self._params[row], origin, change).to(torch.float32),
-            has_params=self._has_params[row],
+            params=change_params(params, origin, change).to(torch.float32),
+            has_params=has_params,
+            seen=seen,
         )
 
 
@@ -167,11 +182,16 @@ class ScenePeople(Dataset[PersonSample]):
     def __len__(self) -> int:
         return len(self.scenes)
 
+    @property
+    def keys(self) -> list[FitKey]:
+        """Whose fits are whose, in a store."""
+        return [FitKey(f"scenes {self.scenes.seed}", str(i), "0") for i in range(len(self))]
+
     def __getitem__(self, index: int) -> PersonSample:
         """Scene `index`, as a batch of one."""
         if self._kept is not None and index in self._kept:
             return self._kept[index]
-        sample = person_of_scene(self.scenes[index])
+        sample = person_of_scene(self.scenes[index], index)
         if self._kept is not None:
             self._kept[index] = sample
         return sample
@@ -182,8 +202,12 @@ class ScenePeople(Dataset[PersonSample]):
         return change_sample(self[index], change, self.resolution)
 
 
-def person_of_scene(scene: SceneSample) -> PersonSample:
-    """The people of a scene in the form of datasets."""
+def person_of_scene(scene: SceneSample, index: int = 0) -> PersonSample:
+    """The people of a scene, number `index` of its dataset, in the form of datasets."""
+    pixels = crop_to_pixels(scene.keypoints.double(), scene.box_center.double(), scene.box_side.double())
+    rows, known = torch.full((len(scene),), index), torch.ones(len(scene), dtype=torch.bool)
+    keypoints = Keypoints(pixels, scene.confidence.double(), SPIN49)
+    camera, truth = scene.camera.to(torch.float64), scene.params.to(torch.float64)
     joints = scene.joints[:, len(OPENPOSE25) :]
     at_origin = replace(scene.params, transl=torch.zeros_like(scene.params.transl))
     return PersonSample(
@@ -194,7 +218,8 @@ def person_of_scene(scene: SceneSample) -> PersonSample:
         joints=joints,
         joint_confidence=torch.ones_like(joints[..., 0]),
         params=at_origin,
-        has_params=torch.ones(len(joints), dtype=torch.bool),
+        has_params=known,
+        seen=Seen(rows, keypoints, camera, Turns.none(len(scene)), truth, known),
     )
 
 
@@ -217,7 +242,13 @@ def change_sample(sample: PersonSample, change: Change, resolution: int) -> Pers
         joint_confidence=change_names(sample.joint_confidence, SPIN24, change),
         params=change_params(sample.params, torch.zeros_like(sample.params.transl), change),
         has_params=sample.has_params,
+        seen=None if sample.seen is None else replace(sample.seen, turns=turns_of(change)),
     )
+
+
+def turns_of(change: Change) -> Turns:
+    """What of one person's change turns and mirrors the person."""
+    return Turns(torch.tensor([change.angle], dtype=torch.float64), torch.tensor([change.flip]))
 
 
 # ---- mixtures
@@ -227,6 +258,10 @@ class PersonSource(Protocol):
     """A dataset that can be mixed: `PersonImages` or `ScenePeople`."""
 
     def __len__(self) -> int: ...
+
+    @property
+    def keys(self) -> list[FitKey]:
+        """Whose fits are whose, in a store."""
 
     def take(self, index: int, chance: int) -> PersonSample:
         """Person `index`, as a batch of one, changed as the number `chance` decides."""
@@ -262,16 +297,20 @@ class _DrawnPeople(Dataset[PersonSample]):
 
     def __init__(self, sources: Sequence[PersonSource]) -> None:
         self.sources = sources
+        self.first = [sum(map(len, sources[:which])) for which in range(len(sources))]
 
     def __getitem__(self, draw: Draw) -> PersonSample:
         which, index, chance = draw
         source = self.sources[which]
         for attempt in range(TRIES):
             try:
-                return source.take((index + attempt) % len(source), chance)
+                sample = source.take((index + attempt) % len(source), chance)
             except (OSError, ValueError) as error:
                 reason = error
                 warnings.warn(f"Person {index + attempt} of dataset {which} is left out: {error}", stacklevel=2)
+            else:
+                seen = sample.seen
+                return replace(sample, seen=None if seen is None else replace(seen, row=seen.row + self.first[which]))
         raise reason
 
 
@@ -298,6 +337,11 @@ class MixedPeople:
         self.seed, self.workers, self.position = seed, workers, 0
         self._sizes, self._count = sizes, 0
         self._batches: Iterator[PersonSample] | None = None
+
+    @property
+    def keys(self) -> list[FitKey]:
+        """Whose fits are whose in a store, by the rows of what was seen."""
+        return [key for source in self.sources for key in source.keys]
 
     def batch(self, count: int) -> PersonSample:
         """The next `count` people."""

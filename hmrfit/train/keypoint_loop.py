@@ -18,12 +18,13 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.camera import Camera, translation_to_weak
 from hmrfit.network.hmr import EncoderInput, in_front, project_in_crop
-from hmrfit.train.fit_loop import Seen, Supervision, root_of, unaugmented
+from hmrfit.train.fit_loop import Supervision, root_of, unaugmented
 from hmrfit.train.keypoint_people import KeypointBatch, KeypointPeople
 from hmrfit.train.losses import KeypointLossWeights, distance, l1_reprojection
 from hmrfit.train.objectives import DrawnPeople
 from hmrfit.train.people_stream import MotionPeople
 from hmrfit.train.spin_loop import SeenCrop, SpinLoop, spin_losses
+from hmrfit.train.turns import Seen
 from hmrfit.types import BodyParams, Regression
 
 

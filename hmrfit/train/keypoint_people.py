@@ -21,11 +21,10 @@ from hmrfit.io.image import image_size
 from hmrfit.network.encoders import normalise_keypoints, view_of_box
 from hmrfit.synthetic.dataset import scene_generator
 from hmrfit.synthetic.people import Corruption, People, corrupt, normal, uniform
-from hmrfit.train.fit_loop import Seen
 from hmrfit.train.fit_store import FitKey, keys_of_boxes
 from hmrfit.train.images import draws
 from hmrfit.train.people_stream import assumed_camera
-from hmrfit.train.turns import Turns
+from hmrfit.train.turns import Seen, Turns
 from hmrfit.types import BodyParams, Keypoints, TensorRecord
 
 AUGMENTED_SEED = 104_729

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.skeleton import SMPL, Skeleton
+from hmrfit.camera import Camera
 from hmrfit.keypoints import flip_permutation
 from hmrfit.ops.rotation import mirror
-from hmrfit.types import BodyParams, TensorRecord
+from hmrfit.types import BodyParams, Keypoints, TensorRecord
 
 
 @dataclass(frozen=True)
@@ -85,3 +86,18 @@ class Turns(TensorRecord):
     def _exchanged(self, values: Tensor, order: Sequence[int]) -> Tensor:
         other = values.index_select(1, torch.tensor(list(order), device=values.device))
         return torch.where(self.flip.view(-1, *[1] * (values.ndim - 1)), other, values)
+
+
+@dataclass(frozen=True)
+class Seen(TensorRecord):
+    """What a loop is told of B people of a batch: the full image as it is, and how the network was shown it."""
+
+    row: Tensor  # (B,) int64, whose place it is in the loop's keys
+    keypoints: Keypoints  # float64, pixels of the full image
+    camera: Camera  # of the full image
+    turns: Turns  # what the augmentation did
+    truth: BodyParams  # not augmented; only rows of has_truth are read
+    has_truth: Tensor  # (B,) bool
+
+    def __len__(self) -> int:
+        return len(self.row)

@@ -52,7 +52,7 @@ def people_of(
     body: SmplBody,
     frames: Mapping[str, np.ndarray],
     count: int = 1000,
-    names: str = "coco17",
+    names: str | Sequence[str] = "coco17",
     corruption: Corruption | None = None,
     seed: int = 0,
 ) -> People:

@@ -249,4 +249,4 @@ def test_a_batch_has_everything_of_everybody():
     assert len(batch) == 7
     for field in fields(PersonSample):
         value = getattr(batch, field.name)
-        assert isinstance(value, TensorRecord) or len(value) == 7
+        assert value is None or isinstance(value, TensorRecord) or len(value) == 7  # made-up numbers were not seen

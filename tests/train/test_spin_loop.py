@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers.fits import fits_of
 from helpers.loop import NAMES, known, objective
+from helpers.stored_fits import fits_of
 from helpers.training import points
 from torch.testing import assert_close
 
