@@ -11,10 +11,12 @@ from numpy.typing import ArrayLike
 
 from hmrfit.build import load_body
 from hmrfit.export.amass import ADD_ONS_RATE
+from hmrfit.export.glb import write_posed_glb
 from hmrfit.export.motion_files import MotionOptions, write_motion
 from hmrfit.export.person_motion import PersonMotion, frame_times
+from hmrfit.fitting.terms.ground import Plane
 from hmrfit.io.image import Image
-from hmrfit.render.meshes import write_mesh
+from hmrfit.render.meshes import FRAMES, write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
 from hmrfit.report.page import Entry, write_page
 from hmrfit.report.result_page import LEGEND, drawn_entry, uncertainty_picture, uncertainty_pictures
@@ -76,15 +78,34 @@ class FitResult(ResultData):
         self._at_one_moment("turntable")
         return turntable(self.mesh_vertices, self.body_model.faces, count, size, up=self.up)
 
-    def mesh(self, path: str | PathLike[str], frame: str = "y_up", colors: ArrayLike | None = None) -> None:
+    def mesh(
+        self,
+        path: str | PathLike[str],
+        frame: str = "y_up",
+        colors: ArrayLike | None = None,
+        *,
+        material: str = "clay",
+        on_floor: bool = False,
+    ) -> None:
         """Writes the bodies as .obj, .ply or .glb, metres; y up, or with frame="camera" as they are here.
 
-        They stand upright where `up` is known; else y is the camera's own vertical. Of a sequence, one frame at a time:
+        They stand upright where `up` is known; else y is the camera's own vertical. A .glb also has the skeleton,
+        smooth normals, texture coordinates, a material ("clay" or "skin"), the camera, and the floor where it is known;
+        with on_floor=True everything is moved until the lowest point is at y = 0. Of a sequence, one frame at a time:
         `result[i].mesh(path)`; all frames are a motion, see `save_motion`.
         """
         self._at_one_moment("mesh")
-        names = [f"person_{name}" for name in self.person_ids] or None
-        names = names if names and len(set(names)) == len(names) else None
+        names = [f"person_{name}" for name in self.person_ids]
+        if len(names) != len(self) or len(set(names)) < len(names):
+            names = [f"person_{i}" for i in range(len(self))]
+        if str(path).lower().endswith(".glb") and frame in FRAMES and len(self):
+            people = [self[i].motion(name=name) for i, name in enumerate(names)]
+            write_posed_glb(
+                path, people, self.mesh_vertices, frame=frame, colors=colors, on_floor=on_floor, material=material
+            )
+            return
+        if on_floor or material != "clay":
+            raise ValueError("on_floor= and material= are options of .glb.")
         write_mesh(path, self.mesh_vertices, self.body_model.faces, frame, colors, names, self.up)
 
     def motion(
@@ -119,7 +140,13 @@ class FitResult(ResultData):
             self.origin.gender,
             self.origin.body,
             chosen.camera[:1],
+            chosen._floor(),
         )
+
+    def _floor(self) -> float | None:
+        """The height of the floor in a world with y up, where it was given to the fit."""
+        plane = self.fit.observation.measurements.get("ground") if self.up is not None else None
+        return float(plane.offset[0]) if isinstance(plane, Plane) and bool(plane.weight[0] > 0) else None
 
     def save_motion(
         self,
@@ -147,8 +174,8 @@ class FitResult(ResultData):
             fps: another frame rate, to which the motion is interpolated: Blender's add-ons for .npz refuse rates below
                 30. By default the sequence's own; a photograph has none, and its one pose is written with 30.
             on_floor: moves everything up or down until the lowest point of the motion is at height 0.
-            options: of the format: columns= (.npz), influences= and material= (.glb), unit= and order= (.bvh), unit=
-                and points= (.trc); see `hmrfit.export.motion_files`.
+            options: of the format: columns= (.npz), influences=, material= and correctives= (.glb), unit= and order=
+                (.bvh), unit= and points= (.trc); see `hmrfit.export.motion_files`.
         """
         motion = self.motion(person)
         if fps is not None:

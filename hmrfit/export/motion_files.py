@@ -26,6 +26,8 @@ class MotionOptions(TypedDict, total=False):
     """Of .glb: how many joints move a vertex, 4 or 8."""
     material: str | None
     """Of .glb: "clay" or "skin"."""
+    correctives: bool | None
+    """Of .glb: whether pose correctives are baked as morph targets."""
     unit: str | None
     """Of .bvh: "m" or "cm"; of .trc: "m" or "mm"."""
     points: str | Sequence[str] | None
@@ -49,7 +51,7 @@ def _glb_of_one(path: str | PathLike[str], person: PersonMotion, **options: Any)
 
 MOTION_FILES = {
     ".npz": MotionFormat(write_amass, "AMASS", ("columns",)),
-    ".glb": MotionFormat(_glb_of_one, "skinned and animated mesh", ("influences", "material")),
+    ".glb": MotionFormat(_glb_of_one, "skinned and animated mesh", ("influences", "material", "correctives")),
     ".bvh": MotionFormat(write_bvh, "skeleton and angles", ("unit", "order")),
     ".smpl": MotionFormat(write_smpl, "Meshcapade's codec"),
     ".trc": MotionFormat(write_trc, "OpenSim's markers", ("unit", "points")),

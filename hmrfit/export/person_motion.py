@@ -59,6 +59,7 @@ class PersonMotion:
     gender: str = "neutral"
     body_name: str = ""
     camera: Camera | None = None  # (1,) or (T,), the first one counts
+    floor: float | None = None  # its height in the world, metres, where it is known
 
     def __post_init__(self) -> None:
         check_motion(self.params)
