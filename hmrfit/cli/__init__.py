@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from hmrfit.export import MOTIONS
 from hmrfit.io.printable import printable
 from hmrfit.render import MESHES
 from hmrfit.version import __version__
@@ -205,7 +206,11 @@ def _render(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument("--mesh", choices=MESHES, help="also write the bodies as mesh files")
     command.add_argument("--up", nargs=3, type=float, metavar=("X", "Y", "Z"), help=UP)
     command.add_argument(
-        "--motion", action="store_true", default=None, help="also write motion files, as AMASS has them"
+        "--motion",
+        nargs="*",
+        choices=MOTIONS,
+        metavar="FORMAT",
+        help=f"also write motion files: {', '.join(MOTIONS)}; npz (AMASS) where none is named",
     )
     command.set_defaults(run=_run_render)
     return command

@@ -2,7 +2,7 @@
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from hmrfit.body.files import read_body_file, write_body_npz
 from hmrfit.body.gender import gender_of
 from hmrfit.cli.outputs import BESIDE_INPUTS, Outputs, image_of, output_names, write_own, write_picture
+from hmrfit.export import MOTIONS
 from hmrfit.io.atomic import check_writable, sweep
 from hmrfit.io.image import Image, read_image
 from hmrfit.io.own_files import check_own, refuse_others
@@ -24,11 +25,11 @@ def render_command(
     image: str | None = None,
     mesh: str | None = None,
     up: Sequence[float] | None = None,
-    motion: bool = False,
+    motion: Sequence[str] | None = None,
     debug: bool = False,
 ) -> int:
     """Writes the overlay, page and mesh of every result, of a sequence its page and its motion; 0 if that was possible
-    for one, else 1."""
+    for one, else 1. motion: formats of motion files, none of them (None), or npz (an empty list)."""
     if image is not None and len(results) > 1:
         raise ValueError(f"--image names one photograph, but there are {len(results)} results. Render them one by one.")
     paths = list(dict.fromkeys(map(Path, results)))
@@ -39,7 +40,7 @@ def render_command(
     names = output_names(paths) if out is not None else {path: path.stem for path in paths}
     files = {path: _files(path, names[path], out, image, mesh, motion) for path in paths}
     refuse_others(file for written in files.values() for file in written)
-    for folder in {written[0].parent for written in files.values()}:
+    for folder in {file.parent for written in files.values() for file in written}:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
         check_writable(folder)
@@ -60,16 +61,21 @@ def render_command(
 
 
 def _files(
-    path: Path, name: str, out: str | None, image: str | None, mesh: str | None, motion: bool = False
-) -> list[Path]:
-    """Picture, page, mesh and motion of a result, by names that its photograph does not have."""
+    path: Path, name: str, out: str | None, image: str | None, mesh: str | None, motion: Sequence[str] | None = None
+) -> dict[Path, int | None]:
+    """Picture, page, mesh and motion of a result, by names that its photograph does not have; of a motion file, whose
+    motion it is."""
     folder = path.parent if out is None else Path(out)
     photograph = image_of(path) if image is None else Path(image)
     meets = photograph is not None and photograph.resolve().parent == folder.resolve()
     infix = BESIDE_INPUTS if meets and not name.endswith(BESIDE_INPUTS) else ""
     outputs = Outputs(folder, infix)
-    shown = [outputs.file(name, suffix) for suffix in (".jpg", ".html", *([f".{mesh}"] if mesh else []))]
-    return shown + [outputs.file(f"{name}_motion{part}", ".npz") for part in (_motion_parts(path) if motion else ())]
+    suffixes = (".jpg", ".html", *([f".{mesh}"] if mesh else []))
+    shown: dict[Path, int | None] = {outputs.file(name, suffix): None for suffix in suffixes}
+    kinds = () if motion is None else motion or MOTIONS[:1]
+    for person, part in enumerate(_motion_parts(path) if kinds else ()):
+        shown |= {outputs.file(f"{name}_motion{part}", f".{kind}"): person for kind in kinds}
+    return shown
 
 
 def _motion_parts(path: Path) -> list[str]:
@@ -79,7 +85,7 @@ def _motion_parts(path: Path) -> list[str]:
 
 
 def _render(
-    path: Path, files: Sequence[Path], photograph: Image | None, up: Sequence[float] | None = None
+    path: Path, files: Mapping[Path, int | None], photograph: Image | None, up: Sequence[float] | None = None
 ) -> list[Path]:
     """Writes the files, and returns them; a sequence has no overlay."""
     result = FitResult.load(path)
@@ -87,14 +93,14 @@ def _render(
     if photograph is not None:
         result.image = photograph
     written = [file for file in files if file.suffix != ".jpg" or not result.is_sequence]
-    motions = [file for file in written if file.suffix == ".npz"]
     for file in written:
-        if file.suffix == ".jpg":
+        person = files[file]
+        if person is not None:
+            write_own(file, "motion", partial(result.save_motion, person=person))
+        elif file.suffix == ".jpg":
             write_picture(file, result.overlay())
         elif file.suffix == ".html":
             write_own(file, "page", result.page)
-        elif file.suffix == ".npz":
-            write_own(file, "motion", partial(result.save_motion, person=motions.index(file)))
         else:
             write_own(file, "mesh", result.mesh)
     return written

@@ -1,10 +1,11 @@
 """BVH text: the skeleton of the person's own shape, and the angles of every joint in every frame.
 
-    HIERARCHY   OFFSET of a joint = J_j − J_parent(j) at rest (T pose);  the root's is its place at rest
+    HIERARCHY   OFFSET of a joint = J_j − J_parent(j) at rest (T pose);  the root's is 0: some readers add it to the
+                position channels, others do not
     MOTION      frames, 1 / fps;  a row: position of the root, then the angles of every joint, degrees
 
     R = R_c1(a) R_c2(b) R_c3(c)      channels c1 c2 c3, by default Zrotation Xrotation Yrotation
-    position channels = J_0 + transl(t) − OFFSET of the root
+    position channels of the root = J_0 + transl(t)
 
 y up, +z towards the camera, metres (or centimetres); joints have the names of the body's skeleton and at rest no turn
 against the world, as SMPL has them, so these angles are SMPL's rotations. Of the two triples of angles that make one
@@ -16,6 +17,7 @@ Blender: File > Import > Motion Capture (.bvh), Forward -Z, Up Y (its defaults),
 """
 
 import warnings
+from collections.abc import Sequence
 from itertools import permutations
 from os import PathLike
 
@@ -61,13 +63,13 @@ def write_bvh(
         raise ValueError(f"order should be one of {', '.join(ORDERS)}, not {order!r}.")
     person = person.even()
     world = person.in_world()
-    roots = world.transl.numpy().copy()  # position − offset
+    roots = (person.rest_joints[0] + world.transl).numpy()
     if on_floor:
         roots[:, 1] -= lowest_point(person, world)
     scale = UNITS[unit]
     lines = _hierarchy(person, scale, order)
     lines += ["MOTION", f"Frames: {len(person)}", f"Frame Time: {1 / person.fps:.9f}"]
-    angles = smooth_euler(world.rotations.numpy(), order)
+    angles = smooth_euler(world.rotations.numpy(), order)[:, _depth_first(person.body.parents)]
     row = " ".join(["%.7f"] * 3 + ["%.6f"] * angles[0].size)
     values = np.concatenate([roots * scale, angles.reshape(len(person), -1)], 1)
     lines += [row % tuple(frame) for frame in values.tolist()]
@@ -86,7 +88,7 @@ def _hierarchy(person: PersonMotion, scale: float, order: str) -> list[str]:
         pad, inner, parent = "\t" * depth, "\t" * (depth + 1), skeleton.parents[j]
         lines.append(f"{pad}{'ROOT' if parent < 0 else 'JOINT'} {skeleton.names[j]}")
         lines.append(f"{pad}{{")
-        lines.append(f"{inner}OFFSET {_numbers(places[j] - (0 if parent < 0 else places[parent]))}")
+        lines.append(f"{inner}OFFSET {_numbers(places[j] - places[max(parent, 0)])}")
         positions = "6 Xposition Yposition Zposition" if parent < 0 else "3"
         lines.append(f"{inner}CHANNELS {positions} {turns}")
         for child in (k for k, p in enumerate(skeleton.parents) if p == j):
@@ -97,6 +99,12 @@ def _hierarchy(person: PersonMotion, scale: float, order: str) -> list[str]:
 
     joint(0, 0)
     return lines
+
+
+def _depth_first(parents: Sequence[int], root: int = 0) -> list[int]:
+    """Joints in the order in which the hierarchy names them."""
+    below = [joint for child, p in enumerate(parents) if p == root for joint in _depth_first(parents, child)]
+    return [root, *below]
 
 
 def _numbers(values: NDArray[np.float64]) -> str:

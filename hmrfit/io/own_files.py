@@ -103,6 +103,7 @@ PLACES = {
     ".jpg": Place(_after_jfif, lambda text: b"\xff\xfe" + struct.pack(">H", len(text) + 2) + text),
     ".png": Place(lambda data: 33, _png_chunk),
     ".npz": Place(len, lambda text: text, _zip_comment),
+    ".smpl": Place(len, lambda text: text, _zip_comment),
     ".html": _LAST_LINE,
     ".md": _LAST_LINE,
     ".obj": Place(len, lambda text: b"# " + text + b"\n"),
@@ -210,8 +211,10 @@ def _streamed(kind: bytes, file: BinaryIO, length: int) -> str:
 
 
 def _add_remark(path: Path, suffix: str, kind: str) -> None:
-    """Into a file that was just written."""
-    place = PLACES[suffix.lower()]
+    """Into a file that was just written, where its format has room for it."""
+    place = PLACES.get(suffix.lower())
+    if place is None:
+        return
     if place.position is len and place.prepared is _as_it_is:
         with path.open("r+b") as file:
             digest = _streamed(kind.encode(), file, file.seek(0, os.SEEK_END))

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from hmrfit.body.skeleton import SMPL, SMPLH
 from hmrfit.io.bounded import words
 from hmrfit.io.budget import check_bytes
 from hmrfit.motion import cmu
 from hmrfit.motion.motion import FRAME_BYTES, Z_UP_TO_Y_UP, Motion
-from hmrfit.motion.rest import driven_mask, halfway, local_from_ideal, turn
+from hmrfit.motion.rest import driven_mask, halfway, local_from_ideal, rest_bend, turn
 
 _ROTATIONS = {"xrotation": "X", "yrotation": "Y", "zrotation": "Z"}
 _POSITIONS = {"xposition": 0, "yposition": 1, "zposition": 2}
@@ -237,8 +238,8 @@ class Dialect:
     """Bones that the converter reads; a file that has them all speaks the dialect."""
     ideal: Callable[[Bones], dict[str, NDArray[np.float64]]]
     """Global bone rotations (T, 3, 3) -> H of the SMPL joints."""
-    metres: float
-    """Metres per unit of length."""
+    metres: float | None
+    """Metres per unit of length; None: metres or centimetres, which the length of the legs says."""
     skip: int
     """Leading frames that are no motion (an inserted T-pose)."""
     guessed: frozenset[str] = frozenset()
@@ -296,6 +297,11 @@ def _ideal_from_fair(bones: Bones) -> dict[str, NDArray[np.float64]]:
     return ideal
 
 
+def _ideal_from_smpl(bones: Bones) -> dict[str, NDArray[np.float64]]:
+    """SMPL's own joints, which `hmrfit.export.bvh` and others write: G = H B, see `motion.rest`."""
+    return {name: rotation @ rest_bend(name).T for name, rotation in bones.items()}
+
+
 _DAZ_PARTS = ("Shldr", "ForeArm", "Hand", "Thigh", "Shin", "Foot")
 _MAX_PARTS = ("Hip", "Knee", "Ankle", "Toe", "Shoulder", "Elbow")
 
@@ -318,8 +324,13 @@ DIALECTS = (
         | {s + p for s in ("Left", "Right") for p in _MAX_PARTS},
         _ideal_from_max, cmu.UNIT, 0,
     ),
+    Dialect("smpl", frozenset(SMPL.names), _ideal_from_smpl, None, 0),
+    Dialect("smplh", frozenset(SMPL.names[j] for j in SMPLH.body_joints), _ideal_from_smpl, None, 0),
 )  # fmt: skip
-"""Every BVH skeleton that is known, tried in this order."""
+"""Every BVH skeleton that is known, tried in this order. Fingers and face of SMPL-H and SMPL-X are left out."""
+
+LONGEST_LEG = 3.0
+"""Of people in metres; longer ones are in centimetres."""
 
 
 def recognise(bvh: Bvh) -> Dialect:
@@ -341,6 +352,14 @@ def recognise(bvh: Bvh) -> Dialect:
         + f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}. "
         "Rename the joints, or add a Dialect to hmrfit/motion/bvh.py."
     )
+
+
+def _metres(dialect: Dialect, bvh: Bvh) -> float:
+    """Metres per unit of length of a file."""
+    if dialect.metres is not None:
+        return dialect.metres
+    leg = sum(np.linalg.norm(bvh.offsets[bvh.names.index(name)]) for name in ("left_knee", "left_ankle"))
+    return 1.0 if leg < LONGEST_LEG else 0.01
 
 
 def _to_world(dialect: Dialect, ideal: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float64]]:
@@ -367,7 +386,7 @@ def motion_from_bvh(text: str, name: str = "", skip: int | None = None, fps: flo
         raise ValueError(f"BVH: {len(bvh.values)} frames, of which the first {first} are no motion; none is left.")
     return Motion(
         local_from_ideal(ideal)[first:],
-        (bvh.root_position() @ world.T)[first:] * dialect.metres,
+        (bvh.root_position() @ world.T)[first:] * _metres(dialect, bvh),
         fps or 1.0 / bvh.frame_time,
         driven_mask(ideal) & ~driven_mask(dialect.guessed),
         name=name,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from helpers.moving_people import walk, without_correctives
 from helpers.synthetic_body import synthetic_hand, synthetic_smplh, synthetic_smplx
 from scipy.spatial.transform import Rotation
 
@@ -21,10 +22,7 @@ from hmrfit.build import load_body
 from hmrfit.camera import Camera
 from hmrfit.export.glb import continuous_quaternions, write_glb, write_posed_glb
 from hmrfit.export.person_motion import PersonMotion
-from hmrfit.fitting.starts import UPRIGHT
 from hmrfit.motion.glb import Gltf, global_transforms, parse_glb
-from hmrfit.ops.rotation import rotvec_to_matrix
-from hmrfit.types import BodyParams
 
 T, FPS = 5, 25.0
 Y_UP = np.array([1.0, -1.0, -1.0])
@@ -34,26 +32,6 @@ TYPES = {5121: "<u1", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 @pytest.fixture(scope="module")
 def body() -> SmplBody:
     return load_body("free_body")
-
-
-def walk(body: SmplBody, seed: int = 0, **options: object) -> PersonMotion:
-    """Upright before a level camera, going to its right and away, all joints moving; no pose correctives."""
-    draw = torch.Generator().manual_seed(seed)
-    rotvecs = 0.4 * torch.randn(T, len(body.parents), 3, generator=draw, dtype=torch.float64)
-    rotvecs[:, 0] = torch.tensor([0.0, 0.5, 0.0])
-    R = rotvec_to_matrix(rotvecs)
-    orient = torch.tensor(UPRIGHT, dtype=torch.float64) @ R[:, 0]
-    betas = torch.randn(1, body.shape_count, generator=draw, dtype=torch.float64).expand(T, -1)
-    step = torch.arange(T, dtype=torch.float64)[:, None] * torch.tensor([0.02, 0.0, 0.05])
-    params = BodyParams(orient, R[:, 1:], betas, torch.tensor([0.1, 0.4, 3.0]) + step)
-    camera = Camera.from_size(640, 480, 600)
-    return PersonMotion(params, body, FPS, name=f"person_{seed}", camera=camera, **options)
-
-
-def without_correctives(body: SmplBody) -> SmplBody:
-    other = body.to()
-    other.posedirs = torch.zeros_like(body.posedirs)
-    return other
 
 
 def column(gltf: Gltf, index: int) -> np.ndarray:

@@ -33,7 +33,7 @@ def write_plain(path: Path) -> None:
         write_image(path, IMAGE)
     elif path.suffix in (".obj", ".ply", ".glb"):
         write_mesh(path, *TRIANGLE)
-    elif path.suffix == ".npz":
+    elif path.suffix in (".npz", ".smpl"):
         content = io.BytesIO()
         np.savez_compressed(content, format=np.array("hmrfit test"), a=np.arange(50))
         path.write_bytes(content.getvalue())
@@ -64,7 +64,7 @@ def test_it_is_still_read_as_before(ours: Path, tmp_path: Path) -> None:
     elif ours.suffix in (".obj", ".ply", ".glb"):
         read, expected = (trimesh.load(p, force="mesh", process=False) for p in (ours, plain))
         np.testing.assert_array_equal(read.vertices, expected.vertices)
-    elif ours.suffix == ".npz":
+    elif ours.suffix in (".npz", ".smpl"):
         assert np.load(ours)["a"].tolist() == list(range(50))
     elif ours.suffix == ".json":
         assert json.loads(ours.read_text())["a"] == {"b": 1}
@@ -83,7 +83,9 @@ def test_an_edited_one_is_not(ours: Path) -> None:
         changed = bytearray(data)
         changed[i] ^= 1
         ours.write_bytes(changed)
-        assert not is_own(ours) or ours.suffix == ".npz", i  # an archive whose end is damaged is one that is cut off
+        assert not is_own(ours) or ours.suffix in (".npz", ".smpl"), (
+            i
+        )  # an archive whose end is damaged is one that is cut off
     ours.write_bytes(data + b"x")
     assert not is_own(ours)
     with pytest.raises(FileExistsError, match=r"not hmrfit's, so it is not overwritten"):
