@@ -99,7 +99,7 @@ class FitResult(ResultData):
         if len(names) != len(self) or len(set(names)) < len(names):
             names = [f"person_{i}" for i in range(len(self))]
         if str(path).lower().endswith(".glb") and frame in FRAMES and len(self):
-            people = [self[i].motion(name=name) for i, name in enumerate(names)]
+            people = [self[i]._before_camera(name) for i, name in enumerate(names)]
             write_posed_glb(
                 path, people, self.mesh_vertices, frame=frame, colors=colors, on_floor=on_floor, material=material
             )
@@ -127,20 +127,24 @@ class FitResult(ResultData):
             )
         if chosen.camera_moves:
             return chosen.in_world().motion(name=name, times=times)
-        fps = ADD_ONS_RATE if chosen.fps is None else chosen.fps
-        if times is None and chosen.is_sequence:
-            times = frame_times(chosen.person_ids, fps)
+        return chosen._before_camera(name or f"person_{0 if self.rows == 'frames' else chosen.names[0]}", times)
+
+    def _before_camera(self, name: str, times: ArrayLike | None = None) -> PersonMotion:
+        """The motion of the one person that this result is of, in the camera's frame."""
+        fps = ADD_ONS_RATE if self.fps is None else self.fps
+        if times is None and self.is_sequence:
+            times = frame_times(self.person_ids, fps)
         return PersonMotion(
-            chosen.params,
+            self.params,
             load_body(self.origin.body),
             fps,
             times,
-            name or f"person_{0 if self.rows == 'frames' else chosen.names[0]}",
+            name,
             self.up,
             self.origin.gender,
             self.origin.body,
-            chosen.camera[:1],
-            chosen._floor(),
+            self.camera[:1],
+            self._floor(),
         )
 
     def _floor(self) -> float | None:

@@ -1,4 +1,4 @@
 """Files for other programs."""
 
-MOTIONS = ("npz", "glb", "bvh", "smpl")
+MOTIONS = ("npz", "glb", "bvh", "smpl", "trc", "mot", "sto", "csv")
 """Motion files, by suffix; here, where the command line finds them without torch."""
