@@ -54,12 +54,19 @@ class FitResult(ResultData):
         """
         return WorldResult(self)
 
-    def overlay(self, image: ArrayLike | None = None, sides: bool = True, keypoints: bool = True) -> Image:
+    def overlay(
+        self,
+        image: ArrayLike | None = None,
+        sides: bool = True,
+        keypoints: bool = True,
+        longest: int | None = None,
+    ) -> Image:
         """The bodies over the photograph, RGB uint8; side view and back view beside it unless `sides` is False.
 
         Args:
             image: to draw on; default the photograph itself.
             keypoints: also draws what was fitted, as rings.
+            longest: with side and back view, about how many pixels the whole is wide at most; smaller is quicker.
 
         The side and back view are upright where `up` is known; else they have the camera's axes. Of a sequence, one
         frame at a time: `result[i].overlay(frame)`.
@@ -70,7 +77,7 @@ class FitResult(ResultData):
         vertices, faces = self.mesh_vertices, self.body_model.faces
         if not sides:
             return overlay(image, vertices, faces, self.camera, given=given)
-        return sheet(image, vertices, faces, self.camera, given=given, up=self.up)
+        return sheet(image, vertices, faces, self.camera, given=given, up=self.up, longest=longest)
 
     def turntable(self, count: int = 8, size: tuple[int, int] = (360, 480)) -> list[Image]:
         """`count` pictures from all around, the photograph's own side first. Upright where `up` is known; else the

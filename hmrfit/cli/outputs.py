@@ -27,6 +27,9 @@ from hmrfit.result import FitResult
 PAGE, THUMBNAILS = "index.html", "thumbnails"
 BESIDE_INPUTS = ".hmrfit"
 
+SCREEN = 1600
+"""Pixels, about the width of a drawing: what a screen shows."""
+
 LONGEST_NAME = 180
 """Bytes of a name without suffixes; file systems allow 255."""
 
@@ -130,7 +133,7 @@ class Outputs:
         missing = [path for path in self.wanted(name, what)[1:] if not os.path.lexists(path)]
         pictures = [path for path in missing if path.suffix == ".jpg"]
         if pictures:
-            overlay = result.overlay()
+            overlay = result.overlay(longest=None if what.full_size else SCREEN)
             for path in pictures:
                 write_picture(path, overlay if path.parent == self.folder else thumbnail(overlay))
         for path in missing:

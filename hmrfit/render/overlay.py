@@ -18,7 +18,7 @@ from hmrfit.io.opencv import cv2
 from hmrfit.keypoints import limbs
 from hmrfit.ops.level import level_rotation
 from hmrfit.ops.raster import silhouette
-from hmrfit.render.rasteriser import to_screen
+from hmrfit.render.rasteriser import picture_size, to_screen
 from hmrfit.render.shading import hex_to_rgb, shade
 from hmrfit.types import Keypoints
 
@@ -30,6 +30,9 @@ LEAST_PANEL, MOST_PANEL = 320, 1200
 
 VIEW_DISTANCE, VIEW_TILT, VIEW_FILL = 3.5, 6.0, 0.88
 """Of a view: the distance in sizes of the bodies, degrees from above, and the fraction that the bodies fill."""
+
+SHADOW_SCALE = 3
+"""Pixels of a view for one of its shadow, which is soft: a picture so much smaller has all of it."""
 
 SMALL, CLOSE_FILL = 0.4, 0.8
 """Bodies that fill less than this fraction of both sides of the picture get a close-up; what they fill of that."""
@@ -92,14 +95,20 @@ def sheet(
     faces: Tensor,
     camera: Camera,
     up: ArrayLike | None = None,
+    longest: int | None = None,
     **options: Unpack[OverlayOptions],
 ) -> Image:
     """The overlay with the bodies' side view (from the picture's right) and back view beside it.
 
     Bodies that are small in the picture also get a close-up of it. Arguments as for `overlay`; `up` as for `views`. The
-    panels show all of the given people; for one of several pass the vertices of that person alone.
+    panels show all of the given people; for one of several pass the vertices of that person alone. longest: pixels of
+    the sheet's longer side, about; everything is drawn so much smaller that it fits. None: the photograph's own size.
     """
     image = as_image(image)
+    if longest is not None:
+        beside = 2 + _is_small(vertices, camera)
+        across = image.shape[1] + beside * _panel_width(_levelled(vertices, up), image.shape[0])
+        image, camera = _at_most(image, camera[:1], longest / max(across, image.shape[0]), options)
     front = overlay(image, vertices, faces, camera, **options)
     height = int(np.clip(front.shape[0], LEAST_PANEL, MOST_PANEL))
     size = _panel_width(_levelled(vertices, up), height), height
@@ -256,6 +265,20 @@ def _cross(canvas: Image, xy: NDArray, color: tuple[int, ...], radius: float) ->
     _outlined(draw, radius * 0.35, color)
 
 
+def _at_most(image: Image, camera: Camera, ratio: float, options: OverlayOptions) -> tuple[Image, Camera]:
+    """A picture reduced by a ratio, unless that is above 1, its camera, and the keypoints of `options`."""
+    if ratio >= 1:
+        return image, camera
+    height, width = image.shape[:2]
+    size = max(1, round(width * ratio)), max(1, round(height * ratio))
+    if (given := options.get("given")) is not None:
+        options["given"] = _moved(given, 0, size[0] / width)
+    if (reprojected := options.get("reprojected")) is not None:
+        options["reprojected"] = _moved(reprojected, 0, size[0] / width)
+    smaller = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return smaller, camera.resize(camera.size.new_tensor([size]))
+
+
 def _reduced(image: Image, camera: Camera) -> tuple[Image, Camera]:
     """The picture with no side over `LARGEST`, and its camera."""
     height, width = image.shape[:2]
@@ -357,7 +380,10 @@ def _ground_shadow(vertices: Tensor, faces: Tensor, camera: Camera) -> NDArray[n
     heights = vertices @ down
     flat = vertices + (heights.amax(1, keepdim=True) - heights)[..., None] * down
     width, height = (int(s) for s in camera.size[0].tolist())
-    masks = silhouette(to_screen(flat, camera), faces, (width, height))
+    small = camera.resize((camera.size / SHADOW_SCALE).round().clamp_min(1))
+    masks = silhouette(to_screen(flat, small), faces, picture_size(small))
     shadow = masks.any(0).numpy().astype(np.float32)
-    wide, narrow = (cv2.GaussianBlur(shadow, (0, 0), max(1.0, reach * height)) for reach in (0.02, 0.006))
-    return 1 - 0.22 * wide - 0.20 * narrow
+    reach = height / SHADOW_SCALE
+    wide, narrow = (cv2.GaussianBlur(shadow, (0, 0), max(0.5, share * reach)) for share in (0.02, 0.006))
+    light = 1 - 0.22 * wide - 0.20 * narrow
+    return np.asarray(cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

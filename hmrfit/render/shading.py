@@ -160,8 +160,9 @@ def shade(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | N
         return Layer(np.zeros((0, 0, 3), np.float32), np.zeros((0, 0), np.float32))
     size = torch.tensor([[width, height]], dtype=torch.float64)
     close = camera.crop(torch.tensor([[left, top]], dtype=torch.float64), size)
-    color = _color(mesh, mesh_faces, close, albedo.reshape(1, -1, 3), _affordable(scale, width * height))
-    alpha = _coverage(mesh, mesh_faces, close)
+    mesh_faces = _towards_camera(to_screen(mesh, close), mesh_faces)
+    color, sampled = _color(mesh, mesh_faces, close, albedo.reshape(1, -1, 3), _affordable(scale, width * height))
+    alpha = _coverage(mesh, mesh_faces, close, sampled)
     return Layer(color * alpha[..., None], alpha, left, top)
 
 
@@ -174,19 +175,60 @@ def _averaged(samples: Picture, camera: Camera) -> Picture:
     return np.asarray(cv2.resize(samples, picture_size(camera), interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _coverage(mesh: Tensor, faces: Tensor, camera: Camera) -> Picture:
-    """(h, w) in [0, 1]: the fraction of each pixel that the mesh covers."""
+def _towards_camera(points: Tensor, faces: Tensor) -> Tensor:
+    """The faces (F, 3) that may be seen: of a closed surface in front of the camera, those that look towards it.
+
+    points: (1, V, 3) on the screen. A surface is closed where every edge has a face on either side; its inside is seen
+    only where it is cut open by the near plane.
+    """
+    if bool((points[0, :, 2] < MIN_DEPTH).any()) or not _is_closed(faces):
+        return faces
+    a, b, c = (points[0, faces[:, i], :2] for i in range(3))
+    return faces[((b - a)[:, 0] * (c - a)[:, 1] - (c - a)[:, 0] * (b - a)[:, 1]) < 0]
+
+
+def _is_closed(faces: Tensor) -> bool:
+    """Whether every edge (i, j) of a face is (j, i) of another."""
+    count = int(faces.max()) + 1 if len(faces) else 0
+    begin, end = faces.flatten(), faces.roll(-1, 1).flatten()
+    return bool(torch.equal((begin * count + end).sort().values, (end * count + begin).sort().values))
+
+
+def _at_the_outline(points: Tensor, faces: Tensor, sampled: Picture) -> tuple[Tensor, NDArray[np.bool_]]:
+    """The faces that reach a pixel whose neighbourhood is not all covered, and the pixels (h, w) whose is."""
+    covered = (sampled > 1 - 1e-6).astype(np.uint8)
+    inside = cv2.erode(covered, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    height, width = inside.shape
+    outside = torch.from_numpy(cv2.integral(1 - inside))  # (h + 1, w + 1): sums of what lies above and to the left
+    corners = points[0, faces, :2]
+    faces, corners = (of[corners.isfinite().flatten(1).all(1)] for of in (faces, corners))
+    extent = corners.new_tensor([width, height])
+    low, high = (end.clamp_min(0).minimum(extent).long() for end in (corners.amin(1).floor(), corners.amax(1).ceil()))
+    (x0, y0), (x1, y1) = low.T, high.T
+    reached = outside[y1, x1] - outside[y0, x1] - outside[y1, x0] + outside[y0, x0] > 0
+    return faces[reached], inside.astype(bool)
+
+
+def _coverage(mesh: Tensor, faces: Tensor, camera: Camera, sampled: Picture) -> Picture:
+    """(h, w) in [0, 1]: the fraction of each pixel that the mesh covers.
+
+    sampled: (h, w) the same from the coarser samples of the colours; where it is 1 all around, so is the coverage.
+    """
+    faces, inside = _at_the_outline(to_screen(mesh, camera), faces, sampled)
     fine = camera.resize(camera.size * _affordable(EDGE_SCALE, int(camera.size.prod())))
     mask = silhouette(to_screen(mesh, fine), faces, picture_size(fine), near=MIN_DEPTH)
-    return _averaged(mask[0].numpy().astype(np.float32), camera)
+    coverage = _averaged(mask[0].numpy().astype(np.float32), camera)
+    coverage[inside] = 1
+    return coverage
 
 
-def _color(mesh: Tensor, faces: Tensor, camera: Camera, albedo: Tensor, scale: int) -> Picture:
-    """(h, w, 3) sRGB, the mean over a pixel's samples on the mesh; where it has none, over its neighbours'."""
+def _color(mesh: Tensor, faces: Tensor, camera: Camera, albedo: Tensor, scale: int) -> tuple[Picture, Picture]:
+    """(h, w, 3) sRGB, the mean over a pixel's samples on the mesh; where it has none, over its neighbours'. And (h, w),
+    the fraction of samples that are on the mesh."""
     sums, counts = (_averaged(s, camera) for s in _samples(mesh, faces, camera.resize(camera.size * scale), albedo))
-    missing = counts == 0
+    missing, sampled = counts == 0, counts.copy()
     sums[missing], counts[missing] = cv2.blur(sums, (3, 3))[missing], cv2.blur(counts, (3, 3))[missing]
-    return np.asarray(sums / np.maximum(counts, 1e-6)[..., None], np.float32)
+    return np.asarray(sums / np.maximum(counts, 1e-6)[..., None], np.float32), sampled
 
 
 def _vertex_colors(colors: ArrayLike | None, people: int, corners: int) -> NDArray[np.float64]:

@@ -36,7 +36,9 @@ def points() -> np.ndarray:
 def place(tmp_path: Path, points: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with the photographs a and b, and their keypoints beside them."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(hmrfit.FitResult, "overlay", hmrfit.FitResult.picture)  # the pictures have tests of their own
+    monkeypatch.setattr(
+        hmrfit.FitResult, "overlay", lambda result, **_: result.picture()
+    )  # the pictures have tests of their own
     monkeypatch.setattr(hmrfit.FitResult, "turntable", lambda result: [result.picture()])
     for name in ("a", "b"):
         photograph(tmp_path / "p" / f"{name}.jpg", points)

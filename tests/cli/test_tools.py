@@ -32,7 +32,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _cheap_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is drawn is tested elsewhere."""
-    monkeypatch.setattr(hmrfit.FitResult, "overlay", hmrfit.FitResult.picture)
+    monkeypatch.setattr(hmrfit.FitResult, "overlay", lambda result, **_: result.picture())
     monkeypatch.setattr(hmrfit.FitResult, "turntable", lambda result: [result.picture()])
     monkeypatch.setattr("hmrfit.cli.demo.uncertainty_pictures", lambda result: {})
 

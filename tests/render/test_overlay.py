@@ -8,6 +8,7 @@ import trimesh
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
+from hmrfit.io.opencv import cv2
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.render.overlay import (
@@ -149,6 +150,14 @@ def test_a_sheet_has_the_overlay_and_two_sides(person):
     assert picture.shape[0] == 400
     assert picture.shape[1] > 3 * 180
     np.testing.assert_array_equal(picture[:, :300], overlay(image, *person, Camera.from_size(300, 400)))
+
+
+def test_a_sheet_fits_the_screen(person):
+    image, camera = np.full((600, 450, 3), 80, np.uint8), Camera.from_size(450, 600)
+    whole, smaller = (sheet(image, *person, camera, longest=longest) for longest in (None, 1200))
+    assert abs(smaller.shape[1] - 1200) < 40 < whole.shape[1] - 1200
+    reduced = cv2.resize(whole, smaller.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(reduced.astype(int) - smaller).mean() < 6
 
 
 def test_a_small_person_gets_a_close_up(person):
