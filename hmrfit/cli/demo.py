@@ -166,9 +166,9 @@ def write_all(result: FitResult, scene: Scene, folder: Path, text: str) -> None:
         write_own(folder / f"mesh.{suffix}", "mesh", result.mesh)
     write_own(folder / "result.npz", "result", result.save)
     pictures = {
-        "a scene that was rendered, not photographed": scene.image,
-        "the fit: over the picture, from the right, from behind": overlay,
-        "from all around": side_by_side(around),
+        "a scene that was rendered, not photographed": "photo.png",
+        "the fit: over the picture, from the right, from behind": "overlay.png",
+        "from all around": "turntable.png",
         **uncertainty_pictures(result),
     }
     view = result_scene(result, scene.image)
