@@ -1,9 +1,12 @@
 """Pose correctives of a motion as few morph targets: P vec(R(t) − I) ≈ Σ_k a_k(t) M_k.
 
-    P vec(R(t) − I),  (T, 3 V)   =   U S Wᵀ        M = the first K rows of Wᵀ, scaled so that |a| ≤ 1
+    P vec(R(t) − I),  (T, 3 V)   =   U S Wᵀ        M = the first K rows of Wᵀ, scaled, and one that is always there:
 
-K is the least of `COUNTS` for which no vertex of any frame is farther off than `CLOSE`; the largest where none is.
-Between frames the amounts are interpolated, as the correctives would nearly be.
+    Σ_k b_k(t) W_k  =  Σ_k (b_k(t) − l_k) / (h_k − l_k) · (h_k − l_k) W_k  +  1 · Σ_k l_k W_k,     l_k ≤ b_k ≤ h_k
+
+so that 0 ≤ a ≤ 1: programs clamp what is beyond (Blender's importer widens 0 to 1 by the first frames only). K is the
+least of `COUNTS` for which no vertex of any frame is farther off than `CLOSE`; the largest where none is. Between
+frames the amounts are interpolated, as the correctives would nearly be.
 """
 
 from dataclasses import dataclass
@@ -29,7 +32,7 @@ class Correctives:
     """K targets and how much of each there is in T frames."""
 
     targets: NDArray[np.float64]  # (K, V, 3) metres
-    amounts: NDArray[np.float64]  # (T, K) in [−1, 1]
+    amounts: NDArray[np.float64]  # (T, K) in [0, 1]
 
 
 def corrective_targets(body: SmplBody, body_pose: Tensor) -> Correctives | None:
@@ -47,6 +50,9 @@ def corrective_targets(body: SmplBody, body_pose: Tensor) -> Correctives | None:
         if float(off.unflatten(1, (-1, 3)).norm(dim=-1).max()) < CLOSE:
             break
     W = W[:count]
-    amounts = feature @ (directions.T @ W.T)
-    most = amounts.abs().amax(0).clamp_min(1e-12)
-    return Correctives((W * most[:, None]).unflatten(1, (-1, 3)).numpy(), (amounts / most).numpy())
+    amounts = feature @ (directions.T @ W.T)  # (T, K)
+    low, high = amounts.amin(0), amounts.amax(0)
+    width = (high - low).clamp_min(1e-12)
+    targets = torch.cat([W * width[:, None], (low @ W)[None]]).unflatten(1, (-1, 3))
+    shares = torch.cat([((amounts - low) / width).clamp(0, 1), amounts.new_ones(len(amounts), 1)], 1)
+    return Correctives(targets.numpy(), shares.numpy())

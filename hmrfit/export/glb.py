@@ -75,7 +75,7 @@ def write_glb(
             draws the floor there. Else a floor is drawn where it is known.
         influences: joints that move a vertex: 4, which every viewer takes, or 8.
         material: "clay" (a colour for each person, as in pictures) or "skin".
-        correctives: bakes pose correctives as morph targets, about a megabyte a person; see `correctives`.
+        correctives: bakes pose correctives as morph targets, 1 to 3 MB a person; see `correctives`.
 
     Raises:
         ValueError: says what was expected; nothing is written. OSError: see `atomic.atomic_write`.

@@ -119,7 +119,7 @@ def test_pose_correctives_as_morph_targets(tmp_path: Path, body: SmplBody) -> No
     channel = next(c for c in animation["channels"] if c["target"]["path"] == "weights")
     amounts = column(gltf, animation["samplers"][channel["sampler"]]["output"]).reshape(T, -1)
     assert "skin" in gltf.content["nodes"][channel["target"]["node"]] and amounts.shape[1] == len(targets)
-    assert np.abs(amounts).max() <= 1 + 1e-6
+    assert amounts.min() >= 0 and amounts.max() <= 1  # programs clamp what is beyond
     R = person.params.body_pose
     offsets = torch.einsum("vcp,tp->tvc", body.posedirs, (R - torch.eye(3)).flatten(1)).numpy()
     made = np.einsum("tk,kvc->tvc", amounts, targets)[:, : len(body.v_template)]
