@@ -17,7 +17,7 @@ from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.key_frames import fitted_frames
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.sequence import Poses, SequenceProblem, Smoothness, one_shape, solve_sequence
-from hmrfit.fitting.sequence_posterior import LASTING, in_motion
+from hmrfit.fitting.sequence_posterior import in_motion
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.starts import Given
 from hmrfit.fitting.terms.base import Known
@@ -170,7 +170,6 @@ def as_sequence(
     warnings = [of_one[:1] if b else of_one for b, of_one in zip(blank, result.warnings, strict=True)]
     ids = [str(i) for i in range(len(result))]
     origin = replace(result.origin, person_ids=ids, warnings=warnings, rows="frames", fps=fps)
-    lasting = max((LASTING.get(source, 0.0) for source in result.keypoint_source), default=0.0)
-    together = None if fitter is None else in_motion(fitter, result.fit, motion, fps, lasting)
+    together = None if fitter is None else in_motion(fitter, result.fit, motion, fps)
     given = "the other frames" if together is None else ""
     return replace(result, origin=replace(origin, conditioned_on=given), together=together)

@@ -11,8 +11,7 @@ pulls on the shape against one prior put walking people half a metre off in dept
 the same. So the points are those of the mean shape about the pelvis, which moves by z0 (X/Z, Y/Z, log Z), z0 constant.
 Where the cameras' poses in the world are known (`Poses`), the motion is smooth there, and the pelvis moves in metres:
 x_world = Rᵀ (x − t).
-All frames are one problem of `hmrfit.fitting.solver`, its equations those of `hmrfit.fitting.banded`. Long sequences:
-`hmrfit.fitting.windows`.
+All frames are one problem of `hmrfit.fitting.solver`, its equations those of `hmrfit.fitting.banded`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
