@@ -7,7 +7,8 @@ finite data set, posed by the training split, of COCO's keypoints with 1 % noise
 
     two_d          2D loss alone
     adversarial    2D loss and discriminators, which see motion of nobody in the data set's order
-    spin           SPIN's rules and losses, its energy by this library's solver (hmrfit.train.spin_loop)
+    spin           SPIN's rules and losses, its energy by this library's solver (hmrfit.train.spin_loop); a fit at every
+                   visit takes the most time of all of this: --spin-seldom
     loop           this library's loop (hmrfit.train.fit_loop)
     ceiling        the truth in 3D of everybody, with the loop's losses
 
@@ -81,7 +82,8 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--adversarial", type=float, default=0.1, help="weight of L_adv")
     found.add_argument("--library", type=int, default=2, help="poses of the prior that a person's first fit starts at")
     found.add_argument("--unweighted", action="store_true", help="the loop without the weights of its covariance")
-    found.add_argument("--every", action="store_true", help="the loop fits at every visit, not at 1, 2, 4, 8, ...")
+    found.add_argument("--every", action="store_true", help="this loop fits at every visit, not at 1, 2, 4, 8, ...")
+    found.add_argument("--spin-seldom", action="store_true", help="SPIN's fits at visits 1, 2, 4, 8, ..., not at each")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--folder", type=Path, help="of states and curves: a run that was stopped goes on")
     found.add_argument("--threads", type=int)
@@ -116,7 +118,9 @@ class Bench:
         if method == "spin":
             store = FitStore(folder / FITS, spin_loop.ENERGY)
             fitter = build_fitter(load_config("fit_spin", UNPAIRED[1:]))
-            objective: KeypointLoop = KeypointSpin(*parts, spin_loop.SpinLoop(fitter, store, stream.keys))
+            objective: KeypointLoop = KeypointSpin(
+                *parts, spin_loop.SpinLoop(fitter, store, stream.keys, every=not o.spin_seldom)
+            )
         elif method == "loop":
             store = FitStore(folder / FITS, ENERGY)
             how = LoopSettings(every=o.every, library=o.library, weighted=not o.unweighted)

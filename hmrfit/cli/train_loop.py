@@ -95,7 +95,7 @@ def build_loop(
             begun.copy_to(folder / FITS, energy)
     store = FitStore(folder / FITS, energy)
     if spin:
-        return store, SpinLoop(_fitter(settings, "fit_spin"), store, keys, source)
+        return store, SpinLoop(_fitter(settings, "fit_spin"), store, keys, source, loop.EVERY)
     how = LoopSettings(loop.EVERY, loop.MIRROR, loop.LIBRARY, loop.WEIGHTED)
     fitter, poses = _fitter(settings), None
     if loop.LIBRARY:

@@ -30,7 +30,7 @@ from hmrfit.fitting.solver import Options
 from hmrfit.fitting.terms.smplify_spin import HIPS_AND_NECK
 from hmrfit.keypoints import OPENPOSE25
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
-from hmrfit.train.fit_loop import MOST_BETA
+from hmrfit.train.fit_loop import MOST_BETA, is_power_of_two
 from hmrfit.train.fit_store import NEVER, SOURCES, FitKey, FitStore, StoredFits
 from hmrfit.train.images import SPIN49
 from hmrfit.train.losses import positive_scale
@@ -157,7 +157,8 @@ class SpinLoop:
     """SPIN's loop over one store.
 
     Args:
-        fitter: of the settings fit_spin. keys: of everybody, by `SeenCrop.row`. fits: False for what is stored alone.
+        fitter: of the settings fit_spin. keys: of everybody, by `SeenCrop.row`.
+        every: fit at each visit, as SPIN does; else at visits 1, 2, 4, 8, ...
     """
 
     def __init__(
@@ -166,10 +167,10 @@ class SpinLoop:
         store: FitStore,
         keys: Sequence[FitKey],
         source: str = "keypoint_network",
-        fits: bool = True,
+        every: bool = True,
     ) -> None:
         self.fitter, self.store, self.keys = fitter, store, list(keys)
-        self.source, self.fits = SOURCES.index(source), fits
+        self.source, self.every = SOURCES.index(source), every
         self.stages = [replace(stage, options=STEPS) for stage in fitter.from_given.stages]
 
     @torch.no_grad()
@@ -178,24 +179,27 @@ class SpinLoop:
         keys = [self.keys[i] for i in seen.row.tolist()]
         body = self.fitter.point_body(seen.names)
         pixels, confidence = seen.pixels, seen.confidence.double()
-        params, old = self._stored(seen, keys, body, pixels, confidence)
-        if self.fits:
-            new, loss = self._fitted(seen, regression, body, pixels, confidence)
-            update = loss < old
-            index = update.nonzero()[:, 0]
+        fits, there = self.store.get(keys)
+        params, old = self._stored(seen, fits, there, body, pixels, confidence)
+        visits = torch.zeros(len(seen), dtype=torch.int64)
+        visits[there] = fits.visits
+        due = (is_power_of_two(visits + 1) | self.every).nonzero()[:, 0]
+        if len(due):
+            new, loss = self._fitted(seen[due], regression[due], body, pixels[due], confidence[due])
+            update = loss < old[due]
+            index, better = due[update], update.nonzero()[:, 0]
             rows = torch.arange(len(seen))
-            params = BodyParams.cat([params, new])[torch.where(update, len(seen) + rows, rows)]
-            old = torch.where(update, loss, old)
+            rows[index] = len(seen) + better
+            params, old = BodyParams.cat([params, new])[rows], torch.cat([old, loss])[rows]
             if len(index):
                 self._keep(seen[index], [keys[i] for i in index.tolist()], params[index], old[index])
         self.store.visit(keys)
         return supervision(params, old, seen.truth.to(torch.float64), seen.has_truth)
 
     def _stored(
-        self, seen: SeenCrop, keys: list[FitKey], body: PointBody, pixels: Tensor, confidence: Tensor
+        self, seen: SeenCrop, fits: StoredFits, there: Tensor, body: PointBody, pixels: Tensor, confidence: Tensor
     ) -> tuple[BodyParams, Tensor]:
         """(the stored fits in the augmented crop, ℓ (B,)); ℓ = NEVER where there is none."""
-        fits, there = self.store.get(keys)
         index, rows = there.nonzero()[:, 0], torch.arange(len(seen))
         rows[index] = len(seen) + torch.arange(len(index))
         none = seen.truth.map(lambda t: torch.zeros_like(t, dtype=torch.float64))

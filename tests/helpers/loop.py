@@ -29,7 +29,7 @@ NAMES = resolve_set("coco17")
 def fitter() -> Fitter:
     """Without the shipped networks."""
     off = [f"PRIORS.{name}=" for name in ("INITIAL_ESTIMATE", "ERROR_MODEL", "MIXTURE")]
-    return build_fitter(load_config(None, off))
+    return build_fitter(load_config(None, [*off, "FIT.LIBRARY=4"]))
 
 
 @cache
