@@ -44,7 +44,7 @@ ENERGY = "hmrfit final 1"
 """What stores call that energy. Another number where its terms or weights change: fits are not comparable then."""
 
 MOST_PER_KEYPOINT = 2.0
-"""Nats of data energy a visible keypoint, of an accepted fit: about 2.5 % of the box for each. At most it is 12,
+"""Nats of data energy a visible keypoint, of an accepted fit: about 2.7 % of the box for each. At most it is 12,
 which no point costs more than."""
 
 MOST_BETA = 3.0
@@ -114,7 +114,7 @@ class FitLoop:
 
     def root(self, betas: Tensor) -> Tensor:
         """J₀ (B, 3) of the resting bodies of these shapes."""
-        return root_of(self.fitter.body.points(self.fitter.body.joint_names[:1]), betas)
+        return root_of(self.fitter.point_body(tuple(self.fitter.body.joint_names)), betas)
 
     @torch.no_grad()
     def visit(self, seen: Seen, estimate: BodyParams) -> Supervision:
@@ -135,7 +135,7 @@ class FitLoop:
             if len(index):
                 of_them = None if old is None else old[place[index]]
                 fits = self._fitted(seen[index], estimate[index], of_them, mirror=bool(early[index[0]]))
-                good = fits.energy.isfinite()
+                good = fits.known
                 self.store.put([keys[i] for i in index[good].tolist()], fits[good])
         self.store.visit([key for key, known in zip(keys, seen.has_truth.tolist(), strict=True) if not known])
         return self.supervision(seen, keys)

@@ -97,6 +97,6 @@ def _keep(fitter: Fitter, store: FitStore, people: KnownPeople, keys: tuple, sta
     B = len(state)
     origin, visits = torch.full((B,), SOURCES.index(source)), torch.zeros(B, dtype=torch.int64)
     fits = loop.described(route, state, observation, energies, origin, visits)
-    good = fits.energy.isfinite()
+    good = fits.known
     store.put([key for key, fine in zip(keys, good.tolist(), strict=True) if fine], fits[good])
     store.commit(0)

@@ -109,6 +109,13 @@ class StoredFits(TensorRecord):
         """(B,)."""
         return self.data_energy + self.prior_energy
 
+    @property
+    def known(self) -> Tensor:
+        """(B,) bool: whether everything of the fit is a number. What is not does not go into a store."""
+        parts = (self.energy, self.params.rotations, self.params.betas, self.params.transl, self.covariance)
+        finite = [part.isfinite().flatten(1).all(1) if part.ndim > 1 else part.isfinite() for part in parts]
+        return torch.stack([*finite, self.joint_variance.isfinite().all(1)]).all(0)
+
 
 class FitStore:
     """A store's file, opened by one process."""
