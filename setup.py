@@ -50,6 +50,7 @@ setup(
         "train": ["tensorboard>=2.14"],
         "datasets": ["cdflib>=1.0", "h5py>=3.9"],  # Human3.6M's poses (cdf), MPI-INF-3DHP's annotations (mat 7.3)
         "video": [PYAV],  # exact times of frames, overlay.mp4 that browsers play
+        "ray": ["ray[data]>=2.50", PYARROW],  # hmrfit fit --engine ray
         "parquet": [PYARROW],  # a table of all people, and keypoints from one
         "viewer": ["viser>=1.0"],  # hmrfit.view: a window while the program runs; pages need none
         "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mypy>=2.4", PYAV, PYARROW, SMPLX],

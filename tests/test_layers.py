@@ -74,6 +74,7 @@ DOORS = {
     "viser": {"hmrfit/report/live.py"},
     "mediapipe": {"hmrfit/detectors/mediapipe.py"},
     "pyarrow": {"hmrfit/io/parquet.py"},
+    "ray": {"hmrfit/engines/ray_data.py"},
     "pickle": set(),
 }
 """The only files that may import these. Pickles are read by hmrfit.io.pickles, which runs nothing."""

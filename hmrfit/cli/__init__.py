@@ -144,6 +144,12 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
     command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
     command.add_argument(
+        "--engine",
+        choices=("ray",),
+        help="fit on a cluster by Ray Data (pip install 'hmrfit[ray]'): photographs, or a Parquet table of keypoints "
+        "in place of them, into Parquet files; with --workers, so many fit",
+    )
+    command.add_argument(
         "--format",
         choices=("parquet",),
         help="also write one table of all people, people.parquet (pip install 'hmrfit[parquet]'); its columns: "

@@ -70,6 +70,7 @@ class FitFlags:
     workers: int | None = None
     shard: str | None = None
     format: str | None = None
+    engine: str | None = None
     full_size: bool = False
     config: str | None = None
     overrides: Sequence[str] = ()

@@ -29,6 +29,7 @@ from hmrfit.cli.fit_flags import FitFlags
 from hmrfit.cli.folder_report import FolderReport, Line
 from hmrfit.cli.outputs import Outputs, output_names, outputs_in
 from hmrfit.cli.photographs import Collection, collect
+from hmrfit.cli.ray_command import ray_command
 from hmrfit.cli.workers import spread
 from hmrfit.config import load_config
 from hmrfit.engines.rows import COLUMNS, empty_row, metadata
@@ -57,6 +58,8 @@ class Terminated(KeyboardInterrupt):
 
 def fit_command(flags: FitFlags) -> int:
     """Fits every photograph; 0 if there is a result for at least one, else 1."""
+    if flags.engine is not None:
+        return ray_command(flags)
     if flags.format is not None:
         pyarrow()  # where it is missing, that is known before any work
     collection = collect(flags.images, flags.keypoints, flags.keypoint_set, flags.detecting)

@@ -1,7 +1,8 @@
 """A result as rows of a table, one a person: what `--format parquet` and the engines write.
 
     column              type            meaning
-    id                  text            unique: the name of the photograph's files, or its id, and "#" and the row
+    id                  text            unique: the name of the photograph's files, "#" and the row; of `--engine ray`
+                                        the id of the input's row
     photograph          text            the image's path as it was given, or its id
     person              text            as the keypoint file or the detector calls the person; null: of no person
     poses               numbers 3 J     rotation vectors, SMPL's order, `global_orient` first; camera frame

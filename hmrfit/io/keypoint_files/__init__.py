@@ -29,6 +29,7 @@ formats whose pixel centres are integers get +0.5; fractions of the image are fi
     hmrfit's JSON          `format` names the set         +0.5    -
     hmrfit's detections    ours                           0       `format`, for each person
     npy, npz, csv, tsv     ours                           0       csv and npz may name them
+    Parquet tables         ours                           0       named by `keypoint_set`
 
 Names of keypoints mean what `names` says, in any order; 26, 133, 135, 136 and 308 are recognised by their number;
 hands, fingers and faces are left out. Which points are missing, and what scores mean, is the table in `numbers`. A size

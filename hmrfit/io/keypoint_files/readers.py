@@ -15,6 +15,7 @@ from hmrfit.io.budget import brief
 from hmrfit.io.keypoint_files.array_formats import people_of_array, people_of_arrays, read_numpy_file
 from hmrfit.io.keypoint_files.json_formats import JSON_FORMATS
 from hmrfit.io.keypoint_files.names import AskedSet, asked_set
+from hmrfit.io.keypoint_files.parquet_tables import read_parquet
 from hmrfit.io.keypoint_files.person import Found, PersonKeypoints, finish
 from hmrfit.io.keypoint_files.tables import read_csv, read_txt
 from hmrfit.types import Keypoints
@@ -93,6 +94,7 @@ READERS: dict[str, Callable[[Path], Iterator[Found]]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
     ".txt": read_txt,
+    ".parquet": read_parquet,
 }
 """By suffix."""
 
