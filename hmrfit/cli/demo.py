@@ -19,7 +19,7 @@ from hmrfit.fitting.parameters import UPRIGHT
 from hmrfit.io.atomic import sweep
 from hmrfit.io.image import write_image
 from hmrfit.io.own_files import own_file, refuse_others
-from hmrfit.keypoints import COCO17, COMMON14
+from hmrfit.keypoints import COCO17, COMMON14, resolve_set
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.overlay import side_by_side
 from hmrfit.report.page import write_page
@@ -44,7 +44,9 @@ HEADING = 28.0
 """Degrees by which the person faces past the camera."""
 LENS_MM = 32.0
 """35 mm equivalent; the fit does not know it."""
-NOISE = 0.015
+SEEN = "mediapipe33"
+"""The keypoints: body, face, feet and knuckles, so that the picture shows hands and feet in their place too."""
+NOISE = 0.01
 """Standard deviation of the keypoints, a fraction of the person's box."""
 TILT = 7.0
 """Degrees by which the camera looks down."""
@@ -81,11 +83,11 @@ def demo_command(out: str = "out/demo", seed: int = 53, height: int = 1080) -> i
     folder, body = Path(out), load_body("free_body")
     refuse_others(folder / name for name in FILES)
     sweep(folder)
-    truth = make_truth(body, height)
+    truth = make_truth(body, height, resolve_set(SEEN))
     scene = render_scene(truth.params, body, truth.camera, torch.Generator().manual_seed(seed), up=truth.up)
     write_own(folder / "photo.png", SCENE, lambda temporary: write_image(temporary, scene.image))
     noisy = corrupt(truth.clean, Corruption(noise=NOISE, missing=0.0), torch.Generator().manual_seed(seed))
-    write_keypoints(folder / "keypoints.json", noisy)
+    write_keypoints(folder / "keypoints.json", noisy, SEEN)
     result = fit(folder / "photo.png", folder / "keypoints.json")
     text = compared(result, truth, body)
     write_all(result, scene, folder, text)
@@ -95,17 +97,17 @@ def demo_command(out: str = "out/demo", seed: int = 53, height: int = 1080) -> i
     return 0
 
 
-def write_keypoints(path: Path, keypoints: Keypoints) -> None:
+def write_keypoints(path: Path, keypoints: Keypoints, keypoint_set: str) -> None:
     """One person's keypoints as JSON, known by its `format` to `read_keypoints`, with pixel centres at integers."""
     xy, confidence = keypoints.xy[0] - PIXEL_CENTER, keypoints.confidence[0]
     points = [[round(x, 2), round(y, 2), c] for (x, y), c in zip(xy.tolist(), confidence.tolist(), strict=True)]
     with own_file(path, "keypoints") as temporary:
-        about = {"image": "photo.png", "format": "coco17", "keypoint_source": "exact"}
+        about = {"image": "photo.png", "format": keypoint_set, "keypoint_source": "exact"}
         temporary.write_text(json.dumps(about | {"keypoints": points}, indent=1))
 
 
-def make_truth(body: SmplBody, height: int) -> DemoTruth:
-    """The person and the camera. height: of the picture, pixels."""
+def make_truth(body: SmplBody, height: int, names: tuple[str, ...] = COCO17) -> DemoTruth:
+    """The person and the camera. height: of the picture, pixels. names: of the keypoints."""
     eye = torch.eye(3, dtype=torch.float64)
     pose = torch.stack([_turns(POSE.get(name, ())) for name in body.joint_names[1:]])
     tilt, turn = (rotvec_to_matrix(torch.deg2rad(eye[i] * a)) for i, a in ((0, TILT), (1, HEADING)))
@@ -116,8 +118,8 @@ def make_truth(body: SmplBody, height: int) -> DemoTruth:
     width = height * 4 // 3
     camera = Camera.from_size(width, height, focal_from_35mm(LENS_MM, width, height))
     params = _placed(params, body, camera)
-    points = body.points(COCO17).pose(params).points
-    clean = Keypoints(camera.project(points), torch.ones(1, len(COCO17), dtype=torch.float64), COCO17)
+    points = body.points(names).pose(params).points
+    clean = Keypoints(camera.project(points), torch.ones(1, len(names), dtype=torch.float64), names)
     return DemoTruth(params, camera, tilt @ torch.tensor([0.0, -1.0, 0.0], dtype=torch.float64), clean)
 
 
