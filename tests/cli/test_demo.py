@@ -134,7 +134,7 @@ def test_keypoints_are_written_as_they_are_read(tmp_path: Path) -> None:
     person = hmrfit.read_keypoints(tmp_path / "keypoints.json")[0]
     fitted = hmrfit.FitResult.load(tmp_path / "result.npz").keypoints
     np.testing.assert_array_equal(person.xy, fitted.xy[0])
-    assert json.loads((tmp_path / "keypoints.json").read_text())["format"] == "coco17"
+    assert json.loads((tmp_path / "keypoints.json").read_text())["format"] == "mediapipe33"
 
 
 def test_the_readmes_python_runs(
