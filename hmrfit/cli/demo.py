@@ -17,7 +17,7 @@ from hmrfit.cli.photographs import SCENE
 from hmrfit.evaluate.metrics import mpjpe, pa_mpjpe
 from hmrfit.fitting.parameters import UPRIGHT
 from hmrfit.io.atomic import sweep
-from hmrfit.io.image import write_image
+from hmrfit.io.image import Image, write_image
 from hmrfit.io.own_files import own_file, refuse_others
 from hmrfit.keypoints import COCO17, COMMON14, resolve_set
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -167,7 +167,7 @@ def write_all(result: FitResult, scene: Scene, folder: Path, text: str) -> None:
     for suffix in ("glb", "obj"):
         write_own(folder / f"mesh.{suffix}", "mesh", result.mesh)
     write_own(folder / "result.npz", "result", result.save)
-    pictures = {
+    pictures: dict[str, Image | str] = {
         "a scene that was rendered, not photographed": "photo.png",
         "the fit: over the picture, from the right, from behind": "overlay.png",
         "from all around": "turntable.png",
