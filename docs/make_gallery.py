@@ -2,7 +2,7 @@
 
     python docs/make_gallery.py --demo out/demo --video out/demo/video        after `make demo`
 
-docs/images/demo.jpg     the demo's photograph with the body over it, from the right, from behind; how sure each joint is
+docs/images/demo.jpg     the photograph with the body over it, from the right, from behind; how sure each joint is
 docs/images/walk.gif     the demo's video, every person in a colour of its own
 """
 
@@ -37,7 +37,9 @@ def write_gif(video: Path, path: Path) -> None:
     frames = [frame.image for i, frame in enumerate(opened.frames()) if i % EVERY == 0]
     size = (GIF_WIDTH, round(frames[0].shape[0] * GIF_WIDTH / frames[0].shape[1]))
     animation = cv2.Animation()
-    animation.frames = [cv2.cvtColor(cv2.resize(f, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR) for f in frames]
+    animation.frames = [
+        cv2.cvtColor(cv2.resize(f, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR) for f in frames
+    ]
     animation.durations = [round(1000 * EVERY / opened.fps)] * len(frames)
     cv2.imwriteanimation(str(path), animation)
 
