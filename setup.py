@@ -10,24 +10,76 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
+README = HERE / "README.md"
 DATA = ["py.typed", "*.npz", "*.pt", "*.json", "*.yaml", "*.md", "*.html", "*.css", "*.js", "NOTICE*"]
 PYAV = "av>=14.0"
 PYARROW = "pyarrow>=16"
+PILLOW_HEIF = "pillow-heif>=0.20"
+SHTAB = "shtab>=1.7"
 SMPLX = "smplx>=0.1.28"  # non-commercial licence: never a base requirement
+MYPY = "mypy>=2.4"
+
+MARKDOWN_LINK = re.compile(r"(!?)(\[[^\]]*\])\((?![a-z]+:|#)([^)\s]+)\)")
 
 
-def version() -> str:
-    return re.search(r'__version__ = "(.+)"', (HERE / "hmrfit" / "version.py").read_text())[1]
+def constant(name: str) -> str:
+    """A text of hmrfit/version.py, which is not imported: that would need torch."""
+    return re.search(rf'^{name} = "(.*)"', (HERE / "hmrfit" / "version.py").read_text(), re.MULTILINE)[1]
+
+
+def long_description(text: str, address: str) -> str:
+    """The README for a page that has none of its files: pictures and links become absolute, if the project has an
+    address."""
+    if not address:
+        return text
+    places = {"!": "raw", "": "blob"}
+    return MARKDOWN_LINK.sub(lambda link: f"{link[1]}{link[2]}({address}/{places[link[1]]}/main/{link[3]})", text)
+
+
+def project_urls(address: str) -> dict[str, str]:
+    """The pages below the project's address; none without one."""
+    pages = {"Source": "", "Issues": "/issues", "Changelog": "/blob/main/CHANGELOG.md"}
+    return {name: address + page for name, page in pages.items()} if address else {}
 
 
 setup(
     name="hmrfit",
-    version=version(),
-    description="From a photograph and 2D keypoints to an accurate 3D human body",
-    long_description=(HERE / "README.md").read_text() if (HERE / "README.md").exists() else "",
+    version=constant("__version__"),
+    description="From a photograph and 2D keypoints to an accurate 3D human body, with a measure of how sure it is",
+    long_description=long_description(README.read_text() if README.exists() else "", constant("ADDRESS")),
     long_description_content_type="text/markdown",
+    project_urls=project_urls(constant("ADDRESS")),
     author="hmrfit developers",
     license="MIT",
+    license_files=["LICENSE", "NOTICE"],
+    keywords=[
+        "human mesh recovery",
+        "human pose estimation",
+        "3D human body",
+        "SMPL",
+        "SMPLify",
+        "HMR",
+        "SPIN",
+        "2D keypoints",
+        "motion capture",
+        "biomechanics",
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Multimedia :: Graphics :: 3D Modeling",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Processing",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11,<3.14",
     packages=[*find_packages(include=["hmrfit", "hmrfit.*"]), "hmrfit._priors", "hmrfit._configs"],
     package_dir={"hmrfit._priors": "priors", "hmrfit._configs": "configs"},
@@ -52,10 +104,12 @@ setup(
         "video": [PYAV],  # exact times of frames, overlay.mp4 that browsers play
         "ray": ["ray[data]>=2.50", PYARROW],  # hmrfit fit --engine ray
         "parquet": [PYARROW],  # a table of all people, and keypoints from one
+        "heic": [PILLOW_HEIF],  # photographs as iPhones write them
+        "completion": [SHTAB],  # hmrfit completion bash
         "viewer": ["viser>=1.0"],  # hmrfit.view: a window while the program runs; pages need none
-        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mypy>=2.4", PYAV, PYARROW, SMPLX],
+        "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", MYPY, PILLOW_HEIF, PYAV, PYARROW, SHTAB, SMPLX],
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],
-        "dev": ["ruff>=0.15", "matplotlib>=3.8"],
+        "dev": ["ruff>=0.15", MYPY, "matplotlib>=3.8"],  # checks; the plots of benchmarks/
     },
     entry_points={
         "console_scripts": ["hmrfit = hmrfit.cli:main"],

@@ -71,6 +71,8 @@ DOORS = {
     "cv2": {"hmrfit/io/opencv.py"},
     "av": {"hmrfit/video/pyav.py"},
     "rtmlib": {"hmrfit/detectors/rtmlib.py"},
+    "pillow_heif": {"hmrfit/io/heic.py"},
+    "shtab": {"hmrfit/cli/completion.py"},
     "viser": {"hmrfit/report/live.py"},
     "mediapipe": {"hmrfit/detectors/mediapipe.py"},
     "pyarrow": {"hmrfit/io/parquet.py"},

@@ -31,6 +31,8 @@ EXTRAS = {
     "av": ("video", "exact times of a video's frames, overlays that browsers play"),
     "pyarrow": ("parquet", "results and keypoints as Parquet"),
     "ray": ("ray", "many machines: --engine ray"),
+    "pillow_heif": ("heic", "photographs as iPhones write them"),
+    "shtab": ("completion", "completion of the command line in a shell"),
     "viser": ("viewer", "hmrfit.view: a body live in the browser"),
     "tensorboard": ("train", "curves of a training run in TensorBoard"),
     "cdflib": ("datasets", "Human3.6M's poses"),
@@ -138,5 +140,5 @@ def _detectors() -> Iterator[Finding]:
 def _extras() -> Iterator[Finding]:
     for module, (extra, use) in EXTRAS.items():
         there = find_spec(module) is not None
-        found = (_version(module) or "there") if there else ""
+        found = (_version(module.replace("_", "-")) or "there") if there else ""
         yield Finding("extras", module, found, get=f"pip install 'hmrfit[{extra}]'", use=use)

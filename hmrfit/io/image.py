@@ -22,6 +22,7 @@ from hmrfit.camera import PIXEL_CENTER
 from hmrfit.io.atomic import atomic_write
 from hmrfit.io.bounded import read_bytes, refuse_url
 from hmrfit.io.budget import check_pixels
+from hmrfit.io.heic import heic_exif, heic_pixels, is_heic
 from hmrfit.io.image_header import check_claim, read_claim
 from hmrfit.io.opencv import cv2
 
@@ -70,8 +71,11 @@ def _flags(data: bytes) -> int:
 
 
 def decode_pixels(data: bytes, name: str, flags: int) -> NDArray:
-    """What cv2 makes of an image file's bytes, after its claims were checked. Errors: those of `read_image`."""
+    """What cv2 makes of an image file's bytes, after its claims were checked; of HEIC, which it does not read, colours
+    whatever `flags` says. Errors: those of `read_image`."""
     known = check_claim(data, name)
+    if is_heic(data):
+        return heic_pixels(data, name)
     try:
         pixels = None if known is None else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
@@ -95,8 +99,6 @@ def _read_bytes(path: Path) -> bytes:
 
 def _what_it_is(data: bytes) -> str:
     """Why cv2 could not read it, as far as the first bytes show it."""
-    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"hevc"):
-        return "it is a HEIC photo, as iPhones make them. Convert it to JPEG first (for example with `heif-convert`)."
     if data[:4] in (b"\x89PNG", b"GIF8", b"RIFF") or data[:2] == b"\xff\xd8":
         return f"it begins like an image, but its {len(data)} bytes are damaged or cut off. Copy it again."
     return "it is not an image in a format that OpenCV reads. Convert it to JPEG or PNG."
@@ -133,18 +135,14 @@ def _size_in_header(data: bytes) -> tuple[int, int] | None:
 
 
 def exif_focal_35mm(source: str | os.PathLike | bytes) -> float | None:
-    """The 35 mm-equivalent focal length, millimetres, that a camera wrote into a JPEG; None where there is none.
+    """The 35 mm-equivalent focal length, millimetres, that a camera wrote into a JPEG or HEIC; else None.
 
     `source` is the file's path, or its bytes. 0 stands for an unknown one in EXIF, and so does what is no number (0/0,
     n/0, NaN) or negative. Whether a lens has it is for the caller to judge. It holds for the whole photograph: not for
     one that was cropped. `camera.focal_from_35mm` makes pixels of it.
     """
-    if isinstance(source, bytes):
-        data = source[:EXIF_WITHIN]
-    else:
-        with Path(source).open("rb") as file:
-            data = file.read(EXIF_WITHIN)
-    tiff = _exif_block(data)
+    data = _beginning(source)
+    tiff = heic_exif(data) if is_heic(data) else _exif_block(data)
     order = None if tiff is None else {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if tiff is None or order is None:
         return None
@@ -155,6 +153,15 @@ def exif_focal_35mm(source: str | os.PathLike | bytes) -> float | None:
         return None
     focal = float(details.get(FOCAL_35MM, 0))
     return focal if 0 < focal < float("inf") else None
+
+
+def _beginning(source: str | os.PathLike | bytes) -> bytes:
+    """As much of a file as its EXIF block lies in; in HEIC that may be anywhere."""
+    if isinstance(source, bytes):
+        return source if is_heic(source) else source[:EXIF_WITHIN]
+    with Path(source).open("rb") as file:
+        data = file.read(EXIF_WITHIN)
+    return read_bytes(source) if is_heic(data) else data
 
 
 def _exif_block(jpeg: bytes) -> bytes | None:

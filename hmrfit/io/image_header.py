@@ -2,8 +2,9 @@
 
     check_claim(data, name)      width · height  <=  the megapixels,   width · height · bytes a pixel  <=  the gigabytes
 
-A PNG of 124 KB can claim 1.4 gigapixels, and a decoder allocates what is claimed. Every format that OpenCV may decode
-is recognised here by its first bytes, as OpenCV does it; what is not recognised is not handed to a decoder.
+A PNG of 124 KB can claim 1.4 gigapixels, and a decoder allocates what is claimed. Every format that OpenCV may
+decode, and HEIC, is recognised here by its first bytes, as OpenCV does it; what is not recognised is not handed to a
+decoder.
 """
 
 import re
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hmrfit.io.budget import TooLarge, check_bytes, check_pixels
+from hmrfit.io.heic import is_heic
 
 MOST_SCANS = 1000
 """Of a progressive JPEG; each goes over the whole picture. Cameras and editors write ten."""
@@ -232,7 +234,7 @@ def _sun(data: bytes) -> Claim:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, begin, end) of the outermost boxes of a JPEG 2000 or AVIF file."""
+    """(kind, begin, end) of the outermost boxes of a JPEG 2000, AVIF or HEIC file."""
     at = 0
     while at + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -252,8 +254,8 @@ def _jpeg2000(data: bytes) -> Claim | None:
     return _largest(sizes, 4 + 6 * parts)
 
 
-def _avif(data: bytes) -> Claim | None:
-    """The largest of all sizes that its items say."""
+def _heif(data: bytes) -> Claim | None:
+    """AVIF and HEIC: the largest of all sizes that the items say; a picture of tiles is an item, too."""
     sizes = []
     for kind, begin, end in _boxes(data):
         if kind in (b"meta", b"moov"):
@@ -279,6 +281,7 @@ FORMATS = (
     (_begins(b"#?RADIANCE", b"#?RGBE"), _hdr),
     (_begins(b"\x59\xa6\x6a\x95"), _sun),
     (_begins(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), _jpeg2000),
-    (lambda data: data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"), _avif),
+    (lambda data: data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"), _heif),
+    (is_heic, _heif),
 )
 """(how a file begins, what reads its size)."""

@@ -34,7 +34,7 @@ FOLDERS_DEEP = 2
 NAMED = 3
 """Photographs that an error message names."""
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".heif")
 """How photographs end."""
 
 LONGEST_NUMBER = 18
