@@ -99,13 +99,13 @@ setup(
         "body": ["anny>=0.6.2"],  # building the free body again
         # rtmlib asks for both of these, which own one folder cv2: of one version they are the same files there
         "detect": ["rtmlib>=0.0.16", "onnxruntime>=1.20", "opencv-python==5.0.0.93", "opencv-contrib-python==5.0.0.93"],
-        "train": ["tensorboard>=2.14"],
+        "heic": [PILLOW_HEIF],  # photographs as iPhones write them
+        "completion": [SHTAB],  # hmrfit completion bash
+        "train": ["tensorboard>=2.14"],  # TRAIN.BOARD=True; training itself needs nothing more
         "datasets": ["cdflib>=1.0", "h5py>=3.9"],  # Human3.6M's poses (cdf), MPI-INF-3DHP's annotations (mat 7.3)
         "video": [PYAV],  # exact times of frames, overlay.mp4 that browsers play
         "ray": ["ray[data]>=2.50", PYARROW],  # hmrfit fit --engine ray
         "parquet": [PYARROW],  # a table of all people, and keypoints from one
-        "heic": [PILLOW_HEIF],  # photographs as iPhones write them
-        "completion": [SHTAB],  # hmrfit completion bash
         "viewer": ["viser>=1.0"],  # hmrfit.view: a window while the program runs; pages need none
         "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", MYPY, PILLOW_HEIF, PYAV, PYARROW, SHTAB, SMPLX],
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.27"],

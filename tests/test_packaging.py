@@ -4,12 +4,14 @@ import re
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 
 from hmrfit.assets import locate
-from hmrfit.version import __version__
+from hmrfit.cli import doctor
+from hmrfit.version import ADDRESS, __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 LICENSED = {"smplx"}
@@ -82,15 +84,20 @@ def test_every_parameter_file_is_small_whole_and_has_a_card(file: Path) -> None:
     assert locate(file.stem, file.parent) == file
 
 
-def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict:
-    """The arguments that setup.py passes to setuptools."""
+def setup_script(monkeypatch: pytest.MonkeyPatch) -> tuple[dict, dict]:
+    """What setup.py defines, and the arguments that it passes to setuptools."""
     setuptools = pytest.importorskip("setuptools")
     passed: dict = {}
     monkeypatch.setattr(setuptools, "setup", lambda **arguments: passed.update(arguments))
     monkeypatch.chdir(ROOT)
     path = ROOT / "setup.py"
-    exec(compile(path.read_text(), str(path), "exec"), {"__file__": str(path), "__name__": "setup"})
-    return passed
+    defined = {"__file__": str(path), "__name__": "setup"}
+    exec(compile(path.read_text(), str(path), "exec"), defined)
+    return defined, passed
+
+
+def setup_arguments(monkeypatch: pytest.MonkeyPatch) -> dict:
+    return setup_script(monkeypatch)[1]
 
 
 def package(requirement: str) -> str:
@@ -117,7 +124,11 @@ def test_the_constraints_pin_every_requirement(monkeypatch: pytest.MonkeyPatch) 
     pins = {name.lower(): version for name, version in pins.items()}
     wanted = [
         *arguments["install_requires"],
-        *(r for extra in ("smplx", "body", "test", "dev") for r in arguments["extras_require"][extra]),
+        *(
+            r
+            for extra in ("smplx", "body", "heic", "completion", "test", "dev")
+            for r in arguments["extras_require"][extra]
+        ),
     ]
     numbers = lambda version: tuple(int(n) for n in version.split("."))  # noqa: E731
     for requirement in wanted:
@@ -138,3 +149,66 @@ def test_continuous_integration_runs_the_readmes_test_command() -> None:
     assert "make test" in script and "set -e" in script
     readme = ROOT / "README.md"
     assert not readme.exists() or "make test" in readme.read_text()
+
+
+def test_the_long_description_is_whole_wherever_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an address links stay as they are in the README; with one, pictures and pages are found from outside."""
+    whole = setup_script(monkeypatch)[0]["long_description"]
+    text = "![A body](demo.jpg) [card](priors/free_body.md) [top](#limits) [other](https://a.example/b) `f(x)`"
+    assert whole(text, "") == text
+    assert whole(text, "https://host.example/hmrfit") == (
+        "![A body](https://host.example/hmrfit/raw/main/demo.jpg) "
+        "[card](https://host.example/hmrfit/blob/main/priors/free_body.md) "
+        "[top](#limits) [other](https://a.example/b) `f(x)`"
+    )
+    readme = whole((ROOT / "README.md").read_text(), "https://host.example/hmrfit")
+    for link in re.findall(r"\]\(([^)\s]+)\)", readme):
+        place = link.removeprefix("https://host.example/hmrfit").partition("/main/")[2]
+        assert link.startswith(("https:", "http:", "#", "mailto:")) and (not place or (ROOT / place).exists()), link
+
+
+def test_addresses_come_from_one_constant(monkeypatch: pytest.MonkeyPatch) -> None:
+    defined, arguments = setup_script(monkeypatch)
+    assert arguments["project_urls"] == defined["project_urls"](ADDRESS)
+    assert defined["project_urls"]("") == {}
+    assert defined["project_urls"]("https://host.example/hmrfit")["Issues"] == "https://host.example/hmrfit/issues"
+
+
+def test_the_classifiers_name_the_pythons_that_are_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = setup_arguments(monkeypatch)
+    named = {c.rpartition(" ")[2] for c in arguments["classifiers"] if re.search(r":: 3\.\d+$", c)}
+    assert named == {"3.11", "3.12", "3.13"} and arguments["python_requires"] == ">=3.11,<3.14"
+    workflow = (ROOT / ".github/workflows/tests.yml").read_text()
+    assert all(f'"{python}"' in workflow for python in named)
+    for command in ("make test", "make check", "make docs", "twine check --strict"):
+        assert f"run: {command}" in workflow or command in workflow
+
+
+def test_extras_that_are_named_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In messages, in the README and in the documentation; and `hmrfit doctor` names what each is for."""
+    extras = set(setup_arguments(monkeypatch)["extras_require"])
+    texts = [*(ROOT / "hmrfit").rglob("*.py"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    for path in texts:
+        for names in re.findall(r"hmrfit\[([a-z, ]+)\]", path.read_text()):
+            assert set(re.split(r",\s*", names)) <= extras, f"{path.relative_to(ROOT)}: hmrfit[{names}]"
+    assert {extra for extra, _ in doctor.EXTRAS.values()} - {"ray"} <= extras
+
+
+def test_the_citation_names_this_version() -> None:
+    """And no person, address or identifier that does not exist."""
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {__version__}\n" in citation and "license: MIT" in citation
+    assert ADDRESS or not re.search(r"doi|https?:|email|orcid", citation)
+
+
+def test_the_source_archive_is_told_all_that_is_needed() -> None:
+    """Every file beside the package that git holds is named in MANIFEST.in, so that its tests run."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("this is no checkout")
+    patterns: list[str] = ["hmrfit/*", "setup.py", "pyproject.toml", "MANIFEST.in", ".gitignore", "*/__init__.py"]
+    for line in (ROOT / "MANIFEST.in").read_text().splitlines():
+        kind, *words = line.split()
+        patterns += words if kind == "include" else [f"{words[0]}/{word}" for word in words[1:]]
+    missing = [f for f in listed.stdout.split() if not any(fnmatch(f, pattern) for pattern in patterns)]
+    assert not missing, f"MANIFEST.in leaves out {missing}"
