@@ -64,7 +64,7 @@ UNPAIRED = [f"PRIORS.{name}=" for name in ("INITIAL_ESTIMATE", "ERROR_MODEL", "M
 TRAIN_SEED = 11
 """Added to the seed: of the people who are trained on."""
 
-POINTS = 8
+POINTS = 16
 """Of a curve."""
 
 
