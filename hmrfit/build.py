@@ -11,6 +11,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from hmrfit.assets import locate
+from hmrfit.body.mirrored import mirrored_hand, side_of
 from hmrfit.body.model import BodyModel
 from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPL, Skeleton
@@ -21,6 +22,8 @@ from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.answers import OtherAnswers
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.hand_schedule import HAND_STARTS, HAND_VIEWS, from_hand_library
+from hmrfit.fitting.library import all_sides
 from hmrfit.fitting.parameters import GROUPS
 from hmrfit.fitting.schedule import (
     BESIDE_ESTIMATE,
@@ -58,6 +61,9 @@ from hmrfit.priors.limits import JointLimits
 OPTION_KEYS = tuple(field.name for field in fields(Options))
 STAGE_KEYS = ("weights", "factors", "free", "keep", *OPTION_KEYS)
 
+MIRROR = "mirror:"
+"""Before a hand's name or path: the mirror image of that hand, which is the other one."""
+
 NETWORKS_BODY = "free_body"
 """The body whose betas the shipped networks speak of."""
 
@@ -74,9 +80,10 @@ def parameter_files(config: CfgNode) -> tuple[Path, ...]:
     """The files of parameters that a fit with these settings reads. Errors: those of `locate`."""
     priors = config.PRIORS
     names = [
-        config.BODY.PATH,
+        config.BODY.PATH.removeprefix(MIRROR),
         priors.GMM,
         priors.LIMITS,
+        priors.HAND_LIMITS,
         priors.INITIAL_ESTIMATE,
         priors.DISCRIMINATORS,
         priors.IMAGE_ESTIMATE,
@@ -124,6 +131,8 @@ def build_parts(config: CfgNode) -> tuple[Fitter, Schedules]:
         numbers(config[section][name], key, "one number", (), low, high)
     device = device_of(config.FIT.DEVICE, "FIT.DEVICE")
     gmm, body = PoseGmm.from_file(locate(config.PRIORS.GMM)), load_body(config.BODY.PATH)
+    if (side := side_of(body.skeleton)) and any(not name.startswith(side) for name in gmm.joint_names):
+        gmm = gmm.mirrored()
     own = _of_body(gmm, body, "PRIORS.GMM", config)
     body = body.driving(own.joint_names or body.joint_names[1:])
     terms = build_terms(config, own, body)
@@ -141,9 +150,13 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
             f"'{body.skeleton.root}'. Set it to an empty text; the fit then starts at init= or from a library."
         )
     network = KeypointHmr.from_file(locate(name)) if name else None
-    count = config.FIT.HYPOTHESES or (FROM_SCRATCH if network is None else BESIDE_ESTIMATE)
     poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED, body.skeleton)
+    is_hand = side_of(body.skeleton) is not None
+    usual = HAND_STARTS if is_hand else FROM_SCRATCH if network is None else BESIDE_ESTIMATE
+    count = config.FIT.HYPOTHESES or usual
     library, mean = Library(poses, count, network=network), _placed(gmm.weights @ gmm.means, gmm, body.skeleton)
+    if is_hand:  # it is upright in no picture
+        library = replace(library, views=all_sides(HAND_VIEWS), roll_sigma=torch.inf)
     estimate = (
         None if network is None else InitialEstimate(network, _error_model(config), config.BODY.PATH == NETWORKS_BODY)
     )
@@ -151,7 +164,7 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
         return _own_schedules(config, _start(config, library, estimate, mean), terms)
     if config.FIT.CALIBRATION.NU > 0:
         raise ConfigError("FIT.CALIBRATION is about the stages of FIT.STAGES, which are not given. Leave it out.")
-    scratch = from_library(library)
+    scratch = from_hand_library(library, "biomechanics" in terms) if is_hand else from_library(library)
     from_one = replace(scratch, start=GivenStart())
     if config.FIT.START in ("auto", "initial_estimate") and estimate is not None and estimate.error_model is not None:
         seeker = _seeker(config, estimate)
@@ -271,14 +284,17 @@ def unused_settings(config: CfgNode, schedule: Schedule) -> str:
 
 @cache
 def load_body(path: str) -> SmplBody:
-    """A body by name or path, float64, read once per process. Errors: those of `locate` and `read_body_file`."""
+    """A body by name or path, float64, read once per process; of a hand "mirror:NAME" is the other one. Errors: those of
+    `locate`, `read_body_file` and `mirrored_hand`."""
+    if path.startswith(MIRROR):
+        return mirrored_hand(load_body(path.removeprefix(MIRROR)))
     return SmplBody.from_file(locate(path))
 
 
 @cache
 def load_posed_body(path: str, kind: str) -> BodyModel:
     """The body that makes the meshes: our own skinning, or the smplx package's on the same file."""
-    return load_body(path) if kind == "smpl" else SmplxBody.from_file(locate(path), dtype=torch.float64)
+    return load_body(path) if kind == "smpl" or path.startswith(MIRROR) else SmplxBody.from_file(locate(path), dtype=torch.float64)
 
 
 @cache
@@ -320,7 +336,7 @@ def library_poses(gmm: PoseGmm, count: int, seed: int, skeleton: Skeleton = SMPL
     """
     drawn = gmm.sample(count, torch.Generator().manual_seed(seed))
     parts = [gmm.mean_poses(), drawn]
-    if gmm.joint_names == SMPL.names[1:]:
+    if gmm.joint_names == SMPL.names[1:]:  # a hand's mirror image is another body
         parts.append(torch.as_tensor(mirror_poses(drawn.unflatten(1, (-1, 3)).numpy())).flatten(1))
     return _placed(torch.cat(parts), gmm, skeleton)
 

@@ -29,6 +29,7 @@ _C.BODY.KIND = "smpl"  # "smpl": our own skinning; "smplx": the smplx package (n
 _C.PRIORS = CfgNode()
 _C.PRIORS.GMM = "pose_gmm"
 _C.PRIORS.LIMITS = "joint_limits"
+_C.PRIORS.HAND_LIMITS = ""  # what joints of fingers can do, of a body that is one hand; "": no term 'biomechanics'
 _C.PRIORS.ERROR_MODEL = "error_model"  # how wrong the initial estimate is; "": it is only one start of several
 _C.PRIORS.MIXTURE = "mixture_hmr"  # other answers that the picture allows; "": there are only those that the fit kept
 _C.PRIORS.DISCRIMINATORS = "discriminators"  # read when a weight or stage names that term; "": there is no such term
@@ -145,18 +146,24 @@ class ConfigError(ValueError):
     """A setting that does not exist, has the wrong type, or cannot be read."""
 
 
-def load_config(path: str | PathLike[str] | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> CfgNode:
+def load_config(
+    path: str | PathLike[str] | Mapping[str, Any] | None = None, overrides: Sequence[str] = (), base: str | None = None
+) -> CfgNode:
     """The settings, frozen.
 
     Args:
         path: a YAML file, or the name of one in configs/ ("fit"); or a mapping as such a file holds it,
             {"FIT": {"SIGMA": 0.05}}, or with dotted keys, {"FIT.SIGMA": 0.05}.
         overrides: "KEY=value" each, with the whole key: "BODY.PATH=smpl_neutral". The last one wins.
+        base: a shipped overlay by name, over which `path` comes.
     Raises:
         ConfigError: an unknown key (with the nearest known one), a value of another type, or no YAML.
         FileNotFoundError: no such file.
     """
     config = _C.clone()
+    if base is not None:
+        file = _find(base)
+        _merge(config, dict(_leaves(_read(file), config)), str(file))
     if isinstance(path, Mapping):
         _merge(config, dict(_leaves(path, config)), "config")
     elif path is not None:

@@ -26,7 +26,7 @@ FLOORS = (
     ("several", "people_in_views", "prepare", "free_focal"),
     ("result_text", "result_data", "result_file", "world", "world_data"),
     ("report",),
-    ("result", "make_result", "groups", "views_sequence", "pipeline", "api", "video_result", "video_fit"),
+    ("result", "make_result", "groups", "views_sequence", "pipeline", "api", "hand", "video_result", "video_fit"),
     ("cli", "engines", "__main__", "__init__"),
 )
 """What stands directly in hmrfit/, from the ground up. A module may import itself, the floors below its own, and what
@@ -52,6 +52,7 @@ ALLOWED_SIDEWAYS = {
     "views_sequence": {"groups", "make_result", "result"},
     "pipeline": {"groups", "make_result", "result", "views_sequence"},
     "api": {"groups", "pipeline", "result"},
+    "hand": {"pipeline", "result"},
     "video_result": {"result"},
     "video_fit": {"groups", "pipeline", "result", "video_result"},
     "cli": {"engines"},
@@ -64,7 +65,7 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 QUIET_BELOW = FLOOR["config"]
 BASE = {"torch", "numpy", "scipy", "tqdm", "trimesh", "hmrfit", *sys.stdlib_module_names}
 DOORS = {
-    "yacs": {"hmrfit/config.py", "hmrfit/build.py", "hmrfit/pipeline.py", "hmrfit/prepare.py"},
+    "yacs": {"hmrfit/config.py", "hmrfit/build.py", "hmrfit/hand.py", "hmrfit/pipeline.py", "hmrfit/prepare.py"},
     "yaml": {"hmrfit/config.py"},
     "smplx": {"hmrfit/body/smplx_body.py"},
     "pytorch3d": {"hmrfit/render/backends/pytorch3d.py"},

@@ -18,7 +18,7 @@ from hmrfit.body.transfer import transferred
 from hmrfit.camera import Camera
 from hmrfit.fitting.anchor_inflation import inflated_for_all
 from hmrfit.fitting.gaussian_prior import Anchor
-from hmrfit.fitting.library import PoseLibrary, library_starts
+from hmrfit.fitting.library import PoseLibrary, library_starts, ring
 from hmrfit.fitting.parameters import UPRIGHT, Observation, State
 from hmrfit.fitting.placing import torso_depth
 from hmrfit.fitting.route import Begun
@@ -128,23 +128,25 @@ def _of_mean_shape(answer: Regression, body: PointBody) -> Regression:
 
 @dataclass
 class Library:
-    """Poses of a library, seen from a ring of headings.
+    """Poses of a library, seen from many sides.
 
     Args:
-        poses: (N, 3 (J-1)) rotation vectors. count: hypotheses a person. headings: from how many sides each pose is
-            tried. network: its answer is then the first of the hypotheses.
+        poses: (N, 3 (J-1)) rotation vectors. count: hypotheses a person. network: its answer is then the first of the
+            hypotheses. views: (H, 3, 3) orientations in which each pose is tried; default a ring of headings.
+        roll_sigma: radians, how far bodies lean over in pictures; infinite for what is not upright by itself.
     """
 
     poses: Tensor
     count: int
-    headings: int = 16
     network: KeypointHmr | None = None
+    views: Tensor = field(default_factory=ring)
+    roll_sigma: float = 0.4
     _seen: dict[tuple[str, ...], PoseLibrary] = field(default_factory=dict, repr=False)
 
     def seen_through(self, body: PointBody) -> PoseLibrary:
         """The poses seen through a keypoint set; made once per set."""
         if body.names not in self._seen:
-            self._seen[body.names] = PoseLibrary.build(body, self.poses, self.headings)
+            self._seen[body.names] = PoseLibrary.build(body, self.poses, self.views)
         return self._seen[body.names]
 
     def __call__(self, given: Given, body: PointBody) -> Begun:
@@ -152,17 +154,21 @@ class Library:
         device = observation.box_size.device
         person = torch.arange(B, device=device).repeat_interleave(self.count)
         if self.network is None:
-            state = library_starts(body, self.seen_through(body), observation, camera, self.count)
+            state = self._starts(body, observation, camera, self.count)
             return Begun(state, observation, person, single=False)
         params = self.network.predict(given.keypoints, camera).params
         estimate = State(transferred(params, SMPL, body.skeleton), camera)
         others = self.count - 1
         if not others:
             return Begun(estimate, observation, person, single=False)
-        state = State.cat([estimate, library_starts(body, self.seen_through(body), observation, camera, others)])
+        state = State.cat([estimate, self._starts(body, observation, camera, others)])
         people = torch.arange(B, device=device)[:, None]
         rows = torch.cat([people, B + people * others + torch.arange(others, device=device)], 1).flatten()
         return Begun(state[rows], observation, person, single=False)
+
+    def _starts(self, body: PointBody, observation: Observation, camera: Camera, count: int) -> State:
+        library = self.seen_through(body)
+        return library_starts(body, library, observation, camera, count, roll_sigma=self.roll_sigma)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from torch import Tensor
 from hmrfit.body.skeleton import Skeleton
 from hmrfit.io.bounded import read_fields
 from hmrfit.io.budget import check_bytes
+from hmrfit.keypoints import mirrored_name
 from hmrfit.ops.check import check_finite, check_shape
 from hmrfit.priors.joints import joints_in_file, shared_joints
 
@@ -88,6 +89,13 @@ class PoseGmm:
         if shared != skeleton.names[1:]:
             other.columns = torch.tensor(skeleton.columns(shared), device=self.means.device)
         return other
+
+    def mirrored(self) -> "PoseGmm":
+        """The same poses seen in a mirror, of a hand those of the other one: rotation vectors (x, y, z) -> (x, −y, −z),
+        names with the other side."""
+        flip = self.means.new_tensor([1.0, -1.0, -1.0]).repeat(self.means.shape[1] // 3)
+        names = tuple(map(mirrored_name, self.joint_names))
+        return PoseGmm(self.means * flip, self.covariances * flip[:, None] * flip, self.weights, names)
 
     def _own(self, theta: Tensor) -> Tensor:
         """The D numbers that the mixture is about."""

@@ -25,7 +25,7 @@ from hmrfit.camera import Camera, weak_to_translation
 from hmrfit.fitting.acceptance import LIMIT, implausibility
 from hmrfit.fitting.energy import Stage, total
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.library import PoseLibrary, library_starts
+from hmrfit.fitting.library import PoseLibrary, library_starts, ring
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.schedule import FINAL, WIDE
@@ -213,7 +213,7 @@ class FitLoop:
         count, poses = self.settings.library, self.poses
         assert poses is not None
         if body.names not in self._libraries:
-            self._libraries[body.names] = PoseLibrary.build(body, poses)
+            self._libraries[body.names] = PoseLibrary.build(body, poses, ring())
         state = library_starts(body, self._libraries[body.names], observation, camera, count)
         return [state[torch.arange(i, len(state), count)] for i in range(count)]
 

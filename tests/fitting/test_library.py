@@ -9,7 +9,7 @@ from helpers.fits import fitter, people, photograph
 from torch import Tensor
 
 from hmrfit.camera import Camera
-from hmrfit.fitting.library import PoseLibrary, library_starts, pick, similarity_scores
+from hmrfit.fitting.library import PoseLibrary, all_sides, library_starts, pick, ring, similarity_scores
 from hmrfit.fitting.parameters import UPRIGHT, Observation, State
 from hmrfit.fitting.schedule import FROM_SCRATCH
 from hmrfit.keypoints import COCO17, SMPL24
@@ -18,7 +18,7 @@ from hmrfit.types import BodyParams, Keypoints
 
 @pytest.fixture(scope="module")
 def library() -> PoseLibrary:
-    return PoseLibrary.build(free_body().points(COCO17), fitter().schedule.start.poses[:6], headings=8)
+    return PoseLibrary.build(free_body().points(COCO17), fitter().schedule.start.poses[:6], ring(8))
 
 
 def hypotheses(observation: Observation, camera: Camera, count: int) -> State:
@@ -75,7 +75,7 @@ def test_unseen_keypoints_do_not_count(library):
 def test_a_library_holds_every_pose_at_every_heading(library):
     assert library.orient.shape == (48, 3, 3) and library.points.shape == (48, 17, 3)
     assert library.pose_index.bincount().tolist() == [8] * 6
-    facing = (library.heading == 0).nonzero()[:, 0]
+    facing = (library.toward[:, 2] > 0.999).nonzero()[:, 0]
     torch.testing.assert_close(library.orient[facing], torch.tensor(UPRIGHT).double().expand(6, 3, 3))
     for c in (0, 13, 47):
         pose = library.body_pose[library.pose_index[c]][None]
@@ -84,12 +84,23 @@ def test_a_library_holds_every_pose_at_every_heading(library):
         torch.testing.assert_close(library.points[c], posed.points[0] - posed.joints[0, 0])
 
 
+def test_all_sides_are_rotations_that_look_everywhere():
+    views = all_sides(100)
+    torch.testing.assert_close(views @ views.mT, torch.eye(3).double().expand(100, 3, 3))
+    torch.testing.assert_close(torch.linalg.det(views), torch.ones(100).double())
+    toward = -views[:, 2]
+    assert toward.mean(0).norm() < 1e-2
+    directions = torch.nn.functional.normalize(torch.randn(200, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert (directions.double() @ toward.T).amax(1).arccos().max() < math.radians(14)  # to the nearest of 100
+
+
 def test_picked_candidates_differ_in_heading():
     """Three good ones side by side and one worse behind: the one behind comes second."""
     heading = torch.tensor([0.0, 0.1, -0.1, math.pi]).double()
     scores = torch.tensor([[1.0, 1.1, 1.2, 1.9]]).double()
-    assert pick(scores, heading, 2).tolist() == [[0, 3]]
-    assert sorted(pick(scores, heading, 4)[0].tolist()) == [0, 1, 2, 3]
+    toward = torch.stack([heading.sin(), torch.zeros_like(heading), heading.cos()], 1)
+    assert pick(scores, toward, 2).tolist() == [[0, 3]]
+    assert sorted(pick(scores, toward, 4)[0].tolist()) == [0, 1, 2, 3]
     assert scores.isfinite().all()  # the caller's stay as they were
 
 
