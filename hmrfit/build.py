@@ -39,6 +39,7 @@ from hmrfit.fitting.solver import Options
 from hmrfit.fitting.starts import GivenStart, InitialEstimate, Library, MeanPose, Start, turn_ambiguous
 from hmrfit.fitting.terms.anchor import AnchorPrior
 from hmrfit.fitting.terms.base import MOST_WEIGHT, Term, terms_by_name
+from hmrfit.fitting.terms.biomechanics import BiomechanicalLimits
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.fitting.terms.joint_limits import JointLimitPrior
 from hmrfit.fitting.terms.pose_prior import PosePrior
@@ -54,6 +55,7 @@ from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.mixture import MixtureModel
 from hmrfit.ops.check import did_you_mean, numbers
+from hmrfit.priors.biomechanics import HandLimits
 from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -317,6 +319,8 @@ def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> dict[str, Term
     limits = JointLimits.from_file(locate(name)) if name else JointLimits.none(body.skeleton)
     limits = _of_body(limits, body, "PRIORS.LIMITS", config)
     terms = [*default_terms(gmm, limits, config.FIT.SIGMA or SIGMA), *smplify_spin_terms(body, gmm)]
+    if config.PRIORS.HAND_LIMITS:
+        terms.append(BiomechanicalLimits(body, HandLimits.from_file(locate(config.PRIORS.HAND_LIMITS))))
     if config.PRIORS.DISCRIMINATORS:
         path = locate(config.PRIORS.DISCRIMINATORS)
         terms.append(DiscriminatorTerm(partial(_discriminators, path, body.skeleton)))

@@ -96,9 +96,7 @@ def joint_angles(bones: Tensor) -> Tensor:
         bones: (B, 5, 4, 3).
     """
     directions = unit(bones)
-    z = directions[:, :, 0]
-    x = -_back_normals(_palm_normals(bones[:, :, 0]))
-    y = torch.linalg.cross(z, x)
+    x, y, z = frames_of_roots(bones).unbind(-1)
     angles = []
     for k in range(1, PHALANGES):
         v = directions[:, :, k]
@@ -109,6 +107,13 @@ def joint_angles(bones: Tensor) -> Tensor:
         x, y = (turned_along(axis, z, v) for axis in (x, y))
         z = v
     return torch.stack(angles, 2).flatten(1, 2)
+
+
+def frames_of_roots(bones: Tensor) -> Tensor:
+    """(B, 5, 3, 3) the frame at the base of each finger of bones (B, 5, 4, 3), columns x, y, z."""
+    z = unit(bones[:, :, 0])
+    x = -_back_normals(_palm_normals(bones[:, :, 0]))
+    return torch.stack([x, torch.linalg.cross(z, x), z], -1)
 
 
 def _back_normals(n: Tensor) -> Tensor:
