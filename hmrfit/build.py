@@ -11,7 +11,7 @@ from torch import Tensor
 from yacs.config import CfgNode
 
 from hmrfit.assets import locate
-from hmrfit.body.mirrored import mirrored_hand, side_of
+from hmrfit.body.mirrored import mirrored_hand, mirrored_skeleton, mirrored_turns, side_of
 from hmrfit.body.model import BodyModel
 from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPL, Skeleton
@@ -39,8 +39,8 @@ from hmrfit.fitting.solver import Options
 from hmrfit.fitting.starts import GivenStart, InitialEstimate, Library, MeanPose, Start, turn_ambiguous
 from hmrfit.fitting.terms.anchor import AnchorPrior
 from hmrfit.fitting.terms.base import MOST_WEIGHT, Term, terms_by_name
-from hmrfit.fitting.terms.biomechanics import BiomechanicalLimits
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
+from hmrfit.fitting.terms.finger_limits import FingerLimits
 from hmrfit.fitting.terms.joint_limits import JointLimitPrior
 from hmrfit.fitting.terms.pose_prior import PosePrior
 from hmrfit.fitting.terms.reprojection import Reprojection, StudentReprojection
@@ -55,6 +55,7 @@ from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.mixture import MixtureModel
 from hmrfit.ops.check import did_you_mean, numbers
+from hmrfit.ops.rotation import mirror
 from hmrfit.priors.biomechanics import HandLimits
 from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
@@ -152,13 +153,20 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
             f"'{body.skeleton.root}'. Set it to an empty text; the fit then starts at init= or from a library."
         )
     network = KeypointHmr.from_file(locate(name)) if name else None
-    poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED, body.skeleton)
-    is_hand = side_of(body.skeleton) is not None
+    side = side_of(body.skeleton)
+    is_hand = side is not None
+    if side == "left":  # exactly the mirror image of a right hand's
+        poses = mirrored_turns(
+            library_poses(gmm.mirrored(), config.FIT.LIBRARY, config.SEED, mirrored_skeleton(body.skeleton))
+        )
+    else:
+        poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED, body.skeleton)
     usual = HAND_STARTS if is_hand else FROM_SCRATCH if network is None else BESIDE_ESTIMATE
     count = config.FIT.HYPOTHESES or usual
     library, mean = Library(poses, count, network=network), _placed(gmm.weights @ gmm.means, gmm, body.skeleton)
     if is_hand:  # it is upright in no picture
-        library = replace(library, views=all_sides(HAND_VIEWS), roll_sigma=torch.inf)
+        views = all_sides(HAND_VIEWS)
+        library = replace(library, views=mirror(views) if side == "left" else views, roll_sigma=torch.inf)
     estimate = (
         None if network is None else InitialEstimate(network, _error_model(config), config.BODY.PATH == NETWORKS_BODY)
     )
@@ -286,8 +294,8 @@ def unused_settings(config: CfgNode, schedule: Schedule) -> str:
 
 @cache
 def load_body(path: str) -> SmplBody:
-    """A body by name or path, float64, read once per process; of a hand "mirror:NAME" is the other one. Errors: those of
-    `locate`, `read_body_file` and `mirrored_hand`."""
+    """A body by name or path, float64, read once per process; "mirror:NAME" is the other hand of a hand's file. Errors:
+    those of `locate`, `read_body_file` and `mirrored_hand`."""
     if path.startswith(MIRROR):
         return mirrored_hand(load_body(path.removeprefix(MIRROR)))
     return SmplBody.from_file(locate(path))
@@ -296,7 +304,11 @@ def load_body(path: str) -> SmplBody:
 @cache
 def load_posed_body(path: str, kind: str) -> BodyModel:
     """The body that makes the meshes: our own skinning, or the smplx package's on the same file."""
-    return load_body(path) if kind == "smpl" or path.startswith(MIRROR) else SmplxBody.from_file(locate(path), dtype=torch.float64)
+    return (
+        load_body(path)
+        if kind == "smpl" or path.startswith(MIRROR)
+        else SmplxBody.from_file(locate(path), dtype=torch.float64)
+    )
 
 
 @cache
@@ -320,7 +332,7 @@ def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> dict[str, Term
     limits = _of_body(limits, body, "PRIORS.LIMITS", config)
     terms = [*default_terms(gmm, limits, config.FIT.SIGMA or SIGMA), *smplify_spin_terms(body, gmm)]
     if config.PRIORS.HAND_LIMITS:
-        terms.append(BiomechanicalLimits(body, HandLimits.from_file(locate(config.PRIORS.HAND_LIMITS))))
+        terms.append(FingerLimits(body, HandLimits.from_file(locate(config.PRIORS.HAND_LIMITS))))
     if config.PRIORS.DISCRIMINATORS:
         path = locate(config.PRIORS.DISCRIMINATORS)
         terms.append(DiscriminatorTerm(partial(_discriminators, path, body.skeleton)))

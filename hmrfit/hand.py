@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -125,16 +126,17 @@ def _of_side(config: Config, side: str) -> CfgNode:
 
 def hand_names(
     keypoints: KeypointsLike, keypoint_set: str | Sequence[str | None] | None, side: str
-) -> tuple[str | None, ...] | None:
-    """The points of a set of hands with their side; None where the keypoints say themselves what they are.
+) -> Sequence[str] | None:
+    """The points of a set of hands with their side, None for those that are ignored; or None, where the keypoints say
+    themselves what they are.
 
     Raises:
         ValueError: no such set, or none is named and the number of points does not tell which it is.
     """
     if keypoint_set is not None:
         if not isinstance(keypoint_set, str) and any(str(name).startswith(HAND_PREFIXES) for name in keypoint_set):
-            return tuple(keypoint_set)
-        return hand_set(keypoint_set, side).layout
+            return cast(Sequence[str], keypoint_set)
+        return cast(Sequence[str], hand_set(keypoint_set, side).layout)
     shape = np.shape(keypoints) if isinstance(keypoints, np.ndarray | list | tuple | Tensor) else ()
     count = int(shape[-2]) if len(shape) in (2, 3) else 0
     if not count:
@@ -143,4 +145,4 @@ def hand_names(
         raise ValueError(
             f"keypoint_set is needed for {count} points of a hand: one of {', '.join(HAND_SETS)}, or their names."
         )
-    return hand_set(USUAL_SETS[count], side).layout
+    return cast(Sequence[str], hand_set(USUAL_SETS[count], side).layout)

@@ -165,7 +165,7 @@ def test_a_hand_is_fitted_with_the_callers_prior(hand, orient):
     points = torch.cat([keypoints.xy, keypoints.confidence[..., None]], -1)[0].numpy()
     result = hmrfit.fit(None, points, keypoint_set=keypoints.names, image_size=SIZE, config=hand)
     assert result.body_model.skeleton == MANO_RIGHT and result.joint_names == MANO_RIGHT.names
-    assert result.reprojection_error[0] < 0.005
+    assert result.reprojection_error[0] < 0.01
     off = result.joints[0] - result.joints[0, :1] - truth[0].numpy()
     assert np.linalg.norm(off, axis=1).mean() < 0.02  # metres; a picture says little of a hand's depth
     assert result.joint_std.shape == (1, 16) and result.landmark_std.shape == (1, 21)

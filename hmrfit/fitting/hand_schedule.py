@@ -8,6 +8,7 @@ second best at the end stays a hypothesis, with its probability.
 
 from collections.abc import Mapping
 
+from hmrfit.fitting.distinct import DropDuplicates
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.solver import Options
@@ -34,4 +35,4 @@ def hand_stages(biomechanics: bool) -> tuple[Stage, ...]:
 
 def from_hand_library(start: Library, biomechanics: bool) -> Schedule:
     """The fit of a hand from scratch."""
-    return Schedule(start, hand_stages(biomechanics))
+    return Schedule(start, hand_stages(biomechanics), (DropDuplicates(),))

@@ -22,7 +22,6 @@ from hmrfit.fitting.placing import solve_translation
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams
 
-
 HEADINGS = 16
 """From how many sides a standing body is seen."""
 

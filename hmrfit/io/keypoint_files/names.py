@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from hmrfit.hand_keypoints import HAND_SETS, HAND_SIDES, hand_set
 from hmrfit.keypoints import FINGERS, SETS_BY_COUNT, KeypointSet, find_set, keypoint_sets, sets_of_size
 from hmrfit.ops.check import did_you_mean
 
@@ -82,6 +83,9 @@ IGNORED = re.compile(
     r"|^(middle|ring|little)(\d|tip|mcp|pip|dip|first|second|third)|olecranon|cubitalfossa|acromion|goliath"
 )
 """Parts of a person that no body here has as points."""
+
+HAND_POINTS = frozenset(n for points in HAND_SETS for side in HAND_SIDES for n in hand_set(points, side).names)
+"""All points of the sets of hands."""
 
 FINGER_JOINT = re.compile(r"(left|right)_(index|middle|pinky|ring|thumb)[123]")
 """Joints of MANO's hands, by their own names."""
@@ -233,8 +237,8 @@ def asked_set(asked: str | Sequence[str | None]) -> KeypointSet:
 @cache
 def _in_our_words(known: KeypointSet) -> KeypointSet:
     names, own = known.names, set(_own_names().values())
-    if any(name is not None and FINGER_JOINT.fullmatch(name) for name in names):
-        return known  # a body with hands defines them
+    if any(FINGER_JOINT.fullmatch(name) for name in names) or set(names) <= HAND_POINTS:
+        return known  # a body with hands, or a hand, defines them
     if set(names) <= own and (_are_ours(names) or set(names) <= set(find_set("smpl24").names)):
         return known
     matched, unknown = _matched(names)

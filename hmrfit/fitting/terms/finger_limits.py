@@ -36,7 +36,7 @@ from hmrfit.priors.biomechanics import OPPOSITE, HandLimits, bones_of, frames_of
 Array = NDArray[np.float64]
 
 
-class BiomechanicalLimits(Term):
+class FingerLimits(Term):
     """The hulls of joint angles, for a hand whose file has the points of hand21.
 
     Raises:
@@ -69,7 +69,8 @@ class BiomechanicalLimits(Term):
         for k in range(3):
             posed.append(posed[-1] @ p.body_pose[:, torch.as_tensor(self.joints[:, k] - 1)])
         flip = self.flip
-        below = [(G @ (flip * d)[..., None]).squeeze(-1) * flip for G, d in zip(posed[1:], self.directions.unbind(1))]
+        rest = (flip * self.directions)[..., None]
+        below = [(G @ rest[:, k]).squeeze(-1) * flip for k, G in enumerate(posed[1:])]
         bones = torch.stack([self.root.expand(len(p.transl), 5, 3), *below], 2)
         return self.hulls.signed_distance(joint_angles(bones)).clamp_min(0)
 
