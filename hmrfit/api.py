@@ -1,5 +1,7 @@
 """The three fits as functions, each one line on a `Pipeline` of the settings."""
 
+from __future__ import annotations  # help(hmrfit.fit) then shows ImageLike, not all that it stands for
+
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal

@@ -191,7 +191,7 @@ def test_extras_that_are_named_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     for path in texts:
         for names in re.findall(r"hmrfit\[([a-z, ]+)\]", path.read_text()):
             assert set(re.split(r",\s*", names)) <= extras, f"{path.relative_to(ROOT)}: hmrfit[{names}]"
-    assert {extra for extra, _ in doctor.EXTRAS.values()} - {"ray"} <= extras
+    assert {extra for extra, _ in doctor.EXTRAS.values()} <= extras
 
 
 def test_the_citation_names_this_version() -> None:

@@ -1,6 +1,6 @@
 """The command line: parse, build, call.
 
-    hmrfit fit | detector | demo | render | train | fits | evaluate | convert | doctor
+    hmrfit fit | detector | demo | render | train | fits | evaluate | convert | doctor | completion
 
 Flags that are not given are not passed on, so every default has its home in the command's own module. A user's mistake
 is answered with one error message on stderr, without a traceback; --debug shows it.
@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from hmrfit.cli.completion import SHELLS
+from hmrfit.cli.messages import saying
 from hmrfit.export import MOTIONS
 from hmrfit.io.printable import printable
 from hmrfit.render import MESHES
@@ -44,13 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a character that the terminal does not know is no reason to stop
             stream.reconfigure(errors="backslashreplace")
     args = parser().parse_args(arguments)
-    own = ("run",) if args.run in REPORTING else ("run", "debug")
+    own = ("run", "verbose", "quiet", *(() if args.run in REPORTING else ("debug",)))
     given = {name: value for name, value in vars(args).items() if value is not None and name not in own}
     try:
-        code: int = args.run(**given)
+        with saying(args.verbose, args.quiet, only_json=bool(given.get("as_json"))):
+            code: int = args.run(**given)
         return code
     except KeyboardInterrupt as stop:
-        print("\nhmrfit: stopped. The same command goes on where it stopped.", file=sys.stderr)
+        goes_on = "The same command goes on where it stopped." if args.run in RESUMING else ""
+        print(f"\nhmrfit: stopped. {str(stop) or goes_on}".rstrip(), file=sys.stderr)
         return TERMINATED if type(stop) is not KeyboardInterrupt else STOPPED
     except USER_ERRORS as error:
         if args.debug:
@@ -79,8 +83,12 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="hmrfit", description="From a photograph and 2D keypoints to an accurate 3D human body.")
     top.add_argument("--version", action="version", version=f"hmrfit {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_fit, _detector, _demo, _render, _train, _fits, _evaluate, _convert, _doctor):
-        add(commands).add_argument("--debug", action="store_true", help="show the traceback of an error")
+    for add in (_fit, _detector, _demo, _render, _train, _fits, _evaluate, _convert, _doctor, _completion):
+        command = add(commands)
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        loud = command.add_mutually_exclusive_group()
+        loud.add_argument("--verbose", action="store_true", help="also say what the library logs")
+        loud.add_argument("--quiet", action="store_true", help="say nothing but errors")
     return top
 
 
@@ -169,6 +177,13 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="processes for many photographs, one a core by default; 0: none beside the first",
+    )
+    command.add_argument(
+        "--json",
+        action="store_true",
+        default=None,
+        dest="as_json",
+        help="instead of the table, a line of JSON for each photograph or video, and one for all",
     )
     command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
     command.add_argument("--set", nargs="+", metavar="KEY=VALUE", dest="overrides", help="single settings")
@@ -314,6 +329,14 @@ def _doctor(commands: Commands) -> argparse.ArgumentParser:
     return command
 
 
+def _completion(commands: Commands) -> argparse.ArgumentParser:
+    text = "Prints what makes a shell complete hmrfit's commands and flags."
+    command = commands.add_parser("completion", help="completion in a shell", description=text)
+    command.add_argument("shell", choices=SHELLS, help='bash: put eval "$(hmrfit completion bash)" into ~/.bashrc')
+    command.set_defaults(run=_run_completion)
+    return command
+
+
 # Each command's own module is imported when it runs: --help needs no torch.
 
 
@@ -392,5 +415,14 @@ def _run_doctor(**arguments: Any) -> int:
     return doctor_command(**arguments)
 
 
+def _run_completion(shell: str) -> int:
+    from hmrfit.cli.completion import completion_command
+
+    return completion_command(shell, parser())
+
+
 REPORTING = (_run_fit, _run_render)
 """Commands that go on after an error with one item, and show its traceback themselves."""
+
+RESUMING = (_run_fit, _run_evaluate)
+"""Commands that, given again, do only what is left. What others keep they say themselves, or nothing."""

@@ -72,6 +72,7 @@ class FitFlags:
     format: str | None = None
     engine: str | None = None
     full_size: bool = False
+    as_json: bool = False
     config: str | None = None
     overrides: Sequence[str] = ()
     debug: bool = False

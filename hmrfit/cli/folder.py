@@ -16,7 +16,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from hmrfit.cli.batches import BatchFitter, Task, described
 from hmrfit.cli.detections import FOLDER as DETECTIONS
 from hmrfit.cli.fit_flags import FitFlags
 from hmrfit.cli.folder_report import FolderReport, Line
+from hmrfit.cli.messages import print_json
 from hmrfit.cli.outputs import Outputs, output_names, outputs_in
 from hmrfit.cli.photographs import Collection, collect
 from hmrfit.cli.ray_command import ray_command
@@ -59,6 +60,8 @@ class Terminated(KeyboardInterrupt):
 def fit_command(flags: FitFlags) -> int:
     """Fits every photograph; 0 if there is a result for at least one, else 1."""
     if flags.engine is not None:
+        if flags.as_json:
+            raise ValueError("--json is for fits in this process; --engine writes its rows as Parquet. Leave one out.")
         return ray_command(flags)
     if flags.format is not None:
         pyarrow()  # where it is missing, that is known before any work
@@ -85,8 +88,10 @@ def fit_command(flags: FitFlags) -> int:
                 for line in lines:
                     report.add(line)
                     add(line)
+                    if flags.as_json:
+                        print_json(line.facts(outputs))
     finally:
-        _print_report(report)
+        _print_report(report, flags.as_json)
     return 0 if report.done or report.nobody or not names else 1
 
 
@@ -100,8 +105,14 @@ def _table(outputs: Outputs, flags: FitFlags, pipeline: Pipeline) -> Iterator[Ca
         yield lambda line: table.add(line.rows or [empty_row(line.name, line.image, line.error or line.state)])
 
 
-def _print_report(report: FolderReport) -> None:
-    """Prints the table and where the page is."""
+def _print_report(report: FolderReport, as_json: bool) -> None:
+    """Prints the table and where the page is, or all of the run as one line of JSON."""
+    if as_json:
+        page_file: str | None = None
+        with suppress(OSError):
+            page_file = str(report.write_page())
+        print_json({**report.facts(), "page": page_file})
+        return
     report.print_table()
     try:
         page = f"Look at {printable(report.write_page())}"
@@ -159,7 +170,7 @@ class FolderRun:
             for line in lines:
                 self.bar.set_postfix_str(printable(line.image)[-30:], refresh=False)
                 self.bar.update()
-                if line.error:
+                if line.error and not self.flags.as_json:
                     self.bar.write(printable(f"{line.image}: {line.error}"))
                 yield line
 

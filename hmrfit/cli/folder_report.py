@@ -88,6 +88,20 @@ class Line:
         """Whether there is a result."""
         return self.entry is not None
 
+    def facts(self, outputs: Outputs) -> dict[str, Any]:
+        """For `--json`; reprojection errors are fractions of each person's box."""
+        state = "nobody" if self.nobody else "done" if self.done else "failed"
+        return {
+            "image": self.image,
+            "state": state,
+            "people": len(self.people),
+            "reprojection_error": self.people,
+            "result": str(outputs.file(self.name, ".npz")) if self.done else None,
+            "from_before": self.skipped,
+            "remarks": self.notes,
+            "error": self.error or None,
+        }
+
     @property
     def cells(self) -> Cells:
         """Photograph, people, reprojection, remark; safe to show."""
@@ -215,6 +229,17 @@ class FolderReport:
         if self.count > MOST_LINES:
             print(f"... and {self.count - MOST_LINES} more, in {self.outputs.page}")
         print(self.summary())
+
+    def facts(self) -> dict[str, Any]:
+        """All of the run for `--json`."""
+        return {
+            "photographs": self.planned if self.planned is not None else self.count,
+            "done": self.done,
+            "failed": self.failed,
+            "nobody": self.nobody,
+            "people": len(self.errors),
+            "median_reprojection_error": float(np.median(self.errors)) if len(self.errors) else None,
+        }
 
     def summary(self) -> str:
         """People, median reprojection, the effect of a longer focal length where it is not known, failures."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
@@ -21,12 +22,14 @@ from hmrfit.config import CfgNode, ConfigError, load_config
 from hmrfit.datasets.spin_npz import read_spin_npz
 from hmrfit.io.atomic import sweep
 from hmrfit.motion import check_cache, load_frames, read_pool
+from hmrfit.motion.motion import Motion
 from hmrfit.network.checkpoints import load_hmr, load_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import KEYPOINT_NAMES, ImageEncoder, KeypointEncoder
 from hmrfit.network.hmr import HMR
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.resnet import channels_last
+from hmrfit.network.strict import read_torch_file
 from hmrfit.ops.threads import use_threads
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -77,16 +80,34 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
     distributed.initialize("nccl" if device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE") == "cuda" else "gloo")
     folder = Path(out)
     refuse_other_files(folder)
-    pool = read_pool(how.MOTION, cache=folder / "motion.npz")
+    pool = _read_motion(how.MOTION, folder / "motion.npz")
     body = SmplBody.from_file(locate(settings.BODY.PATH))
     held_out = load_frames(pool, "validation")
     run = RUNS[how.ENCODER](settings, body, load_frames(pool, "train"), held_out, folder)
-    weights = train(run.trainer, folder, run.score, run.draw, how.REPORT_EVERY, how.SAVE_EVERY, how.BOARD)
+    try:
+        weights = train(run.trainer, folder, run.score, run.draw, how.REPORT_EVERY, how.SAVE_EVERY, how.BOARD)
+    except KeyboardInterrupt as stop:
+        raise type(stop)(what_is_kept(folder, run.trainer.step)) from None
     if distributed.rank() == 0:
         minutes = run.trainer.elapsed / 60
         print(f"{weights}: {run.trainer.step} steps, {minutes:.1f} minutes. Losses: {folder}/log.jsonl.")
     distributed.shut_down()
     return 0
+
+
+def _read_motion(source: str, cache: Path) -> list[Motion]:
+    """The motion, with a line that counts what is read; from the cache, there is none."""
+    with tqdm(desc="reading motion", unit=" sequences", disable=None, delay=1) as bar:
+        return read_pool(source, cache=cache, seen=lambda _: bar.update())
+
+
+def what_is_kept(folder: Path, step: int) -> str:
+    """What a run that is stopped at a step leaves, and what the same command does then."""
+    again = "The same command goes on from there; TRAIN.SAVE_EVERY says how often a run is kept."
+    if not (folder / LAST).is_file():
+        return f"Nothing of the {step} steps is kept: the run was not saved yet. The same command begins anew."
+    kept = int(read_torch_file(folder / LAST)["step"])
+    return f"Kept in {folder}: the run up to step {kept}. The {step - kept} steps since then are lost. {again}"
 
 
 def refuse_other_files(folder: Path) -> None:

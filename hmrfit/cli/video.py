@@ -30,6 +30,7 @@ from tqdm import tqdm
 from hmrfit.build import load_body
 from hmrfit.cli.batches import finished
 from hmrfit.cli.fit_flags import FitFlags
+from hmrfit.cli.messages import print_json
 from hmrfit.cli.outputs import safe_name, write_own
 from hmrfit.config import load_config
 from hmrfit.export.amass import ADD_ONS_RATE
@@ -170,7 +171,10 @@ class VideoRun:
         result = VideoResult(tracks, video.path, video.fps, video.size, found, notes, left_out)
         remark = self._overlay(result, video, made)
         self._page(result, [*notes, *([remark] if remark else [])])
-        print(described(result, self.folder))
+        if self.flags.as_json:
+            print_json(video_facts(result, self.folder))
+        else:
+            print(described(result, self.folder))
         return len(tracks)
 
     def _prepare(self) -> None:
@@ -187,7 +191,7 @@ class VideoRun:
         file = self.folder / TRACKS
         kept = self._kept(file)
         if kept is not None and not is_own(file):
-            print(f"{TRACKS} was corrected since hmrfit wrote it: it is taken as it is.")
+            print(f"{TRACKS} was corrected since hmrfit wrote it: it is taken as it is.", file=sys.stderr)
             return replace(kept, notes=[*kept.notes, f"{TRACKS} was corrected by hand."])
         chosen = None
         if self.flags.keypoints is None:
@@ -447,6 +451,19 @@ def described(result: VideoResult, folder: Path) -> str:
         lines.append("  " + "   ".join(f"{name} {value}" for name, value in row.items()))
     lines += [f"  {sentence}" for sentence in [*lost(result), *result.notes]]
     return printable("\n".join([*lines, f"Look at {folder / PAGE}"]), keep="\n")
+
+
+def video_facts(result: VideoResult, folder: Path) -> dict[str, Any]:
+    """For `--json`: one video and the files of its people."""
+    return {
+        "video": str(result.path),
+        "state": "done" if len(result) else "nobody",
+        "frames": len(result.found.numbers),
+        "people": [track.id for track in result.tracks],
+        "results": [str(folder / f"{file_name(track.id)}.npz") for track in result.tracks],
+        "remarks": [*lost(result), *result.notes],
+        "page": str(folder / PAGE),
+    }
 
 
 def _digest_of(path: Path, keypoint_set: str | None) -> str:

@@ -17,7 +17,7 @@ import json
 import lzma
 import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -144,12 +144,15 @@ def _prepare(motion: Motion) -> Motion | None:
     return None if cleaned is None else replace(thin(cleaned), betas=None)
 
 
-def read_pool(folder: str | Path, cache: str | Path | None = None) -> list[Motion]:
+def read_pool(
+    folder: str | Path, cache: str | Path | None = None, seen: Callable[[Motion], None] | None = None
+) -> list[Motion]:
     """All motion below a folder, cleaned, at about 15 frames a second, near-duplicates within a split removed.
 
     Args:
         folder: our `mocap` folder, or any folder of motion files.
         cache: a file to keep the result in (npz); read when it was made from the same files. None: nothing is kept.
+        seen: gets every sequence as it is read, for a progress bar; none of them where the cache is read.
 
     Returns:
         One Motion a sequence, those of which nothing was left omitted. Frames that were dropped leave gaps in time.
@@ -159,7 +162,12 @@ def read_pool(folder: str | Path, cache: str | Path | None = None) -> list[Motio
     kept = _load_cache(Path(cache), fingerprint) if cache and Path(cache).is_file() else None
     if kept is not None:
         return kept
-    pool = drop_duplicates([m for m in map(_prepare, read_folder(folder)) if m is not None])
+    prepared = []
+    for motion in read_folder(folder):
+        prepared.append(_prepare(motion))
+        if seen is not None:
+            seen(motion)
+    pool = drop_duplicates([motion for motion in prepared if motion is not None])
     if cache:
         _save_cache(Path(cache), fingerprint, pool)
     return pool

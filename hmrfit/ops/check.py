@@ -19,17 +19,36 @@ LONGEST_NAME = 100
 """Characters of a name that are compared: longer names come from damaged files, and take minutes."""
 
 
+ALIKE = 0.6
+"""How alike two names are that differ by a slip of the pen: 2 · letters in common, in order / letters of both."""
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` was probably meant to be, or None where none is near."""
-    lowered = {k.lower(): k for k in known if len(k) <= LONGEST_NAME}
-    near = get_close_matches(name.lower()[:LONGEST_NAME], lowered, n=1, cutoff=0.4)
-    return lowered[near[0]] if near else None
+    """The known name that `name` was probably meant to be, or None where none is spelled nearly so."""
+    near = _near_names(name, known)
+    return near[0] if near else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The half sentence for an error, " Did you mean 'x'?", with its leading space; empty where no name is near."""
-    near = nearest_name(name, known)
-    return f" Did you mean '{near}'?" if near else ""
+    near = [f"'{one}'" for one in _near_names(name, known)]
+    return f" Did you mean {' or '.join(near)}?" if near else ""
+
+
+def _near_names(name: str, known: Iterable[str]) -> list[str]:
+    """All names of the family of which `name` is the first part, as h36m of h36m-p1; else the one that is spelled most
+    alike; else the shortest that begins with it. Nothing is guessed from what a name means: .obj is not .fbx."""
+    lowered = {k.lower(): k for k in known if len(k) <= LONGEST_NAME}
+    name = name.lower()[:LONGEST_NAME]
+    if family := [k for k in lowered if name and k.startswith(f"{name}-")]:
+        return [lowered[k] for k in family]
+    suffix = name[:1] == "." and all(k[:1] == "." for k in lowered)
+    bare = {k[suffix:]: k for k in lowered}  # the dot, which all have in common, is no likeness
+    words = {"_".join(sorted(k.split("_"))): k for k in bare}
+    near = get_close_matches(name[suffix:], bare, n=1, cutoff=ALIKE)
+    near = near or [words[k] for k in get_close_matches("_".join(sorted(name.split("_"))), words, n=1, cutoff=ALIKE)]
+    near = near or sorted((k for k in bare if len(name) > 1 and k.startswith(name[suffix:])), key=len)[:1]
+    return [lowered[bare[k]] for k in near]
 
 
 def _misfit(shape: tuple[int, ...], axes: list[str], sizes: dict[str, int]) -> bool:

@@ -19,6 +19,7 @@ A run's folder:
 """
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 
 LAST, WEIGHTS, LOG, CONTACT_SHEET, BOARD = "last.pt", "hmr.npz", "log.jsonl", "contact_sheet.png", "board"
 FITS = "fits.sqlite"
+
+LOGGER = logging.getLogger("hmrfit")
 
 Score = Callable[[HMR], Mapping[str, float]]
 """Measures of a network in training, by name."""
@@ -305,7 +308,7 @@ def train(
     elif trainer.fits is not None:
         trainer.fits.rollback(0)  # a process may have been killed before its first checkpoint
     saved, first = trainer.step, distributed.rank() == 0
-    with _writer(folder) if board and first else nullcontext() as writer, _bar(quiet or not first) as bar:
+    with _writer(folder) if board and first else nullcontext() as writer, _bar(quiet or not first, trainer) as bar:
         for losses in trainer.steps(every):
             line = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), **losses}
             if trainer.step - saved >= save_every or trainer.progress >= 1:
@@ -314,9 +317,9 @@ def train(
                 saved = trainer.step
             if first:
                 _log(folder, line, writer)
-            bar.set_postfix_str(_short(line), refresh=False)
-            bar.n = round(100 * trainer.progress, 1)
-            bar.refresh()
+                LOGGER.info("%5.1f %% %s", 100 * trainer.progress, _short(line))
+            bar.set_postfix_str(f"kept {saved}, {_short(line)}", refresh=False)
+            bar.update(100 * trainer.progress - bar.n)
     save_run(trainer, folder)
     return folder / WEIGHTS
 
@@ -346,8 +349,12 @@ def _writer(folder: Path) -> "SummaryWriter":
     return SummaryWriter(folder / BOARD)
 
 
-def _bar(quiet: bool) -> tqdm:
-    return tqdm(total=100, disable=quiet, bar_format="{n:5.1f} % |{bar:20}| {elapsed}<{remaining}{postfix}")
+def _bar(quiet: bool, trainer: Trainer[BatchT]) -> tqdm:
+    """How much is done of the whole run, and the time that is left by the speed of this process."""
+    form = "{n:5.1f} % |{bar:20}| {elapsed}, {remaining} left{postfix}"
+    return tqdm(
+        total=100, initial=100 * trainer.progress, mininterval=0, disable=True if quiet else None, bar_format=form
+    )
 
 
 def _log(folder: Path, line: Mapping[str, float], writer: "SummaryWriter | None") -> None:

@@ -152,6 +152,33 @@ def test_a_folder_of_photographs_and_their_keypoints_needs_no_more(material: Pat
     assert {p.stem for p in (tmp_path / "out").glob("*.npz")} == {"a", "b b", "c"}
 
 
+def test_lines_of_json_say_what_the_table_says(material: Path, fitted: Path, capsys: pytest.CaptureFixture) -> None:
+    """One for each photograph, one for all; nothing else is on stdout, quiet or not."""
+    assert run(material, fitted, "--json", "--quiet") == 0
+    *photographs, whole = map(json.loads, capsys.readouterr().out.splitlines())
+    states = {line["image"]: line["state"] for line in photographs}
+    assert states == {
+        "a.png": "done",
+        "b b.jpg": "done",
+        "broken.jpg": "failed",
+        "c.png": "done",
+        "lonely.png": "failed",
+    }
+    two = photographs[1]
+    result = hmrfit.FitResult.load(two["result"])
+    assert two["people"] == 2 and two["from_before"]
+    np.testing.assert_allclose(two["reprojection_error"], result.reprojection_error)
+    assert "no keypoint file" in photographs[-1]["error"]
+    assert (whole["photographs"], whole["done"], whole["failed"], whole["people"]) == (5, 3, 2, 4)
+    assert whole["page"] == str(fitted / "index.html")
+
+
+def test_quiet_says_nothing(material: Path, fitted: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run(material, fitted, "--quiet") == 0
+    said = capsys.readouterr()
+    assert said.out == "" and "Traceback" not in said.err
+
+
 def test_no_result_is_exit_code_1(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run(material, tmp_path, images="images/lonely.png") == 1
     assert "0 of 1 photographs" in capsys.readouterr().out
@@ -184,13 +211,20 @@ def test_a_mistake_gets_one_error_message(
         main(["fit", *flags, "--debug"])
 
 
-def test_ctrl_c_is_answered_with_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(("command", "goes_on"), [("_run_fit", True), ("_run_demo", False)])
+def test_ctrl_c_is_answered_with_what_is_true(
+    command: str, goes_on: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A folder goes on; a demo begins anew, and so nothing is promised."""
+
     def stopped(**_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hmrfit.cli._run_demo", stopped)
-    assert main(["demo"]) == 130
-    assert "goes on where it stopped" in capsys.readouterr().err
+    monkeypatch.setattr(f"hmrfit.cli.{command}", stopped)
+    monkeypatch.setattr("hmrfit.cli.RESUMING", (stopped,) if goes_on else ())
+    assert main(["fit", "x", "-o", "y"] if goes_on else ["demo"]) == 130
+    said = capsys.readouterr().err
+    assert "hmrfit: stopped." in said and ("goes on where it stopped" in said) == goes_on
 
 
 def test_render_draws_again(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture, material: Path) -> None:

@@ -8,7 +8,7 @@ from helpers.training import frames
 from hmrfit import cli
 from hmrfit.cli import train as command
 from hmrfit.config import ConfigError, load_config
-from hmrfit.train.trainer import CONTACT_SHEET, LAST, LOG
+from hmrfit.train.trainer import CONTACT_SHEET, LAST, LOG, Trainer
 
 SMALL = ["TRAIN.WIDTH", "32", "TRAIN.HIDDEN=32", "TRAIN.BATCH", "8", "TRAIN.STEPS", "4", "TRAIN.BLOCKS=1"]
 OFTEN = ["TRAIN.REPORT_EVERY=2", "TRAIN.SAVE_EVERY=2", "TRAIN.SCORED", "10", "TRAIN.DRAWN", "1"]
@@ -30,7 +30,7 @@ def test_settings_may_be_written_in_two_words():
 
 
 def test_a_command_trains_and_goes_on(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "read_pool", lambda folder, cache: folder)
+    monkeypatch.setattr(command, "read_pool", lambda folder, cache, seen: folder)
     monkeypatch.setattr(command, "load_frames", lambda pool, part: frames(seed={"train": 0, "validation": 1}[part]))
     arguments = ["train", "--out", str(tmp_path), "TRAIN.MOTION=here", *SMALL, *OFTEN]
     assert cli.main(arguments) == 0
@@ -57,3 +57,22 @@ def test_unpaired_training_has_no_term_with_truth_in_3d():
     losses = command.build_trainer(config, free_body(), frames()).train_step()
     assert losses["reprojection"] > 0 and losses["adversarial"] > 0
     assert all(losses[name] == 0 for name in ("joints", "canonical", "rotations", "betas", "scale"))
+
+
+def test_a_stopped_run_says_what_is_kept(tmp_path, capsys, monkeypatch):
+    """The steps since the last save are lost, and that is said; nothing is kept before the first."""
+    monkeypatch.setattr(command, "read_pool", lambda folder, cache, seen: folder)
+    monkeypatch.setattr(command, "load_frames", lambda pool, part: frames(seed=1))
+    steps = Trainer.train_step
+
+    def stopped(trainer: Trainer) -> dict[str, float]:
+        if trainer.step == 3:
+            raise KeyboardInterrupt
+        return steps(trainer)
+
+    monkeypatch.setattr(Trainer, "train_step", stopped)
+    small = [*SMALL, "TRAIN.REPORT_EVERY=1", "TRAIN.SCORED=2", "TRAIN.DRAWN=1", "TRAIN.SAVE_EVERY=2"]
+    assert cli.main(["train", "--out", str(tmp_path), "TRAIN.MOTION=here", *small]) == cli.STOPPED
+    said = capsys.readouterr().err
+    assert "the run up to step 2. The 1 steps since then are lost" in said and "where it stopped" not in said
+    assert "Nothing of the 3 steps is kept" in command.what_is_kept(tmp_path / "none", 3)

@@ -129,3 +129,20 @@ def test_shapes_and_ranges_of_numbers():
 
 def test_anything_can_be_shown():
     assert brief_repr("abc") == "'abc'" and len(brief_repr(np.ones(999))) <= 60 and "int" in brief_repr(10**5000)
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "near"),
+    [
+        (".fbx", (".obj", ".ply", ".glb"), ""),  # another format is no slip of the pen
+        (".png", (".obj", ".ply", ".glb"), ""),
+        (".gbl", (".obj", ".ply", ".glb"), " Did you mean '.glb'?"),
+        ("lsp", ("2d-lsp", "lsp-full", "lsp-spin", "3dpw"), " Did you mean 'lsp-full' or 'lsp-spin'?"),
+        ("coco", ("smpl24", "coco17"), " Did you mean 'coco17'?"),
+        ("wrist_left", ("left_ankle", "left_wrist"), " Did you mean 'left_wrist'?"),
+        ("gm", ("limits", "gmm"), " Did you mean 'gmm'?"),
+        ("sitting", ("labelled", "detector", "exact"), ""),
+    ],
+)
+def test_only_a_slip_of_the_pen_is_guessed(name: str, known: tuple[str, ...], near: str) -> None:
+    assert did_you_mean(name, known) == near
