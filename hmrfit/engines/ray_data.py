@@ -24,7 +24,7 @@ from hmrfit.io.parquet import arrow_schema, pyarrow
 ROWS_AT_ONCE = 64
 """Of one batch of the fit."""
 
-BLOCK = 4 * ROWS_AT_ONCE
+BLOCK = 2 * ROWS_AT_ONCE
 """Rows of one block, which is fitted by one actor and written as one file: what a stop loses."""
 
 FEW = 4
@@ -109,8 +109,7 @@ class RayRun:
     def _flow(self, package: Any) -> Any:
         """The stages."""
         actors, cpus = self._actors(int(package.cluster_resources().get("CPU", 1)))
-        count = package.data.read_parquet(self.source, columns=["id"]).count()
-        rows = package.data.read_parquet(self.source, override_num_blocks=max(1, -(-count // BLOCK)))
+        rows = package.data.read_parquet(self.source).repartition(target_num_rows_per_block=BLOCK)
         if self.detect:
             pool = package.data.ActorPoolStrategy(min_size=1, max_size=max(1, actors // 2))
             rows = rows.map_batches(
