@@ -55,7 +55,7 @@ $(VENV)/%.stamp: setup.py pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing hmrfit$(EXTRAS) into $(VENV) ..."
 	@index=$$($(BIN)/python -c "import urllib.request as u; u.urlopen('$(TORCH_CPU)/torch/', timeout=5)" 2>/dev/null \
 		&& echo "--extra-index-url $(TORCH_CPU)"); \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check $$index -c constraints.txt -e '.$(EXTRAS)'
+	$(BIN)/python .ci/install.py $$index -c constraints.txt -e '.$(EXTRAS)'
 	@touch $@
 
 $(BIN)/python:

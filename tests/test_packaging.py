@@ -1,5 +1,7 @@
 """The package carries its data with it: in a wheel, in a checkout, from any working directory."""
 
+import importlib.util
+import io
 import re
 import shutil
 import subprocess
@@ -212,3 +214,24 @@ def test_the_source_archive_is_told_all_that_is_needed() -> None:
         patterns += words if kind == "include" else [f"{words[0]}/{word}" for word in words[1:]]
     missing = [f for f in listed.stdout.split() if not any(fnmatch(f, pattern) for pattern in patterns)]
     assert not missing, f"MANIFEST.in leaves out {missing}"
+
+
+def test_the_installation_shows_progress_and_its_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal one line that changes; in a log whole lines; pip's own words and exit code where it fails."""
+    spec = importlib.util.spec_from_file_location("install", ROOT / ".ci" / "install.py")
+    install = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(install)
+    pip = "import sys, time; print('Collecting what'); sys.stdout.flush(); time.sleep(0.3); sys.exit(%d)"
+    popen = subprocess.Popen
+    for terminal in (True, False):
+        for code in (0, 3):
+            screen = io.StringIO()
+            monkeypatch.setattr(screen, "isatty", lambda seen=terminal: seen, raising=False)
+            monkeypatch.setattr(install, "TICK", 0.05)
+            monkeypatch.setattr(install, "TICK_IN_LOGS", 0.05)
+            fake = [sys.executable, "-c", pip % code]
+            monkeypatch.setattr(install.subprocess, "Popen", lambda _, fake=fake, **given: popen(fake, **given))
+            assert install.install(["a"], screen) == code
+            said = screen.getvalue()
+            assert "0 s  Collecting what" in said and ("\r" in said) == terminal
+            assert said.endswith("Collecting what\n" if code or not terminal else "\r\033[K")

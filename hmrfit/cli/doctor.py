@@ -70,7 +70,9 @@ def examined() -> Iterator[Finding]:
     yield Finding("versions", "hmrfit", __version__, needed=True)
     yield Finding("versions", "Python", f"{platform.python_version()} ({sys.executable})", needed=True)
     for name in BASE:
-        yield Finding("versions", name, _version(name), True, "pip install --force-reinstall hmrfit")
+        broken = _opencv_error() if name == "opencv-python" and _version(name) else ""
+        found = "" if broken else _version(name)
+        yield Finding("versions", name, found, True, broken or "pip install --force-reinstall hmrfit")
     yield from _devices()
     yield from _files()
     yield from _detectors()
@@ -87,6 +89,15 @@ def report(findings: list[Finding]) -> Iterator[str]:
         what = finding.found or f"missing. {finding.get}"
         use = f"   {finding.use}" if finding.use else ""
         yield f"  {'+' if finding.found else '-'} {finding.name:{width}}  {what}{use}"
+
+
+def _opencv_error() -> str:
+    """Why OpenCV cannot be loaded though it is installed, and what to do; empty where it can be."""
+    try:
+        import hmrfit.io.opencv  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    return ""
 
 
 def _version(package: str) -> str:

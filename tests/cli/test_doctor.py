@@ -1,6 +1,7 @@
 """hmrfit doctor: it finds what is there, names the command for what is not, and fails only where hmrfit would."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,13 @@ def test_a_missing_package_fails_and_a_missing_extra_does_not(
 def test_the_report_has_a_line_for_each_and_a_heading_for_each_section() -> None:
     lines = "\n".join(report([Finding("a", "one", "1.0"), Finding("b", "two", get="Get it.")])).splitlines()
     assert [line.strip() for line in lines] == ["a", "+ one  1.0", "", "b", "- two  missing. Get it."]
+
+
+def test_an_opencv_that_cannot_be_loaded_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """It is installed, and a library of the system is not, as on a bare server."""
+    monkeypatch.delitem(sys.modules, "hmrfit.io.opencv", raising=False)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert main(["doctor"]) == 1
+    assert "- opencv-python" in (said := capsys.readouterr().out) and "libgl1 libglib2.0-0" in said
