@@ -78,7 +78,11 @@ def test_the_command_writes_everything_once(tmp_path: Path, capsys: pytest.Captu
 
     times = {name: (out / name).stat().st_mtime_ns for name in made}
     (out / "person_2.glb").unlink()
-    assert main(command) == 0
+    capsys.readouterr()
+    assert main([*command, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["people"] == ["1", "2"] and said["results"] == [str(out / f"person_{n}.npz") for n in (1, 2)]
+    assert said["frames"] == FRAMES and said["state"] == "done" and said["page"] == str(out / "index.html")
     again = {name for name in made if (out / name).stat().st_mtime_ns != times[name]}
     assert "person_2.glb" in again and not {"person_1.npz", "person_2.npz", "tracks.json", "overlay.mp4"} & again
 
@@ -86,7 +90,7 @@ def test_the_command_writes_everything_once(tmp_path: Path, capsys: pytest.Captu
     (out / "tracks.json").write_text(text.replace('"track": "2"', '"track": null'))
     (out / "person_1.bvh").write_text("mine")
     assert main(command) == 0
-    assert "corrected" in capsys.readouterr().out
+    assert "corrected" in capsys.readouterr().err
     assert not (out / "person_2.npz").exists() and not (out / "person_2.bvh").exists()
     assert (out / "person_1.bvh").read_text() == "mine"
 
