@@ -1,15 +1,17 @@
 """Who is who in synthetic videos: walkers who cross, leave and come back, seen by a detector that errs.
 
+    python benchmarks/tracking.py [--videos 20]
+
 For each number of people `--videos` videos of 10 s at 25 frames a second; keypoints with 1 % noise, 3 % of the people
 missed, 5 % of the keypoints lost, those behind somebody hidden, 3 % invented people, in an order that means nothing.
 No pixels, so no clothes. IDF1 as Ristani et al. 2016, over frames in which a person is detected.
 """
 
 import argparse
-import json
 import time
 
 import numpy as np
+from _common import finish
 
 from hmrfit.build import load_body
 from hmrfit.synthetic.walking import DetectorErrors, observe, random_paths, walkers
@@ -21,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--videos", type=int, default=20)
     videos = parser.parse_args().videos
-    body, line = load_body("free_body"), {}
+    body, line = load_body("free_body"), dict[str, float]()
     for people in (2, 3, 4):
         scores, frames, seconds = [], 0, 0.0
         for seed in range(videos):
@@ -36,7 +38,7 @@ def main() -> None:
         spent = f"{1000 * seconds / frames:.2f} ms a frame"
         print(f"{people} people: IDF1 {idf1:.3f}, {switches:.2f} switches a video, {spent}")
         line |= {f"idf1_{people}": round(idf1, 4), f"switches_{people}": round(switches, 3)}
-    print(json.dumps(line | {"videos": videos}))
+    finish(benchmark="tracking", videos=videos, **line)
 
 
 if __name__ == "__main__":

@@ -55,7 +55,8 @@ def test_render_beside_the_photograph(photos: Path) -> None:
         assert main(["render", str(photos / "a.npz"), "--mesh", "obj"]) == 0
     assert all(p.read_bytes() == data for p, data in before.items())
     made = {"a.hmrfit.jpg", "a.hmrfit.html", "a.hmrfit.obj"}
-    assert {p.name for p in photos.iterdir()} == made | {p.name for p in before}
+    scripts = {p.name for p in photos.iterdir() if p.suffix == ".js"}
+    assert {p.name for p in photos.iterdir()} == made | scripts | {p.name for p in before} and "viewer.js" in scripts
 
 
 def test_render_refuses_what_is_in_the_way(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
