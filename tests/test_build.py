@@ -14,6 +14,7 @@ FILES = {
     "BODY.PATH": "free_body",
     "PRIORS.GMM": "pose_gmm",
     "PRIORS.LIMITS": "joint_limits",
+    "PRIORS.HAND_LIMITS": "hand_limits",
     "PRIORS.ERROR_MODEL": "error_model",
     "PRIORS.MIXTURE": "mixture_hmr",
     "PRIORS.DISCRIMINATORS": "discriminators",
