@@ -11,10 +11,11 @@ A wrong flip is a palm whose normal is more than 60 degrees from the true one. C
 50, 68, 90 and 95 % of the posterior of each of the 20 points about the wrist (`hmrfit.evaluate.posterior_scores`); the
 gap is the worst, over points that are seen and that are not. Times are of the processor, on one thread.
 
---calibrate searches the weights and ν of `hmrfit.fitting.hand_schedule.MEASURED` on other hands of the same kind.
+--calibrate searches the factors and ν of `hmrfit.fitting.hand_schedule` on other hands of the same kind.
 """
 
 import argparse
+import itertools
 import sys
 import tempfile
 import time
@@ -25,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from _common import ROOT, finish, skip, threads
+from scipy.stats import f as fisher
 from torch import Tensor
 
 from hmrfit.camera import Camera
@@ -32,7 +34,15 @@ from hmrfit.evaluate.posterior_scores import LEVELS, coverage, truth_levels
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import Layout, State
-from hmrfit.fitting.uncertainty import KeypointNoise, sample_steps
+from hmrfit.fitting.uncertainty import (
+    KeypointNoise,
+    Weight,
+    cholesky_of_any,
+    hessian,
+    joint_rows,
+    residual_noise,
+    sample_steps,
+)
 from hmrfit.hand import fit_hand, hand_pipeline
 from hmrfit.hand_keypoints import hand_set
 from hmrfit.ops.procrustes import similarity_align
@@ -163,11 +173,49 @@ def milliseconds(pipeline: Pipeline, hands: Hands, config: dict[str, str]) -> tu
     return min(each), float(np.median(alone))
 
 
+def calibrate(cases: Sequence[tuple[Pipeline, Hands]]) -> dict[str, float]:
+    """The factors of the keypoints' and of the priors' weights, and ν, of which the worst gap is least; of the best
+    hypothesis alone, over points that are seen and that are not."""
+    parts = []
+    for pipeline, hands in cases:
+        fitter, body = pipeline.fitter, pipeline.fitter.point_body(NAMES)
+        fit = fitter.fit(hands.keypoints, hands.camera)
+        seen = replace(fit.observation, noise=residual_noise(body, fit.state, fit.observation))
+        weights = {name: Weight(w) for name, w in fit.stage.weights.items() if w}
+        about = {name: w for name, w in weights.items() if name == "keypoints"}
+        others = {name: w for name, w in weights.items() if name not in about}
+        each = [hessian(body, fitter.terms, group, fit.state, seen) for group in (about, others)]
+        found, truth = body.pose(fit.state.params).points, hands.points
+        away = ((truth - truth[:, :1]) - (found - found[:, :1]))[:, 1:]
+        rows = joint_rows(body, fit.state.params)[:, 1:]
+        parts.append((*each, rows, away, hands.keypoints.confidence[:, 1:] > 0))
+    H_keypoints, H_priors, rows, away, seen = (torch.cat(column) for column in zip(*parts, strict=True))
+    best = {"gap": np.inf}
+    for a, b in itertools.product(np.geomspace(0.1, 3.0, 12), np.geomspace(0.1, 3.0, 12)):
+        factor = cholesky_of_any(a * H_keypoints + b * H_priors)
+        half = torch.linalg.solve_triangular(factor, rows.flatten(1, 2).mT, upper=False).unflatten(2, (-1, 3))
+        scale = torch.einsum("bpki,bpkj->bkij", half, half) + 1e-9 * torch.eye(3)
+        square = ((away * torch.linalg.solve(scale, away[..., None]).squeeze(-1)).sum(-1) / 3).numpy()
+        for nu in (4.0, 6.0, 8.0, 11.0, 15.0, 25.0):
+            levels = torch.as_tensor(fisher.cdf(square, 3, nu))
+            gap = max(_gap(levels[seen == kind]) for kind in (True, False))
+            if gap < best["gap"]:
+                best = {"gap": gap, "keypoints": float(a), "priors": float(b), "nu": nu}
+                print(best, flush=True)
+    return best
+
+
+def _gap(levels: Tensor) -> float:
+    """Of measured and stated coverage, the worst."""
+    return max(abs(m - q) for m, q in zip(coverage(levels), LEVELS, strict=True))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--poses", type=Path, help="npz with xyz (N, 21, 3), side, source; see priors/free_hand.md")
     parser.add_argument("--hands", type=int, default=2000)
+    parser.add_argument("--calibrate", action="store_true", help="search the calibration on other hands instead")
     parser.add_argument("--noise", type=float, default=0.02, help="standard deviation, a fraction of the box")
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--threads", type=int)
@@ -175,6 +223,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.poses is None:
         skip("needs a file of finger poses: --poses FILE")
     threads(options.threads)
+    if options.calibrate:
+        with tempfile.TemporaryDirectory() as folder:
+            cases, generator = [], torch.Generator().manual_seed(options.seed + 1000)
+            for _, theta, settings in left_out(options.poses, Path(folder)):
+                pipeline, count = hand_pipeline("right", settings), options.hands // len(SOURCES)
+                chosen = theta[torch.randint(len(theta), (count,), generator=generator)]
+                cases.append((pipeline, make_hands(pipeline, chosen, options.noise, generator)))
+            return finish(benchmark="hand_calibration", **calibrate(cases))
     errors: dict[str, list[Tensor]] = {name: [] for name in (*ABLATIONS, "nearer hypothesis")}
     wrong: dict[str, list[Tensor]] = {name: [] for name in errors}
     levels, seen, times = [], [], (np.nan, np.nan)
@@ -211,7 +267,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"\n{'coverage':20s}" + "".join(f"{100 * q:8.0f} %" for q in LEVELS))
     for name, kind in (("seen", True), ("not seen", False)):
         measured = coverage(found[shown == kind])
-        gap = max(gap, *(abs(m - q) for m, q in zip(measured, LEVELS, strict=True)))
+        gap = max(gap, _gap(found[shown == kind]))
         print(f"{name:20s}" + "".join(f"{100 * m:8.1f} %" for m in measured))
     print()
     finish(

@@ -22,7 +22,7 @@ from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.answers import OtherAnswers
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.hand_schedule import HAND_STARTS, HAND_VIEWS, from_hand_library
+from hmrfit.fitting.hand_schedule import HAND_POSES, HAND_STARTS, HAND_VIEWS, from_hand_library
 from hmrfit.fitting.library import all_sides
 from hmrfit.fitting.parameters import GROUPS
 from hmrfit.fitting.schedule import (
@@ -155,12 +155,13 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
     network = KeypointHmr.from_file(locate(name)) if name else None
     side = side_of(body.skeleton)
     is_hand = side is not None
+    drawn = config.FIT.LIBRARY
+    drawn = HAND_POSES if is_hand and drawn == default_of("FIT.LIBRARY") else drawn
     if side == "left":  # exactly the mirror image of a right hand's
-        poses = mirrored_turns(
-            library_poses(gmm.mirrored(), config.FIT.LIBRARY, config.SEED, mirrored_skeleton(body.skeleton))
-        )
+        poses = library_poses(gmm.mirrored(), drawn, config.SEED, mirrored_skeleton(body.skeleton))
+        poses = mirrored_turns(poses)
     else:
-        poses = library_poses(gmm, config.FIT.LIBRARY, config.SEED, body.skeleton)
+        poses = library_poses(gmm, drawn, config.SEED, body.skeleton)
     usual = HAND_STARTS if is_hand else FROM_SCRATCH if network is None else BESIDE_ESTIMATE
     count = config.FIT.HYPOTHESES or usual
     library, mean = Library(poses, count, network=network), _placed(gmm.weights @ gmm.means, gmm, body.skeleton)
@@ -180,7 +181,8 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
         seeker = _seeker(config, estimate)
         return Schedules(from_initial_estimate(estimate, library, seeker), from_given(), scratch, from_one)
     if config.FIT.START in ("auto", "library"):
-        return Schedules(scratch, from_given(), scratch, from_one)
+        given = replace(from_given(), calibration=None) if is_hand else from_given()  # it was measured on bodies
+        return Schedules(scratch, given, scratch, from_one)
     return _own_schedules(config, _start(config, library, estimate, mean), terms, (WIDE, FINAL))
 
 

@@ -74,6 +74,12 @@ def test_points_in_3d_say_where_a_hand_is(scene):
     assert off[1] < 0.005 < off[0]
 
 
+def test_a_start_may_be_given(scene, fitted):
+    again = hmrfit.fit_hand(None, scene.array, image_size=SIZE, focal=scene.focal, init=fitted)
+    assert np.abs(again.joints - fitted.joints).max() < 0.01 and not again.calibrated
+    assert fitted.calibrated and (fitted.joint_std[:, 1:] > 0).all()
+
+
 def test_nobody_s_answer_depends_on_the_others(scene, fitted):
     alone = hmrfit.fit_hand(None, scene.array[1], image_size=SIZE, focal=scene.focal)
     np.testing.assert_allclose(alone.joints[0], fitted.joints[1], rtol=0, atol=1e-6)
