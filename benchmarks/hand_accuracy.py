@@ -201,7 +201,6 @@ def calibrate(cases: Sequence[tuple[Pipeline, Hands]]) -> dict[str, float]:
             gap = max(_gap(levels[seen == kind]) for kind in (True, False))
             if gap < best["gap"]:
                 best = {"gap": gap, "keypoints": float(a), "priors": float(b), "nu": nu}
-                print(best, flush=True)
     return best
 
 
