@@ -37,8 +37,9 @@ KEYPOINTS = 0.4
 
 KEYPOINTS_FACTOR, PRIORS_FACTOR, NU = 0.87, 0.87, 11.0
 """What the weights are multiplied by in the inverse covariance, and Student's ν, so that the stated coverage is the
-measured one: `benchmarks/hand_accuracy.py --calibrate`, 840 hands with 2 % noise in poses of sources left out (2.3
-points there; with ν = 6 and wider priors 1.9, but 3.4 on 900 others, where these have 2.0). The keypoints' noise there is the fit's residual."""
+measured one: `benchmarks/hand_accuracy.py --calibrate`, 840 hands with 2 % noise in poses of sources left out. The gap
+is 2.3 points there and 2.0 on 900 others; (1.19, 0.87, 6) has 1.9 and 3.4. The keypoints' noise is the fit's residual.
+"""
 
 
 def hand_stages(biomechanics: bool) -> tuple[Stage, ...]:
