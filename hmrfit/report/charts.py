@@ -1,7 +1,7 @@
 """Charts for pages, as small plain SVG. Each function returns the element to put into a page.
 
-The colours (Okabe and Ito's) differ for readers with red-green blindness too; every bar and line is also named or
-labelled.
+The colours (Okabe and Ito's) differ for readers with red-green blindness too. Lines differ in their dashes as well, and
+bars stand in the order of the legend, so that no colour need be told from another.
 """
 
 import math
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#000000")
-WIDTH = 520
-"""Pixels of a chart; a page may shrink it."""
+DASHES = ("", "8 3", "2 2", "8 3 2 3", "4 4", "12 3 2 3 2 3", "1 4")
+WIDTH = 440
+"""Pixels of a chart; a page may shrink it, a phone's by a fifth, at which the smallest text is 9 pixels high."""
 GREY, LINE = "#666", "#ddd"
 
 
@@ -26,7 +27,7 @@ class Svg(str):
 
 
 def histogram(series: Mapping[str, ArrayLike], unit: str, bins: int = 40, height: int = 220) -> Svg:
-    """The distribution of errors: a line for each series, its median dashed.
+    """The distribution of errors: a line for each series, its median a thin line with a dot.
 
     The axis ends at the largest 98th percentile of the series, or at 2.5 times the least, so that one bad series does
     not hide the good ones. Values beyond it are in the last bin, which may be cut off.
@@ -58,15 +59,16 @@ def histogram(series: Mapping[str, ArrayLike], unit: str, bins: int = 40, height
         _axis_x(edges[0], edges[-1], x, (head, bottom), unit),
         _text(left - 6, head + 4, f"{100 * top:.0f} %", "end"),
     ]
-    for color, (name, fraction) in zip(_colors(), fractions.items(), strict=False):
+    for i, (color, (name, fraction)) in enumerate(zip(_colors(), fractions.items(), strict=False)):
         middle = float(np.median(values[name]).clip(edges[0], edges[-1]))
         parts += [
-            f'<polyline fill="none" stroke="{color}" stroke-width="2" points="{_steps(edges, fraction, x, y)}"/>',
-            f'<line x1="{x(middle):.1f}" x2="{x(middle):.1f}" y1="{head}" y2="{bottom}" stroke="{color}" '
-            'stroke-dasharray="3 3"/>',
+            f'<polyline fill="none" stroke="{color}" stroke-width="2"{_dashes(i)} '
+            f'points="{_steps(edges, fraction, x, y)}"/>',
+            f'<line x1="{x(middle):.1f}" x2="{x(middle):.1f}" y1="{head}" y2="{bottom}" stroke="{color}"{_dashes(i)}/>',
+            f'<circle cx="{x(middle):.1f}" cy="{head + 8 * i}" r="4" fill="{color}"/>',
         ]
     labels = [f"{name}, median {np.median(v):.4g}" for name, v in values.items()]
-    return _svg(bottom + 34, [*parts, *_legend(labels, left)])
+    return _svg(bottom + 34, [*parts, *_legend(labels, left, lines=True)])
 
 
 def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> Svg:
@@ -98,7 +100,7 @@ def bars(rows: Mapping[str, Mapping[str, float]], unit: str) -> Svg:
                 parts.append(
                     f'<rect x="{left}" y="{up + j * thick}" width="{length:.1f}" height="{thick - 1}" fill="{color}"/>'
                 )
-                parts.append(_text(left + length + 4, up + j * thick + thick - 3, f"{value:.3g}", size=9))
+                parts.append(_text(left + length + 4, up + j * thick + thick - 3, f"{value:.3g}", size=11))
     legend = _legend(names, left) if len(names) > 1 else []
     return _svg(bottom + 34, [*parts, *legend])
 
@@ -113,9 +115,9 @@ def matrix(counts: ArrayLike, rows: Sequence[str], columns: Sequence[str], corne
     total = counts.sum(1, keepdims=True)
     fractions = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     left, cell, head = 100, min(62, (WIDTH - 100) // max(1, len(columns))), 26
-    parts = [_text(left - 8, 16, corner, "end", size=10)]
+    parts = [_text(left - 8, 16, corner, "end", size=11)]
     for j, name in enumerate(columns):
-        parts.append(_text(left + (j + 0.5) * cell, 16, _broken(name), "middle", size=10))
+        parts.append(_text(left + (j + 0.5) * cell, 16, _broken(name), "middle", size=11))
     for i, name in enumerate(rows):
         y = head + 26 * i
         parts.append(_text(left - 8, y + 17, name, "end"))
@@ -143,22 +145,28 @@ def _nothing(height: float) -> Svg:
     return _svg(height, [_text(WIDTH / 2, height / 2, "nothing to draw", "middle")])
 
 
-def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 11, fill: str = GREY) -> str:
+def _text(x: float, y: float, text: str, anchor: str = "start", size: int = 12, fill: str = GREY) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}" fill="{fill}">{escape(text)}</text>'
     )
 
 
-def _legend(names: Sequence[str], left: float) -> list[str]:
-    """A line for each series, below each other."""
-    return [
-        part
-        for i, (color, name) in enumerate(zip(_colors(), names, strict=False))
-        for part in (
-            f'<rect x="{left}" y="{6 + 16 * i}" width="10" height="10" fill="{color}"/>',
-            _text(left + 15, 15 + 16 * i, name),
-        )
-    ]
+def _legend(names: Sequence[str], left: float, lines: bool = False) -> list[str]:
+    """A row for each series, below each other: a piece of its line, or a square of its bars' colour."""
+    parts: list[str] = []
+    for i, (color, name) in enumerate(zip(_colors(), names, strict=False)):
+        y, sample = 6 + 16 * i, f'<rect x="{left}" y="{6 + 16 * i}" width="10" height="10" fill="{color}"/>'
+        if lines:
+            ends = f'x1="{left}" x2="{left + 28}" y1="{y + 5}" y2="{y + 5}"'
+            sample = f'<line {ends} stroke="{color}" stroke-width="2"{_dashes(i)}/>'
+        parts += [sample, _text(left + (33 if lines else 15), y + 9, name)]
+    return parts
+
+
+def _dashes(series: int) -> str:
+    """The attribute of a line; the first series' is whole."""
+    dashes = DASHES[series % len(DASHES)]
+    return f' stroke-dasharray="{dashes}"' if dashes else ""
 
 
 def _colors() -> list[str]:
@@ -171,11 +179,11 @@ def _axis_x(low: float, high: float, x: Scale, rows: tuple[float, float], unit: 
     top, y = rows
     marks = [
         f'<line x1="{x(t):.1f}" x2="{x(t):.1f}" y1="{top}" y2="{y}" stroke="{LINE}"/>'
-        + _text(x(t), y + 14, f"{t:g}", "middle", size=10)
+        + _text(x(t), y + 14, f"{t:g}", "middle", size=11)
         for t in ticks(low, high)
     ]
     line = f'<line x1="{x(low):.1f}" x2="{x(high):.1f}" y1="{y}" y2="{y}" stroke="{GREY}"/>'
-    return "".join(marks) + line + _text(x(high), y + 28, unit, "end", size=10)
+    return "".join(marks) + line + _text(x(high), y + 28, unit, "end", size=11)
 
 
 def ticks(low: float, high: float) -> list[float]:
