@@ -265,10 +265,10 @@ def test_every_public_name_is_typed() -> None:
     assert (Path(hmrfit.__file__).parent / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("function", [hmrfit.fit, hmrfit.fit_views, hmrfit.fit_sequence])
+@pytest.mark.parametrize("function", [hmrfit.fit, hmrfit.fit_views, hmrfit.fit_views_sequence, hmrfit.fit_sequence])
 def test_functions_and_methods_of_one_name_take_the_same(function: Callable) -> None:
     """By name, kind, default and type; the function takes the settings besides, which the pipeline holds."""
-    taken = dict(inspect.signature(function).parameters)
+    taken = dict(inspect.signature(function, eval_str=True).parameters)
     config = taken.pop("config")
     assert config.default is None and config.annotation is Config
     of_method = dict(inspect.signature(getattr(Pipeline, function.__name__)).parameters)

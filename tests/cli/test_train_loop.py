@@ -22,7 +22,7 @@ LOOP = ["TRAIN.LOOP.PEOPLE=6", "FIT.LIBRARY=4", "TRAIN.LOOP.MIRROR=False", "TRAI
 
 @pytest.fixture(autouse=True)
 def _motion(monkeypatch):
-    monkeypatch.setattr(command, "read_pool", lambda folder, cache: folder)
+    monkeypatch.setattr(command, "read_pool", lambda folder, cache, seen: folder)
     monkeypatch.setattr(command, "load_frames", lambda pool, part: frames(seed={"train": 0, "validation": 1}[part]))
 
 

@@ -124,7 +124,7 @@ def test_averaged_batch_norms_follow():
 
 
 def test_the_command_trains_on_a_dataset_and_scenes_and_goes_on(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(command, "read_pool", lambda folder, cache: folder)
+    monkeypatch.setattr(command, "read_pool", lambda folder, cache, seen: folder)
     monkeypatch.setattr(command, "load_frames", lambda pool, part: frames(seed={"train": 0, "validation": 1}[part]))
     file = write_scenes(tmp_path)
     mine = tmp_path / "mine.yaml"
