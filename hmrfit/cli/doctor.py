@@ -8,7 +8,6 @@ in exit code 1 where it is missing; extras never do.
 """
 
 import json
-import os
 import platform
 import shutil
 import sys
@@ -19,6 +18,7 @@ from importlib.util import find_spec
 
 from hmrfit.assets import EXTERNAL, home, locate
 from hmrfit.detectors import plugins
+from hmrfit.ops.threads import cores
 from hmrfit.version import __version__
 
 BASE = ("torch", "numpy", "scipy", "opencv-python", "tqdm", "yacs", "trimesh")
@@ -113,8 +113,7 @@ def _version(package: str) -> str:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield Finding("devices", "processor", f"{cores} cores, torch uses {torch.get_num_threads()} threads")
+    yield Finding("devices", "processor", f"{cores()} cores, torch uses {torch.get_num_threads()} threads")
     gpus = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )

@@ -12,7 +12,6 @@ Several machines: with --shard i/n each fits its own photographs into the same f
 same command without --shard takes what is there, fits what is missing, and writes the page of all.
 """
 
-import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -39,7 +38,7 @@ from hmrfit.io.own_files import refuse_others
 from hmrfit.io.parquet import ParquetWriter, pyarrow
 from hmrfit.io.photo import NoPeople
 from hmrfit.io.printable import printable
-from hmrfit.ops.threads import use_threads
+from hmrfit.ops.threads import cores, use_threads
 from hmrfit.pipeline import Pipeline
 from hmrfit.prepare import check_noise
 
@@ -147,9 +146,8 @@ def worker_count(flags: FitFlags, pipeline: Pipeline, photographs: int) -> int:
         return flags.workers
     if pipeline.fitter.device is not None:
         return 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     worth = photographs // (WORTH_WITHOUT_PICTURES if flags.no_pictures else WORTH_A_WORKER)
-    count = min(pipeline.threads or cores, worth, MOST_WORKERS)
+    count = min(pipeline.threads or cores(), worth, MOST_WORKERS)
     return count if count > 1 else 0
 
 

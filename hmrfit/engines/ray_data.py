@@ -20,6 +20,7 @@ from typing import Any
 from hmrfit.engines.fit_rows import FitAsked, RowFitter
 from hmrfit.engines.rows import COLUMNS
 from hmrfit.io.parquet import arrow_schema, pyarrow
+from hmrfit.ops.threads import cores
 
 ROWS_AT_ONCE = 64
 """Of one batch of the fit."""
@@ -52,11 +53,6 @@ def ray() -> Any:
     except ImportError as error:
         raise ImportError(NEEDED) from error
     return ray
-
-
-def cores() -> int:
-    """Of this machine, that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

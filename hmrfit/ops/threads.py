@@ -29,6 +29,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_lock)
 
 
+def cores() -> int:
+    """Processor cores of this machine that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def know_own_threads() -> None:
     """Initialises the number of a Python thread that has not used torch yet, while no other thread is changing it.
 

@@ -95,18 +95,24 @@ def joint_angles(bones: Tensor) -> Tensor:
     Args:
         bones: (B, 5, 4, 3).
     """
-    directions = unit(bones)
-    x, y, z = frames_of_roots(bones).unbind(-1)
-    angles = []
+    frames = finger_frames(bones)
+    v = frames[:, :, 1:, :, 2]
+    up, aside, forward = ((v * axis).sum(-1) for axis in frames[:, :, :-1].unbind(-1))
+    flexion = torch.atan2(up, forward)
+    abduction = torch.atan2(aside, (up**2 + forward**2 + TINY**2).sqrt())
+    return torch.stack([flexion, abduction], -1).flatten(1, 2)
+
+
+def finger_frames(bones: Tensor) -> Tensor:
+    """(B, 5, 4, 3, 3) the frames of all bones (B, 5, 4, 3), in columns: x out of the back of the hand, y, z along the
+    bone. The first of a finger comes of the palm, each next one by the smallest rotation."""
+    directions, frames = unit(bones), [frames_of_roots(bones)]
+    x, y, z = frames[0].unbind(-1)
     for k in range(1, PHALANGES):
         v = directions[:, :, k]
-        forward, up, aside = ((v * axis).sum(-1) for axis in (z, x, y))
-        angles.append(
-            torch.stack([torch.atan2(up, forward), torch.atan2(aside, (up**2 + forward**2 + TINY**2).sqrt())], -1)
-        )
-        x, y = (turned_along(axis, z, v) for axis in (x, y))
-        z = v
-    return torch.stack(angles, 2).flatten(1, 2)
+        x, y, z = turned_along(x, z, v), turned_along(y, z, v), v
+        frames.append(torch.stack([x, y, z], -1))
+    return torch.stack(frames, 2)
 
 
 def frames_of_roots(bones: Tensor) -> Tensor:
@@ -162,7 +168,7 @@ class Hulls(TensorRecord):
             angles: (B, H, 2).
         """
         edge, real = self._edges
-        outward = unit(torch.stack([edge[..., 1], -edge[..., 0]], -1).nan_to_num())
+        outward = unit(torch.stack([edge[..., 1], -edge[..., 0]], -1))
         away = ((angles[:, :, None] - self.corners) * outward).sum(-1)
         return away.masked_fill(~real, -torch.inf).amax(-1)
 

@@ -16,12 +16,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from free_body_pose import chain, dqs, lbs, world_rotations
-from free_hand_source import MANO_FINGER
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from hmrfit.body.skeleton import MANO_RIGHT
-from hmrfit.priors.biomechanics import bones_of, joint_angles, mirrored_hands, turned_along, unit
+from hmrfit.priors.biomechanics import bones_of, finger_frames, joint_angles, mirrored_hands
 
 PARENTS = MANO_RIGHT.parents
 JOINT_OF_FINGER = np.array(
@@ -31,8 +30,6 @@ JOINT_OF_FINGER = np.array(
     ]
 )
 """(5, 3) MANO's joint at each joint of a finger, thumb to little finger."""
-
-assert set(MANO_FINGER) == {"index", "middle", "pinky", "ring", "thumb"}
 
 APART = np.deg2rad(6.0)
 """Poses of one source that differ by less in every joint are one pose."""
@@ -44,28 +41,14 @@ ASIDE = np.deg2rad(30.0)
 """Abduction that the second and third joints of a finger do not have; some sources' rigs do."""
 
 
-def frames_of(joints: np.ndarray) -> np.ndarray:
-    """(B, 5, 4, 3, 3) frames of the bones of right hands (B, 21, 3), columns x (out of the back), y, z (along)."""
-    bones = bones_of(torch.as_tensor(joints, dtype=torch.float64))
-    directions, roots = unit(bones), bones[:, :, 0]
-    n = unit(torch.linalg.cross(roots[:, 1:], roots[:, :-1]))
-    back = torch.stack([n[:, 0], n[:, 1], unit(n[:, 1] + n[:, 2]), unit(n[:, 2] + n[:, 3]), n[:, 3]], 1)
-    z, x = directions[:, :, 0], -back
-    y = torch.linalg.cross(z, x)
-    found = [torch.stack([x, y, z], -1)]
-    for k in range(1, 4):
-        v = directions[:, :, k]
-        x, y, z = turned_along(x, z, v), turned_along(y, z, v), v
-        found.append(torch.stack([x, y, z], -1))
-    return torch.stack(found, 2).numpy()
-
-
 def rotations_of(joints: np.ndarray, flat: np.ndarray) -> np.ndarray:
     """(B, 15, 3, 3) rotations of the free hand's finger joints that bend it as right hands (B, 21, 3) are bent.
 
     flat: (21, 3) the free hand at rest.
     """
-    source, rest = frames_of(joints), frames_of(flat[None])[0]
+    source, (rest,) = (
+        finger_frames(bones_of(torch.as_tensor(h, dtype=torch.float64))).numpy() for h in (joints, flat[None])
+    )
     out = np.broadcast_to(np.eye(3), (len(joints), 16, 3, 3)).copy()
     for f in range(5):
         posed = np.broadcast_to(rest[f, 0], (len(joints), 3, 3))
