@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from hmrfit.ops.assignment import least_cost_pairs
 from hmrfit.ops.triangulation import triangulate
 
 Floats = NDArray[np.float64]
@@ -102,11 +102,12 @@ class _Matching:
 
     def with_view(self, people: list[Person], view: int) -> list[Person]:
         """The persons with one more view's tracks; those of nobody are new persons."""
+
         people = [{v: list(tracks) for v, tracks in one.items()} for one in people]
         left = list(range(len(self.views[view])))
         while left and people:
             cost = np.array([[self.cost(one, view, i) for i in left] for one in people])
-            rows, columns = linear_sum_assignment(np.minimum(cost, CAP))
+            rows, columns = least_cost_pairs(np.minimum(cost, CAP))
             taken = [(r, left[c]) for r, c in zip(rows, columns, strict=True) if cost[r, c] < DEAREST]
             for row, track in taken:
                 people[row].setdefault(view, []).append(track)

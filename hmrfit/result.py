@@ -16,7 +16,6 @@ from hmrfit.export.motion_files import MotionOptions, write_motion
 from hmrfit.export.person_motion import PersonMotion, frame_times
 from hmrfit.fitting.terms.ground import Plane
 from hmrfit.io.image import Image
-from hmrfit.render.meshes import FRAMES, write_mesh
 from hmrfit.render.overlay import overlay, sheet, turntable
 from hmrfit.report.page import Entry, write_page
 from hmrfit.report.result_page import LEGEND, drawn_entry, uncertainty_picture, uncertainty_pictures
@@ -101,6 +100,8 @@ class FitResult(ResultData):
         with on_floor=True everything is moved until the lowest point is at y = 0. Of a sequence, one frame at a time:
         `result[i].mesh(path)`; all frames are a motion, see `save_motion`.
         """
+        from hmrfit.render.meshes import FRAMES, write_mesh  # trimesh takes 0.3 s to import
+
         self._at_one_moment("mesh")
         names = [f"person_{name}" for name in self.person_ids]
         if len(names) != len(self) or len(set(names)) < len(names):
@@ -293,4 +294,6 @@ class WorldResult(WorldData[FitResult]):
 
     def mesh(self, path: str | PathLike[str], frame: int = 0, colors: ArrayLike | None = None) -> None:
         """Writes one frame's body as .obj, .ply or .glb, metres, in the world's own axes."""
+        from hmrfit.render.meshes import write_mesh  # trimesh takes 0.3 s to import
+
         write_mesh(path, torch.tensor(self.vertices[[frame]]), self.base.body_model.faces, "camera", colors)

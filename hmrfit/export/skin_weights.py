@@ -15,7 +15,6 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 Float = NDArray[np.float64]
 
@@ -77,6 +76,8 @@ def few_weights(weights: Float, count: int, rest: tuple[Float, Float], posed: tu
 
 def _bounded(A: Float, b: Float, near: Float) -> tuple[Float, float]:
     """Weights of one vertex's few joints, and how far off they are."""
+    from scipy.optimize import nnls  # 70 ms to import, which few processes need
+
     count = len(near)
     ridge = RIDGE * np.sqrt(len(A) / 3) * np.eye(count)
     rows = np.concatenate([A, ridge, SUM * np.ones((1, count))])

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from hmrfit.ops.assignment import least_cost_pairs
 from hmrfit.video.looks import affinity, mean_looks
 from hmrfit.video.seen import Floats, PeopleSeen, Rows
 
@@ -153,7 +153,7 @@ def _cost(a: _End, b: _End, gap: float, looks: tuple[Floats, Floats] | None) -> 
 def _cheapest(cost: NDArray[np.float64]) -> list[tuple[int, int]]:
     """The pairs that cost least together, where not joining one costs `DEAREST`."""
     bounded = np.where(cost < DEAREST, cost, DEAREST)
-    return [(int(a), int(b)) for a, b in zip(*linear_sum_assignment(bounded), strict=True) if cost[a, b] < DEAREST]
+    return [(int(a), int(b)) for a, b in zip(*least_cost_pairs(bounded), strict=True) if cost[a, b] < DEAREST]
 
 
 def _chains(pieces: Sequence[Rows], pairs: list[tuple[int, int]]) -> list[Rows]:

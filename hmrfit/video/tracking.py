@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from hmrfit.ops.assignment import least_cost_pairs
 from hmrfit.video.joining import Joining, join_pieces
 from hmrfit.video.looks import affinity, mean_looks
 from hmrfit.video.seen import Floats, PeopleSeen, Rows, doubles, similarity
@@ -174,7 +174,7 @@ def _assigned(
     alike = similarity(expected, weights, seen.xy[group], weight[group], reach)
     score = alike - CLOTHES * (1 - _affinities(seen, moving, group))
     cost = np.where(alike >= LEAST_ALIKE, -score, 10.0)
-    chosen = zip(*linear_sum_assignment(cost), strict=True)
+    chosen = zip(*least_cost_pairs(cost), strict=True)
     return [(int(t), int(group[i])) for t, i in chosen if alike[t, i] >= LEAST_ALIKE]
 
 
@@ -290,7 +290,7 @@ def purity(truth: NDArray[np.integer], tracks: Sequence[Rows]) -> dict[str, floa
         own[track] = number
     people = [person for person in np.unique(truth) if person >= 0]
     shared = np.array([[np.sum((truth == p) & (own == t)) for t in range(len(tracks))] for p in people])
-    matched = 0 if shared.size == 0 else int(shared[linear_sum_assignment(-shared)].sum())
+    matched = 0 if shared.size == 0 else int(shared[least_cost_pairs(-shared)].sum())
     switches = 0
     for person in people:
         in_tracks = own[(truth == person) & (own >= 0)]
