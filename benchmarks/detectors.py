@@ -14,7 +14,7 @@ looked for in whole photographs; of those found, the one nearest to the labels i
                        a detector whose pixel centres are at integers has half a pixel. `_y`: found minus
                        labelled joints down the picture, median, in the same pixels
     pa_mpjpe_..._mm    over the 12 limb joints, of fits from detected and from labelled keypoints, with the focal length
-                       told, for the people whose labels belong to their 3D truth
+                       given, for the people whose labels belong to their 3D truth
 """
 
 import argparse

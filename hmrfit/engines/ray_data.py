@@ -7,8 +7,8 @@ all rows that are written lie in OUT/checkpoint, and are left out of the next ru
 written with their reason.
 
 An actor that asks for a whole processor on a machine with two of them leaves none to read and write with, and the run
-never begins, and with two a second run with a checkpoint hung too. So a cluster on this machine alone is told that it
-has `LOGICAL` processors at least, and has as many actors as there are cores; in a cluster that others began, actors
+never begins, and with two a second run with a checkpoint hung too. So a cluster on this machine alone is declared to
+have `LOGICAL` processors at least, and gets as many actors as there are cores; in a cluster that others began, actors
 leave `RESERVED` processors, and ask for half of one where there are few.
 """
 
@@ -32,7 +32,7 @@ FEW = 4
 """Processors of a cluster below which an actor asks for half of one."""
 
 LOGICAL = 8
-"""Processors that a cluster on this machine is told to have, at least."""
+"""Processors that a cluster on this machine is declared to have, at least."""
 
 RESERVED = 2
 """Processors that reading and writing keep."""
