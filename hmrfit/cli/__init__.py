@@ -99,6 +99,7 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument(
         "-k",
         "--keypoints",
+        action="append",
         metavar="FILE|FOLDER",
         help="a keypoint file (OpenPose, COCO, MMPose, npy, npz, csv), or a folder that holds one for each photograph; "
         "default: beside the photographs; where there are none, a detector finds them",
@@ -149,6 +150,21 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     video.add_argument(
         "--reentry", type=float, metavar="S", help="seconds for which somebody who left is looked for (default: 5)"
     )
+    rig = command.add_argument_group(
+        "several calibrated cameras",
+        "synchronous videos, or photographs of one instant, one of each camera, in any order",
+    )
+    rig.add_argument(
+        "--calibration",
+        metavar="FILE",
+        help="of the cameras, by whose names the files are known: Qualisys (.qca.txt), Pose2Sim (Calib.toml), OpenCV "
+        "(.yml), COLMAP's folder; people are fitted in its world. Here -k is given for each file, or a folder of them",
+    )
+    rig.add_argument(
+        "--cameras", nargs="+", metavar="NAME", help="the camera of each file, where its name does not say"
+    )
+    rig.add_argument("--unit", type=float, metavar="M", help="metres of the calibration's unit (OpenCV, COLMAP)")
+    rig.add_argument("--up", nargs=3, type=float, metavar=("X", "Y", "Z"), help="the up direction in its world")
     command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
     command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
     command.add_argument(
@@ -344,15 +360,22 @@ def _run_fit(**arguments: Any) -> int:
     import logging
     from dataclasses import fields
 
-    from hmrfit.cli.fit_flags import FitFlags
+    from hmrfit.cli.cameras import CameraFlags, cameras_command, check_camera_flags
+    from hmrfit.cli.fit_flags import FitFlags, one_source
     from hmrfit.cli.folder import fit_command
     from hmrfit.cli.video import VideoFlags, asks_for_video, video_command
 
     logging.getLogger("hmrfit").addHandler(logging.NullHandler())  # the table shows the warnings
 
-    names = [field.name for field in fields(VideoFlags)]
-    video = VideoFlags(**{name: arguments.pop(name) for name in names if name in arguments})
-    flags = FitFlags(**arguments)
+    of_video, of_cameras = (
+        {field.name: arguments.pop(field.name) for field in fields(kind) if field.name in arguments}
+        for kind in (VideoFlags, CameraFlags)
+    )
+    video, rig, keypoints = VideoFlags(**of_video), CameraFlags(**of_cameras), arguments.pop("keypoints", None)
+    check_camera_flags(rig)
+    if rig.calibration is not None:
+        return cameras_command(FitFlags(**arguments), video, rig, keypoints)
+    flags = FitFlags(**arguments, keypoints=one_source(keypoints))
     return video_command(flags, video) if asks_for_video(flags.images, video) else fit_command(flags)
 
 

@@ -106,3 +106,13 @@ class FitFlags:
     def wanted(self) -> Wanted:
         """What is to be there beside each result."""
         return Wanted(not self.no_pictures, self.mesh, self.full_size)
+
+
+def one_source(keypoints: Sequence[str] | None) -> str | None:
+    """What -k names. Raises ValueError: it was given several times."""
+    if keypoints is not None and len(keypoints) > 1:
+        raise ValueError(
+            f"-k was given {len(keypoints)} times. Name one file or one folder; only with --calibration there is one "
+            "for each camera."
+        )
+    return None if keypoints is None else keypoints[0]

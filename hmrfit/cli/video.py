@@ -10,12 +10,10 @@ is fitted again only if keypoints, settings or parameter files changed. Nothing 
 a tracks.json that was corrected is the user's, and is taken as it is.
 """
 
-import filecmp
 import hashlib
 import json
 import os
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -31,14 +29,13 @@ from hmrfit.build import load_body
 from hmrfit.cli.batches import finished
 from hmrfit.cli.fit_flags import FitFlags
 from hmrfit.cli.messages import print_json
+from hmrfit.cli.motions_beside import AMASS, remove_motions, write_missing_motions
 from hmrfit.cli.outputs import safe_name, write_own
+from hmrfit.cli.tracks_of_video import TRACKS, tracks_of_video
 from hmrfit.config import load_config
-from hmrfit.export.amass import ADD_ONS_RATE
-from hmrfit.io.atomic import atomic_write, check_writable, sweep
-from hmrfit.io.bounded import read_bytes
+from hmrfit.io.atomic import check_writable, sweep
 from hmrfit.io.image import Image
-from hmrfit.io.keypoint_files.frames import keypoint_files_of
-from hmrfit.io.own_files import PLACES, check_own, is_own, kind_of, refuse_others, remove_own
+from hmrfit.io.own_files import check_own, kind_of, refuse_others, remove_own
 from hmrfit.io.printable import printable
 from hmrfit.ops.threads import use_threads
 from hmrfit.pipeline import Pipeline
@@ -47,29 +44,24 @@ from hmrfit.report.viewer import ViewPerson, ViewScene, view_html, write_beside,
 from hmrfit.result import FitResult
 from hmrfit.version import __version__
 from hmrfit.video.drawing import color_of
-from hmrfit.video.finding import DetectionLog
 from hmrfit.video.reader import is_video, open_video
 from hmrfit.video.seen import Rows
 from hmrfit.video.source import Video, VideoFrame
-from hmrfit.video.track_files import TracksFile, read_tracks_file, rows_of_tracks, write_tracks
+from hmrfit.video.track_files import TracksFile, rows_of_tracks
 from hmrfit.video.tracking import TrackingOptions
 from hmrfit.video_fit import (
     Bars,
     VideoOptions,
     checked_window,
-    fingerprint_of_video,
     fit_track,
-    found_people,
-    given_people,
     notes_of,
-    resolve_detector,
     track_of_result,
 )
 from hmrfit.video_result import Track, VideoResult
 
-TRACKS, LOG, OVERLAY, PAGE, VIEW = "tracks.json", "detections.jsonl", "overlay.mp4", "index.html", "view.js"
+OVERLAY, PAGE, VIEW = "overlay.mp4", "index.html", "view.js"
 
-MOTIONS = ("_amass.npz", ".glb", ".bvh")
+MOTIONS = (AMASS, ".glb", ".bvh")
 """The motion files of each person."""
 
 STILLS = 6
@@ -164,7 +156,7 @@ class VideoRun:
             raise ValueError(f"'{self.folder}' holds the frames of the video. Choose another folder with --out.")
         video = open_video(self.path, self.given.fps)
         self._prepare()
-        found = self._found(video)
+        found = tracks_of_video(video, self.folder, self.flags, self.options, self.bars)
         tracks, left_out, made = self._tracks(video, found)
         self._remove_gone({track.id for track in tracks})
         notes = notes_of(video, found, len(tracks) + len(left_out), moving=False)
@@ -183,48 +175,6 @@ class VideoRun:
         self.folder.mkdir(parents=True, exist_ok=True)
         sweep(self.folder)
         check_writable(self.folder)
-
-    # ---- who is where
-
-    def _found(self, video: Video) -> TracksFile:
-        """The people of all frames: from tracks.json, from the keypoints that are given, or found."""
-        file = self.folder / TRACKS
-        kept = self._kept(file)
-        if kept is not None and not is_own(file):
-            print(f"{TRACKS} was corrected since hmrfit wrote it: it is taken as it is.", file=sys.stderr)
-            return replace(kept, notes=[*kept.notes, f"{TRACKS} was corrected by hand."])
-        chosen = None
-        if self.flags.keypoints is None:
-            chosen = resolve_detector(self.flags.detector, self.flags.min_confidence)
-            source = chosen.fingerprint
-        else:
-            source = _digest_of(Path(self.flags.keypoints), self.flags.keypoint_set)
-        fingerprint = fingerprint_of_video(video, self.options.window, source)
-        tracked_by = hashlib.sha256(f"{fingerprint} {self.options}".encode()).hexdigest()
-        if kept is not None and kept.fingerprint == tracked_by and not self.flags.overwrite:
-            return kept
-        log = DetectionLog(self.folder / LOG, fingerprint)
-        if chosen is None:
-            found = given_people(video, self.flags.keypoints, self.flags.keypoint_set, self.options)
-        else:
-            if self.flags.overwrite:
-                log.remove()
-            found = found_people(video, chosen.detect, self.options, log, self.bars)
-        found = replace(found, fingerprint=tracked_by)
-        write_tracks(file, found)
-        log.remove()
-        return read_tracks_file(file)  # as a second run reads it
-
-    def _kept(self, file: Path) -> TracksFile | None:
-        """What tracks.json holds. Raises ValueError where a file of the user's cannot be read."""
-        if not os.path.lexists(file):
-            return None
-        try:
-            return read_tracks_file(file)
-        except (ValueError, OSError):
-            if is_own(file):
-                return None
-            raise
 
     # ---- the fits
 
@@ -257,26 +207,11 @@ class VideoRun:
             check_own(file)
             track, new = fit_track(video, found, name, rows, self.pipeline, self._asked()), True
             result = replace(track.result, origin=replace(track.result.origin, fingerprint=fingerprint))
-            self._remove_motions(file)
+            remove_motions(file, MOTIONS, FitResult.load)
             write_own(file, "result", result.save)
             track = replace(track, result=FitResult.load(file))
-        for path in motion_files(file):
-            if not os.path.lexists(path):
-                _write_motion(path, track.result)
+        write_missing_motions(file, MOTIONS, track.result)
         return track, new
-
-    def _remove_motions(self, file: Path) -> None:
-        """The motion files of an older result. BVH has no room for a remark, so the file has to be what that result
-        says, to the last digit; else it is the user's and stays."""
-        old = _loaded(file)
-        for path in motion_files(file):
-            if path.suffix in PLACES:
-                remove_own(path)
-            elif old is not None and path.is_file() and not path.is_symlink():
-                with tempfile.TemporaryDirectory() as folder:
-                    _write_motion(again := Path(folder) / path.name, old)
-                    if filecmp.cmp(again, path, shallow=False):
-                        path.unlink()
 
     def _asked(self) -> dict[str, Any]:
         flags = self.flags
@@ -314,7 +249,7 @@ class VideoRun:
         for result in self.folder.glob("person_*.npz"):
             if kind_of(result) == "result" and result.stem not in {file_name(name) for name in ids}:
                 with suppress(OSError):
-                    self._remove_motions(result)
+                    remove_motions(result, MOTIONS, FitResult.load)
                     remove_own(result)
 
     # ---- what there is to look at
@@ -373,29 +308,6 @@ def _advance(bar: "tqdm[Any]", frame: VideoFrame) -> None:
 def file_name(track: str) -> str:
     """Of a person's files, without suffix."""
     return f"person_{safe_name(Path(track + '.x'))}"
-
-
-def motion_files(result: Path) -> list[Path]:
-    """Beside a person's result."""
-    return [result.with_name(f"{result.stem}{suffix}") for suffix in MOTIONS]
-
-
-def _write_motion(path: Path, result: FitResult) -> None:
-    """One motion file, over nothing that is there."""
-    if path.suffix in PLACES:
-        rate = ADD_ONS_RATE if path.suffix == ".npz" and (result.fps or 0) < ADD_ONS_RATE else None
-        write_own(path, "motion", partial(result.save_motion, fps=rate))
-    else:
-        with atomic_write(path) as temporary:
-            result.save_motion(temporary)
-
-
-def _loaded(file: Path) -> FitResult | None:
-    """The result that is there, if it is one of ours."""
-    try:
-        return FitResult.load(file) if is_own(file) else None
-    except (ValueError, OSError):
-        return None
 
 
 def view_scene(result: VideoResult, backdrop: str | None) -> ViewScene:
@@ -464,12 +376,3 @@ def video_facts(result: VideoResult, folder: Path) -> dict[str, Any]:
         "remarks": [*lost(result), *result.notes],
         "page": str(folder / PAGE),
     }
-
-
-def _digest_of(path: Path, keypoint_set: str | None) -> str:
-    """Of a keypoint file, or of all in a folder."""
-    digest = hashlib.sha256(repr(keypoint_set).encode())
-    for file in keypoint_files_of(path):
-        digest.update(file.name.encode())
-        digest.update(read_bytes(file))
-    return digest.hexdigest()
