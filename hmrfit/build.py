@@ -48,7 +48,6 @@ from hmrfit.fitting.terms.shape import ShapePrior
 from hmrfit.fitting.terms.smplify_spin import PixelReprojection, smplify_spin_terms
 from hmrfit.fitting.terms.upright import Upright
 from hmrfit.fitting.uncertainty import Calibration, Weight
-from hmrfit.motion.rest import mirror_poses
 from hmrfit.network.checkpoints import load_error_model, load_mixture
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.inference import packed
@@ -355,7 +354,8 @@ def library_poses(gmm: PoseGmm, count: int, seed: int, skeleton: Skeleton = SMPL
     drawn = gmm.sample(count, torch.Generator().manual_seed(seed))
     parts = [gmm.mean_poses(), drawn]
     if gmm.joint_names == SMPL.names[1:]:  # a hand's mirror image is another body
-        parts.append(torch.as_tensor(mirror_poses(drawn.unflatten(1, (-1, 3)).numpy())).flatten(1))
+        across = torch.tensor(SMPL.mirror[1:]) - 1
+        parts.append(mirrored_turns(drawn.unflatten(1, (-1, 3))[:, across].flatten(1)))
     return _placed(torch.cat(parts), gmm, skeleton)
 
 

@@ -4,16 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import torch
 from numpy.typing import ArrayLike
 
 from hmrfit.build import load_body
-from hmrfit.export.amass import ADD_ONS_RATE
-from hmrfit.export.glb import write_posed_glb
-from hmrfit.export.motion_files import MotionOptions, write_motion
-from hmrfit.export.person_motion import PersonMotion, frame_times
 from hmrfit.fitting.terms.ground import Plane
 from hmrfit.io.image import Image
 from hmrfit.render.overlay import overlay, sheet, turntable
@@ -23,6 +19,10 @@ from hmrfit.report.viewer import result_scene, scene_html, write_beside
 from hmrfit.result_data import ResultData
 from hmrfit.result_file import read_result, write_result
 from hmrfit.world_data import WorldData, read_world, write_world
+
+if TYPE_CHECKING:  # the writers of files take 0.1 s to import, and a fit needs none of them
+    from hmrfit.export.motion_files import MotionOptions
+    from hmrfit.export.person_motion import PersonMotion
 
 
 @dataclass(eq=False, repr=False)
@@ -107,6 +107,8 @@ class FitResult(ResultData):
         if len(names) != len(self) or len(set(names)) < len(names):
             names = [f"person_{i}" for i in range(len(self))]
         if str(path).lower().endswith(".glb") and frame in FRAMES and len(self):
+            from hmrfit.export.glb import write_posed_glb
+
             people = [self[i]._before_camera(name) for i, name in enumerate(names)]
             write_posed_glb(
                 path, people, self.mesh_vertices, frame=frame, colors=colors, on_floor=on_floor, material=material
@@ -118,7 +120,7 @@ class FitResult(ResultData):
 
     def motion(
         self, person: int | None = None, *, name: str | None = None, times: ArrayLike | None = None
-    ) -> PersonMotion:
+    ) -> "PersonMotion":
         """One person's motion, or pose, for the writers of `hmrfit.export`: `write_glb` takes several.
 
         Args:
@@ -137,8 +139,11 @@ class FitResult(ResultData):
             return chosen.in_world().motion(name=name, times=times)
         return chosen._before_camera(name or f"person_{0 if self.rows == 'frames' else chosen.names[0]}", times)
 
-    def _before_camera(self, name: str, times: ArrayLike | None = None) -> PersonMotion:
+    def _before_camera(self, name: str, times: ArrayLike | None = None) -> "PersonMotion":
         """The motion of the one person that this result is of, in the camera's frame."""
+        from hmrfit.export.amass import ADD_ONS_RATE
+        from hmrfit.export.person_motion import PersonMotion, frame_times
+
         fps = ADD_ONS_RATE if self.fps is None else self.fps
         if times is None and self.is_sequence:
             times = frame_times(self.person_ids, fps)
@@ -167,7 +172,7 @@ class FitResult(ResultData):
         *,
         fps: float | None = None,
         on_floor: bool = False,
-        **options: Unpack[MotionOptions],
+        **options: "Unpack[MotionOptions]",
     ) -> None:
         """Writes one person's motion, or pose, in the format of the suffix:
 
@@ -189,6 +194,8 @@ class FitResult(ResultData):
             options: of the format: columns= (.npz), influences=, material= and correctives= (.glb), unit= and order=
                 (.bvh), unit= and points= (.trc); see `hmrfit.export.motion_files`.
         """
+        from hmrfit.export.motion_files import write_motion
+
         motion = self.motion(person)
         if fps is not None:
             motion = motion.even(fps)
@@ -270,8 +277,11 @@ class WorldResult(WorldData[FitResult]):
         base = FitResult.load(path)
         return cls(base, *read_world(path, base))
 
-    def motion(self, *, name: str | None = None, times: ArrayLike | None = None) -> PersonMotion:
+    def motion(self, *, name: str | None = None, times: ArrayLike | None = None) -> "PersonMotion":
         """The motion in the world, for the writers of `hmrfit.export`: upright where the world's `up` is known."""
+        from hmrfit.export.amass import ADD_ONS_RATE
+        from hmrfit.export.person_motion import PersonMotion, frame_times
+
         fps = ADD_ONS_RATE if self.fps is None else self.fps
         if times is None and self.base.is_sequence:
             times = frame_times(self.base.person_ids, fps)
@@ -285,10 +295,12 @@ class WorldResult(WorldData[FitResult]):
         *,
         fps: float | None = None,
         on_floor: bool = False,
-        **options: Unpack[MotionOptions],
+        **options: "Unpack[MotionOptions]",
     ) -> None:
         """Writes the motion in the world: .npz, .glb, .bvh, .smpl, .trc, .mot, .sto or .csv; see
         `FitResult.save_motion`. The world's own origin is kept."""
+        from hmrfit.export.motion_files import write_motion
+
         motion = self.motion() if fps is None else self.motion().even(fps)
         write_motion(path, motion, on_floor=on_floor, **options)
 

@@ -8,6 +8,7 @@ It is trained so that one exact Bayesian update of N(Θ₀, Σ) by the keypoints
 likelihood (`hmrfit.train.error_model_training`): Σ is what the fit needs, not how often the estimate alone is right.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -101,8 +102,9 @@ class ErrorModel(nn.Module):
         self.log_weight = nn.Linear(width, 1) if weighted else None
         self.register_buffer("middle", torch.zeros(inputs))
         self.register_buffer("spread", torch.ones(inputs))
-        self.log_nu = nn.Parameter(torch.tensor(6.0).log())
-        self._initialise()
+        self.log_nu = nn.Parameter(torch.tensor(math.log(6.0)))
+        if not self.log_nu.is_meta:  # no numbers there, and for a first product torch would import its compiler
+            self._initialise()
 
     def _initialise(self) -> None:
         """Small last layers about `INITIAL_SCALE` and `INITIAL_NOISE`."""

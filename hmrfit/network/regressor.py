@@ -195,6 +195,6 @@ class IterativeRegressor(nn.Module):
         iterations: int,
         learn_mean: bool,
     ) -> Self:
-        """A network of the same shape, its weights still random."""
+        """A network of the same shape, its weights still random and its mean 0: both come from a file."""
         layout = ThetaLayout(form, joints, betas)
-        return cls(features, layout, None, hidden, dropout, activation, iterations, learn_mean)
+        return cls(features, layout, torch.zeros(layout.size), hidden, dropout, activation, iterations, learn_mean)

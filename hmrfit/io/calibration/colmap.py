@@ -14,7 +14,6 @@ from os import PathLike
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from hmrfit.io.bounded import read_text, words
 from hmrfit.io.calibration.rig import CameraCalibration, CameraRead, assembled
@@ -74,6 +73,8 @@ def _lenses(path: Path) -> Iterator[tuple[str, CameraRead]]:
 
 
 def _images(path: Path, lenses: dict[str, CameraRead]) -> Iterator[CameraRead]:
+    from scipy.spatial.transform import Rotation  # 0.1 s to import, and a fit needs none of it
+
     lines = _lines(path)
     while lines and not lines[-1].strip():
         lines.pop()

@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from hmrfit.io.bounded import read_text
 from hmrfit.io.budget import brief, check_bytes
 from hmrfit.io.calibration.rig import CameraCalibration, CameraRead, assembled
 from hmrfit.io.opencv import cv2
+from hmrfit.ops.rotation_numpy import exp
 
 MATRIX = ("cameramatrix", "k", "m", "intrinsic", "intrinsicmatrix")
 LENS = ("distortioncoefficients", "distcoeffs", "distortion", "dist", "d")
@@ -167,7 +167,7 @@ def _camera(
     if matrix.shape != (3, 3):
         raise ValueError(f"{what}: camera '{name}' has a matrix of the shape {matrix.shape}; expected (3, 3).")
     if turn is not None and turn.size == 3:
-        turn = Rotation.from_rotvec(turn.ravel()).as_matrix()
+        turn = exp(turn.ravel()[None])[0]
     if turn is not None and turn.shape != (3, 3):
         raise ValueError(
             f"{what}: camera '{name}' has a rotation of the shape {turn.shape}; expected (3, 3), or (3, 1)."

@@ -15,12 +15,11 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any
 
-from scipy.spatial.transform import Rotation
-
 from hmrfit.io.bounded import read_text
 from hmrfit.io.budget import brief, check_bytes
 from hmrfit.io.calibration.rig import CameraCalibration, CameraRead, assembled, stands_upright
 from hmrfit.ops.check import numbers
+from hmrfit.ops.rotation_numpy import exp
 
 KEYS = ("size", "matrix", "distortions", "rotation", "translation")
 BYTES_PER_CHARACTER = 110
@@ -65,7 +64,7 @@ def _camera(key: str, table: Mapping[str, Any], source: str) -> CameraRead:
             f"{what}: size should be two numbers and rotation three, but they are {brief(table['size'])} and "
             f"{brief(table['rotation'])}."
         )
-    rotation = Rotation.from_rotvec(turn).as_matrix()
+    rotation = exp(turn[None])[0]
     return CameraRead(
         str(table.get("name", key)),
         table["matrix"],
