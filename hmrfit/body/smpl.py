@@ -50,16 +50,19 @@ class SmplBody:
         """Args:
         data: the arrays of an SMPL-format file, as `read_body_file` returns them.
         dtype: float64 for fits, float32 for networks and rendering.
-        shape_count: how many of the file's shape components to use at most.
+        shape_count: how many of the file's shape components to use at most; those of its hands come along, where it
+            has any of their own (`hand_betas`).
         """
 
         def tensor(values: NDArray) -> Tensor:
             return torch.as_tensor(np.asarray(values, dtype=np.float64), dtype=dtype)
 
         self.skeleton = skeleton_of(data)
-        shapes = min(shape_count, _shapes_in(data["shapedirs"].shape[-1], self.skeleton))
+        every = _shapes_in(data["shapedirs"].shape[-1], self.skeleton)
+        self.hand_shapes = hand_shapes_in(data)  # how many betas, the last ones, are of the hands alone
+        shapes = [*range(min(shape_count, every - self.hand_shapes)), *range(every - self.hand_shapes, every)]
         self.v_template = tensor(data["v_template"])  # (V, 3)
-        self.shapedirs = tensor(data["shapedirs"][..., :shapes]).contiguous()  # (V, 3, S)
+        self.shapedirs = tensor(data["shapedirs"][..., shapes]).contiguous()  # (V, 3, S)
         self.posedirs = tensor(data["posedirs"]).reshape(*self.v_template.shape, -1)  # (V, 3, 9 (J-1))
         self.J_regressor = tensor(data["J_regressor"])  # (J, V)
         self.weights = tensor(data["weights"])  # (V, J)
@@ -260,6 +263,23 @@ def checked_params(params: BodyParams, body: SmplBody, name: str = "init") -> Bo
             f"y down, z forward; transl runs from {params.transl.min():.3g} to {params.transl.max():.3g} m."
         )
     return BodyParams(rotations[:, 0], rotations[:, 1:], params.betas, params.transl)
+
+
+def hand_shapes_in(data: Mapping[str, NDArray]) -> int:
+    """How many shape directions of a file are of its hands alone: those behind as many of the body as `hand_betas`
+    (hand's betas, all betas) has rows. The free body with hands has them.
+
+    Raises:
+        ValueError: the matrix is not of the file's shape directions.
+    """
+    if "hand_betas" not in data:
+        return 0
+    rows, columns = check_shape(data["hand_betas"], "H S", "hand_betas").values()
+    if columns != data["shapedirs"].shape[-1] or rows >= columns:
+        raise ValueError(
+            f"hand_betas should be (H, {data['shapedirs'].shape[-1]}) with fewer rows, not {rows, columns}."
+        )
+    return int(rows)
 
 
 def _shapes_in(count: int, skeleton: Skeleton) -> int:

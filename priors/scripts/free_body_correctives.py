@@ -201,10 +201,17 @@ def fit(
     template: np.ndarray, weights: np.ndarray, joints: np.ndarray, mesh: Mesh, seed: int, count: int = 3200
 ) -> np.ndarray:
     """posedirs (V, 3, 207) in metres, symmetric, rounded to micrometres, below 20 micrometres set to 0."""
-    local = random_poses(count, np.random.default_rng(seed))
     half = len(mesh.keep)
-    heard = listening(template[:half], weights[:half], joints)
-    out = np.zeros((half, 3, 23, 9))
+    return _whole(of_vertices(template[:half], weights[:half], joints, seed, count), mesh)
+
+
+def of_vertices(
+    template: np.ndarray, weights: np.ndarray, joints: np.ndarray, seed: int, count: int = 3200
+) -> np.ndarray:
+    """The correctives of some vertices (n, 3), unrounded: (n, 3, 23, 9)."""
+    local = random_poses(count, np.random.default_rng(seed))
+    heard = listening(template, weights, joints)
+    out = np.zeros((len(template), 3, 23, 9))
     phi = features(local)
     for group in np.unique(heard, axis=0):
         members = np.flatnonzero((heard == group).all(1))
@@ -217,7 +224,7 @@ def fit(
             target = rest_offsets(template[part], weights[part], joints, local)
             solved = np.linalg.solve(gram, x.T @ target.reshape(count, -1))
             out[np.ix_(part, range(3), used)] = solved.reshape(len(used), 9, len(part), 3).transpose(2, 3, 0, 1)
-    return _whole(out, mesh)
+    return out
 
 
 def _whole(half: np.ndarray, mesh: Mesh) -> np.ndarray:
@@ -228,9 +235,12 @@ def _whole(half: np.ndarray, mesh: Mesh) -> np.ndarray:
     mirrored = half[:, :, MIRROR_JOINTS[1:] - 1] * sign[None]
     half = half.copy()
     half[left:] = 0.5 * (half[left:] + mirrored[left:])
-    out = np.concatenate([half, mirrored[:left]]).reshape(-1, 3, 207)
-    out = np.where(np.abs(out) < 2e-5, 0, np.round(out, 6))
-    return out + 0.0
+    return rounded(np.concatenate([half, mirrored[:left]]).reshape(-1, 3, 207))
+
+
+def rounded(posedirs: np.ndarray) -> np.ndarray:
+    """To micrometres, below 20 micrometres 0."""
+    return np.where(np.abs(posedirs) < 2e-5, 0, np.round(posedirs, 6)) + 0.0
 
 
 def corrected(vertices: np.ndarray, weights: np.ndarray, joints: np.ndarray, posedirs: np.ndarray, local: np.ndarray):
