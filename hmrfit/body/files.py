@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hmrfit.body.left_shapes import with_left_shapes
 from hmrfit.body.skeleton import skeleton_of
 from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import check_regular, read_npz
@@ -36,11 +37,14 @@ WEIGHT_SUM_TOLERANCE = 1e-3
 """How far the skinning weights of a vertex may be from 1 in total: files in half precision are off by 5e-4."""
 
 
-def read_body_file(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a body file, checked. Faces and tree come as int64, the root's parent as -1; the rest as stored.
+def read_body_file(path: str | Path, as_stored: bool = False) -> dict[str, np.ndarray]:
+    """The arrays of a body file, checked. Faces and tree come as int64, the root's parent as -1; the rest as stored,
+    but for the shapes of MANO's left hand (`left_shapes`).
 
     Fields that are no arrays of numbers or text (such as SMPL-X's joint2num) are left out.
 
+    Args:
+        as_stored: with the shapes of MANO's left hand as they are in the file.
     Raises:
         FileNotFoundError: no such file.
         RefusedFile: damaged, hostile, too large, or neither an npz nor a pickle; nothing of it was run.
@@ -60,7 +64,8 @@ def read_body_file(path: str | Path) -> dict[str, np.ndarray]:
     check_bytes(sum(array.nbytes + 8 * array.size for array in data.values()), f"'{path}'")
     parents = np.concatenate([[-1], data["kintree_table"][0, 1:]])
     tree = np.stack([parents, np.arange(len(parents))]).astype(np.int64)
-    return {**data, "f": data["f"].astype(np.int64), "kintree_table": tree}
+    data = {**data, "f": data["f"].astype(np.int64), "kintree_table": tree}
+    return data if as_stored else with_left_shapes(data)
 
 
 def write_body_npz(path: str | Path, data: Mapping[str, ArrayLike]) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hmrfit.body.skeleton import MANO_LEFT, MANO_RIGHT, Skeleton
 from hmrfit.keypoints import FINGER_JOINTS, FINGERS, SIDES, THUMB_JOINTS
+from hmrfit.ops.check import did_you_mean
 
 Landmarks = tuple[tuple[str, ...], NDArray[np.float64]]
 
@@ -40,10 +41,20 @@ SMPLX_VERTICES = {
 }  # fmt: skip
 """The same on SMPL-X's template, as the smplx package has them; the top of the head is the highest vertex."""
 
-MANO_TIPS = (744, 320, 443, 554, 671)
-"""The same on either hand of MANO. Data sets differ in these by some millimetres: FreiHAND has 744 320 443 555 672,
-HO-3D 744 333 444 555 672, manopth 745 317 444 556 673. Their numbers need their tips: bring them in the file, as
-`landmark_regressor`."""
+MANO_TIPS = {
+    "smplx": (744, 320, 443, 554, 671),  # HaMeR too
+    "manopth": (745, 317, 444, 556, 673),  # manotorch, obman_train, DexYCB
+    "freihand": (744, 320, 443, 555, 672),
+    "ho3d": (744, 333, 444, 555, 672),  # MobRecon, HandMesh, CMR
+    "3dhand": (745, 333, 444, 555, 672),
+}
+"""The tips of thumb, index, middle, ring and little finger on either hand of MANO, by whose definition they are. They
+differ by some millimetres, and a data set's numbers need its own."""
+
+MANO_LEFT_TIPS = {"manopth": (745, 317, 445, 556, 673)}
+"""Where the left hand has others."""
+
+USUAL_TIPS = "smplx"
 
 JOINT_MIXTURES = {
     **{f"{side}{joint}_coco": {f"{side}{joint}": 1.0} for side in SIDES for joint in ("shoulder", "knee")},
@@ -101,8 +112,22 @@ def _vertices_of(template: NDArray, skeleton: Skeleton) -> dict[str, int]:
     if len(template) == SMPLX_VERTEX_COUNT and "head" in skeleton:
         return SMPLX_VERTICES | {"head_top": int((template @ np.array(skeleton.up)).argmax())}
     if len(template) == MANO_VERTEX_COUNT and skeleton in (MANO_LEFT, MANO_RIGHT):
-        return _tips("left_" if skeleton == MANO_LEFT else "right_", *MANO_TIPS)
+        return mano_tips(skeleton, USUAL_TIPS)
     return {}
+
+
+def mano_tips(skeleton: Skeleton, definition: str) -> dict[str, int]:
+    """Names of the five tips -> vertices of MANO's left or right template.
+
+    Raises:
+        ValueError: nobody of this name defines tips.
+    """
+    if definition not in MANO_TIPS:
+        near = did_you_mean(definition, MANO_TIPS)
+        raise ValueError(f"There is no definition of finger tips '{definition}'.{near} Known: {', '.join(MANO_TIPS)}.")
+    left = skeleton == MANO_LEFT
+    found = MANO_LEFT_TIPS.get(definition, MANO_TIPS[definition]) if left else MANO_TIPS[definition]
+    return _tips("left_" if left else "right_", *found)
 
 
 def _one_hot(index: int, count: int) -> NDArray[np.float64]:

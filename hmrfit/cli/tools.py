@@ -109,7 +109,7 @@ def _render(
 def convert_command(body: str, target: str) -> int:
     """Writes a body file as .npz."""
     check_own(target)
-    data = read_body_file(body)
+    data = read_body_file(body, as_stored=True)
     if (gender := gender_of(body, data)) != "neutral":
         data["gender"] = np.array(gender)  # the name of the new file may not state it
     write_own(Path(target), "body", lambda temporary: write_body_npz(temporary, data))

@@ -43,6 +43,23 @@ def synthetic_hand(side: str = "right", **options: int) -> dict[str, np.ndarray]
     return data | _hand_poses("", np.random.default_rng(1))
 
 
+def mano_like_hand(side: str = "right") -> dict[str, np.ndarray]:
+    """A hand of as many vertices as MANO's, whose first shape makes it larger; the left one has the shapes of the right
+    one, as MANO's file has them."""
+    data = synthetic_hand("right", vertices=778)
+    data["v_template"] = 0.2 * data["v_template"]
+    data["shapedirs"] = 0.1 * data["shapedirs"]
+    data["shapedirs"][..., 0] = 0.05 * data["v_template"] + 0.02 * data["shapedirs"][..., 0]
+    if side == "left":
+        data["v_template"] = data["v_template"] * [-1, 1, 1]
+        m = np.array([-1, 1, 1])
+        turned = (m[:, None, None] * m[:, None] * m).reshape(3, 9)
+        data["posedirs"] = data["posedirs"] * np.tile(turned, 15)
+        turns = np.tile([1, -1, -1], 15)
+        data["hands_mean"], data["hands_components"] = data["hands_mean"] * turns, data["hands_components"] * turns
+    return data
+
+
 def synthetic_smplh(**options: int) -> dict[str, np.ndarray]:
     """SMPL-H's layout, with the poses of both hands."""
     rng = np.random.default_rng(1)
