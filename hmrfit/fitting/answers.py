@@ -86,11 +86,13 @@ class OtherAnswers:
         route = Route(body, terms)
         known, table = self._fitted(fit, begun, observation, (chosen, weight), route)
         probability, table, chosen = likeliest_first(_about_pelvis(body, known)[table], weight, table, chosen)
-        states = [State(known[column], fit.state.camera) for column in table.T]
-        seen = [observation[column] for column in chosen.T]
-        costs = [total(route.term_costs(state, fit.observation, fit.stage)) for state in states]
-        cost = torch.stack(costs, 1).where(probability > 0, torch.inf)
-        return Answers(states, cost, self._posterior(fit, states, seen, probability, route))
+        people = torch.arange(len(fit)).repeat(table.shape[1])  # answer by answer, as one batch
+        states = State(known[table.T.flatten()], fit.state.camera[people])
+        cost = total(route.term_costs(states, fit.observation[people], fit.stage)).view(-1, len(fit)).T
+        cost = cost.where(probability > 0, torch.inf)
+        posterior = self._posterior(fit, states, observation[chosen.T.flatten()], probability, route)
+        parts = torch.arange(len(states)).view(-1, len(fit))
+        return Answers([states[part] for part in parts], cost, posterior)
 
     def _chosen(self, fit: Fit, begun: State, log_weight: Tensor, body: PointBody) -> tuple[Tensor, Tensor]:
         """(rows (B, H) of `begun` that are offered, the first standing for the answer; their weights (B, H), 0 where a
@@ -119,17 +121,16 @@ class OtherAnswers:
         table[person, rank + 1] = B + torch.arange(len(rows))
         return BodyParams.cat([fit.state.params, found.params]), table
 
-    def _posterior(
-        self, fit: Fit, states: list[State], seen: list[Observation], probability: Tensor, route: Route
-    ) -> Posterior:
-        """How sure each answer is, by the Laplace approximation at it. seen: what each was fitted to."""
-        covariances, noises = [], []
-        for state, known in zip(states, seen, strict=True):
-            assert known.noise is not None
-            noise = posterior_noise(route.body, state, known, known.noise, fit.keypoint_noise)
-            covariances.append(laplace(route.body, route.terms, self.calibration, state, known, noise)[0])
-            noises.append(noise)
-        return Posterior(probability, torch.stack(covariances, 1), self.calibration.nu, noises[0])
+    def _posterior(self, fit: Fit, states: State, seen: Observation, probability: Tensor, route: Route) -> Posterior:
+        """How sure each answer is, by the Laplace approximation at it. states, seen: of all people's first answers,
+        then of their second ones, and so on; what each was fitted to."""
+        B, H = probability.shape
+        people, known = torch.arange(B).repeat(H), fit.keypoint_noise
+        assert seen.noise is not None
+        noise = posterior_noise(route.body, states, seen, seen.noise, None if known is None else known[people])
+        covariance, _ = laplace(route.body, route.terms, self.calibration, states, seen, noise)
+        each = covariance.unflatten(0, (H, B)).transpose(0, 1).contiguous()
+        return Posterior(probability, each, self.calibration.nu, noise[:B])
 
     def _begun(self, fit: Fit, body: PointBody) -> tuple[State, Observation, Tensor]:
         """(states (R,), what they are fitted to, log weights (R,)) of all components, person by person."""
