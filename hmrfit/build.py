@@ -22,8 +22,15 @@ from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.answers import OtherAnswers
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.hand_schedule import HAND_POSES, HAND_STARTS, HAND_VIEWS, from_hand_library
+from hmrfit.fitting.hand_schedule import (
+    HAND_POSES,
+    HAND_STARTS,
+    HAND_VIEWS,
+    from_hand_estimate,
+    from_hand_library,
+)
 from hmrfit.fitting.library import all_sides
+from hmrfit.fitting.other_sides import HandEstimate
 from hmrfit.fitting.parameters import GROUPS
 from hmrfit.fitting.schedule import (
     BESIDE_ESTIMATE,
@@ -50,6 +57,7 @@ from hmrfit.fitting.terms.upright import Upright
 from hmrfit.fitting.uncertainty import Calibration, Weight
 from hmrfit.network.checkpoints import load_error_model, load_mixture
 from hmrfit.network.error_model import ErrorModel
+from hmrfit.network.hand_estimate import HandHmr
 from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.mixture import MixtureModel
@@ -66,8 +74,8 @@ STAGE_KEYS = ("weights", "factors", "free", "keep", *OPTION_KEYS)
 MIRROR = "mirror:"
 """Before a hand's name or path: the mirror image of that hand, which is the other one."""
 
-NETWORKS_BODY = "free_body"
-"""The body whose betas the shipped networks speak of."""
+NETWORKS_BODY, NETWORKS_HAND = "free_body", "free_hand"
+"""The body and the hand whose betas the shipped networks speak of."""
 
 RANGES = {"FIT.HYPOTHESES": (0, 100), "FIT.LIBRARY": (1, 100_000), "FIT.SIGMA": (0, 10)}
 """What these settings may be. A hundred hypotheses of a batch of people take a gigabyte."""
@@ -146,14 +154,15 @@ def build_parts(config: CfgNode) -> tuple[Fitter, Schedules]:
 def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], body: SmplBody) -> Schedules:
     """The schedules that the settings mean. gmm: about whichever joints; poses of it are brought to the body's."""
     name = config.PRIORS.INITIAL_ESTIMATE
-    if name and body.skeleton.root != SMPL.root:
+    side = side_of(body.skeleton)
+    is_hand = side is not None
+    if name and not is_hand and body.skeleton.root != SMPL.root:
         raise ConfigError(
             f"PRIORS.INITIAL_ESTIMATE: '{name}' estimates whole bodies, and {config.BODY.PATH} hangs on "
             f"'{body.skeleton.root}'. Set it to an empty text; the fit then starts at init= or from a library."
         )
-    network = KeypointHmr.from_file(locate(name)) if name else None
-    side = side_of(body.skeleton)
-    is_hand = side is not None
+    network = KeypointHmr.from_file(locate(name)) if name and not is_hand else None
+    hand_estimate = _hand_estimate(config, side) if name and side is not None else None
     drawn = config.FIT.LIBRARY
     drawn = HAND_POSES if is_hand and drawn == default_of("FIT.LIBRARY") else drawn
     if side == "left":  # exactly the mirror image of a right hand's
@@ -171,7 +180,7 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
         None if network is None else InitialEstimate(network, _error_model(config), config.BODY.PATH == NETWORKS_BODY)
     )
     if config.FIT.STAGES:
-        return _own_schedules(config, _start(config, library, estimate, mean), terms)
+        return _own_schedules(config, _start(config, library, estimate or hand_estimate, mean), terms)
     if config.FIT.CALIBRATION.NU > 0:
         raise ConfigError("FIT.CALIBRATION is about the stages of FIT.STAGES, which are not given. Leave it out.")
     scratch = from_hand_library(library, "biomechanics" in terms) if is_hand else from_library(library)
@@ -179,10 +188,23 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
     if config.FIT.START in ("auto", "initial_estimate") and estimate is not None and estimate.error_model is not None:
         seeker = _seeker(config, estimate)
         return Schedules(from_initial_estimate(estimate, library, seeker), from_given(), scratch, from_one)
+    if config.FIT.START in ("auto", "initial_estimate") and hand_estimate is not None:
+        given = replace(from_given(), calibration=None)  # it was measured on bodies
+        default = from_hand_estimate(hand_estimate, library, "biomechanics" in terms)
+        return Schedules(default, given, scratch, from_one)
     if config.FIT.START in ("auto", "library"):
         given = replace(from_given(), calibration=None) if is_hand else from_given()  # it was measured on bodies
         return Schedules(scratch, given, scratch, from_one)
-    return _own_schedules(config, _start(config, library, estimate, mean), terms, (WIDE, FINAL))
+    return _own_schedules(config, _start(config, library, estimate or hand_estimate, mean), terms, (WIDE, FINAL))
+
+
+def _hand_estimate(config: CfgNode, side: str) -> HandEstimate:
+    """The initial estimate of hands. ConfigError: the settings' network is not of hands."""
+    name, hand = config.PRIORS.INITIAL_ESTIMATE, config.BODY.PATH.removeprefix(MIRROR)
+    try:
+        return HandEstimate(HandHmr.from_file(locate(name), side), hand == NETWORKS_HAND)
+    except ValueError as error:
+        raise ConfigError(f"PRIORS.INITIAL_ESTIMATE: '{name}' does not go with a hand. {error}") from None
 
 
 def _error_model(config: CfgNode) -> ErrorModel | None:
@@ -203,7 +225,7 @@ def _mixture(path: Path) -> MixtureModel:
     return packed(load_mixture(path))
 
 
-def _start(config: CfgNode, library: Library, estimate: InitialEstimate | None, mean: Tensor) -> Start:
+def _start(config: CfgNode, library: Library, estimate: InitialEstimate | HandEstimate | None, mean: Tensor) -> Start:
     """The start that FIT.START names, for stages of one's own."""
     if config.FIT.START == "mean_pose":
         return MeanPose(mean)

@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import cast
 
-import numpy as np
 from numpy.typing import ArrayLike
-from torch import Tensor
 from yacs.config import CfgNode
 
 from hmrfit.body.mirrored import side_of
@@ -14,7 +12,7 @@ from hmrfit.build import MIRROR, load_body
 from hmrfit.camera import Camera
 from hmrfit.config import Config, ConfigError, load_config
 from hmrfit.fitting.terms.base import Measurement
-from hmrfit.hand_keypoints import HAND_SETS, HAND_SIDES, hand_set
+from hmrfit.hand_keypoints import HAND_SIDES
 from hmrfit.io.photo import ImageLike, KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
 from hmrfit.ops.check import brief_repr
@@ -24,11 +22,6 @@ from hmrfit.result import FitResult
 from hmrfit.types import BodyParams
 
 HAND_CONFIG = "fit_hand"
-
-USUAL_SETS = {21: "hand21", 25: "webxr25"}
-"""What so many points are taken for where no set is named."""
-
-HAND_PREFIXES = tuple(f"{side}_" for side in HAND_SIDES)
 
 
 def fit_hand(
@@ -73,12 +66,10 @@ def fit_hand(
     Raises:
         ValueError, TypeError, FileNotFoundError: what was expected, what came, what to do, before any work.
     """
-    pipeline = hand_pipeline(side, config)
-    found = hand_names(keypoints, keypoint_set, side)
-    return pipeline.fit(
+    return hand_pipeline(side, config).fit(
         image,
         keypoints,
-        keypoint_set=found,
+        keypoint_set=cast(Sequence[str], keypoint_set),
         focal=focal,
         focal_35mm=focal_35mm,
         camera=camera,
@@ -102,12 +93,14 @@ def hand_pipeline(side: str = "right", config: Config = None) -> Pipeline:
     """
     if side not in HAND_SIDES:
         raise ValueError(f"side should be 'left' or 'right', the person's own, not {brief_repr(side)}.")
-    return Pipeline.of(_default(side) if config is None else _of_side(config, side))
+    return Pipeline.of(*_default(side)) if config is None else Pipeline.of(_of_side(config, side))
 
 
 @cache
-def _default(side: str) -> CfgNode:
-    return _of_side(None, side)
+def _default(side: str) -> tuple[CfgNode, str]:
+    """The shipped settings and their YAML, made once: for one hand, that takes as long as its fit."""
+    settings = _of_side(None, side)
+    return settings, settings.dump()
 
 
 def _of_side(config: Config, side: str) -> CfgNode:
@@ -122,27 +115,3 @@ def _of_side(config: Config, side: str) -> CfgNode:
         settings.BODY.PATH = path.removeprefix(MIRROR) if path.startswith(MIRROR) else MIRROR + path
         settings.freeze()
     return settings
-
-
-def hand_names(
-    keypoints: KeypointsLike, keypoint_set: str | Sequence[str | None] | None, side: str
-) -> Sequence[str] | None:
-    """The points of a set of hands with their side, None for those that are ignored; or None, where the keypoints say
-    themselves what they are.
-
-    Raises:
-        ValueError: no such set, or none is named and the number of points does not tell which it is.
-    """
-    if keypoint_set is not None:
-        if not isinstance(keypoint_set, str) and any(str(name).startswith(HAND_PREFIXES) for name in keypoint_set):
-            return cast(Sequence[str], keypoint_set)
-        return cast(Sequence[str], hand_set(keypoint_set, side).layout)
-    shape = np.shape(keypoints) if isinstance(keypoints, np.ndarray | list | tuple | Tensor) else ()
-    count = int(shape[-2]) if len(shape) in (2, 3) else 0
-    if not count:
-        return None
-    if count not in USUAL_SETS:
-        raise ValueError(
-            f"keypoint_set is needed for {count} points of a hand: one of {', '.join(HAND_SETS)}, or their names."
-        )
-    return cast(Sequence[str], hand_set(USUAL_SETS[count], side).layout)

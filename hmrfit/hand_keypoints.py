@@ -59,6 +59,39 @@ def hand_set(name: str | Sequence[str | None], side: str) -> KeypointSet:
     return KeypointSet(tuple(None if point is None else f"{side}_{point}" for point in points))
 
 
+USUAL_SETS = {21: "hand21", 25: "webxr25"}
+"""What so many points are taken for where no set is named."""
+
+
+def names_of_hand(
+    shape: Sequence[int], keypoint_set: str | Sequence[str | None] | None, side: str
+) -> tuple[str | None, ...] | None:
+    """The points of a set of hands with their side, None for those that are ignored; or None, where the keypoints say
+    themselves what they are.
+
+    Args:
+        shape: (..., K, 3) of the keypoints; () for a file's.
+
+    Raises:
+        ValueError: no such set, or none is named and the number of points does not tell which it is.
+    """
+    if keypoint_set is not None:
+        if not isinstance(keypoint_set, str) and any(str(name).startswith(_PREFIXES) for name in keypoint_set):
+            return tuple(keypoint_set)
+        return hand_set(keypoint_set, side).layout
+    count = int(shape[-2]) if len(shape) in (2, 3) else 0
+    if not count:
+        return None
+    if count not in USUAL_SETS:
+        raise ValueError(
+            f"keypoint_set is needed for {count} points of a hand: one of {', '.join(HAND_SETS)}, or their names."
+        )
+    return hand_set(USUAL_SETS[count], side).layout
+
+
+_PREFIXES = tuple(f"{side}_" for side in HAND_SIDES)
+
+
 def hand_sets_of_size(count: int) -> list[str]:
     """The names of the sets with so many points, to say what an unnamed array might be."""
     return [name for name, points in HAND_SETS.items() if len(points) == count]

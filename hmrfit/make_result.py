@@ -13,6 +13,7 @@ from hmrfit.fitting.exchanged_sides import exchanged_sides
 from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.other_hand import other_hands, warning_of_side
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.terms.gender_age import Age
 from hmrfit.fitting.terms.mask import NEAR, Mask, MaskMap, look_up
@@ -146,6 +147,9 @@ def _versions() -> dict[str, str]:
 def _check(result: FitResult, fitter: Fitter) -> None:
     """Adds warnings that only the outcome can give."""
     _check_keypoints(result, fitter)
+    for warnings, other in zip(result.warnings, other_hands(fitter, result.fit), strict=True):
+        if other:
+            warnings.append(warning_of_side(fitter))
     there = result.keypoints.presence > 0.5
     for i, error in enumerate(result.reprojection_error):
         if error > POOR:

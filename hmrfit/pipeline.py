@@ -11,14 +11,16 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 from yacs.config import CfgNode
 
 from hmrfit.assets import checksum, locate
+from hmrfit.body.mirrored import side_of
 from hmrfit.body.rigid import turned
 from hmrfit.body.smpl import SmplBody, checked_params
 from hmrfit.build import build_parts, load_body, load_points, load_posed_body, parameter_files
@@ -43,6 +45,7 @@ from hmrfit.groups import (
     in_known_world,
     one_body_in_views,
 )
+from hmrfit.hand_keypoints import names_of_hand
 from hmrfit.io.calibration import read_calibration
 from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.image import read_image
@@ -124,12 +127,12 @@ class Pipeline:
             self.fitter, self.schedules = build_parts(self.config)
 
     @classmethod
-    def of(cls, config: Config = None) -> "Pipeline":
+    def of(cls, config: Config = None, settings: str = "") -> "Pipeline":
         """The pipeline of these settings, the same object for equal ones as long as the files they name do not
-        change."""
+        change. settings: the same as YAML, where it is known."""
         if config is None:
             settings = _DEFAULTS.get("") or _DEFAULTS.setdefault("", load_config(None).dump())
-        else:
+        elif not settings:
             config = config if isinstance(config, CfgNode) else load_config(config)
             settings = config.dump()
         found = _PIPELINES.get(settings)
@@ -170,6 +173,7 @@ class Pipeline:
         """Fits a body to every person of a photograph; see `hmrfit.fit`."""
         know_own_threads()
         free, pixels = _split_focal(focal)
+        keypoint_set = self.set_of(keypoints, keypoint_set)
         if keypoints is None and image is not None:
             image, keypoints = beside_or_detected(image)
         photo = read_photo(image, keypoints, keypoint_set, pixels, focal_35mm, camera, image_size)
@@ -208,6 +212,7 @@ class Pipeline:
     ) -> list[FitResult]:
         """Fits one body to one person seen by several calibrated cameras; see `hmrfit.fit_views`."""
         know_own_threads()
+        keypoint_set = self.set_of(keypoints[0] if len(keypoints) else None, keypoint_set)
         if isinstance(extrinsics, CameraCalibration):
             cameras, keypoints = with_calibration(cameras, keypoints, extrinsics, keypoint_set)
             up = extrinsics.up if up is None else up
@@ -370,6 +375,7 @@ class Pipeline:
         up = None if up is None else unit_up(up)
         rate, weight = checked_pace(fps, smooth)
         free, pixels = _split_focal(focal)
+        keypoint_set = self.set_of(keypoints, keypoint_set)
         frames = read_people_of_frames(keypoints, keypoint_set)
         frames, camera, image_size = through_moving(frames, extrinsics, camera, image_size)
         photo, blank = photo_of_frames(image, frames, keypoint_set, pixels, focal_35mm, camera, image_size)
@@ -463,6 +469,14 @@ class Pipeline:
         if not isinstance(params, BodyParams):
             raise TypeError(f"init should be a FitResult or BodyParams, not {type(init).__name__}.")
         return checked_params(params, self.body)
+
+    def set_of(self, keypoints: KeypointsLike, keypoint_set: str | Sequence[str] | None) -> str | Sequence[str] | None:
+        """The keypoint set; of a hand with the side of the names."""
+        side = side_of(self.body.skeleton)
+        if side is None:
+            return keypoint_set
+        shape = np.shape(keypoints) if isinstance(keypoints, np.ndarray | list | tuple | Tensor) else ()
+        return cast(Sequence[str], names_of_hand(shape, keypoint_set, side))
 
     def init_std(self, std: float | Sequence[float] | None, init: object) -> Tensor | None:
         """Degrees, as the fitter takes them."""

@@ -181,7 +181,7 @@ def test_a_hand_is_fitted_with_the_callers_prior(hand, orient):
         ({"PRIORS.LIMITS": "joint_limits"}, r"PRIORS\.LIMITS: joint_limits does not go with the body"),
         (
             {"PRIORS.INITIAL_ESTIMATE": "keypoint_hmr"},
-            r"estimates whole bodies, and .* hangs on 'right_wrist'",
+            r"'keypoint_hmr' does not go with a hand\. .* needs a hand's 16 joints, not 24",
         ),
     ],
 )

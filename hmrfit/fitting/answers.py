@@ -14,6 +14,7 @@ expected error. Nothing of this changes the answer, so it is computed when it is
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -65,6 +66,7 @@ class OtherAnswers:
             their probability. worth: metres by which each brings the mixture nearer on average, at least.
     """
 
+    needs_anchor: ClassVar[bool] = True
     network: KeypointHmr
     read: Callable[[], MixtureModel]
     own_shapes: bool = True

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, Self
+from typing import ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -43,7 +43,13 @@ class Acceptance(TensorRecord):
 
 
 class Seeker(Protocol):
-    """What finds other answers beside those of a fit, for the body and the terms of its route."""
+    """What finds other answers beside those of a fit, for the body and the terms of its route.
+
+    needs_anchor: whether only fits about an anchor have any. How sure the answers are is the fitter's to say where
+    their posterior is None.
+    """
+
+    needs_anchor: ClassVar[bool]
 
     def __call__(self, fit: "Fit", body: PointBody, terms: Mapping[str, Term]) -> Answers: ...
 

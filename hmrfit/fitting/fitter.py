@@ -12,7 +12,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.devices import moved
-from hmrfit.fitting.fit import FITTED_AGAIN, Fit
+from hmrfit.fitting.fit import FITTED_AGAIN, Fit, Seeker
 from hmrfit.fitting.parameters import Observation
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.schedule import Schedule
@@ -164,16 +164,24 @@ class Fitter:
         again = torch.zeros(len(fit), dtype=torch.bool)
         if fit.acceptance is not None:
             again = fit.acceptance.reason == FITTED_AGAIN  # of whom the mixture knows as little as the estimate did
-        if fit.seeker is None or fit.observation.anchor is None or again.all():
+        seeker, anchored = fit.seeker, fit.observation.anchor is not None
+        if seeker is None or (seeker.needs_anchor and not anchored) or again.all():
             return Answers(fit.hypotheses, fit.hypothesis_cost, self.posterior(fit))
         if again.any():
             rows, rest = (chosen.nonzero()[:, 0] for chosen in (again, ~again))
             both = Answers.cat([self.answers(fit.of(rest)), self.answers(fit.of(rows))])
             return both[torch.cat([rest, rows]).argsort()]
-        body, seeker = self.point_body(fit.observation.keypoints.names), fit.seeker
         if len(fit) <= CHUNK:
-            return seeker(fit, body, self.terms)
-        return in_pieces(lambda part: seeker(fit[part], body, self.terms), len(fit), Answers)
+            return self._sought(seeker, fit)
+        return in_pieces(lambda part: self._sought(seeker, fit[part]), len(fit), Answers)
+
+    def _sought(self, seeker: Seeker, fit: Fit) -> Answers:
+        """What the seeker finds; how sure it is by this fitter where it does not say."""
+        found = seeker(fit, self.point_body(fit.observation.keypoints.names), self.terms)
+        if found.posterior is not None:
+            return found
+        known = replace(fit, hypotheses=found.hypotheses, hypothesis_cost=found.cost)
+        return replace(found, posterior=self.posterior(known))
 
     def weighs_noise(self, fit: Fit) -> bool:
         """Whether the keypoints of the energy have a noise, so that what is known of it changes the posterior."""

@@ -88,19 +88,23 @@ def similarity_scores(library: PoseLibrary, observation: Observation, sigma: flo
     return residual.clamp_min(0) / (2 * unit) + turn.square() / (2 * roll_sigma**2), turn
 
 
-def pick(scores: Tensor, toward: Tensor, count: int, separation: float = 3.0) -> Tensor:
+def pick(scores: Tensor, toward: Tensor, count: int, separation: float = 3.0, beside: Tensor | None = None) -> Tensor:
     """Indices (B, count) of good candidates seen from different sides: after each pick, those nearby in view pay.
 
     Args:
-        toward: (C, 3) of `PoseLibrary`.
+        toward: (C, 3) of `PoseLibrary`. beside: (B, 3) a side from which each is seen already.
     """
-    scores = scores.clone()
+
+    def farther(scores: Tensor, side: Tensor) -> Tensor:
+        near = (side @ toward.T).clamp_min(0)
+        return scores * (1 + separation * near**2) + 0.5 * near**2
+
+    scores = scores.clone() if beside is None else farther(scores, beside)
     chosen = []
     for _ in range(count):
         best = scores.argmin(1)
         chosen.append(best)
-        near = (toward[best] @ toward.T).clamp_min(0)
-        scores = scores * (1 + separation * near**2) + 0.5 * near**2
+        scores = farther(scores, toward[best])
         scores.scatter_(1, best[:, None], torch.inf)
     return torch.stack(chosen, 1)
 
@@ -113,10 +117,14 @@ def library_starts(
     count: int,
     sigma: float = 0.05,
     roll_sigma: float = 0.4,
+    beside: Tensor | None = None,
 ) -> State:
-    """`count` hypotheses for each of B people, as one state of B · count people (a person's hypotheses adjacent)."""
+    """`count` hypotheses for each of B people, as one state of B · count people (a person's hypotheses adjacent).
+
+    beside: (B, 3) directions to the camera in each body's own axes, of which they keep away.
+    """
     scores, turn = similarity_scores(library, observation, sigma, roll_sigma)
-    index = pick(scores, library.toward, count)
+    index = pick(scores, library.toward, count, beside=beside)
     turn = turn.gather(1, index).flatten()
     index = index.flatten()
     many = torch.arange(len(observation.box_size)).repeat_interleave(count)

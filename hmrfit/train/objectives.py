@@ -28,7 +28,7 @@ from hmrfit.train.losses import (
     keypoint_losses,
     source_weights,
 )
-from hmrfit.train.people_stream import Batch, MotionPeople, PeopleStream
+from hmrfit.train.people_stream import Batch, MotionPeople
 from hmrfit.types import BodyParams, Regression, TensorRecord
 
 BatchT = TypeVar("BatchT", bound=TensorRecord)
@@ -70,6 +70,16 @@ class Objective(Protocol[BatchT]):
         """
 
 
+class BatchStream(Protocol):
+    """Where people come from, or hands: endless batches, decided by a generator."""
+
+    body: PointBody
+    generator: torch.Generator
+
+    def batch(self, count: int, progress: float = 0.0) -> Batch:
+        """The next `count` of them."""
+
+
 class KeypointObjective:
     """Of the keypoint HMR.
 
@@ -77,7 +87,7 @@ class KeypointObjective:
         stream: where people come from. body: with the points of the loss, `losses.LANDMARKS`.
     """
 
-    def __init__(self, stream: PeopleStream, body: PointBody, weights: KeypointLossWeights | None = None) -> None:
+    def __init__(self, stream: BatchStream, body: PointBody, weights: KeypointLossWeights | None = None) -> None:
         self.stream, self.body, self.weights = stream, body, weights or KeypointLossWeights()
 
     @property

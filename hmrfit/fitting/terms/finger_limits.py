@@ -16,6 +16,7 @@ the last part being the twist that the smallest rotation leaves out: the area th
 are those of the mean shape, without pose correctives.
 """
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -86,10 +87,10 @@ class FingerLimits(Term):
         """(residuals (B, 15), Jacobian (B, 15, P))."""
         like = e.state.params.transl
         rotations = e.state.params.rotations.detach().cpu().numpy()
-        r, by_joint = self._numpy.residuals_and_turns(rotations)
+        r, turns = self._numpy.residuals_and_turns(rotations)
         rows = np.zeros((len(r), 15, e.layout.columns))
-        own = e.layout.slice("body_pose")
-        self._numpy.place(rows[..., own], by_joint, e.layout.body_joints)
+        if turns is not None:
+            self._numpy.place(rows[..., e.layout.slice("body_pose")], turns, e.layout.body_joints)
         return torch.as_tensor(r).to(like), torch.as_tensor(rows).to(like)
 
     def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
@@ -101,64 +102,90 @@ class _Hand:
 
     def __init__(self, directions: Array, frames: Array, corners: Array, flip: Array, joints: NDArray) -> None:
         self.directions, self.frames, self.flip, self.joints = directions, frames, flip, joints
+        self.signs = flip[:, None] * flip
         edge = np.roll(corners, -1, 1) - corners
         real = (edge**2).sum(-1) > 1e-12
         outward = np.stack([edge[..., 1], -edge[..., 0]], -1)
         self.outward = outward / np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-9)  # (15, E, 2)
         self.reach = np.where(real, (self.outward * corners).sum(-1), np.inf)  # (15, E)
 
-    def residuals_and_turns(self, rotations: Array) -> tuple[Array, Array | None]:
-        """(r (B, 15), dr_jk/dω of the three joints of its finger (B, 5, 3, 3, 3) about the camera's axes; None where
-        all are zero). rotations: (B, 16, 3, 3) local, the wrist's first."""
-        M = self.flip[:, None] * self.flip
-        local = M * rotations[:, self.joints]  # (B, 5, 3, 3, 3) as of a right hand
-        posed, frame, steps = np.eye(3), np.broadcast_to(self.frames, (len(rotations), 5, 3, 3)), []
+    def residuals_and_turns(self, rotations: Array) -> tuple[Array, "_Turns | None"]:
+        """(r (B, 15), its derivatives, of the fingers that are outside; None where none is).
+
+        rotations: (B, 16, 3, 3) local, the wrist's first.
+        """
+        local = self.signs * rotations[:, self.joints]  # (B, 5, 3, 3, 3) as of a right hand
+        B, posed, Q = len(rotations), np.eye(3), np.broadcast_to(self.frames, (len(rotations), 5, 3, 3))
+        frames, bones, u = [], [], np.empty((B, 5, 3, 3))
         for k in range(3):
             posed = posed @ local[:, :, k]
             v = (posed @ self.directions[:, k, :, None])[..., 0]
-            u = (frame.swapaxes(-1, -2) @ v[..., None])[..., 0]
-            steps.append((frame, v, u))
+            u[:, :, k] = (v[:, :, None] @ Q)[:, :, 0]
+            frames.append(Q)
+            bones.append(v)
             if k < 2:
-                frame = frame @ _smallest(u)
-        u = np.stack([u for _, _, u in steps], 2)  # (B, 5, 3, 3)
+                Q = Q @ _smallest(u[:, :, k])
         flat = np.hypot(u[..., 0], u[..., 2])
-        angles = np.stack([np.arctan2(u[..., 0], u[..., 2]), np.arctan2(u[..., 1], flat)], -1).reshape(-1, 15, 2)
-        away = (self.outward @ angles[..., None])[..., 0] - self.reach  # (B, 15, E)
+        F, A = np.arctan2(u[..., 0], u[..., 2]).reshape(B, 15, 1), np.arctan2(u[..., 1], flat).reshape(B, 15, 1)
+        away = self.outward[..., 0] * F + self.outward[..., 1] * A - self.reach  # (B, 15, E)
         r = np.maximum(away.max(-1), 0.0)
-        if not r.any():
+        outside = r.reshape(B, 5, 3).any(-1).nonzero()
+        if not len(outside[0]):
             return r, None
-        nearest = away.argmax(-1)
-        normal = self.outward[np.arange(15), nearest] * (r > 0)[..., None]  # (B, 15, 2) dr/d(F, A)
-        normal = normal.reshape(*u.shape[:3], 2)
-        safe = np.maximum(flat, 1e-9)
-        dF = np.stack([u[..., 2], np.zeros_like(flat), -u[..., 0]], -1) / safe[..., None] ** 2
-        dA = np.stack([-u[..., 1] * u[..., 0] / safe, safe, -u[..., 1] * u[..., 2] / safe], -1)
-        pull = normal[..., :1] * dF + normal[..., 1:] * dA  # (B, 5, 3, 3) dr/du
-        turns = np.zeros((*u.shape[:3], 3, 3))  # [k, j]: of residual k by the turn of joint j
-        for j in range(3):
-            twist = np.zeros((*u.shape[:2], 3, 3))  # Ω by ω_j
-            for k in range(j, 3):
-                Q, v, uk = steps[k]
-                du = Q.swapaxes(-1, -2) @ (_hat(v) @ (twist - np.eye(3)))
-                turns[:, :, k, j] = (pull[:, :, k, None] @ du)[..., 0, :]
-                if k < 2:
-                    across = _hat(uk) @ du
-                    lost = across[..., 2, :] / np.maximum(1 + uk[..., 2:], OPPOSITE)
-                    twist = twist + Q @ (across - uk[..., None] * lost[..., None, :])
+        Qs, vs = (np.stack([part[outside] for part in parts], 1) for parts in (frames, bones))
+        normal = self._normals(r, away).reshape(B, 5, 3, 2)[outside]
+        by_finger = _turns(Qs, vs, u[outside], flat[outside], normal)  # (n, 3, 3, 3) by turns of the wrist's frame
         # ω of the camera -> of the wrist -> of the right hand's; a turn is mirrored as M with its determinant
-        back = rotations[:, None, None, None, 0] @ np.diag(self.flip * self.flip.prod())
-        return r, (back @ turns[..., None])[..., 0]
+        back = rotations[outside[0], 0] @ np.diag(self.flip * self.flip.prod())
+        return r, _Turns(outside[0], outside[1], by_finger @ back.swapaxes(-1, -2)[:, None])
 
-    def place(self, rows: Array, by_joint: Array | None, moving: tuple[int, ...]) -> None:
+    def _normals(self, r: Array, away: Array) -> Array:
+        """dr/d(F, A) (B, 15, 2), 0 inside."""
+        return self.outward[np.arange(15), away.argmax(-1)] * (r > 0)[..., None]
+
+    def place(self, rows: Array, turns: "_Turns", moving: tuple[int, ...]) -> None:
         """Writes the derivatives into rows (B, 15, 3 n) of the moving joints."""
-        if by_joint is None:
-            return
-        columns = {joint: 3 * i for i, joint in enumerate(moving)}
-        for f in range(5):
-            for j in range(3):
-                at = columns.get(int(self.joints[f, j]))
-                if at is not None:
-                    rows[:, 3 * f + j : 3 * f + 3, at : at + 3] = by_joint[:, f, j:, j]
+        place = np.full(self.joints.max() + 1, -1)
+        place[list(moving)] = 3 * np.arange(len(moving))
+        at = place[self.joints[turns.finger]]  # (n, 3) the first column of each joint
+        n, joint = (at >= 0).nonzero()
+        own = (3 * turns.finger[n])[:, None, None] + np.arange(3)[:, None]
+        rows[turns.hand[n][:, None, None], own, at[n, joint][:, None, None] + np.arange(3)] = turns.by_joint[
+            n, :, joint
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Turns:
+    """dr_k/dω_j of n fingers: which hand's (n,), which finger (n,), and (n, 3 residuals, 3 joints, 3)."""
+
+    hand: NDArray
+    finger: NDArray
+    by_joint: Array
+
+
+def _turns(frames: Array, bones: Array, u: Array, flat: Array, normal: Array) -> Array:
+    """dr_k/dω_j (n, 3, 3, 3) of n fingers, ω about the wrist's axes.
+
+    Args:
+        frames, bones: (n, 3, 3, 3) Q_{k-1}, (n, 3, 3) v_k. flat: (n, 3) √(u_x² + u_z²). normal: (n, 3, 2) dr/d(F, A).
+    """
+    safe, zero = np.maximum(flat, 1e-9), np.zeros_like(flat)
+    dF = np.stack([u[..., 2], zero, -u[..., 0]], -1) / safe[..., None] ** 2
+    dA = np.stack([-u[..., 1] * u[..., 0] / safe, safe, -u[..., 1] * u[..., 2] / safe], -1)
+    pull = normal[..., :1] * dF + normal[..., 1:] * dA  # (n, 3, 3) dr/du
+    hats, across, turns = _hat(bones), _hat(u), np.zeros((len(u), 3, 3, 3))
+    for j in range(3):
+        twist: Array = np.zeros((len(u), 3, 3))  # Ω by ω_j
+        for k in range(j, 3):
+            Q = frames[:, k]
+            du = Q.swapaxes(-1, -2) @ (hats[:, k] @ (twist - np.eye(3)))
+            turns[:, k, j] = (pull[:, k, None] @ du)[:, 0]
+            if k < 2:
+                swept = across[:, k] @ du
+                lost = swept[:, 2] / np.maximum(1 + u[:, k, 2:], OPPOSITE)
+                twist = twist + Q @ (swept - u[:, k, :, None] * lost[:, None])
+    return turns
 
 
 class _NumpyLimits:
@@ -168,23 +195,30 @@ class _NumpyLimits:
         self.hand = hand
 
     def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
-        r, by_joint = self.hand.residuals_and_turns(e.x.rotations[None])
-        if by_joint is None:
+        r, turns = self.hand.residuals_and_turns(e.x.rotations[None])
+        if turns is None:
             return
         rotating = e.body.rotating
         rows = np.zeros((1, 15, len(sums.gradient)))
-        self.hand.place(rows[..., 3 + 3 * int(rotating[0] == 0) :], by_joint, tuple(int(j) for j in rotating if j))
-        sums.add_rows(r[0], rows[0], weight)
+        self.hand.place(rows[..., 3 + 3 * int(rotating[0] == 0) :], turns, tuple(int(j) for j in rotating if j))
+        outside = r[0] > 0
+        sums.add_rows(r[0, outside], rows[0, outside], weight)
 
 
 def _hat(v: Array) -> Array:
     """[v]x (..., 3, 3)."""
-    x, y, z = (v[..., i] for i in range(3))
-    o = np.zeros_like(x)
-    return np.stack([o, -z, y, z, o, -x, -y, x, o], -1).reshape(*v.shape, 3)
+    out = np.zeros((*v.shape, 3))
+    out[..., 2, 1], out[..., 0, 2], out[..., 1, 0] = v[..., 0], v[..., 1], v[..., 2]
+    out[..., 1, 2], out[..., 2, 0], out[..., 0, 1] = -v[..., 0], -v[..., 1], -v[..., 2]
+    return out
 
 
 def _smallest(u: Array) -> Array:
     """M(u) (..., 3, 3), the smallest rotation of e_z to u."""
-    w = _hat(np.stack([-u[..., 1], u[..., 0], np.zeros_like(u[..., 0])], -1))
-    return np.eye(3) + w + w @ w / np.maximum(1 + u[..., 2, None, None], OPPOSITE)
+    out = np.empty((*u.shape, 3))
+    x, y, z = u[..., 0], u[..., 1], u[..., 2]
+    less = 1 / np.maximum(1 + z, OPPOSITE)
+    out[..., 0, 0], out[..., 1, 1], out[..., 2, 2] = 1 - less * x * x, 1 - less * y * y, z
+    out[..., 0, 1] = out[..., 1, 0] = -less * x * y
+    out[..., 0, 2], out[..., 1, 2], out[..., 2, 0], out[..., 2, 1] = x, y, -x, -y
+    return out
