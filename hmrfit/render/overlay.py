@@ -362,9 +362,9 @@ def _framing(vertices: Tensor, size: tuple[int, int]) -> Camera:
 
 def _studio(vertices: Tensor, faces: Tensor, camera: Camera, colors: ArrayLike | None) -> Image:
     """Bodies before a pale backdrop, with the soft shadow of a lamp straight above on the ground."""
-    width, height = (int(s) for s in camera.size[0].tolist())
+    height = int(camera.size[0, 1])
     fade = np.interp(np.linspace(0, 1, height), [0, 0.55, 1], [0.93, 0.97, 0.84])[:, None, None]
-    backdrop = np.broadcast_to(255 * fade * np.array([0.985, 0.99, 1.0]), (height, width, 3))
+    backdrop = (255 * fade * np.array([0.985, 0.99, 1.0])).astype(np.float32)  # (height, 1, 3)
     backdrop = (backdrop * _ground_shadow(vertices, faces, camera)[..., None]).astype(np.uint8)
     return shade(vertices, faces, camera, colors).over(backdrop)
 
