@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.fitting.terms.silhouette import Silhouette as Silhouette
     from hmrfit.fitting.terms.up import Up as Up
     from hmrfit.hand import fit_hand as fit_hand
+    from hmrfit.hand import hand_pipeline as hand_pipeline
     from hmrfit.hand_model import load_hand as load_hand
     from hmrfit.io.budget import file_limits as file_limits
     from hmrfit.io.calibration import read_calibration as read_calibration
@@ -62,6 +63,7 @@ _HOMES = {
     "fit_views_sequence": "hmrfit.api",
     "fit_sequence": "hmrfit.api",
     "fit_hand": "hmrfit.hand",
+    "hand_pipeline": "hmrfit.hand",
     "load_hand": "hmrfit.hand_model",
     "fit_video": "hmrfit.video_fit",
     "VideoResult": "hmrfit.video_result",

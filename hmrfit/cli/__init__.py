@@ -230,6 +230,7 @@ def _demo(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument(
         "--video", action="store_true", default=None, help="instead, a video: two people who cross, one comes back"
     )
+    command.add_argument("--hand", action="store_true", default=None, help="instead, a hand and its 21 keypoints")
     command.set_defaults(run=_run_demo)
     return command
 
@@ -393,6 +394,10 @@ def _run_demo(**arguments: Any) -> int:
 
         logging.getLogger("hmrfit").addHandler(logging.NullHandler())  # the page shows the warnings
         return demo_video_command(**arguments)
+    if arguments.pop("hand", None):
+        from hmrfit.cli.demo_hand import demo_hand_command
+
+        return demo_hand_command(**arguments)
     from hmrfit.cli.demo import demo_command
 
     return demo_command(**arguments)

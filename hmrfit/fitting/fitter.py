@@ -181,7 +181,7 @@ class Fitter:
         if found.posterior is not None:
             return found
         known = replace(fit, hypotheses=found.hypotheses, hypothesis_cost=found.cost)
-        return replace(found, posterior=self.posterior(known))
+        return replace(found, posterior=self.posterior(known)).as_many_as_there_are()
 
     def weighs_noise(self, fit: Fit) -> bool:
         """Whether the keypoints of the energy have a noise, so that what is known of it changes the posterior."""

@@ -54,10 +54,11 @@ def test_the_other_answer_is_found_when_it_is_asked_for(scene, fitter):
     assert torch.equal(answers.hypotheses[0].params.transl, fit.state.params.transl)
     assert answers.posterior is not None
     torch.testing.assert_close(answers.posterior.probability.sum(1), torch.ones(3, dtype=torch.float64))
-    for row in range(3):
-        if answers.cost[row, 1].isfinite():
-            sides = [-s.params.global_orient[row, 2] for s in answers.hypotheses[:2]]
-            assert answers.cost[row, 1] > 0 and float(sides[0] @ sides[1]) < 0.999
+    for answer, cost in zip(answers.hypotheses[1:], answers.cost.T[1:], strict=True):
+        there = cost.isfinite()
+        joints = [fitter.point_body(scene.names).pose(s.params).points for s in (answer, fit.state)]
+        about = [points - points[:, :1] for points in joints]
+        assert ((about[0] - about[1]).norm(dim=-1).amax(1) > 0.003)[there].all()
 
 
 def test_batch_mates_change_nothing(scene, fitter):
