@@ -67,7 +67,7 @@ QUIET_BELOW = FLOOR["config"]
 BASE = {"torch", "numpy", "scipy", "tqdm", "trimesh", "hmrfit", *sys.stdlib_module_names}
 DOORS = {
     "yacs": {"hmrfit/config.py", "hmrfit/build.py", "hmrfit/hand.py", "hmrfit/pipeline.py", "hmrfit/prepare.py"},
-    "yaml": {"hmrfit/config.py"},
+    "yaml": {"hmrfit/config.py", "hmrfit/datasets/dexycb.py"},
     "smplx": {"hmrfit/body/smplx_body.py"},
     "pytorch3d": {"hmrfit/render/backends/pytorch3d.py"},
     "cv2": {"hmrfit/io/opencv.py"},

@@ -288,7 +288,8 @@ def _evaluate(commands: Commands) -> argparse.ArgumentParser:
         "--protocol",
         required=True,
         metavar="NAME",
-        help="a wrong name is answered with all of them; synthetic: a benchmark that is made here, by all of them",
+        help="a wrong name is answered with all of them; synthetic: a benchmark that is made here, by all of them; of "
+        "hands: freihand, ho3d, interhand, dexycb, which make synthetic hands without --data",
     )
     command.add_argument(
         "--data",
@@ -305,8 +306,16 @@ def _evaluate(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument(
         "--report", metavar="DIR", dest="page", help="also a page: published numbers, charts, best and worst cases"
     )
-    command.add_argument("--people", type=int, metavar="N", help="synthetic: how many to make (default 1000)")
-    command.add_argument("--seed", type=int, help="synthetic: other people (default 0)")
+    command.add_argument(
+        "--people", type=int, metavar="N", help="synthetic people or hands: how many to make (default 1000; 200 hands)"
+    )
+    command.add_argument("--seed", type=int, help="synthetic: other people, other hands (default 0)")
+    command.add_argument(
+        "--noise",
+        type=float,
+        metavar="FRACTION",
+        help="hands: noise of the fit's keypoints, of the box",
+    )
     command.add_argument(
         "--motion",
         metavar="FOLDER",
@@ -423,8 +432,11 @@ def _run_fits(**arguments: Any) -> int:
 
 def _run_evaluate(**arguments: Any) -> int:
     from hmrfit.cli.evaluate import EvaluateFlags, evaluate_command
+    from hmrfit.cli.evaluate_hands import HandFlags, evaluate_hands_command, is_of_hands
     from hmrfit.cli.synthetic import NAME, SyntheticFlags, synthetic_command
 
+    if is_of_hands(arguments["protocol"]):
+        return evaluate_hands_command(HandFlags.of(arguments))
     if arguments["protocol"] != NAME:
         return evaluate_command(EvaluateFlags(**arguments))
     others = {name: value for name, value in arguments.items() if name != "protocol"}

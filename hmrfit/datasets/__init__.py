@@ -13,10 +13,16 @@ from functools import partial
 from pathlib import Path
 
 from hmrfit.datasets.coco import read_coco
+from hmrfit.datasets.dexycb import read_dexycb
+from hmrfit.datasets.freihand import read_freihand
+from hmrfit.datasets.hand_dataset import HandDataset
+from hmrfit.datasets.ho3d import read_ho3d
 from hmrfit.datasets.human36m import read_human36m
+from hmrfit.datasets.interhand import read_interhand
 from hmrfit.datasets.lsp import read_lsp, read_lsp_extended
 from hmrfit.datasets.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from hmrfit.datasets.mpii import read_mpii
+from hmrfit.datasets.rhd import read_rhd
 from hmrfit.datasets.spin_npz import SpinDataset, read_spin_npz, write_spin_npz
 from hmrfit.datasets.threedpw import read_3dpw
 from hmrfit.ops.check import did_you_mean
@@ -92,3 +98,29 @@ def _reader(name: str) -> Reader:
     if name not in READERS:
         raise ValueError(f"There is no dataset '{name}'.{did_you_mean(name, READERS)} Known: {', '.join(READERS)}.")
     return READERS[name]
+
+
+HAND_READERS: dict[str, Callable[..., HandDataset]] = {
+    "freihand": read_freihand,
+    "ho3d": read_ho3d,
+    "interhand": read_interhand,
+    "dexycb": read_dexycb,
+    "rhd": read_rhd,
+}
+"""Data sets of hands, from the folders of their downloads."""
+
+
+def read_hands(name: str, root: str | os.PathLike, split: str | None = None) -> HandDataset:
+    """The hands of a data set, from the folder of its download.
+
+    Args:
+        name: "freihand", "ho3d", "interhand", "dexycb", "rhd". split: default its evaluation or test.
+    Raises:
+        ValueError: an unknown name, or a damaged file. FileNotFoundError: a part of the download is missing; shows the
+            tree that is expected.
+    """
+    if name not in HAND_READERS:
+        near = did_you_mean(name, HAND_READERS)
+        raise ValueError(f"There is no data set of hands '{name}'.{near} Known: {', '.join(HAND_READERS)}.")
+    read = HAND_READERS[name]
+    return read(Path(root)) if split is None else read(Path(root), split)

@@ -61,11 +61,13 @@ class Node:
     state: Any = None
 
 
-def read_pickle(path: str | Path) -> Any:
+def read_pickle(path: str | Path, most_steps: int = MAX_STEPS) -> Any:
     """The values of a pickle file without running it: plain Python values and numpy arrays.
 
     Sets come as lists, Python 2's strings as str (Latin-1), sparse matrices dense, chumpy values as their arrays.
 
+    Args:
+        most_steps: of the pickle's program, for files of more than `MAX_STEPS`.
     Raises:
         FileNotFoundError: no such file.
         RefusedFile: it asks for anything that is not data, is damaged, or is made to exhaust the machine.
@@ -75,7 +77,7 @@ def read_pickle(path: str | Path) -> Any:
         with uncollected(LARGE + 1):
             data = read_bytes(path)
             meter.add(len(data))
-            tree = Machine(data, meter).run()
+            tree = Machine(data, meter).run(most_steps)
             meter.free(len(data))
             del data
             return _Meaning(meter).of(tree)
@@ -95,8 +97,8 @@ class Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self) -> Any:
-        for _ in range(MAX_STEPS):
+    def run(self, most_steps: int = MAX_STEPS) -> Any:
+        for _ in range(most_steps):
             code = self.take(1)
             if code == b".":
                 return self.pop()
@@ -111,7 +113,7 @@ class Machine:
                 raise RefusedFile(
                     f"it is damaged at byte {self.at}, or no pickle ({type(error).__name__}: {brief(str(error))})."
                 ) from None
-        raise RefusedFile(f"it takes more than {MAX_STEPS} steps; body files take hundreds.")
+        raise RefusedFile(f"it takes more than {most_steps} steps; body files take hundreds.")
 
     def take(self, count: int) -> bytes:
         """The next bytes."""
