@@ -60,13 +60,14 @@ def nearest(people: Sequence[PersonKeypoints], labelled: PersonKeypoints) -> Per
 
 
 def mirror_bias(detector: Detector, image: Image, labelled: PersonKeypoints) -> NDArray[np.float64]:
-    """(K,) pixels of a box of `CROP`: half of what the two pictures disagree by along x."""
+    """Pixels of a box of `CROP`: half of what the two pictures disagree by along x, of the keypoints that both show."""
     seen = labelled.xy[labelled.confidence > 0]
     (x, y), (w, h) = seen.min(0), np.ptp(seen, axis=0)
     width, order = image.shape[1], flip_permutation(resolve_set(detector.keypoint_set))
     (plain,) = detector.detect(image, np.array([[x, y, w, h]]))
     (mirrored,) = detector.detect(np.ascontiguousarray(image[:, ::-1]), np.array([[width - x - w, y, w, h]]))
-    return (plain.xy[:, 0] + mirrored.xy[order, 0] - width) / 2 * CROP / max(w, h)
+    both = (plain.confidence > 0) & (mirrored.confidence[order] > 0)
+    return ((plain.xy[:, 0] + mirrored.xy[order, 0] - width) / 2 * CROP / max(w, h))[both]
 
 
 def joint_error(person: LabelledPerson, keypoints: PersonKeypoints) -> float:

@@ -7,6 +7,7 @@ Landmarks are fractions of the image's sides, (0, 0) its corner: times width and
 
 import os
 import shutil
+import weakref
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,6 +63,7 @@ class MediaPipe:
             self._landmarker: Any = vision.PoseLandmarker.create_from_options(options)
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"'{path}' is no pose landmarker of MediaPipe ({error}).") from None
+        weakref.finalize(self, self._landmarker.close)  # before Python takes apart what MediaPipe closes it with
 
     @classmethod
     def missing(cls) -> str | None:

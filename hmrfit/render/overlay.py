@@ -5,6 +5,7 @@ behind. Images are RGB uint8 (H, W, 3); the caller's image is never changed.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
 import numpy as np
@@ -19,7 +20,7 @@ from hmrfit.keypoints import limbs
 from hmrfit.ops.level import level_rotation
 from hmrfit.ops.raster import silhouette
 from hmrfit.render.rasteriser import picture_size, to_screen
-from hmrfit.render.shading import hex_to_rgb, shade
+from hmrfit.render.shading import hex_to_rgb, person_colors, shade
 from hmrfit.types import Keypoints
 
 LARGEST = 1600
@@ -30,6 +31,10 @@ LEAST_PANEL, MOST_PANEL = 320, 1200
 
 VIEW_DISTANCE, VIEW_TILT, VIEW_FILL = 3.5, 6.0, 0.88
 """Of a view: the distance in sizes of the bodies, degrees from above, and the fraction that the bodies fill."""
+
+SIDE_DEPTH, BETWEEN, MOST_SIDES = 1.7, 0.3, 3
+"""People are seen from the side together as far as they reach this many of their heights along the depth; metres that
+stay between such groups in the view from behind; how many groups have a side view."""
 
 SHADOW_SCALE = 3
 """Pixels of a view for one of its shadow, which is soft: a picture so much smaller has all of it."""
@@ -101,20 +106,69 @@ def sheet(
     """The overlay with the bodies' side view (from the picture's right) and back view beside it.
 
     Bodies that are small in the picture also get a close-up of it. Arguments as for `overlay`; `up` as for `views`. The
-    panels show all of the given people; for one of several pass the vertices of that person alone. longest: pixels of
-    the sheet's longer side, about; everything is drawn so much smaller that it fits. None: the photograph's own size.
+    panels show all of the given people; for one of several pass the vertices of that person alone. People who are far
+    apart in depth get a side view for each group, the nearest first, at most `MOST_SIDES`; from behind, the distance
+    between the groups is left out. longest: pixels of the sheet's longer side, about; everything is drawn so much
+    smaller that it fits. None: the photograph's own size.
     """
     image = as_image(image)
+    beside = Beside.of(_whole(_levelled(vertices, up).detach().double().cpu()))
     if longest is not None:
-        beside = 2 + _is_small(vertices, camera)
-        across = image.shape[1] + beside * _panel_width(_levelled(vertices, up), image.shape[0])
+        panels = 1 + len(beside.groups) + _is_small(vertices, camera)
+        across = image.shape[1] + panels * beside.panel_width(image.shape[0])
         image, camera = _at_most(image, camera[:1], longest / max(across, image.shape[0]), options)
     front = overlay(image, vertices, faces, camera, **options)
     height = int(np.clip(front.shape[0], LEAST_PANEL, MOST_PANEL))
-    size = _panel_width(_levelled(vertices, up), height), height
+    size = beside.panel_width(height), height
     close = close_up(image, vertices, faces, camera, size, **options) if _is_small(vertices, camera) else None
-    sides = views(vertices, faces, (90, 180), size, options.get("colors"), up)
+    sides = beside.drawn(faces.cpu(), size, options.get("colors"))
     return side_by_side([panel for panel in (front, close, *sides) if panel is not None])
+
+
+@dataclass(frozen=True, eq=False)
+class Beside:
+    """The people of a sheet from the side, in groups, and from behind."""
+
+    people: Tensor  # (P, V, 3) level frame, finite, the depth between the groups left out
+    groups: Sequence[Sequence[int]]  # people who are seen from the side together, the nearest first
+
+    @classmethod
+    def of(cls, people: Tensor) -> "Beside":
+        """People (P, V, 3) who stand within `SIDE_DEPTH` times their height are a group."""
+        near, far = people[..., 2].aminmax(dim=1)
+        height = people[..., 1].amax(1) - people[..., 1].amin(1)
+        drawn = (height > 0) | ~(height > 0).any()  # people who are not finite are points here
+        deepest = SIDE_DEPTH * float(height[drawn].median())
+        groups: list[list[int]] = []
+        for one in (i for i in near.argsort().tolist() if drawn[i]):
+            if groups and float(torch.maximum(far[groups[-1]].max(), far[one]) - near[groups[-1][0]]) <= deepest:
+                groups[-1].append(one)
+            else:
+                groups.append([one])
+        moved, edge = people.clone(), float(near.min())
+        for group in groups:
+            shift = min(0.0, edge - float(near[group].min()))
+            moved[group, :, 2] += shift
+            edge = float(far[group].max()) + shift + BETWEEN
+        return cls(moved, groups[:MOST_SIDES])
+
+    def panel_width(self, height: int) -> int:
+        """For the people at any angle, from a narrow panel to a square one."""
+        across, tall, _ = _extents(self.people)
+        along = max(_extents(self.people[list(group)])[2] for group in self.groups)
+        return round(height * float(np.clip(1.15 * max(across, along) / tall, 0.45, 1.0)))
+
+    def drawn(self, faces: Tensor, size: tuple[int, int], colors: ArrayLike | None) -> list[Image]:
+        """The side view of each group, then all from behind; at one scale, or, of several groups, as large as fits."""
+        colors = person_colors(colors, len(self.people))
+        shown = [(list(group), 90.0) for group in self.groups] + [(list(range(len(self.people))), 180.0)]
+        distance = VIEW_DISTANCE * max(max(_extents(self.people[rows])) for rows, _ in shown)
+        turned = [_seen_from(self.people[rows], angle, distance) for rows, angle in shown]
+        together = len(self.groups) == 1
+        cameras = [_framing(torch.cat(turned) if together else of_one, size) for of_one in turned]
+        return [
+            _studio(v, faces, camera, colors[rows]) for v, camera, (rows, _) in zip(turned, cameras, shown, strict=True)
+        ]
 
 
 def close_up(
@@ -162,7 +216,8 @@ def views(
             tilts the bodies.
     """
     vertices = _whole(_levelled(vertices, up).detach().double().cpu())
-    turned = [_seen_from(vertices, angle) for angle in angles]
+    distance = VIEW_DISTANCE * max(_extents(vertices))
+    turned = [_seen_from(vertices, angle, distance) for angle in angles]
     camera = _framing(torch.cat(turned), size)
     return [_studio(v, faces.cpu(), camera, colors) for v in turned]
 
@@ -324,11 +379,10 @@ def _levelled(vertices: Tensor, up: ArrayLike | None) -> Tensor:
     return vertices if up is None else vertices @ level_rotation(up).to(vertices).T
 
 
-def _panel_width(vertices: Tensor, height: int) -> int:
-    """The width for the bodies at any angle, from a narrow panel to a square one."""
-    low, high = _whole(vertices.detach()).flatten(0, 1).aminmax(dim=0)
-    across, tall, along = (high - low).clamp_min(1e-6).tolist()
-    return round(height * float(np.clip(1.15 * max(across, along) / tall, 0.45, 1.0)))
+def _extents(vertices: Tensor) -> list[float]:
+    """How far the bodies reach along x, y and z, metres, not 0."""
+    low, high = vertices.flatten(0, 1).aminmax(dim=0)
+    return (high - low).clamp_min(1e-3).tolist()
 
 
 def _whole(vertices: Tensor) -> Tensor:
@@ -338,8 +392,9 @@ def _whole(vertices: Tensor) -> Tensor:
     return torch.where(finite[:, None, None], vertices, middle)
 
 
-def _seen_from(vertices: Tensor, angle: float) -> Tensor:
-    """Vertices about the middle of the bodies -> the frame of a viewer who walked `angle` degrees to the right.
+def _seen_from(vertices: Tensor, angle: float, distance: float) -> Tensor:
+    """Vertices about the middle of the bodies -> the frame of a viewer at `distance` metres, who walked `angle` degrees
+    to the right.
 
     The viewer's right is (cos a, 0, sin a), forward (−sin a, 0, cos a); then the head bends down by VIEW_TILT.
     """
@@ -348,8 +403,7 @@ def _seen_from(vertices: Tensor, angle: float) -> Tensor:
     turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
     bend = np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
     centred = vertices - (low + high) / 2
-    distance = VIEW_DISTANCE * (high - low).max().clamp_min(1e-3)
-    return centred @ torch.tensor(bend @ turn).T + torch.stack([distance * 0, distance * 0, distance])
+    return centred @ torch.tensor(bend @ turn).T + vertices.new_tensor([0.0, 0.0, distance])
 
 
 def _framing(vertices: Tensor, size: tuple[int, int]) -> Camera:

@@ -260,11 +260,16 @@ def _reaching(points: Tensor, faces: Tensor, inside: NDArray[np.bool_]) -> Tenso
     return faces[outside[y1, x1] - outside[y0, x1] - outside[y1, x0] + outside[y0, x0] > 0]
 
 
-def _vertex_colors(colors: ArrayLike | None, people: int, corners: int) -> NDArray[np.float64]:
-    """(P, V, 3)."""
+def person_colors(colors: ArrayLike | None, people: int) -> NDArray[np.float64]:
+    """sRGB (P, 3), or (P, V, 3) as they are; default `BODY_COLORS` in turn."""
     if colors is None:
         colors = [hex_to_rgb(BODY_COLORS[p % len(BODY_COLORS)]) for p in range(people)]
-    colors = np.asarray(colors, dtype=np.float64)
+    return np.asarray(colors, dtype=np.float64)
+
+
+def _vertex_colors(colors: ArrayLike | None, people: int, corners: int) -> NDArray[np.float64]:
+    """(P, V, 3)."""
+    colors = person_colors(colors, people)
     if colors.ndim == 2:
         colors = colors[:, None]
     return np.broadcast_to(colors, (people, corners, 3))

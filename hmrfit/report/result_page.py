@@ -33,7 +33,8 @@ LEGEND = (
     "Fit to the keypoints: the mean distance between the body and the keypoints it was fitted to, in per cent of the "
     f"longer side of the box around them; good is below {100 * GOOD:g} %, poor above {100 * FAIR:g} %. It says how "
     "well the picture is met, not how right the depth is. ± is how far off a joint is expected to be, relative to the "
-    "pelvis. Other answers: bodies that the picture allows too, with their probabilities."
+    "pelvis. Other answers: bodies that the picture allows too, with their probabilities. People who are far apart in "
+    "depth are drawn from the side one after the other."
 )
 """What the words of a result mean, once a page."""
 

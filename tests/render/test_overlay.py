@@ -13,6 +13,7 @@ from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.render.overlay import (
     LARGEST,
+    Beside,
     close_up,
     draw_keypoints,
     overlay,
@@ -150,6 +151,23 @@ def test_a_sheet_has_the_overlay_and_two_sides(person):
     assert picture.shape[0] == 400
     assert picture.shape[1] > 3 * 180
     np.testing.assert_array_equal(picture[:, :300], overlay(image, *person, Camera.from_size(300, 400)))
+
+
+def test_people_far_apart_in_depth_are_large_from_the_side(ball):
+    """Each has a side view that is as large as that of one alone; the one behind is not a dot beside the other."""
+    near, far, unknown = (at(ball[0], x, 0, z) for x, z in ((-0.5, 3.0), (0.6, 30.0), (0.0, 4.0)))
+    camera, faces = Camera.from_size(300, 400), ball[1]
+    image = np.full((400, 300, 3), 120, np.uint8)
+    together = sheet(image, torch.cat([near, at(ball[0], 0.6, 0, 3.2)]), faces, camera)
+    apart = sheet(image, torch.cat([near, far]), faces, camera)
+    broken = sheet(image, torch.cat([near, far, unknown * torch.nan]), faces, camera)
+    assert apart.shape[1] > together.shape[1] + 150 and broken.shape == apart.shape
+    panels = Beside.of(torch.cat([near, far]).double())
+    assert [list(group) for group in panels.groups] == [[0], [1]]
+    views = panels.drawn(faces, (200, 200), None)
+    for picture in views[:2]:
+        colored = np.ptp(picture.astype(int), axis=2) > 20
+        assert colored.any(1).sum() > 0.7 * 200
 
 
 def test_a_sheet_fits_the_screen(person):
