@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # the same names, for type checkers and editors
     from hmrfit.fitting.terms.up import Up as Up
     from hmrfit.hand import fit_hand as fit_hand
     from hmrfit.hand import hand_pipeline as hand_pipeline
+    from hmrfit.hand_files import read_hand_keypoints as read_hand_keypoints
     from hmrfit.hand_model import load_hand as load_hand
     from hmrfit.io.budget import file_limits as file_limits
     from hmrfit.io.calibration import read_calibration as read_calibration
@@ -65,6 +66,7 @@ _HOMES = {
     "fit_hand": "hmrfit.hand",
     "hand_pipeline": "hmrfit.hand",
     "load_hand": "hmrfit.hand_model",
+    "read_hand_keypoints": "hmrfit.hand_files",
     "fit_video": "hmrfit.video_fit",
     "VideoResult": "hmrfit.video_result",
     "read_tracks": "hmrfit.video.track_files",

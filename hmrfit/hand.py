@@ -1,7 +1,9 @@
 """The fit of hands: `fit_hand`, the pipeline of `configs/fit_hand.yaml` for a right or a left hand."""
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import cast
 
 from numpy.typing import ArrayLike
@@ -12,7 +14,9 @@ from hmrfit.build import MIRROR, load_body
 from hmrfit.camera import Camera
 from hmrfit.config import Config, ConfigError, load_config
 from hmrfit.fitting.terms.base import Measurement
+from hmrfit.hand_files import HandKeypointSource
 from hmrfit.hand_keypoints import HAND_SIDES
+from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.photo import ImageLike, KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
 from hmrfit.ops.check import brief_repr
@@ -51,7 +55,8 @@ def fit_hand(
 
     Args:
         image: as for `hmrfit.fit`.
-        keypoints: (K, 3) x, y, confidence of one hand, or (N, K, 3); pixels of the full image. (K, 2) too.
+        keypoints: (K, 3) x, y, confidence of one hand, or (N, K, 3); pixels of the full image. (K, 2) too. Or
+            a file of hands, or what `read_hand_keypoints` reads: MediaPipe, OpenPose, COCO-WholeBody, ...
         side: "right" or "left", which hand of the person it is, whatever a mirror or a selfie shows.
         keypoint_set: "hand21" (OpenPose, FreiHAND, MediaPipe), "mano_native21" (MANO's order), "interhand21", "rhd21",
             "webxr25", or K names of points without their side, None for one to ignore. Default: hand21 of 21 points,
@@ -66,7 +71,10 @@ def fit_hand(
     Raises:
         ValueError, TypeError, FileNotFoundError: what was expected, what came, what to do, before any work.
     """
-    return hand_pipeline(side, config).fit(
+    pipeline = hand_pipeline(side, config)
+    if isinstance(keypoints, str | os.PathLike):
+        keypoints, keypoint_set = _hands_in(keypoints, image, side, keypoint_set), None
+    return pipeline.fit(
         image,
         keypoints,
         keypoint_set=cast(Sequence[str], keypoint_set),
@@ -83,6 +91,14 @@ def fit_hand(
         keypoint_source=keypoint_source,
         keypoint_std=keypoint_std,
     )
+
+
+def _hands_in(
+    file: str | os.PathLike[str], image: ImageLike, side: str, keypoint_set: str | Sequence[str | None] | None
+) -> list[PersonKeypoints]:
+    """The hands of this side in a keypoint file, those of the photograph where it has a name."""
+    source = HandKeypointSource(side, keypoint_set)
+    return source.people(image, file) if isinstance(image, str | os.PathLike) else source.read(Path(file))
 
 
 def hand_pipeline(side: str = "right", config: Config = None) -> Pipeline:

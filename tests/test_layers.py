@@ -21,7 +21,7 @@ FLOORS = (
     ("body", "network", "priors", "render", "video"),
     ("fitting",),
     ("motion", "datasets", "synthetic", "evaluate", "export", "train"),
-    ("assets", "config", "build", "hand_model"),
+    ("assets", "config", "build", "hand_files", "hand_model"),
     ("detectors",),
     ("several", "people_in_views", "prepare", "free_focal"),
     ("result_text", "result_data", "result_file", "world", "world_data"),

@@ -142,6 +142,18 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
         choices=MESHES,
         help="also write the bodies as mesh files, y up for a level camera (for others: hmrfit render --up)",
     )
+    hand = command.add_argument_group("hands", "in the place of whole people")
+    hand.add_argument(
+        "--hand",
+        choices=("left", "right"),
+        help="fit these hands of the keypoint files (MediaPipe, OpenPose, COCO-WholeBody, 133 points, arrays of 21)",
+    )
+    hand.add_argument(
+        "--mirrored",
+        action="store_true",
+        default=None,
+        help="MediaPipe saw mirrored pictures (selfies)",
+    )
     video = command.add_argument_group("videos", "and folders of frames, with --fps")
     video.add_argument("--fps", type=float, metavar="RATE", help="frames a second, where the file does not say it")
     video.add_argument("--start", type=float, metavar="S", help="seconds from which on the video is looked at")
@@ -384,9 +396,13 @@ def _run_fit(**arguments: Any) -> int:
     video, rig, keypoints = VideoFlags(**of_video), CameraFlags(**of_cameras), arguments.pop("keypoints", None)
     check_camera_flags(rig)
     if rig.calibration is not None:
-        return cameras_command(FitFlags(**arguments), video, rig, keypoints)
+        flags = FitFlags(**arguments)
+        flags.check(photographs=False)
+        return cameras_command(flags, video, rig, keypoints)
     flags = FitFlags(**arguments, keypoints=one_source(keypoints))
-    return video_command(flags, video) if asks_for_video(flags.images, video) else fit_command(flags)
+    of_videos = asks_for_video(flags.images, video)
+    flags.check(photographs=not of_videos)
+    return video_command(flags, video) if of_videos else fit_command(flags)
 
 
 def _run_detector(**arguments: Any) -> int:

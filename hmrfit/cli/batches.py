@@ -21,7 +21,6 @@ import torch
 from hmrfit.cli.fit_flags import FitFlags
 from hmrfit.cli.folder_report import Line
 from hmrfit.cli.outputs import Outputs, image_of
-from hmrfit.config import load_config
 from hmrfit.engines.rows import empty_row, rows_of
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.io.image import image_size
@@ -68,7 +67,7 @@ class BatchFitter:
 
     def __init__(self, outputs: Outputs, flags: FitFlags) -> None:
         self.outputs, self.flags = outputs, flags
-        self.pipeline = Pipeline.of(load_config(flags.config, flags.overrides))
+        self.pipeline = flags.pipeline()
 
     def lines(self, tasks: Sequence[Task]) -> Iterator[Line]:
         """A line for each, in their order: of a result that is there, of an error, of what is fitted now."""

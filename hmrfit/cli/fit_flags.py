@@ -8,11 +8,17 @@ from pathlib import Path
 
 from hmrfit.cli.detections import Detecting, asked_of
 from hmrfit.cli.outputs import Wanted
+from hmrfit.config import load_config
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.fitting.terms.gender_age import Age, Gender
 from hmrfit.fitting.terms.height import Height
 from hmrfit.fitting.terms.up import Up
+from hmrfit.hand import HAND_CONFIG, hand_pipeline
+from hmrfit.hand_files import HandKeypointSource
+from hmrfit.hand_keypoints import hand_set
+from hmrfit.io.keypoint_files import KeypointSource
 from hmrfit.keypoints import KeypointsFrom
+from hmrfit.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,45 @@ class FitFlags:
     config: str | None = None
     overrides: Sequence[str] = ()
     debug: bool = False
+    hand: str | None = None
+    mirrored: bool = False
+
+    def pipeline(self) -> Pipeline:
+        """Of the settings: of bodies, or of hands of one side. Errors: those of the settings."""
+        if self.hand is None:
+            return Pipeline.of(load_config(self.config, self.overrides))
+        return hand_pipeline(self.hand, load_config(self.config, self.overrides, base=HAND_CONFIG))
+
+    @property
+    def source(self) -> KeypointSource:
+        """What reads the keypoint files: whole people, or hands of one side."""
+        if self.hand is None:
+            return KeypointSource(self.keypoint_set)
+        return HandKeypointSource(self.hand, self.keypoint_set, self.mirrored)
+
+    def check(self, photographs: bool) -> None:
+        """That what is known of whole people is not said of hands.
+
+        Args:
+            photographs: whether single photographs are to be fitted, not videos or several cameras.
+        Raises:
+            ValueError: names the flags.
+        """
+        if self.hand is None:
+            if self.mirrored:
+                raise ValueError("--mirrored is about MediaPipe's hands: give --hand left or --hand right too.")
+            return
+        if not photographs:
+            raise ValueError(
+                "--hand is for photographs. In Python: hmrfit.hand.hand_pipeline(side).fit_sequence and fit_views fit "
+                "hands over time and in several cameras."
+            )
+        if self.keypoint_set is not None:
+            hand_set(self.keypoint_set, self.hand)
+        names = ("gender", "age", "height", "detector", "boxes", "max_people", "min_confidence", "engine")
+        given = [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+        if given:
+            raise ValueError(f"--hand fits hands to keypoint files, and takes no {', '.join(given)}.")
 
     @property
     def measurements(self) -> list[Measurement]:
@@ -95,6 +140,8 @@ class FitFlags:
         Raises:
             ValueError, OSError: flags that do not belong together, or a file of boxes that cannot be read.
         """
+        if self.hand is not None:
+            return None
         return asked_of(self.keypoints, self.detector, self.boxes, self.max_people, self.min_confidence)
 
     @property

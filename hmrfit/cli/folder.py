@@ -31,7 +31,6 @@ from hmrfit.cli.outputs import Outputs, output_names, outputs_in
 from hmrfit.cli.photographs import Collection, collect
 from hmrfit.cli.ray_command import ray_command
 from hmrfit.cli.workers import spread
-from hmrfit.config import load_config
 from hmrfit.engines.rows import COLUMNS, empty_row, metadata
 from hmrfit.io.bounded import check_regular
 from hmrfit.io.own_files import refuse_others
@@ -64,8 +63,9 @@ def fit_command(flags: FitFlags) -> int:
         return ray_command(flags)
     if flags.format is not None:
         pyarrow()  # where it is missing, that is known before any work
-    collection = collect(flags.images, flags.keypoints, flags.keypoint_set, flags.detecting)
-    pipeline = Pipeline.of(load_config(flags.config, flags.overrides))
+    source = None if flags.hand is None else flags.source
+    collection = collect(flags.images, flags.keypoints, flags.keypoint_set, flags.detecting, source)
+    pipeline = flags.pipeline()
     use_threads(pipeline.threads)
     asked = [flag for flag in ("keypoint_source", "keypoint_std") if getattr(flags, flag) is not None]
     for flag in asked:

@@ -117,17 +117,23 @@ class Collection:
 
 
 def collect(
-    images: Sequence[str], keypoints: str | None, keypoint_set: str | None, detecting: Detecting | None = None
+    images: Sequence[str],
+    keypoints: str | None,
+    keypoint_set: str | None,
+    detecting: Detecting | None = None,
+    source: KeypointSource | None = None,
 ) -> Collection:
     """The photographs, and their keypoints: in `keypoints`, by default beside them; where there are none, detected.
 
+    Args:
+        source: what reads the files, if it is not that of `keypoint_set`.
     Raises:
         FileNotFoundError, ValueError: see `photographs`; there is no such keypoint set; NoDetector: no photograph has
             keypoints, and there is no detector.
     """
-    if keypoint_set is not None:
+    if keypoint_set is not None and source is None:
         resolve_set(keypoint_set)
-    places, source = found_in(images), KeypointSource(keypoint_set)
+    places, source = found_in(images), source or KeypointSource(keypoint_set)
     if keypoints is not None:
         if not (Path(keypoints).is_file() or Path(keypoints).is_dir()):
             what = "is neither a file nor a folder" if os.path.lexists(keypoints) else "does not exist"

@@ -338,13 +338,17 @@ class KeypointSource:
             )
         return people
 
+    def read(self, file: Path) -> list[PersonKeypoints]:
+        """The file's people. Errors: those of `read_keypoints`."""
+        return read_keypoints(file, self.keypoint_set)
+
     def index(self, file: Path) -> ImageIndex:
         """The file's people by photograph. Errors: those of `read_keypoints`, the same each time."""
         known = file.stat()
         key = file, known.st_mtime_ns, known.st_size
         if key not in self._indices:
             try:
-                self._indices[key] = ImageIndex(read_keypoints(file, self.keypoint_set))
+                self._indices[key] = ImageIndex(self.read(file))
             except Exception as error:  # the next photograph that asks for this file has the same answer
                 self._indices[key] = error.with_traceback(None)
         self._indices.move_to_end(key)

@@ -169,7 +169,7 @@ def finish(
     names = next((one.names for one in read if not isinstance(one, str)), ())
     for found, one in zip(people, read, strict=True):
         if isinstance(one, str):
-            yield _unreadable(found, names, one, source)
+            yield unreadable(found, names, one, source)
         elif found.kept or one.confidence.any():
             yield _person(found, one, source, image_size)
 
@@ -210,7 +210,7 @@ def _read(found: Found, which: Chosen | str, scores: Scores) -> _Read | str:
     return _Read(which.names, xy, confidence, tuple(warning for warning in found_warnings if warning))
 
 
-def _unreadable(found: Found, names: tuple[str, ...], problem: str, source: Path) -> PersonKeypoints:
+def unreadable(found: Found, names: tuple[str, ...], problem: str, source: Path) -> PersonKeypoints:
     """One of several people of a file whose numbers cannot be read: no keypoint is seen."""
     return PersonKeypoints(
         names,
