@@ -1,15 +1,20 @@
 """How well hands are fitted whose poses come from a source that no prior has seen.
 
-    python benchmarks/hand_accuracy.py --poses fingers21.npz [--hands 2000] [--noise 0.02] [--calibrate]
+    python benchmarks/hand_accuracy.py --poses fingers21.npz --networks out/left_out [--hands 2000] [--noise 0.02]
+    python benchmarks/hand_accuracy.py --poses fingers21.npz --networks out/left_out --calibrate
 
 Synthetic hands: the free hand in poses of one source, with random betas, seen from anywhere at 0.3 to 0.8 metres by a
-known camera; 21 keypoints with noise of a fraction of the box, a tenth missing. The pose prior and the hulls of the
-joints' angles are fitted to the other sources, and every source is left out in turn (mesh2motion's two rigs together).
+known camera; 21 keypoints with noise of a fraction of the box, a tenth missing. The pose prior, the hulls of the
+joints' angles and the network of the initial estimate are of the other sources, and every source is left out in turn
+(mesh2motion's two rigs together). `priors/scripts/train_hand_hmr.py --without SOURCE` makes the networks; without
+--networks, hands are fitted from a library.
 PA-MPJPE is over 21 points, after a similarity without reflections (`hmrfit.ops.procrustes`).
 
 A wrong flip is a palm whose normal is more than 60 degrees from the true one. Coverage is of the regions that hold
 50, 68, 90 and 95 % of the posterior of each of the 20 points about the wrist (`hmrfit.evaluate.posterior_scores`); the
 gap is the worst, over points that are seen and that are not. Times are of the processor, on one thread.
+
+The twin is scipy's least_squares on the same energy from the same start, its derivatives by differences.
 
 --calibrate searches the factors and ν of `hmrfit.fitting.hand_schedule` on other hands of the same kind.
 """
@@ -19,13 +24,14 @@ import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from _common import ROOT, finish, skip, threads
+from scipy.optimize import least_squares
 from scipy.stats import f as fisher
 from torch import Tensor
 
@@ -33,8 +39,10 @@ from hmrfit.camera import Camera
 from hmrfit.evaluate.posterior_scores import LEVELS, coverage, truth_levels
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
-from hmrfit.fitting.parameters import Layout, State
+from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
+from hmrfit.fitting.starts import Given
 from hmrfit.fitting.uncertainty import (
+    Answers,
     KeypointNoise,
     Weight,
     cholesky_of_any,
@@ -103,8 +111,9 @@ def make_hands(pipeline: Pipeline, theta: Tensor, noise: float, generator: torch
     return Hands(Keypoints(xy, seen, NAMES), camera, points)
 
 
-def left_out(poses: Path, folder: Path) -> Iterator[tuple[str, Tensor, dict[str, str]]]:
-    """(group, poses (N, 45) of it, settings with the priors of the others), of every group of sources."""
+def left_out(poses: Path, folder: Path, networks: Path | None = None) -> Iterator[tuple[str, Tensor, dict[str, str]]]:
+    """(group, poses (N, 45) of it, settings with the priors and the network of the others), of every group of
+    sources."""
     with np.load(poses) as data:
         rows = {name: data[name] for name in ("xyz", "side", "source")}
     vectors, source = read_poses(str(poses), flat_hand())
@@ -115,7 +124,8 @@ def left_out(poses: Path, folder: Path) -> Iterator[tuple[str, Tensor, dict[str,
         prior, limits, own = folder / f"prior_{group}.npz", folder / f"limits_{group}.npz", np.isin(source, names)
         write_prior(prior, *pose_gaussian(vectors[~own], source[~own]))
         np.savez(limits, **fit_limits(others))
-        settings = {"PRIORS.GMM": str(prior), "PRIORS.HAND_LIMITS": str(limits)}
+        network = "" if networks is None else str(networks / f"hand_hmr_{group}.npz")
+        settings = {"PRIORS.GMM": str(prior), "PRIORS.HAND_LIMITS": str(limits), "PRIORS.INITIAL_ESTIMATE": network}
         yield group, torch.tensor(vectors[own].reshape(-1, 45)), settings
 
 
@@ -141,11 +151,16 @@ def with_weights(pipeline: Pipeline, weights: dict[str, float]) -> Fitter:
     return pipeline.fitter.with_schedule(schedule)
 
 
-def levels_of(pipeline: Pipeline, fit: Fit, truth: Tensor, draws: int = 200) -> Tensor:
-    """(B, 20) levels of the true points about the wrist in the posterior."""
+def answers_of(fitter: Fitter, fit: Fit) -> Answers:
+    """The fit and what else the picture allows."""
     noise = KeypointNoise.of(["exact"] * len(fit), [None] * len(fit), len(NAMES))
-    fitter = pipeline.fitter
-    answers, body = fitter.answers(replace(fit, keypoint_noise=noise)), fitter.point_body(NAMES)
+    return fitter.answers(replace(fit, keypoint_noise=noise))
+
+
+def levels_of(pipeline: Pipeline, fit: Fit, answers: Answers, truth: Tensor, draws: int = 200) -> Tensor:
+    """(B, 20) levels of the true points about the wrist in the posterior."""
+    body = pipeline.fitter.point_body(NAMES)
+    assert answers.posterior is not None
     which, steps = sample_steps(answers.posterior, draws, np.random.default_rng(0))
     everyone, layout = BodyParams.cat([s.params for s in answers.hypotheses]), Layout.everything(body)
     rows, drawn = torch.arange(len(fit)), []
@@ -154,6 +169,14 @@ def levels_of(pipeline: Pipeline, fit: Fit, truth: Tensor, draws: int = 200) -> 
         points = body.pose(state.params).points
         drawn.append(points[:, 1:] - points[:, :1])
     return truth_levels(torch.stack(drawn), truth[:, 1:] - truth[:, :1])
+
+
+def beside(pipeline: Pipeline, hands: Hands) -> Mapping[str, Tensor]:
+    """Points (B, 21, 3) of the network's answer alone, and of the fit from a library."""
+    fitter, body = pipeline.fitter, pipeline.fitter.point_body(NAMES)
+    start = fitter.begin(Given(hands.keypoints, hands.camera)).state
+    library = fitter.with_schedule(pipeline.schedules.views).fit(hands.keypoints, hands.camera).state
+    return {"estimate": body.pose(start.params).points, "from a library": body.pose(library.params).points}
 
 
 def milliseconds(pipeline: Pipeline, hands: Hands, config: dict[str, str]) -> tuple[float, float]:
@@ -171,6 +194,29 @@ def milliseconds(pipeline: Pipeline, hands: Hands, config: dict[str, str]) -> tu
         fit_hand(None, points, focal=FOCAL, image_size=SIZE, config=config)
         alone.append(1e3 * (time.process_time() - begin))
     return min(each), float(np.median(alone))
+
+
+def twin(pipeline: Pipeline, hands: Hands, count: int = 5) -> tuple[float, float]:
+    """(milliseconds a hand of scipy's least_squares, its energy over the fit's), medians over some hands."""
+    fitter, body = pipeline.fitter, pipeline.fitter.point_body(NAMES)
+    rows, layout, weights = slice(0, count), Layout.everything(body), fitter.schedule.stages[-1].weights
+    begun = fitter.begin(Given(hands.keypoints[rows], hands.camera[rows]))
+    ours, times, ratios = fitter.fit(hands.keypoints[rows], hands.camera[rows]), [], []
+    for i in range(count):
+        person = begun.person == i
+        state, seen = begun.state[person][:1], begun.observation[i : i + 1]
+
+        def residuals(step: np.ndarray, state: State = state, seen: Observation = seen) -> np.ndarray:
+            moved = state.retract(torch.from_numpy(step)[None], body.parents, layout)
+            e = Linearization(body, moved, seen)
+            parts = [w**0.5 * fitter.terms[name].residuals(e)[0] for name, w in weights.items() if w]
+            return torch.cat(parts).numpy()
+
+        begin = time.process_time()
+        found = least_squares(residuals, np.zeros(layout.columns), ftol=1e-3)
+        times.append(1e3 * (time.process_time() - begin))
+        ratios.append(found.cost / float(ours.cost[i]))
+    return float(np.median(times)), float(np.median(ratios))
 
 
 def calibrate(cases: Sequence[tuple[Pipeline, Hands]]) -> dict[str, float]:
@@ -213,6 +259,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--poses", type=Path, help="npz with xyz (N, 21, 3), side, source; see priors/free_hand.md")
+    parser.add_argument("--networks", type=Path, help="folder of hand_hmr_SOURCE.npz; none: fits from a library")
     parser.add_argument("--hands", type=int, default=2000)
     parser.add_argument("--calibrate", action="store_true", help="search the calibration on other hands instead")
     parser.add_argument("--noise", type=float, default=0.02, help="standard deviation, a fraction of the box")
@@ -225,16 +272,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.calibrate:
         with tempfile.TemporaryDirectory() as folder:
             cases, generator = [], torch.Generator().manual_seed(options.seed + 1000)
-            for _, theta, settings in left_out(options.poses, Path(folder)):
+            for _, theta, settings in left_out(options.poses, Path(folder), options.networks):
                 pipeline, count = hand_pipeline("right", settings), options.hands // len(SOURCES)
                 chosen = theta[torch.randint(len(theta), (count,), generator=generator)]
                 cases.append((pipeline, make_hands(pipeline, chosen, options.noise, generator)))
             return finish(benchmark="hand_calibration", **calibrate(cases))
-    errors: dict[str, list[Tensor]] = {name: [] for name in (*ABLATIONS, "nearer hypothesis")}
+    others = ("nearer hypothesis", *(("estimate", "from a library") if options.networks else ()))
+    errors: dict[str, list[Tensor]] = {name: [] for name in (*ABLATIONS, *others)}
     wrong: dict[str, list[Tensor]] = {name: [] for name in errors}
-    levels, seen, times = [], [], (np.nan, np.nan)
+    levels, seen, times, twins = [], [], (np.nan, np.nan), (np.nan, np.nan)
     with tempfile.TemporaryDirectory() as folder:
-        for group, theta, settings in left_out(options.poses, Path(folder)):
+        for group, theta, settings in left_out(options.poses, Path(folder), options.networks):
             pipeline, generator = hand_pipeline("right", settings), torch.Generator().manual_seed(options.seed)
             count = options.hands // len(SOURCES)
             chosen = theta[torch.randint(len(theta), (count,), generator=generator)]
@@ -246,17 +294,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 errors[name].append(pa_mpjpe(points, truth))
                 wrong[name].append(flipped(points, truth))
                 if name == "fit":
-                    all_points = [body.pose(s.params).points for s in fit.hypotheses]
+                    answers = answers_of(pipeline.fitter, fit)
+                    all_points = [body.pose(s.params).points for s in answers.hypotheses]
                     each = torch.stack([pa_mpjpe(p, truth) for p in all_points])
                     errors["nearer hypothesis"].append(each.amin(0))
                     wrong["nearer hypothesis"].append(torch.stack([flipped(p, truth) for p in all_points]).all(0))
-                    levels.append(levels_of(pipeline, fit, truth))
+                    levels.append(levels_of(pipeline, fit, answers, truth))
                     seen.append(hands.keypoints.confidence[:, 1:] > 0)
+            for name, found in beside(pipeline, hands).items() if options.networks else ():
+                errors[name].append(pa_mpjpe(found, truth))
+                wrong[name].append(flipped(found, truth))
             print(
                 f"{group:12s} {len(theta):4d} poses  " + "   ".join(f"{n} {errors[n][-1].mean():.2f}" for n in errors)
             )
             if group == "handyjs":
-                times = milliseconds(pipeline, hands, settings)
+                times, twins = milliseconds(pipeline, hands, settings), twin(pipeline, hands)
     print(f"\n{'':20s}{'PA-MPJPE, mm':>14s}{'median':>9s}{'wrong flips':>14s}")
     for name, values in errors.items():
         one, bad = torch.cat(values), torch.cat(wrong[name]).double().mean()
@@ -280,6 +332,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         worst_coverage_gap=gap,
         ms_batch=times[0],
         ms_single=times[1],
+        ms_twin=twins[0],
+        twin_energy=twins[1],
+        times_the_twin=twins[0] / times[0],
     )
 
 

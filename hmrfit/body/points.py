@@ -144,10 +144,11 @@ class PointBody:
         return torch.cat(columns, -1)
 
     def _rotation_columns(self, posed: PosedPoints, a: Tensor, part: "_Part") -> Tensor:
-        """The rotations' columns (B, K, R, j, 3): d_kj x a, and the correctives'."""
-        d = (posed.pairs.mT @ part.pairs_below.T).mT.unflatten(1, (a.shape[1], len(part.joints)))
-        d = d - part.weight_below * posed.joints[:, None, part.joints]
-        rotating = torch.linalg.cross(d[:, :, None], a[:, :, :, None], dim=-1)
+        """The rotations' columns (B, K, R, j, 3): d_kj x a of the joints that carry the point, and the correctives'."""
+        d = part.pairs_below @ posed.pairs - part.weight_below * posed.joints[:, part.holder]
+        moved = torch.linalg.cross(d[:, :, None], a[:, part.reached], dim=-1)
+        rotating = a.new_zeros(len(a), a.shape[1] * len(part.joints), *a.shape[2:]).index_copy(1, part.place, moved)
+        rotating = rotating.unflatten(1, (a.shape[1], len(part.joints))).transpose(2, 3)
         self._add_correctives(rotating, posed, a, part)
         return rotating
 
@@ -206,8 +207,11 @@ class _Part:
     def __init__(self, body: PointBody, joints: tuple[int, ...]) -> None:
         K, J = len(body.names), len(body.parents)
         self.joints = torch.tensor(joints, dtype=torch.int64, device=body.up.device)
-        self.pairs_below = body.pairs_below.view(K, J, -1)[:, self.joints].flatten(0, 1)
-        self.weight_below = body.weight_below[:, self.joints]
+        spread, hold = body.pairs_below.view(K, J, -1)[:, self.joints], body.weight_below[:, self.joints]
+        carries = (spread != 0).any(-1) | (hold[..., 0] != 0)
+        self.reached, by = carries.nonzero(as_tuple=True)  # (point, joint) of which one moves the other: a quarter
+        self.place, self.holder = self.reached * len(joints) + by, self.joints[by]
+        self.pairs_below, self.weight_below = spread[carries], hold[carries]
         wanted = torch.isin(body.active_joints, self.joints)
         self.active_joints = body.active_joints[wanted]
         self.active_parents = body.up[self.active_joints]

@@ -41,8 +41,8 @@ FROM_ESTIMATE = Options(max_steps=10, ftol=1e-2, damping=1e-3, warm_up_steps=1)
 """From the network's answer. With ftol 1e-3 hands take 7.2 steps instead of 5.8, and end at the same PA-MPJPE (256
 hands of a source left out: 7.07 and 7.04 mm)."""
 
-DOUBTFUL = 34.0
-"""Nats of a hand's own terms from which other sides are tried: with 2 % noise, a twentieth of the hands that are where
+DOUBTFUL = 40.0
+"""Nats of a hand's own terms from which other sides are tried: with 2 % noise, some 3 % of the hands that are where
 they should be have more."""
 
 KEYPOINTS_FACTOR, PRIORS_FACTOR, NU = 0.87, 0.87, 11.0

@@ -16,6 +16,7 @@ milliseconds. Which people a loop serves is in `turns.Seen`: what any training s
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -91,13 +92,19 @@ EARLY_VISITS = 4
 
 
 class FitLoop:
-    """The loop over one store, for people of known keys.
+    """The loop over one store, for people of known keys. What is true of bodies only is in class attributes; hands have
+    others (`train.hand_loop`).
 
     Args:
         fitter: body and terms; the schedule is the loop's own.
         keys: of everybody, by `Seen.row`.
         poses: (N, 3 (J-1)) rotation vectors, the library's; None for none.
     """
+
+    wide: ClassVar[Stage] = WIDE
+    final: ClassVar[Stage] = FINAL
+    joint_std: ClassVar[float] = JOINT_STD
+    roll_sigma: ClassVar[float] = 0.4
 
     def __init__(
         self,
@@ -111,6 +118,16 @@ class FitLoop:
         self.fitter, self.store, self.keys = fitter, store, list(keys)
         self.settings, self.poses, self.source = settings or LoopSettings(), poses, SOURCES.index(source)
         self._libraries: dict[tuple[str, ...], PoseLibrary] = {}
+
+    @staticmethod
+    def views() -> Tensor:
+        """(H, 3, 3) orientations in which poses of the library are seen."""
+        return ring()
+
+    @staticmethod
+    def other_side(state: State) -> State:
+        """What may be mistaken for it."""
+        return about_face(state)
 
     def root(self, betas: Tensor) -> Tensor:
         """J₀ (B, 3) of the resting bodies of these shapes."""
@@ -174,7 +191,7 @@ class FitLoop:
         turns = fits.covariance.diagonal(dim1=-2, dim2=-1).mean(-1)
         return (
             certainty(turns, ROTATION_STD),
-            certainty(fits.joint_variance, JOINT_STD),
+            certainty(fits.joint_variance, self.joint_std),
             certainty(fits.shape_variance.mean(1), SHAPE_STD),
         )
 
@@ -187,7 +204,7 @@ class FitLoop:
         starts = [State(estimate, seen.camera)]
         sources = [self.source]
         if self.settings.mirror and mirror:
-            starts.append(about_face(starts[0]))
+            starts.append(self.other_side(starts[0]))
             sources.append(SOURCES.index("mirror"))
         if stored is None and self.poses is not None and self.settings.library:
             starts += self._from_library(route.body, observation, seen.camera)
@@ -195,7 +212,7 @@ class FitLoop:
         origins = torch.tensor(sources)[:, None].expand(-1, count)
         if stored is None:
             starts, origins = self._best(route, observation, starts, origins)
-        states = self._solved(route, observation, starts, FINAL)
+        states = self._solved(route, observation, starts, self.final)
         energies = [torch.stack(self.energies(route, state, observation)) for state in states]
         if stored is not None:
             states.append(State(stored.params, seen.camera))
@@ -213,18 +230,20 @@ class FitLoop:
         count, poses = self.settings.library, self.poses
         assert poses is not None
         if body.names not in self._libraries:
-            self._libraries[body.names] = PoseLibrary.build(body, poses, ring())
-        state = library_starts(body, self._libraries[body.names], observation, camera, count)
+            self._libraries[body.names] = PoseLibrary.build(body, poses, self.views())
+        state = library_starts(
+            body, self._libraries[body.names], observation, camera, count, roll_sigma=self.roll_sigma
+        )
         return [state[torch.arange(i, len(state), count)] for i in range(count)]
 
     def _best(
         self, route: Route, observation: Observation, starts: Sequence[State], origins: Tensor
     ) -> tuple[list[State], Tensor]:
         """The few of a person's starts, and of their origins (C, B), whose wide energy is the least after a few steps
-        (`fitting.schedule.WIDE`): what is far off must pull."""
+        (`wide`): what is far off must pull."""
         count, keep = len(observation.box_size), min(BEAM, len(starts))
-        states = self._solved(route, observation, starts, WIDE)
-        costs = torch.stack([total(route.term_costs(state, observation, WIDE)) for state in states])
+        states = self._solved(route, observation, starts, self.wide)
+        costs = torch.stack([total(route.term_costs(state, observation, self.wide)) for state in states])
         first = costs.nan_to_num(torch.inf).argsort(dim=0, stable=True)[:keep]
         rows = torch.arange(count)
         together = State.cat(states)
@@ -238,10 +257,10 @@ class FitLoop:
         found = route.run(begun, (stage,)).state
         return [found[i * count : (i + 1) * count] for i in range(len(starts))]
 
-    @staticmethod
-    def energies(route: Route, state: State, observation: Observation) -> tuple[Tensor, Tensor]:
+    @classmethod
+    def energies(cls, route: Route, state: State, observation: Observation) -> tuple[Tensor, Tensor]:
         """(E_data, E_prior), (B,) each."""
-        costs = route.term_costs(state, observation, FINAL)
+        costs = route.term_costs(state, observation, cls.final)
         return costs[DATA_TERM], total({name: cost for name, cost in costs.items() if name != DATA_TERM})
 
     def described(
@@ -255,7 +274,7 @@ class FitLoop:
     ) -> StoredFits:
         """A state as the store has it: with its covariance, and whether it is accepted."""
         params, body = state.params, route.body
-        how = Calibration({name: Weight(weight) for name, weight in FINAL.weights.items()}, GAUSSIAN)
+        how = Calibration({name: Weight(weight) for name, weight in self.final.weights.items()}, GAUSSIAN)
         full, _ = laplace(body, route.terms, how, state, observation)
         J = params.rotations.shape[1]
         S = slice(3 + 3 * J, None)

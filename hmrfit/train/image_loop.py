@@ -19,8 +19,7 @@ from hmrfit.train.fit_loop import Supervision, unaugmented
 from hmrfit.train.images import SPIN49, MixedPeople, PersonSample
 from hmrfit.train.keypoint_loop import Supervisor
 from hmrfit.train.losses import LossWeights
-from hmrfit.train.objectives import ImageObjective
-from hmrfit.train.people_stream import MotionPeople
+from hmrfit.train.objectives import ImageObjective, RealBodies
 from hmrfit.train.spin_loop import SeenCrop, SpinLoop, spin_joints_3d, spin_losses
 from hmrfit.train.turns import Seen
 from hmrfit.types import BodyParams, Regression
@@ -35,7 +34,7 @@ class ImageLoop(ImageObjective):
     def __init__(
         self,
         people: MixedPeople,
-        real: MotionPeople,
+        real: RealBodies,
         body: PointBody,
         supervisor: Supervisor,
         weights: LossWeights | None = None,
@@ -62,7 +61,7 @@ class ImageSpin(ImageObjective):
     def __init__(
         self,
         people: MixedPeople,
-        real: MotionPeople,
+        real: RealBodies,
         body: PointBody,
         spin: SpinLoop,
         weights: LossWeights | None = None,

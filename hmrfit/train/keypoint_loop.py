@@ -21,8 +21,7 @@ from hmrfit.network.hmr import EncoderInput, in_front, project_in_crop
 from hmrfit.train.fit_loop import Supervision, root_of, unaugmented
 from hmrfit.train.keypoint_people import KeypointBatch, KeypointPeople
 from hmrfit.train.losses import KeypointLossWeights, distance, l1_reprojection
-from hmrfit.train.objectives import DrawnPeople
-from hmrfit.train.people_stream import MotionPeople
+from hmrfit.train.objectives import DrawnPeople, RealBodies
 from hmrfit.train.spin_loop import SeenCrop, SpinLoop, spin_losses
 from hmrfit.train.turns import Seen
 from hmrfit.types import BodyParams, Regression
@@ -60,7 +59,7 @@ class KeypointLoop(DrawnPeople):
         people: KeypointPeople,
         body: PointBody,
         seen_by: PointBody,
-        real: MotionPeople,
+        real: RealBodies,
         supervisor: Supervisor | None = None,
         weights: KeypointLossWeights | None = None,
     ) -> None:
@@ -107,7 +106,7 @@ class KeypointSpin(KeypointLoop):
         people: KeypointPeople,
         body: PointBody,
         seen_by: PointBody,
-        real: MotionPeople,
+        real: RealBodies,
         spin: SpinLoop,
         adversarial: float = 0.0,
     ) -> None:

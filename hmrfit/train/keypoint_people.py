@@ -46,11 +46,11 @@ class KnownPeople(TensorRecord):
 
     @classmethod
     def without_truth(
-        cls, keypoints: Keypoints, camera: Camera, keys: Sequence[FitKey], betas: int = 10
+        cls, keypoints: Keypoints, camera: Camera, keys: Sequence[FitKey], betas: int = 10, joints: int = 24
     ) -> "KnownPeople":
-        """Of whom nothing but keypoints is known."""
+        """Of whom nothing but keypoints is known. betas, joints: of the body."""
         N = len(keypoints)
-        eye = torch.eye(3, dtype=torch.float64).expand(N, 24, 3, 3)
+        eye = torch.eye(3, dtype=torch.float64).expand(N, joints, 3, 3)
         zeros = torch.zeros(N, betas, dtype=torch.float64)
         truth = BodyParams(eye[:, 0], eye[:, 1:], zeros, zeros[:, :3])
         return cls(keypoints, camera, truth, torch.zeros(N, dtype=torch.bool), tuple(keys))

@@ -28,7 +28,7 @@ from hmrfit.train.losses import (
     keypoint_losses,
     source_weights,
 )
-from hmrfit.train.people_stream import Batch, MotionPeople
+from hmrfit.train.people_stream import Batch
 from hmrfit.types import BodyParams, Regression, TensorRecord
 
 BatchT = TypeVar("BatchT", bound=TensorRecord)
@@ -127,10 +127,19 @@ class PositionedPeople(Protocol):
         """The next batch will be the one that comes after `position` batches."""
 
 
+class RealBodies(Protocol):
+    """Real bodies for the discriminators, drawn by a generator: `MotionPeople`, or hands."""
+
+    generator: torch.Generator
+
+    def sample(self, count: int) -> BodyParams:
+        """`count` of them at the origin, float32."""
+
+
 class DrawnPeople:
     """What objectives share whose people are `PositionedPeople` and whose real people are of motion."""
 
-    def __init__(self, people: PositionedPeople, real: MotionPeople, body: PointBody) -> None:
+    def __init__(self, people: PositionedPeople, real: RealBodies, body: PointBody) -> None:
         self._drawn, self.motion, self.body = people, real, body
 
     def real(self, batch: TensorRecord, count: int) -> BodyParams:
@@ -160,7 +169,7 @@ class ImageObjective(DrawnPeople):
     def __init__(
         self,
         people: MixedPeople,
-        real: MotionPeople,
+        real: RealBodies,
         body: PointBody,
         weights: LossWeights | None = None,
         sources: Tensor | None = None,

@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--poses", required=True, help="fingers21.npz: xyz (N, 21, 3), side, source")
     parser.add_argument("--without", choices=SOURCES, help="sources that are left out")
-    parser.add_argument("--steps", type=int, default=6000, help="of 256 hands; a tenth of a second each")
+    parser.add_argument("--steps", type=int, default=4000, help="of 256 hands; a tenth of a second each")
     parser.add_argument("--run", default="out/hand_hmr", help="folder of the run; with a run in it, that goes on")
     parser.add_argument("--out", help="folder of the network; default: priors, with its card")
     arguments = parser.parse_args()
