@@ -17,15 +17,17 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.fitting.terms.ground import SOLES
 from hmrfit.fitting.terms.height import HeightTerm
+from hmrfit.hand_keypoints import hand_set
 from hmrfit.keypoints import resolve_set
-from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.ops.rotation import quaternion_to_matrix, rotvec_to_matrix
+from hmrfit.priors.gmm import PoseGmm
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.synthetic.people import Corruption, People, Views, corrupt, make_people
 from hmrfit.types import BodyParams, Keypoints
 
-from .routes import CAMERAS, FRAMES, MASK_SCALE, SEQUENCES, SETS, Arrays
+from .routes import CAMERAS, FRAMES, HAND_FOCAL, HAND_SIZE, MASK_SCALE, SEQUENCES, SETS, Arrays
 
-PEOPLE = 200
+PEOPLE, HANDS = 200, 60
 SEEN = Corruption((0.005, 0.02), (0.0, 0.15), occluder=0.15, truncated=True, swapped=0.03, unsure=0.3, stray=0.3)
 VIEWS = Views(tilted=0.05, beyond=0.1)
 CALM = Corruption(0.01, 0.05)
@@ -51,7 +53,23 @@ def invent() -> Arrays:
         "smpl24_3d": _coarse(people.joints + 0.02 * noise.flip(1), 10),
         "mask": _masks(body, people),
     }
-    return given | _floors(body, people) | _views(body, people, random) | _sequences(body, people, random)
+    given |= _floors(body, people) | _views(body, people, random) | _sequences(body, people, random)
+    return given | hands()
+
+
+def hands() -> Arrays:
+    """Right hands in draws of the pose prior, seen from everywhere, 2 % noise, a tenth of the points missing."""
+    random = torch.Generator().manual_seed(2026)
+    body, gmm = SmplBody.from_file(locate("free_hand")), PoseGmm.from_file(locate("hand_pose_gmm"))
+    names = hand_set("hand21", "right").names
+    zero, betas = torch.zeros(HANDS, 3).double(), torch.randn(HANDS, 10, generator=random, dtype=torch.float64)
+    params = BodyParams.from_rotvecs(zero, gmm.sample(HANDS, random), betas, zero + torch.tensor([0.0, 0.0, 0.5]))
+    quaternions = torch.randn(HANDS, 4, generator=random, dtype=torch.float64)
+    params = replace(params, global_orient=quaternion_to_matrix(quaternions))
+    points = body.points(names).pose(params).points
+    xy = Camera.from_size(*HAND_SIZE, focal=HAND_FOCAL, count=HANDS).project(points)
+    seen = corrupt(Keypoints(xy, torch.ones(xy.shape[:2]).double(), names), Corruption(0.02, 0.1), random)
+    return {"hand21": torch.cat([seen.xy, seen.confidence[..., None]], -1).numpy().astype(np.float32)}
 
 
 def _people(body: SmplBody, random: torch.Generator) -> People:

@@ -19,6 +19,7 @@ Chosen = NDArray[np.int64]
 
 SETS = ("openpose25", "coco17", "lsp14")
 SIZE = (1024, 768)
+HAND_SIZE, HAND_FOCAL = (640, 480), 600.0
 MASK_SCALE = 4
 """Masks are kept at a quarter of the image's size."""
 
@@ -284,6 +285,12 @@ def sequence(inputs: Arrays, chosen: Chosen) -> Arrays:
     return stacked(rows)
 
 
+def hand(inputs: Arrays, chosen: Chosen) -> Arrays:
+    """Right hands by 21 keypoints."""
+    result = hmrfit.fit_hand(None, inputs["hand21"][chosen], image_size=HAND_SIZE, focal=HAND_FOCAL, **EXACT)
+    return recorded(result)
+
+
 @dataclass(frozen=True)
 class Route:
     """How a route is fitted, how many people the record has, and how many of them the tests fit again."""
@@ -324,6 +331,7 @@ ROUTES = {
     "term": Route(term, 200, 2),
     "views": Route(views, 40, 2),
     "sequence": Route(sequence, SEQUENCES, 2),
+    "hand": Route(hand, 60, 8),
 }
 
 CHAOTIC: dict[str, tuple[int, ...]] = {

@@ -31,10 +31,12 @@ MOTION = (
     "PA-MPJPE of held-out clips as before to 0.3 mm; coverage of joints was 19 points off. "
 )
 
+HAND = "It was first made when hands began at the answer of a network of their own."
+
 REMADE: dict[str, str] = (
     dict.fromkeys(ROUTES, POINTS)
     | dict.fromkeys(("free_focal", "shared_focal"), FOCAL + POINTS)
-    | {"sequence": MOTION + POINTS}
+    | {"sequence": MOTION + POINTS, "hand": HAND}
 )
 """Routes whose record is not that of the code before the fit became one route (8bf38df) -> the reason."""
 
