@@ -99,6 +99,31 @@ _C.TRAIN.IMAGE.FLIPPED = 0.5
 _C.TRAIN.IMAGE.COLOUR = 0.4
 _C.TRAIN.IMAGE.OCCLUDED = 0.2
 
+_C.TRAIN.HAND = CfgNode()  # TRAIN.ENCODER "hand_image": Boukhayma's network of hands
+_C.TRAIN.HAND.VARIANT = "resnet34"  # a name of hmrfit.network.encoders.RESNETS
+_C.TRAIN.HAND.RESOLUTION = 256  # pixels of a crop
+_C.TRAIN.HAND.HEATMAPS = False  # heat maps of 21 detected keypoints go in beside the image
+_C.TRAIN.HAND.COMPONENTS = 6  # of the hand's pose space
+_C.TRAIN.HAND.BEGIN = ""  # weights to begin with: another run's hmr.npz, or an image encoder's alone; "": random
+_C.TRAIN.HAND.DATASETS = []  # {NAME: freihand, ROOT: folder, SPLIT: training, SHARE: 1, MASKS: files} each
+_C.TRAIN.HAND.SCENES = 1.0  # weight of synthetic hands beside each dataset's SHARE; 0: none
+_C.TRAIN.HAND.SCENE_COUNT = 100_000
+_C.TRAIN.HAND.REMEMBER = False  # keep them in memory and augment them anew each time: 4 RESOLUTION² bytes each
+_C.TRAIN.HAND.KEYPOINTS_2D = 5.0  # weights of the losses (hmrfit.train.hand_losses)
+_C.TRAIN.HAND.POINTS_3D = 100.0
+_C.TRAIN.HAND.MASK = 10.0
+_C.TRAIN.HAND.MASK_KIND = "published"  # which has no gradient; "distance" has
+_C.TRAIN.HAND.POSE = 0.1
+_C.TRAIN.HAND.BETAS = 0.1
+_C.TRAIN.HAND.PARAMETERS = 0.0  # of the pre-training on synthetic hands
+_C.TRAIN.HAND.WORKERS = 0  # processes that read and draw, beside the one that trains
+_C.TRAIN.HAND.SCALE = 0.15  # augmentation, see hmrfit.train.augmentation
+_C.TRAIN.HAND.TRANSLATION = 0.05
+_C.TRAIN.HAND.ROTATION = 45.0  # degrees
+_C.TRAIN.HAND.ROTATED = 0.5  # fraction of hands that are rotated
+_C.TRAIN.HAND.COLOUR = 0.3
+_C.TRAIN.HAND.OCCLUDED = 0.1
+
 _C.TRAIN.LOOP = CfgNode()  # fits of the training's own people that supervise it (hmrfit.train.fit_loop)
 _C.TRAIN.LOOP.KIND = ""  # "fits": this library's loop; "spin": SPIN's rules and losses; "": none
 _C.TRAIN.LOOP.BEGIN = ""  # a store of fits to begin with (hmrfit fits init); "": empty
@@ -118,7 +143,8 @@ CHOICES = {
     "FIT.DEVICE": ("cpu", "auto", "cuda"),
     "FIT.START": ("auto", "initial_estimate", "library", "mean_pose"),
     "BODY.KIND": ("smpl", "smplx"),
-    "TRAIN.ENCODER": ("keypoints", "image"),
+    "TRAIN.ENCODER": ("keypoints", "image", "hand_image"),
+    "TRAIN.HAND.MASK_KIND": ("published", "distance"),
     "TRAIN.LOOP.KIND": ("", "fits", "spin"),
     "TRAIN.DEVICE": ("auto", "cpu", "cuda"),
 }

@@ -1,6 +1,6 @@
 """hmrfit train: settings -> motion, people, network and objective, and a run in a folder.
 
-An encoder is one function in `RUNS`.
+An encoder is one function in `RUNS`; hands in images are `hmrfit.cli.train_hand_image`.
 """
 
 import os
@@ -17,6 +17,7 @@ from tqdm import tqdm
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
 from hmrfit.build import device_of
+from hmrfit.cli.train_hand_image import SEED_STEP, build_hand_run
 from hmrfit.cli.train_loop import build_loop, datasets_of, known_people
 from hmrfit.config import CfgNode, ConfigError, load_config
 from hmrfit.datasets.spin_npz import read_spin_npz
@@ -48,8 +49,8 @@ from hmrfit.train.spin_loop import SpinLoop
 from hmrfit.train.trainer import CONTACT_SHEET, LAST, WEIGHTS, Draw, Score, Trainer, TrainingSchedule, train
 from hmrfit.train.validation import scene_score, scene_sheet, validation_score, validation_sheet
 
-SEED_STEP = 1000
-"""Between the people of one process and the next."""
+HAND_IMAGE = "hand_image"
+"""The TRAIN.ENCODER that needs no motion."""
 
 HELD_OUT_SEED = 7
 """Of the scenes for scores and contact sheets."""
@@ -73,17 +74,14 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
     On several GPUs: torchrun --nproc-per-node 4 -m hmrfit train --out OUT TRAIN.STEPS 20000 ...
     """
     settings = load_config(config, _written_with_equals(overrides))
-    how = settings.TRAIN
-    if not how.MOTION:
+    how, hands = settings.TRAIN, settings.TRAIN.ENCODER == HAND_IMAGE
+    if not how.MOTION and not hands:
         raise ConfigError("Training needs motion: add TRAIN.MOTION=FOLDER, a folder of BVH, AMASS or CMU files.")
     use_threads(settings.THREADS)
     distributed.initialize("nccl" if device_of(settings.TRAIN.DEVICE, "TRAIN.DEVICE") == "cuda" else "gloo")
     folder = Path(out)
     refuse_other_files(folder)
-    pool = _read_motion(how.MOTION, folder / "motion.npz")
-    body = SmplBody.from_file(locate(settings.BODY.PATH))
-    held_out = load_frames(pool, "validation")
-    run = RUNS[how.ENCODER](settings, body, load_frames(pool, "train"), held_out, folder)
+    run = TrainingRun(*build_hand_run(settings)) if hands else _body_run(settings, folder)
     try:
         weights = train(run.trainer, folder, run.score, run.draw, how.REPORT_EVERY, how.SAVE_EVERY, how.BOARD)
     except KeyboardInterrupt as stop:
@@ -93,6 +91,13 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
         print(f"{weights}: {run.trainer.step} steps, {minutes:.1f} minutes. Losses: {folder}/log.jsonl.")
     distributed.shut_down()
     return 0
+
+
+def _body_run(settings: CfgNode, folder: Path) -> TrainingRun:
+    """A run on bodies, posed by motion."""
+    pool = _read_motion(settings.TRAIN.MOTION, folder / "motion.npz")
+    body, held_out = SmplBody.from_file(locate(settings.BODY.PATH)), load_frames(pool, "validation")
+    return RUNS[settings.TRAIN.ENCODER](settings, body, load_frames(pool, "train"), held_out, folder)
 
 
 def _read_motion(source: str, cache: Path) -> list[Motion]:
@@ -289,4 +294,4 @@ def _mixed_people(settings: CfgNode, body: SmplBody, pool: PosePool) -> MixedPeo
 
 
 RUNS = {"keypoints": build_keypoint_run, "image": build_image_run}
-"""By TRAIN.ENCODER."""
+"""By TRAIN.ENCODER, of bodies; `HAND_IMAGE` is beside them."""

@@ -24,6 +24,7 @@ from hmrfit.io.budget import brief
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.encoders import ENCODERS, Encoder
 from hmrfit.network.error_model import ErrorModel
+from hmrfit.network.hand_regressor import HandRegressor
 from hmrfit.network.hmr import HMR
 from hmrfit.network.mixture import MixtureModel
 from hmrfit.network.other_checkpoints import read_checkpoint_of_others
@@ -87,8 +88,9 @@ def _settings(network: Network) -> dict[str, Any]:
 def _build(kind: str, notes: Any = None, **settings: Any) -> Network:
     """The network of these settings, its weights random."""
     if kind == "hmr":
-        regressor = IterativeRegressor.from_settings(**settings["regressor"])
-        return HMR(_build_encoder(**settings["encoder"]), regressor)
+        own = settings["regressor"]
+        regressor = HandRegressor if own.get("kind") == HandRegressor.kind else IterativeRegressor
+        return HMR(_build_encoder(**settings["encoder"]), regressor.from_settings(**own))
     if kind == "discriminator":
         return FactorizedDiscriminator(**settings)
     if kind == ErrorModel.kind:

@@ -1,6 +1,7 @@
 """Encoders: a person's image or keypoints -> features φ (B, features).
 
     image       φ = ResNet((x − m)/d)                              x RGB in [0, 1] of the person's square crop
+    heat maps   φ = ResNet([(x − m)/d, h_1, …, h_K])               h_k a bump at keypoint k (Boukhayma et al., 2019)
     keypoints   φ = MLP(one slot per known keypoint name)          x, y in the crop's [-1, 1], and a confidence
 
 Every keypoint name has its own slot (q x, q y, q c, q), c its confidence and q its visibility (`ops.presence.shown`):
@@ -19,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmrfit.camera import Camera, pixels_to_crop
+from hmrfit.camera import PIXEL_CENTER, Camera, pixels_to_crop
 from hmrfit.io.image import Image
 from hmrfit.keypoints import keypoint_sets, nearest_definition, resolve_set
-from hmrfit.network.resnet import BasicBlock, Bottleneck, PreactResNet, ResNet
+from hmrfit.network.resnet import BasicBlock, Bottleneck, PreactResNet, ResNet, first_convolution
 from hmrfit.ops.check import check_shape, did_you_mean
 from hmrfit.ops.presence import shown
 from hmrfit.types import Keypoints, TensorRecord
@@ -39,6 +40,9 @@ RESNETS: dict[str, tuple[Callable[[], ResNet | PreactResNet], tuple[tuple[float,
     "resnet50_v2": (lambda: PreactResNet((3, 4, 6, 3)), SYMMETRIC),
 }
 """Variants by name: how it is built, and what it subtracts and divides by."""
+
+HEAT = 0.02
+"""A heat map's deviation, a fraction of the crop's side."""
 
 KEYPOINT_NAMES = tuple(dict.fromkeys(name for names in keypoint_sets().values() for name in names))
 """Every name of the built-in sets, once."""
@@ -111,6 +115,52 @@ class ImageEncoder(Encoder):
     def settings(self) -> Settings:
         """What the constructor takes."""
         return {"variant": self.variant, "resolution": self.resolution}
+
+
+class HeatmapEncoder(ImageEncoder):
+    """A ResNet whose first convolution sees heat maps of keypoints beside the image."""
+
+    kind = "heat maps"
+
+    def __init__(self, variant: str = "resnet34", resolution: int = 256, maps: int = 21) -> None:
+        """
+        Args:
+            maps: how many keypoints there are. variant, resolution: as for `ImageEncoder`; no variant of v2.
+        """
+        super().__init__(variant, resolution)
+        if not isinstance(self.resnet, ResNet):
+            raise ValueError(f"Heat maps go into the ResNets of v1, not into '{variant}'. Take resnet34.")
+        self.maps = maps
+        self.resnet.conv1 = first_convolution(3 + maps)
+        nn.init.kaiming_normal_(self.resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor, heatmaps: Tensor | None = None) -> Tensor:
+        """
+        Args:
+            images: (B, 3, H, W) RGB in [0, 1]. heatmaps: (B, maps, H, W), of `heatmaps_of`; None where no keypoint is
+                known.
+        """
+        sizes = check_shape(images, "B 3 H W", "images", hint="Give RGB in [0, 1], channels first.")
+        if heatmaps is None:
+            heatmaps = images.new_zeros(len(images), self.maps, *images.shape[2:])
+        check_shape(heatmaps, f"B {self.maps} H W", "heatmaps", sizes)
+        return self.resnet(torch.cat([(images - self.mean) / self.std, heatmaps], 1))
+
+    def settings(self) -> Settings:
+        return super().settings() | {"maps": self.maps}
+
+
+def heatmaps_of(keypoints: Tensor, confidence: Tensor, resolution: int) -> Tensor:
+    """(B, K, R, R): q exp(−|u − x_k|² / 2σ²) at pixel centres u, q how far the keypoint is seen, σ = HEAT of the crop.
+
+    Args:
+        keypoints: (B, K, 2) pixels of the crop. confidence: (B, K).
+    """
+    centers = torch.arange(resolution, device=keypoints.device, dtype=keypoints.dtype) + PIXEL_CENTER
+    known = confidence > 0
+    xy = torch.where(known[..., None], keypoints, 0.0)
+    along = (-((centers - xy[..., None]) / (HEAT * resolution)).square() / 2).exp()  # (B, K, 2, R)
+    return (shown(confidence) * known)[..., None, None] * along[:, :, 1, :, None] * along[:, :, 0, None]
 
 
 class ResidualBlock(nn.Module):
@@ -247,5 +297,7 @@ def to_tensor(image: Image) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
 
 
-ENCODERS: dict[str, type[ImageEncoder] | type[KeypointEncoder]] = {"image": ImageEncoder, "keypoints": KeypointEncoder}
+ENCODERS: dict[str, type[ImageEncoder] | type[KeypointEncoder]] = {
+    one.kind: one for one in (ImageEncoder, HeatmapEncoder, KeypointEncoder)
+}
 """By kind, for files."""

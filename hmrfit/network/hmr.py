@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hmrfit.camera import Camera, pixels_to_crop, weak_to_translation
 from hmrfit.network.encoders import Encoder
+from hmrfit.network.hand_regressor import HandRegressor
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.types import BodyParams, Regression
 
@@ -27,8 +28,9 @@ EncoderInput = Tensor | str | Sequence[str] | None
 class HMR(nn.Module):
     """An encoder and the iterative regressor."""
 
-    def __init__(self, encoder: Encoder, regressor: IterativeRegressor | None = None) -> None:
-        """regressor: None for one in the 6D form that fits the encoder.
+    def __init__(self, encoder: Encoder, regressor: IterativeRegressor | HandRegressor | None = None) -> None:
+        """regressor: None for one in the 6D form that fits the encoder; a `HandRegressor` makes it Boukhayma's network
+        of hands, with one iteration.
 
         Raises:
             ValueError: the regressor takes another number of features than the encoder gives.

@@ -20,6 +20,11 @@ def _conv(inputs: int, outputs: int, size: int, stride: int = 1, bias: bool = Fa
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=bias)
 
 
+def first_convolution(channels: int) -> nn.Conv2d:
+    """v1's, of an image of so many channels."""
+    return _conv(channels, 64, 7, 2)
+
+
 class BasicBlock(nn.Module):
     """Two 3×3 convolutions and a shortcut: ResNet-18 and 34."""
 
@@ -74,7 +79,7 @@ class ResNet(nn.Module):
 
     def __init__(self, block: type[BasicBlock] | type[Bottleneck], units: tuple[int, int, int, int]) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _conv(3, 64, 7, 2), nn.BatchNorm2d(64)
+        self.conv1, self.bn1 = first_convolution(3), nn.BatchNorm2d(64)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         inputs = 64
         for i, (width, count) in enumerate(zip(STAGE_WIDTHS, units, strict=True)):

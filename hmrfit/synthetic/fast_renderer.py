@@ -1,10 +1,11 @@
-"""The fast renderer: synthetic images of one person, many a second, lit without shadows, before any backdrop.
+"""The fast renderer: synthetic images of one person or hand, many a second, lit without shadows, before any backdrop.
 
     radiance = albedo · (lamp · max(0, n·l)  +  sky · (0.6 + 0.4 n·up))  +  gloss · max(0, n·h)³⁰
 
 `hmrfit.synthetic.renderer` makes better pictures; a network learns more from many different ones.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import MIN_DEPTH, Camera
 from hmrfit.io.image import Image
 from hmrfit.io.opencv import cv2
-from hmrfit.ops.raster import interpolate_seen, rasterize
+from hmrfit.ops.raster import Fragments, interpolate_seen, rasterize
 from hmrfit.render.rasteriser import picture_size, to_screen
 from hmrfit.render.shading import highlight, lambert, to_linear, to_srgb, vertex_normals
 from hmrfit.synthetic.clothing import ClothingTexture, Outfit
@@ -54,22 +55,46 @@ def draw_person(
         photo: to stand before a random part of it, instead of a made-up backdrop.
     """
     rng = numpy_generator(generator)
-    width, height = picture_size(camera)
-    picture = backdrop(width, height, rng) if photo is None else _part_of(photo, width, height, rng)
-    screen = to_screen(vertices[None], camera)
-    seen = rasterize(screen, body.faces, (width, height), MIN_DEPTH)
-    mesh = vertices[None]
-    values = torch.cat([mesh, vertex_normals(mesh, body.faces), body.v_template.to(mesh)[None]], -1)
-    where, surface = interpolate_seen(seen, screen, body.faces, values)
-    if len(where):
-        points, normals, rest = surface.split(3, -1)
+
+    def paint(rest: Tensor) -> tuple[Tensor, Tensor]:
         outfit = Outfit.random(generator)
         noise = torch.rand(256, 256, generator=generator)
         albedo, gloss, _ = clothing.paint(rest, outfit, noise)
         tint = albedo.new_tensor(rng.uniform(0.75, 1.25, 3))  # more colours than the outfits have
-        light = _lit(to_linear((albedo * tint).clamp(0, 1)), gloss, points, normals, rng)
-        picture[where[:, 1].numpy(), where[:, 2].numpy()] = light.numpy()
-    return Drawn(develop(picture, rng), seen.mask[0].numpy())
+        return to_linear((albedo * tint).clamp(0, 1)), gloss
+
+    light, seen = lit_surface(vertices, body.faces, body.v_template, paint, camera, rng, photo)
+    return Drawn(develop(light, rng), seen.mask[0].numpy())
+
+
+def lit_surface(
+    vertices: Tensor,
+    faces: Tensor,
+    rest: Tensor,
+    paint: Callable[[Tensor], tuple[Tensor, Tensor]],
+    camera: Camera,
+    rng: np.random.Generator,
+    photo: Image | None = None,
+) -> tuple[NDArray[np.float32], Fragments]:
+    """(linear light (H, W, 3), what is seen where) of a mesh before a backdrop, before any camera develops it.
+
+    Args:
+        vertices: (V, 3) camera frame, metres. faces: (F, 3).
+        rest: (V, C) what the colour depends on, such as places at rest.
+        paint: of that at M pixels, (M, C), makes their linear albedo (M, 3) and gloss (M,).
+    """
+    width, height = picture_size(camera)
+    picture = backdrop(width, height, rng) if photo is None else _part_of(photo, width, height, rng)
+    mesh = vertices[None]
+    screen = to_screen(mesh, camera)
+    seen = rasterize(screen, faces, (width, height), MIN_DEPTH)
+    values = torch.cat([mesh, vertex_normals(mesh, faces), rest.to(mesh)[None]], -1)
+    where, surface = interpolate_seen(seen, screen, faces, values)
+    if len(where):
+        points, normals, own = surface.split([3, 3, rest.shape[1]], -1)
+        albedo, gloss = paint(own)
+        picture[where[:, 1].numpy(), where[:, 2].numpy()] = _lit(albedo, gloss, points, normals, rng).numpy()
+    return picture, seen
 
 
 def _lit(albedo: Tensor, gloss: Tensor, points: Tensor, normals: Tensor, rng: np.random.Generator) -> Tensor:

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -254,17 +254,25 @@ def turns_of(change: Change) -> Turns:
 # ---- mixtures
 
 
-class PersonSource(Protocol):
-    """A dataset that can be mixed: `PersonImages` or `ScenePeople`."""
+SampleT = TypeVar("SampleT", bound=TensorRecord)
+DrawnT_co = TypeVar("DrawnT_co", bound=TensorRecord, covariant=True)
+
+
+class SampleSource(Protocol[DrawnT_co]):
+    """A dataset that can be mixed."""
 
     def __len__(self) -> int: ...
+
+    def take(self, index: int, chance: int) -> DrawnT_co:
+        """Number `index`, as a batch of one, changed as the number `chance` decides."""
+
+
+class PersonSource(SampleSource[PersonSample], Protocol):
+    """A dataset of people that can be mixed: `PersonImages` or `ScenePeople`."""
 
     @property
     def keys(self) -> list[FitKey]:
         """Whose fits are whose, in a store."""
-
-    def take(self, index: int, chance: int) -> PersonSample:
-        """Person `index`, as a batch of one, changed as the number `chance` decides."""
 
 
 Draw = tuple[int, int, int]
@@ -292,33 +300,47 @@ class _Draws(Sampler[list[Draw]]):
             position += 1
 
 
-class _DrawnPeople(Dataset[PersonSample]):
-    """People by their draws; one that cannot be read is replaced by the next one of the same dataset."""
+class _Drawn(Dataset[SampleT]):
+    """Samples by their draws; one that cannot be read is replaced by the next one of the same dataset."""
 
-    def __init__(self, sources: Sequence[PersonSource]) -> None:
+    def __init__(self, sources: Sequence[SampleSource[SampleT]]) -> None:
         self.sources = sources
-        self.first = [sum(map(len, sources[:which])) for which in range(len(sources))]
 
-    def __getitem__(self, draw: Draw) -> PersonSample:
+    def __getitem__(self, draw: Draw) -> SampleT:
         which, index, chance = draw
         source = self.sources[which]
         for attempt in range(TRIES):
             try:
-                sample = source.take((index + attempt) % len(source), chance)
+                return source.take((index + attempt) % len(source), chance)
             except (OSError, ValueError) as error:
                 reason = error
                 warnings.warn(f"Person {index + attempt} of dataset {which} is left out: {error}", stacklevel=2)
-            else:
-                seen = sample.seen
-                return replace(sample, seen=None if seen is None else replace(seen, row=seen.row + self.first[which]))
         raise reason
 
 
-class MixedPeople:
-    """Endless batches of people from several sources."""
+class _DrawnPeople(_Drawn[PersonSample]):
+    """People by their draws, with their rows among all of them."""
+
+    def __init__(self, sources: Sequence[SampleSource[PersonSample]]) -> None:
+        super().__init__(sources)
+        self.first = [sum(map(len, sources[:which])) for which in range(len(sources))]
+
+    def __getitem__(self, draw: Draw) -> PersonSample:
+        sample, first = super().__getitem__(draw), self.first[draw[0]]
+        seen = sample.seen
+        return replace(sample, seen=None if seen is None else replace(seen, row=seen.row + first))
+
+
+def collated(samples: Sequence[SampleT]) -> SampleT:
+    """Batches as one."""
+    return type(samples[0]).cat(samples)
+
+
+class Mixed(Generic[SampleT]):
+    """Endless batches from several sources."""
 
     def __init__(
-        self, sources: Sequence[PersonSource], shares: Sequence[float], seed: int = 0, workers: int = 0
+        self, sources: Sequence[SampleSource[SampleT]], shares: Sequence[float], seed: int = 0, workers: int = 0
     ) -> None:
         """
         Args:
@@ -336,15 +358,10 @@ class MixedPeople:
         self.sources, self.shares = list(sources), torch.tensor(shares, dtype=torch.float64)
         self.seed, self.workers, self.position = seed, workers, 0
         self._sizes, self._count = sizes, 0
-        self._batches: Iterator[PersonSample] | None = None
+        self._batches: Iterator[SampleT] | None = None
 
-    @property
-    def keys(self) -> list[FitKey]:
-        """Whose fits are whose in a store, by the rows of what was seen."""
-        return [key for source in self.sources for key in source.keys]
-
-    def batch(self, count: int) -> PersonSample:
-        """The next `count` people."""
+    def batch(self, count: int) -> SampleT:
+        """The next `count` of them."""
         if self._batches is None or count != self._count:
             self._batches, self._count = self._loader(count), count
         self.position += 1
@@ -354,15 +371,37 @@ class MixedPeople:
         """The next batch will be the one that comes after `position` batches."""
         self.position, self._batches = position, None
 
-    def _loader(self, count: int) -> Iterator[PersonSample]:
+    def _drawn(self) -> Dataset[SampleT]:
+        """What the loader reads."""
+        return _Drawn(self.sources)
+
+    def _loader(self, count: int) -> Iterator[SampleT]:
         draws = _Draws(self._sizes, self.shares, count, self.seed, self.position)
         return iter(
             DataLoader(
-                _DrawnPeople(self.sources),
+                self._drawn(),
                 batch_sampler=draws,
                 num_workers=self.workers,
-                collate_fn=PersonSample.collate,
+                collate_fn=collated,
                 persistent_workers=self.workers > 0,
                 generator=torch.Generator(),  # its own, so that a new loader leaves the run's random state as it is
             )
         )
+
+
+class MixedPeople(Mixed[PersonSample]):
+    """Endless batches of people from several sources."""
+
+    def __init__(
+        self, sources: Sequence[PersonSource], shares: Sequence[float], seed: int = 0, workers: int = 0
+    ) -> None:
+        super().__init__(sources, shares, seed, workers)
+        self._of_people = list(sources)
+
+    @property
+    def keys(self) -> list[FitKey]:
+        """Whose fits are whose in a store, by the rows of what was seen."""
+        return [key for source in self._of_people for key in source.keys]
+
+    def _drawn(self) -> Dataset[PersonSample]:
+        return _DrawnPeople(self.sources)

@@ -22,6 +22,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.network.error_model import ErrorModel, ErrorModelSettings, PredictedError
 from hmrfit.network.hmr import HMR
 from hmrfit.network.mixture import MixtureModel, components_of
+from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.synthetic.people import People
 from hmrfit.train.error_model_training import WARM_UP, Case, Cases, case_of, descend, marginal_loss, noise_loss, updated
 from hmrfit.train.losses import KeypointLossWeights, each_keypoint_loss
@@ -41,8 +42,11 @@ TOGETHER = 6.0
 def new_mixture(hmr: HMR, errors: ErrorModel, count: int = 4) -> MixtureModel:
     """A mixture whose components are all the initial estimate, up to a little noise, and as wrong as it is.
 
-    errors: the error model of the initial estimate, whose weights the mixture's begins with.
+    errors: the error model of the initial estimate, whose weights the mixture's begins with. Raises ValueError: the
+    network has no iterative regressor.
     """
+    if not isinstance(hmr.regressor, IterativeRegressor):
+        raise ValueError("A mixture's components are made of an iterative regressor, and this network is one of hands.")
     settings: ErrorModelSettings = {**errors.settings(), "weighted": True}
     model = MixtureModel(deepcopy(hmr.regressor), ErrorModel(**settings), count)
     own, given = model.errors.state_dict(), errors.state_dict()
