@@ -5,7 +5,7 @@
 The keypoints of a left hand are nearly those of a right hand flipped over, so one hand says little: of hands with 2 %
 noise in poses of sources left out, d is some six nats in the middle, no more than it varies by. One hand is doubted
 where its own energy is high and d large (one wrong side in seven, one right one in 250); many hands of one call, which
-have the same side, by the mean of their d.
+have the same side, by the mean of their d, cut off at ± GAIN.
 """
 
 from dataclasses import replace
@@ -45,7 +45,8 @@ def other_hands(fitter: Fitter, fit: Fit) -> list[bool]:
     mirrored = mirrored_picture(fit.observation.keypoints[rows], fit.state.camera[rows])
     mirrored = replace(mirrored, names=fit.observation.keypoints.names)
     gain = energy[rows] - _energy(fitter.fit(mirrored, fit.state.camera[rows]), own)
-    if len(fit) >= MANY and float(gain.mean()) > SURE * float(gain.std()) / len(gain) ** 0.5:
+    each = gain.clamp(-GAIN, GAIN)  # one hand that is like nothing does not decide
+    if len(fit) >= MANY and float(each.mean()) > SURE * float(each.std()) / len(each) ** 0.5:
         return [True] * len(fit)
     for row, doubt in zip(rows.tolist(), ((gain > GAIN) & (energy[rows] > POOR)).tolist(), strict=True):
         doubted[row] = doubt

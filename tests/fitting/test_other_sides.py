@@ -75,7 +75,7 @@ def test_many_left_hands_given_as_right_ones_are_warned_of():
     right = hmrfit.fit_hand(None, scene.array, image_size=SIZE, focal=scene.focal)
     mirrored = scene.array * [-1, 1, 1] + [SIZE[0], 0, 0]
     wrong = hmrfit.fit_hand(None, mirrored, image_size=SIZE, focal=scene.focal)
-    assert all("As a left hand" in warnings[-1] for warnings in wrong.warnings)
+    assert all(any("As a left hand" in text for text in warnings) for warnings in wrong.warnings)
     assert not any("As a left hand" in text for warnings in right.warnings for text in warnings)
 
 
