@@ -45,10 +45,11 @@ class DexYcb(HandProtocol):
         done = predictions.done
         self._missing += int((~done).sum())
         for row in done.nonzero()[0].tolist():
-            x, y = predictions.joints[row], data.joints[row]
+            # in millimetres, as the public code: what it adds to norms is no number without a unit
+            x, y = MILLIMETRES * predictions.joints[row], MILLIMETRES * data.joints[row]
             sides = {"": (x, y), "RR-": (x - x[0], y - y[0]), "PA-": (Similarity.of(x, y).own(x), y)}
             for kind, (found, truth) in sides.items():
-                self._errors[kind].append(np.linalg.norm(found - truth, axis=1))
+                self._errors[kind].append(np.linalg.norm(found - truth, axis=1) / MILLIMETRES)
 
     def summary(self) -> Summary:
         """See `HandProtocol`."""
