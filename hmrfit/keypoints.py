@@ -5,8 +5,8 @@ LSP click, `right_hip_coco` where those of COCO do. Annotators of all sets, and 
 and knees, `right_shoulder_coco` and `right_knee_coco`, which are a little off the joints; elbows, wrists and ankles are
 the joints in every set. `left_` and `right_` are the person's own sides.
 
-A set may have parts that are ignored, as faces and fingers are until a body has them: files hold their points, and
-readers drop them. Adding a set is one line: `register_keypoint_set("mine", ("nose", "left_wrist", ...))`.
+A set may have parts that are ignored, as faces are: files hold their points, and readers drop them. Fingers are read
+where a body has them (`KeypointSet.with_hands`). Adding a set is one line: `register_keypoint_set("mine", ("nose", "left_wrist", ...))`.
 """
 
 import re
@@ -111,6 +111,10 @@ def _hand(side: str, tips_first: bool = False) -> tuple[str, ...]:
 
 
 HANDS42 = tuple(name for side in ("left", "right") for name in (f"{side}_hand_root", *_hand(side)))
+HAND_POINTS = frozenset(HANDS42)
+FINGER_ONLY = frozenset(name for name in HANDS42 if name.endswith(("_cmc", "_ip", "_pip", "_dip")))
+"""The points of hands that no set of a whole body has for something else: where one of them is, there is a hand."""
+
 FACE68 = tuple(f"face_{i}" for i in range(68))
 """iBUG's 68 points: jaw line, brows, nose, eyes, mouth."""
 
@@ -145,6 +149,12 @@ class KeypointSet:
         """The points that are used: what a body is asked for."""
         return tuple(name for name in self.layout if name is not None and name not in self.ignored)
 
+    @cached_property
+    def with_hands(self) -> "KeypointSet":
+        """The same set with the points of its hands used; itself, where it has none that are ignored."""
+        ignored = self.ignored - HAND_POINTS
+        return self if ignored == self.ignored else KeypointSet(self.layout, ignored)
+
 
 _SETS: dict[str, KeypointSet] = {
     "smpl24": KeypointSet(SMPL24),
@@ -165,6 +175,10 @@ _SETS: dict[str, KeypointSet] = {
         (*OPENPOSE25B, *_hand("left"), *_hand("right"), *FACE68, "right_pupil", "left_pupil"),
         frozenset((*_hand("left"), *_hand("right"), *FACE68, "right_pupil", "left_pupil")),
     ),
+    "openpose67": KeypointSet((*OPENPOSE25, *HANDS42), HAND_POINTS),
+    "mediapipe75": KeypointSet(
+        (*(None if name in HAND_POINTS else name for name in MEDIAPIPE33), *HANDS42), HAND_POINTS
+    ),
     "goliath308": KeypointSet(GOLIATH308, frozenset(_hand("right") + _hand("left") + GOLIATH_ARMS + GOLIATH_FACE)),
 }
 
@@ -174,11 +188,12 @@ _OTHER_NAMES = {
     "mediapipe": "mediapipe33", "mediapipepose": "mediapipe33", "blazepose": "mediapipe33",
     "blazepose33": "mediapipe33", "cocowholebody": "coco_wholebody133", "wholebody": "coco_wholebody133",
     "wholebody133": "coco_wholebody133", "halpefullbody136": "halpe136", "halpe26body": "halpe26",
-    "goliath": "goliath308", "sapiens": "goliath308", "sapiens308": "goliath308", "human36m17": "h36m17",
+    "body25hands": "openpose67", "mediapipeholistic": "mediapipe75", "holistic": "mediapipe75",
+    "mediapipeholistic75": "mediapipe75", "holistic75": "mediapipe75", "goliath": "goliath308", "sapiens": "goliath308", "sapiens308": "goliath308", "human36m17": "h36m17",
 }  # fmt: skip
 """Names that others use for these sets, in the form of `plain_set_name`."""
 
-SETS_BY_COUNT = {26: "halpe26", 133: "coco_wholebody133", 135: "openpose135", 136: "halpe136", 308: "goliath308"}
+SETS_BY_COUNT = {26: "halpe26", 67: "openpose67", 75: "mediapipe75", 133: "coco_wholebody133", 135: "openpose135", 136: "halpe136", 308: "goliath308"}
 """Numbers of keypoints that only one detector writes: these sets are recognised without a name."""
 
 SIDES = ("left_", "right_")
@@ -292,6 +307,17 @@ def find_set(keypoint_set: str | Sequence[str | None]) -> KeypointSet:
         hint = did_you_mean(keypoint_set, _SETS)
         raise ValueError(f"Unknown keypoint set '{keypoint_set}'.{hint} Known sets: {', '.join(_SETS)}.")
     return _SETS[known]
+
+
+def has_hands(names: Collection[str]) -> bool:
+    """Whether points of fingers are among these: more than the knuckles and tips that bodies without fingers have."""
+    return not FINGER_ONLY.isdisjoint(names)
+
+
+def body_places(names: Sequence[str]) -> tuple[int, ...]:
+    """The places of the points that are of no hand, of a body's set with hands; all of another set."""
+    others = tuple(k for k, name in enumerate(names) if name not in HAND_POINTS) if has_hands(names) else ()
+    return others or tuple(range(len(names)))
 
 
 def resolve_set(keypoint_set: str | Sequence[str | None]) -> tuple[str, ...]:

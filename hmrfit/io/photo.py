@@ -23,7 +23,7 @@ from hmrfit.io.keypoint_checks import check_keypoints
 from hmrfit.io.keypoint_checks.field_of_view import ASSUMED, FocalSource, camera_warnings, focal_from_exif
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints, read_keypoints
 from hmrfit.io.keypoint_files.readers import people_in_memory
-from hmrfit.keypoints import keypoint_sets
+from hmrfit.keypoints import body_places, keypoint_sets
 from hmrfit.ops.check import numbers
 from hmrfit.types import Keypoints
 
@@ -93,6 +93,12 @@ class Photo:
         """All people's, (N, K)."""
         xy, confidence = (torch.tensor(np.stack([getattr(p, n) for p in self.people])) for n in ("xy", "confidence"))
         return Keypoints(xy, confidence, self.people[0].names)
+
+    @property
+    def has_hands(self) -> bool:
+        """Whether there are points of fingers beside the body's."""
+        names = self.people[0].names
+        return len(body_places(names)) < len(names)
 
     def without_image(self) -> "Photo":
         """The same, its pixels forgotten."""
@@ -248,7 +254,9 @@ def _checked(person: PersonKeypoints, size: tuple[int, int]) -> list[str]:
     Raises:
         ValueError: they cannot be pixels of this image; says why.
     """
-    xy = person.xy[person.confidence > 0]
+    body = list(body_places(person.names))  # hands alone are no body
+    names, confidence = tuple(person.names[k] for k in body), person.confidence[body]
+    xy = person.xy[body][confidence > 0]
     if not len(xy):
         raise ValueError(
             "no keypoint has a confidence above 0, so nothing is seen to fit to. Leave this person out, or look at the "
@@ -262,7 +270,7 @@ def _checked(person: PersonKeypoints, size: tuple[int, int]) -> list[str]:
             f"a keypoint lies at {away:.3g} pixels, which is no place in an image of {size[0]} × {size[1]}. Give it "
             "confidence 0 if it is unseen, or look at what wrote it."
         )
-    warnings = check_keypoints(person.names, person.xy, person.confidence, size)
+    warnings = check_keypoints(names, person.xy[body], confidence, size)
     inside = ((xy >= 0) & (xy <= np.array(size))).all(1)
     if not inside.any():
         reason = warnings[0] if warnings else f"({xy[0, 0]:.0f}, {xy[0, 1]:.0f}) is outside of {size[0]} × {size[1]}."

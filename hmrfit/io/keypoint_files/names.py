@@ -12,7 +12,9 @@ Points of faces, fingers and the like are ignored. Any other name is refused: it
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 
@@ -92,6 +94,19 @@ FINGER_JOINT = re.compile(r"(left|right)_(index|middle|pinky|ring|thumb)[123]")
 
 NUMBERED = re.compile(r"(kp|kps|kpt|keypoint|point|pt|joint|landmark|label|node|k|p)?[\W_]*\d+", re.IGNORECASE)
 """Names that say nothing."""
+
+
+_hands_wanted: ContextVar[bool] = ContextVar("hmrfit_hands_wanted", default=False)
+
+
+@contextmanager
+def reading_hands() -> Iterator[None]:
+    """Within the block, in this thread, the points of hands are read beside the body's, where a set has them."""
+    token = _hands_wanted.set(True)
+    try:
+        yield
+    finally:
+        _hands_wanted.reset(token)
 
 
 @dataclass(frozen=True)
@@ -289,6 +304,7 @@ def _as_asked(count: int, named: tuple[str, ...] | None, asked: str | Sequence[s
 
 
 def _of(known: KeypointSet, warning: str | None = None) -> Chosen:
+    known = known.with_hands if _hands_wanted.get() else known
     rows = None if len(known.rows) == len(known.layout) else known.rows
     return Chosen(known.names, rows, warning)
 
