@@ -67,6 +67,7 @@ from hmrfit.priors.biomechanics import HandLimits
 from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
+from hmrfit.with_hands import BODY, BODY_WITH_HANDS, hand_parts
 
 OPTION_KEYS = tuple(field.name for field in fields(Options))
 STAGE_KEYS = ("weights", "factors", "free", "keep", *OPTION_KEYS)
@@ -74,8 +75,8 @@ STAGE_KEYS = ("weights", "factors", "free", "keep", *OPTION_KEYS)
 MIRROR = "mirror:"
 """Before a hand's name or path: the mirror image of that hand, which is the other one."""
 
-NETWORKS_BODY, NETWORKS_HAND = "free_body", "free_hand"
-"""The body and the hand whose betas the shipped networks speak of."""
+NETWORKS_BODIES, NETWORKS_HAND = (BODY, BODY_WITH_HANDS), "free_hand"
+"""The bodies and the hand whose betas the shipped networks speak of."""
 
 RANGES = {"FIT.HYPOTHESES": (0, 100), "FIT.LIBRARY": (1, 100_000), "FIT.SIGMA": (0, 10)}
 """What these settings may be. A hundred hypotheses of a batch of people take a gigabyte."""
@@ -147,7 +148,12 @@ def build_parts(config: CfgNode) -> tuple[Fitter, Schedules]:
     body = body.driving(own.joint_names or body.joint_names[1:])
     terms = build_terms(config, own, body)
     schedules = build_schedules(config, gmm, terms, body)
-    fitter = Fitter(body, terms, schedules.fit, schedules.given)
+    hands = hand_parts(config, body) if uses_error_model(config) and config.PRIORS.INITIAL_ESTIMATE else None
+    if hands is not None:
+        terms |= terms_by_name(hands.terms)
+        fit, given = (replace(s, hands=hands.stage(s.stages[-1])) for s in (schedules.fit, schedules.given))
+        schedules = replace(schedules, fit=fit, given=given)
+    fitter = Fitter(body, terms, schedules.fit, schedules.given, None if hands is None else hands.join)
     return (fitter if device == "cpu" else fitter.on(device)), schedules
 
 
@@ -177,7 +183,7 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
         views = all_sides(HAND_VIEWS)
         library = replace(library, views=mirror(views) if side == "left" else views, roll_sigma=torch.inf)
     estimate = (
-        None if network is None else InitialEstimate(network, _error_model(config), config.BODY.PATH == NETWORKS_BODY)
+        None if network is None else InitialEstimate(network, _error_model(config), config.BODY.PATH in NETWORKS_BODIES)
     )
     if config.FIT.STAGES:
         return _own_schedules(config, _start(config, library, estimate or hand_estimate, mean), terms)

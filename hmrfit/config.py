@@ -30,6 +30,8 @@ _C.PRIORS = CfgNode()
 _C.PRIORS.GMM = "pose_gmm"
 _C.PRIORS.LIMITS = "joint_limits"
 _C.PRIORS.HAND_LIMITS = ""  # what joints of fingers can do, of a body that is one hand; "": no term 'biomechanics'
+_C.PRIORS.HANDS = "auto"  # pose prior of a whole body's fingers, fitted where its keypoints have points of hands;
+#                           "": hands are left out (hmrfit.with_hands)
 _C.PRIORS.ERROR_MODEL = "error_model"  # how wrong the initial estimate is; "": it is only one start of several
 _C.PRIORS.MIXTURE = "mixture_hmr"  # other answers that the picture allows; "": there are only those that the fit kept
 _C.PRIORS.DISCRIMINATORS = "discriminators"  # read when a weight or stage names that term; "": there is no such term

@@ -6,7 +6,8 @@ and knees, `right_shoulder_coco` and `right_knee_coco`, which are a little off t
 the joints in every set. `left_` and `right_` are the person's own sides.
 
 A set may have parts that are ignored, as faces are: files hold their points, and readers drop them. Fingers are read
-where a body has them (`KeypointSet.with_hands`). Adding a set is one line: `register_keypoint_set("mine", ("nose", "left_wrist", ...))`.
+where a body has them (`KeypointSet.with_hands`). Adding a set is one line:
+`register_keypoint_set("mine", ("nose", "left_wrist", ...))`.
 """
 
 import re
@@ -189,11 +190,20 @@ _OTHER_NAMES = {
     "blazepose33": "mediapipe33", "cocowholebody": "coco_wholebody133", "wholebody": "coco_wholebody133",
     "wholebody133": "coco_wholebody133", "halpefullbody136": "halpe136", "halpe26body": "halpe26",
     "body25hands": "openpose67", "mediapipeholistic": "mediapipe75", "holistic": "mediapipe75",
-    "mediapipeholistic75": "mediapipe75", "holistic75": "mediapipe75", "goliath": "goliath308", "sapiens": "goliath308", "sapiens308": "goliath308", "human36m17": "h36m17",
+    "mediapipeholistic75": "mediapipe75", "holistic75": "mediapipe75",
+    "goliath": "goliath308", "sapiens": "goliath308", "sapiens308": "goliath308", "human36m17": "h36m17",
 }  # fmt: skip
 """Names that others use for these sets, in the form of `plain_set_name`."""
 
-SETS_BY_COUNT = {26: "halpe26", 67: "openpose67", 75: "mediapipe75", 133: "coco_wholebody133", 135: "openpose135", 136: "halpe136", 308: "goliath308"}
+SETS_BY_COUNT = {
+    26: "halpe26",
+    67: "openpose67",
+    75: "mediapipe75",
+    133: "coco_wholebody133",
+    135: "openpose135",
+    136: "halpe136",
+    308: "goliath308",
+}
 """Numbers of keypoints that only one detector writes: these sets are recognised without a name."""
 
 SIDES = ("left_", "right_")

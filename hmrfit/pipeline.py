@@ -7,6 +7,7 @@ read and check the input  ->  read the measurements  ->  the schedule with their
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property
 from itertools import groupby
@@ -22,6 +23,7 @@ from yacs.config import CfgNode
 from hmrfit.assets import checksum, locate
 from hmrfit.body.mirrored import side_of
 from hmrfit.body.rigid import turned
+from hmrfit.body.skeleton import SMPLH
 from hmrfit.body.smpl import SmplBody, checked_params
 from hmrfit.build import build_parts, load_body, load_points, load_posed_body, parameter_files
 from hmrfit.camera import Camera
@@ -49,6 +51,7 @@ from hmrfit.hand_keypoints import names_of_hand
 from hmrfit.io.calibration import read_calibration
 from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.image import read_image
+from hmrfit.io.keypoint_files.names import reading_hands
 from hmrfit.io.keypoint_noise import with_known_noise, with_known_noise_in_views
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.keypoints import KeypointsFrom
@@ -84,6 +87,7 @@ from hmrfit.views_sequence import (
     reordered,
     world_result,
 )
+from hmrfit.with_hands import about_shapes_of_one_body, config_with_hands
 
 INIT_STDS = (1e-3, 360.0)
 """Degrees, what `init_std` may be."""
@@ -151,6 +155,34 @@ class Pipeline:
         """What a fit depends on beside its input: the settings, and the content of the files that they name."""
         return "\n".join([self.settings, *map(checksum, self.files)])
 
+    @cached_property
+    def with_hands(self) -> "Pipeline | None":
+        """The pipeline of people whose hands are seen: this one, where its body has hands; of the default body's the
+        one with `free_body_h`; None where the hands are left out."""
+        if self.schedules.fit.hands is not None:
+            return self
+        config = config_with_hands(self.settings)
+        return None if config is None else Pipeline.of(config)
+
+    def for_people_of(self, photo: Photo) -> "Pipeline":
+        """This pipeline, or the one of bodies with hands, where the photograph has points of hands."""
+        return self if not photo.has_hands or self.with_hands is None else self.with_hands
+
+    def reading_hands_of(
+        self, measurements: Sequence[Measurement] = (), init: BodyParams | FitResult | None = None
+    ) -> AbstractContextManager[None]:
+        """Within the block, keypoints are read with those of the hands, where this pipeline has a use for them."""
+        wanted = self.hands_are_possible and not about_shapes_of_one_body(measurements)
+        if wanted and init is not None and self.schedules.fit.hands is None:
+            params = init.params if isinstance(init, FitResult) else init
+            wanted = isinstance(params, BodyParams) and params.body_pose.shape[1:2] == (len(SMPLH) - 1,)
+        return reading_hands() if wanted else nullcontext()
+
+    @cached_property
+    def hands_are_possible(self) -> bool:
+        """Whether people can be fitted with their hands by these settings."""
+        return self.schedules.fit.hands is not None or config_with_hands(self.settings) is not None
+
     def fit(
         self,
         image: ImageLike,
@@ -176,12 +208,25 @@ class Pipeline:
         keypoint_set = self.set_of(keypoints, keypoint_set)
         if keypoints is None and image is not None:
             image, keypoints = beside_or_detected(image)
-        photo = read_photo(image, keypoints, keypoint_set, pixels, focal_35mm, camera, image_size)
+        with self.reading_hands_of(measurements, init):
+            photo = read_photo(image, keypoints, keypoint_set, pixels, focal_35mm, camera, image_size)
         photo = with_known_noise(photo, keypoint_source, keypoint_std)
-        start, std = self.start_of(init, photo), self.init_std(init_std, init)
+        asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
+        return self.for_people_of(photo)._fit_people(photo, free, (init, init_std), measurements, up, asked)
+
+    def _fit_people(
+        self,
+        photo: Photo,
+        free: bool,
+        given: tuple[BodyParams | FitResult | None, float | Sequence[float] | None],
+        measurements: Sequence[Measurement],
+        up: ArrayLike | None,
+        asked: Asked,
+    ) -> FitResult:
+        """`fit` of what has been read. given: init and init_std."""
+        start, std = self.start_of(given[0], photo), self.init_std(given[1], given[0])
         if start is None and self.sees(photo):
             start = self.image_start(photo)
-        asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
         ready = self._ready(photo, start, measurements, asked)
         photo, upright = ready.photo(photo), known_up(up, measurements, photo.camera)
         with one_thread_for_few(len(photo), self.threads):
@@ -409,6 +454,15 @@ class Pipeline:
         Args:
             measurements: of everybody, or of every photograph's camera.
         """
+        many = [i for i, photo in enumerate(photos) if self.for_people_of(photo) is not self]
+        if many:
+            rest = [i for i in range(len(photos)) if i not in set(many)]
+            with_hands, without = (
+                one.fit_photos([photos[i] for i in some], measurements)
+                for one, some in ((self.for_people_of(photos[many[0]]), many), (self, rest))
+            )
+            found = dict(zip([*many, *rest], [*with_hands, *without], strict=True))
+            return [found[i] for i in range(len(photos))]
         results: dict[int, FitResult] = {}
         kind = lambda i: (photos[i].people[0].names, self.sees(photos[i]))  # noqa: E731
         for (_, seen), group in groupby(sorted(range(len(photos)), key=kind), key=kind):

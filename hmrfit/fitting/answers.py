@@ -28,7 +28,7 @@ from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.solver import Options
-from hmrfit.fitting.starts import grown_down
+from hmrfit.fitting.starts import grown_down, with_all_betas
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.terms.gender_age import children
 from hmrfit.fitting.uncertainty import Answers, Calibration, Posterior, Weight, laplace, posterior_noise
@@ -146,14 +146,15 @@ class OtherAnswers:
         rows, camera = seen[person], camera[person]
         young = children(rows.measurements) if self.own_shapes else None
         params = params if young is None else grown_down(params, young, body)
-        about, params = params, transferred(params, SMPL, body.skeleton)
+        about, params = params, with_all_betas(transferred(params, SMPL, body.skeleton), body)
         away = rows.keypoints.xy - camera.project(body.pose(params).points)
         predicted = self._predicted(components, away / rows.box_size[:, None, None], camera.focal_known)
         anchor = Anchor.at(about, SMPL.parents, predicted.scale, predicted.factors)
         anchor = anchor if self.own_shapes else anchor.of_unknown_shape()
         anchor = anchor if young is None else anchor.of_shapes(young.people, young.covariance)
         noise = self.mixture.errors.noise_of(predicted, seen.keypoints.names)
-        known = replace(rows, anchor=anchor.transferred(SMPL, body.skeleton), noise=noise)
+        anchor = anchor.transferred(SMPL, body.skeleton).with_betas(params.betas.shape[1])
+        known = replace(rows, anchor=anchor, noise=noise)
         assert predicted.log_weight is not None
         return State(params, camera), known, predicted.log_weight
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
+from hmrfit.fitting.body_with_hands import BodyWithHands
 from hmrfit.fitting.devices import moved
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit, Seeker
 from hmrfit.fitting.parameters import Observation
@@ -29,6 +30,7 @@ from hmrfit.fitting.uncertainty import (
     posterior_noise,
     residual_noise,
 )
+from hmrfit.keypoints import body_places, has_hands
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.threads import set_own_threads
 from hmrfit.types import BodyParams, Keypoints, RecordTable, TensorRecord
@@ -50,14 +52,20 @@ class Fitter:
         terms: the energy's terms by name.
         schedule: start, stages, and what comes after them.
         from_given: the schedule for people whose start the caller gives; default the same stages and steps from it.
+        hands: continues fits of a body with hands, where its schedule has a stage for them.
     """
 
     chunk = CHUNK
 
     def __init__(
-        self, body: SmplBody, terms: dict[str, Term], schedule: Schedule, from_given: Schedule | None = None
+        self,
+        body: SmplBody,
+        terms: dict[str, Term],
+        schedule: Schedule,
+        from_given: Schedule | None = None,
+        hands: BodyWithHands | None = None,
     ) -> None:
-        self.body, self.terms, self.schedule = body, terms, schedule
+        self.body, self.terms, self.schedule, self.hands = body, terms, schedule, hands
         self.from_given = from_given or replace(schedule, start=GivenStart())
         self.device: torch.device | None = None
         self._on_device: Fitter | None = None
@@ -66,7 +74,11 @@ class Fitter:
     def point_body(self, names: tuple[str, ...]) -> PointBody:
         """The body reduced to a keypoint set; made once per set."""
         if names not in self._points:
-            self._points[names] = self.body.points(names)
+            body = self.body
+            if self.hands is not None and has_hands(names):
+                fingers = [body.joint_names[j] for joints in body.skeleton.fingers.values() for j in joints]
+                body = body.driving([*(body.joint_names[j] for j in body.driven if j), *fingers])
+            self._points[names] = body.points(names)
         return self._points[names]
 
     @property
@@ -98,7 +110,8 @@ class Fitter:
         std = None if init_std is None else each_ones(init_std, keypoints.xy)
         given = Given(keypoints, camera, init, std, measurements or RecordTable())
         fit = self._fit(given) if self.device is None else self._fit_there(given)
-        return fit if init is not None else replace(fit, seeker=self.schedule.seeker)
+        seeks = init is None and not (self.schedule.hands is not None and has_hands(keypoints.names))
+        return replace(fit, seeker=self.schedule.seeker) if seeks else fit
 
     def _fit_there(self, given: Given) -> Fit:
         """`_fit` on the other device, the outcome here."""
@@ -147,7 +160,14 @@ class Fitter:
     def _fit_piece(self, given: Given) -> Fit:
         """`fit` of as many people as one batch of the solver takes."""
         schedule = self.schedule if given.init is None else self.from_given
-        return self.run(self.begin(given), schedule)
+        names = given.keypoints.names
+        own = body_places(names)
+        if self.hands is None or schedule.hands is None or len(own) == len(names):
+            return self.run(self.begin(given), schedule)
+        seen = given.keypoints
+        of_body = Keypoints(seen.xy[:, own], seen.confidence[:, own], tuple(names[k] for k in own))
+        fit = self.run(self.begin(replace(given, keypoints=of_body)), schedule)
+        return self.hands(fit, seen, schedule.hands, self.route(names))
 
     def run(self, begun: Begun, schedule: Schedule | None = None) -> Fit:
         """The stages and steps of a schedule, its own by default, from where a route begins."""

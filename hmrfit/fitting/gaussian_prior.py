@@ -36,6 +36,10 @@ UNKNOWN_DEGREES, UNKNOWN_FACING, UNKNOWN_BETAS = 35.0, 90.0, 1.0
 and of a beta in the population."""
 
 
+SILENT = 1e4
+"""Radians: a prior of this standard deviation says nothing of a turn."""
+
+
 @dataclass(frozen=True)
 class Anchor(TensorRecord):
     """Θ₀ of B people and the covariance of its error."""
@@ -104,6 +108,23 @@ class Anchor(TensorRecord):
         factors = torch.cat([torch.cat([self.factors[:, :turns], nothing], 2), torch.cat(of_betas, 2)], 1)
         betas = torch.where(people[:, None], least.sqrt()[:, None], self.scale[:, turns:])
         return replace(self, scale=torch.cat([self.scale[:, :turns], betas], 1), factors=factors)
+
+    def with_betas(self, count: int) -> "Anchor":
+        """The same of a body with more betas, up to `count`, of which only the population is known."""
+        more = count - self.betas.shape[1]
+        if more <= 0:
+            return self
+        zeros = self.betas.new_zeros(len(self.betas), more)
+        factors = torch.cat([self.factors, zeros[..., None].expand(-1, -1, self.factors.shape[-1])], 1)
+        scale = torch.cat([self.scale, zeros + UNKNOWN_BETAS], 1)
+        return replace(self, betas=torch.cat([self.betas, zeros], 1), scale=scale, factors=factors)
+
+    def silent_about(self, joints: Sequence[int]) -> "Anchor":
+        """The same that says nothing of the turns of these joints: other terms do."""
+        columns = [3 * joint + axis for joint in joints for axis in range(3)]
+        scale, factors = self.scale.clone(), self.factors.clone()
+        scale[:, columns], factors[:, columns] = SILENT, 0.0
+        return replace(self, scale=scale, factors=factors, precision=None, coordinates=())
 
     def transferred(self, own: Skeleton, other: Skeleton) -> "Anchor":
         """The same for a body of `other`'s joints: those that `own` lacks are at rest, and nothing is known of them."""

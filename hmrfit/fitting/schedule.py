@@ -66,6 +66,8 @@ class Schedule:
 
     calibration: what was measured of the covariance of such fits; None: nothing, the energy is taken at its word.
     seeker: what finds other answers, once they are asked for; None: those that the fit kept are all.
+    hands: of a body with hands, the stage after all that in which body and hands are fitted together to all keypoints
+        (`hmrfit.fitting.body_with_hands`), where there are points of hands. None: such points are the body's own.
     """
 
     start: Start
@@ -73,6 +75,7 @@ class Schedule:
     after: tuple[After, ...] = ()
     calibration: Calibration | None = None
     seeker: Seeker | None = None
+    hands: Stage | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:
@@ -80,7 +83,8 @@ class Schedule:
 
     def with_stages(self, change: Callable[[Stage], Stage]) -> "Schedule":
         """The schedule with every stage changed."""
-        return replace(self, stages=tuple(map(change, self.stages)))
+        hands = None if self.hands is None else change(self.hands)
+        return replace(self, stages=tuple(map(change, self.stages)), hands=hands)
 
     def with_terms(self, terms: Sequence[Staged]) -> "Schedule":
         """The schedule with the weights of more terms, and steps enough for what they say."""
@@ -94,17 +98,22 @@ class Schedule:
             return replace(stage, weights=weights, options=replace(stage.options, max_steps=steps))
 
         *before, last = self.stages
-        return replace(self, stages=(*(change(stage, False) for stage in before), change(last, True)))
+        hands = None if self.hands is None else change(self.hands, True)
+        return replace(self, stages=(*(change(stage, False) for stage in before), change(last, True)), hands=hands)
 
     @property
     def term_names(self) -> tuple[str, ...]:
         """The terms that a weight can be given of: those of the stages."""
-        return tuple(dict.fromkeys(name for stage in self.stages for name in stage.weights))
+        return tuple(dict.fromkeys(name for stage in self._every_stage for name in stage.weights))
+
+    @property
+    def _every_stage(self) -> tuple[Stage, ...]:
+        return self.stages if self.hands is None else (*self.stages, self.hands)
 
     @property
     def used_terms(self) -> frozenset[str]:
         """All terms that the stages compute, those of their warm-up steps too."""
-        return frozenset(name for stage in self.stages for name in (*stage.weights, *stage.warm_up_weights()))
+        return frozenset(name for s in self._every_stage for name in (*s.weights, *s.warm_up_weights()))
 
 
 def from_initial_estimate(start: InitialEstimate, library: Library, seeker: Seeker | None = None) -> Schedule:

@@ -82,7 +82,7 @@ class InitialEstimate:
         observation = given.observation
         if self.error_model is None:
             params = self.network.predict(given.keypoints, given.camera).params
-            state = State(transferred(params, SMPL, body.skeleton), given.camera)
+            state = State(with_all_betas(transferred(params, SMPL, body.skeleton), body), given.camera)
             return Begun.at(state, replace(observation, start_depth=params.transl[:, 2]))
         return self._anchored(observation, given.camera, body, self.error_model)
 
@@ -93,7 +93,7 @@ class InitialEstimate:
         answer = answer if self.own_shapes else _of_mean_shape(answer, body)
         young = children(observation.measurements) if self.own_shapes else None
         answer = answer if young is None else replace(answer, params=grown_down(answer.params, young, body))
-        params = transferred(answer.params, SMPL, body.skeleton)
+        params = with_all_betas(transferred(answer.params, SMPL, body.skeleton), body)
         projected = camera.project(body.pose(params).points)
         residuals = (keypoints.xy - projected) / observation.box_size[:, None, None]
         predicted = errors.predict(seen, answer, residuals, camera.focal_known)
@@ -104,9 +104,16 @@ class InitialEstimate:
         if young is not None:
             anchor = anchor.of_shapes(young.people, young.covariance)
             observation = replace(observation, measurements=young.said)
+        anchor = anchor.with_betas(params.betas.shape[1])
         noise, depth = errors.noise_of(predicted, keypoints.names), params.transl[:, 2]
         known = replace(observation, anchor=anchor, noise=noise, start_depth=depth)
         return Begun.at(State(params, camera), known)
+
+
+def with_all_betas(params: BodyParams, body: PointBody) -> BodyParams:
+    """The network's betas, and zeros for what a body has beside them: the shape of its hands."""
+    more = body.joint_shapes.shape[-1] - params.betas.shape[1]
+    return params if more <= 0 else replace(params, betas=torch.nn.functional.pad(params.betas, (0, more)))
 
 
 def grown_down(answer: BodyParams, young: Children, body: PointBody) -> BodyParams:
@@ -157,7 +164,7 @@ class Library:
             state = self._starts(body, observation, camera, self.count)
             return Begun(state, observation, person, single=False)
         params = self.network.predict(given.keypoints, camera).params
-        estimate = State(transferred(params, SMPL, body.skeleton), camera)
+        estimate = State(with_all_betas(transferred(params, SMPL, body.skeleton), body), camera)
         others = self.count - 1
         if not others:
             return Begun(estimate, observation, person, single=False)

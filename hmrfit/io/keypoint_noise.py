@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hmrfit.io.photo import Photo
-from hmrfit.keypoints import SOURCES, KeypointsFrom
+from hmrfit.keypoints import SOURCES, KeypointsFrom, body_places
 from hmrfit.ops.check import brief_repr, did_you_mean, numbers
 
 STDS = (1e-4, 0.5)
@@ -64,6 +64,11 @@ def _stds(std: ArrayLike, photo: Photo) -> NDArray[np.float64]:
     N, K = photo.given, len(photo.people[0])
     what = f"{UNITS}, one number, ({K},) one for each keypoint, ({N}, 1) one for each person, or ({N}, {K})"
     found = numbers(std, "keypoint_std", what, None, *STDS)
+    body = list(body_places(photo.people[0].names))
+    if found.ndim and found.shape[-1] == len(body) < K:  # nothing is said of the hands
+        every = np.full((*found.shape[:-1], K), np.nan)
+        every[..., body] = found
+        found = every
     if found.shape not in ((), (1,), (K,), (N, 1), (N, K)):
         raise ValueError(f"keypoint_std should be {what}, but has the shape {found.shape}.")
     return np.broadcast_to(found, (N, K))[list(photo.rows)]

@@ -38,17 +38,21 @@ Array = NDArray[np.float64]
 
 
 class FingerLimits(Term):
-    """The hulls of joint angles, for a hand whose file has the points of hand21.
+    """The hulls of joint angles, for a hand whose file has the points of hand21, or for one of a body's hands.
 
+    Args:
+        side: "left" or "right", of a body with hands; the term is then called `biomechanics_left` or `_right`.
     Raises:
-        ValueError: the body is no hand, or does not define a point of hand21.
+        ValueError: the body is no hand and no side is given, or it does not define a point of hand21.
     """
 
     name = "biomechanics"
     points_only: ClassVar[bool] = True
 
-    def __init__(self, body: SmplBody, limits: HandLimits) -> None:
-        side = side_of(body.skeleton)
+    def __init__(self, body: SmplBody, limits: HandLimits, side: str | None = None) -> None:
+        if side is not None:
+            self.name = f"{self.name}_{side}"
+        side = side or side_of(body.skeleton)
         if side is None:
             raise ValueError(f"Limits of fingers are of one hand, and this body hangs on '{body.skeleton.root}'.")
         flat = body.points(hand_set("hand21", side).names).pose(body.neutral()).points
@@ -59,6 +63,7 @@ class FingerLimits(Term):
         self.root = bones[0, :, 0]  # (5, 3)
         self.frames = frames_of_roots(bones)[0]  # (5, 3, 3) Q_0, columns x, y, z
         names = body.skeleton.names
+        self.wrist = names.index(f"{side}_wrist")
         self.joints = np.array([[names.index(f"{side}_{f}{k}") for k in (1, 2, 3)] for f in FINGERS])
         self._numpy = _Hand(
             self.directions.numpy(), self.frames.numpy(), limits.corners.numpy(), self.flip.numpy(), self.joints
@@ -87,14 +92,14 @@ class FingerLimits(Term):
         """(residuals (B, 15), Jacobian (B, 15, P))."""
         like = e.state.params.transl
         rotations = e.state.params.rotations.detach().cpu().numpy()
-        r, turns = self._numpy.residuals_and_turns(rotations)
+        r, turns = self._numpy.residuals_and_turns(rotations, e.posed.world[:, self.wrist].detach().cpu().numpy())
         rows = np.zeros((len(r), 15, e.layout.columns))
         if turns is not None:
             self._numpy.place(rows[..., e.layout.slice("body_pose")], turns, e.layout.body_joints)
         return torch.as_tensor(r).to(like), torch.as_tensor(rows).to(like)
 
     def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
-        return _NumpyLimits(self._numpy)
+        return _NumpyLimits(self._numpy, self.wrist)
 
 
 class _Hand:
@@ -109,10 +114,10 @@ class _Hand:
         self.outward = outward / np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-9)  # (15, E, 2)
         self.reach = np.where(real, (self.outward * corners).sum(-1), np.inf)  # (15, E)
 
-    def residuals_and_turns(self, rotations: Array) -> tuple[Array, "_Turns | None"]:
+    def residuals_and_turns(self, rotations: Array, wrist: Array) -> tuple[Array, "_Turns | None"]:
         """(r (B, 15), its derivatives, of the fingers that are outside; None where none is).
 
-        rotations: (B, 16, 3, 3) local, the wrist's first.
+        rotations: (B, J, 3, 3) local, of all joints. wrist: (B, 3, 3) the wrist's in the camera's frame.
         """
         local = self.signs * rotations[:, self.joints]  # (B, 5, 3, 3, 3) as of a right hand
         B, posed, Q = len(rotations), np.eye(3), np.broadcast_to(self.frames, (len(rotations), 5, 3, 3))
@@ -136,7 +141,7 @@ class _Hand:
         normal = self._normals(r, away).reshape(B, 5, 3, 2)[outside]
         by_finger = _turns(Qs, vs, u[outside], flat[outside], normal)  # (n, 3, 3, 3) by turns of the wrist's frame
         # ω of the camera -> of the wrist -> of the right hand's; a turn is mirrored as M with its determinant
-        back = rotations[outside[0], 0] @ np.diag(self.flip * self.flip.prod())
+        back = wrist[outside[0]] @ np.diag(self.flip * self.flip.prod())
         return r, _Turns(outside[0], outside[1], by_finger @ back.swapaxes(-1, -2)[:, None])
 
     def _normals(self, r: Array, away: Array) -> Array:
@@ -145,7 +150,7 @@ class _Hand:
 
     def place(self, rows: Array, turns: "_Turns", moving: tuple[int, ...]) -> None:
         """Writes the derivatives into rows (B, 15, 3 n) of the moving joints."""
-        place = np.full(self.joints.max() + 1, -1)
+        place = np.full(max(self.joints.max(), *moving) + 1, -1)
         place[list(moving)] = 3 * np.arange(len(moving))
         at = place[self.joints[turns.finger]]  # (n, 3) the first column of each joint
         n, joint = (at >= 0).nonzero()
@@ -191,11 +196,11 @@ def _turns(frames: Array, bones: Array, u: Array, flat: Array, normal: Array) ->
 class _NumpyLimits:
     """The term for one hand."""
 
-    def __init__(self, hand: _Hand) -> None:
-        self.hand = hand
+    def __init__(self, hand: _Hand, wrist: int) -> None:
+        self.hand, self.wrist = hand, wrist
 
     def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
-        r, turns = self.hand.residuals_and_turns(e.x.rotations[None])
+        r, turns = self.hand.residuals_and_turns(e.x.rotations[None], e.x.world[None, self.wrist])
         if turns is None:
             return
         rotating = e.body.rotating

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from hmrfit.hand_keypoints import HAND_SETS, HAND_SIDES, hand_set
-from hmrfit.keypoints import FINGERS, SETS_BY_COUNT, KeypointSet, find_set, keypoint_sets, sets_of_size
+from hmrfit.keypoints import FINGERS, SETS_BY_COUNT, KeypointSet, find_set, has_hands, keypoint_sets, sets_of_size
 from hmrfit.ops.check import did_you_mean
 
 DeclaredSet = str | Sequence[str] | None
@@ -254,6 +254,10 @@ def _in_our_words(known: KeypointSet) -> KeypointSet:
     names, own = known.names, set(_own_names().values())
     if any(FINGER_JOINT.fullmatch(name) for name in names) or set(names) <= HAND_POINTS:
         return known  # a body with hands, or a hand, defines them
+    if has_hands(names):
+        rest = _in_our_words(KeypointSet(tuple(None if n in HAND_POINTS else n for n in known.layout))).layout
+        layout = tuple(n if n in HAND_POINTS else other for n, other in zip(known.layout, rest, strict=True))
+        return KeypointSet(layout, known.ignored | (HAND_POINTS & set(names)))
     if set(names) <= own and (_are_ours(names) or set(names) <= set(find_set("smpl24").names)):
         return known
     matched, unknown = _matched(names)

@@ -1,0 +1,255 @@
+"""Body and hands in one system: the body is fitted to its own keypoints first, then all joints to all keypoints.
+
+    fit of the body, fingers at rest  ->  for either hand a start that suits its points  ->  one stage, all together
+
+The wrist is both the arm's and the hand's. What is known of the body stays as it was: the prior centred at the initial
+estimate, the noise of the body's keypoints. Of the fingers a Gaussian is known (`terms.hand_pose`) and what joints can
+do (`terms.finger_limits`); the points of a hand have a noise of their own,
+
+    σ² = (HAND_NOISE · size of the hand in the picture)² + PIXEL²
+
+so that a hand of a few pixels does not pull the arm about. Starts: poses × turns of the hand about the forearm, each
+under the similarity that suits the points best (as in `fitting.library`), and what wrists seldom do costs something,
+
+    E = residual / (2 (SIGMA size)²) + ½ |(turn − usual)/deviation|² + ½ (ψ/ROLL)² + ½ (log s/s₀ / SCALE)²
+
+with ψ the turn in the picture and s₀ the scale at the wrist's depth. Where the second best from another side is nearly
+as good, both go through the stage, and the better one is the answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from hmrfit.body.mirrored import FLIP
+from hmrfit.body.points import PointBody
+from hmrfit.body.skeleton import Skeleton
+from hmrfit.fitting.energy import Stage
+from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.parameters import Observation, State
+from hmrfit.fitting.route import Begun, Route
+from hmrfit.fitting.terms.reprojection import StudentReprojection
+from hmrfit.fitting.uncertainty import Calibration, Weight
+from hmrfit.keypoints import HAND_POINTS, SIDES, body_places
+from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.ops.skinning import world_rotations
+from hmrfit.types import BodyParams, Keypoints
+
+HAND_NOISE, PIXEL = 0.017, 1.0
+"""Of the keypoints of a hand: a fraction of its size in the picture, and pixels."""
+
+HAND_LENGTH = 0.18
+"""Metres. A hand counts as at least half as large in the picture as this is at its depth, however it is turned."""
+
+FEWEST = 5
+"""Points of a hand that say how it is held; with fewer it begins at the mean pose, as the arm has it."""
+
+USUAL_TURN, TURN_DEVIATION = (25.0, -5.0, 12.0), (50.0, 25.0, 35.0)
+"""Degrees, of a left wrist's rotation vector: twist, to the side, up and down. Wider than in the motion that the pose
+prior is of, whose hands were measured poorly."""
+
+TURNS = ((-100, -65, -35, -5, 25, 55, 85, 120, 155), (-35, -5, 25), (-55, -20, 15, 50))
+"""Degrees: the turns that are tried."""
+
+SIGMA, ROLL, SCALE = 0.06, 0.35, 0.25
+"""Of the starts: the robust size of a residual, radians of the forearm's error in the picture, and the scale's log."""
+
+ANOTHER, NEARLY = 0.5, 12.0
+"""A start is another one where its turn differs by more than 60 degrees (cosine); and is tried where it costs at most
+so many nats more."""
+
+AT_ONCE = 16
+"""People whose starts are found side by side: more take memory and gain nothing."""
+
+HAND_TERMS = {"hand_pose": 1.0, "biomechanics_left": 100.0, "biomechanics_right": 100.0}
+"""Their weights, those of the fit of one hand."""
+
+HAND_WEIGHTS = {"hand_pose": Weight(1.0)}
+"""In the inverse covariance, beside those of the body's fit."""
+
+
+@dataclass
+class BodyWithHands:
+    """The last part of the fit of a body with hands.
+
+    Args:
+        skeleton: of the body. poses: (N, F, 3, 3) of a right hand's fingers, the mean first.
+    """
+
+    skeleton: Skeleton
+    poses: Tensor
+    _known: dict[tuple[str, ...], dict[str, Tensor]] = field(default_factory=dict, repr=False)
+
+    def __call__(self, fit: Fit, keypoints: Keypoints, stage: Stage, route: Route) -> Fit:
+        """The fit of the body, continued with its hands.
+
+        Args:
+            fit: of the body to its own keypoints. keypoints: all. route: of the body seen through all of them.
+        """
+        seen = self._observation(fit, keypoints, stage, route)
+        state, person = self._starts(fit.state, seen, route.body)
+        joined = route.run(Begun(state, seen, person, single=False), (replace(stage, keep=1),))
+        calibration = fit.calibration
+        if calibration is not None:
+            calibration = Calibration({**calibration.weights, **HAND_WEIGHTS}, calibration.nu, calibration.noise)
+        return replace(
+            joined,
+            steps=fit.steps + joined.steps,
+            start=fit.start,
+            acceptance=fit.acceptance,
+            start_term_cost=fit.start_term_cost,
+            calibration=calibration,
+        )
+
+    def _observation(self, fit: Fit, keypoints: Keypoints, stage: Stage, route: Route) -> Observation:
+        """What the body's fit has seen, and the points of the hands beside it."""
+        body, all_of_it = fit.observation, Observation.of(keypoints)
+        noise = self._noise(fit.state, all_of_it.keypoints, body.box_size, route.body)
+        own = list(body_places(keypoints.names))
+        sigma = next(t.sigma for t in route.terms.values() if isinstance(t, StudentReprojection))
+        noise[:, own] = sigma if body.noise is None else body.noise
+        weight = keypoints.weight
+        weight[:, own] = body.weights
+        anchor = body.anchor
+        if anchor is not None:
+            anchor = anchor.silent_about(self._fingers)
+            if stage.weights.get("anchor"):  # the shape of the hands is as likely as the population has it
+                scale = anchor.scale.clone()
+                scale[:, self.skeleton.pose_size + 10 :] *= stage.weights["anchor"] ** 0.5
+                anchor = replace(anchor, scale=scale)
+        return replace(body, keypoints=all_of_it.keypoints, noise=noise, weight=weight, anchor=anchor)
+
+    @property
+    def _fingers(self) -> list[int]:
+        return [joint for joints in self.skeleton.fingers.values() for joint in joints]
+
+    def _noise(self, state: State, keypoints: Keypoints, box: Tensor, body: PointBody) -> Tensor:
+        """σ (B, K) of the points of hands, fractions of the person's box; 0 elsewhere."""
+        noise = torch.zeros_like(keypoints.confidence)
+        joints = body.pose(state.params).joints
+        for side in SIDES:
+            places = _places(keypoints.names, side)
+            if not places:
+                continue
+            of_hand = Keypoints(keypoints.xy[:, places], keypoints.confidence[:, places], ())
+            depth = joints[:, self.skeleton.index(f"{side}wrist"), 2].clamp_min(0.1)
+            least = 0.5 * HAND_LENGTH * state.camera.focal.mean(-1) / depth
+            size = torch.maximum(of_hand.box_size(), least)
+            noise[:, places] = (((HAND_NOISE * size).square() + PIXEL**2).sqrt() / box)[:, None]
+        return noise
+
+    def _starts(self, state: State, seen: Observation, body: PointBody) -> tuple[State, Tensor]:
+        """(one or two starts of every person, whose each is)."""
+        B = len(state)
+        if B > AT_ONCE:
+            parts = [slice(i, i + AT_ONCE) for i in range(0, B, AT_ONCE)]
+            found = [self._starts(state[part], seen[part], body) for part in parts]
+            people = torch.cat([person + part.start for (_, person), part in zip(found, parts, strict=True)])
+            return State.cat([some for some, _ in found]), people
+        rotations = state.params.rotations
+        both = rotations[:, None].repeat(1, 2, 1, 1, 1)
+        world, joints = world_rotations(rotations, body.parents), body.pose(state.params).joints
+        another = torch.zeros(B, dtype=torch.bool)
+        points = self._points(body)
+        for side in SIDES:
+            fingers = torch.tensor(self.skeleton.fingers[side[:-1]])
+            both[:, :, fingers] = _of_side(self.poses[0], side)
+            places = _places(body.names, side)
+            wrist = self.skeleton.index(f"{side}wrist")
+            enough = seen.keypoints.presence[:, places].sum(1) >= FEWEST if places else torch.zeros(B).bool()
+            if not enough.any():
+                continue
+            arm = world[:, self.skeleton.parents[wrist]]
+            depth = joints[:, wrist, 2]
+            turn, pose, close = _best_turns(arm, points[side], seen, places, state.camera.focal.mean(-1) / depth, side)
+            own = enough[:, None, None, None]
+            both[:, :, wrist] = torch.where(own, arm[:, None].mT @ turn, both[:, :, wrist])
+            bent = _of_side(self.poses[pose], side)
+            both[:, :, fingers] = torch.where(own[..., None], bent, both[:, :, fingers])
+            another = another | (close & enough)
+        person = torch.arange(B).repeat_interleave(1 + another.long())
+        nth = torch.zeros(len(person), dtype=torch.long)
+        nth[1:] = (person[1:] == person[:-1]).long()
+        chosen, params = both[person, nth], state.params
+        params = BodyParams(chosen[:, 0], chosen[:, 1:], params.betas[person], params.transl[person])
+        return State(params, state.camera[person]), person
+
+    def _points(self, body: PointBody) -> dict[str, Tensor]:
+        """Of either side, the points of every pose about the wrist at rest (N, k, 3); made once per set."""
+        if body.names not in self._known:
+            found, N = {}, len(self.poses)
+            eye = torch.eye(3).to(self.poses).repeat(N, len(self.skeleton), 1, 1)
+            zeros = eye.new_zeros(N, max(3, body.joint_shapes.shape[-1]))
+            for side in SIDES:
+                pose = eye.clone()
+                pose[:, list(self.skeleton.fingers[side[:-1]])] = _of_side(self.poses, side)
+                params = BodyParams(pose[:, 0], pose[:, 1:], zeros[:, : body.joint_shapes.shape[-1]], zeros[:, :3])
+                posed = body.pose(params)
+                wrist = posed.joints[:, [self.skeleton.index(f"{side}wrist")]]
+                found[side] = posed.points[:, _places(body.names, side)] - wrist
+            self._known[body.names] = found
+        return self._known[body.names]
+
+
+def _places(names: Sequence[str], side: str) -> list[int]:
+    """Of the points of one hand. side: "left_" or "right_"."""
+    return [k for k, name in enumerate(names) if name in HAND_POINTS and name.startswith(side)]
+
+
+def _of_side(rotations: Tensor, side: str) -> Tensor:
+    """Rotations (..., 3, 3) of a right hand's joints as those of this side's."""
+    if side == "right_":
+        return rotations
+    flip = rotations.new_tensor(FLIP)
+    return rotations * (flip[:, None] * flip)
+
+
+def _turns_of(side: str) -> tuple[Tensor, Tensor]:
+    """(Q (n, 3, 3) of the wrist, what each costs (n,)) that are tried."""
+    grid = torch.cartesian_prod(*(torch.tensor(axis, dtype=torch.float64) for axis in TURNS))
+    cost = 0.5 * ((grid - grid.new_tensor(USUAL_TURN)) / grid.new_tensor(TURN_DEVIATION)).square().sum(1)
+    if side == "right_":
+        grid = grid * grid.new_tensor([1.0, -1.0, -1.0])
+    return rotvec_to_matrix(grid.deg2rad()), cost
+
+
+def _best_turns(
+    arm: Tensor, points: Tensor, seen: Observation, places: list[int], scale: Tensor, side: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The two best starts of one hand of B people: (world rotations of the wrist (B, 2, 3, 3), poses (B, 2), whether
+    the second is nearly as good (B,)).
+
+    Args:
+        arm: (B, 3, 3) the forearm's world rotation. points: (N, k, 3) of all poses. scale: (B,) s₀, pixels a metre.
+    """
+    turns, prior = _turns_of(side)
+    turned = arm[:, None] @ turns  # (B, n, 3, 3)
+    xy = torch.einsum("bqrc,nkc->rbqnk", turned[:, :, :2], points)
+    p = torch.complex(xy[0], xy[1])  # (B, n, N, k)
+    keypoints = seen.keypoints
+    c = (keypoints.shown * keypoints.confidence)[:, places]
+    total = c.sum(1, keepdim=True).clamp_min(1e-9)
+    x = torch.complex(*keypoints.xy[:, places].unbind(-1))
+    x = x - (c * x).sum(1, keepdim=True) / total
+    cross = torch.einsum("bk,bqnk->bqn", (c * x), p.conj())
+    mean = torch.einsum("bk,bqnk->bqn", c.to(p), p) / total[..., None]
+    extent = torch.einsum("bk,bqnk->bqn", c, p.abs().square()) - total[..., None] * mean.abs().square()
+    z = cross / extent.clamp_min(1e-9)
+    residual = ((c * x.abs().square()).sum(1)[:, None, None] - z.abs().square() * extent).clamp_min(0)
+    size = (scale * HAND_LENGTH).view(-1, 1, 1)
+    score = residual / (2 * (SIGMA * size).square()) + prior[:, None]
+    score = score + 0.5 * (z.angle() / ROLL).square()
+    score = score + 0.5 * ((z.abs() / scale.view(-1, 1, 1)).clamp_min(1e-6).log() / SCALE).square()
+    B, _, N = score.shape
+    least, first = score.flatten(1).min(1)
+    people = torch.arange(B)
+    like = turns[first // N].mT.unsqueeze(1) @ turns  # (B, n, 3, 3)
+    far = (like.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2 < ANOTHER
+    others = torch.where(far[..., None], score, torch.inf)
+    second_least, second = others.flatten(1).min(1)
+    both = torch.stack([first, second], 1)
+    psi = z.angle().flatten(1).gather(1, both)
+    roll = rotvec_to_matrix(psi[..., None] * psi.new_tensor([0.0, 0.0, 1.0]))
+    return roll @ turned[people[:, None], both // N], both % N, second_least < least + NEARLY
