@@ -67,7 +67,7 @@ from hmrfit.priors.biomechanics import HandLimits
 from hmrfit.priors.discriminator_prior import DiscriminatorPrior
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
-from hmrfit.with_hands import BODY, BODY_WITH_HANDS, hand_parts
+from hmrfit.with_hands import AUTO, BODY, BODY_WITH_HANDS, hand_parts
 
 OPTION_KEYS = tuple(field.name for field in fields(Options))
 STAGE_KEYS = ("weights", "factors", "free", "keep", *OPTION_KEYS)
@@ -95,6 +95,7 @@ def parameter_files(config: CfgNode) -> tuple[Path, ...]:
         priors.GMM,
         priors.LIMITS,
         priors.HAND_LIMITS,
+        "" if priors.HANDS == AUTO else priors.HANDS,
         priors.INITIAL_ESTIMATE,
         priors.DISCRIMINATORS,
         priors.IMAGE_ESTIMATE,

@@ -15,6 +15,7 @@ FILES = {
     "PRIORS.GMM": "pose_gmm",
     "PRIORS.LIMITS": "joint_limits",
     "PRIORS.HAND_LIMITS": "hand_limits",
+    "PRIORS.HANDS": "hand_pose_gmm",
     "PRIORS.ERROR_MODEL": "error_model",
     "PRIORS.MIXTURE": "mixture_hmr",
     "PRIORS.DISCRIMINATORS": "discriminators",

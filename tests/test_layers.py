@@ -21,7 +21,7 @@ FLOORS = (
     ("body", "network", "priors", "render", "video"),
     ("fitting",),
     ("motion", "datasets", "synthetic", "evaluate", "export", "train"),
-    ("assets", "config", "build", "hand_files", "hand_model"),
+    ("assets", "config", "build", "hand_files", "hand_model", "with_hands"),
     ("detectors",),
     ("several", "people_in_views", "prepare", "free_focal"),
     ("result_text", "result_data", "result_file", "world", "world_data"),
@@ -42,7 +42,8 @@ ALLOWED_SIDEWAYS = {
     "evaluate": {"datasets"},
     "train": {"datasets", "evaluate", "motion", "synthetic"},
     "config": {"assets"},
-    "build": {"assets", "config"},
+    "build": {"assets", "config", "with_hands"},
+    "with_hands": {"assets", "config"},
     "hand_model": {"assets"},
     "prepare": {"several"},
     "result_data": {"result_text"},
@@ -66,7 +67,7 @@ FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 QUIET_BELOW = FLOOR["config"]
 BASE = {"torch", "numpy", "scipy", "tqdm", "trimesh", "hmrfit", *sys.stdlib_module_names}
 DOORS = {
-    "yacs": {"hmrfit/config.py", "hmrfit/build.py", "hmrfit/hand.py", "hmrfit/pipeline.py", "hmrfit/prepare.py"},
+    "yacs": {f"hmrfit/{name}.py" for name in ("config", "build", "hand", "pipeline", "prepare", "with_hands")},
     "yaml": {"hmrfit/config.py", "hmrfit/datasets/dexycb.py"},
     "smplx": {"hmrfit/body/smplx_body.py"},
     "pytorch3d": {"hmrfit/render/backends/pytorch3d.py"},

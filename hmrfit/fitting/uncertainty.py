@@ -30,7 +30,7 @@ from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.visibility import hidden_fraction
-from hmrfit.keypoints import KeypointsFrom
+from hmrfit.keypoints import KeypointsFrom, body_places
 from hmrfit.types import BodyParams, TensorRecord
 
 
@@ -45,11 +45,12 @@ class Weight:
 
     def of(self, observation: Observation) -> Tensor:
         """(B,)."""
-        seen = observation.keypoints.presence
+        body = list(body_places(observation.keypoints.names))  # points of hands have a noise of their own
+        seen = observation.keypoints.presence[:, body]
         count = seen.sum(1)
         exponent = self.hidden * (hidden_fraction(observation.keypoints) - USUAL_HIDDEN)
         if observation.noise is not None:
-            level = (observation.noise.log() * seen).sum(1) / count.clamp_min(1)
+            level = (observation.noise[:, body].log() * seen).sum(1) / count.clamp_min(1)
             exponent = exponent + self.noise * (level - USUAL_NOISE) * (count > 0)
         return self.at * exponent.exp()
 
@@ -115,14 +116,18 @@ class KeypointNoise(TensorRecord):
         stds = torch.tensor(np.stack([nothing if std is None else std for std in known]))
         return cls(numbers[:, :1], numbers[:, 1:], stds)
 
-    def with_predicted(self, predicted: Tensor, residuals: Tensor) -> Tensor:
-        """σ_post (B, K). predicted: σ (B, K). residuals: r (B, K)."""
-        total = (predicted.square() + self.floor.square() + (self.residuals * residuals).square()).sqrt()
+    def with_predicted(self, predicted: Tensor, residuals: Tensor, share: Tensor) -> Tensor:
+        """σ_post (B, K). predicted: σ (B, K). residuals: r (B, K). share: (K,) how much of f a point has."""
+        total = (predicted.square() + (self.floor * share).square() + (self.residuals * residuals).square()).sqrt()
         return torch.where(self.known.isnan(), total, self.known)
 
 
 RESIDUALS = (1e-3, 0.2)
 """Between which a fit's residuals count, fractions of the box: nobody's keypoints are better than a thousandth."""
+
+OF_HANDS = 0.3
+"""How much of f the points of a body's hands have: hands are a tenth of a person, and what annotators mean by a knuckle
+is a few millimetres from the joint."""
 
 
 FLOORS = (1e-9, 1e-6, 1e-3)
@@ -261,20 +266,29 @@ def _placed(covariance: Tensor, columns: Tensor, count: int) -> Tensor:
 
 def residual_noise(body: PointBody, state: State, observation: Observation) -> Tensor:
     """(B, K) root mean square residual of a fit at its seen keypoints, per coordinate, a fraction of the box: the same
-    for all of a person's. Energies without a noise of their own are met more or less well, which says something of it.
+    for all of a person's, and another one for those of the hands. Energies without a noise of their own are met more or
+    less well, which says something of it.
     """
     keypoints = observation.keypoints
-    seen = keypoints.presence
-    away = state.camera.project(body.pose(state.params).points) - keypoints.xy
-    mean = (away.square().sum(-1) * seen).sum(1) / (2 * seen.sum(1).clamp_min(1))
-    return (mean.sqrt() / observation.box_size).clamp(*RESIDUALS)[:, None].expand_as(seen).clone()
+    square = (state.camera.project(body.pose(state.params).points) - keypoints.xy).square().sum(-1)
+    found = torch.empty_like(square)
+    of_body = list(body_places(keypoints.names))
+    for places in (of_body, [k for k in range(len(keypoints.names)) if k not in set(of_body)]):
+        seen = keypoints.presence[:, places]
+        mean = (square[:, places] * seen).sum(1) / (2 * seen.sum(1).clamp_min(1))
+        found[:, places] = (mean.sqrt() / observation.box_size).clamp(*RESIDUALS)[:, None]
+    return found
 
 
 def posterior_noise(
     body: PointBody, state: State, observation: Observation, predicted: Tensor, known: KeypointNoise | None
 ) -> Tensor:
     """σ_post (B, K) at a state. predicted: σ (B, K). known: None for keypoints that are exact, whose noise is σ."""
-    return predicted if known is None else known.with_predicted(predicted, residual_noise(body, state, observation))
+    if known is None:
+        return predicted
+    of_body = set(body_places(observation.keypoints.names))
+    share = predicted.new_tensor([1.0 if k in of_body else OF_HANDS for k in range(predicted.shape[1])])
+    return known.with_predicted(predicted, residual_noise(body, state, observation), share)
 
 
 def cholesky_of_any(H: Tensor, first: float = FLOORS[0]) -> Tensor:

@@ -145,10 +145,10 @@ def test_noise_of_the_posterior_is_predicted_noise_floor_and_residuals():
     f, g = SOURCES_NOISE["labelled"]
     noise = KeypointNoise.of(["labelled", "exact", None, "exact"], [None, None, None, np.array([0.05, 0.06])], 2)
     predicted, residuals = torch.full((4, 2), 0.008).double(), torch.full((4, 2), 0.012).double()
-    found = noise.with_predicted(predicted, residuals)
+    found = noise.with_predicted(predicted, residuals, torch.ones(2))
     floored = math.sqrt(0.008**2 + f**2 + (0.012 * g) ** 2)
     expected = torch.tensor([[floored, floored], [0.008, 0.008], [math.nan, math.nan], [0.05, 0.06]]).double()
-    expected[2] = KeypointNoise.of([UNKNOWN_SOURCE], [None], 2).with_predicted(predicted, residuals)[0]
+    expected[2] = KeypointNoise.of([UNKNOWN_SOURCE], [None], 2).with_predicted(predicted, residuals, torch.ones(2))[0]
     torch.testing.assert_close(found, expected)
 
 
