@@ -461,8 +461,8 @@ class Pipeline:
                 one.fit_photos([photos[i] for i in some], measurements)
                 for one, some in ((self.for_people_of(photos[many[0]]), many), (self, rest))
             )
-            found = dict(zip([*many, *rest], [*with_hands, *without], strict=True))
-            return [found[i] for i in range(len(photos))]
+            in_order = dict(zip([*many, *rest], [*with_hands, *without], strict=True))
+            return [in_order[i] for i in range(len(photos))]
         results: dict[int, FitResult] = {}
         kind = lambda i: (photos[i].people[0].names, self.sees(photos[i]))  # noqa: E731
         for (_, seen), group in groupby(sorted(range(len(photos)), key=kind), key=kind):
