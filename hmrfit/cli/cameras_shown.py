@@ -125,13 +125,13 @@ class Shown:
 
     def write_page(self, notes: Sequence[str]) -> None:
         """The page and the scene of its 3D view."""
-        entries = [self._camera_entry(camera) for camera in self.seen] if self.pictures else []
+        rows = [self.table_row(one) for one in self.people]
+        entries = [Entry("persons", rows=rows, warnings=list(notes))]
         if self.people:
             write_view(self.folder / VIEW, self.scene())
             write_beside(self.folder, load_body(self.people[0].base.origin.body))
             entries.append(Entry("bodies that can be turned", view=view_html(VIEW)))
-        rows = [self.table_row(one) for one in self.people]
-        entries.append(Entry("persons", rows=rows, warnings=list(notes)))
+        entries += [self._camera_entry(camera) for camera in self.seen] if self.pictures else []
         for one in self.people:
             file = self.folder / f"{file_name(one.person)}.npz"
             files = [path.name for path in (file, *motions_beside(file, self.endings))]
@@ -147,7 +147,7 @@ class Shown:
         title, source = f"camera {camera.name}", camera.video.path.name
         if not self.of_videos:
             return Entry(title, {source: name}, links={name: name}, full={source: name})
-        style = "max-width:100%;max-height:60vh"
+        style = "display:block;max-width:100%;max-height:min(60vh,640px)"
         view = Html(f"<video src='{escape(name, quote=True)}' controls muted loop style='{style}'></video>")
         return Entry(title, self.stills.get(camera.name, {}), text=source, links={name: name}, view=view)
 
