@@ -2,10 +2,11 @@
 
     python benchmarks/hand_networks.py [--poses fingers21.npz] [--only images depths roots] [--steps 400] [--out FOLDER]
 
-images   Boukhayma et al.'s network (`hmrfit train --config train_hand_image`), ResNet-10 at 64 pixels, on the same
-         6,000 synthetic images: 2D keypoints alone; and the mask, as published (without gradient) and by distance; and
-         3D; and both. Scores on 300 other images at four moments of a run: PA-MPJPE over 21 points, MPJPE about the
-         wrist, 2D error in % of the box, overlap with the mask. The floor is the true pose in six components.
+images   Boukhayma et al.'s network (`hmrfit train --config train_hand_image`), ResNet-10 at 64 pixels, all runs on the
+         same --images synthetic pictures: 2D keypoints alone; and the mask, as published (without gradient) and by
+         distance; and 3D; and both. Scores on 300 other pictures at four moments of a run: PA-MPJPE over 21 points,
+         MPJPE about the wrist, 2D error in % of the box, overlap with the mask. The floor is the true pose in six
+         components.
 depths   Spurr et al.'s claim: a network of 21 noisy keypoints (2 % of the box) for the 2.5D of 21 points, trained on
          4,000 hands, of which all have 2D and 0, 10 or 100 % have 3D: without L_BMC, with it, and with boxes instead of
          hulls. Means over --seeds. With --poses, priors and hulls are fitted without handy.js, whose poses are then
@@ -64,7 +65,7 @@ from hmrfit.types import BodyParams, Keypoints
 
 # ---- images
 
-RESOLUTION, BATCH, IMAGES, SCORED = 64, 48, 6000, 300
+RESOLUTION, BATCH, SCORED = 64, 48, 300
 RUNS = {
     "2D": HandLossWeights(points_3d=0, mask=0),
     "2D + mask, published": HandLossWeights(points_3d=0),
@@ -75,7 +76,7 @@ RUNS = {
 MOMENTS = 4
 
 
-def images(body: SmplBody, steps: int, out: Path | None) -> dict[str, dict[str, float]]:
+def images(body: SmplBody, count: int, steps: int, out: Path | None) -> dict[str, dict[str, float]]:
     """Name of the run -> its scores at the end; every moment's are printed."""
     poses = hand_poses(prior(), limits(), body, 8000, seed=1)
     train, test = (
@@ -83,7 +84,7 @@ def images(body: SmplBody, steps: int, out: Path | None) -> dict[str, dict[str, 
         for p, n, s, how in (
             (
                 poses[:6000],
-                IMAGES,
+                count,
                 1,
                 Augmentation(scale=0.1, translation=0.05, rotation=60, rotated=0.7, flipped=0, colour=0.3),
             ),
@@ -92,9 +93,9 @@ def images(body: SmplBody, steps: int, out: Path | None) -> dict[str, dict[str, 
     )
     shown, single = held_out(test, SCORED), body.to(dtype=torch.float32)
     begin = time.process_time()
-    for i in range(IMAGES):
+    for i in range(count):
         train[i]
-    print(f"{IMAGES} images of {RESOLUTION} px: {time.process_time() - begin:.0f} s of the processor")
+    print(f"{count} images of {RESOLUTION} px: {time.process_time() - begin:.0f} s of the processor", flush=True)
     table = {"mean hand": mean_hand(single, shown), "floor, 6 components": floor(body, shown)}
     print(f"\n{'':26s}{'steps':>6s}{'PA-MPJPE':>10s}{'MPJPE':>8s}{'2D, %':>8s}{'IoU':>7s}")
     for name, weights in RUNS.items():
@@ -403,6 +404,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--only", nargs="+", choices=("images", "depths", "roots"), default=("images", "depths", "roots")
     )
+    parser.add_argument("--images", type=int, default=6000, help="that are trained on")
     parser.add_argument("--steps", type=int, default=400, help="of a run on images")
     parser.add_argument("--depth-steps", type=int, default=1500)
     parser.add_argument("--root-steps", type=int, default=1500)
@@ -413,7 +415,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threads(options.threads)
     body, figures = SmplBody.from_file(locate("free_hand")), {}
     if "images" in options.only:
-        figures["images"] = images(body, options.steps, options.out)
+        figures["images"] = images(body, options.images, options.steps, options.out)
     if "depths" in options.only:
         figures["depths"] = depths(body, options.poses, options.depth_steps, options.seeds)
     if "roots" in options.only:
