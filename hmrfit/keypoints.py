@@ -315,7 +315,10 @@ def find_set(keypoint_set: str | Sequence[str | None]) -> KeypointSet:
     known = _known_set(keypoint_set)
     if known is None:
         hint = did_you_mean(keypoint_set, _SETS)
-        raise ValueError(f"Unknown keypoint set '{keypoint_set}'.{hint} Known sets: {', '.join(_SETS)}.")
+        raise ValueError(
+            f"Unknown keypoint set '{keypoint_set}'.{hint} Known sets: {', '.join(_SETS)}; of one hand, those of "
+            "hmrfit.fit_hand."
+        )
     return _SETS[known]
 
 

@@ -95,7 +95,8 @@ def log_warnings(results: Sequence[FitResult], what: str = "") -> None:
     warned = [result for result in results if any(result.warnings)]
     if not warned:
         return
-    title = printable(f"{what or warned[0].name}: {sum(len(w) for r in warned for w in r.warnings)} warnings")
+    count = sum(len(w) for r in warned for w in r.warnings)
+    title = printable(f"{what or warned[0].name}: {count} warning{'s' * (count != 1)}")
     lines = list(dict.fromkeys(line for r in warned for line in warning_lines(r.warnings, r.rows, r.names)))
     logging.getLogger("hmrfit").warning("%s\n%s", title, "\n".join(map(printable, shortened(lines, 2))))
 
@@ -169,8 +170,8 @@ def _check(result: FitResult, fitter: Fitter) -> None:
         seen = int(there[i].sum())
         if seen < FEW_KEYPOINTS:
             result.warnings[i].append(
-                f"{FEW_SEEN} {seen} keypoints are seen: the body is mostly what is likely, not what was seen (see "
-                "joint_std)."
+                f"{FEW_SEEN} {seen} keypoint{'s are' if seen != 1 else ' is'} seen: the body is mostly what is likely, "
+                "not what was seen (see joint_std)."
             )
 
 

@@ -74,8 +74,10 @@ def _body_warnings(
     other_order = wrong_order(sure)
     if other_order:
         return [other_order]  # sides mean nothing under wrong names
-    few = f"Only {seen.sum()} of {len(xy)} keypoints are seen: most of the body will come from the prior alone."
-    return [few] * (int(seen.sum()) < FEWEST) + side_warnings(sure, np.where(seen, confidence, 0.0), image_size)
+    count = int(seen.sum())
+    few = f"Only {count} of {len(xy)} keypoints {'is' if count == 1 else 'are'} seen: most of the body will come from "
+    few += "the prior alone."
+    return [few] * (count < FEWEST) + side_warnings(sure, np.where(seen, confidence, 0.0), image_size)
 
 
 def _frame_warnings(xy: NDArray, seen: NDArray, size: tuple[int, int] | None) -> list[str]:
