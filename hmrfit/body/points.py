@@ -138,19 +138,20 @@ class PointBody:
         """
         part = self._part(tuple(range(len(self.parents))) if joints is None else joints)
         columns = [a] if transl else []
-        columns.append(self._rotation_columns(posed, a, part).flatten(3))
+        columns.append(self._rotation_columns(posed, a, part))
         if betas:
             columns.append(a @ self._shape_derivative(posed))
         return torch.cat(columns, -1)
 
     def _rotation_columns(self, posed: PosedPoints, a: Tensor, part: "_Part") -> Tensor:
-        """The rotations' columns (B, K, R, j, 3): d_kj x a of the joints that carry the point, and the correctives'."""
-        d = part.pairs_below @ posed.pairs - part.weight_below * posed.joints[:, part.holder]
-        moved = torch.linalg.cross(d[:, :, None], a[:, part.reached], dim=-1)
-        rotating = a.new_zeros(len(a), a.shape[1] * len(part.joints), *a.shape[2:]).index_copy(1, part.place, moved)
-        rotating = rotating.unflatten(1, (a.shape[1], len(part.joints))).transpose(2, 3)
-        self._add_correctives(rotating, posed, a, part)
-        return rotating
+        """The rotations' columns (B, K, R, 3 j): d_kj x a where joint j moves point k, and the correctives'."""
+        B, K, R = a.shape[:3]
+        d = (posed.pairs.mT @ part.pairs_below.T).mT - part.weight_below * posed.joints[:, part.holder]
+        moved = torch.linalg.cross(d[:, :, None], a[:, part.reached], dim=-1)  # (B, M, R, 3)
+        columns = a.new_zeros(B, K * R * len(part.joints), 3)
+        columns.index_copy_(1, part.places(part.reached, part.by, R), moved.flatten(1, 2))
+        self._add_correctives(columns, posed, a, part)
+        return columns.view(B, K, R, -1)
 
     def _part(self, joints: tuple[int, ...]) -> "_Part":
         """The constants of `rows` for some joints; made once."""
@@ -176,18 +177,21 @@ class PointBody:
         """The driven joints without the root; None where they are all."""
         return None if len(self.driven) == len(self.parents) else tuple(j for j in self.driven if j)
 
-    def _add_correctives(self, rotating: Tensor, posed: PosedPoints, a: Tensor, part: "_Part") -> None:
-        """The pose correctives' part: a^T G_b P_kb d vec(R_j)/d omega_j, with dR_j = G_p^T [omega]x G_j."""
+    def _add_correctives(self, columns: Tensor, posed: PosedPoints, a: Tensor, part: "_Part") -> None:
+        """The pose correctives' part: a^T G_b P_kb d vec(R_j)/d omega_j, with dR_j = G_p^T [omega]x G_j. From the left,
+        since a point has fewer covectors than a joint has columns."""
         if not len(self.active_pairs) or not len(part.active_joints):
             return
         world = posed.world
         above = world[:, part.active_parents].mT[:, :, None]  # (B, m, 1, 3, 3)
         dR = (above @ part.generators @ world[:, part.active_joints, None]).flatten(-2)  # (B, m, 3 omega, 9)
-        local = (part.offset_poses @ dR.mT).unflatten(2, (-1, 3))  # (B, m, n, 3, 3 omega)
-        turned = world[:, None, part.bone] @ local
-        change = (part.collect @ turned.flatten(3)).unflatten(3, (3, 3))  # (B, m, t, 3, 3 omega), summed over pairs
-        columns = (a[:, part.active_points] @ change.permute(0, 2, 3, 1, 4).flatten(3)).unflatten(-1, (-1, 3))
-        rotating[:, part.active_points[:, None], :, part.places] += columns.permute(1, 3, 0, 2, 4)  # (t, m, B, R, 3)
+        pulled = a[:, part.point] @ world[:, part.bone]  # (B, n, R, 3) each pair's covector in its bone's frame
+        pulled = pulled[:, part.slots].permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)  # (t, B R, 3 s)
+        by_entry = (pulled @ part.offset_poses).view(len(part.slots), *a.shape[::2], -1, 9)  # (t, B, R, m, 9)
+        change = by_entry.permute(1, 3, 0, 2, 4).flatten(2, 3) @ dR.mT  # (B, m, t R, 3)
+        t, m, R = len(part.slots), len(part.active_joints), a.shape[2]
+        point, joint = part.active_points.repeat(m), part.active_places.repeat_interleave(t)
+        columns.index_add_(1, part.places(point, joint, R), change.flatten(1, 2))
 
     def _shape_derivative(self, posed: PosedPoints) -> Tensor:
         """(B, K, 3, S): sum_b G_b U_kb + w_kb dx_b/d beta, the joints' own derivative summed along the tree."""
@@ -207,19 +211,38 @@ class _Part:
     def __init__(self, body: PointBody, joints: tuple[int, ...]) -> None:
         K, J = len(body.names), len(body.parents)
         self.joints = torch.tensor(joints, dtype=torch.int64, device=body.up.device)
-        spread, hold = body.pairs_below.view(K, J, -1)[:, self.joints], body.weight_below[:, self.joints]
-        carries = (spread != 0).any(-1) | (hold[..., 0] != 0)
-        self.reached, by = carries.nonzero(as_tuple=True)  # (point, joint) of which one moves the other: a quarter
-        self.place, self.holder = self.reached * len(joints) + by, self.joints[by]
-        self.pairs_below, self.weight_below = spread[carries], hold[carries]
+        spread = body.pairs_below.view(K, J, -1)[:, self.joints]
+        held = body.weight_below[:, self.joints]
+        # the M (point, joint) of which one moves the other: about a quarter of all
+        self.reached, self.by = ((spread != 0).any(-1) | (held[..., 0] != 0)).nonzero(as_tuple=True)
+        self.pairs_below, self.weight_below = spread[self.reached, self.by], held[self.reached, self.by]
+        self.holder = self.joints[self.by]
         wanted = torch.isin(body.active_joints, self.joints)
         self.active_joints = body.active_joints[wanted]
         self.active_parents = body.up[self.active_joints]
         self.generators = hat(body.eye)
-        # (m, 3 n, 9): the correctives of every pair, joint by joint
-        self.offset_poses = body.offset_poses[:, :, wanted].permute(2, 0, 1, 3).flatten(1, 2)
-        self.bone = body.pair_bone[body.active_pairs]
-        self.active_points, place = body.pair_point[body.active_pairs].unique(return_inverse=True)
-        self.collect = torch.zeros(len(self.active_points), len(self.bone)).to(body.eye)
-        self.collect[place, torch.arange(len(self.bone))] = 1
-        self.places = torch.searchsorted(self.joints, self.active_joints)
+        self.point, self.bone = (index[body.active_pairs] for index in (body.pair_point, body.pair_bone))
+        self.active_points, place = self.point.unique(return_inverse=True)
+        self._keep_correctives(body.offset_poses[:, :, wanted], place)
+        self.active_places = torch.searchsorted(self.joints, self.active_joints)
+
+    def _keep_correctives(self, offset_poses: Tensor, place: Tensor) -> None:
+        """Of each active point, the pairs (t, s) that it is made of, and their correctives (t, 3 s, 9 m). Where it has
+        fewer pairs than others, its first stands again, with correctives of 0.
+
+        Args:
+            offset_poses: (n, 3, m, 9). place: (n,) of each pair's point.
+        """
+        pairs = [(place == t).nonzero()[:, 0] for t in range(len(self.active_points))]
+        most = max(map(len, pairs), default=0)
+        self.slots = torch.zeros(len(pairs), most, dtype=torch.int64, device=place.device)
+        kept = offset_poses.new_zeros(len(pairs), most, *offset_poses.shape[1:])
+        for t, own in enumerate(pairs):
+            self.slots[t] = own[0]
+            self.slots[t, : len(own)], kept[t, : len(own)] = own, offset_poses[own]
+        self.offset_poses = kept.flatten(3).flatten(1, 2)
+
+    def places(self, point: Tensor, joint: Tensor, R: int) -> Tensor:
+        """Where R covectors of each (point, joint), one after the other, stand among all (K R j). joint: a place."""
+        row = R * point[:, None] + torch.arange(R, device=point.device)
+        return (row * len(self.joints) + joint[:, None]).flatten()
