@@ -12,19 +12,20 @@ from hmrfit.body.rigid import turned
 from hmrfit.camera import Camera
 from hmrfit.fitting.energy import observed, total
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.fitter import Fitter, each_ones
+from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.gaussian_prior import Anchor
-from hmrfit.fitting.key_frames import fitted_frames
-from hmrfit.fitting.parameters import State
-from hmrfit.fitting.sequence import Poses, SequenceProblem, Smoothness, one_shape, solve_sequence
-from hmrfit.fitting.sequence_posterior import in_motion
-from hmrfit.fitting.solver import Options
-from hmrfit.fitting.starts import Given
+from hmrfit.fitting.key_frames import coarse_frames, on_a_cubic
+from hmrfit.fitting.parameters import Observation, State
+from hmrfit.fitting.sequence import SequenceProblem, one_shape, solve_sequence
+from hmrfit.fitting.sequence_posterior import SeenFrames, in_motion
+from hmrfit.fitting.smoothness import Poses, Smoothness
+from hmrfit.fitting.solver import Options, solve
 from hmrfit.fitting.terms.base import Known
 from hmrfit.fitting.terms.views import relative_pose
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import numbers
 from hmrfit.ops.level import unit_up
+from hmrfit.ops.threads import own_threads
 from hmrfit.prepare import Prepared
 from hmrfit.result import FitResult
 from hmrfit.several import Extrinsics
@@ -37,8 +38,13 @@ were as good for walking (18.6 mm PA-MPJPE where single frames have 27.3), 1 was
 RATES, MOST_SMOOTH = (1e-3, 1e5), 1e6
 """Frames a second, and the greatest weight: beyond them, rounding decides."""
 
-SEQUENCE = Options(max_steps=40, ftol=3e-4, damping=1e-3)
-"""With 1e-4 (and a damping of 1e-2 at first) PA-MPJPE was the same to 0.1 mm, in one to twelve steps more."""
+SEQUENCE = Options(max_steps=40, ftol=3e-4, gtol=0.0, damping=1e-5, extrapolate=True)
+"""With ftol 1e-4 PA-MPJPE was the same to 0.1 mm, in one to twelve steps more. A damping of 1e-3, a part of the
+diagonal that is mostly smoothness, took a step more."""
+
+
+COARSE = replace(SEQUENCE, max_steps=4)
+FEWEST_COARSE = 4
 
 
 def in_cameras(known: Sequence[Known]) -> Known:
@@ -92,22 +98,6 @@ class Pace:
     smooth: float
 
 
-def fit_frames(
-    ready: Prepared,
-    photo: Photo,
-    blank: NDArray[np.bool_],
-    pace: Pace,
-    start: tuple[BodyParams | None, Tensor | None],
-    poses: Poses | None = None,
-) -> tuple[Fit, Smoothness | None]:
-    """Some frames alone, then all together, as `solved_together` says. start: of each frame, and how wrong it is."""
-    init, std = start
-    std = None if std is None else each_ones(std, photo.keypoints.xy)
-    given = Given(photo.keypoints, photo.camera, init, std, ready.records)
-    fit = fitted_frames(ready.fitter, given, torch.tensor(~blank), pace.fps)
-    return solved_together(ready, fit, blank, pace, poses)
-
-
 def solved_together(
     ready: Prepared, fit: Fit, blank: NDArray[np.bool_], pace: Pace, poses: Poses | None = None
 ) -> tuple[Fit, Smoothness | None]:
@@ -115,21 +105,60 @@ def solved_together(
 
     poses: of the camera, where its world is known.
     """
-    fitter = ready.fitter
-    observation, state = fit.observation, one_shape(fit.state)
+    fit = replace(fit, observation=beside_each_other(fit.observation, torch.tensor(blank)))
+    depth = depth_of(fit.state)
+    problem = problem_of(ready, fit, pace, poses, depth)
+    found = minimised(ready, fit, problem, from_coarse_frames(problem, one_shape(fit.state), pace.fps))
+    return found, smoothness(ready, pace, poses, depth)
+
+
+def smoothness(ready: Prepared, pace: Pace, poses: Poses | None, depth: float) -> Smoothness | None:
+    """That of frames; None where it has no weight."""
+    return Smoothness.of(ready.fitter.body, pace.fps, depth, pace.smooth, poses) if pace.smooth else None
+
+
+def beside_each_other(observation: Observation, blank: Tensor) -> Observation:
+    """The frames as all together see them: of blank ones (T,), nothing is seen and nothing is known but that they are
+    of the same person."""
     seen = observation.keypoints
-    shown = replace(seen, confidence=seen.confidence * torch.tensor(~blank)[:, None])
-    anchor = None if observation.anchor is None else _unseen(observation.anchor, torch.tensor(blank))
-    fit = replace(fit, observation=replace(observation, keypoints=shown, weight=None, anchor=anchor))
-    depth = float(state.params.transl[:, 2].median().clamp_min(0.1))
-    motion = Smoothness.of(fitter.body, pace.fps, depth, pace.smooth, poses) if pace.smooth else None
-    points = fitter.point_body(seen.names)
+    shown = replace(seen, confidence=seen.confidence * ~blank[:, None])
+    anchor = None if observation.anchor is None else _unseen(observation.anchor, blank)
+    return replace(observation, keypoints=shown, weight=None, anchor=anchor)
+
+
+def depth_of(state: State) -> float:
+    """z0 of the smoothness, metres."""
+    return float(state.params.transl[:, 2].median().clamp_min(0.1))
+
+
+def problem_of(
+    ready: Prepared, fit: Fit, pace: Pace, poses: Poses | None, depth: float, shape_moves: bool = True
+) -> SequenceProblem:
+    """All frames of a fit as one problem."""
+    fitter = ready.fitter
+    motion = smoothness(ready, pace, poses, depth)
+    points = fitter.point_body(fit.observation.keypoints.names)
     seen_beside = observed(fit.observation, fitter.terms, fit.stage)
-    problem = SequenceProblem(points, seen_beside, fitter.terms, fit.stage, motion, torch.get_num_threads())
+    return SequenceProblem(points, seen_beside, fitter.terms, fit.stage, motion, torch.get_num_threads(), shape_moves)
+
+
+def minimised(ready: Prepared, fit: Fit, problem: SequenceProblem, state: State) -> Fit:
+    """The outcome from where the frames begin."""
     found = solve_sequence(problem, state, SEQUENCE)
-    fit = settled(fitter, fit, found.x)
-    status = torch.full_like(fit.status, found.status)
-    return replace(fit, status=status, steps=fit.steps + found.steps), motion
+    fit = settled(ready.fitter, fit, found.x)
+    return replace(fit, status=torch.full_like(fit.status, found.status), steps=fit.steps + found.steps)
+
+
+def from_coarse_frames(problem: SequenceProblem, state: State, fps: float) -> State:
+    """Where all frames begin: between the coarse ones, which are solved together first. Where the camera moves, or the
+    motion is not smooth, poses between others mean little: all begin where they are."""
+    rows, motion = coarse_frames(len(state), fps), problem.motion
+    moves = motion is not None and motion.poses is not None and bool((motion.poses.rotation.diff(dim=0) != 0).any())
+    if motion is None or moves or motion.cuts or len(rows) < FEWEST_COARSE or len(rows) == len(state):
+        return state
+    with own_threads(1):
+        found = solve(problem.of_every(rows), problem.begun(state[rows]), COARSE)
+    return State(on_a_cubic(found.x.params, rows, len(state)), state.camera)
 
 
 def settled(fitter: Fitter, fit: Fit, state: State) -> Fit:
@@ -164,12 +193,13 @@ def as_sequence(
     fps: float,
     fitter: Fitter | None = None,
     motion: Smoothness | None = None,
+    seen: SeenFrames | None = None,
 ) -> FitResult:
     """The result of frames, as one person's motion. fitter, motion: of frames whose posterior was measured together,
-    and the smoothness in it."""
+    and the smoothness in it. seen: what each frame knows, where the fit does not hold it."""
     warnings = [of_one[:1] if b else of_one for b, of_one in zip(blank, result.warnings, strict=True)]
     ids = [str(i) for i in range(len(result))]
     origin = replace(result.origin, person_ids=ids, warnings=warnings, rows="frames", fps=fps)
-    together = None if fitter is None else in_motion(fitter, result.fit, motion, fps)
+    together = None if fitter is None else in_motion(fitter, result.fit, motion, fps, seen)
     given = "the other frames" if together is None else ""
     return replace(result, origin=replace(origin, conditioned_on=given), together=together)

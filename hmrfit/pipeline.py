@@ -31,7 +31,7 @@ from hmrfit.config import Config, load_config
 from hmrfit.detectors.detect import beside_or_detected
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.schedule import Schedule
-from hmrfit.fitting.sequence import Poses
+from hmrfit.fitting.smoothness import Poses
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.fitting.terms.up import Up
 from hmrfit.fitting.terms.views import other_views
@@ -42,7 +42,6 @@ from hmrfit.groups import (
     as_sequence,
     checked_pace,
     fit_each_view,
-    fit_frames,
     in_cameras,
     in_known_world,
     one_body_in_views,
@@ -55,6 +54,7 @@ from hmrfit.io.keypoint_files.names import reading_hands
 from hmrfit.io.keypoint_noise import with_known_noise, with_known_noise_in_views
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.keypoints import KeypointsFrom
+from hmrfit.long_sequence import fit_frames
 from hmrfit.make_result import LOGGER, log_warnings, result_of
 from hmrfit.network.initial_estimate import ImageHmr
 from hmrfit.ops.check import numbers
@@ -435,10 +435,10 @@ class Pipeline:
         with one_thread_for_few(len(photo), self.threads):
             if free:
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
-            fit, motion = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
+            fit, motion, seen = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
         people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
         result = self.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)
-        result = as_sequence(result, blank, rate, ready.fitter, motion)
+        result = as_sequence(result, blank, rate, ready.fitter, motion, seen)
         if world is None:
             result = result.with_up(upright)
         else:

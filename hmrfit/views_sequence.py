@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from hmrfit.camera import PIXEL_CENTER, Camera
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.parameters import State
-from hmrfit.fitting.sequence import Poses
+from hmrfit.fitting.smoothness import Poses
 from hmrfit.fitting.terms.base import Known
 from hmrfit.groups import Pace, in_known_world, solved_together
 from hmrfit.io.calibration.rig import CameraCalibration

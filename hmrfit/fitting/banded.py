@@ -3,14 +3,16 @@
     [ A   B ] [ x ]     [ g ]          A (T n, T n) with blocks A_ts for |t - s| <= w, B (T n, S), C (S, S)
     [ B^T C ] [ y ] = - [ h ]
 
-One frame after the other is eliminated, z_t = (x_(t+1) .. x_(t+w), y) being what it is coupled to:
+w frames together are a block that is coupled to the next one only. One block b after the other is eliminated, z_b =
+(x_(b+1), y) being what it is coupled to:
 
-    L L^T = A_tt,   V = L⁻¹ [A_t,t+1 .. A_t,t+w | B_t | g_t]      the equations of z_t lose V^T V
-    x_t = -L⁻ᵀ (V_z z_t + V_g)                                    then from the last frame to the first
+    L L^T = A_bb,   V = L⁻¹ [A_b,b+1 | B_b | g_b]                 the equations of z_b lose V^T V
+    x_b = -L⁻ᵀ (V_z z_b + V_g)                                    then from the last block to the first
 
-The time is linear in T, and the factors lie where the equations lay: 75 kB a frame of 54 columns. `dense` is the slow
+The time is linear in T, and the factors lie where the equations lay: 80 kB a frame of 51 columns. `dense` is the slow
 obvious way. torch does it with the thread that it is called in: LAPACK's banded Cholesky takes as long, and the threads
 of the library that scipy brings cannot be told to stay away (two of them beside other programs: 5 to 19 times as long).
+Frame by frame instead of by twos, the calls of torch would take as long again as what they compute.
 """
 
 import math
@@ -23,51 +25,77 @@ from torch import Tensor
 from hmrfit.fitting.solver import TINY, added_to_diagonal
 
 
-def eliminate(diagonal: Tensor, right: Tensor, bands: int, count: int) -> Tensor | None:
-    """Eliminates the first `count` frames in place. What they take from the equations of the m shared columns (m, m);
-    None where a frame is not positive definite.
+def eliminate(diagonal: Tensor, right: Tensor, count: int, ahead: int) -> Tensor | None:
+    """Eliminates the first `count` blocks in place. What they take from the equations of the p shared columns (p, p);
+    None where a block is not positive definite.
 
     Args:
-        diagonal: (T + w, n, n) A_tt; afterwards L. right: (T + w, n, w n + m) the couplings of each frame to the next
-            w = `bands`, and to what is shared; afterwards V. What the eliminated frames take from those behind them is
-            taken there: there are always w rows behind.
+        diagonal: (N, m, m) A_bb, of which the upper triangle counts; afterwards Lᵀ, as LAPACK has L.
+        right: (N, m, ahead + p) what couples each block to the next, and to what is shared; afterwards V. What the
+            eliminated blocks take from the one behind them is taken there, if there is one.
+        ahead: m, or 0 where blocks are not coupled.
     """
-    n, width = diagonal.shape[1], right.shape[2]
-    taken = right.new_zeros(width - bands * n, width - bands * n)
+    N = len(diagonal)
     fine = torch.zeros(count, dtype=torch.int32)
-    for t in range(count):
-        torch.linalg.cholesky_ex(diagonal[t], out=(diagonal[t], fine[t]))
-        V = torch.linalg.solve_triangular(diagonal[t], right[t], upper=False)
-        right[t] = V
-        product = V.mT @ V
-        for k in range(bands):
-            own = product[k * n : (k + 1) * n]
-            diagonal[t + 1 + k] -= own[:, k * n : (k + 1) * n]
-            if k + 1 < bands:  # to the frames that both are coupled to
-                right[t + 1 + k, :, : (bands - 1 - k) * n] -= own[:, (k + 1) * n : bands * n]
-            right[t + 1 + k, :, bands * n :] -= own[:, bands * n :]
-        taken += product[bands * n :, bands * n :]
+    A, A_next, info = diagonal.mT.unbind(0), right[:, :, :ahead].unbind(0), fine.unbind(0)
+    shared, V = right[:, :, ahead:].unbind(0), right.unbind(0)
+    for b in range(count):
+        torch.linalg.cholesky_ex(A[b], out=(A[b], info[b]))
+        V[b].copy_(torch.linalg.solve_triangular(A[b], V[b], upper=False))
+        if ahead and b + 1 < N:
+            A[b + 1].addmm_(A_next[b].mT, A_next[b], alpha=-1)
+            shared[b + 1].addmm_(A_next[b].mT, shared[b], alpha=-1)
+    alone = right[:count, :, ahead:].flatten(0, 1)
+    taken = alone.T @ alone
     return taken if not fine.any() and bool(taken.isfinite().all()) else None
+
+
+def add_between(diagonal: Tensor, right: Tensor, each: int, k: int, first: int, block: Tensor) -> None:
+    """Adds blocks (count, n, n) to A_(t, t+k) of the frames t from `first` on, `each` frames being one block of
+    `eliminate`'s; k is at most `each`."""
+    n = block.shape[1]
+    within = diagonal.view(len(diagonal), each, n, each, n)
+    for start in range(min(each, len(block))):
+        t = first + start
+        own, rows = block[start::each], slice(t // each, None)
+        place, later = t % each, (t % each + k)
+        if later < each:
+            within[rows][: len(own), place, :, later] += own
+        else:
+            columns = slice((later - each) * n, (later - each + 1) * n)
+            right.view(len(right), each, n, -1)[rows][: len(own), place, :, columns] += own
 
 
 @dataclass
 class Bordered:
-    """Cost, gradient and Hessian at a point, a `solver.LinearSystem`. T frames of n columns each, S shared ones."""
+    """Cost, gradient and Hessian at a point, a `solver.LinearSystem`. T frames of n columns each, S shared ones.
 
-    diagonal_blocks: Tensor  # (T + w, n, n) A_tt, then zeros
-    right: Tensor  # (T + w, n, w n + S + 1): A_(t, t+1) .. A_(t, t+w), B_t and g_t, then zeros
+    diagonal_blocks, right: of blocks of w frames as `eliminate` takes them, what is shared being B and g. Frames that
+    fill up the last block have ones on the diagonal.
+    """
+
+    diagonal_blocks: Tensor  # (N, w n, w n)
+    right: Tensor  # (N, w n, w n + S + 1), without w n where w = 0
     corner: Tensor  # (S, S)
     shared_gradient: Tensor  # (S,)
+    count: int  # T
     bands: int  # w
     cost: float = 0.0
     spent: bool = False  # has a step been solved for, where the equations lay?
 
     @classmethod
-    def zeros(cls, T: int, n: int, S: int, bands: int) -> "Bordered":
-        """Nothing yet; blocks A_ts for |t - s| <= bands."""
+    def zeros(cls, T: int, n: int, S: int, bands: int, room: "Bordered | None" = None) -> "Bordered":
+        """Nothing yet; blocks A_ts for |t - s| <= bands. room: equations of the same size that are no longer needed."""
         zeros = lambda *shape: torch.zeros(shape, dtype=torch.float64)  # noqa: E731
-        right = zeros(T + bands, n, bands * n + S + 1)
-        return cls(zeros(T + bands, n, n), right, zeros(S, S), zeros(S), bands)
+        each = max(bands, 1)
+        N, m = -(-T // each), each * n
+        if room is None:
+            large = zeros(N, m, m), zeros(N, m, bands * n + S + 1)
+        else:
+            large = room.diagonal_blocks.zero_(), room.right.zero_()
+        whole = cls(*large, zeros(S, S), zeros(S), T, bands)
+        whole.diagonal_blocks[N - 1 :].diagonal(dim1=1, dim2=2)[:, m - (N * each - T) * n :] = 1.0
+        return whole
 
     @classmethod
     def of(
@@ -83,35 +111,42 @@ class Bordered:
         return system
 
     def __len__(self) -> int:
-        return len(self.right) - self.bands
+        return self.count
+
+    @property
+    def each(self) -> int:
+        """Frames in a block."""
+        return max(self.bands, 1)
 
     @property
     def width(self) -> int:
         """n."""
-        return self.right.shape[1]
+        return self.diagonal_blocks.shape[1] // self.each
+
+    @property
+    def _of_frames(self) -> Tensor:
+        """(T, n, ...) of what is right of the blocks, a view."""
+        return self.right.view(-1, self.width, self.right.shape[2])[: len(self)]
 
     @property
     def border(self) -> Tensor:
         """(T, n, S), a view."""
-        return self.right[: len(self), :, self.bands * self.width : -1]
+        return self._of_frames[:, :, self.bands * self.width : -1]
 
     @property
     def gradient(self) -> Tensor:
         """(T, n), a view."""
-        return self.right[: len(self), :, -1]
+        return self._of_frames[:, :, -1]
 
     def add_block(self, k: int, first: int, block: Tensor) -> None:
         """Adds blocks (m, n, n) to A_(t, t+k) of the frames t from `first` on."""
-        rows = slice(first, first + len(block))
-        if k == 0:
-            self.diagonal_blocks[rows] += block
-        else:
-            self.right[rows, :, (k - 1) * self.width : k * self.width] += block
+        add_between(self.diagonal_blocks, self.right, self.each, k, first, block)
 
     @property
     def diagonal(self) -> tuple[Tensor, Tensor]:
         """Of A (T, n) and of C (S,)."""
-        return self.diagonal_blocks[: len(self)].diagonal(dim1=1, dim2=2), self.corner.diagonal()
+        own = self.diagonal_blocks.diagonal(dim1=1, dim2=2).reshape(-1, self.width)
+        return own[: len(self)], self.corner.diagonal()
 
     def step(self, damping: float) -> tuple[tuple[Tensor, Tensor], float]:
         """((x (T, n), y (S,)), predicted fall of the cost) of the damped equations; zeros and NaN where they are not
@@ -119,7 +154,8 @@ class Bordered:
         largest = max(TINY, *(float(d.max()) for d in self.diagonal if d.numel()))
         added = tuple(added_to_diagonal(d, largest, damping) for d in self.diagonal)
         gradients = self.gradient.clone(), self.shared_gradient
-        self.diagonal[0].add_(added[0])
+        own = self.diagonal_blocks.diagonal(dim1=1, dim2=2)
+        own += torch.nn.functional.pad(added[0].flatten(), (0, own.numel() - added[0].numel())).view_as(own)
         self.corner = self.corner + torch.diag(added[1])
         step = self._solve()
         if step is None:
@@ -128,24 +164,33 @@ class Bordered:
 
     def _solve(self) -> tuple[Tensor, Tensor] | None:
         """x (T, n) and y (S,); None where the matrix is not positive definite. The equations are gone afterwards."""
-        T, n, w, S = len(self), self.width, self.bands, len(self.shared_gradient)
+        T, n, S, N = len(self), self.width, len(self.shared_gradient), len(self.right)
+        m = self.bands * n
         self.spent = True
         diagonal, right = self.diagonal_blocks, self.right
-        self.diagonal_blocks = self.right = right[:0]  # room for the next equations
-        taken = eliminate(diagonal, right, w, T)
+        taken = eliminate(diagonal, right, N, m)
         if taken is None:
             return None
         lower, info = torch.linalg.cholesky_ex(self.corner - taken[:S, :S])
         if info:
             return None
         y = -torch.cholesky_solve((self.shared_gradient - taken[:S, S])[:, None], lower)[:, 0]
-        pull = right[:T, :, -1] + right[:T, :, w * n : -1] @ y
-        z = pull.new_zeros(T + w, n)
-        for t in reversed(range(T)):
-            ahead = pull[t] + right[t, :, : w * n] @ z[t + 1 : t + 1 + w].flatten()
-            z[t] = torch.linalg.solve_triangular(diagonal[t].mT, -ahead[:, None], upper=True)[:, 0]
-        x = z[:T]
+        pull = right[:, :, -1] + right[:, :, m:-1] @ y
+        z = pull.new_zeros(N + 1, self.each * n)
+        for b in reversed(range(N)):
+            ahead = torch.addmv(pull[b], right[b, :, :m], z[b + 1]) if self.bands else pull[b]
+            z[b] = torch.linalg.solve_triangular(diagonal[b], ahead[:, None], upper=True)[:, 0].neg_()
+        x = z[:N].view(-1, n)[:T]
         return (x, y) if bool(x.isfinite().all() & y.isfinite().all()) else None
+
+    def of_shared(self) -> Tensor:
+        """The Hessian (S, S) of what is shared, the frames following it as they like best; zeros where that is not
+        defined. The equations are gone afterwards."""
+        largest = max(TINY, *(float(d.max()) for d in self.diagonal if d.numel()))
+        self.diagonal_blocks.diagonal(dim1=1, dim2=2).add_(1e-9 * largest)
+        self.spent, S = True, len(self.shared_gradient)
+        taken = eliminate(self.diagonal_blocks, self.right, len(self.right), self.bands * self.width)
+        return torch.zeros_like(self.corner) if taken is None else self.corner - taken[:S, :S]
 
     def scaled_gradient(self) -> float:
         """max |g_i| / sqrt(H_ii) over all columns; not finite where the gradient is not."""
@@ -157,12 +202,17 @@ class Bordered:
         """The whole matrix (T n + S, T n + S) and gradient."""
         T, n, S = len(self), self.width, len(self.shared_gradient)
         whole = self.corner.new_zeros(T * n + S, T * n + S)
-        for t in range(T):
-            own = slice(t * n, (t + 1) * n)
-            whole[own, own] = self.diagonal_blocks[t]
-            for s in range(t + 1, min(T, t + 1 + self.bands)):
-                block = self.right[t, :, (s - t - 1) * n : (s - t) * n]
-                whole[own, s * n : (s + 1) * n], whole[s * n : (s + 1) * n, own] = block, block.T
+        m, N = self.each * n, len(self.right)
+        frames = whole.new_zeros(N * m, N * m)
+        for b in range(N):
+            own = slice(b * m, (b + 1) * m)
+            upper = self.diagonal_blocks[b].triu()
+            frames[own, own] = upper + upper.triu(1).T
+            if self.bands and b + 1 < N:
+                block = self.right[b, :, :m]
+                after = slice(own.stop, own.stop + m)
+                frames[own, after], frames[after, own] = block, block.T
+        whole[: T * n, : T * n] = frames[: T * n, : T * n]
         whole[: T * n, T * n :] = self.border.reshape(T * n, S)
         whole[T * n :, : T * n] = self.border.reshape(T * n, S).T
         whole[T * n :, T * n :] = self.corner

@@ -128,6 +128,11 @@ class StageProblem:
         """name -> weighted cost (B,) of every term of the stage."""
         return term_costs(Linearization(self.body, state, self.observation), self.terms, self.stage)
 
+    def cost(self, state: State) -> Tensor:
+        """(B,) of the stage: the least over the joints that it leaves out, as in `linearize`."""
+        e = Linearization(self.body, state, self.observation, self.layout)
+        return total({n: weight * self.terms[n].cost(e) for n, weight in self.stage.weights.items() if weight})
+
     def retract(self, state: State, delta: Tensor) -> State:
         """Move the free columns."""
         return state.retract(delta, self.body.parents, self.layout)

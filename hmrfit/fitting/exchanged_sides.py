@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hmrfit.fitting.anchor_inflation import fitted_from
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.fitter import CHUNK, Fitter
 from hmrfit.fitting.retry import ranking_energy
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.starts import Given, InitialEstimate
@@ -51,6 +51,9 @@ def exchanged_sides(fitter: Fitter, fit: Fit, distance: Tensor) -> list[str | No
             is unseen.
     """
     found: list[str | None] = [None] * len(fit)
+    if len(fit) > CHUNK:
+        parts = [slice(i, i + CHUNK) for i in range(0, len(fit), CHUNK)]
+        return [said for part in parts for said in exchanged_sides(fitter, fit[part], distance[part])]
     people, start = (distance > MISSED).any(1).nonzero()[:, 0], fitter.schedule.start
     if not len(people) or not isinstance(start, InitialEstimate) or start.error_model is None:
         return found
@@ -60,10 +63,14 @@ def exchanged_sides(fitter: Fitter, fit: Fit, distance: Tensor) -> list[str | No
     likeliest = _likeliest(start, fit, route, sources)
     missed = distance > (0.5 * distance.amax(1, keepdim=True)).clamp_min(0.75 * MISSED)
     fewer = replace(keypoints, confidence=keypoints.confidence * ~missed)
-    others = [_fitted(start, fit, k, route) for k in (_exchanged(keypoints, sources[likeliest]), fewer)]
-    given, exchanged, without = (ranking_energy(one, route) for one in (fit, *others))
-    sure = (exchanged + EXCHANGE < given) & (exchanged < without + MISSING * missed.sum(1))
-    for i in sure.nonzero()[:, 0].tolist():
+    other = _fitted(start, fit, _exchanged(keypoints, sources[likeliest]), route)
+    exchanged = ranking_energy(other, route)
+    better = (exchanged + EXCHANGE < ranking_energy(fit, route)).nonzero()[:, 0]
+    if not len(better):
+        return found
+    without = ranking_energy(_fitted(start, fit.of(better), fewer[better], route), route)
+    sure = exchanged[better] < without + MISSING * missed[better].sum(1)
+    for i in better[sure].tolist():
         found[int(people[i])] = list(EXCHANGES)[int(likeliest[i])]
     return found
 

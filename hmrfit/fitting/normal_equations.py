@@ -21,6 +21,7 @@ class NormalEquations:
         self.rows: list[Tensor] = []
         self.diagonals: list[tuple[slice, Tensor]] = []
         self.blocks: list[tuple[slice, Tensor]] = []
+        self.turned: list[tuple[slice, Tensor, Tensor, float]] = []
         self.pose_gradient: Tensor | None = None
         self.pose_hessian: Tensor | None = None
         self.pose_diagonal: Tensor | None = None
@@ -61,8 +62,11 @@ class NormalEquations:
         own = gradient.clone()
         own[:, : 3 * n] = (gradient[:, : 3 * n].unflatten(1, (n, 1, 3)) @ turns).flatten(1)
         self.gradient[:, first:last] += weight * own
-        both = turned_both_sides(hessian, turns)
-        self.blocks.append((slice(first, last), weight * both if weight != 1.0 else both))
+        T = torch.eye(gradient.shape[1]).to(hessian).repeat(len(turns), 1, 1)
+        axis = torch.arange(3, device=T.device)
+        at = 3 * torch.arange(n, device=T.device)[:, None, None]
+        T[:, at + axis[:, None], at + axis] = turns
+        self.turned.append((slice(first, last), T, hessian, weight))
 
     def add_pose(self, cost: Tensor, gradient: Tensor, hessian: Tensor, weight: float) -> None:
         """A cost of the moving joints' theta: gradient (B, D), Hessian (B, D, D), or (B, D) when it is diagonal."""
@@ -88,6 +92,8 @@ class NormalEquations:
             diagonal[:, columns] += curvature
         for columns, block in self.blocks:
             hessian[:, columns, columns] += block
+        for columns, turns, block, weight in self.turned:
+            hessian[:, columns, columns].baddbmm_(turns.mT, block @ turns, alpha=weight)
         if self.pose_gradient is not None:
             self._map_pose(e, hessian)
         return self.cost, self.gradient, hessian
@@ -114,16 +120,6 @@ def _add_blocks(hessian: Tensor, first: int, blocks: Tensor) -> None:
     n, axis = blocks.shape[1], torch.arange(3, device=blocks.device)
     at = first + 3 * torch.arange(n, device=blocks.device)[:, None, None]
     hessian[:, at + axis[:, None], at + axis] += blocks
-
-
-def turned_both_sides(hessian: Tensor, turns: Tensor) -> Tensor:
-    """Tᵀ H T with T block-diagonal: 3×3 blocks (B, n, 3, 3) first, then ones. H (B, d, d) is symmetric, so turning its
-    rows, transposing and turning again turns both sides."""
-    n = turns.shape[1]
-    for _ in range(2):
-        rows = (turns.mT @ hessian[:, : 3 * n].unflatten(1, (n, 3))).flatten(1, 2)
-        hessian = torch.cat([rows, hessian[:, 3 * n :]], 1).mT
-    return hessian
 
 
 def _sum(total: Tensor | None, part: Tensor) -> Tensor:

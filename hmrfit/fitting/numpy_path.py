@@ -224,7 +224,7 @@ class NumpySums:
 
 
 def turned(hessian: Array, turns: Array) -> Array:
-    """Tᵀ H T of one person, see `normal_equations.turned_both_sides`: turns (n, 3, 3), H (d, d), d at least 3 n."""
+    """Tᵀ H T of one person, T block-diagonal: turns (n, 3, 3), then ones. H (d, d), d at least 3 n."""
     n, d = len(turns), len(hessian)
     back = turns.transpose(0, 2, 1)
     for _ in range(2):

@@ -14,213 +14,28 @@ x_world = Rᵀ (x − t).
 All frames are one problem of `hmrfit.fitting.solver`, its equations those of `hmrfit.fitting.banded`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from hmrfit.body.points import PointBody, PosedPoints
-from hmrfit.body.smpl import SmplBody
-from hmrfit.camera import MIN_DEPTH
+from hmrfit.body.points import PointBody
 from hmrfit.fitting.banded import Bordered
 from hmrfit.fitting.energy import Stage, StageProblem
 from hmrfit.fitting.parameters import Layout, Observation, State
+from hmrfit.fitting.smoothness import BANDS, Smoothness, banded_product, second_differences, stencil
 from hmrfit.fitting.solver import OneSolution, Options, solve
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.threads import own_threads, set_own_threads
-from hmrfit.types import BodyParams, TensorRecord
+from hmrfit.types import BodyParams
 
 T_co = TypeVar("T_co")
 
-ACCELERATION = {
-    "knee": 7.0,
-    "ankle": 9.0,
-    "foot": 12.0,
-    "elbow": 5.0,
-    "wrist": 7.0,
-    "hand": 10.0,
-}
-"""m/s², root mean square over 94 recorded movements of the training split at 30 frames a second, in a typical one."""
-
-TRUNK_ACCELERATION = 3.0
-
 FRAMES = 64
 """Whose Jacobians are in memory at a time: 200 kB each, before they are summed up."""
-
-MARKER = 0.1
-"""Metres from the joint, where the two further points of each bone are."""
-
-
-@dataclass(frozen=True)
-class Poses(TensorRecord):
-    """Of the camera in T frames: x_camera = rotation x_world + translation."""
-
-    rotation: Tensor  # (T, 3, 3)
-    translation: Tensor  # (T, 3) metres
-
-
-@dataclass(frozen=True)
-class Smoothness:
-    """The smoothness residuals: points of every bone, twice differenced in time.
-
-    points: three of every bone, as `bone_points` makes them. scale: (M,) 1/(s dt²), s the points' acceleration.
-    depth: z0, metres. poses: of the T frames' camera; None where it stands still somewhere. cuts: the frames,
-    ascending, that do not follow on the one before them.
-    """
-
-    points: PointBody
-    scale: Tensor
-    depth: float
-    poses: Poses | None = None
-    cuts: Sequence[int] = ()
-
-    @classmethod
-    def of(
-        cls, body: SmplBody, fps: float, depth: float, smooth: float = 1.0, poses: Poses | None = None
-    ) -> "Smoothness":
-        """For frames 1/fps seconds apart. smooth: multiplies the residuals' weight."""
-        fingers = {body.joint_names[j] for joints in body.skeleton.fingers.values() for j in joints}
-        names = ["hand" if name in fingers else name for name in body.joint_names]
-        limit = [next((v for part, v in ACCELERATION.items() if part in n), TRUNK_ACCELERATION) for n in names]
-        scale = torch.tensor(limit).to(body.v_template).reciprocal().repeat_interleave(3) * fps**2
-        return cls(bone_points(body), scale * (smooth / 3) ** 0.5, depth, poses)
-
-    def __getitem__(self, part: slice) -> "Smoothness":
-        """Of some of the frames, which follow on each other."""
-        return replace(self, poses=None if self.poses is None else self.poses[part], cuts=())
-
-    def cost(self, params: BodyParams) -> Tensor:
-        """E of the smoothness, one number."""
-        return 0.5 * second_differences(self.scaled(*self._posed(params)), self.cuts).square().sum()
-
-    def _posed(self, params: BodyParams) -> tuple[PosedPoints, Tensor]:
-        """The mean shape's points about the pelvis, and where the pelvis is (T, 3), metres."""
-        still = torch.zeros_like(params.transl) - self.points.rest_joints[0]
-        posed = self.points.pose(replace(params, betas=torch.zeros_like(params.betas), transl=still))
-        return posed, params.transl + self.points.rest_joints[0]
-
-    def scaled(self, posed: PosedPoints, pelvis: Tensor) -> Tensor:
-        """x / (s dt²) (T, M, 3)."""
-        if self.poses is not None:
-            about = posed.points + (pelvis - self.poses.translation)[:, None]
-            return (about @ self.poses.rotation) * self.scale[:, None]
-        z = pelvis[:, 2:].clamp_min(MIN_DEPTH)
-        path = self.depth * torch.cat([pelvis[:, :2] / z, z.log()], -1)
-        return (posed.points + path[:, None]) * self.scale[:, None]
-
-    def rows_of(self, params: BodyParams, layout: Layout) -> Tensor:
-        """`rows` of these frames."""
-        return self.rows(*self._posed(params), layout)
-
-    def rows(self, posed: PosedPoints, pelvis: Tensor, layout: Layout) -> Tensor:
-        """d x / (s dt²) (T, 3 M, n), n without the betas' columns, which do nothing.
-
-        A turn of joint j moves a point d = x - x_j away, where j carries it, by omega x d: no product is needed.
-        """
-        T, M, first = len(pelvis), len(self.scale), 3 if layout.moves("transl") else 0
-        index, carries = layout.rotating_index, self.points.above[self.points.pair_bone]
-        size = (carries[:, layout.rotating_index] * self.scale[:, None])[..., None]
-        d = (posed.points[:, :, None] - posed.joints[:, None, index]) * size  # (T, M, j, 3)
-        J = pelvis.new_zeros(T, M, 3, first + 3 * len(index))
-        turning = J[..., first:].unflatten(-1, (-1, 3))
-        for axis in range(3):
-            b, c = (axis + 1) % 3, (axis + 2) % 3
-            turning[:, :, axis, :, b], turning[:, :, axis, :, c] = d[..., c], -d[..., b]
-        eye = torch.eye(3).to(pelvis)
-        if first and self.poses is not None:
-            J[..., :3] = self.scale[:, None, None] * eye
-        elif first:
-            z = pelvis[:, 2, None, None].clamp_min(MIN_DEPTH)
-            path = eye - eye[2] * (pelvis / z[:, 0])[..., None] * (1 - eye[2])[:, None]
-            J[..., :3] = (self.depth / z * path)[:, None] * self.scale[:, None, None]
-        if self.poses is not None:
-            J = self.poses.rotation[:, None].mT @ J
-        return J.flatten(1, 2)
-
-    def add(self, params: BodyParams, layout: Layout, sums: Bordered, threads: int = 1) -> None:
-        """Adds this term to the equations: G = D^T D couples frames t and t + 1, t + 2, of Jacobians J_t."""
-        T = len(sums)
-        posed, pelvis = self._posed(params)
-        x = self.scaled(posed, pelvis)
-        sums.cost += 0.5 * float(second_differences(x, self.cuts).square().sum())
-        if T < 3:
-            return
-        G = stencil(T, self.cuts).to(x)
-        pull = banded_product(G, x).flatten(1)
-
-        def add_part(part: slice) -> None:
-            own = slice(part.start, part.stop + 2)
-            J = self[own].rows(_rows_of(posed, own), pelvis[own], layout)
-            for k in range(3):
-                count = min(part.stop, T - k) - part.start
-                if count > 0:
-                    between = G[k, part.start : part.start + count, None, None]
-                    sums.add_block(k, part.start, between * (J[:count].mT @ J[k : k + count]))
-            sums.gradient[part] += (pull[part, None] @ J[: part.stop - part.start]).squeeze(1)
-
-        each_piece(add_part, T, threads)
-
-
-def bone_points(body: SmplBody) -> PointBody:
-    """Three points of every bone (3 J): its joint, and MARKER away along the bone's own x and z."""
-    J, S = len(body.parents), body.shape_count
-    bone = torch.arange(J).repeat_interleave(3)
-    offset = MARKER * torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 0, 1]]).repeat(J, 1).to(body.v_template)
-    zeros = offset.new_zeros
-    return PointBody(
-        [f"{name}_{i}" for name in body.joint_names for i in range(3)],
-        body.skeleton,
-        body.rest_joints,
-        body.joint_shapes,
-        torch.arange(3 * J),
-        bone,
-        torch.ones_like(offset[:, 0]),
-        offset,
-        zeros(3 * J, 3, S),
-        zeros(3 * J, 3, 9 * (J - 1)),
-    )
-
-
-def _rows_of(posed: PosedPoints, rows: slice) -> PosedPoints:
-    return PosedPoints(*(part[rows] for part in vars(posed).values()))
-
-
-def second_differences(x: Tensor, cuts: Sequence[int] = ()) -> Tensor:
-    """D x of frames (T, ...): x_(t-1) - 2 x_t + x_(t+1), without those across a cut."""
-    found = x.diff(n=2, dim=0)
-    return found[_within(len(x), cuts)] if cuts else found
-
-
-def _within(count: int, cuts: Sequence[int]) -> Tensor:
-    """(T - 2,) bool: are frames t, t + 1, t + 2 consecutive?"""
-    kept = torch.ones(max(count - 2, 0), dtype=torch.bool)
-    for cut in cuts:
-        kept[max(cut - 2, 0) : cut] = False
-    return kept
-
-
-def stencil(count: int, cuts: Sequence[int] = ()) -> Tensor:
-    """(3, T): the diagonals of D^T D, D the second differences of T frames; (k, t) is between t and t + k."""
-    D, kept = torch.zeros(3, count, dtype=torch.float64), _within(count, cuts).double()
-    for place, coefficient in enumerate((1.0, -2.0, 1.0)):
-        for other, second in enumerate((1.0, -2.0, 1.0)):
-            if other >= place:
-                D[other - place, place : count - 2 + place] += coefficient * second * kept
-    return D
-
-
-def banded_product(G: Tensor, x: Tensor) -> Tensor:
-    """The symmetric banded matrix of `stencil` times x (T, ...)."""
-    shape = (-1, *[1] * (x.ndim - 1))
-    total = G[0].view(shape) * x
-    for k in (1, 2):
-        between = G[k, : len(x) - k].view(shape)
-        total[:-k] += between * x[k:]
-        total[k:] += between * x[:-k]
-    return total
 
 
 def pieces(count: int) -> list[slice]:
@@ -235,6 +50,27 @@ def each_piece(work: Callable[[slice], T_co], count: int, threads: int = 1) -> l
         return [work(part) for part in parts]
     with ThreadPoolExecutor(threads, initializer=set_own_threads, initargs=(1,)) as pool:
         return list(pool.map(work, parts))
+
+
+def add_smoothness(motion: Smoothness, params: BodyParams, layout: Layout, sums: Bordered, threads: int = 1) -> None:
+    """Adds the smoothness to the equations: G = D^T D couples frames t and t + 1, t + 2, of Jacobians J_t."""
+    T = len(sums)
+    carried, x = motion.carried(params, layout)
+    sums.cost += 0.5 * float(second_differences(x, motion.cuts).square().sum())
+    if T <= BANDS:
+        return
+    G = stencil(T, motion.cuts).to(x)
+    pull = banded_product(G, x)
+
+    def add_part(part: slice) -> None:
+        for k in range(BANDS + 1):
+            own = slice(part.start, min(part.stop, T - k))
+            if own.start < own.stop:
+                later = carried[own.start + k : own.stop + k]
+                sums.add_block(k, own.start, carried[own].product(later, G[k, own]))
+        sums.gradient[part] += carried[part].pulled(pull[part])
+
+    each_piece(add_part, T, threads)
 
 
 class SequenceProblem:
@@ -259,16 +95,44 @@ class SequenceProblem:
     ) -> None:
         self.frames = StageProblem(points, observation, terms, stage)
         self.motion, self.threads = motion, threads
+        self._room: Bordered | None = None
         self.width = self.frames.layout.slice("betas").start  # n
         self.shapes = self.frames.layout.columns - self.width if shape_moves else 0  # S
 
-    def linearize(self, state: State, warm_up: bool = False) -> Bordered:
-        """E and its equations."""
+    def of_every(self, frames: Tensor) -> "SequenceProblem":
+        """That of some of the frames (n,), at least two."""
+        other = object.__new__(SequenceProblem)
+        motion = None if self.motion is None else self.motion.of_every(frames)
+        other.__dict__ = self.__dict__ | {"frames": self.frames.select(frames), "motion": motion, "_room": None}
+        return other
+
+    def _with_shape(self) -> "SequenceProblem":
+        """The same where the shape moves."""
+        other = object.__new__(SequenceProblem)
+        other.__dict__ = self.__dict__ | {"shapes": self.frames.layout.columns - self.width, "_room": None}
+        return other
+
+    def linearize(self, state: State, warm_up: bool = False) -> "SequenceSystem":
+        """E there; its equations when a step is asked for."""
+        return SequenceSystem(self, state, self.cost(state))
+
+    def cost(self, state: State) -> float:
+        """E."""
+
+        def of(part: slice) -> float:
+            return float(self.frames.select(part).cost(state[part]).sum())
+
+        smoothness = 0.0 if self.motion is None else float(self.motion.cost(state.params))
+        return sum(each_piece(of, len(state), self.threads)) + smoothness
+
+    def equations(self, state: State) -> Bordered:
+        """E and its equations, where those lay that were made before."""
         n, all_of_it = self.width, self.width + self.shapes
-        sums = Bordered.zeros(len(state), n, self.shapes, 0 if self.motion is None else 2)
+        sums = Bordered.zeros(len(state), n, self.shapes, 0 if self.motion is None else BANDS, self._room)
+        self._room = sums
 
         def add_part(part: slice) -> tuple[float, Tensor, Tensor]:
-            system = self.frames.select(part).linearize(state[part], warm_up)
+            system = self.frames.select(part).linearize(state[part])
             H, g = system.hessian, system.gradient
             sums.add_block(0, part.start, H[:, :n, :n])
             sums.border[part], sums.gradient[part] = H[:, :n, n:all_of_it], g[:, :n]
@@ -279,14 +143,53 @@ class SequenceProblem:
             sums.corner += corner
             sums.shared_gradient += gradient
         if self.motion is not None:
-            self.motion.add(state.params, self.frames.layout, sums, self.threads)
+            add_smoothness(self.motion, state.params, self.frames.layout, sums, self.threads)
         return sums
+
+    def begun(self, state: State) -> State:
+        """The joints that no term moves at rest: carried by others in the same way in all frames, they weigh in the
+        smoothness, and where each frame began does not."""
+        still = torch.ones(state.params.body_pose.shape[1], dtype=torch.bool)
+        still[self.frames.layout.body_index - 1] = False
+        pose = torch.where(still[:, None, None], torch.eye(3).to(state.params.body_pose), state.params.body_pose)
+        return State(replace(state.params, body_pose=pose), state.camera)
+
+    def shape_equations(self, state: State, counted: slice) -> tuple[Tensor, Tensor]:
+        """(matrix, gradient) of the shape (S, S), (S,), for `counted` of these frames: the frames of `state`, a
+        solution, follow it as they like best, so that their own gradients are none."""
+
+        def of(part: slice) -> Tensor:
+            own = slice(counted.start + part.start, counted.start + part.stop)
+            return self.frames.select(own).linearize(state[own]).gradient[:, self.width :].sum(0)
+
+        matrix = self._with_shape().equations(state).of_shared()
+        count = counted.stop - counted.start
+        gradient = torch.stack(each_piece(of, count, self.threads)).sum(0)
+        return matrix * (count / len(state)), gradient
 
     def retract(self, state: State, delta: tuple[Tensor, Tensor]) -> State:
         """Move every frame by its own x (T, n) and the shape of all by y (S,)."""
         x, y = delta
         still = x.new_zeros(len(x), self.frames.layout.columns - self.width - self.shapes)
         return self.frames.retract(state, torch.cat([x, y.expand(len(x), -1), still], 1))
+
+
+@dataclass(frozen=True)
+class SequenceSystem:
+    """A `solver.LinearSystem` whose equations are made when they are needed: at the last point, only E is."""
+
+    problem: SequenceProblem
+    state: State
+    cost: float
+    spent: ClassVar[bool] = False
+
+    def step(self, damping: float) -> tuple[tuple[Tensor, Tensor], float]:
+        """As of `Bordered`."""
+        return self.problem.equations(self.state).step(damping)
+
+    def scaled_gradient(self) -> float:
+        """As of `Bordered`."""
+        return self.problem.equations(self.state).scaled_gradient()
 
 
 def one_shape(state: State) -> State:
@@ -296,13 +199,13 @@ def one_shape(state: State) -> State:
 
 
 def solve_sequence(problem: SequenceProblem, state: State, options: Options) -> OneSolution[State]:
-    """The solution for all frames together; joints that no term moves are filled in.
+    """The solution for all frames together; joints that no term moves are at rest meanwhile, and then filled in.
 
     There is room in memory for one set of equations: each is solved where it lies, and made anew if its step is
-    rejected.
+    rejected. options.gtol: 0, or they are made for every point that is tried.
     """
     with own_threads(1):  # the equations are solved frame after frame
-        solution = solve(problem, state, options)
+        solution = solve(problem, problem.begun(state), options)
     filled = problem.frames.fill(solution.x)
     # to the last digit the same shape in all frames
     filled = State(replace(filled.params, betas=solution.x.params.betas), filled.camera)

@@ -3,11 +3,11 @@
     p(x_1 .. x_T, beta | keypoints) ≈ t_ν(solution, H⁻¹),    H = blocks of every frame + w_s J^T D^T D J + a border
 
 The frames' blocks are those of `hmrfit.fitting.uncertainty`, D the second differences of `hmrfit.fitting.sequence`, the
-border the one shape. Eliminating frame after frame (`banded.eliminate`) leaves x_t given what comes after it, z_t =
-(x_(t+1), x_(t+2), beta), so that everything follows from the last frame to the first:
+border the one shape. Two frames are a block. Eliminating block after block (`banded.eliminate`) leaves x_b given what
+comes after it, z_b = (x_(b+1), beta), so that everything follows from the last frame to the first:
 
-    x_t = L⁻ᵀ (ε_t - V z_t),   ε_t ~ N(0, I)                                    one draw is one coherent motion
-    C_tz = -G C_zz,   C_tt = (L L^T)⁻¹ + G C_zz G^T,   G = L⁻ᵀ V                the frames' own covariances
+    x_b = L⁻ᵀ (ε_b - V z_b),   ε_b ~ N(0, I)                                    one draw is one coherent motion
+    C_bz = -G C_zz,   C_bb = (L L^T)⁻¹ + G C_zz G^T,   G = L⁻ᵀ V                of which the frames' own are parts
 
 Time is linear in T and memory that of `WINDOW` frames: the factors of a window are made again when its turn comes, from
 what the frames before it left.
@@ -24,18 +24,19 @@ the smoothness get wrong lasts too, so that keypoints count less than in a singl
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.banded import eliminate
+from hmrfit.fitting.banded import add_between, eliminate
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import Layout, Observation, State
-from hmrfit.fitting.sequence import Smoothness, each_piece, stencil
+from hmrfit.fitting.sequence import each_piece
+from hmrfit.fitting.smoothness import BANDS, Smoothness, stencil
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.uncertainty import FLOORS, GAUSSIAN, Posterior, Weight, hessian, joint_rows
 from hmrfit.ops.threads import own_threads
@@ -44,8 +45,6 @@ RowsT = TypeVar("RowsT", Tensor, Posterior)
 
 WINDOW = 256
 """Frames whose factors are in memory at a time: 150 kB each."""
-
-BANDS = 2
 
 
 @dataclass(frozen=True)
@@ -81,14 +80,25 @@ def repeated(count: int, fps: float, seconds: float) -> float:
     return (1 + rho) / (1 - rho) - 2 * rho * (1 - rho**count) / (count * (1 - rho) ** 2)
 
 
-def in_motion(fitter: Fitter, fit: Fit, motion: Smoothness | None, fps: float) -> "FramesPosterior | None":
+class SeenFrames(Protocol):
+    """What frames know, for as many as are asked about."""
+
+    def __getitem__(self, part: slice) -> Observation: ...
+
+
+def in_motion(
+    fitter: Fitter, fit: Fit, motion: Smoothness | None, fps: float, known: SeenFrames | None = None
+) -> "FramesPosterior | None":
     """Of the frames of a fit, solved together; None where only the posterior of single frames was measured (other
     energies than the default one, frames that share nothing but the shape)."""
-    how = fitter.calibration(fit)
+    one = fit[:1] if known is None else replace(fit[:1], observation=known[:1])
+    how = fitter.calibration(one)
     if motion is None or how.noise == "residuals" or how.nu >= GAUSSIAN:
         return None
-    seen, noise = fitter.seen_in_posterior(fit)
     measured, T = MEASURED_IN_MOTION, len(fit)
+    of_part = lambda part: fitter.seen_in_posterior(replace(fit[part], calibration=how))[1]  # noqa: E731
+    found = [of_part(slice(i, i + WINDOW)) for i in range(0, T, WINDOW)]
+    noise = None if found[0] is None else torch.cat([part for part in found if part is not None])
     weights = {}
     for name, own in how.weights.items():
         if name == "anchor":
@@ -97,7 +107,7 @@ def in_motion(fitter: Fitter, fit: Fit, motion: Smoothness | None, fps: float) -
             less = 1 + (measured.keypoints - 1) * (1 - 1 / T)  # one frame is weighed as a single one
             weights[name] = replace(own, at=own.at / less, noise=own.noise + measured.noise * (1 - 1 / T))
     motion = replace(motion, scale=motion.scale * measured.smooth**0.5)
-    body = fitter.point_body(seen.keypoints.names)
+    body, seen = fitter.point_body(fit.observation.keypoints.names), fit.observation if known is None else known
     return FramesPosterior(body, fitter.terms, weights, fit.state, seen, noise, motion, measured.nu)
 
 
@@ -113,7 +123,7 @@ class FramesPosterior:
     terms: Mapping[str, Term]
     weights: Mapping[str, Weight]
     state: State
-    observation: Observation
+    observation: SeenFrames
     noise: Tensor | None
     motion: Smoothness | None
     nu: float
@@ -136,16 +146,22 @@ class FramesPosterior:
         """(frames, C (m, P, P) over all columns as in `Posterior`), from the last frames to the first."""
         own, P = Layout.driven(self.body).all_columns, Layout.everything(self.body).columns
         n, S = self._sizes()
+        w = BANDS * n
         with own_threads(1):
             shape = self._shape_covariance()
-            Q = shape.new_zeros(BANDS * n + S, BANDS * n + S)
-            Q[BANDS * n :, BANDS * n :] = shape
-            for window, L, V in self._windows():
-                found = shape.new_zeros(window.stop - window.start, P, P)
-                for t in reversed(range(window.stop - window.start)):
-                    Q, frame = _one_earlier(L[t], V[t], Q)
-                    found[t, own[:, None], own] = frame
-                yield window, found
+            Q = shape.new_zeros(w + S, w + S)  # of the block behind, and the shape
+            Q[w:, w:] = shape
+            for window, U, V in self._windows():
+                each = shape.new_zeros(len(U), w + S, w + S)
+                gains = torch.linalg.solve_triangular(U, V, upper=True)
+                alone = torch.cholesky_inverse(U, upper=True)
+                for b in reversed(range(len(U))):
+                    Q = each[b] = _one_earlier(gains[b], alone[b], Q)
+                found = shape.new_zeros(len(U) * BANDS, P, P)
+                for i in range(BANDS):
+                    few = torch.cat([torch.arange(i * n, (i + 1) * n), torch.arange(w, w + S)])
+                    found[i::BANDS, own[:, None], own] = each[:, few[:, None], few]
+                yield window, found[: window.stop - window.start]
 
     def posterior(self) -> Posterior:
         """Of every frame: 60 kB each."""
@@ -179,12 +195,15 @@ class FramesPosterior:
         steps = torch.zeros(count, len(self), P, dtype=torch.float64)
         with own_threads(1):
             y = torch.linalg.cholesky(self._shape_covariance()) @ normal(S, count) if S else torch.zeros(0, count)
-            z = torch.cat([torch.zeros(BANDS * n, count, dtype=torch.float64), y])
-            for window, L, V in self._windows():
-                for t in reversed(range(window.stop - window.start)):
-                    x = torch.linalg.solve_triangular(L[t].mT, normal(n, count) - V[t] @ z, upper=True)
-                    z = torch.cat([x, z[: (BANDS - 1) * n], z[BANDS * n :]])
-                    steps[:, window.start + t, own] = torch.cat([x, y]).T
+            x = torch.zeros(BANDS * n, count, dtype=torch.float64)
+            for window, U, V in self._windows():
+                frames = torch.zeros(len(U) * BANDS, n, count, dtype=torch.float64)
+                for b in reversed(range(len(U))):
+                    ahead = V[b, :, : BANDS * n] @ x + V[b, :, BANDS * n :] @ y
+                    x = torch.linalg.solve_triangular(U[b], normal(BANDS * n, count) - ahead, upper=True)
+                    frames[b * BANDS : (b + 1) * BANDS] = x.view(BANDS, n, count)
+                frames = frames[: window.stop - window.start]
+                steps[:, window, own] = torch.cat([frames, y.expand(len(frames), -1, -1)], 1).permute(2, 0, 1)
         steps = steps if self.rows is None else steps[:, self.rows]
         return steps * torch.as_tensor(self.nu / rng.chisquare(self.nu, (count, 1, 1))).sqrt()
 
@@ -194,11 +213,12 @@ class FramesPosterior:
         return betas.start, betas.stop - betas.start
 
     def _windows(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """(frames, L, V), from the last to the first."""
+        """(frames, Lᵀ, V), from the last to the first."""
         for carried in reversed(self._carried):
             diagonal, right, _ = self._equations(carried)
-            eliminate(diagonal, right, BANDS, carried.count)
-            yield slice(carried.first, carried.first + carried.count), diagonal, right
+            N = len(diagonal) - 1
+            eliminate(diagonal, right, N, diagonal.shape[1])
+            yield slice(carried.first, carried.first + carried.count), diagonal[:N], right[:N]
 
     def _shape_covariance(self) -> Tensor:
         """(S, S), once all frames are eliminated; what each window begins with is kept for later."""
@@ -214,50 +234,56 @@ class FramesPosterior:
         """The equations of the shape without the frames; None where the floor is too low."""
         self._carried.clear()
         n, S = self._sizes()
-        behind = torch.zeros(BANDS, n, n + BANDS * n + S, dtype=torch.float64)
+        w = BANDS * n
+        behind = torch.zeros(w, w, dtype=torch.float64), torch.zeros(w, w + S, dtype=torch.float64)
         total = torch.zeros(S, S, dtype=torch.float64)
-        for first in range(0, len(self), WINDOW):
-            carried = _Carried(first, min(WINDOW, len(self) - first), behind, floor)
+        size = max(1, WINDOW // BANDS) * BANDS
+        for first in range(0, len(self), size):
+            carried = _Carried(first, min(size, len(self) - first), behind, floor)
             self._carried.append(carried)
             diagonal, right, corner = self._equations(carried)
-            taken = eliminate(diagonal, right, BANDS, carried.count)
+            taken = eliminate(diagonal, right, len(diagonal) - 1, w)
             if taken is None:
                 return None
             total += corner - taken
-            behind = torch.cat([diagonal[carried.count :], right[carried.count :]], -1)
+            behind = diagonal[-1], right[-1]
         return total
 
     def _equations(self, carried: "_Carried") -> tuple[Tensor, Tensor, Tensor]:
-        """(diagonal, right, corner) of some frames, less what those before them took; see `eliminate`."""
+        """(diagonal, right, corner) of some frames, less what those before them took; see `eliminate`. The last block
+        is empty."""
         n, S = self._sizes()
         m, first, T = carried.count, carried.first, len(self)
         zeros = lambda *shape: torch.zeros(shape, dtype=torch.float64)  # noqa: E731
-        diagonal, right = zeros(m + BANDS, n, n), zeros(m + BANDS, n, BANDS * n + S)
-        G = stencil(T, self.motion.cuts)[:, first : first + m] if self.motion is not None and T > 2 else None
+        N, w = -(-m // BANDS), BANDS * n
+        diagonal, right = zeros(N + 1, w, w), zeros(N + 1, w, w + S)
+        border = right.view(-1, n, w + S)[:, :, w:]
+        G = stencil(T, self.motion.cuts)[:, first : first + m] if self.motion is not None and T > BANDS else None
         layout = Layout.driven(self.body)
 
         def add_part(part: slice) -> Tensor:
             there = slice(first + part.start, first + part.stop)
             noise = None if self.noise is None else self.noise[there]
             H = hessian(self.body, self.terms, self.weights, self.state[there], self.observation[there], noise)
-            diagonal[part] += H[:, :n, :n]
-            right[part, :, BANDS * n :] += H[:, :n, n:]
+            add_between(diagonal, right, BANDS, 0, part.start, H[:, :n, :n])
+            border[part] += H[:, :n, n:]
             if G is not None and self.motion is not None:
                 more = slice(there.start, there.stop + BANDS)
-                J = self.motion[more].rows_of(self.state.params[more], layout)
-                count = part.stop - part.start
-                diagonal[part] += G[0, part, None, None] * (J[:count].mT @ J[:count])
-                for k in (1, 2):
-                    own = slice(part.start, max(part.start, min(part.stop, T - k - first)))
-                    size = own.stop - own.start
-                    block = G[k, own, None, None] * (J[:size].mT @ J[k : k + size])
-                    right[own, :, (k - 1) * n : k * n] += block
+                carry, _ = self.motion[more].carried(self.state.params[more], layout)
+                for k in range(BANDS + 1):
+                    count = min(part.stop, T - k - first) - part.start
+                    if count > 0:
+                        between = G[k, part.start : part.start + count]
+                        block = carry[:count].product(carry[k : k + count], between)
+                        add_between(diagonal, right, BANDS, k, part.start, block)
             return H[:, n:, n:].sum(0)
 
         corner = sum(each_piece(add_part, m, self.threads), start=zeros(S, S))
-        diagonal[:m].diagonal(dim1=1, dim2=2).add_(carried.floor * _largest(diagonal[:m].diagonal(dim1=1, dim2=2)))
-        diagonal[:BANDS] += carried.behind[:, :, :n]
-        right[:BANDS] += carried.behind[:, :, n:]
+        own = diagonal.diagonal(dim1=1, dim2=2)
+        own[:N] += carried.floor * _largest(own[:N])
+        own[N - 1, w - (N * BANDS - m) * n :] = 1.0  # frames that fill up the last block
+        diagonal[0] += carried.behind[0]
+        right[0] += carried.behind[1]
         return diagonal, right, corner
 
 
@@ -267,7 +293,7 @@ class _Carried:
 
     first: int
     count: int
-    behind: Tensor  # (w, n, n + w n + S)
+    behind: tuple[Tensor, Tensor]  # from the diagonal (w n, w n), and from what is right of it
     floor: float
 
 
@@ -275,15 +301,13 @@ def _largest(values: Tensor) -> float:
     return max(float(values.max()), 1e-6) if values.numel() else 1e-6
 
 
-def _one_earlier(L: Tensor, V: Tensor, Q: Tensor) -> tuple[Tensor, Tensor]:
-    """(Cov(x_t, x_(t+1), beta), Cov(x_t, beta)) from L and V of frame t and Q = Cov(x_(t+1), x_(t+2), beta)."""
-    n, w = len(L), BANDS * len(L)
-    G = torch.linalg.solve_triangular(L.mT, V, upper=True)
-    across = -G @ Q
-    own = torch.cholesky_inverse(L) - across @ G.mT
-    own = 0.5 * (own + own.mT)  # what is not symmetric would grow from frame to frame
-    kept = torch.cat([torch.arange(w - n), torch.arange(w, len(Q))])
-    before = across[:, kept]
-    new = torch.cat([torch.cat([own, before], 1), torch.cat([before.mT, Q[kept[:, None], kept]], 1)])
-    few = torch.cat([torch.arange(n), torch.arange(w, len(Q))])
-    return new, new[few[:, None], few]
+def _one_earlier(gain: Tensor, alone: Tensor, Q: Tensor) -> Tensor:
+    """Cov(x_b, beta) from G = L⁻ᵀ V and (L Lᵀ)⁻¹ of block b, and Q = Cov(x_(b+1), beta)."""
+    w = len(gain)
+    across = -gain @ Q
+    own = torch.addmm(alone, across, gain.mT, alpha=-1)
+    new = torch.empty_like(Q)
+    new[:w, :w] = 0.5 * (own + own.mT)  # what is not symmetric would grow from block to block
+    new[:w, w:], new[w:, :w] = across[:, w:], across[:, w:].mT
+    new[w:, w:] = Q[w:, w:]
+    return new

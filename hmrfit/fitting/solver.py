@@ -48,6 +48,9 @@ MIN_DAMPING, MAX_DAMPING = 1e-9, 1e12
 NU_MAX = 2.0**20
 """After so many rejections in a row that nu has grown to this, no step lowers the cost."""
 
+FALLING = 0.1
+"""Of the fall before: falls that become smaller so fast go on like that."""
+
 Array = NDArray[np.float64]
 A = TypeVar("A", Array, Tensor)
 X = TypeVar("X")
@@ -94,8 +97,10 @@ class BatchedProblem(Problem[R, Tensor, Tensor], Protocol[R]):
 
 @dataclass(frozen=True)
 class Options:
-    """When to stop. ftol: relative fall of the cost; gtol: the largest |g_i| / sqrt(H_ii), a root of cost.
+    """When to stop. ftol: relative fall of the cost; gtol: the largest |g_i| / sqrt(H_ii), a root of cost, or 0, where
+    nothing but the cost is asked for at the end of a step.
 
+    extrapolate: stop too where the next fall would be that small, falls going on as they went.
     warm_up_steps: the first steps lower the energy of `linearize(x, warm_up=True)`, which has to lead into the right
     valley. The last of them is taken as it is; from there on the problem's own energy counts.
     """
@@ -105,6 +110,7 @@ class Options:
     gtol: float = 1e-6
     damping: float = 1e-2
     warm_up_steps: int = 0
+    extrapolate: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,8 +168,11 @@ class _Descent(Generic[X, N, D]):
         self.system: LinearSystem[N, D] = system
         self.damping: N = self.full(options.damping)
         self.nu: N = self.full(2.0)
+        self.fall: N = self.full(0.0)  # of the last step that was accepted
         self.steps = 0
-        flat = 0 if options.warm_up_steps else self.where(system.scaled_gradient() < options.gtol, 2, 0)
+        flat = 0
+        if options.gtol and not options.warm_up_steps:
+            flat = self.where(system.scaled_gradient() < options.gtol, 2, 0)
         self.status = self.where(self.isfinite(system.cost), flat, 4)
 
     def full(self, value: float) -> N:
@@ -189,14 +198,18 @@ class _Descent(Generic[X, N, D]):
         delta, predicted = system.step(self.damping)
         trial = self.problem.retract(x, delta)
         new = self.problem.linearize(trial, warm_up and not arriving)
-        fall, slope = system.cost - new.cost, new.scaled_gradient()
+        fall, slope = system.cost - new.cost, new.scaled_gradient() if options.gtol else new.cost
         accepted = (self.isfinite(fall) if arriving else fall >= 0) & (predicted > 0) & self.isfinite(slope)
         gain = self.clip(fall / self.clip(predicted, 1e-300, math.inf), -1.0, 2.0)
         shrink = 1.0 if warm_up else self.clip(1 - (2 * gain - 1) ** 3, 0.1, math.inf)
         self.damping = self.clip(self.damping * self.where(accepted, shrink, self.nu), MIN_DAMPING, MAX_DAMPING)
         if not warm_up:
             enough = options.ftol * new.cost
-            stands = self.where((fall <= enough) & (predicted <= enough), 1, 0)
+            small = (fall <= enough) & (predicted <= enough)
+            if options.extrapolate:
+                small = small | ((fall * fall <= enough * self.fall) & (fall <= FALLING * self.fall))
+                self.fall = self.where(accepted, fall, self.fall)
+            stands = self.where(small, 1, 0)
             status = self.where(slope < options.gtol, 2, stands)
             self.status = self.where(accepted, status, self.where(self.nu >= NU_MAX, 3, 0))
         self.nu = self.where(accepted, 2.0, self.nu * 2)

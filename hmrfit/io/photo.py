@@ -46,6 +46,10 @@ KeypointsLike = (
 NORMALISED = 2.0
 """Several keypoints with no coordinate beyond this are fractions of the image, not pixels."""
 
+MOST_LOOKED_AT = 32
+"""Frames of a sequence whose keypoints are looked at, if none of these is doubted: a wrong set or frame is wrong in
+all. (What the body of a frame misses is looked at afterwards, in every frame.)"""
+
 FARTHEST = 1e6
 """Of the image's longer side: a keypoint farther outside than that is a broken number."""
 
@@ -134,7 +138,7 @@ def read_photo(
         raise NoPeople(
             f"There are no people to fit in {_described(keypoints)}. Detect them again, or leave this image out."
         )
-    ready, reasons = _fit_to_be_used(people, size)
+    ready, reasons = _fit_to_be_used(people, size, each)
     if not ready:
         several = "" if len(people) == 1 else f"None of {len(people)} can be fitted, the reason for each: "
         said = [f"{each.capitalize()} {i}: {reason}" for i, reason in reasons.items()]
@@ -155,21 +159,36 @@ def read_photo(
 
 
 def _fit_to_be_used(
-    people: Sequence[PersonKeypoints], size: tuple[int, int]
+    people: Sequence[PersonKeypoints], size: tuple[int, int], each: str
 ) -> tuple[dict[int, tuple[PersonKeypoints, tuple[str, ...]]], dict[int, str]]:
-    """(the people without lens distortion, with warnings, by their place; why the others cannot be fitted)."""
+    """(the people without lens distortion, with warnings, by their place; why the others cannot be fitted).
+
+    Of many frames of one person, some are looked at; all where one of these is doubted.
+    """
     ready: dict[int, tuple[PersonKeypoints, tuple[str, ...]]] = {}
     reasons: dict[int, str] = {}
+    apart = max(1, len(people) // MOST_LOOKED_AT) if each == "frame" else 1
+
+    def read(i: int, look: bool) -> bool:
+        """Whether the person at this place is doubted."""
+        try:
+            straight = people[i].at_size(size).pinhole()
+            found = _checked(straight, size, look)
+        except ValueError as error:
+            reasons[i] = str(error)
+            return False
+        ready[i] = straight, (*straight.warnings, *found)
+        return bool(found)
+
     for i, person in enumerate(people):
         if person.problem:
             reasons[i] = person.problem
-            continue
-        try:
-            straight = person.at_size(size).pinhole()
-            ready[i] = straight, (*straight.warnings, *_checked(straight, size))
-        except ValueError as error:
-            reasons[i] = str(error)
-    return ready, reasons
+    usable = [i for i in range(len(people)) if i not in reasons]
+    doubted = [read(i, look=True) for i in usable[::apart]]
+    for place, i in enumerate(usable):
+        if place % apart:
+            read(i, look=any(doubted))
+    return {i: ready[i] for i in usable if i in ready}, dict(sorted(reasons.items()))
 
 
 def _called(people: Sequence[PersonKeypoints], index: int) -> str:
@@ -248,8 +267,8 @@ def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[
     return next(iter(known.values()))
 
 
-def _checked(person: PersonKeypoints, size: tuple[int, int]) -> list[str]:
-    """Warnings about one person's keypoints.
+def _checked(person: PersonKeypoints, size: tuple[int, int], look: bool = True) -> list[str]:
+    """Warnings about one person's keypoints; none where they are not to be looked at.
 
     Raises:
         ValueError: they cannot be pixels of this image; says why.
@@ -270,12 +289,14 @@ def _checked(person: PersonKeypoints, size: tuple[int, int]) -> list[str]:
             f"a keypoint lies at {away:.3g} pixels, which is no place in an image of {size[0]} × {size[1]}. Give it "
             "confidence 0 if it is unseen, or look at what wrote it."
         )
-    warnings = check_keypoints(names, person.xy[body], confidence, size)
-    inside = ((xy >= 0) & (xy <= np.array(size))).all(1)
-    if not inside.any():
+    outside = not ((xy >= 0) & (xy <= np.array(size))).all(1).any()
+    normalised = len(xy) > 1 and away <= NORMALISED
+    look = look or outside or normalised
+    warnings = check_keypoints(names, person.xy[body], confidence, size) if look else []
+    if outside:
         reason = warnings[0] if warnings else f"({xy[0, 0]:.0f}, {xy[0, 1]:.0f}) is outside of {size[0]} × {size[1]}."
         raise ValueError(f"no keypoint lies inside the image. {reason}")
-    if len(xy) > 1 and np.abs(xy).max() <= NORMALISED:
+    if normalised:
         raise ValueError(warnings[0])
     if person.intrinsics is not None:
         Camera.from_intrinsics(person.intrinsics, *size)

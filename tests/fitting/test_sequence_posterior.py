@@ -47,12 +47,12 @@ def dense(posterior: FramesPosterior) -> torch.Tensor:
     for t in range(T):
         noise = None if alone.noise is None else alone.noise[[t]]
         one = replace(alone, state=alone.state[[t]], observation=alone.observation[[t]], noise=noise)
-        nothing = torch.zeros(2, n, 3 * n + S, dtype=torch.float64)
+        nothing = torch.zeros(2 * n, 2 * n, dtype=torch.float64), torch.zeros(2 * n, 2 * n + S, dtype=torch.float64)
         diagonal, right, corner = one._equations(_Carried(0, 1, nothing, 0.0))
         own, shared = slice(t * n, (t + 1) * n), slice(T * n, None)
-        H[own, own] += diagonal[0]
-        H[own, shared] += right[0, :, 2 * n :]
-        H[shared, own] += right[0, :, 2 * n :].T
+        H[own, own] += diagonal[0, :n, :n]
+        H[own, shared] += right[0, :n, 2 * n :]
+        H[shared, own] += right[0, :n, 2 * n :].T
         H[shared, shared] += corner
     return H
 

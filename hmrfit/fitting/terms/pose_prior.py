@@ -25,6 +25,10 @@ class PosePrior(Term):
     def residuals(self, e: Linearization) -> Tensor:
         return self.gmm.residuals(e.theta)
 
+    def cost(self, e: Linearization) -> Tensor:
+        columns = e.layout.theta_columns
+        return self.marginal(e.layout).energy(e.theta[:, columns]) if len(columns) else self.gmm.energy(e.theta)
+
     def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         columns = e.layout.theta_columns
         if len(columns):
