@@ -187,7 +187,8 @@ class FolderRun:
         task = Task(index, path, self._label(path), name)
         try:
             check_regular(path, "a photograph")
-            return replace(task, people=self.collection.people(path))
+            with self.flags.pipeline().reading_own_hands():
+                return replace(task, people=self.collection.people(path))
         except NoPeople as nobody:
             return replace(task, nobody=str(nobody))
         except Exception as error:
