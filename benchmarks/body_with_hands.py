@@ -8,8 +8,8 @@ known focal length, the points of coco_wholebody133 without the face. Noise is a
 hand's own. --pixels: how large a person is in the picture, instead of most of it; hands are a tenth of that.
 
 PA-MPJPE of the body is over 14 joints of SMPL, of a hand over 21 points, after a similarity of that part alone.
-Coverage is of the regions that hold 50, 68, 90 and 95 % of the posterior of each of the 20 points of a hand about its wrist; the
-gap is the worst of them. Times are of the processor, on one thread, the median of people fitted one by one.
+Coverage is of the regions that hold 50, 68, 90 and 95 % of the posterior of each of the 20 points of a hand about its
+wrist; the gap is the worst of them. Times are of the processor, on one thread, the median of people fitted one by one.
 """
 
 import argparse
