@@ -42,8 +42,8 @@ FROM_ESTIMATE = Options(max_steps=10, ftol=1e-2, damping=1e-3, warm_up_steps=1)
 hands of a source left out: 7.07 and 7.04 mm)."""
 
 DOUBTFUL = 40.0
-"""Nats of a hand's own terms from which other sides are tried: with 2 % noise, some 3 % of the hands that are where
-they should be have more."""
+"""Nats of a hand's own terms from which other sides are tried. With 2 % noise, 95 % of the hands that are where they
+should be have less, of every source left out."""
 
 KEYPOINTS_FACTOR, PRIORS_FACTOR, NU = 0.87, 0.87, 11.0
 """What the weights are multiplied by in the inverse covariance, and Student's ν, so that the stated coverage is the
