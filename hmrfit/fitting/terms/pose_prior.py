@@ -27,7 +27,9 @@ class PosePrior(Term):
 
     def cost(self, e: Linearization) -> Tensor:
         columns = e.layout.theta_columns
-        return self.marginal(e.layout).energy(e.theta[:, columns]) if len(columns) else self.gmm.energy(e.theta)
+        if len(columns) in (0, e.theta.shape[1]):  # a body with fingers has joints that the mixture is not about
+            return self.gmm.energy(e.theta)
+        return self.marginal(e.layout).energy(e.theta[:, columns])
 
     def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
         columns = e.layout.theta_columns
