@@ -14,6 +14,7 @@ from hmrfit.io.budget import use_environment
 from hmrfit.version import __version__
 
 if TYPE_CHECKING:  # the same names, for type checkers and editors
+    from hmrfit.adapt_detector import adapt as adapt
     from hmrfit.api import fit as fit
     from hmrfit.api import fit_sequence as fit_sequence
     from hmrfit.api import fit_views as fit_views
@@ -67,6 +68,7 @@ _HOMES = {
     "hand_pipeline": "hmrfit.hand",
     "load_hand": "hmrfit.hand_model",
     "read_hand_keypoints": "hmrfit.hand_files",
+    "adapt": "hmrfit.adapt_detector",
     "fit_video": "hmrfit.video_fit",
     "VideoResult": "hmrfit.video_result",
     "read_tracks": "hmrfit.video.track_files",

@@ -13,6 +13,7 @@ from yacs.config import CfgNode
 from hmrfit.assets import locate
 from hmrfit.body.mirrored import mirrored_hand, mirrored_skeleton, mirrored_turns, side_of
 from hmrfit.body.model import BodyModel
+from hmrfit.body.point_offsets import PointOffsets
 from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPL, Skeleton
 from hmrfit.body.smpl import SmplBody
@@ -61,6 +62,7 @@ from hmrfit.network.hand_estimate import HandHmr
 from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.mixture import MixtureModel
+from hmrfit.network.moved_keypoints import MovedKeypoints
 from hmrfit.ops.check import did_you_mean, numbers
 from hmrfit.ops.rotation import mirror
 from hmrfit.priors.biomechanics import HandLimits
@@ -99,6 +101,7 @@ def parameter_files(config: CfgNode) -> tuple[Path, ...]:
         priors.INITIAL_ESTIMATE,
         priors.DISCRIMINATORS,
         priors.IMAGE_ESTIMATE,
+        priors.KEYPOINT_OFFSETS,
     ]
     if priors.INITIAL_ESTIMATE and uses_error_model(config):
         names += [priors.ERROR_MODEL, priors.MIXTURE]
@@ -154,7 +157,8 @@ def build_parts(config: CfgNode) -> tuple[Fitter, Schedules]:
         terms |= terms_by_name(hands.terms)
         fit, given = (replace(s, hands=hands.stage(s.stages[-1])) for s in (schedules.fit, schedules.given))
         schedules = replace(schedules, fit=fit, given=given)
-    fitter = Fitter(body, terms, schedules.fit, schedules.given, None if hands is None else hands.join)
+    join = None if hands is None else hands.join
+    fitter = Fitter(body, terms, schedules.fit, schedules.given, join, _offsets(config))
     return (fitter if device == "cpu" else fitter.on(device)), schedules
 
 
@@ -170,6 +174,8 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
         )
     network = KeypointHmr.from_file(locate(name)) if name and not is_hand else None
     hand_estimate = _hand_estimate(config, side) if name and side is not None else None
+    if network is not None and (offsets := _offsets(config)) is not None:
+        network = network.seeing(MovedKeypoints(load_body(NETWORKS_BODY), offsets))
     drawn = config.FIT.LIBRARY
     drawn = HAND_POSES if is_hand and drawn == default_of("FIT.LIBRARY") else drawn
     if side == "left":  # exactly the mirror image of a right hand's
@@ -218,6 +224,20 @@ def _error_model(config: CfgNode) -> ErrorModel | None:
     """The error model ready for inference, where these settings use it."""
     name = config.PRIORS.ERROR_MODEL
     return packed(load_error_model(locate(name))) if name and uses_error_model(config) else None
+
+
+def _offsets(config: CfgNode) -> PointOffsets | None:
+    """Where the detector's keypoints lie on the body, where the settings say it."""
+    name = config.PRIORS.KEYPOINT_OFFSETS
+    if not name:
+        return None
+    offsets = PointOffsets.from_file(locate(name))
+    if offsets.body != config.BODY.PATH:
+        raise ConfigError(
+            f"PRIORS.KEYPOINT_OFFSETS: '{name}' was learned with the body {offsets.body}, whose points are others than "
+            f"those of {config.BODY.PATH}. Leave it out, or take that body."
+        )
+    return offsets
 
 
 def _seeker(config: CfgNode, estimate: InitialEstimate) -> OtherAnswers | None:

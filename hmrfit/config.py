@@ -38,6 +38,8 @@ _C.PRIORS.DISCRIMINATORS = "discriminators"  # read when a weight or stage names
 _C.PRIORS.INITIAL_ESTIMATE = "keypoint_hmr"  # the network that makes it of keypoints; "": starts of a library only
 _C.PRIORS.IMAGE_ESTIMATE = ""  # an image HMR, by name or path, which makes it instead where there is a photograph
 
+_C.PRIORS.KEYPOINT_OFFSETS = ""  # where a detector's keypoints lie on the body (`hmrfit adapt`); "": at its points
+
 _C.FIT = CfgNode()
 _C.FIT.HYPOTHESES = 0  # starts a person from a library; 0: as many as the schedule of hmrfit.fitting has
 _C.FIT.SIGMA = 0.0  # robust scale of the term `reprojection`, a fraction of the box; 0: the term's own
@@ -196,7 +198,7 @@ def load_config(
         _merge(config, dict(_leaves(path, config)), "config")
     elif path is not None:
         file = _find(Path(path))
-        _merge(config, dict(_leaves(_read(file), config)), str(file))
+        _merge(config, _beside(file, dict(_leaves(_read(file), config))), str(file))
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals:
@@ -261,6 +263,15 @@ def _read(file: Path) -> dict[str, Any]:
             f"'{file}' should hold keys such as {known_keys()[0].replace('.', ': ')}, not {brief(repr(content), 40)}."
         )
     return content or {}
+
+
+def _beside(file: Path, leaves: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a file, where "./NAME" is a file that lies beside it, wherever the program runs."""
+    found = dict(leaves)
+    for key, value in leaves.items():
+        if isinstance(value, str) and value.startswith("./") and (file.parent / value).is_file():
+            found[key] = str((file.parent / value).resolve())
+    return found
 
 
 def _check_size(node: yaml.Node | None, where: str) -> None:

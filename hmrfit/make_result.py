@@ -68,6 +68,7 @@ def result_of(
         body=body[0],
         body_kind=body[1],
         gender=fitter.body.gender,
+        keypoint_offsets=None if (offsets := fitter.offsets_of(photo.keypoints.names)) is None else offsets.numpy(),
         versions=_versions(),
     )
     fit = replace(fit, state=State(fit.state.params, photo.camera))

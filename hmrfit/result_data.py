@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.body.model import BodyModel
+from hmrfit.body.points import PointBody
 from hmrfit.build import load_points, load_posed_body
 from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import reprojection_error
@@ -55,6 +56,8 @@ class Origin:
     fps: float | None = None  # frames a second, of a sequence
     extrinsics: NDArray[np.float64] | None = None  # (N, 3, 4) x_camera = R x_world + t, metres, where they are known
     world_up: NDArray[np.float64] | None = None  # (3,) points up in that world, where it is known
+    keypoint_offsets: NDArray[np.float64] | None = None  # (K, 3) metres, where they lie off the body's points; None: at
+    #                                                      them, else see `body.point_offsets`
     conditioned_on: str = ""  # what the posterior and `focal_effect` take as given
     versions: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""  # of what it was computed from, for runs that go on where they stopped
@@ -420,7 +423,7 @@ class ResultData:
         return effect
 
     def _other_focal_length(self, factor: float) -> FocalSensitivity:
-        body = load_points(self.origin.body, self.keypoints.names)
+        body = self._seen_points()
         if self.terms is not None:
             energy = FittedEnergy(self.terms, self.fit.stage, self.fit.observation)
             fixed = None if self.fit.acceptance is None else ~self.fit.acceptance.accepted
@@ -503,7 +506,12 @@ class ResultData:
         return Keypoints(self._projected(self.params), self.keypoints.confidence, self.keypoints.names)
 
     def _projected(self, params: BodyParams) -> Tensor:
-        return self.camera.project(load_points(self.origin.body, self.keypoints.names).pose(params).points)
+        return self.camera.project(self._seen_points().pose(params).points)
+
+    def _seen_points(self) -> PointBody:
+        """The body reduced to the keypoints, where they lie on it."""
+        body, offsets = load_points(self.origin.body, self.keypoints.names), self.origin.keypoint_offsets
+        return body if offsets is None else body.with_offsets(torch.as_tensor(offsets))
 
     @property
     def reprojection_error(self) -> NDArray[np.float64]:

@@ -14,6 +14,8 @@ its own betas. Readers of AMASS would put the people on their heads; `FitResult.
     extrinsics (N, 3, 4)  world_up (3,)                                        [R | t], x_camera = R x_world + t, and
                                                                                what points up there, where known
     focal (N, 2)  center (N, 2)  image_size (2,)                               pixels
+    keypoint_offsets (K, 3)                                                    metres, where they lie off the body's
+                                                                               points; absent: at them
     focal_source  focal_known (N,)                                             text; bool, see `Camera.focal_known`
     keypoints (N, K, 3)  keypoint_names (K,)                                   pixels and confidence, as fitted
     cost (N,)  term_names (T,)  term_cost (N, T)  status (N,)  steps (N,)
@@ -97,6 +99,7 @@ MAY_LACK = {
     "focal_known": "N",
     "extrinsics": "N 3 4",
     "world_up": "3",
+    "keypoint_offsets": "K 3",
 }
 """What a result of an earlier version, or of a fit without one start, does not have."""
 
@@ -183,7 +186,9 @@ def _known_arrays(result: ResultData) -> dict[str, NDArray[Any]]:
     """The frame rate and the direction that points up, where they are known."""
     fps, up = result.fps, result.up
     rate = {} if fps is None else dict.fromkeys(("fps", "mocap_framerate"), np.array(float(fps)))
-    poses = {"extrinsics": result.origin.extrinsics, "world_up": result.origin.world_up, "up": up}
+    origin = result.origin
+    poses = {"extrinsics": origin.extrinsics, "world_up": origin.world_up, "up": up}
+    poses["keypoint_offsets"] = origin.keypoint_offsets
     return rate | {name: np.asarray(value, np.float64) for name, value in poses.items() if value is not None}
 
 
@@ -333,6 +338,7 @@ def _origin(data: Mapping[str, NDArray[Any]], keypoints: Keypoints, fps: float |
         fps=fps,
         extrinsics=data.get("extrinsics"),
         world_up=data.get("world_up"),
+        keypoint_offsets=data.get("keypoint_offsets"),
         **words,
     )
 

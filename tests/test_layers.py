@@ -37,6 +37,7 @@ FLOORS = (
         "hand",
         "video_result",
         "video_fit",
+        "adapt_detector",
     ),
     ("cli", "engines", "__main__", "__init__"),
 )

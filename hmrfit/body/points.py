@@ -104,6 +104,23 @@ class PointBody:
         other._parts = {}
         return other
 
+    def with_offsets(self, offsets: Tensor) -> "PointBody":
+        """The same body, whose points lie elsewhere: x_k + sum_b w_kb G_b d_k.
+
+        Args:
+            offsets: (K, 3) d, metres, in the axes of the resting body.
+        """
+        other = object.__new__(PointBody)
+        other.__dict__ = {k: v for k, v in self.__dict__.items() if k != "seen_joints"}  # which a point's place decides
+        other.offset = self.offset + self.pair_weight[:, None] * offsets.to(self.offset)[self.pair_point]
+        other._parts = {}
+        return other
+
+    def turns(self, posed: PosedPoints) -> Tensor:
+        """(B, K, 3, 3) sum_b w_kb G_b: how a point moves with its offset."""
+        pairs = self.pair_weight[:, None] * posed.world[:, self.pair_bone].flatten(2)
+        return (self.gather @ pairs).unflatten(2, (3, 3))
+
     @property
     def columns(self) -> int:
         """P, the number of columns of `rows`."""

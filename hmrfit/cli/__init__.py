@@ -1,6 +1,6 @@
 """The command line: parse, build, call.
 
-    hmrfit fit | detector | demo | render | train | fits | evaluate | convert | doctor | completion
+    hmrfit fit | detector | demo | render | adapt | train | fits | evaluate | convert | doctor | completion
 
 Flags that are not given are not passed on, so every default has its home in the command's own module. A user's mistake
 is answered with one error message on stderr, without a traceback; --debug shows it.
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     top = _Parser(prog="hmrfit", description="From a photograph and 2D keypoints to an accurate 3D human body.")
     top.add_argument("--version", action="version", version=f"hmrfit {__version__}")
     commands = top.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_fit, _detector, _demo, _render, _train, _fits, _evaluate, _convert, _doctor, _completion):
+    for add in (_fit, _detector, _demo, _render, _adapt, _train, _fits, _evaluate, _convert, _doctor, _completion):
         command = add(commands)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         loud = command.add_mutually_exclusive_group()
@@ -276,6 +276,37 @@ def _train(commands: Commands) -> argparse.ArgumentParser:
     return command
 
 
+def _adapt(commands: Commands) -> argparse.ArgumentParser:
+    text = (
+        "Adapts the shipped estimate to your own detector, of its 2D keypoints alone. A run that was stopped goes on. "
+        "The adapted model is used by `hmrfit fit --config OUT/adapted.yaml`; exit code 1: it got worse on synthetic "
+        "people, and is not handed over."
+    )
+    command = commands.add_parser("adapt", help="adapt the estimate to your own detector", description=text)
+    command.add_argument(
+        "keypoints", nargs="+", metavar="KEYPOINTS", help="keypoint files, folders of them, tracks.json"
+    )
+    command.add_argument("-o", "--out", required=True, metavar="FOLDER", help="for the adapted model and the run")
+    command.add_argument("--keypoint-set", metavar="NAME", help="the keypoints' names, where the files do not say")
+    command.add_argument(
+        "--images", metavar="FOLDER", help="the photographs, where files do not say how large they are"
+    )
+    command.add_argument(
+        "--image-size", nargs=2, type=int, metavar=("W", "H"), help="instead, of all photographs, pixels"
+    )
+    command.add_argument("--motion", metavar="FOLDER", help="motion for synthetic people (default: the shipped poses)")
+    command.add_argument("--minutes", type=float, metavar="M", help="for all of it (default: 10)")
+    command.add_argument("--steps", type=int, metavar="N", help="instead, of the training: the same bits everywhere")
+    command.add_argument("--seed", type=int, help="of all random numbers (default: 0)")
+    command.add_argument(
+        "--json", action="store_true", default=None, dest="as_json", help="instead of the table, the report as one line"
+    )
+    command.add_argument("--config", metavar="FILE|NAME", help="settings: a YAML file, or the name of a shipped one")
+    command.add_argument("--set", nargs="+", metavar="KEY=VALUE", dest="overrides", help="single settings")
+    command.set_defaults(run=_run_adapt)
+    return command
+
+
 def _fits(commands: Commands) -> argparse.ArgumentParser:
     text = (
         "The store of fits that supervise a training: init (fit a data set), inspect, export and import (SPIN's npy)."
@@ -440,6 +471,12 @@ def _run_train(**arguments: Any) -> int:
     return train_command(**arguments)
 
 
+def _run_adapt(**arguments: Any) -> int:
+    from hmrfit.cli.adapt_command import adapt_command
+
+    return adapt_command(**arguments)
+
+
 def _run_fits(**arguments: Any) -> int:
     from hmrfit.cli.fits import fits_command
 
@@ -480,5 +517,5 @@ def _run_completion(shell: str) -> int:
 REPORTING = (_run_fit, _run_render)
 """Commands that go on after an error with one item, and show its traceback themselves."""
 
-RESUMING = (_run_fit, _run_evaluate)
+RESUMING = (_run_fit, _run_evaluate, _run_adapt)
 """Commands that, given again, do only what is left. What others keep they say themselves, or nothing."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from hmrfit.body.point_offsets import PointOffsets
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
@@ -53,6 +54,7 @@ class Fitter:
         schedule: start, stages, and what comes after them.
         from_given: the schedule for people whose start the caller gives; default the same stages and steps from it.
         hands: continues fits of a body with hands, where its schedule has a stage for them.
+        offsets: where the detector's keypoints lie, off the body's points of these names.
     """
 
     chunk = CHUNK
@@ -64,8 +66,10 @@ class Fitter:
         schedule: Schedule,
         from_given: Schedule | None = None,
         hands: BodyWithHands | None = None,
+        offsets: PointOffsets | None = None,
     ) -> None:
         self.body, self.terms, self.schedule, self.hands = body, terms, schedule, hands
+        self.offsets = offsets
         self.from_given = from_given or replace(schedule, start=GivenStart())
         self.device: torch.device | None = None
         self._on_device: Fitter | None = None
@@ -78,8 +82,13 @@ class Fitter:
             if self.hands is not None and has_hands(names):
                 fingers = [body.joint_names[j] for joints in body.skeleton.fingers.values() for j in joints]
                 body = body.driving([*(body.joint_names[j] for j in body.driven if j), *fingers])
-            self._points[names] = body.points(names)
+            points, offsets = body.points(names), self.offsets_of(names)
+            self._points[names] = points if offsets is None else points.with_offsets(offsets)
         return self._points[names]
+
+    def offsets_of(self, names: tuple[str, ...]) -> Tensor | None:
+        """(K, 3) metres, where the keypoints of a set lie off the body's own points; None where they do not."""
+        return None if self.offsets is None else self.offsets.of(names)
 
     @property
     def network(self) -> KeypointHmr | None:

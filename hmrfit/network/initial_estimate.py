@@ -3,6 +3,8 @@
     Θ₀ = ½ [hmr(x) + mirror hmr(mirror x)]        flip test-time augmentation (`hmrfit.network.mirror`)
 
     KeypointHmr    x keypoints of any named set and where their box lies before the camera; shipped
+                   of a detector whose keypoints lie elsewhere on the body, x is brought to the body's own points
+                   (`hmrfit.network.moved_keypoints`)
     ImageHmr       x the person's square crop of a photograph, cut out around the keypoints as in training
 
 Batch independence: the estimate for one person has the same bits in a batch of any size (`inference.pad_rows`); crops
@@ -31,7 +33,11 @@ from hmrfit.network.encoders import (
 from hmrfit.network.hmr import HMR, in_full_image
 from hmrfit.network.inference import fast_inference, packed, pad_rows
 from hmrfit.network.mirror import average_with_mirror, mirrored_points, mirrored_view
+from hmrfit.network.moved_keypoints import MovedKeypoints
 from hmrfit.types import Keypoints, Regression
+
+ROUNDS = 2
+"""How often the keypoints are brought to where the body has them: after two, the estimate moves by less than 1 mm."""
 
 
 class _InitialEstimate:
@@ -75,6 +81,14 @@ class _InitialEstimate:
 class KeypointHmr(_InitialEstimate):
     """The estimate from keypoints of any named set and a camera."""
 
+    moved: MovedKeypoints | None = None
+
+    def seeing(self, moved: MovedKeypoints | None) -> Self:
+        """The same network for a detector whose keypoints lie elsewhere on the body."""
+        other = copy.copy(self)
+        other.moved = moved
+        return other
+
     def _prepared(self, hmr: HMR) -> HMR:
         if not isinstance(hmr.encoder, KeypointEncoder):
             raise ValueError("KeypointHmr needs an HMR that sees keypoints; this one's encoder takes images.")
@@ -98,6 +112,14 @@ class KeypointHmr(_InitialEstimate):
     @torch.no_grad()
     def forward(self, keypoints: Keypoints, camera: Camera) -> tuple[Regression, EncodedKeypoints]:
         """`predict`, and the encoder's inputs and features, which the error model takes."""
+        answer = self._forward(keypoints, camera)
+        for _ in range(ROUNDS if self.moved is not None else 0):
+            assert self.moved is not None
+            answer = self._forward(self.moved.as_ours(keypoints, camera, answer[0].params), camera)
+        return answer
+
+    def _forward(self, keypoints: Keypoints, camera: Camera) -> tuple[Regression, EncodedKeypoints]:
+        """The same for keypoints where the body has them."""
         points, center, side = normalise_keypoints(keypoints)
         view, B = view_of_box(center, side, camera), len(points)
         inputs, views = points, view

@@ -105,6 +105,8 @@ class FitLoop:
     final: ClassVar[Stage] = FINAL
     joint_std: ClassVar[float] = JOINT_STD
     roll_sigma: ClassVar[float] = 0.4
+    newest: ClassVar[bool] = False
+    """Whether a person's newest fit takes the place of a stored one that has less energy."""
 
     def __init__(
         self,
@@ -153,7 +155,7 @@ class FitLoop:
                 of_them = None if old is None else old[place[index]]
                 fits = self._fitted(seen[index], estimate[index], of_them, mirror=bool(early[index[0]]))
                 good = fits.known
-                self.store.put([keys[i] for i in index[good].tolist()], fits[good])
+                self.store.put([keys[i] for i in index[good].tolist()], fits[good], self.newest)
         self.store.visit([key for key, known in zip(keys, seen.has_truth.tolist(), strict=True) if not known])
         return self.supervision(seen, keys)
 
