@@ -14,6 +14,7 @@ Where the adapted model got worse on synthetic people, none of the first four fi
 """
 
 import os
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -125,18 +126,19 @@ def adapt(
     if not isinstance(hmr.encoder, KeypointEncoder):
         raise ConfigError("PRIORS.INITIAL_ESTIMATE: what is adapted is a network that sees keypoints, not images.")
     poses = poses_of(settings, motion)
-    adapter = Adapter(build_fitter(settings), hmr, people, poses, folder / RUN, plan, say, quiet)
+    errors = load_error_model(locate(settings.PRIORS.ERROR_MODEL))
+    adapter = Adapter(build_fitter(settings), hmr, errors, people, poses, folder / RUN, plan, say, quiet)
     outcome = adapter.run()
     write_json(folder / REPORT, outcome.report)
     if not outcome.worse:
-        hand_over(outcome, settings, folder)
+        hand_over(outcome, folder)
     return outcome
 
 
-def hand_over(outcome: Adaptation, settings: Any, folder: Path) -> None:
+def hand_over(outcome: Adaptation, folder: Path) -> None:
     """Writes the three files and the settings that name them, these last."""
     save_network(folder / NETWORK, outcome.hmr, half=True, adapted=outcome.report)
-    save_network(folder / ERRORS, load_error_model(locate(settings.PRIORS.ERROR_MODEL)), half=True)
+    shutil.copyfile(folder / RUN / ERRORS, folder / ERRORS)
     outcome.offsets.save(folder / OFFSETS)
     what = f"hmrfit adapted to {outcome.people} people's keypoints ({len(outcome.offsets.names)} of each)."
     text = YAML.format(what=what, name=folder / SETTINGS, network=NETWORK, errors=ERRORS, offsets=OFFSETS)

@@ -21,6 +21,7 @@ FILES = {
     "PRIORS.DISCRIMINATORS": "discriminators",
     "PRIORS.INITIAL_ESTIMATE": "keypoint_hmr",
     "PRIORS.IMAGE_ESTIMATE": "keypoint_hmr",
+    "PRIORS.KEYPOINT_OFFSETS": "keypoint_hmr",
 }
 """Every setting that names a file of parameters for a fit."""
 

@@ -4,6 +4,7 @@
     x'           everybody's keypoints brought to where the body has them, by the first fits
     loop         the network starts the fit of x', the fit supervises the network                (`train.anchored_loop`)
                  with synthetic people and their truth mixed in, so that nothing is forgotten
+    error model  a few more steps of its own training, for the network as it is then    (`train.error_model_training`)
     test         on synthetic people in other poses: a model that got worse there is not handed over
 
 Only the regressor is trained. The encoder's features are what the error model and the mixture of other answers read,
@@ -14,6 +15,7 @@ A run's folder holds what it needs to go on after a stop; each file is there who
     adapt.json         what it is of, and what is done: the scores before, how long the loop may take
     offsets.npz        the offsets             keypoints.npz   x', and who is aside
     last.pt  fits.sqlite  log.jsonl  hmr.npz                   of the loop (`train.trainer`)
+    error_model.npz    when its steps are done; after a stop among them they begin anew
 """
 
 import hashlib
@@ -36,15 +38,18 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.starts import InitialEstimate
 from hmrfit.io.atomic import atomic_write, write_npz
 from hmrfit.io.bounded import read_json, read_npz
-from hmrfit.network.checkpoints import load_hmr
+from hmrfit.network.checkpoints import load_error_model, load_hmr, save_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
+from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hmr import HMR
+from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.moved_keypoints import MovedKeypoints
 from hmrfit.synthetic.people import Corruption, People, people_from_points
 from hmrfit.train.adaptation_scores import AsideScores, HoldOutScores, score_aside, score_hold_out, what_got_worse
 from hmrfit.train.anchored_loop import ENERGY, AnchoredLoop, with_model
 from hmrfit.train.detector_points import DetectorPoints
+from hmrfit.train.error_model_training import Cases, train_error_model
 from hmrfit.train.fit_store import FitKey, FitStore
 from hmrfit.train.keypoint_loop import KeypointLoop
 from hmrfit.train.keypoint_people import KeypointBatch, KeypointPeople, KnownPeople
@@ -71,7 +76,7 @@ MOST_FOR_OFFSETS, SYNTHETIC_FOR_OFFSETS = 1500, 800
 LEAST_MINUTES = 0.2
 """Of the loop, however little is left when it begins."""
 
-STATE, OFFSETS, KEYPOINTS = "adapt.json", "offsets.npz", "keypoints.npz"
+STATE, OFFSETS, KEYPOINTS, ERRORS = "adapt.json", "offsets.npz", "keypoints.npz", "error_model.npz"
 
 Say = Callable[[str], None]
 
@@ -89,6 +94,8 @@ class AdaptationPlan:
     synthetic: int = 6000
     scored: int = 400
     seed: int = 0
+    error_steps: int = 100  # of the error model; 0: as it is shipped
+    offsets: bool = True  # learn where the detector's keypoints lie; False: where the body has them
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,7 @@ class Adaptation:
     """The outcome. worse: why it is not handed over; empty where it is."""
 
     hmr: HMR
+    errors: ErrorModel
     offsets: PointOffsets
     before: HoldOutScores
     after: HoldOutScores
@@ -135,7 +143,7 @@ class Adapter:
     """One run.
 
     Args:
-        base: the default fit, whose estimate and error model are adapted. hmr: the network of that estimate.
+        base: the default fit, whose estimate and error model are adapted. hmr, errors: these networks, to be trained.
         people: the user's, nobody's truth is read. folder: of the run; what is in it is gone on with.
     Raises:
         ValueError: too few people; the folder holds the run of other people or another plan.
@@ -145,6 +153,7 @@ class Adapter:
         self,
         base: Fitter,
         hmr: HMR,
+        errors: ErrorModel,
         people: KnownPeople,
         poses: SyntheticPoses,
         folder: Path,
@@ -152,7 +161,7 @@ class Adapter:
         say: Say = lambda _: None,
         quiet: bool = False,
     ) -> None:
-        self.base, self.hmr, self.poses, self.folder = base, hmr, poses, folder
+        self.base, self.hmr, self.errors_in_training, self.poses, self.folder = base, hmr, errors, poses, folder
         self.plan, self.say, self.quiet, self.began = plan or AdaptationPlan(), say, quiet, time.monotonic()
         start = base.schedule.start
         if not isinstance(start, InitialEstimate) or start.error_model is None:
@@ -180,16 +189,18 @@ class Adapter:
         trainer = self._train(self._ours(own, moved))
         hmr = load_hmr(self.folder / WEIGHTS)  # as it is handed over, in 16 bits
         network = KeypointHmr(hmr)
+        errors = self._errors(hmr)
         self.say("Scores after")
         before, aside = HoldOutScores(**self.state["before"]), AsideScores(**self.state["aside_before"])
-        after = score_hold_out(with_model(self.base, network), self.hold_out, self.plan.seed)
+        after = score_hold_out(with_model(self.base, network, errors), self.hold_out, self.plan.seed)
         return Adaptation(
             hmr=hmr,
+            errors=errors,
             offsets=offsets,
             before=before,
             after=after,
             aside_before=aside,
-            aside_after=score_aside(with_model(self.base, network, offsets=offsets), scored),
+            aside_after=score_aside(with_model(self.base, network, errors, offsets), scored),
             worse=tuple(what_got_worse(before, after)),
             people=len(own),
             aside=int(self.aside.sum()),
@@ -200,6 +211,8 @@ class Adapter:
 
     def _offsets(self, people: KnownPeople) -> PointOffsets:
         file = self.folder / OFFSETS
+        if not self.plan.offsets:
+            return PointOffsets(self.names, torch.zeros(len(self.names), 3, dtype=torch.float64))
         if not file.is_file():
             rows = drawn(len(people), MOST_FOR_OFFSETS, self.plan.seed)
             self.say(f"Where the detector's keypoints lie on the body, of {len(rows)} people")
@@ -283,6 +296,23 @@ class Adapter:
 
     def _current(self, trainer: Trainer[KeypointBatch]) -> Fitter:
         return with_model(self.base, KeypointHmr(trainer.averaged()))
+
+    # ---- the error model
+
+    def _errors(self, hmr: HMR) -> ErrorModel:
+        """The error model after its steps, as it is handed over, in 16 bits."""
+        file, plan = self.folder / ERRORS, self.plan
+        if not file.is_file():
+            found = model = deepcopy(self.errors_in_training).train().requires_grad_(True)
+            if plan.error_steps:
+                self.say(f"{plan.error_steps} steps of the error model")
+                generator = torch.Generator().manual_seed(plan.seed + 6)
+                body, network = self.base.body.to(dtype=torch.float32), KeypointHmr(hmr, flip_test=False)
+                cases = Cases(body, network, model, self.poses.pool, generator)
+                steps = train_error_model(model, cases, 0.0, plan.rate, plan.batch, plan.seed, True, plan.error_steps)
+                *_, (found, _) = steps
+            save_network(file, found, half=True)
+        return packed(load_error_model(file))
 
     # ---- what is done
 

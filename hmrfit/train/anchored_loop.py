@@ -48,6 +48,8 @@ def with_model(
     own = replace(start, network=seeing, error_model=errors or start.error_model)
     after = tuple(replace(step, start=own) if isinstance(step, Retry) else step for step in base.schedule.after)
     schedule = replace(base.schedule, start=own, after=after, seeker=None)
+    if offsets is None:
+        return base.with_schedule(schedule)
     return Fitter(base.body, base.terms, schedule, base.from_given, offsets)
 
 
