@@ -11,6 +11,7 @@ compared: the newest fit is what supervises. All accepted fits count the same; w
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 
@@ -60,7 +61,7 @@ class AnchoredLoop(FitLoop):
         fitter: the default one, for its terms. current: the fitter with the networks in training, as they are now.
     """
 
-    newest = True
+    newest: ClassVar[bool] = True
 
     def __init__(self, fitter: Fitter, store: FitStore, keys: Sequence[FitKey], current: Callable[[], Fitter]) -> None:
         super().__init__(fitter, store, keys, LoopSettings(mirror=False, library=0, weighted=False))
