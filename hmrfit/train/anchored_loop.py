@@ -51,7 +51,7 @@ def with_model(
     schedule = replace(base.schedule, start=own, after=after, seeker=None)
     if offsets is None:
         return base.with_schedule(schedule)
-    return Fitter(base.body, base.terms, schedule, base.from_given, offsets)
+    return Fitter(base.body, base.terms, schedule, base.from_given, base.hands, offsets)
 
 
 class AnchoredLoop(FitLoop):
