@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from hmrfit.assets import locate
-from hmrfit.build import NETWORKS_BODY, build_fitter
+from hmrfit.build import BODY, build_fitter
 from hmrfit.camera import Camera
 from hmrfit.config import Config, ConfigError, load_config
 from hmrfit.io.atomic import atomic_write
@@ -114,7 +114,7 @@ def adapt(
         ValueError, OSError: before any work, about what is given.
     """
     settings = load_config(config) if config is None or not hasattr(config, "PRIORS") else config
-    if settings.BODY.PATH != NETWORKS_BODY or settings.FIT.STAGES or not settings.PRIORS.INITIAL_ESTIMATE:
+    if settings.BODY.PATH != BODY or settings.FIT.STAGES or not settings.PRIORS.INITIAL_ESTIMATE:
         raise ConfigError("What is adapted is the default fit of the free body: leave BODY, FIT.STAGES and such out.")
     if settings.PRIORS.KEYPOINT_OFFSETS:
         raise ConfigError("PRIORS.KEYPOINT_OFFSETS: these settings are adapted already. Begin with the shipped ones.")

@@ -175,7 +175,7 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
     network = KeypointHmr.from_file(locate(name)) if name and not is_hand else None
     hand_estimate = _hand_estimate(config, side) if name and side is not None else None
     if network is not None and (offsets := _offsets(config)) is not None:
-        network = network.seeing(MovedKeypoints(load_body(NETWORKS_BODY), offsets))
+        network = network.seeing(MovedKeypoints(load_body(BODY), offsets))
     drawn = config.FIT.LIBRARY
     drawn = HAND_POSES if is_hand and drawn == default_of("FIT.LIBRARY") else drawn
     if side == "left":  # exactly the mirror image of a right hand's
