@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from hmrfit.assets import locate
-from hmrfit.build import BODY, build_fitter
+from hmrfit.build import build_fitter
 from hmrfit.camera import Camera
 from hmrfit.config import Config, ConfigError, load_config
 from hmrfit.io.atomic import atomic_write
@@ -56,6 +56,7 @@ from hmrfit.train.people_stream import PosePool
 from hmrfit.types import Keypoints
 from hmrfit.video.track_files import FORMAT as TRACKS_FORMAT
 from hmrfit.video.track_files import read_tracks_file
+from hmrfit.with_hands import BODY
 
 NETWORK, ERRORS, OFFSETS = "keypoint_hmr.npz", "error_model.npz", "keypoint_offsets.npz"
 SETTINGS, REPORT, RUN = "adapted.yaml", "report.json", "run"
