@@ -37,7 +37,7 @@ from hmrfit.network.moved_keypoints import MovedKeypoints
 from hmrfit.types import Keypoints, Regression
 
 ROUNDS = 2
-"""How often the keypoints are brought to where the body has them: after two, the estimate moves by less than 1 mm."""
+"""How often the keypoints are brought to where the body has them, by the pose of the estimate before."""
 
 
 class _InitialEstimate:

@@ -35,8 +35,8 @@ from hmrfit.types import BodyParams
 PLACES = [SMPL.index(name) for name in COMMON14]
 
 WORSE = 0.01
-"""The fraction by which PA-MPJPE on the hold-out may rise, of estimate and of fit: a third of its standard error there,
-differences of the same people being ten times as sharp."""
+"""The fraction by which PA-MPJPE on the hold-out may rise, of estimate and of fit: the same people are seen before and
+after."""
 
 LESS_SURE = 0.03
 """By which the coverage gap may grow."""

@@ -4,7 +4,7 @@
 
 The loop's other energy (`fit_loop.ENERGY`) knows poses by a mixture of eight Gaussians. That is right for a network
 that begins anew, and worse than the shipped one: of people whose estimate had 60.6 mm PA-MPJPE, its fits had 64.2, the
-anchored ones 54.2 (`benchmarks/adapt.py`). The anchor moves with the network, so energies of two visits cannot be
+anchored ones 54.2 (benchmarks/results.md). The anchor moves with the network, so energies of two visits cannot be
 compared: the newest fit is what supervises. All accepted fits count the same; what is stored of the energy is
 `fit_loop`'s, for the curves.
 """

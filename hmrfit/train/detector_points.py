@@ -39,11 +39,10 @@ OFFSET_STD = 0.02
 """σ_d, metres: what is thought of an offset before anybody was seen. Detectors differ by 1 to 3 % of a person's box."""
 
 RIDGE = 30.0
-"""Added to H_s (1/metres² a person): directions in which synthetic people say nothing have no bias either. H has 100 to
-1,000 where a keypoint is seen well."""
+"""Added to H_s (1/metres² a person): directions in which synthetic people say nothing have no bias either."""
 
 ROUNDS = 3
-"""After three steps, an offset moves by less than 2 mm."""
+"""Newton steps; people are fitted anew before each."""
 
 AT_ONCE = 256
 
