@@ -26,6 +26,7 @@ import torch
 from _common import finish, motion_argument, threads, world_poses
 
 import hmrfit
+from hmrfit.config import load_config
 from hmrfit.keypoints import resolve_set
 from hmrfit.pipeline import Pipeline
 from hmrfit.synthetic.people import People, Views, make_people
@@ -59,11 +60,11 @@ def peak_gb() -> float:
 def fit_all(people: People, body: str | None = None) -> None:
     """`hmrfit.fit` of everybody in pieces, and what a user reads of it."""
     keypoints = torch.cat([people.keypoints.xy, people.keypoints.confidence[..., None]], -1).numpy()
+    config = None if body is None else load_config(None, [f"BODY.PATH={body}"])
     joints = []
     for i in range(0, len(keypoints), PIECE):
-        chosen = {} if body is None else {"body": body}
         result = hmrfit.fit(
-            None, keypoints[i : i + PIECE], keypoint_set=people.keypoints.names, image_size=Views().size, **chosen
+            None, keypoints[i : i + PIECE], keypoint_set=people.keypoints.names, image_size=Views().size, config=config
         )
         assert np.isfinite(result.joint_std).all() and len(result.warnings) == len(result)
         joints.append(result.joints)

@@ -61,13 +61,13 @@ class Node:
     state: Any = None
 
 
-def read_pickle(path: str | Path, most_steps: int = MAX_STEPS) -> Any:
+def read_pickle(path: str | Path, most_steps: int | None = None) -> Any:
     """The values of a pickle file without running it: plain Python values and numpy arrays.
 
     Sets come as lists, Python 2's strings as str (Latin-1), sparse matrices dense, chumpy values as their arrays.
 
     Args:
-        most_steps: of the pickle's program, for files of more than `MAX_STEPS`.
+        most_steps: of the pickle's program; None for `MAX_STEPS`.
     Raises:
         FileNotFoundError: no such file.
         RefusedFile: it asks for anything that is not data, is damaged, or is made to exhaust the machine.
@@ -97,7 +97,8 @@ class Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, most_steps: int = MAX_STEPS) -> Any:
+    def run(self, most_steps: int | None = None) -> Any:
+        most_steps = MAX_STEPS if most_steps is None else most_steps
         for _ in range(most_steps):
             code = self.take(1)
             if code == b".":
