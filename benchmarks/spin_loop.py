@@ -1,6 +1,6 @@
 """What SPIN's loop is worth to a keypoint HMR that is trained without any 3D truth, and what is gained by a better one.
 
-    python benchmarks/spin_loop.py --motion FOLDER [--steps 4000] [--methods two_d loop] [--seed 0] [--folder FOLDER]
+    python benchmarks/spin_loop.py --motion FOLDER [--steps 7000] [--methods two_d loop] [--seed 0] [--folder FOLDER]
 
 Five trainings of the same network on the same people in the same order, for the same number of steps. The people are a
 finite data set, posed by the training split, of COCO's keypoints with 1 % noise, a tenth missing, focal length unknown.
@@ -73,10 +73,10 @@ def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     motion_argument(found)
     found.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    found.add_argument("--steps", type=int, default=4000)
+    found.add_argument("--steps", type=int, default=7000)
     found.add_argument("--minutes", type=float, default=0.0, help="of each method, instead of --steps")
     found.add_argument("--batch", type=int, default=128)
-    found.add_argument("--people", type=int, default=12_000, help="in the data set")
+    found.add_argument("--people", type=int, default=8000, help="in the data set")
     found.add_argument("--scored", type=int, default=1000, help="people of the test split")
     found.add_argument("--width", type=int, default=384, help="features of the encoder, and hidden of the regressor")
     found.add_argument("--adversarial", type=float, default=0.1, help="weight of L_adv")
