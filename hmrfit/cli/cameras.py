@@ -86,9 +86,7 @@ def cameras_command(flags: FitFlags, video: VideoFlags, rig: CameraFlags, keypoi
     Raises:
         ValueError, OSError: what was expected, what came, what to do; nobody is seen by two cameras.
     """
-    unused = [name for name in WITHOUT if getattr(flags, name) not in (None, False)]
-    if unused:
-        raise ValueError(f"--{unused[0].replace('_', '-')} has no meaning with --calibration. Leave it out.")
+    flags.refuse(WITHOUT, "--calibration")
     files = list(dict.fromkeys(flags.images))
     for file in files:
         if not os.path.lexists(file):

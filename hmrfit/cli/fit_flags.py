@@ -98,6 +98,12 @@ class FitFlags:
             return KeypointSource(self.keypoint_set)
         return HandKeypointSource(self.hand, self.keypoint_set, self.mirrored)
 
+    def refuse(self, names: Sequence[str], where: str) -> None:
+        """Raises ValueError: a flag among these is given, which has no meaning there."""
+        given = [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) not in (None, False)]
+        if given:
+            raise ValueError(f"{given[0]} has no meaning with {where}. Leave it out.")
+
     def check(self, photographs: bool) -> None:
         """That what is known of whole people is not said of hands.
 

@@ -68,6 +68,10 @@ STILLS = 6
 """Frames of the overlay that the page shows."""
 
 
+WITHOUT = ("mesh", "shard", "engine", "format", "full_size", "workers")
+"""Flags of photographs that have no meaning with videos: a person's motion is written as GLB and BVH anyway."""
+
+
 @dataclass(frozen=True)
 class VideoFlags:
     """What the command line gives for videos, beside `FitFlags`."""
@@ -96,6 +100,7 @@ def asks_for_video(images: Sequence[str], flags: VideoFlags) -> bool:
 
 def video_command(flags: FitFlags, video: VideoFlags) -> int:
     """Fits the people of every video; 0 if there is a person in at least one, else 1."""
+    flags.refuse(WITHOUT, "videos")
     for name in images_of(flags):
         if not os.path.lexists(name):
             raise FileNotFoundError(f"There is no video or folder '{name}'.")

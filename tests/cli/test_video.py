@@ -129,3 +129,5 @@ def test_what_is_no_video_is_said(tmp_path: Path, capsys: pytest.CaptureFixture)
     assert "not both" in capsys.readouterr().err
     assert main(["fit", "a.jpg", "--start", "2", "-o", str(tmp_path / "out")]) == 2
     assert "--start" in capsys.readouterr().err
+    assert main(["fit", str(video), "--workers", "2", "-o", str(tmp_path / "out")]) == 2
+    assert "--workers has no meaning with videos" in capsys.readouterr().err
