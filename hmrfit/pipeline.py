@@ -208,6 +208,7 @@ class Pipeline:
     ) -> FitResult:
         """Fits a body to every person of a photograph; see `hmrfit.fit`."""
         know_own_threads()
+        check_measurements(measurements)
         free, pixels = _split_focal(focal)
         keypoint_set = self.set_of(keypoints, keypoint_set)
         if keypoints is None and image is not None:
@@ -261,7 +262,7 @@ class Pipeline:
     ) -> list[FitResult]:
         """Fits one body to one person seen by several calibrated cameras; see `hmrfit.fit_views`."""
         know_own_threads()
-        keypoint_set = self.set_of(keypoints[0] if len(keypoints) else None, keypoint_set)
+        keypoint_set = self.set_of(keypoints[0] if count_of_views(keypoints, "keypoints") else None, keypoint_set)
         if isinstance(extrinsics, CameraCalibration):
             cameras, keypoints = with_calibration(cameras, keypoints, extrinsics, keypoint_set)
             up = extrinsics.up if up is None else up

@@ -168,7 +168,7 @@ class PointBody:
         columns = a.new_zeros(B, K * R * len(part.joints), 3)
         columns.index_copy_(1, part.places(part.reached, part.by, R), moved.flatten(1, 2))
         self._add_correctives(columns, posed, a, part)
-        return columns.view(B, K, R, -1)
+        return columns.view(B, K, R, 3 * len(part.joints))
 
     def _part(self, joints: tuple[int, ...]) -> "_Part":
         """The constants of `rows` for some joints; made once."""

@@ -168,8 +168,14 @@ def test_the_sets_of_todays_detectors_are_recognised_by_their_number(tmp_path: P
     assert_at(person, name)
 
 
-def test_a_fit_of_133_points_is_the_fit_of_its_23() -> None:
-    whole = hmrfit.fit(None, rows("coco_wholebody133", shift=0), keypoint_set="coco_wholebody133", image_size=SIZE)
+def test_without_hands_a_fit_of_133_points_is_the_fit_of_its_23() -> None:
+    whole = hmrfit.fit(
+        None,
+        rows("coco_wholebody133", shift=0),
+        keypoint_set="coco_wholebody133",
+        image_size=SIZE,
+        config={"PRIORS.HANDS": ""},
+    )
     body = hmrfit.fit(
         None,
         np.c_[pixels("coco_wholebody133"), np.full(23, 0.8)],
