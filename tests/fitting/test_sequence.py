@@ -127,7 +127,7 @@ def test_points_of_the_bones_turn_with_them():
 def test_a_sequence_is_fitted():
     """The cost falls until it stands, the shape is one, joints accelerate far less than frame by frame and as they
     look from the pelvis are about as near to the truth: of six such clips, whose joints turn as no person's do, three
-    come nearer by a tenth and three go farther away by a thirtieth."""
+    come nearer by a tenth and three go farther away by up to a twentieth."""
     truth, observation = clip(12)
     alone = fitter().fit(observation.keypoints, truth.camera)
     whole, _ = problem(12)
