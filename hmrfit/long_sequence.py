@@ -8,8 +8,8 @@ g_w is the gradient dE_w/dbeta of a window's own frames, those beside them being
 d²E_w/dbeta² less what the frames take, so that where beta stands, it is that of all frames at once.
 What is beyond a window's end is forgotten within the overlap: where frames show little, an error fades to 1/e in about
 half a second. Equations take the memory of one window; what a frame knows beside its keypoints, the start and how wrong
-it may be, is made again when it is asked for (`FramesSeen`). What is kept of every frame still grows with their number: 0.2
-MB a frame, joint_std included (3.1 GB for 12,000 frames), and with the sweeps a frame takes twice as long as in one piece.
+it may be, is made again when it is asked for (`FramesSeen`). What is kept of every frame still grows with their number:
+0.2 MB a frame, joint_std included. With the sweeps a frame takes twice as long as in one piece.
 """
 
 from dataclasses import dataclass, replace
