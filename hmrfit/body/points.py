@@ -69,7 +69,7 @@ class PointBody:
         self.offset, self.offset_shapes = offset, offset_shapes
         self._keep_correctives(offset_poses)
         self._derive()
-        self._parts: dict[tuple[int, ...], _Part] = {}
+        self._parts: dict[tuple[int, ...], JointColumns] = {}
 
     def _keep_correctives(self, offset_poses: Tensor) -> None:
         """Of the pose correctives, only the pairs and joints where they are not zero: few, since they act locally."""
@@ -153,14 +153,14 @@ class PointBody:
 
         joints: those, ascending, whose rotations are wanted; all by default. transl, betas: whether theirs are.
         """
-        part = self._part(tuple(range(len(self.parents))) if joints is None else joints)
+        part = self.joint_columns(tuple(range(len(self.parents))) if joints is None else joints)
         columns = [a] if transl else []
         columns.append(self._rotation_columns(posed, a, part))
         if betas:
             columns.append(a @ self._shape_derivative(posed))
         return torch.cat(columns, -1)
 
-    def _rotation_columns(self, posed: PosedPoints, a: Tensor, part: "_Part") -> Tensor:
+    def _rotation_columns(self, posed: PosedPoints, a: Tensor, part: "JointColumns") -> Tensor:
         """The rotations' columns (B, K, R, 3 j): d_kj x a where joint j moves point k, and the correctives'."""
         B, K, R = a.shape[:3]
         d = (posed.pairs.mT @ part.pairs_below.T).mT - part.weight_below * posed.joints[:, part.holder]
@@ -170,10 +170,10 @@ class PointBody:
         self._add_correctives(columns, posed, a, part)
         return columns.view(B, K, R, 3 * len(part.joints))
 
-    def _part(self, joints: tuple[int, ...]) -> "_Part":
+    def joint_columns(self, joints: tuple[int, ...]) -> "JointColumns":
         """The constants of `rows` for some joints; made once."""
         if joints not in self._parts:
-            self._parts[joints] = _Part(self, joints)
+            self._parts[joints] = JointColumns(self, joints)
         return self._parts[joints]
 
     @cached_property
@@ -194,7 +194,7 @@ class PointBody:
         """The driven joints without the root; None where they are all."""
         return None if len(self.driven) == len(self.parents) else tuple(j for j in self.driven if j)
 
-    def _add_correctives(self, columns: Tensor, posed: PosedPoints, a: Tensor, part: "_Part") -> None:
+    def _add_correctives(self, columns: Tensor, posed: PosedPoints, a: Tensor, part: "JointColumns") -> None:
         """The pose correctives' part: a^T G_b P_kb d vec(R_j)/d omega_j, with dR_j = G_p^T [omega]x G_j. From the left,
         since a point has fewer covectors than a joint has columns."""
         if not len(self.active_pairs) or not len(part.active_joints):
@@ -222,7 +222,7 @@ class PointBody:
         return (self.gather @ pairs).view(len(self.names), B, 3, S).transpose(0, 1)
 
 
-class _Part:
+class JointColumns:
     """What `rows` needs for some of the joints, gathered once."""
 
     def __init__(self, body: PointBody, joints: tuple[int, ...]) -> None:

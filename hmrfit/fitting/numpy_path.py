@@ -92,12 +92,10 @@ class NumpyBody:
         self._keep_correctives(body)
 
     def _keep_reached(self, body: PointBody) -> None:
-        """The (point, rotating joint) of which one moves the other: about a quarter of all."""
-        spread = body.pairs_below.view(self.K, self.J, -1).numpy()[:, self.rotating]
-        hold = body.weight_below[..., 0].numpy()[:, self.rotating]
-        self.reached, self.by = ((spread != 0).any(-1) | (hold != 0)).nonzero()
-        self.pairs_below, self.weight_below = spread[self.reached, self.by], hold[self.reached, self.by, None]
-        self.holder = self.rotating[self.by]
+        """The (point, rotating joint) of which one moves the other."""
+        part = body.joint_columns(tuple(self.rotating.tolist()))
+        self.reached, self.by, self.holder = part.reached.numpy(), part.by.numpy(), part.holder.numpy()
+        self.pairs_below, self.weight_below = part.pairs_below.numpy(), part.weight_below.numpy()
 
     def _keep_correctives(self, body: PointBody) -> None:
         """The pose correctives of the rotating joints, joint by joint."""
