@@ -187,11 +187,9 @@ def _keypoint_hmr(how: CfgNode) -> HMR:
         regressor = IterativeRegressor(how.WIDTH, hidden=how.HIDDEN, dropout=0.0, learn_mean=True)
         return HMR(KeypointEncoder(how.WIDTH, how.BLOCKS), regressor)
     hmr = load_hmr(locate("weights to begin with", how.BEGIN))
-    if not isinstance(hmr.encoder, KeypointEncoder) or hmr.encoder.names != KEYPOINT_NAMES:
-        raise ConfigError(
-            f"TRAIN.BEGIN, '{how.BEGIN}', is no keypoint HMR of this version's {len(KEYPOINT_NAMES)} keypoint names. "
-            "Leave it out to begin anew."
-        )
+    if not isinstance(hmr.encoder, KeypointEncoder):
+        raise ConfigError(f"TRAIN.BEGIN, '{how.BEGIN}', is no keypoint HMR. Leave it out to begin anew.")
+    hmr.encoder = hmr.encoder.knowing(KEYPOINT_NAMES)  # sets may have come to the library since it was trained
     return hmr.train().requires_grad_(True)
 
 

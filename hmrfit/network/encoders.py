@@ -239,6 +239,26 @@ class KeypointEncoder(Encoder):
             "names": list(self.names),
         }
 
+    def knowing(self, names: Sequence[str]) -> "KeypointEncoder":
+        """The same encoder with slots for other names, to be trained on: each begins as the slot that a keypoint of
+        that name went into so far, or as zeros where there was none."""
+        other = KeypointEncoder(self.features, len(self.blocks), self.dropout, names)
+        state, n = self.state_dict(), SLOT * len(self.names)
+        slots, view = state["inputs.weight"][:, :n].unflatten(1, (-1, SLOT)), state["inputs.weight"][:, n:]
+        state["inputs.weight"] = torch.cat([begun_as(slots, self.names, other.names, dim=1).flatten(1), view], 1)
+        other.load_state_dict(state)
+        return other
+
+
+def begun_as(
+    values: Tensor, known: tuple[str, ...], names: tuple[str, ...], dim: int = 0, value: float = 0.0
+) -> Tensor:
+    """Values of the names `known` along `dim` -> of other names: what their nearest definition has, else `value`."""
+    place = {name: i for i, name in enumerate(known)}
+    index = [place.get(nearest_definition(name, place) or "", len(known)) for name in names]
+    nothing = values.new_full((*values.shape[:dim], 1, *values.shape[dim + 1 :]), value)
+    return torch.cat([values, nothing], dim).index_select(dim, torch.tensor(index, device=values.device))
+
 
 @lru_cache(maxsize=64)
 def _places(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[Tensor, Tensor]:

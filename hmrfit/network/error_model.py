@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from hmrfit.body.skeleton import SMPL
 from hmrfit.keypoints import nearest_definition
-from hmrfit.network.encoders import FAR, KEYPOINT_NAMES, EncodedKeypoints, ResidualBlock
+from hmrfit.network.encoders import FAR, KEYPOINT_NAMES, EncodedKeypoints, ResidualBlock, begun_as
 from hmrfit.network.inference import pad_rows
 from hmrfit.network.mirror import (
     mirrored_chart,
@@ -133,6 +133,25 @@ class ErrorModel(nn.Module):
         if self.log_weight is not None:
             known["weighted"] = True
         return known
+
+    def knowing(self, names: Sequence[str]) -> "ErrorModel":
+        """The same model with slots for other names, to be trained on (`KeypointEncoder.knowing`)."""
+        settings: ErrorModelSettings = {**self.settings(), "names": list(names)}
+        other, state = ErrorModel(**settings), self.state_dict()
+        first = self.features + 3 + 6 * self.joints + self.betas + 3
+        for name, value in (("inputs.weight", 0.0), ("middle", 0.0), ("spread", 1.0)):
+            columns = state[name].shape[-1]
+            sizes = [first, 6 * len(self.names), columns - first - 6 * len(self.names)]
+            before, slots, after = state[name].split_with_sizes(sizes, -1)
+            each, dim = slots.unflatten(-1, (-1, 6)), slots.ndim - 1
+            begun = begun_as(each, self.names, other.names, dim, value).flatten(dim)
+            if name == "middle":  # an absent slot's inputs are -middle / spread, which the plain name's gives already
+                begun = begun * torch.tensor([n in self.names for n in other.names]).repeat_interleave(6)
+            state[name] = torch.cat([before, begun, after], -1)
+        for name, value in (("noise.weight", 0.0), ("noise.bias", math.log(INITIAL_NOISE))):
+            state[name] = begun_as(state[name], self.names, other.names, value=value)
+        other.load_state_dict(state)
+        return other
 
     def forward(self, inputs: Tensor) -> PredictedError:
         """What `encode` makes -> Σ and σ, in float32 or better whatever the products were in."""

@@ -45,6 +45,9 @@ from hmrfit.types import BodyParams, Keypoints, TensorRecord
 
 SPIN49 = OPENPOSE25 + SPIN24
 
+MADE_AT_ONCE = 16
+"""Scenes that a process makes before it hands them over."""
+
 TRIES = 20
 """How many people in a row may be unreadable before the run ends."""
 
@@ -195,6 +198,16 @@ class ScenePeople(Dataset[PersonSample]):
         if self._kept is not None:
             self._kept[index] = sample
         return sample
+
+    def make(self, workers: int = 0) -> None:
+        """Makes every scene that is remembered now, by so many processes; workers that are begun later share them."""
+        if self._kept is None:
+            return
+        anew = ScenePeople(self.scenes)
+        loader = DataLoader(anew, MADE_AT_ONCE, num_workers=workers, collate_fn=collated, generator=torch.Generator())
+        for batch in loader:
+            for sample in batch:
+                self._kept[len(self._kept)] = sample.map(torch.clone)  # out of the memory that the processes share
 
     def take(self, index: int, chance: int) -> PersonSample:
         """Scene `index`, as a batch of one, changed as the number `chance` decides."""

@@ -26,6 +26,7 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.io.atomic import atomic_write
 from hmrfit.motion import load_frames, read_pool
 from hmrfit.network.checkpoints import load_error_model, load_hmr, load_network, save_network
+from hmrfit.network.encoders import KEYPOINT_NAMES
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.priors.gmm import PoseGmm
@@ -50,7 +51,7 @@ def trained(args: argparse.Namespace) -> tuple[ErrorModel, int]:
     body = SmplBody.from_file(locate("free_body")).to(dtype=torch.float32)
     hmr = KeypointHmr(load_hmr(locate("keypoint_hmr")).to(device))
     torch.manual_seed(0)
-    model = load_error_model(args.begin) if args.begin else ErrorModel(hmr.hmr.encoder.features)
+    model = load_error_model(args.begin).knowing(KEYPOINT_NAMES) if args.begin else ErrorModel(hmr.hmr.encoder.features)
     model = model.train().requires_grad_(True).to(device)
     pool, generator = PosePool.build(frames, gmm, limits).to(device), torch.Generator(device).manual_seed(1)
     cases = Cases(body, hmr, model, pool, generator)

@@ -68,6 +68,18 @@ def test_the_same_name_has_the_same_slot_in_every_set(encoder):
     )
 
 
+def test_slots_for_more_names_change_nothing_at_first():
+    """coco17's shoulders went into the plain shoulders' slots, and have their own now."""
+    torch.manual_seed(0)
+    few = KeypointEncoder(24, 1, names=[name for name in KEYPOINT_NAMES if not name.endswith("_coco")]).double().eval()
+    more, coco = few.knowing(KEYPOINT_NAMES).double().eval(), resolve_set("coco17")
+    assert more.names == KEYPOINT_NAMES and "left_shoulder_coco" in coco and "left_shoulder_coco" not in few.names
+    points = some_points(3, coco)
+    torch.testing.assert_close(more(points, coco), few(points, coco), rtol=0, atol=1e-12)
+    wing = few.knowing(("left_wing", *few.names))
+    assert not wing.inputs.weight[:, :4].any()
+
+
 def test_a_name_that_stands_twice_is_the_mean_by_confidence(encoder):
     points = torch.tensor([[[0.0, 0.0, 0.2], [1.0, -1.0, 0.6]]]).double()
     slot = encoder.slots(points, ("nose", "nose"))[0, encoder.names.index("nose")]

@@ -6,6 +6,7 @@ import torch
 from helpers.bodies import PRIORS
 from helpers.fits import people, photograph
 
+from hmrfit.keypoints import resolve_set
 from hmrfit.network.checkpoints import load_error_model, save_network
 from hmrfit.network.encoders import KEYPOINT_NAMES
 from hmrfit.network.error_model import INITIAL_NOISE, ErrorModel, PredictedError
@@ -59,6 +60,17 @@ def test_invisible_keypoints_do_not_matter(model, hmr):
         residuals[:, 9] = value
         outcomes.append(model.predict(encoded, estimate, residuals, focal_known))
     assert torch.equal(outcomes[0].scale, outcomes[1].scale) and torch.equal(outcomes[0].noise, outcomes[1].noise)
+
+
+def test_slots_for_more_names_change_nothing_at_first(hmr):
+    """The shipped model's names, and others in another order."""
+    shipped = load_error_model(PRIORS / "error_model.npz")
+    more = shipped.knowing(("left_wing", *reversed(KEYPOINT_NAMES))).eval()
+    one, other = predicted(shipped, hmr, 4), predicted(more, hmr, 4)
+    torch.testing.assert_close(other.factors, one.factors, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(other.scale, one.scale, rtol=1e-3, atol=1e-5)
+    names = resolve_set("coco17")
+    torch.testing.assert_close(more.noise_of(other, names), shipped.noise_of(one, names), rtol=1e-3, atol=1e-6)
 
 
 def test_names_without_a_slot_get_the_usual_noise(model, hmr):

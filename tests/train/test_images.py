@@ -136,6 +136,18 @@ def test_a_changed_scene_stays_true():
     assert torch.equal(plain.take(2, 0).images, made[2].images) and plain[2] is plain[2]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_scenes_made_beforehand_are_the_same_scenes(workers):
+    drawn = scenes()
+    made = ScenePeople(drawn, remembered=True)
+    made.make(workers)
+    for i in (0, len(made) - 1):
+        one, other = made[i], ScenePeople(drawn)[i]
+        assert made[i] is one
+        assert torch.equal(one.images, other.images) and torch.equal(one.joints, other.joints)
+        assert one.seen is not None and one.seen.row.tolist() == [i]
+
+
 def test_the_same_chance_changes_a_real_person_in_the_same_way(people, tmp_path):
     data = PersonImages(people, tmp_path, HARD, 32)
     a, b, c = data.take(0, 5), data.take(0, 5), data.take(0, 6)
