@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmrfit.body.mirrored import side_of
 from hmrfit.fitting.exchanged_sides import exchanged_sides
 from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
 from hmrfit.fitting.fit import Fit
@@ -102,7 +103,7 @@ def log_warnings(results: Sequence[FitResult], what: str = "") -> None:
     logging.getLogger("hmrfit").warning("%s\n%s", title, "\n".join(map(printable, shortened(lines, 2))))
 
 
-def compute_together(results: Sequence[FitResult], fitter: Fitter) -> None:
+def compute_together(results: Sequence[FitResult]) -> None:
     """What results compute when it is first asked for, other answers and the effect of an unknown focal length, for all
     of a batch at once: several times quicker than one result after the other, and the same numbers.
 
@@ -110,7 +111,9 @@ def compute_together(results: Sequence[FitResult], fitter: Fitter) -> None:
         results: of one call of `Pipeline.fit_photos`; those that have it, or lack what is needed, stay as they are.
     """
     for group in _alike([r for r in results if r.known_answers is None and r.seek is not None and len(r)]):
-        answers = fitter.answers(Fit.cat([result.fit for result in group]))
+        seek = group[0].seek
+        assert seek is not None
+        answers = seek(Fit.cat([result.fit for result in group]))
         for result, rows in zip(group, _rows_of(group), strict=True):
             result.known_answers = answers[rows].as_many_as_there_are()
     unknown = [r for r in results if r.focal_moves is None and r.terms is not None and not r.focal_known and len(r)]
@@ -146,8 +149,13 @@ def _versions() -> dict[str, str]:
     }
 
 
+_NAMES = (("body", "people", "person"), ("hand", "hands", "hand"))
+"""What was fitted, and many and one of those who have it: of bodies, and of hands."""
+
+
 def _check(result: FitResult, fitter: Fitter) -> None:
     """Adds warnings that only the outcome can give."""
+    who, whose, one = _NAMES[side_of(fitter.body.skeleton) is not None]
     _check_keypoints(result, fitter)
     for warnings, other in zip(result.warnings, other_hands(fitter, result.fit), strict=True):
         if other:
@@ -156,13 +164,13 @@ def _check(result: FitResult, fitter: Fitter) -> None:
     for i, error in enumerate(result.reprojection_error):
         if error > POOR:
             result.warnings[i].append(
-                f"The body is on average {100 * error:.0f} % of the box away from its keypoints: look at the overlay."
+                f"The {who} is on average {100 * error:.0f} % of the box away from its keypoints: look at the overlay."
             )
         beta = float(np.abs(result.betas[i]).max(initial=0.0))
         if beta > UNLIKELY_BETA and Age.name not in result.measurements:  # children are outside of the adults' shapes
             result.warnings[i].append(
-                f"Few people have such a shape: |beta| reaches {beta:.1f}, and above 3 is rare. Look "
-                "whether height, focal length and mask are right, and whether the keypoints are of one person."
+                f"Few {whose} have such a shape: |beta| reaches {beta:.1f}, and above 3 is rare. Look "
+                f"whether height, focal length and mask are right, and whether the keypoints are of one {one}."
             )
         if (code := int(result.fit.status[i])) in (4, NO_NUMBERS):
             result.warnings[i].append(ENDS[code])

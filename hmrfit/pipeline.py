@@ -178,10 +178,6 @@ class Pipeline:
             wanted = isinstance(params, BodyParams) and params.body_pose.shape[1:2] == (len(SMPLH) - 1,)
         return reading_hands() if wanted else nullcontext()
 
-    def reading_own_hands(self) -> AbstractContextManager[None]:
-        """The same where people are read long before they are fitted: for a pipeline whose own body has hands."""
-        return nullcontext() if self.schedules.fit.hands is None else reading_hands()
-
     @cached_property
     def hands_are_possible(self) -> bool:
         """Whether people can be fitted with their hands by these settings."""

@@ -94,7 +94,7 @@ class BatchFitter:
         if task.error or task.nobody:
             return Line(task.label, name, error=task.error, state=task.nobody, nobody=bool(task.nobody))
         photo = open_photo(path, task.people, self.flags)
-        fingerprint = fingerprint_of(path, photo, self.pipeline, self.flags.measurements)
+        fingerprint = fingerprint_of(path, photo, self.pipeline.for_people_of(photo), self.flags.measurements)
         old = None if self.flags.overwrite else finished(self.outputs.file(name, ".npz"), fingerprint)
         if old is not None:
             old = replace(old, origin=replace(old.origin, image_path=path.resolve()))
@@ -138,7 +138,7 @@ class BatchFitter:
         with own_threads(min(torch.get_num_threads(), self.pipeline.threads or 1)):
             results = self.pipeline.fit_photos(photos, known) if known else self.pipeline.fit_photos(photos)
             with suppress(Exception):  # of which one photograph is the cause: each computes its own when it is saved
-                compute_together(results, self.pipeline.fitter)
+                compute_together(results)
         return results
 
     def _written(self, one: Waiting, result: FitResult) -> Line:

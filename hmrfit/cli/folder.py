@@ -187,7 +187,7 @@ class FolderRun:
         task = Task(index, path, self._label(path), name)
         try:
             check_regular(path, "a photograph")
-            with self.flags.pipeline().reading_own_hands():
+            with self.flags.pipeline().reading_hands_of(self.flags.measurements):
                 return replace(task, people=self.collection.people(path))
         except NoPeople as nobody:
             return replace(task, nobody=str(nobody))

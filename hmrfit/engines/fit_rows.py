@@ -62,7 +62,8 @@ class RowFitter:
         done: dict[int, list[Row]] = {}
         for i, row in enumerate(rows):
             try:
-                photos[i] = self._photo(row, i).without_image()
+                with self.pipeline.reading_hands_of(self.asked.measurements):
+                    photos[i] = self._photo(row, i).without_image()
             except Exception as error:
                 done[i] = [empty_row(row["id"], self._called(row), _said(error))]
         with own_threads(1):
@@ -108,7 +109,7 @@ class RowFitter:
                 return dict.fromkeys(photos, error)
             return {i: one for i, photo in photos.items() for one in self._fitted({i: photo}).values()}
         with suppress(Exception):  # each computes its own then
-            compute_together(found, self.pipeline.fitter)
+            compute_together(found)
         return dict(zip(photos, found, strict=True))
 
     @staticmethod

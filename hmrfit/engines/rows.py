@@ -5,7 +5,8 @@
                                         the id of the input's row
     photograph          text            the image's path as it was given, or its id
     person              text            as the keypoint file or the detector calls the person; null: of no person
-    poses               numbers 3 J     rotation vectors, SMPL's order, `global_orient` first; camera frame
+    body                text            which body it is: people whose hands are seen have `free_body_h`'s, with fingers
+    poses               numbers 3 J     rotation vectors, in the order of the body's joints; camera frame
     betas               numbers S       shape
     transl              numbers 3       metres, camera frame: +x right, +y down, +z forward
     focal, center       numbers 2       pixels of the full image
@@ -19,8 +20,8 @@
     reason              text            why there are no numbers in this row, or why a fit was not accepted; else null
 
 A photograph whose people could not be fitted has one row with its reason, and so has each person who was left out. The
-table's metadata has the version of this layout (`hmrfit_schema`), of the library (`hmrfit_version`), the body and the
-joints' names.
+table's metadata has the version of this layout (`hmrfit_schema`), of the library (`hmrfit_version`), the body of people
+whose hands are not seen and its joints' names; those of another body: `hmrfit.build.load_body(name).joint_names`.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from hmrfit.build import load_body
 from hmrfit.result import FitResult
 from hmrfit.version import __version__
 
-SCHEMA = "people 1"
+SCHEMA = "people 2"
 """Changes whenever a column does."""
 
 TEXT, NUMBER, NUMBERS, FLAG, TEXTS = "text", "number", "numbers", "flag", "texts"
@@ -39,6 +40,7 @@ COLUMNS = {
     "id": TEXT,
     "photograph": TEXT,
     "person": TEXT,
+    "body": TEXT,
     "poses": NUMBERS,
     "betas": NUMBERS,
     "transl": NUMBERS,
@@ -78,6 +80,7 @@ def rows_of(result: FitResult, name: str, photograph: str) -> list[Row]:
             "id": f"{name}#{i}",
             "photograph": photograph,
             "person": people[i],
+            "body": result.origin.body,
             "poses": result.poses[i].tolist(),
             "betas": result.betas[i].tolist(),
             "transl": params.transl[i].tolist(),

@@ -12,7 +12,7 @@ from hmrfit.body.point_offsets import PointOffsets
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.fitting.body_with_hands import BodyWithHands
+from hmrfit.fitting.body_with_hands import BodyWithHands, SeekOtherHands
 from hmrfit.fitting.devices import moved
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit, Seeker
 from hmrfit.fitting.parameters import Observation
@@ -119,8 +119,9 @@ class Fitter:
         std = None if init_std is None else each_ones(init_std, keypoints.xy)
         given = Given(keypoints, camera, init, std, measurements or RecordTable())
         fit = self._fit(given) if self.device is None else self._fit_there(given)
-        seeks = init is None and not (self.schedule.hands is not None and has_hands(keypoints.names))
-        return replace(fit, seeker=self.schedule.seeker) if seeks else fit
+        if self.hands is not None and self.schedule.hands is not None and has_hands(keypoints.names):
+            return replace(fit, seeker=SeekOtherHands(self.hands))
+        return replace(fit, seeker=self.schedule.seeker) if init is None else fit
 
     def _fit_there(self, given: Given) -> Fit:
         """`_fit` on the other device, the outcome here."""
@@ -233,6 +234,9 @@ class Fitter:
         if own is None:
             return seen, None
         found = torch.full_like(seen.keypoints.confidence, own.sigma) if seen.noise is None else seen.noise
+        if how.hands != 1.0:
+            of_body = set(body_places(seen.keypoints.names))
+            found = found * found.new_tensor([1.0 if k in of_body else how.hands for k in range(found.shape[1])])
         return seen, posterior_noise(body, fit.state, seen, found, fit.keypoint_noise)
 
     def calibration(self, fit: Fit) -> Calibration:

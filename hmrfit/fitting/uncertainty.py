@@ -64,11 +64,13 @@ class Calibration:
     """What was measured: the weights of the terms whose Hessian is the inverse covariance, and ν.
 
     noise: the keypoints' noise that the weights are about: as the error model predicts it, or the residuals of the fit.
+    hands: of the points of a body's hands, σ_post is this much of what it would be, since the fit takes it too large.
     """
 
     weights: Mapping[str, Weight]
     nu: float
     noise: Literal["predicted", "residuals"] = "predicted"
+    hands: float = 1.0
 
 
 MEASURED = Calibration({"anchor": Weight(1.28, 0.28, 0.0), "keypoints": Weight(0.59, 0.31, 0.13)}, 7.0)

@@ -634,4 +634,4 @@ def test_the_table_of_people_holds_what_the_results_hold(place: Path, points: np
         assert "JSON" in rows[3]["reason"] and rows[3]["poses"] is None
         assert fit("p", "-o", "out", "--format", "parquet") == 0
     known = parquet.read_schema("out/people.parquet").metadata
-    assert known[b"hmrfit_schema"] == b"people 1" and len(known[b"joint_names"].split()) == 24
+    assert known[b"hmrfit_schema"] == b"people 2" and len(known[b"joint_names"].split()) == 24

@@ -1,5 +1,7 @@
 """Body and hands in one system: people with known fingers, missing hands, hands of a few pixels, batch mates."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -173,3 +175,30 @@ def test_results_are_saved_with_their_fingers(tmp_path) -> None:
     for ending in ("bvh", "glb", "smpl"):
         result.save_motion(tmp_path / f"a.{ending}")
         assert (tmp_path / f"a.{ending}").stat().st_size > 1000
+
+
+def test_a_hand_on_the_wrong_side_begins_again_elsewhere() -> None:
+    people = some_people(6)
+    f = fitter()
+    route = f.route(people.keypoints.names)
+    assert f.hands is not None
+    fit = f.hands.elsewhere(f.fit(people.keypoints, people.camera), route, torch.zeros(6, 2, dtype=torch.bool))
+    wrist = SMPLH.names.index("left_wrist")
+    rotations = fit.state.params.rotations.clone()
+    rotations[:3, wrist] = (
+        rotations[:3, wrist] @ hmrfit.ops.rotation.rotvec_to_matrix(torch.tensor([3.0, 0.0, 0.0])).double()
+    )
+    params = BodyParams(rotations[:, 0], rotations[:, 1:], fit.state.params.betas, fit.state.params.transl)
+    state = State(params, fit.state.camera)
+    costs = route.term_costs(state, fit.observation, fit.stage)
+    turned = replace(fit, state=state, hypotheses=[state], cost=sum(costs.values()))
+    again = f.hands._with_other_sides(turned, route)
+    assert (turned.cost[:3] > fit.cost[:3] + 100).all() and (again.cost[:3] < fit.cost[:3] + 5).all()
+    torch.testing.assert_close(again.cost[3:], fit.cost[3:])
+
+
+def test_other_answers_of_hands_have_probabilities() -> None:
+    result = fitted(some_people(6))
+    hypotheses, probability = result.hypotheses, result.probability
+    assert len(hypotheses) == probability.shape[1] >= 2
+    np.testing.assert_allclose(probability.sum(1), 1.0)

@@ -47,6 +47,11 @@ class HandPosePrior(Term):
         self.mean = {side: own[side].means[0] for side in self.joints}
         self.precision = {side: own[side].precisions[0] for side in self.joints}
 
+    def energy_of(self, theta: Tensor, side: str) -> Tensor:
+        """E (B,) of one hand. theta: (B, 3 (J-1)) of the body. side: "left" or "right"."""
+        away = theta.unflatten(1, (-1, 3))[:, self.joints[side] - 1].flatten(1) - self.mean[side]
+        return 0.5 * ((away @ self.precision[side]) * away).sum(-1)
+
     def residuals(self, e: Linearization) -> Tensor:
         theta = e.theta.unflatten(1, (-1, 3))
         parts = []
