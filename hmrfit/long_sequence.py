@@ -23,6 +23,7 @@ from torch import Tensor
 from hmrfit.fitting.anchor_inflation import inflated
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter, each_ones
+from hmrfit.fitting.gaussian_prior import SILENT
 from hmrfit.fitting.key_frames import fitted_frames, key_frames_apart
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.sequence import SequenceProblem, one_shape
@@ -122,7 +123,7 @@ class FramesSeen:
             observation = replace(observation, anchor=inflated(observation.anchor, wider))
         rows = (self.others[part] >= 0).nonzero()[:, 0]
         if self.own is not None and len(rows):
-            observation = observation.with_rows(rows, self.own[self.others[part][rows]])
+            observation = observation.with_rows(rows, self.own[self.others[part].clamp_min(0)])
         return beside_each_other(observation, self.blank[part])
 
 
@@ -175,8 +176,9 @@ class _Windows:
         if first is None or now is None:
             return torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.bool)
         ratio = 2 * (now.scale / first.scale).log()
+        uneven = (ratio - ratio[:, :1]) * (first.scale < SILENT)  # of fingers nothing is said
         moved = (now.rotations - first.rotations).abs().amax((1, 2, 3)) > 0
-        return ratio[:, 0], moved | ((ratio - ratio[:, :1]).abs().amax(1) > 1e-9)
+        return ratio[:, 0], moved | (uneven.abs().amax(1) > 1e-9)
 
     def _seen(self, first: "list[_Begun]") -> FramesSeen:
         others = torch.cat([one.others for one in first])

@@ -53,7 +53,7 @@ from hmrfit.io.image import read_image
 from hmrfit.io.keypoint_files.names import reading_hands
 from hmrfit.io.keypoint_noise import with_known_noise, with_known_noise_in_views
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
-from hmrfit.keypoints import KeypointsFrom
+from hmrfit.keypoints import KeypointsFrom, has_hands
 from hmrfit.long_sequence import fit_frames
 from hmrfit.make_result import LOGGER, log_warnings, result_of
 from hmrfit.network.initial_estimate import ImageHmr
@@ -164,9 +164,13 @@ class Pipeline:
         config = config_with_hands(self.settings)
         return None if config is None else Pipeline.of(config)
 
+    def for_keypoints(self, names: Sequence[str]) -> "Pipeline":
+        """This pipeline, or the one of bodies with hands, where there are points of hands."""
+        return self if not has_hands(names) or self.with_hands is None else self.with_hands
+
     def for_people_of(self, photo: Photo) -> "Pipeline":
-        """This pipeline, or the one of bodies with hands, where the photograph has points of hands."""
-        return self if not photo.has_hands or self.with_hands is None else self.with_hands
+        """`for_keypoints`, those of the photograph's people."""
+        return self.for_keypoints(photo.people[0].names)
 
     def reading_hands_of(
         self, measurements: Sequence[Measurement] = (), init: BodyParams | FitResult | None = None
@@ -422,15 +426,16 @@ class Pipeline:
         rate, weight = checked_pace(fps, smooth)
         free, pixels = _split_focal(focal)
         keypoint_set = self.set_of(keypoints, keypoint_set)
-        frames = read_people_of_frames(keypoints, keypoint_set)
+        with self.reading_hands_of(measurements, init):
+            frames = read_people_of_frames(keypoints, keypoint_set)
         frames, camera, image_size = through_moving(frames, extrinsics, camera, image_size)
         photo, blank = photo_of_frames(image, frames, keypoint_set, pixels, focal_35mm, camera, image_size)
-        photo = with_known_noise(photo, keypoint_source, keypoint_std)
+        photo, own = with_known_noise(photo, keypoint_source, keypoint_std), self.for_people_of(photo)
         world = None if extrinsics is None else read_extrinsics(extrinsics, len(photo), "frame")
         upright = known_up(up, measurements, None if world else photo.camera)
-        start, std = self.start_of(init, photo), self.init_std(init_std, init)
+        start, std = own.start_of(init, photo), own.init_std(init_std, init)
         asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
-        ready = self._ready(photo, start, measurements, asked, world)
+        ready = own._ready(photo, start, measurements, asked, world)
         photo = ready.photo(photo)
         poses = None if world is None else Poses(world.rotation, world.translation)
         with one_thread_for_few(len(photo), self.threads):
@@ -438,7 +443,7 @@ class Pipeline:
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
             fit, motion, seen = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
         people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
-        result = self.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)
+        result = own.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)
         result = as_sequence(result, blank, rate, ready.fitter, motion, seen)
         if world is None:
             result = result.with_up(upright)

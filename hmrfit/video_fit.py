@@ -121,16 +121,17 @@ def fit_video(
     """
     opened = open_video(video, fps)
     options = VideoOptions(checked_window(start, end, every), max_people, min_confidence, reentry)
-    bars = Bars(progress)
-    if keypoints is None:
-        chosen = resolve_detector(detector, min_confidence)
-        found = found_people(opened, chosen.detect, options, bars=bars)
-    else:
-        found = given_people(opened, keypoints, keypoint_set, options)
+    bars, pipeline = Bars(progress), Pipeline.of(config)
+    with pipeline.reading_hands_of(measurements):
+        if keypoints is None:
+            chosen = resolve_detector(detector, min_confidence)
+            found = found_people(opened, chosen.detect, options, bars=bars)
+        else:
+            found = given_people(opened, keypoints, keypoint_set, options)
     asked: dict[str, Any] = {"keypoint_set": keypoint_set, "focal": focal, "focal_35mm": focal_35mm, "camera": camera}
     asked |= {"smooth": smooth, "measurements": measurements, "up": up, "keypoint_source": keypoint_source}
     asked["extrinsics"] = checked_extrinsics(extrinsics, len(found.numbers))
-    return fit_tracks(opened, found, Pipeline.of(config), asked, bars)
+    return fit_tracks(opened, found, pipeline, asked, bars)
 
 
 def checked_window(start: float, end: float | None, every: int) -> Window:

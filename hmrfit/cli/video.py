@@ -161,7 +161,8 @@ class VideoRun:
             raise ValueError(f"'{self.folder}' holds the frames of the video. Choose another folder with --out.")
         video = open_video(self.path, self.given.fps)
         self._prepare()
-        found = tracks_of_video(video, self.folder, self.flags, self.options, self.bars)
+        with self.pipeline.reading_hands_of(self.flags.measurements):
+            found = tracks_of_video(video, self.folder, self.flags, self.options, self.bars)
         tracks, left_out, made = self._tracks(video, found)
         self._remove_gone({track.id for track in tracks})
         notes = notes_of(video, found, len(tracks) + len(left_out), moving=False)
@@ -241,7 +242,7 @@ class VideoRun:
             found.fps,
             found.size,
             found.numbers[:2],
-            self.pipeline.fingerprint,
+            self.pipeline.for_keypoints(list(seen.names)).fingerprint,
             asked,
             known,
             __version__,

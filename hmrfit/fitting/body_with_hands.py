@@ -108,7 +108,7 @@ class BodyWithHands:
         Args:
             fit: of the body to its own keypoints. keypoints: all. route: of the body seen through all of them.
         """
-        seen = self._observation(fit, keypoints, stage, route)
+        seen = self.observation(fit.state, fit.observation, keypoints, stage, route)
         state = self._starts(fit.state, seen, route.body)
         last = replace(stage, options=replace(stage.options, ftol=FTOL))
         joined = self._with_other_sides(route.run(Begun.at(state, seen), (last,)), route)
@@ -124,10 +124,12 @@ class BodyWithHands:
             calibration=calibration,
         )
 
-    def _observation(self, fit: Fit, keypoints: Keypoints, stage: Stage, route: Route) -> Observation:
-        """What the body's fit has seen, and the points of the hands beside it."""
-        body, all_of_it = fit.observation, Observation.of(keypoints)
-        noise = self._noise(fit.state, all_of_it.keypoints, body.box_size, route.body)
+    def observation(
+        self, state: State, body: Observation, keypoints: Keypoints, stage: Stage, route: Route
+    ) -> Observation:
+        """What the body's fit has seen, and the points of the hands beside it. state: of the body, for its place."""
+        all_of_it = Observation.of(keypoints)
+        noise = self._noise(state, all_of_it.keypoints, body.box_size, route.body)
         own = list(body_places(keypoints.names))
         sigma = next(t.sigma for t in route.terms.values() if isinstance(t, StudentReprojection))
         noise[:, own] = sigma if body.noise is None else body.noise

@@ -1,6 +1,6 @@
 """The fit of batches of people: what does not change from call to call, pieces of a batch, and another device."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -129,9 +129,16 @@ class Fitter:
         return moved(self._moved()._fit(given.to(self.device)), given.keypoints.xy.device)
 
     def begin(self, given: Given) -> Begun:
-        """Where the route of these people begins."""
+        """Where the route of these people begins; with hands, where that of the body alone does, seen through all."""
         schedule = self.schedule if given.init is None else self.from_given
-        return schedule.start(given, self.point_body(given.keypoints.names))
+        names = given.keypoints.names
+        own = body_places(names)
+        if self.hands is None or schedule.hands is None or len(own) == len(names):
+            return schedule.start(given, self.point_body(names))
+        begun = self.begin(replace(given, keypoints=some_points(given.keypoints, own)))
+        state, route = begun.state, self.route(names)
+        seen = self.hands.observation(state, begun.observation, given.keypoints, schedule.hands, route)
+        return replace(begun, observation=seen)
 
     def on(self, device: torch.device | str) -> "Fitter":
         """A fitter whose `fit` does its work on another device, such as "cuda"; what it takes and gives stays here."""
@@ -174,10 +181,8 @@ class Fitter:
         own = body_places(names)
         if self.hands is None or schedule.hands is None or len(own) == len(names):
             return self.run(self.begin(given), schedule)
-        seen = given.keypoints
-        of_body = Keypoints(seen.xy[:, own], seen.confidence[:, own], tuple(names[k] for k in own))
-        fit = self.run(self.begin(replace(given, keypoints=of_body)), schedule)
-        return self.hands(fit, seen, schedule.hands, self.route(names))
+        fit = self.run(self.begin(replace(given, keypoints=some_points(given.keypoints, own))), schedule)
+        return self.hands(fit, given.keypoints, schedule.hands, self.route(names))
 
     def run(self, begun: Begun, schedule: Schedule | None = None) -> Fit:
         """The stages and steps of a schedule, its own by default, from where a route begins."""
@@ -262,6 +267,13 @@ def in_pieces(fit: Callable[[slice], RecordT], people: int, kind: type[RecordT],
     parts = [slice(i, i + chunk) for i in range(0, people, chunk)]
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=set_own_threads, initargs=(1,)) as pool:
         return kind.cat(list(pool.map(fit, parts)))
+
+
+def some_points(keypoints: Keypoints, places: Sequence[int]) -> Keypoints:
+    """Some of everybody's keypoints."""
+    own = list(places)
+    names = tuple(keypoints.names[k] for k in own)
+    return Keypoints(keypoints.xy[:, own], keypoints.confidence[:, own], names)
 
 
 def each_ones(init_std: float | Tensor, like: Tensor) -> Tensor:

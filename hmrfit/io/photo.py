@@ -98,12 +98,6 @@ class Photo:
         xy, confidence = (torch.tensor(np.stack([getattr(p, n) for p in self.people])) for n in ("xy", "confidence"))
         return Keypoints(xy, confidence, self.people[0].names)
 
-    @property
-    def has_hands(self) -> bool:
-        """Whether there are points of fingers beside the body's."""
-        names = self.people[0].names
-        return len(body_places(names)) < len(names)
-
     def without_image(self) -> "Photo":
         """The same, its pixels forgotten."""
         return replace(self, image=None)
