@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
 import torch
@@ -10,13 +11,13 @@ from torch import Tensor
 
 from hmrfit.body.rigid import turned
 from hmrfit.camera import Camera
-from hmrfit.fitting.energy import observed, total
+from hmrfit.fitting.energy import StageProblem, observed, total
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.key_frames import coarse_frames, on_a_cubic
 from hmrfit.fitting.parameters import Observation, State
-from hmrfit.fitting.sequence import SequenceProblem, one_shape, solve_sequence
+from hmrfit.fitting.sequence import WINDOW, SequenceProblem, one_shape, solve_sequence
 from hmrfit.fitting.sequence_posterior import SeenFrames, in_motion
 from hmrfit.fitting.smoothness import Poses, Smoothness
 from hmrfit.fitting.solver import Options, solve
@@ -45,6 +46,9 @@ diagonal that is mostly smoothness, took a step more."""
 
 COARSE = replace(SEQUENCE, max_steps=4)
 FEWEST_COARSE = 4
+
+FORGOTTEN = 3.0
+"""Seconds after which a frame says nothing of another one."""
 
 
 def in_cameras(known: Sequence[Known]) -> Known:
@@ -131,15 +135,18 @@ def depth_of(state: State) -> float:
     return float(state.params.transl[:, 2].median().clamp_min(0.1))
 
 
-def problem_of(
-    ready: Prepared, fit: Fit, pace: Pace, poses: Poses | None, depth: float, shape_moves: bool = True
-) -> SequenceProblem:
+def problem_of(ready: Prepared, fit: Fit, pace: Pace, poses: Poses | None, depth: float) -> SequenceProblem:
     """All frames of a fit as one problem."""
     fitter = ready.fitter
-    motion = smoothness(ready, pace, poses, depth)
     points = fitter.point_body(fit.observation.keypoints.names)
     seen_beside = observed(fit.observation, fitter.terms, fit.stage)
-    return SequenceProblem(points, seen_beside, fitter.terms, fit.stage, motion, torch.get_num_threads(), shape_moves)
+    frames = StageProblem(points, seen_beside, fitter.terms, fit.stage)
+    return together(frames, smoothness(ready, pace, poses, depth), pace)
+
+
+def together(frames: StageProblem, motion: Smoothness | None, pace: Pace) -> SequenceProblem:
+    """All frames as one problem."""
+    return SequenceProblem(frames, motion, torch.get_num_threads(), max(WINDOW, ceil(FORGOTTEN * pace.fps)))
 
 
 def minimised(ready: Prepared, fit: Fit, problem: SequenceProblem, state: State) -> Fit:

@@ -9,14 +9,18 @@ w frames together are a block that is coupled to the next one only. One block b 
     L L^T = A_bb,   V = L⁻¹ [A_b,b+1 | B_b | g_b]                 the equations of z_b lose V^T V
     x_b = -L⁻ᵀ (V_z z_b + V_g)                                    then from the last block to the first
 
-The time is linear in T, and the factors lie where the equations lay: 80 kB a frame of 51 columns. `dense` is the slow
-obvious way. torch does it with the thread that it is called in: LAPACK's banded Cholesky takes as long, and the threads
-of the library that scipy brings cannot be told to stay away (two of them beside other programs: 5 to 19 times as long).
-Frame by frame instead of by twos, the calls of torch would take as long again as what they compute.
+The time is linear in T, and the factors lie where the equations lay: 80 kB a frame of 51 columns. Long sequences are
+solved window after window (`step_of`), of which two are in memory at a time: once the second is eliminated, the first
+is solved for, as x = x_0 + X y, y being known in the end. What lies beyond the second is left out there: an error of
+one frame fades to 1/e within half a second, and a window is longer than three. `dense` is the slow obvious way.
+
+torch does it with the thread that it is called in: LAPACK's banded Cholesky takes as long, and the threads of the
+library that scipy brings cannot be told to stay away (two of them beside other programs: 5 to 19 times as long). Frame
+by frame instead of by twos, the calls of torch would take as long again as what they compute.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -85,14 +89,15 @@ class Bordered:
 
     @classmethod
     def zeros(cls, T: int, n: int, S: int, bands: int, room: "Bordered | None" = None) -> "Bordered":
-        """Nothing yet; blocks A_ts for |t - s| <= bands. room: equations of the same size that are no longer needed."""
+        """Nothing yet; blocks A_ts for |t - s| <= bands. room: equations of as many frames at least that are no longer
+        needed."""
         zeros = lambda *shape: torch.zeros(shape, dtype=torch.float64)  # noqa: E731
         each = max(bands, 1)
         N, m = -(-T // each), each * n
-        if room is None:
+        if room is None or len(room.right) < N:
             large = zeros(N, m, m), zeros(N, m, bands * n + S + 1)
         else:
-            large = room.diagonal_blocks.zero_(), room.right.zero_()
+            large = room.diagonal_blocks[:N].zero_(), room.right[:N].zero_()
         whole = cls(*large, zeros(S, S), zeros(S), T, bands)
         whole.diagonal_blocks[N - 1 :].diagonal(dim1=1, dim2=2)[:, m - (N * each - T) * n :] = 1.0
         return whole
@@ -151,46 +156,41 @@ class Bordered:
     def step(self, damping: float) -> tuple[tuple[Tensor, Tensor], float]:
         """((x (T, n), y (S,)), predicted fall of the cost) of the damped equations; zeros and NaN where they are not
         positive definite. They are solved where they lie, and then spent."""
+        return step_of([self], damping)
+
+    def damped(self, damping: float) -> tuple[Tensor, float]:
+        """(what is added to the diagonal of A (T, n), of which the largest entry is known of A and C); adds it."""
         largest = max(TINY, *(float(d.max()) for d in self.diagonal if d.numel()))
-        added = tuple(added_to_diagonal(d, largest, damping) for d in self.diagonal)
-        gradients = self.gradient.clone(), self.shared_gradient
+        added = added_to_diagonal(self.diagonal[0], largest, damping)
         own = self.diagonal_blocks.diagonal(dim1=1, dim2=2)
-        own += torch.nn.functional.pad(added[0].flatten(), (0, own.numel() - added[0].numel())).view_as(own)
-        self.corner = self.corner + torch.diag(added[1])
-        step = self._solve()
-        if step is None:
-            return (torch.zeros_like(gradients[0]), torch.zeros_like(gradients[1])), math.nan
-        return step, 0.5 * float(sum((d * (a * d - g)).sum() for d, a, g in zip(step, added, gradients, strict=True)))
+        own += torch.nn.functional.pad(added.flatten(), (0, own.numel() - added.numel())).view_as(own)
+        return added, largest
 
-    def _solve(self) -> tuple[Tensor, Tensor] | None:
-        """x (T, n) and y (S,); None where the matrix is not positive definite. The equations are gone afterwards."""
-        T, n, S, N = len(self), self.width, len(self.shared_gradient), len(self.right)
-        m = self.bands * n
+    def eliminated(self, behind: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]] | None:
+        """(what the frames take from the equations of what is shared (S + 1, S + 1), what they take from the diagonal
+        of the block after them and from what is right of it); None where a block is not positive definite.
+
+        behind: what was taken by the frames before. The equations are spent afterwards.
+        """
+        m = self.bands * self.width
         self.spent = True
-        diagonal, right = self.diagonal_blocks, self.right
-        taken = eliminate(diagonal, right, N, m)
-        if taken is None:
-            return None
-        lower, info = torch.linalg.cholesky_ex(self.corner - taken[:S, :S])
-        if info:
-            return None
-        y = -torch.cholesky_solve((self.shared_gradient - taken[:S, S])[:, None], lower)[:, 0]
-        pull = right[:, :, -1] + right[:, :, m:-1] @ y
-        z = pull.new_zeros(N + 1, self.each * n)
-        for b in reversed(range(N)):
-            ahead = torch.addmv(pull[b], right[b, :, :m], z[b + 1]) if self.bands else pull[b]
-            z[b] = torch.linalg.solve_triangular(diagonal[b], ahead[:, None], upper=True)[:, 0].neg_()
-        x = z[:N].view(-1, n)[:T]
-        return (x, y) if bool(x.isfinite().all() & y.isfinite().all()) else None
+        if behind is not None:
+            self.diagonal_blocks[0] -= behind[0]
+            self.right[0, :, m:] -= behind[1]
+        taken = eliminate(self.diagonal_blocks, self.right, len(self.right), m)
+        last = self.right[-1]
+        return None if taken is None else (taken, (last[:, :m].T @ last[:, :m], last[:, :m].T @ last[:, m:]))
 
-    def of_shared(self) -> Tensor:
-        """The Hessian (S, S) of what is shared, the frames following it as they like best; zeros where that is not
-        defined. The equations are gone afterwards."""
-        largest = max(TINY, *(float(d.max()) for d in self.diagonal if d.numel()))
-        self.diagonal_blocks.diagonal(dim1=1, dim2=2).add_(1e-9 * largest)
-        self.spent, S = True, len(self.shared_gradient)
-        taken = eliminate(self.diagonal_blocks, self.right, len(self.right), self.bands * self.width)
-        return torch.zeros_like(self.corner) if taken is None else self.corner - taken[:S, :S]
+    def solved(self, after: Tensor | None = None) -> Tensor:
+        """[X x_0] (N, w n, S + 1) of the blocks, once they are eliminated: x = x_0 + X y. after: that of the block
+        behind them."""
+        m, N = self.bands * self.width, len(self.right)
+        z = self.right.new_zeros(N, *self.right[0, :, m:].shape)
+        for b in reversed(range(N)):
+            ahead, own = (z[b + 1] if b + 1 < N else after), self.right[b, :, m:]
+            own = own if ahead is None or not m else torch.addmm(own, self.right[b, :, :m], ahead)
+            z[b] = torch.linalg.solve_triangular(self.diagonal_blocks[b], own, upper=True).neg_()
+        return z
 
     def scaled_gradient(self) -> float:
         """max |g_i| / sqrt(H_ii) over all columns; not finite where the gradient is not."""
@@ -217,3 +217,60 @@ class Bordered:
         whole[T * n :, : T * n] = self.border.reshape(T * n, S).T
         whole[T * n :, T * n :] = self.corner
         return whole, torch.cat([self.gradient.flatten(), self.shared_gradient])
+
+
+def step_of(windows: Iterable[Bordered], damping: float) -> tuple[tuple[Tensor, Tensor], float]:
+    """As `Bordered.step`, of windows of frames that follow on each other, all but the last of whole blocks. Each is
+    asked for when the one before it was eliminated; the one before that is solved for then, and no longer needed."""
+    parts: list[_Part] = []
+    held: Bordered | None = None
+    behind: tuple[Tensor, Tensor] | None = None
+    corner = shared = taken = torch.zeros(())
+    largest, fine = TINY, True
+    for window in windows:
+        gradient = window.gradient.clone()
+        added, greatest = window.damped(damping)
+        largest = max(largest, greatest)
+        found = window.eliminated(behind) if fine else None
+        parts.append(_Part(gradient, added))
+        corner, shared = corner + window.corner, shared + window.shared_gradient
+        if found is None:
+            fine = False
+            continue
+        behind, taken = found[1], taken + found[0]
+        if held is not None:
+            parts[-2].answer = _of_frames(held, held.solved(window.solved()[0]))
+        held = window
+    nothing = [torch.zeros_like(part.gradient) for part in parts]
+    failed = (torch.cat(nothing), torch.zeros_like(shared)), math.nan
+    if not fine or held is None:
+        return failed
+    parts[-1].answer = _of_frames(held, held.solved())
+    more = added_to_diagonal(corner.diagonal(), max(largest, *corner.diagonal().tolist(), TINY), damping)
+    S = len(shared)
+    lower, info = torch.linalg.cholesky_ex(corner + torch.diag(more) - taken[:S, :S])
+    if info:
+        return failed
+    y = -torch.cholesky_solve((shared - taken[:S, S])[:, None], lower)[:, 0]
+    fall, steps = float(y @ (more * y - shared)), []
+    for part in parts:
+        assert part.answer is not None
+        x = part.answer[..., -1] + part.answer[..., :-1] @ y
+        fall += float((x * (part.added * x - part.gradient)).sum())
+        steps.append(x)
+    x = torch.cat(steps)
+    return ((x, y), 0.5 * fall) if bool(x.isfinite().all() & y.isfinite().all()) else failed
+
+
+@dataclass
+class _Part:
+    """What is kept of a window: its gradient (m, n), what was added to the diagonal, and [X x_0] (m, n, S + 1)."""
+
+    gradient: Tensor
+    added: Tensor
+    answer: Tensor | None = None
+
+
+def _of_frames(window: Bordered, solved: Tensor) -> Tensor:
+    """[X x_0] (m, n, S + 1) of a window's frames, from that of its blocks."""
+    return solved.view(-1, window.width, solved.shape[2])[: len(window)]

@@ -14,7 +14,7 @@ x_world = Rᵀ (x − t).
 All frames are one problem of `hmrfit.fitting.solver`, its equations those of `hmrfit.fitting.banded`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
@@ -22,13 +22,11 @@ from typing import ClassVar, TypeVar
 import torch
 from torch import Tensor
 
-from hmrfit.body.points import PointBody
-from hmrfit.fitting.banded import Bordered
-from hmrfit.fitting.energy import Stage, StageProblem
-from hmrfit.fitting.parameters import Layout, Observation, State
-from hmrfit.fitting.smoothness import BANDS, Smoothness, banded_product, second_differences, stencil
+from hmrfit.fitting.banded import Bordered, step_of
+from hmrfit.fitting.energy import StageProblem
+from hmrfit.fitting.parameters import Layout, State
+from hmrfit.fitting.smoothness import BANDS, Smoothness, banded_product, stencil
 from hmrfit.fitting.solver import OneSolution, Options, solve
-from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.threads import own_threads, set_own_threads
 from hmrfit.types import BodyParams
 
@@ -38,9 +36,15 @@ FRAMES = 64
 """Whose Jacobians are in memory at a time: 200 kB each, before they are summed up."""
 
 
-def pieces(count: int) -> list[slice]:
-    """The frames, FRAMES at a time."""
-    return [slice(i, min(i + FRAMES, count)) for i in range(0, count, FRAMES)]
+WINDOW = 512
+"""Whose equations are in memory at a time, and those of as many before: 88 kB each. `hmrfit.fitting.banded` wants three
+seconds."""
+
+
+def pieces(count: int, size: int = 0) -> list[slice]:
+    """The frames, FRAMES or `size` at a time."""
+    size = size or FRAMES
+    return [slice(i, min(i + size, count)) for i in range(0, count, size)]
 
 
 def each_piece(work: Callable[[slice], T_co], count: int, threads: int = 1) -> list[T_co]:
@@ -52,65 +56,59 @@ def each_piece(work: Callable[[slice], T_co], count: int, threads: int = 1) -> l
         return list(pool.map(work, parts))
 
 
-def add_smoothness(motion: Smoothness, params: BodyParams, layout: Layout, sums: Bordered, threads: int = 1) -> None:
-    """Adds the smoothness to the equations: G = D^T D couples frames t and t + 1, t + 2, of Jacobians J_t."""
-    T = len(sums)
-    carried, x = motion.carried(params, layout)
-    sums.cost += 0.5 * float(second_differences(x, motion.cuts).square().sum())
+def add_smoothness(
+    motion: Smoothness, params: BodyParams, layout: Layout, sums: Bordered, threads: int = 1, first: int = 0
+) -> None:
+    """Adds the smoothness to the equations of the frames from `first` on: G = D^T D couples frames t and t + 1, t + 2,
+    of Jacobians J_t."""
+    T, m = len(params), len(sums)
     if T <= BANDS:
         return
-    G = stencil(T, motion.cuts).to(x)
-    pull = banded_product(G, x)
+    wide = slice(max(first - BANDS, 0), min(first + m + BANDS, T))
+    before = first - wide.start
+    G = stencil(T, motion.cuts)
+    carried, x = motion[wide].carried(params[wide], layout)
+    pull = banded_product(G[:, wide].to(x), x)[before : before + m]
 
     def add_part(part: slice) -> None:
         for k in range(BANDS + 1):
-            own = slice(part.start, min(part.stop, T - k))
-            if own.start < own.stop:
+            start, stop = part.start, min(part.stop, T - k - first)
+            if start < stop:
+                own = slice(before + start, before + stop)
                 later = carried[own.start + k : own.stop + k]
-                sums.add_block(k, own.start, carried[own].product(later, G[k, own]))
-        sums.gradient[part] += carried[part].pulled(pull[part])
+                sums.add_block(k, start, carried[own].product(later, G[k, first + start : first + stop]))
+        sums.gradient[part] += carried[before + part.start : before + part.stop].pulled(pull[part])
 
-    each_piece(add_part, T, threads)
+    each_piece(add_part, m, threads)
 
 
 class SequenceProblem:
     """All frames of one person, as equations with a border.
 
     Args:
-        stage: the energy of a frame.
+        frames: of all frames, each alone: a `StageProblem`, or one whose frames are known when they are asked for.
         motion: None shares the shape and nothing else.
         threads: so many pieces of the frames are linearized side by side.
-        shape_moves: False: the shape stays as it is.
+        window: frames whose equations are in memory at a time, and as many again.
     """
 
     def __init__(
         self,
-        points: PointBody,
-        observation: Observation,
-        terms: Mapping[str, Term],
-        stage: Stage,
+        frames: StageProblem,
         motion: Smoothness | None,
         threads: int = 1,
-        shape_moves: bool = True,
+        window: int = WINDOW,
     ) -> None:
-        self.frames = StageProblem(points, observation, terms, stage)
-        self.motion, self.threads = motion, threads
-        self._room: Bordered | None = None
+        self.frames, self.motion, self.threads = frames, motion, threads
+        self.window = -(-window // BANDS) * BANDS
+        self._rooms: list[Bordered | None] = [None, None]
         self.width = self.frames.layout.slice("betas").start  # n
-        self.shapes = self.frames.layout.columns - self.width if shape_moves else 0  # S
+        self.shapes = self.frames.layout.columns - self.width  # S
 
     def of_every(self, frames: Tensor) -> "SequenceProblem":
         """That of some of the frames (n,), at least two."""
-        other = object.__new__(SequenceProblem)
         motion = None if self.motion is None else self.motion.of_every(frames)
-        other.__dict__ = self.__dict__ | {"frames": self.frames.select(frames), "motion": motion, "_room": None}
-        return other
-
-    def _with_shape(self) -> "SequenceProblem":
-        """The same where the shape moves."""
-        other = object.__new__(SequenceProblem)
-        other.__dict__ = self.__dict__ | {"shapes": self.frames.layout.columns - self.width, "_room": None}
-        return other
+        return SequenceProblem(self.frames.select(frames), motion, self.threads, self.window)
 
     def linearize(self, state: State, warm_up: bool = False) -> "SequenceSystem":
         """E there; its equations when a step is asked for."""
@@ -119,31 +117,43 @@ class SequenceProblem:
     def cost(self, state: State) -> float:
         """E."""
 
-        def of(part: slice) -> float:
-            return float(self.frames.select(part).cost(state[part]).sum())
+        return sum(self._cost(state, part) for part in pieces(len(state), self.window))
 
-        smoothness = 0.0 if self.motion is None else float(self.motion.cost(state.params))
-        return sum(each_piece(of, len(state), self.threads)) + smoothness
+    def _cost(self, state: State, part: slice) -> float:
+        """E of a window."""
+        frames, own = self.frames.select(part), state[part]
+        found = each_piece(lambda piece: float(frames.select(piece).cost(own[piece]).sum()), len(own), self.threads)
+        return sum(found) + (0.0 if self.motion is None else self.motion.cost(state.params, part))
 
-    def equations(self, state: State) -> Bordered:
-        """E and its equations, where those lay that were made before."""
-        n, all_of_it = self.width, self.width + self.shapes
-        sums = Bordered.zeros(len(state), n, self.shapes, 0 if self.motion is None else BANDS, self._room)
-        self._room = sums
+    def windows(self, state: State) -> Iterator[Bordered]:
+        """The equations of `window` frames after the other, where those lay that were made before the last."""
+        for i, part in enumerate(pieces(len(state), self.window)):
+            yield self.equations(state, part, i % 2)
 
-        def add_part(part: slice) -> tuple[float, Tensor, Tensor]:
-            system = self.frames.select(part).linearize(state[part])
+    def equations(self, state: State, part: slice | None = None, room: int = 0) -> Bordered:
+        """E and its equations, of all frames or of those of a window. room: which of two they lie in."""
+        part = part or slice(0, len(state))
+        n, S, count = self.width, self.shapes, part.stop - part.start
+        before = self._rooms[room]
+        sums = Bordered.zeros(count, n, S, 0 if self.motion is None else BANDS, before)
+        self._rooms[room] = sums if before is None or len(before) < count else before
+
+        frames, own = self.frames.select(part), state[part]
+
+        def add_piece(piece: slice) -> tuple[float, Tensor, Tensor]:
+            system = frames.select(piece).linearize(own[piece])
             H, g = system.hessian, system.gradient
-            sums.add_block(0, part.start, H[:, :n, :n])
-            sums.border[part], sums.gradient[part] = H[:, :n, n:all_of_it], g[:, :n]
-            return float(system.cost.sum()), H[:, n:all_of_it, n:all_of_it].sum(0), g[:, n:all_of_it].sum(0)
+            sums.add_block(0, piece.start, H[:, :n, :n])
+            sums.border[piece], sums.gradient[piece] = H[:, :n, n:], g[:, :n]
+            return float(system.cost.sum()), H[:, n:, n:].sum(0), g[:, n:].sum(0)
 
-        for cost, corner, gradient in each_piece(add_part, len(state), self.threads):
+        for cost, corner, gradient in each_piece(add_piece, count, self.threads):
             sums.cost += cost
             sums.corner += corner
             sums.shared_gradient += gradient
         if self.motion is not None:
-            add_smoothness(self.motion, state.params, self.frames.layout, sums, self.threads)
+            sums.cost += self.motion.cost(state.params, part)
+            add_smoothness(self.motion, state.params, self.frames.layout, sums, self.threads, part.start)
         return sums
 
     def begun(self, state: State) -> State:
@@ -154,24 +164,10 @@ class SequenceProblem:
         pose = torch.where(still[:, None, None], torch.eye(3).to(state.params.body_pose), state.params.body_pose)
         return State(replace(state.params, body_pose=pose), state.camera)
 
-    def shape_equations(self, state: State, counted: slice) -> tuple[Tensor, Tensor]:
-        """(matrix, gradient) of the shape (S, S), (S,), for `counted` of these frames: the frames of `state`, a
-        solution, follow it as they like best, so that their own gradients are none."""
-
-        def of(part: slice) -> Tensor:
-            own = slice(counted.start + part.start, counted.start + part.stop)
-            return self.frames.select(own).linearize(state[own]).gradient[:, self.width :].sum(0)
-
-        matrix = self._with_shape().equations(state).of_shared()
-        count = counted.stop - counted.start
-        gradient = torch.stack(each_piece(of, count, self.threads)).sum(0)
-        return matrix * (count / len(state)), gradient
-
     def retract(self, state: State, delta: tuple[Tensor, Tensor]) -> State:
         """Move every frame by its own x (T, n) and the shape of all by y (S,)."""
         x, y = delta
-        still = x.new_zeros(len(x), self.frames.layout.columns - self.width - self.shapes)
-        return self.frames.retract(state, torch.cat([x, y.expand(len(x), -1), still], 1))
+        return self.frames.retract(state, torch.cat([x, y.expand(len(x), -1)], 1))
 
 
 @dataclass(frozen=True)
@@ -185,10 +181,10 @@ class SequenceSystem:
 
     def step(self, damping: float) -> tuple[tuple[Tensor, Tensor], float]:
         """As of `Bordered`."""
-        return self.problem.equations(self.state).step(damping)
+        return step_of(self.problem.windows(self.state), damping)
 
     def scaled_gradient(self) -> float:
-        """As of `Bordered`."""
+        """As of `Bordered`, at the price of a memory for all frames."""
         return self.problem.equations(self.state).scaled_gradient()
 
 
@@ -201,12 +197,13 @@ def one_shape(state: State) -> State:
 def solve_sequence(problem: SequenceProblem, state: State, options: Options) -> OneSolution[State]:
     """The solution for all frames together; joints that no term moves are at rest meanwhile, and then filled in.
 
-    There is room in memory for one set of equations: each is solved where it lies, and made anew if its step is
-    rejected. options.gtol: 0, or they are made for every point that is tried.
+    There is room in memory for the equations of two windows: each is solved where it lies, and made anew if its step is
+    rejected. options.gtol: 0, or they are made for every point that is tried, those of all frames.
     """
     with own_threads(1):  # the equations are solved frame after frame
         solution = solve(problem, problem.begun(state), options)
-    filled = problem.frames.fill(solution.x)
+    x = solution.x
+    filled = State.cat([problem.frames.select(part).fill(x[part]) for part in pieces(len(x), problem.window)])
     # to the last digit the same shape in all frames
-    filled = State(replace(filled.params, betas=solution.x.params.betas), filled.camera)
+    filled = State(replace(filled.params, betas=x.params.betas), filled.camera)
     return replace(solution, x=filled)

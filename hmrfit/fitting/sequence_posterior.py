@@ -246,7 +246,7 @@ class FramesPosterior:
             if taken is None:
                 return None
             total += corner - taken
-            behind = diagonal[-1], right[-1]
+            behind = diagonal[-1].clone(), right[-1].clone()  # views would keep the equations of all windows
         return total
 
     def _equations(self, carried: "_Carried") -> tuple[Tensor, Tensor, Tensor]:

@@ -90,9 +90,14 @@ class Smoothness:
         poses = None if self.poses is None else self.poses[frames]
         return replace(self, scale=self.scale / apart**2, poses=poses, cuts=())
 
-    def cost(self, params: BodyParams) -> Tensor:
-        """E of the smoothness, one number."""
-        return 0.5 * second_differences(self.scaled_of(params), self.cuts).square().sum()
+    def cost(self, params: BodyParams, part: slice | None = None) -> float:
+        """E of the smoothness; of the second differences that begin in a part of the frames."""
+        first, stop = (0, len(params)) if part is None else (part.start, min(part.stop + 2, len(params)))
+        there = slice(first, stop)
+        kept = _within(len(params), self.cuts)[first : stop - 2, None, None] if stop - first > 2 else None
+        if kept is None:
+            return 0.0
+        return float(0.5 * (self[there].scaled_of(params[there]).diff(n=2, dim=0).square() * kept).sum())
 
     def scaled_of(self, params: BodyParams) -> Tensor:
         """x / (s dt²) (T, M, 3)."""
@@ -283,12 +288,6 @@ def bone_points(body: SmplBody) -> PointBody:
         zeros(3 * J, 3, S),
         zeros(3 * J, 3, 9 * (J - 1)),
     )
-
-
-def second_differences(x: Tensor, cuts: Sequence[int] = ()) -> Tensor:
-    """D x of frames (T, ...): x_(t-1) - 2 x_t + x_(t+1), without those across a cut."""
-    found = x.diff(n=2, dim=0)
-    return found[_within(len(x), cuts)] if cuts else found
 
 
 def _within(count: int, cuts: Sequence[int]) -> Tensor:

@@ -10,7 +10,8 @@ from helpers.bodies import free_body
 from helpers.fits import fitter, people
 
 from hmrfit.body.rigid import turned
-from hmrfit.fitting.banded import Bordered
+from hmrfit.fitting.banded import Bordered, step_of
+from hmrfit.fitting.energy import StageProblem
 from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.schedule import FINAL
 from hmrfit.fitting.sequence import SequenceProblem, add_smoothness, one_shape, solve_sequence
@@ -56,7 +57,8 @@ def moving_camera(T: int) -> Poses:
 def problem(T: int, smooth: float = 1.0, poses: Poses | None = None) -> tuple[SequenceProblem, State]:
     state, observation = clip(T)
     motion = Smoothness.of(free_body(), 10.0, 4.0, smooth, poses) if smooth else None
-    return SequenceProblem(free_body().points(COCO17), observation, fitter().terms, FINAL, motion), state
+    frames = StageProblem(free_body().points(COCO17), observation, fitter().terms, FINAL)
+    return SequenceProblem(frames, motion), state
 
 
 @pytest.mark.parametrize("smooth", [0.0, 1.0], ids=["shape only", "smooth"])
@@ -99,7 +101,7 @@ def test_the_smoothness_does_not_know_the_scale():
     whole, state = problem(6)
     p, pelvis = state.params, free_body().rest_joints[0]
     far = replace(p, betas=p.betas + 1, transl=2 * (p.transl + pelvis) - pelvis)
-    torch.testing.assert_close(whole.motion.cost(far), whole.motion.cost(p))
+    assert whole.motion.cost(far) == pytest.approx(whole.motion.cost(p))
 
 
 def test_the_motion_is_smooth_in_the_world_of_a_moving_camera():
@@ -167,6 +169,33 @@ def test_frames_are_taken_in_pieces(smooth, monkeypatch: pytest.MonkeyPatch):
     added = torch.diag(added_to_diagonal(dense.diagonal(), dense.diagonal().max().item(), 0.1))
     found = torch.cat([part.flatten() for part in step])
     torch.testing.assert_close(found, -torch.linalg.solve(dense + added, gradient), rtol=1e-6, atol=1e-9)
+
+
+def windowed(whole: SequenceProblem, window: int) -> SequenceProblem:
+    return SequenceProblem(whole.frames, whole.motion, window=window)
+
+
+def test_windows_give_the_step_of_all_frames():
+    """Of two windows but for a floor of the diagonal, each window's own; of more, what is beyond the next one fades."""
+    whole, state = problem(12)
+    (x, y), fall = step_of(whole.windows(state), 0.1)
+    for window in (4, 6, 8):
+        parts = windowed(whole, window)
+        assert parts.cost(state) == pytest.approx(whole.cost(state), rel=1e-12)
+        assert sum(part.cost for part in parts.windows(state)) == pytest.approx(whole.cost(state), rel=1e-12)
+        (x_of_parts, y_of_parts), fall_of_parts = step_of(parts.windows(state), 0.1)
+        torch.testing.assert_close(y_of_parts, y, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(x_of_parts, x, rtol=0, atol=(1e-5 if window > 4 else 0.05) * x.abs().max().item())
+        assert fall_of_parts == pytest.approx(fall, rel=1e-5 if window > 4 else 0.01)
+
+
+def test_windows_end_where_all_frames_at_once_end():
+    """What a step leaves out at the end of a window, the next ones make good."""
+    whole, state = problem(12)
+    options = Options(max_steps=40, ftol=1e-10)
+    found, expected = (solve_sequence(p, one_shape(state), options) for p in (windowed(whole, 4), whole))
+    assert found.cost == pytest.approx(expected.cost, rel=1e-5)
+    torch.testing.assert_close(found.x.params.transl, expected.x.params.transl, rtol=0, atol=2e-3)
 
 
 def test_a_rejected_step_costs_nothing_but_time():
