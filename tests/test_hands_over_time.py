@@ -69,8 +69,10 @@ def test_without_points_of_hands_a_sequence_is_what_it_was(person: People) -> No
 def test_windows_of_people_with_hands_meet(
     person: People, motion: hmrfit.FitResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmrfit.long_sequence.WINDOW", 4)
-    monkeypatch.setattr("hmrfit.long_sequence.OVERLAP", 0.05)
+    for name, value in (("MANY", 1), ("WINDOW", 4), ("KEPT", 0)):
+        monkeypatch.setattr(f"hmrfit.long_sequence.{name}", value)
+    monkeypatch.setattr("hmrfit.groups.WINDOW", 4)
+    monkeypatch.setattr("hmrfit.groups.FORGOTTEN", 0.0)
     names, camera = person.keypoints.names, person.camera[[0]]
     parts = hmrfit.fit_sequence(as_array(person), fps=30, keypoint_set=names, camera=camera, image_size=(1280, 960))
     about = [r.joints - r.joints[:, :1] for r in (parts, motion)]
