@@ -145,8 +145,9 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     hand = command.add_argument_group("hands", "in the place of whole people")
     hand.add_argument(
         "--hand",
-        choices=("left", "right"),
-        help="fit these hands of the keypoint files (MediaPipe, OpenPose, COCO-WholeBody, 133 points, arrays of 21)",
+        choices=("left", "right", "both"),
+        help="fit these hands of the keypoint files (MediaPipe, OpenPose, COCO-WholeBody, 133 points, arrays of 21); "
+        "both: one after the other, in folders of their own",
     )
     hand.add_argument(
         "--mirrored",

@@ -15,10 +15,13 @@ from hmrfit.fitting.terms.height import Height
 from hmrfit.fitting.terms.up import Up
 from hmrfit.hand import HAND_CONFIG, hand_pipeline
 from hmrfit.hand_files import HandKeypointSource
-from hmrfit.hand_keypoints import hand_set
+from hmrfit.hand_keypoints import HAND_SIDES, hand_set
 from hmrfit.io.keypoint_files import KeypointSource
 from hmrfit.keypoints import KeypointsFrom
 from hmrfit.pipeline import Pipeline
+
+BOTH = "both"
+"""--hand of left and right hands, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ class FitFlags:
         """
         if self.hand is None:
             if self.mirrored:
-                raise ValueError("--mirrored is about MediaPipe's hands: give --hand left or --hand right too.")
+                raise ValueError("--mirrored is about MediaPipe's hands: give --hand left, right or both too.")
             return
         if not photographs:
             raise ValueError(
@@ -122,7 +125,7 @@ class FitFlags:
                 "hands over time and in several cameras."
             )
         if self.keypoint_set is not None:
-            hand_set(self.keypoint_set, self.hand)
+            hand_set(self.keypoint_set, HAND_SIDES[0] if self.hand == BOTH else self.hand)
         names = ("gender", "age", "height", "detector", "boxes", "max_people", "min_confidence", "engine")
         given = [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
         if given:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from hmrfit.cli.batches import BatchFitter, Task, described
 from hmrfit.cli.detections import FOLDER as DETECTIONS
-from hmrfit.cli.fit_flags import FitFlags
+from hmrfit.cli.fit_flags import BOTH, FitFlags
 from hmrfit.cli.folder_report import FolderReport, Line
 from hmrfit.cli.messages import print_json
 from hmrfit.cli.outputs import Outputs, output_names, outputs_in
@@ -32,6 +32,7 @@ from hmrfit.cli.photographs import Collection, collect
 from hmrfit.cli.ray_command import ray_command
 from hmrfit.cli.workers import spread
 from hmrfit.engines.rows import COLUMNS, empty_row, metadata
+from hmrfit.hand_keypoints import HAND_SIDES
 from hmrfit.io.bounded import check_regular
 from hmrfit.io.own_files import refuse_others
 from hmrfit.io.parquet import ParquetWriter, pyarrow
@@ -57,6 +58,9 @@ class Terminated(KeyboardInterrupt):
 
 def fit_command(flags: FitFlags) -> int:
     """Fits every photograph; 0 if there is a result for at least one, else 1."""
+    if flags.hand == BOTH:
+        each = [replace(flags, hand=side, out=str(Path(flags.out) / side)) for side in HAND_SIDES]
+        return min([fit_command(one) for one in each])
     if flags.engine is not None:
         if flags.as_json:
             raise ValueError("--json is for fits in this process; --engine writes its rows as Parquet. Leave one out.")

@@ -49,6 +49,15 @@ def test_a_photograph_without_that_hand_loses_only_itself(folder: Path, tmp_path
     assert "1 of 2 photographs have a result" in said and "b.png" in said
 
 
+def test_both_hands_have_folders_of_their_own(folder: Path, tmp_path: Path, capsys) -> None:
+    args = ["fit", str(folder), "--hand", "both", "-o", str(tmp_path), "--no-pictures", "--workers", "0"]
+    assert main(args) == 0
+    for side, names in (("left", {"a", "b"}), ("right", {"a"})):
+        found = {path.stem: hmrfit.FitResult.load(path) for path in (tmp_path / side).glob("*.npz")}
+        assert set(found) == names and (tmp_path / side / "index.html").is_file()
+        assert all(result.joint_names[0] == f"{side}_wrist" for result in found.values())
+
+
 def test_a_selfies_hand_is_the_other_one(folder: Path, tmp_path: Path, capsys) -> None:
     args = ["fit", str(folder / "a.png"), "--hand", "right", "--mirrored", "-o", str(tmp_path), "--no-pictures"]
     assert main(args) == 0
@@ -71,7 +80,7 @@ def test_fit_hand_reads_files_too(folder: Path) -> None:
         (["--hand", "left", "--age", "3"], "takes no --age"),
         (["--hand", "left", "--keypoint-set", "hand22"], "no keypoint set of hands 'hand22'. Did you mean 'hand21'"),
         (["--hand", "left", "--fps", "30"], "--hand is for photographs"),
-        (["--mirrored"], "give --hand left or --hand right"),
+        (["--mirrored"], "give --hand left, right or both"),
     ],
 )
 def test_what_is_refused(folder: Path, flags: list[str], message: str, tmp_path: Path, capsys) -> None:
