@@ -45,7 +45,7 @@ def inflated_for_all(anchor: Anchor) -> Anchor:
 
 def inflated(anchor: Anchor, factor: Tensor) -> Anchor:
     """The anchor with its error's variances multiplied: one factor a person (B, 1), or one a coordinate (D,)."""
-    return replace(anchor, scale=anchor.scale * factor.sqrt(), precision=None, coordinates=())
+    return replace(anchor, scale=anchor.scale * factor.sqrt(), common=None, coordinates=())
 
 
 def fitted_on(fit: Fit, factor: Tensor, route: Route) -> Fit:

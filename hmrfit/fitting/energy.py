@@ -12,7 +12,7 @@ from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.numpy_path import NumpyProblem, NumpyTerm, TorchTerm, as_state, fits_here
 from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, Observation, State, layout_of
 from hmrfit.fitting.reverse_mode import ReverseTerm
-from hmrfit.fitting.solver import BatchedSystem, Options, Solution, solve
+from hmrfit.fitting.solver import BatchedSystem, CostOnly, Options, Solution, solve
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.check import did_you_mean
 
@@ -114,6 +114,12 @@ class StageProblem:
                 self.terms[name].add(e, sums, weight)
         return BatchedSystem(*sums.finish(e))
 
+    def ended(self, state: State, warm_up: bool = False) -> CostOnly[Tensor]:
+        """Only the cost, where no step follows."""
+        e = Linearization(self.body, state, self.observation, self.layout)
+        weights = self.stage.warm_up_weights() if warm_up else self.stage.weights
+        return CostOnly(total({name: weight * self.terms[name].cost(e) for name, weight in weights.items() if weight}))
+
     def fill(self, state: State) -> State:
         """The joints that the stage left out, at their likeliest values given the others, by the first of its terms
         that can say: the anchor or the pose prior."""
@@ -130,8 +136,7 @@ class StageProblem:
 
     def cost(self, state: State) -> Tensor:
         """(B,) of the stage: the least over the joints that it leaves out, as in `linearize`."""
-        e = Linearization(self.body, state, self.observation, self.layout)
-        return total({n: weight * self.terms[n].cost(e) for n, weight in self.stage.weights.items() if weight})
+        return self.ended(state).cost
 
     def retract(self, state: State, delta: Tensor) -> State:
         """Move the free columns."""

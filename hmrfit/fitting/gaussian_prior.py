@@ -5,7 +5,10 @@
 
 G⁰_j is the world rotation of joint j at the start, so e_j is a turn about the camera's axes, and what a photograph says
 little of (turns out of the image plane) is a direction of its own. U says which errors go together: a pelvis that
-leans and the thighs that make up for it. As residuals r = Lᵀ e with L Lᵀ = Σ⁻¹.
+leans and the thighs that make up for it. As residuals r = Lᵀ e with L Lᵀ = Σ⁻¹, which is a diagonal and, of the rank
+of U, what the errors that go together take off it:
+
+    Σ⁻¹ = diag(s)⁻² − A Aᵀ,      A = diag(s)⁻¹ U C⁻ᵀ,  C Cᵀ = I + Uᵀ U                             (Woodbury)
 
 Of joints that no keypoint shows, only what the others imply is known: leaving them out is Σ without their rows, and
 their likeliest values given the others are e_u = s_u U_u (I + U_oᵀ U_o)⁻¹ U_oᵀ (e_o / s_o).
@@ -51,8 +54,8 @@ class Anchor(TensorRecord):
     scale: Tensor  # (B, D) s: radians, and units of a beta
     factors: Tensor  # (B, D, r) U
     transl_std: Tensor  # (B, 3) metres
-    precision: Tensor | None = None  # (B, d, d) Σ⁻¹ over a stage's own coordinates
-    coordinates: tuple[int, ...] = ()  # those that `precision` is over
+    common: Tensor | None = None  # (B, d, r) A over a stage's own coordinates
+    coordinates: tuple[int, ...] = ()  # those that `common` is over
 
     @classmethod
     def at(cls, params: BodyParams, parents: Sequence[int], scale: Tensor, factors: Tensor) -> "Anchor":
@@ -124,7 +127,7 @@ class Anchor(TensorRecord):
         columns = [3 * joint + axis for joint in joints for axis in range(3)]
         scale, factors = self.scale.clone(), self.factors.clone()
         scale[:, columns], factors[:, columns] = SILENT, 0.0
-        return replace(self, scale=scale, factors=factors, precision=None, coordinates=())
+        return replace(self, scale=scale, factors=factors, common=None, coordinates=())
 
     def transferred(self, own: Skeleton, other: Skeleton) -> "Anchor":
         """The same for a body of `other`'s joints: those that `own` lacks are at rest, and nothing is known of them."""
@@ -151,13 +154,25 @@ class Anchor(TensorRecord):
         return s[:, :, None] * (torch.eye(len(index)).to(s) + U @ U.mT) * s[:, None]
 
     def prepared(self, index: Tensor) -> "Anchor":
-        """The same with Σ⁻¹ over the coordinates `index`, by Woodbury: D⁻¹ (I − U (I + UᵀU)⁻¹ Uᵀ) D⁻¹."""
+        """The same with A over the coordinates `index`."""
         coordinates = tuple(index.tolist())
         if coordinates == self.coordinates:
             return self
-        s, V = self.scale[:, index], self._shared(index)
-        middle = torch.eye(len(index)).to(s) - V.mT @ V
-        return replace(self, precision=middle / (s[:, :, None] * s[:, None]), coordinates=coordinates)
+        common = (self._shared(index) / self.scale[:, None, index]).mT.contiguous()
+        return replace(self, common=common, coordinates=coordinates)
+
+    @property
+    def precision(self) -> Tensor:
+        """Σ⁻¹ (B, d, d) over the prepared coordinates."""
+        assert self.common is not None
+        diagonal = torch.diag_embed(self.scale[:, list(self.coordinates)] ** -2)
+        return diagonal - self.common @ self.common.mT
+
+    def pull(self, e: Tensor) -> Tensor:
+        """Σ⁻¹ e (B, d), e over the prepared coordinates."""
+        assert self.common is not None
+        together = self.common @ (e[:, None] @ self.common).mT
+        return e / self.scale[:, list(self.coordinates)] ** 2 - together.squeeze(-1)
 
     def _shared(self, index: Tensor) -> Tensor:
         """V (B, r, d) with VᵀV = U (I + UᵀU)⁻¹ Uᵀ over some coordinates."""
@@ -175,18 +190,18 @@ class Anchor(TensorRecord):
 
     def uncorrelated(self) -> "Anchor":
         """The same without U."""
-        return replace(self, factors=self.factors[..., :0], precision=None, coordinates=())
+        return replace(self, factors=self.factors[..., :0], common=None, coordinates=())
 
     def energy(self, params: BodyParams, phi: Tensor | None = None) -> Tensor:
         """E (B,) of some parameters, nats: ½ (|e/s|² − |V e/s|²) and the translation's. phi: as `error_of` takes it.
 
-        Where Σ⁻¹ was prepared over some coordinates, E is the least over the others: the same once they are filled in.
+        Where A was prepared over some coordinates, E is the least over the others: the same once they are filled in.
         """
         error = self.error(params)[0] if phi is None else self.error_of(phi, params.betas)
         away = ((params.transl - self.transl) / self.transl_std).square().sum(-1)
-        if self.precision is not None:
+        if self.common is not None:
             own = error[:, list(self.coordinates)]
-            return 0.5 * (torch.einsum("bi,bij,bj->b", own, self.precision, own) + away)
+            return 0.5 * ((own * self.pull(own)).sum(-1) + away)
         white = error / self.scale
         return 0.5 * (white.square().sum(-1) + away) - self.correlated(white[:, None]).squeeze(1)
 

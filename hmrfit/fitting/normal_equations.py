@@ -21,7 +21,7 @@ class NormalEquations:
         self.rows: list[Tensor] = []
         self.diagonals: list[tuple[slice, Tensor]] = []
         self.blocks: list[tuple[slice, Tensor]] = []
-        self.turned: list[tuple[slice, Tensor, Tensor, float]] = []
+        self.turned: list[tuple[slice, Tensor, Tensor, Tensor, float]] = []
         self.pose_gradient: Tensor | None = None
         self.pose_hessian: Tensor | None = None
         self.pose_diagonal: Tensor | None = None
@@ -48,25 +48,25 @@ class NormalEquations:
             self.gradient[:, columns] += weight * (residuals[:, None] @ jacobian).squeeze(1)
             self.blocks.append((columns, weight * (jacobian.mT @ jacobian)))
 
-    def add_turned(self, cost: Tensor, gradient: Tensor, hessian: Tensor, turns: Tensor, weight: float) -> None:
-        """A cost of coordinates that the turning joints' columns move by 3×3 blocks, the betas' as they are.
+    def add_turned(
+        self, cost: Tensor, gradient: Tensor, diagonal: Tensor, common: Tensor, turns: Tensor, weight: float
+    ) -> None:
+        """A cost of coordinates that the turning joints' columns move by 3×3 blocks, the betas' as they are. Its
+        Hessian there is diag(d) − A Aᵀ, brought to the columns without a product of their full size.
 
         Args:
-            gradient, hessian: (B, d), (B, d, d) in those coordinates, three for each of n joints, then the betas'.
-            turns: (B, n, 3, 3) T_j, their derivative along joint j's columns.
+            gradient, diagonal: (B, d) in those coordinates, three for each of n joints, then the betas'.
+            common: (B, d, r) A. turns: (B, n, 3, 3) T_j, the coordinates' derivative along joint j's columns.
         """
         self.cost += weight * cost
         n = turns.shape[1]
-        first = self.layout.slice("global_orient").start
-        last = first + gradient.shape[1]
-        own = gradient.clone()
-        own[:, : 3 * n] = (gradient[:, : 3 * n].unflatten(1, (n, 1, 3)) @ turns).flatten(1)
-        self.gradient[:, first:last] += weight * own
-        T = torch.eye(gradient.shape[1]).to(hessian).repeat(len(turns), 1, 1)
-        axis = torch.arange(3, device=T.device)
-        at = 3 * torch.arange(n, device=T.device)[:, None, None]
-        T[:, at + axis[:, None], at + axis] = turns
-        self.turned.append((slice(first, last), T, hessian, weight))
+        own = slice(first := self.layout.slice("global_orient").start, first + gradient.shape[1])
+        back, moved = turns.mT, torch.cat([gradient[..., None], common], -1)
+        turned = (back @ moved[:, : 3 * n].unflatten(1, (n, 3))).flatten(1, 2)
+        moved[:, : 3 * n] = turned
+        self.gradient[:, own] += weight * moved[..., 0]
+        blocks = back @ (diagonal[:, : 3 * n].unflatten(1, (n, 3, 1)) * turns)
+        self.turned.append((own, blocks, diagonal[:, 3 * n :], moved[..., 1:], weight))
 
     def add_pose(self, cost: Tensor, gradient: Tensor, hessian: Tensor, weight: float) -> None:
         """A cost of the moving joints' theta: gradient (B, D), Hessian (B, D, D), or (B, D) when it is diagonal."""
@@ -92,8 +92,10 @@ class NormalEquations:
             diagonal[:, columns] += curvature
         for columns, block in self.blocks:
             hessian[:, columns, columns] += block
-        for columns, turns, block, weight in self.turned:
-            hessian[:, columns, columns].baddbmm_(turns.mT, block @ turns, alpha=weight)
+        for columns, turns, others, common, weight in self.turned:
+            hessian[:, columns, columns].baddbmm_(common, common.mT, alpha=-weight)
+            _add_blocks(hessian, columns.start, weight * turns)
+            diagonal[:, columns.stop - others.shape[1] : columns.stop] += weight * others
         if self.pose_gradient is not None:
             self._map_pose(e, hessian)
         return self.cost, self.gradient, hessian

@@ -22,7 +22,7 @@ from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.camera import Camera
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
-from hmrfit.fitting.solver import NumpySystem
+from hmrfit.fitting.solver import CostOnly, NumpySystem
 from hmrfit.ops import rotation_numpy as so3
 from hmrfit.types import BodyParams
 
@@ -206,6 +206,10 @@ class NumpySums:
         rows *= weight**0.5
         self.rows.append(rows)
 
+    def total_cost(self) -> float:
+        """The cost alone, before `finish`: that of the points' residuals with it."""
+        return self.cost + sum(weight * (0.5 * float(r @ r)) for r, _, weight in self.of_points)
+
     def finish(self, e: "NumpyLinearization") -> NumpySystem:
         """The equations; the Hessian of all rows is one product."""
         for own, gradient, hessian, T, weight in self.of_turns:
@@ -281,10 +285,19 @@ class NumpyProblem:
 
     def linearize(self, x: PoseState, warm_up: bool = False) -> NumpySystem:
         """Cost, gradient and Hessian."""
+        e, sums = self._sums(x, warm_up)
+        return sums.finish(e)
+
+    def ended(self, x: PoseState, warm_up: bool = False) -> CostOnly[float]:
+        """Only the cost, where no step follows."""
+        return CostOnly(self._sums(x, warm_up)[1].total_cost())
+
+    def _sums(self, x: PoseState, warm_up: bool) -> tuple["NumpyLinearization", NumpySums]:
+        """The body at x, and what the terms say there."""
         e, sums = NumpyLinearization(self, x), NumpySums(self.layout.columns)
         for term, weight in self.warm_up if warm_up else self.terms:
             term.add(e, sums, weight)
-        return sums.finish(e)
+        return e, sums
 
 
 class NumpyLinearization:

@@ -87,6 +87,9 @@ class Problem(Protocol[X, N, D]):
     def retract(self, x: X, delta: D) -> X:
         """x moved by delta."""
 
+    # A problem that knows a cheaper way to F alone may have `ended(x, warm_up=False)` too, which returns `CostOnly`:
+    # asked at the last point, where no step follows and gtol is 0.
+
 
 class BatchedProblem(Problem[R, Tensor, Tensor], Protocol[R]):
     """Separate problems side by side; x is a `TensorRecord` with one row each, delta (B, P)."""
@@ -197,7 +200,9 @@ class _Descent(Generic[X, N, D]):
             system = self.problem.linearize(x, warm_up)
         delta, predicted = system.step(self.damping)
         trial = self.problem.retract(x, delta)
-        new = self.problem.linearize(trial, warm_up and not arriving)
+        ends = self.steps == options.max_steps and not options.gtol
+        arrive = getattr(self.problem, "ended", self.problem.linearize) if ends else self.problem.linearize
+        new = arrive(trial, warm_up and not arriving)
         fall, slope = system.cost - new.cost, new.scaled_gradient() if options.gtol else new.cost
         accepted = (self.isfinite(fall) if arriving else fall >= 0) & (predicted > 0) & self.isfinite(slope)
         gain = self.clip(fall / self.clip(predicted, 1e-300, math.inf), -1.0, 2.0)
@@ -288,7 +293,7 @@ class _Batch(_Descent[R, Tensor, Tensor]):
     def _select(self, rows: Tensor) -> None:
         """Go on with some samples only."""
         self.rows, self.x, self.status = self.rows[rows], self.x[rows], self.status[rows]
-        self.damping, self.nu = self.damping[rows], self.nu[rows]
+        self.damping, self.nu, self.fall = self.damping[rows], self.nu[rows], self.fall[rows]
         self.problem, self.system = self.problem.select(rows), self.system.select(rows)
 
     def solution(self) -> Solution[R]:
@@ -352,6 +357,22 @@ class BatchedSystem:
     @property
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.cost, self.gradient, self.hessian
+
+
+@dataclass
+class CostOnly(Generic[N]):
+    """What is left of the equations at the last point: F, a float or (B,)."""
+
+    cost: N
+
+    def with_rows(self: "CostOnly[Tensor]", rows: Tensor, source: "CostOnly[Tensor] | BatchedSystem") -> Self:
+        """The same, in place, with some samples' taken from others."""
+        self.cost[rows] = source.cost[rows]
+        return self
+
+    def select(self: "CostOnly[Tensor]", rows: Tensor) -> "CostOnly[Tensor]":
+        """Some of the samples."""
+        return CostOnly(self.cost[rows])
 
 
 @dataclass

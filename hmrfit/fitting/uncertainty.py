@@ -208,7 +208,7 @@ def hessian(
     for name, weight in weights.items():
         sums = NormalEquations(e)
         terms[name].add(e, sums, 1.0)
-        total = total + weight.of(observation)[:, None, None] * sums.finish(e)[2]
+        total.addcmul_(weight.of(observation)[:, None, None], sums.finish(e)[2])
     return total
 
 
@@ -298,8 +298,7 @@ def cholesky_of_any(H: Tensor, first: float = FLOORS[0]) -> Tensor:
 
     first: the floor that everyone gets. Where no floor helps, the columns are taken one by one.
     """
-    H = H.nan_to_num(0.0, 0.0, 0.0)
-    H = 0.5 * (H + H.mT)
+    H = (H + H.mT).mul_(0.5).nan_to_num_(0.0, 0.0, 0.0)
     largest = H.diagonal(dim1=1, dim2=2).amax(-1).clamp_min(1e-6)
     factor, info = torch.linalg.cholesky_ex(_raised(H, first * largest))
     for floor in FLOORS[1:]:
@@ -314,7 +313,9 @@ def cholesky_of_any(H: Tensor, first: float = FLOORS[0]) -> Tensor:
 
 
 def _raised(H: Tensor, floor: Tensor) -> Tensor:
-    return H + torch.diag_embed(floor[:, None].expand(-1, H.shape[-1]))
+    raised = H.clone()
+    raised.diagonal(dim1=1, dim2=2).add_(floor[:, None])
+    return raised
 
 
 def joint_rows(body: PointBody, params: BodyParams) -> Tensor:

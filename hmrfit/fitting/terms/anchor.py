@@ -2,7 +2,7 @@
 
     E = ½ eᵀ Σ⁻¹ e + ½ |(t − t⁰)/σ_t|²,      de_j/dω_j = T_j = G⁰_j Jr⁻¹(φ_j) G_jᵀ,  φ_j = log(R⁰_jᵀ R_j)
 
-As residuals r = Lᵀ e with L Lᵀ = Σ⁻¹. Σ⁻¹ is made once for all steps of a stage.
+As residuals r = Lᵀ e with L Lᵀ = Σ⁻¹. What Σ⁻¹ is made of is computed once for all steps of a stage.
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ class AnchorPrior(Term):
     points_only: ClassVar[bool] = True
 
     def prepare(self, observation: Observation, layout: Layout) -> Observation:
-        """Σ⁻¹ of the stage's coordinates, once for all its steps."""
+        """A of the stage's coordinates, once for all its steps."""
         if observation.anchor is None:
             return observation
         return replace(observation, anchor=observation.anchor.prepared(layout.chart))
@@ -54,14 +54,13 @@ class AnchorPrior(Term):
             return
         index = layout.chart
         anchor = anchor.prepared(index)
-        phi, precision = e.start_turn, anchor.precision
-        assert precision is not None
+        phi, turning = e.start_turn, layout.rotating_index
+        assert anchor.common is not None
         own = anchor.error_of(phi, e.state.params.betas)[:, index]
-        pull = (precision @ own[..., None]).squeeze(-1)
-        cost = 0.5 * (pull * own).sum(-1)
-        turning = layout.rotating_index
+        pull = anchor.pull(own)
         T = anchor.world[:, turning] @ right_jacobian_inverse(phi[:, turning]) @ e.posed.world[:, turning].mT
-        sums.add_turned(cost, pull, precision, T, weight)
+        diagonal = anchor.scale[:, index] ** -2
+        sums.add_turned(0.5 * (pull * own).sum(-1), pull, diagonal, anchor.common, T, weight)
         away = (e.state.params.transl - anchor.transl) / anchor.transl_std
         sums.add_diagonal(
             "transl", 0.5 * away.square().sum(-1), away / anchor.transl_std, anchor.transl_std**-2, weight
@@ -82,9 +81,9 @@ class _NumpyAnchor:
     """The same for one person."""
 
     def __init__(self, anchor: Anchor, row: int, layout: Layout) -> None:
-        precision = anchor.prepared(layout.chart).precision
-        assert precision is not None
-        self.precision, self.chart = precision[row].numpy(), layout.chart.numpy()
+        own = slice(row, row + 1)
+        self.precision = anchor.prepared(layout.chart)[own].precision[0].numpy()
+        self.chart = layout.chart.numpy()
         self.world, self.betas = anchor.world[row].numpy(), anchor.betas[row].numpy()
         self.transl, self.transl_std = anchor.transl[row].numpy(), anchor.transl_std[row].numpy()
 
