@@ -15,13 +15,16 @@ shown as the fraction of people who stopped so, the gradient at the end, and the
 1e-9 take off.
 
 Timed beside them: `Fitter.fit` as `fit_accuracy.py` scores it, initial estimate, depth flips and acceptance test
-included (--device cuda: on a GPU), and the whole call `hmrfit.fit` for one person: alone, with one more term, which the
-user wrote, and with a known shape, in turns. Times are of the clock: medians of several runs, and one
+included (--device cuda: on a GPU), and the whole call `hmrfit.fit` for one person: alone, with `joints`, `joint_std`,
+`hypotheses`, `warnings` and `print(result)` read, with one more term, which the user wrote, and with a known shape, in
+turns; and for everybody in one call (`call_batch_`), with what the result's hypotheses, joint_std and 20 samples take
+afterwards, as shares of the fit's processor time. Times are of the clock: medians of several runs, and one
 run of SPIN's schedule. `_processor_ms` (the least of the runs) and the ratios of these calls are of the processor, all
 threads together; other work on the machine changes them less, least with --threads 1, since waiting threads are busy.
 """
 
 import argparse
+import io
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -196,11 +199,12 @@ def whole_calls(people: People) -> dict[str, float]:
     for array, betas in zip(arrays, people.params.betas.numpy(), strict=True):
         ways = [
             partial(call, array),
+            partial(read_all, call, array),
             partial(call, array, terms=[wrists_together]),
             partial(call, array, measurements=[hmrfit.Shape(betas)]),
         ]
         turns.append([repeated(way) for way in ways])
-    plain, term, shape = zip(*turns, strict=True)
+    plain, read, term, shape = zip(*turns, strict=True)
 
     def ratio(other: Sequence[Seconds]) -> float:
         return statistics.median(b.processor / a.processor for a, b in zip(plain, other, strict=True))
@@ -208,8 +212,42 @@ def whole_calls(people: People) -> dict[str, float]:
     return {
         "call_ms": 1e3 * statistics.median(spent.wall for spent in plain),
         "call_processor_ms": 1e3 * statistics.median(spent.processor for spent in plain),
+        "call_read_ms": 1e3 * statistics.median(spent.wall for spent in read),
+        "call_read_processor_ms": 1e3 * statistics.median(spent.processor for spent in read),
         "ratio_extra_term": ratio(term),
         "ratio_known_shape": ratio(shape),
+    }
+
+
+def read_all(call: Callable[..., hmrfit.FitResult], array: np.ndarray) -> None:
+    """One person's call, and all that a user looks at."""
+    result = call(array)
+    assert len(result.joints) == len(result.joint_std) == len(result.hypotheses[0]) == len(result.warnings)
+    print(result, file=io.StringIO())
+
+
+def call_of_all(people: People) -> dict[str, float]:
+    """`hmrfit.fit` for everybody at once, and what else may be asked of its result."""
+    seen = people.keypoints
+    arrays = torch.cat([seen.xy, seen.confidence[..., None]], -1).numpy()
+    call = partial(hmrfit.fit, None, arrays, keypoint_set=seen.names, image_size=Views().size)
+    call()  # warm-up
+    turns = []
+    for _ in range(3):
+        result, fit = timed(call)
+        asked = (lambda r: r.hypotheses, lambda r: r.joint_std, lambda r: r.sample(20))
+        turns.append([fit, *(timed(partial(ask, result))[1] for ask in asked)])
+    fit, *others = ([*spent] for spent in zip(*turns, strict=True))
+    least = min(s.processor for s in fit)
+    shares = {
+        f"ratio_{name}": min(s.processor for s in spent) / least
+        for name, spent in zip(("hypotheses", "joint_std", "samples"), others, strict=True)
+    }
+    return {
+        "call_batch_per_second": len(people) / statistics.median(s.wall for s in fit),
+        "call_batch_processor_ms": 1e3 * least / len(people),
+        **shares,
+        "ratio_asked_later": sum(shares.values()),
     }
 
 
@@ -303,7 +341,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures = singles(fitter, start[few], observation[few])
     fits, theirs, in_batch = batches(fitter, people, start, observation, options)
     figures |= in_batch | quality(fitter, fits, theirs, start, observation) | whole_calls(people[few])
-    print(f"`hmrfit.fit` for one person, all of it: {figures['call_ms']:.1f} ms", end="; times as long ")
+    figures |= call_of_all(people)
+    print(
+        f"`hmrfit.fit` for one person: {figures['call_ms']:.1f} ms, with all of it read {figures['call_read_ms']:.1f}; "
+        f"for {options.people} people: {figures['call_batch_per_second']:.0f} a second, then hypotheses, joint_std and "
+        f"20 samples {figures['ratio_asked_later']:.2f} of the fit's time"
+    )
+    print("one person's call takes times as long", end=" ")
     print(
         f"with one more term: {figures['ratio_extra_term']:.2f}, with a known shape: {figures['ratio_known_shape']:.2f}"
     )

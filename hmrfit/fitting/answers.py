@@ -42,8 +42,8 @@ COMPONENT = Stage(
     options=Options(max_steps=3, ftol=1e-3, gtol=0.0, damping=1e-2),
 )
 """E_h: as the error model of the mixture was trained to be used. Of 400 hard people and 400 of held-out motion the best
-of what is offered is 85.2 and 44.2 mm (PA-MPJPE) off after up to eight steps from a damping of 1e-3, as much after three
-from 1e-2 (85.2 and 44.3), and 85.8 and 44.8 mm after two."""
+of what is offered is 85.2 and 44.2 mm off (PA-MPJPE) after up to eight steps from a damping of 1e-3, 85.2 and 44.3 mm
+after three from 1e-2, 85.8 and 44.8 mm after two."""
 
 OF_COMPONENTS = Calibration({"anchor": Weight(0.7, 0.5), "keypoints": Weight(0.5, 0.5)}, 7.0)
 """Of C_h. Chosen of twelve pairs on people of validation motion (1 and 3 % noise and half hidden with exact keypoints,

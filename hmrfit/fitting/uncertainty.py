@@ -373,16 +373,21 @@ def mixed_joint_covariance(
     body: PointBody, hypotheses: list[BodyParams], posterior: Posterior, chunk: int = 256
 ) -> Tensor:
     """(B, K, 3, 3) metres²: of the points' positions relative to the root about the first hypothesis' own, the t's
-    tails and the other hypotheses in it. chunk: people at a time."""
-    if len(posterior.probability) > chunk:
-        parts = [slice(i, i + chunk) for i in range(0, len(posterior.probability), chunk)]
-        return torch.cat([mixed_joint_covariance(body, [h[p] for h in hypotheses], posterior[p]) for p in parts])
-    placed = [body.pose(params).points for params in hypotheses]
-    placed = [points - points[:, :1] for points in placed]
+    tails and the other hypotheses in it. chunk: hypotheses at a time."""
+    probability = posterior.probability
+    B, H = probability.shape
+    together = max(1, chunk // H)  # people
+    if together < B:
+        parts = [slice(i, i + together) for i in range(0, B, together)]
+        return torch.cat([mixed_joint_covariance(body, [h[p] for h in hypotheses], posterior[p], chunk) for p in parts])
+    there = probability > 0
+    there[:, 0] = True  # about which all are
+    person, which = there.nonzero(as_tuple=True)
+    params = BodyParams.cat(hypotheses)[which * B + person]
+    placed = body.pose(params).points
+    placed = placed - placed[:, :1]
+    first = (which == 0).nonzero()[:, 0]
+    away = (placed - placed[first][person])[..., None]
     wider = posterior.nu / (posterior.nu - 2)
-    total = torch.zeros_like(placed[0])[..., None].expand(-1, -1, -1, 3)
-    for h, params in enumerate(hypotheses):
-        away = (placed[h] - placed[0])[..., None]
-        own = wider * joint_scale(body, params, posterior.covariance[:, h]) + away @ away.mT
-        total = total + posterior.probability[:, h, None, None, None] * own
-    return total
+    own = wider * joint_scale(body, params, posterior.covariance[there]) + away @ away.mT
+    return own.new_zeros(B, *own.shape[1:]).index_add(0, person, probability[there][:, None, None, None] * own)
