@@ -1,12 +1,13 @@
 """How time and memory grow with people, frames, keypoints and vertices.
 
     python benchmarks/scaling.py [--people 1 10 100 1000] [--frames 1 10 100 1000] [--plot FILE.png] [--threads 1]
+        [--fit-only]
 
 People: `hmrfit.fit` of so many, 1,024 at most in one call, everything read that a user reads (joints, their standard
-deviations, warnings), and nothing kept but the joints. Frames: `hmrfit.fit_sequence` of so many frames of one walking
-person, betas shared. Keypoints: 256 people in sets of 17, 25 and 133 points. Vertices: `hmrfit.fit` of 256 people with
-the free body, and with the same body whose every triangle is four. All times are of the processor, all threads
-together; the peak is of the whole process, after each size.
+deviations, warnings; with --fit-only joints alone), and nothing kept but the joints. Frames: `hmrfit.fit_sequence` of
+so many frames of one walking person, betas shared. Keypoints: 256 people in sets of 17, 25 and 133 points. Vertices:
+`hmrfit.fit` of 256 people with the free body, and with the same body whose every triangle is four. All times are of the
+processor, all threads together; the peak is of the whole process, after each size.
 
 `people_exponent` and `frames_exponent` are the slope of log time over log size between the two largest sizes: 1 is
 linear.
@@ -57,23 +58,29 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def fit_all(people: People, body: str | None = None) -> None:
-    """`hmrfit.fit` of everybody in pieces, and what a user reads of it."""
+def fit_all(people: People, body: str | None = None, read: bool = True) -> np.ndarray:
+    """`hmrfit.fit` of everybody in one call, and what a user reads of it: the joints (B, J, 3)."""
     keypoints = torch.cat([people.keypoints.xy, people.keypoints.confidence[..., None]], -1).numpy()
     config = None if body is None else load_config(None, [f"BODY.PATH={body}"])
-    joints = []
-    for i in range(0, len(keypoints), PIECE):
-        result = hmrfit.fit(
-            None, keypoints[i : i + PIECE], keypoint_set=people.keypoints.names, image_size=Views().size, config=config
-        )
+    result = hmrfit.fit(None, keypoints, keypoint_set=people.keypoints.names, image_size=Views().size, config=config)
+    if read:
         assert np.isfinite(result.joint_std).all() and len(result.warnings) == len(result)
-        joints.append(result.joints)
+    return result.joints
 
 
-def of_people(poses: torch.Tensor, names: tuple[str, ...], count: int) -> People:
+def of_people(poses: torch.Tensor, names: tuple[str, ...], count: int, seed: int = 0) -> People:
     """So many people, the poses again and again, each seen from another side."""
     chosen = poses[torch.arange(count) % len(poses)]
-    return make_people(Pipeline.of().body, chosen, names, torch.Generator().manual_seed(0))
+    return make_people(Pipeline.of().body, chosen, names, torch.Generator().manual_seed(seed))
+
+
+def time_of_people(poses: torch.Tensor, names: tuple[str, ...], count: int, read: bool) -> float:
+    """Seconds of `fit_all` of so many, piece by piece; making them up is left out."""
+    seconds, joints = 0.0, []
+    for i in range(0, count, PIECE):
+        piece = of_people(poses, names, min(PIECE, count - i), seed=i)
+        seconds += processor_time(lambda p=piece: joints.append(fit_all(p, read=read)))
+    return seconds
 
 
 def walk(count: int) -> np.ndarray:
@@ -141,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     motion_argument(parser)
     parser.add_argument("--people", type=int, nargs="*", default=[1, 10, 100, 1000], help="sizes, ascending")
     parser.add_argument("--frames", type=int, nargs="*", default=[1, 10, 100, 1000], help="sizes, ascending")
+    parser.add_argument("--fit-only", action="store_true", help="of people, only the joints are read")
     parser.add_argument("--plot", type=Path, help="a PNG to draw into (needs matplotlib)")
     parser.add_argument("--threads", type=int)
     options = parser.parse_args(arguments)
@@ -156,8 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         seconds = []
         for count in sizes:
             if what == "people":
-                everybody = of_people(poses, coco, count)
-                seconds.append(processor_time(lambda p=everybody: fit_all(p)))
+                seconds.append(time_of_people(poses, coco, count, not options.fit_only))
             else:
                 keypoints = walk(count)
                 sequence = {"keypoint_set": "coco17", "image_size": FRAME_SIZE, "fps": FPS}

@@ -446,7 +446,9 @@ class ResultData:
     @property
     def start_reprojection_error(self) -> NDArray[np.float64]:
         """(N,) `reprojection_error` of the start; NaN where there was none."""
-        return np.full(len(self), np.nan) if self.start is None else self._reprojection_error(self.start)
+        return (
+            np.full(len(self), np.nan) if self.start is None else self._reprojection_error(self._projected(self.start))
+        )
 
     @cached_property
     def body_model(self) -> BodyModel:
@@ -517,11 +519,11 @@ class ResultData:
     def reprojection_error(self) -> NDArray[np.float64]:
         """(N,) mean distance over the seen keypoints, a fraction of the person's box (at least a pixel); NaN without
         any, as in a frame of a sequence that was filled in."""
-        return self._reprojection_error(self.params)
+        return self._reprojection_error(self.projected.xy)
 
-    def _reprojection_error(self, params: BodyParams) -> NDArray[np.float64]:
+    def _reprojection_error(self, xy: Tensor) -> NDArray[np.float64]:
         seen, box = self.keypoints, self.keypoints.box_size().clamp_min(1.0)
-        return reprojection_error(self._projected(params), seen.xy, seen.confidence, box).numpy()
+        return reprojection_error(xy, seen.xy, seen.confidence, box).numpy()
 
     @property
     def name(self) -> str:

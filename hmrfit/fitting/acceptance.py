@@ -44,7 +44,9 @@ def compare(
     route: Route, start: State, start_cost: Tensor, found: State, cost: Tensor, observation: Observation
 ) -> Acceptance:
     """The test of what was found against the start. start_cost, cost: (B,) the energy at both."""
-    before, after = (implausibility(route, state, observation) for state in (start, found))
+    twice = torch.arange(len(cost), device=cost.device).repeat(2)
+    without = replace(observation, anchor=None)[twice]  # which P does not know
+    before, after = implausibility(route, State.cat([start, found]), without).split(len(cost))
     reason = torch.zeros(len(cost), dtype=torch.int64, device=cost.device)
     reason[too_implausible(after, before)] = 2
     reason[~(cost < start_cost)] = 1

@@ -79,7 +79,8 @@ class Fit(TensorRecord):
 
     def of(self, rows: Tensor) -> Self:
         """The outcome for some of the people, with as many hypotheses as one of them has."""
-        chosen = self[rows]
+        everybody = len(rows) == len(self) and torch.equal(rows, torch.arange(len(self)).to(rows))
+        chosen = self if everybody else self[rows]
         count = max(1, int(chosen.hypothesis_cost.isfinite().sum(1).max())) if len(rows) else 1
         return chosen.with_hypotheses(count)
 
@@ -91,7 +92,8 @@ class Fit(TensorRecord):
 
     def with_hypotheses(self, count: int) -> Self:
         """The same with H = count: the first ones, or more that are not there (the best again, of infinite cost)."""
-        more = count - len(self.hypotheses)
+        if not (more := count - len(self.hypotheses)):
+            return self
         cut = lambda cost: F.pad(cost[:, :count], (0, max(more, 0)), value=torch.inf)  # noqa: E731
         return replace(
             self,
