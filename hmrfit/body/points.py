@@ -204,11 +204,11 @@ class PointBody:
         dR = (above @ part.generators @ world[:, part.active_joints, None]).flatten(-2)  # (B, m, 3 omega, 9)
         pulled = a[:, part.point] @ world[:, part.bone]  # (B, n, R, 3) each pair's covector in its bone's frame
         pulled = pulled[:, part.slots].permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)  # (t, B R, 3 s)
-        by_entry = (pulled @ part.offset_poses).view(len(part.slots), *a.shape[::2], -1, 9)  # (t, B, R, m, 9)
-        change = by_entry.permute(1, 3, 0, 2, 4).flatten(2, 3) @ dR.mT  # (B, m, t R, 3)
-        t, m, R = len(part.slots), len(part.active_joints), a.shape[2]
-        point, joint = part.active_points.repeat(m), part.active_places.repeat_interleave(t)
-        columns.index_add_(1, part.places(point, joint, R), change.flatten(1, 2))
+        (t, j), R = part.near.shape, a.shape[2]
+        by_entry = (pulled @ part.offset_poses).view(t, len(a), R, j, 9).permute(1, 0, 3, 2, 4)
+        change = by_entry @ dR[:, part.near].mT  # (B, t, j, R, 3)
+        point, joint = part.active_points.repeat_interleave(j), part.active_places[part.near].flatten()
+        columns.index_add_(1, part.places(point, joint, R), change.flatten(1, 3))
 
     def _shape_derivative(self, posed: PosedPoints) -> Tensor:
         """(B, K, 3, S): sum_b G_b U_kb + w_kb dx_b/d beta, the joints' own derivative summed along the tree."""
@@ -244,19 +244,24 @@ class JointColumns:
         self.active_places = torch.searchsorted(self.joints, self.active_joints)
 
     def _keep_correctives(self, offset_poses: Tensor, place: Tensor) -> None:
-        """Of each active point, the pairs (t, s) that it is made of, and their correctives (t, 3 s, 9 m). Where it has
-        fewer pairs than others, its first stands again, with correctives of 0.
+        """Of each active point, the pairs (t, s) that it is made of, the few joints (t, j) that change it, and its
+        correctives (t, 3 s, 9 j). Where it has fewer pairs or joints than others, a first one stands again, with
+        correctives of 0.
 
         Args:
             offset_poses: (n, 3, m, 9). place: (n,) of each pair's point.
         """
+        acts = (offset_poses != 0).any(-1).any(1)  # (n, m)
         pairs = [(place == t).nonzero()[:, 0] for t in range(len(self.active_points))]
-        most = max(map(len, pairs), default=0)
+        joints = [acts[own].any(0).nonzero()[:, 0] for own in pairs]
+        most, near = (max(map(len, of_points), default=0) for of_points in (pairs, joints))
         self.slots = torch.zeros(len(pairs), most, dtype=torch.int64, device=place.device)
-        kept = offset_poses.new_zeros(len(pairs), most, *offset_poses.shape[1:])
-        for t, own in enumerate(pairs):
+        self.near = torch.zeros(len(pairs), near, dtype=torch.int64, device=place.device)
+        kept = offset_poses.new_zeros(len(pairs), most, 3, near, 9)
+        for t, (own, by) in enumerate(zip(pairs, joints, strict=True)):
             self.slots[t] = own[0]
-            self.slots[t, : len(own)], kept[t, : len(own)] = own, offset_poses[own]
+            self.slots[t, : len(own)], self.near[t, : len(by)] = own, by
+            kept[t, : len(own), :, : len(by)] = offset_poses[own][:, :, by]
         self.offset_poses = kept.flatten(3).flatten(1, 2)
 
     def places(self, point: Tensor, joint: Tensor, R: int) -> Tensor:

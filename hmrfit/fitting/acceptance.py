@@ -46,7 +46,8 @@ def compare(
     """The test of what was found against the start. start_cost, cost: (B,) the energy at both."""
     twice = torch.arange(len(cost), device=cost.device).repeat(2)
     without = replace(observation, anchor=None)[twice]  # which P does not know
-    before, after = implausibility(route, State.cat([start, found]), without).split(len(cost))
+    both = implausibility(route, State.cat([start, found]), without)
+    before, after = both[: len(cost)], both[len(cost) :]
     reason = torch.zeros(len(cost), dtype=torch.int64, device=cost.device)
     reason[too_implausible(after, before)] = 2
     reason[~(cost < start_cost)] = 1

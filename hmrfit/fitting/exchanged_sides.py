@@ -93,7 +93,7 @@ def _likeliest(start: InitialEstimate, fit: Fit, route: Route, sources: Tensor) 
     B, n = len(fit), len(sources)
     many = torch.arange(B).repeat_interleave(n)
     seen, camera = _exchanged(fit.observation.keypoints[many], sources.repeat(B, 1)), fit.state.camera[many]
-    state = start(Given(seen, camera), route.body).state
+    state = start.estimate(Given(seen, camera), route.body)
     away = (camera.project(route.body.pose(state.params).points) - seen.xy).norm(dim=-1)
     return ((away * seen.weight).sum(1) / seen.weight.sum(1).clamp_min(1e-9)).view(B, n).argmin(1)
 

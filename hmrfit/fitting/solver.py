@@ -365,7 +365,9 @@ class CostOnly(Generic[N]):
 
     cost: N
 
-    def with_rows(self: "CostOnly[Tensor]", rows: Tensor, source: "CostOnly[Tensor] | BatchedSystem") -> Self:
+    def with_rows(
+        self: "CostOnly[Tensor]", rows: Tensor, source: "CostOnly[Tensor] | BatchedSystem"
+    ) -> "CostOnly[Tensor]":
         """The same, in place, with some samples' taken from others."""
         self.cost[rows] = source.cost[rows]
         return self

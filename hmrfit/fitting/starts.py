@@ -24,6 +24,7 @@ from hmrfit.fitting.placing import torso_depth
 from hmrfit.fitting.route import Begun
 from hmrfit.fitting.terms.gender_age import Children, children
 from hmrfit.fitting.terms.smplify_spin import torso_sets
+from hmrfit.network.encoders import EncodedKeypoints
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -86,14 +87,25 @@ class InitialEstimate:
             return Begun.at(state, replace(observation, start_depth=params.transl[:, 2]))
         return self._anchored(observation, given.camera, body, self.error_model)
 
-    def _anchored(self, observation: Observation, camera: Camera, body: PointBody, errors: ErrorModel) -> Begun:
-        """The answer, the Gaussian prior centred at it (the anchor), and the keypoints' noise."""
-        keypoints = observation.keypoints
-        answer, seen = self.network.forward(keypoints, camera)
+    def estimate(self, given: Given, body: PointBody) -> State:
+        """Where everybody begins, without how wrong it may be."""
+        params = self._answered(given.observation, given.camera, body)[2]
+        return State(params, given.camera)
+
+    def _answered(
+        self, observation: Observation, camera: Camera, body: PointBody
+    ) -> tuple[Regression, EncodedKeypoints, BodyParams, Children | None]:
+        """(the network's answer, its features, the same on this body, who is young)."""
+        answer, seen = self.network.forward(observation.keypoints, camera)
         answer = answer if self.own_shapes else _of_mean_shape(answer, body)
         young = children(observation.measurements) if self.own_shapes else None
         answer = answer if young is None else replace(answer, params=grown_down(answer.params, young, body))
-        params = with_all_betas(transferred(answer.params, SMPL, body.skeleton), body)
+        return answer, seen, with_all_betas(transferred(answer.params, SMPL, body.skeleton), body), young
+
+    def _anchored(self, observation: Observation, camera: Camera, body: PointBody, errors: ErrorModel) -> Begun:
+        """The answer, the Gaussian prior centred at it (the anchor), and the keypoints' noise."""
+        keypoints = observation.keypoints
+        answer, seen, params, young = self._answered(observation, camera, body)
         projected = camera.project(body.pose(params).points)
         residuals = (keypoints.xy - projected) / observation.box_size[:, None, None]
         predicted = errors.predict(seen, answer, residuals, camera.focal_known)
