@@ -55,6 +55,7 @@ def same(one: hmrfit.FitResult, many: hmrfit.FitResult, i: int) -> None:
 
 @pytest.mark.parametrize("index", [0, 2, -1, -3, np.int64(1)])
 def test_one_person_is_a_result(people: hmrfit.FitResult, index: int) -> None:
+    assert people.hypotheses  # else one alone has as many columns as that person has answers
     same(people[index], people, int(index) % 3)
 
 
