@@ -126,7 +126,7 @@ class FitResult(ResultData):
         Args:
             person: which of several people of a photograph. Of a sequence, all frames are taken.
             name: what to call the person; default person_ and its id.
-            times: (T,) seconds of the frames; default by the frames' numbers, the first at 0.
+            times: (T,) seconds of the frames; default by the frames' numbers, frame 0 at 0.
         """
         chosen = self if self.rows == "frames" else self[self._one_person(person)]
         if self.rows == "frames" and person not in (None, 0):

@@ -19,6 +19,7 @@ turned down by 90° about X). R is taken apart in the order of turns about movin
 The joints are those of the body model: a chest of three spine joints, a shoulder with its collarbone, a foot that is
 one segment up to the ankle. Names and signs are those of OpenSim's Rajagopal (2016) model where it has such a
 coordinate; its pelvis is taken apart in another order (tilt first), so drive models by the .trc and inverse kinematics.
+`time` is the motion's own, as in the .trc.
 """
 
 import warnings
@@ -49,7 +50,8 @@ SUFFIXES = (".mot", ".sto", ".csv")
 
 
 def write_joint_angles(path: str | PathLike[str], person: PersonMotion, *, on_floor: bool = False) -> None:
-    """Writes one person's joint angles, whole or not at all. Frames that are missing are interpolated.
+    """Writes one person's joint angles, whole or not at all, at the motion's own times. Frames that are missing are
+    interpolated.
 
     Args:
         path: ends in .mot, .sto or .csv. on_floor: the pelvis' height is that over the motion's lowest point.
@@ -64,7 +66,7 @@ def write_joint_angles(path: str | PathLike[str], person: PersonMotion, *, on_fl
     table = joint_angles(person)
     if on_floor:
         table["pelvis_ty"] = table["pelvis_ty"] - lowest_point(person, person.in_world())
-    columns = {"time": person.seconds - person.seconds[0], **table}
+    columns = {"time": person.seconds, **table}
     between = "," if suffix == ".csv" else "\t"
     lines = [] if suffix == ".csv" else _header(Path(path).stem, len(person), len(columns))
     lines.append(between.join(columns))

@@ -162,16 +162,17 @@ def interpolated(params: BodyParams, seconds: NDArray[np.float64], at: NDArray[n
 
 
 def frame_times(numbers: Sequence[str], fps: float) -> NDArray[np.float64]:
-    """(T,) seconds of frames with these numbers, the first at 0. The smallest step that all numbers share is one
-    frame, so every second frame of a sequence at half its rate keeps its time; where these are no ascending numbers,
-    the frames follow each other."""
+    """(T,) seconds of frames with these numbers, frame 0 at 0. The smallest step that all numbers share is one frame,
+    so every second frame of a sequence at half its rate keeps its time; where these are no ascending numbers, the
+    frames follow each other from 0."""
     even = np.arange(len(numbers), dtype=np.float64)
     if not all(text.isdecimal() for text in numbers):
         return even / fps
-    steps = np.diff([int(text) for text in numbers])
-    if len(steps) != len(numbers) - 1 or not len(steps) or (steps <= 0).any():
+    counted = np.array([int(text) for text in numbers], np.float64)
+    steps = np.diff(counted)
+    if not len(steps) or (steps <= 0).any():
         return even / fps
-    return np.concatenate([[0], np.cumsum(steps // np.gcd.reduce(steps))]) / fps
+    return counted / np.gcd.reduce(steps.astype(np.int64)) / fps
 
 
 def checked_rate(value: float, name: str) -> float:

@@ -11,6 +11,9 @@
 y is up (see `person_motion`). The points are the body's own, of the keypoint set that is asked for; those of
 openpose25, the default, have the names that OpenPose and Pose2Sim's OpenSim models give them. They are where a
 detector would see the joint, not on the skin.
+
+Time is that of the motion's own clock, of a video the seconds from its begin: OpenSim's tools go by this column, and
+people of one video, forces and muscle signals recorded with it share it. The frame of time t is rate · t + 1.
 """
 
 from collections.abc import Sequence
@@ -35,7 +38,7 @@ OPENPOSE_LABELS = (
 LABELS = dict(zip(OPENPOSE25, OPENPOSE_LABELS, strict=True))
 
 FIRST_FRAME = 1
-"""Frames are counted from 1."""
+"""Frames are counted from 1, at time 0; those of motions that begin before it from their first one."""
 
 
 def write_trc(
@@ -46,7 +49,8 @@ def write_trc(
     unit: str = "m",
     points: str | Sequence[str] = "openpose25",
 ) -> None:
-    """Writes one person's points, whole or not at all. Frames that are missing are interpolated.
+    """Writes one person's points, whole or not at all, at the motion's own times. Frames that are missing are
+    interpolated.
 
     Args:
         path: ends in .trc. on_floor: moves the motion up or down until the mesh's lowest point is at y = 0.
@@ -77,10 +81,10 @@ def write_trc(
         "\t\t" + "\t".join(f"{axis}{i + 1}" for i in range(len(names)) for axis in "XYZ"),
         "",
     ]
-    start = person.seconds[0]
+    first = FIRST_FRAME + max(0, round(person.seconds[0] * person.fps))
     row = "%d\t%.6f\t" + "\t".join(["%.6f" if unit == "m" else "%.3f"] * (3 * len(names)))
     values = (UNITS[unit] * xyz).reshape(T, -1)
-    for t, (time, of_frame) in enumerate(zip(person.seconds - start, values, strict=True)):
-        lines.append(row % (FIRST_FRAME + t, time, *np.round(of_frame, 9)))
+    for t, (time, of_frame) in enumerate(zip(person.seconds, values, strict=True)):
+        lines.append(row % (first + t, time, *np.round(of_frame, 9)))
     with atomic_write(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -28,10 +28,25 @@ function script(src) {
   });
 }
 
+// Whether the browser has WebGL, asked once: a context that is only asked for counts among the few that there are.
+let drawn = null;
+function drawsInThreeDimensions() {
+  if (drawn === null) {
+    const canvas = made("canvas"), context = canvas.getContext("webgl2") || canvas.getContext("webgl");
+    drawn = Boolean(context);
+    if (context) context.getExtension("WEBGL_lose_context")?.loseContext();
+  }
+  return drawn;
+}
+
+const NO_WEBGL = "this browser has no WebGL here. Turn on graphics (hardware) acceleration in its settings, or open the " +
+  "page in another browser.";
+
 async function show(element) {
   const button = element.querySelector(":scope > button");
   try {
     if (!window.THREE || !THREE.WebGLRenderer) throw new Error(window.hmrfitNoViewer || "three.js is missing.");
+    if (!drawsInThreeDimensions()) throw new Error(NO_WEBGL);
     let scene = element.scene;
     const inside = element.querySelector(":scope > script[type='application/json']");
     if (!scene && inside) scene = JSON.parse(inside.textContent);
@@ -51,12 +66,22 @@ async function show(element) {
     element.view = view;
     element.querySelector(":scope > p").hidden = true;
     if (button) button.textContent = "Close the 3D view";
+    view.canvas.addEventListener("webglcontextlost", () => {
+      if (!open || open.view !== view) return;
+      shut();
+      say(element, "the browser gave it up. Load the page again.");
+    });
   } catch (error) {
-    const said = element.querySelector(":scope > p");
-    said.hidden = false;
-    said.textContent = `There is no 3D view: ${error.message} The pictures show the same bodies.`;
+    element.querySelector(":scope > .v3d")?.remove(); // what was begun
+    say(element, error.message);
     if (button) button.hidden = true;
   }
+}
+
+function say(element, why) {
+  const said = element.querySelector(":scope > p");
+  said.hidden = false;
+  said.textContent = `There is no 3D view: ${why} The pictures show the same bodies.`;
 }
 
 function shut() {

@@ -1,5 +1,6 @@
 """Markers and joint angles: read again by parsers of the tests' own, units, rate, axes, sides and signs included."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,19 @@ def test_markers_are_read_again(unit, tmp_path) -> None:
     assert at["LBigToe"][2] > at["LHeel"][2]  # toes towards the camera, z
     ours = free_body().points(("right_ankle",)).pose(person.in_world()).points.numpy()[:, 0]
     np.testing.assert_allclose(metres[:, names.index("RAnkle")], ours, atol=1e-6)
+
+
+def test_files_of_one_video_share_its_clock(tmp_path) -> None:
+    """Somebody who comes into view after 3.2 seconds begins there; motions that begin before 0 keep their times too."""
+    for begin, frame in ((3.2, 161), (-0.5, 1)):
+        person = replace(posed(T=4, fps=50.0), times=begin + np.arange(4) / 50)
+        write_motion(tmp_path / "a.trc", person)
+        rows = np.array([line.split("\t")[:2] for line in (tmp_path / "a.trc").read_text().splitlines()[6:]], float)
+        np.testing.assert_allclose(rows[:, 1], person.seconds, atol=1e-6)
+        assert rows[:, 0].tolist() == list(range(frame, frame + 4))
+        write_motion(tmp_path / "a.csv", person)
+        table = (tmp_path / "a.csv").read_text().splitlines()[1:]
+        np.testing.assert_allclose([float(line.split(",")[0]) for line in table], person.seconds, atol=1e-6)
 
 
 def test_markers_on_the_floor_and_of_another_set(tmp_path) -> None:

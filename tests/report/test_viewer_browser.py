@@ -106,6 +106,24 @@ def test_it_turns(window: Browser, page: Path) -> None:
     assert window.errors() == []
 
 
+def test_a_browser_without_webgl_says_so(window: Browser, page: Path) -> None:
+    """In words where the view would be, without the photograph of a view that was begun; and so where it is lost."""
+    opened(window, page)
+    window.run("document.querySelector('.view3d').view.renderer.forceContextLoss()")
+    window.wait("document.querySelector('.view3d > p').textContent.includes('gave it up')")
+    nothing = "HTMLCanvasElement.prototype.getContext = () => null"
+    added = window.command("Page.addScriptToEvaluateOnNewDocument", source=nothing)
+    window.open(page, 390)
+    window.wait("document.querySelector('.view3d > p').textContent.includes('There is no 3D view')")
+    assert window.run(
+        "const p = document.querySelector('.view3d > p'), b = p.getBoundingClientRect();"
+        "const shown = b.height > 0 && b.right <= innerWidth;"
+        "return p.textContent.includes('WebGL') && shown && !document.querySelector('.v3d')"
+    )
+    window.command("Page.removeScriptToEvaluateOnNewDocument", **added)
+    window.errors()
+
+
 def test_other_answers_and_samples_are_shown_on_request(window: Browser, page: Path, result: hmrfit.FitResult) -> None:
     boxes = "[...document.querySelectorAll('.v3d input[type=checkbox]')]"
     labels = focused(opened(window, page)).run(f"return {boxes}.map(box => box.parentNode.textContent)")
