@@ -71,7 +71,12 @@ NAMES = hand_set("hand21", "right").names
 FLIPPED = 60.0
 """Degrees between palms."""
 
-ABLATIONS = {"fit": {}, "without BMC": {"biomechanics": 0.0}, "without prior": {"gmm": 0.0}}
+ABLATIONS = {
+    "fit": {},
+    "without BMC": {"biomechanics": 0.0},
+    "without prior": {"gmm": 0.0},
+    "without capsules": {"fingers_apart": 0.0},
+}
 """Weights that are changed."""
 
 
@@ -171,6 +176,12 @@ def levels_of(pipeline: Pipeline, fit: Fit, answers: Answers, truth: Tensor, dra
     return truth_levels(torch.stack(drawn), truth[:, 1:] - truth[:, :1])
 
 
+def deepest(pipeline: Pipeline, fit: Fit) -> Tensor:
+    """(B,) millimetres that some finger is in another one or in the palm; flesh gives way by some of it."""
+    body, term = pipeline.fitter.point_body(NAMES), pipeline.fitter.terms["fingers_apart"]
+    return 1e3 * term.residuals(Linearization(body, fit.state, fit.observation)).amax(1)
+
+
 def beside(pipeline: Pipeline, hands: Hands) -> Mapping[str, Tensor]:
     """Points (B, 21, 3) of the network's answer alone, and of the fit from a library."""
     fitter, body = pipeline.fitter, pipeline.fitter.point_body(NAMES)
@@ -227,7 +238,9 @@ def calibrate(cases: Sequence[tuple[Pipeline, Hands]]) -> dict[str, float]:
         fitter, body = pipeline.fitter, pipeline.fitter.point_body(NAMES)
         fit = fitter.fit(hands.keypoints, hands.camera)
         seen = replace(fit.observation, noise=residual_noise(body, fit.state, fit.observation))
-        weights = {name: Weight(w) for name, w in fit.stage.weights.items() if w}
+        own = fit.calibration
+        assert own is not None
+        weights = {name: Weight(w) for name, w in fit.stage.weights.items() if name in own.weights}
         about = {name: w for name, w in weights.items() if name == "keypoints"}
         others = {name: w for name, w in weights.items() if name not in about}
         each = [hessian(body, fitter.terms, group, fit.state, seen) for group in (about, others)]
@@ -280,6 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     others = ("nearer hypothesis", *(("estimate", "from a library") if options.networks else ()))
     errors: dict[str, list[Tensor]] = {name: [] for name in (*ABLATIONS, *others)}
     wrong: dict[str, list[Tensor]] = {name: [] for name in errors}
+    depths: dict[str, list[Tensor]] = {name: [] for name in ABLATIONS}
     levels, seen, times, twins = [], [], (np.nan, np.nan), (np.nan, np.nan)
     with tempfile.TemporaryDirectory() as folder:
         for group, theta, settings in left_out(options.poses, Path(folder), options.networks):
@@ -293,6 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 points = body.pose(fit.state.params).points
                 errors[name].append(pa_mpjpe(points, truth))
                 wrong[name].append(flipped(points, truth))
+                depths[name].append(deepest(pipeline, fit))
                 if name == "fit":
                     answers = answers_of(pipeline.fitter, fit)
                     all_points = [body.pose(s.params).points for s in answers.hypotheses]
@@ -313,6 +328,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, values in errors.items():
         one, bad = torch.cat(values), torch.cat(wrong[name]).double().mean()
         print(f"{name:20s}{one.mean():14.2f}{one.median():9.2f}{100 * bad:12.1f} %")
+    print("\nmore than 3 mm in another finger or the palm:")
+    deep = {name: float((torch.cat(each) > 3).double().mean()) for name, each in depths.items()}
+    print("   ".join(f"{name} {100 * share:.1f} %" for name, share in deep.items()))
     found, shown = torch.cat(levels), torch.cat(seen)
     gap = 0.0
     print(f"\n{'coverage':20s}" + "".join(f"{100 * q:8.0f} %" for q in LEVELS))
@@ -328,6 +346,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pa_mpjpe_mm=float(torch.cat(errors["fit"]).mean()),
         pa_mpjpe_mm_without_bmc=float(torch.cat(errors["without BMC"]).mean()),
         pa_mpjpe_mm_without_prior=float(torch.cat(errors["without prior"]).mean()),
+        pa_mpjpe_mm_without_capsules=float(torch.cat(errors["without capsules"]).mean()),
+        in_each_other=deep["fit"],
+        in_each_other_without_capsules=deep["without capsules"],
         wrong_flips=float(torch.cat(wrong["fit"]).double().mean()),
         worst_coverage_gap=gap,
         ms_batch=times[0],

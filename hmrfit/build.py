@@ -27,6 +27,7 @@ from hmrfit.fitting.hand_schedule import (
     HAND_POSES,
     HAND_STARTS,
     HAND_VIEWS,
+    constraints,
     from_hand_estimate,
     from_hand_library,
 )
@@ -49,6 +50,7 @@ from hmrfit.fitting.terms.anchor import AnchorPrior
 from hmrfit.fitting.terms.base import MOST_WEIGHT, Term, terms_by_name
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.fitting.terms.finger_limits import FingerLimits
+from hmrfit.fitting.terms.fingers_apart import fingers_apart
 from hmrfit.fitting.terms.joint_limits import JointLimitPrior
 from hmrfit.fitting.terms.pose_prior import PosePrior
 from hmrfit.fitting.terms.reprojection import Reprojection, StudentReprojection
@@ -196,14 +198,14 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
         return _own_schedules(config, _start(config, library, estimate or hand_estimate, mean), terms)
     if config.FIT.CALIBRATION.NU > 0:
         raise ConfigError("FIT.CALIBRATION is about the stages of FIT.STAGES, which are not given. Leave it out.")
-    scratch = from_hand_library(library, "biomechanics" in terms) if is_hand else from_library(library)
+    scratch = from_hand_library(library, constraints(terms)) if is_hand else from_library(library)
     from_one = replace(scratch, start=GivenStart())
     if config.FIT.START in ("auto", "initial_estimate") and estimate is not None and estimate.error_model is not None:
         seeker = _seeker(config, estimate)
         return Schedules(from_initial_estimate(estimate, library, seeker), from_given(), scratch, from_one)
     if config.FIT.START in ("auto", "initial_estimate") and hand_estimate is not None:
         given = replace(from_given(), calibration=None)  # it was measured on bodies
-        default = from_hand_estimate(hand_estimate, library, "biomechanics" in terms)
+        default = from_hand_estimate(hand_estimate, library, constraints(terms))
         return Schedules(default, given, scratch, from_one)
     if config.FIT.START in ("auto", "library"):
         given = replace(from_given(), calibration=None) if is_hand else from_given()  # it was measured on bodies
@@ -381,8 +383,10 @@ def build_terms(config: CfgNode, gmm: PoseGmm, body: SmplBody) -> dict[str, Term
     limits = JointLimits.from_file(locate(name)) if name else JointLimits.none(body.skeleton)
     limits = _of_body(limits, body, "PRIORS.LIMITS", config)
     terms = [*default_terms(gmm, limits, config.FIT.SIGMA or SIGMA), *smplify_spin_terms(body, gmm)]
-    if config.PRIORS.HAND_LIMITS:
-        terms.append(FingerLimits(body, HandLimits.from_file(locate(config.PRIORS.HAND_LIMITS))))
+    if side_of(body.skeleton) is not None:
+        if config.PRIORS.HAND_LIMITS:
+            terms.append(FingerLimits(body, HandLimits.from_file(locate(config.PRIORS.HAND_LIMITS))))
+        terms += fingers_apart(body)
     if config.PRIORS.DISCRIMINATORS:
         path = locate(config.PRIORS.DISCRIMINATORS)
         terms.append(DiscriminatorTerm(partial(_discriminators, path, body.skeleton)))

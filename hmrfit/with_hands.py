@@ -21,6 +21,7 @@ from hmrfit.fitting.body_with_hands import HAND_TERMS, BodyWithHands
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.terms.finger_limits import FingerLimits
+from hmrfit.fitting.terms.fingers_apart import fingers_apart
 from hmrfit.fitting.terms.gender_age import Age, Gender
 from hmrfit.fitting.terms.hand_pose import HandPosePrior
 from hmrfit.ops.rotation import rotvec_to_matrix
@@ -44,7 +45,8 @@ class HandParts:
 
     def stage(self, last: Stage) -> Stage:
         """The stage of body and hands together, after one of the body alone."""
-        return replace(last, weights={**last.weights, **HAND_TERMS})
+        names = {term.name for term in self.terms}
+        return replace(last, weights={**last.weights, **{n: w for n, w in HAND_TERMS.items() if n in names}})
 
 
 def hand_parts(config: CfgNode, body: SmplBody) -> HandParts | None:
@@ -62,7 +64,7 @@ def hand_parts(config: CfgNode, body: SmplBody) -> HandParts | None:
     except ValueError as error:
         raise ConfigError(f"PRIORS.HANDS: '{name}' does not go with the body {config.BODY.PATH}. {error}") from None
     limits = HandLimits.from_file(locate(config.PRIORS.HAND_LIMITS or HAND_LIMITS))
-    of_hands: list[Term] = [prior, *(FingerLimits(body, limits, side[:-1]) for side in SIDES)]
+    of_hands: list[Term] = [prior, *(FingerLimits(body, limits, side[:-1]) for side in SIDES), *fingers_apart(body)]
     drawn = gmm.sample(POSES, torch.Generator().manual_seed(config.SEED))
     poses = rotvec_to_matrix(torch.cat([gmm.means, drawn]).unflatten(1, (-1, 3)))
     return HandParts(of_hands, BodyWithHands(body.skeleton, poses))

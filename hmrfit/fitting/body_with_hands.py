@@ -32,6 +32,7 @@ from hmrfit.body.skeleton import Skeleton
 from hmrfit.fitting.distinct import DropDuplicates
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.hand_schedule import BIOMECHANICS, FINGERS_APART
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.terms.base import Term
@@ -79,7 +80,12 @@ APART = 0.02
 AT_ONCE = 16
 """People whose starts are found side by side: more take memory and gain nothing."""
 
-HAND_TERMS = {"hand_pose": 1.0, "biomechanics_left": 100.0, "biomechanics_right": 100.0}
+HAND_TERMS = {
+    "hand_pose": 1.0,
+    "biomechanics_left": BIOMECHANICS,
+    "biomechanics_right": BIOMECHANICS,
+    "fingers_apart": FINGERS_APART,
+}
 """Their weights, those of the fit of one hand."""
 
 HAND_WEIGHTS = {"hand_pose": Weight(1.0)}

@@ -37,7 +37,7 @@ ANSWERS = (
     "85.44 mm PA-MPJPE, to 400 of held-out motion 44.24 -> 44.37; gap of coverage of the hard ones .003 -> .008. "
 )
 
-HAND = "It was first made when hands began at the answer of a network of their own."
+HAND = "It was first made when hands began at the answer of a network of their own; now fingers keep apart too."
 
 COARSE = (
     "Every second coarse frame is fitted alone, coarse frames are solved together before all are, and joints that no "
