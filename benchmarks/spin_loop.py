@@ -2,7 +2,7 @@
 
     python benchmarks/spin_loop.py --motion FOLDER [--steps 7000] [--methods two_d loop] [--seed 0] [--folder FOLDER]
 
-Five trainings of the same network on the same people in the same order, for the same number of steps. The people are a
+Six trainings of the same network on the same people in the same order, for the same number of steps. The people are a
 finite data set, posed by the training split, of COCO's keypoints with 1 % noise, a tenth missing, focal length unknown.
 
     two_d          2D loss alone
@@ -10,6 +10,7 @@ finite data set, posed by the training split, of COCO's keypoints with 1 % noise
     spin           SPIN's rules and losses, its energy by this library's solver (hmrfit.train.spin_loop); a fit at every
                    visit takes the most time of all of this: --spin-seldom
     loop           this library's loop (hmrfit.train.fit_loop)
+    both           the loop and discriminators
     ceiling        the truth in 3D of everybody, with the loop's losses
 
 In none but the last is anything used that has seen 3D truth paired with keypoints. Fits start at the network in
@@ -58,7 +59,8 @@ from hmrfit.train.people_stream import MotionPeople, PosePool
 from hmrfit.train.trainer import FITS, LAST, Trainer, TrainingSchedule
 from hmrfit.train.validation import people_of, prediction_of, score_people
 
-METHODS = ("two_d", "adversarial", "spin", "loop", "ceiling")
+METHODS = ("two_d", "adversarial", "spin", "loop", "both", "ceiling")
+DISCRIMINATED = ("adversarial", "both")
 NAMES = resolve_set("coco17")
 UNPAIRED = [f"PRIORS.{name}=" for name in ("INITIAL_ESTIMATE", "ERROR_MODEL", "MIXTURE")]
 TRAIN_SEED = 11
@@ -112,7 +114,7 @@ class Bench:
             known = replace(known, has_truth=torch.zeros(len(known), dtype=torch.bool))
         stream = KeypointPeople([known], seed=o.seed)
         real = MotionPeople(self.pool, 10, torch.Generator().manual_seed(o.seed + 1))
-        weights = KeypointLossWeights(adversarial=o.adversarial if method == "adversarial" else 0.0)
+        weights = KeypointLossWeights(adversarial=o.adversarial if method in DISCRIMINATED else 0.0)
         parts = (stream, self.landmarks, self.seen_by, real)
         store = None
         if method == "spin":
@@ -121,7 +123,7 @@ class Bench:
             objective: KeypointLoop = KeypointSpin(
                 *parts, spin_loop.SpinLoop(fitter, store, stream.keys, every=not o.spin_seldom)
             )
-        elif method == "loop":
+        elif method in ("loop", "both"):
             store = FitStore(folder / FITS, ENERGY)
             how = LoopSettings(every=o.every, library=o.library, weighted=not o.unweighted)
             poses = library_poses(self.gmm, load_config().FIT.LIBRARY, o.seed) if o.library else None

@@ -30,7 +30,7 @@ from hmrfit.fitting.fitter import Fitter
 from hmrfit.io.atomic import atomic_write
 from hmrfit.keypoints import COMMON14
 from hmrfit.motion import load_frames, read_pool
-from hmrfit.network.checkpoints import load_error_model, load_hmr, load_network, save_network
+from hmrfit.network.checkpoints import load_error_model, load_hmr, load_mixture, load_network, save_network
 from hmrfit.network.encoders import KEYPOINT_NAMES
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.mixture import MixtureModel
@@ -47,7 +47,9 @@ NAME = "mixture_hmr"
 PEOPLE = 1000
 MEASURED = ("coco17, 1 % noise, a tenth missing", "openpose25", "coco17, 3 % noise", "coco17, half hidden")
 COMMAND = (
-    "python priors/scripts/train_mixture_hmr.py --motion FOLDER --device cuda --component-steps 844 --weight-steps 1231"
+    "python priors/scripts/train_mixture_hmr.py --motion FOLDER --out out/begun --device cuda --component-steps 844 "
+    "--weight-steps 1231 && python priors/scripts/train_mixture_hmr.py --motion FOLDER --device cuda "
+    "--begin out/begun/mixture_hmr.npz --component-steps 595 --weight-steps 592"
 )
 EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 """Of the reliability diagram."""
@@ -60,17 +62,33 @@ def trained(args: argparse.Namespace) -> MixtureModel:
     body, hmr = SmplBody.from_file(locate("free_body")).to(dtype=torch.float32), load_hmr(locate("keypoint_hmr"))
     torch.manual_seed(0)
     pool, generator = PosePool.build(frames, gmm, limits).to(device), torch.Generator(device).manual_seed(12)
-    model = new_mixture(hmr, load_error_model(locate("error_model"))).to(device)
-    hmr = hmr.to(device)
+    model = begun_with(args.begin) if args.begin else new_mixture(hmr, load_error_model(locate("error_model")))
+    model, hmr = model.to(device), hmr.to(device)
     stream = PeopleStream(body.points(KEYPOINT_NAMES).to(device=device), pool, generator, hard=args.hard)
     points = body.points(LANDMARKS).to(device=device)
     model = followed(
-        train_components(model, hmr, stream, points, args.minutes[0], count=args.batch[0], steps=args.component_steps)
+        train_components(
+            model,
+            hmr,
+            stream,
+            points,
+            args.minutes[0],
+            count=args.batch[0],
+            steps=args.component_steps,
+            begun=bool(args.begin),
+        )
     )
     model.train().requires_grad_(True)
     cases = Cases(body, KeypointHmr(hmr), model.errors, pool, generator, args.hard)
     run = train_weights(model, cases, args.minutes[1], count=args.batch[1], steps=args.weight_steps)
     return followed(run).cpu()
+
+
+def begun_with(file: str) -> MixtureModel:
+    """A mixture that is trained already, of this version's keypoint names, to be trained on."""
+    model = load_mixture(file)
+    model.errors = model.errors.knowing(KEYPOINT_NAMES)
+    return model.train().requires_grad_(True)
 
 
 def followed(run: Iterator[tuple[MixtureModel, dict[str, float]]]) -> MixtureModel:
@@ -151,8 +169,8 @@ weight. {facts["parameters"] / 1e6:.1f} million parameters, matrices in 16 bits;
 * **Attribution**: {ATTRIBUTION}
 * **Licence of this file**: MIT, as the library.
 * **Rebuild**: `{COMMAND}`
-  (on one NVIDIA H200, where other sizes make other bits; its people were seen by the points that the free body had
-  before shoulders and knees were moved to where annotators click, by one to two centimetres.)
+  (on one NVIDIA H200, where other sizes make other bits; the first run was beside the estimate of before its last
+  run, the second is beside the estimate as it is now.)
 * **People**: as for the initial estimate late in its training, and four in ten `hmrfit/synthetic/hard_people.py`.
 * **Loss**: `hmrfit/train/mixture_training.py`.
 
@@ -182,6 +200,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--motion", required=True, help="folder of motion (see hmrfit.motion)")
     parser.add_argument("--minutes", type=float, nargs=2, default=(1.6, 2.4), help="of the components, of the weights")
+    parser.add_argument("--begin", help="a mixture to begin with")
     parser.add_argument("--component-steps", type=int, default=0, help="instead of minutes")
     parser.add_argument("--weight-steps", type=int, default=0, help="instead of minutes")
     parser.add_argument("--batch", type=int, nargs=2, default=(3072, 320), help="people a step, of both parts")
