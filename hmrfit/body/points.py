@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.skeleton import Skeleton
-from hmrfit.ops.rotation import hat
 from hmrfit.ops.skinning import ancestor_matrix, forward_kinematics, kinematic_tree
 from hmrfit.types import BodyParams
 
@@ -199,16 +198,16 @@ class PointBody:
         since a point has fewer covectors than a joint has columns."""
         if not len(self.active_pairs) or not len(part.active_joints):
             return
-        world = posed.world
-        above = world[:, part.active_parents].mT[:, :, None]  # (B, m, 1, 3, 3)
-        dR = (above @ part.generators @ world[:, part.active_joints, None]).flatten(-2)  # (B, m, 3 omega, 9)
+        world, (t, j), (B, _, R) = posed.world, part.near.shape, a.shape[:3]
         pulled = a[:, part.point] @ world[:, part.bone]  # (B, n, R, 3) each pair's covector in its bone's frame
         pulled = pulled[:, part.slots].permute(1, 0, 3, 2, 4).flatten(3).flatten(1, 2)  # (t, B R, 3 s)
-        (t, j), R = part.near.shape, a.shape[2]
-        by_entry = (pulled @ part.offset_poses).view(t, len(a), R, j, 9).permute(1, 0, 3, 2, 4)
-        change = by_entry @ dR[:, part.near].mT  # (B, t, j, R, 3)
-        point, joint = part.active_points.repeat_interleave(j), part.active_places[part.near].flatten()
-        columns.index_add_(1, part.places(point, joint, R), change.flatten(1, 3))
+        # from here on people come last, so that every number is one operation on all of them
+        by_entry = (pulled @ part.offset_poses).view(t, B, R, 9, j).permute(3, 2, 0, 4, 1).contiguous()
+        dR = part.turned_entries(world)[:, :, part.near]  # (3 omega, 9, t, j, B)
+        change = by_entry.new_zeros(3, R, t, j, B)
+        for entry in range(9):
+            change.addcmul_(by_entry[entry], dR[:, entry, None])
+        columns.index_add_(1, part.changed(R), change.permute(4, 2, 3, 1, 0).flatten(1, 3))
 
     def _shape_derivative(self, posed: PosedPoints) -> Tensor:
         """(B, K, 3, S): sum_b G_b U_kb + w_kb dx_b/d beta, the joints' own derivative summed along the tree."""
@@ -237,7 +236,6 @@ class JointColumns:
         wanted = torch.isin(body.active_joints, self.joints)
         self.active_joints = body.active_joints[wanted]
         self.active_parents = body.up[self.active_joints]
-        self.generators = hat(body.eye)
         self.point, self.bone = (index[body.active_pairs] for index in (body.pair_point, body.pair_bone))
         self.active_points, place = self.point.unique(return_inverse=True)
         self._keep_correctives(body.offset_poses[:, :, wanted], place)
@@ -245,8 +243,8 @@ class JointColumns:
 
     def _keep_correctives(self, offset_poses: Tensor, place: Tensor) -> None:
         """Of each active point, the pairs (t, s) that it is made of, the few joints (t, j) that change it, and its
-        correctives (t, 3 s, 9 j). Where it has fewer pairs or joints than others, a first one stands again, with
-        correctives of 0.
+        correctives (t, 3 s, 9 j), the entries before the joints. Where it has fewer pairs or joints than others, a
+        first one stands again, with correctives of 0.
 
         Args:
             offset_poses: (n, 3, m, 9). place: (n,) of each pair's point.
@@ -262,7 +260,19 @@ class JointColumns:
             self.slots[t] = own[0]
             self.slots[t, : len(own)], self.near[t, : len(by)] = own, by
             kept[t, : len(own), :, : len(by)] = offset_poses[own][:, :, by]
-        self.offset_poses = kept.flatten(3).flatten(1, 2)
+        self.offset_poses = kept.transpose(3, 4).flatten(3).flatten(1, 2)
+
+    def turned_entries(self, world: Tensor) -> Tensor:
+        """(3 omega, 9, m, B) d vec(R_j)/d omega of the active joints: of the entry in row r, column c it is h_c × g_r,
+        with h and g the columns of G_j and of G_p."""
+        h, g = (world[:, index].permute(2, 3, 1, 0).contiguous() for index in (self.active_joints, self.active_parents))
+        across = [h[k][None] * g[i][:, None] - h[i][None] * g[k][:, None] for k, i in ((1, 2), (2, 0), (0, 1))]
+        return torch.stack(across).flatten(1, 2)
+
+    def changed(self, R: int) -> Tensor:
+        """`places` of the points and the joints that change them, (t, j) one after the other."""
+        point, joint = self.active_points.repeat_interleave(self.near.shape[1]), self.active_places[self.near].flatten()
+        return self.places(point, joint, R)
 
     def places(self, point: Tensor, joint: Tensor, R: int) -> Tensor:
         """Where R covectors of each (point, joint), one after the other, stand among all (K R j). joint: a place."""

@@ -119,9 +119,9 @@ class NormalEquations:
 
 def _add_blocks(hessian: Tensor, first: int, blocks: Tensor) -> None:
     """Blocks (B, n, 3, 3) onto the diagonal of the Hessian (B, P, P), from column `first` on."""
-    n, axis = blocks.shape[1], torch.arange(3, device=blocks.device)
-    at = first + 3 * torch.arange(n, device=blocks.device)[:, None, None]
-    hessian[:, at + axis[:, None], at + axis] += blocks
+    one, row, column = hessian.stride()
+    own = hessian[:, first:, first:].as_strided(blocks.shape, (one, 3 * (row + column), row, column))
+    own += blocks
 
 
 def _sum(total: Tensor | None, part: Tensor) -> Tensor:
