@@ -62,8 +62,8 @@ UNTRAINED = ("from_scratch", "init", "init_std", "smplify", "hand")
 
 REMADE: dict[str, str] = (
     {route: POINTS if route in UNTRAINED else TRAINED + POINTS for route in ROUTES}
-    | dict.fromkeys(SOUGHT, ANSWERS + POINTS)
-    | dict.fromkeys(("free_focal", "shared_focal"), ANSWERS + FOCAL + POINTS)
+    | dict.fromkeys(SOUGHT, TRAINED + ANSWERS + POINTS)
+    | dict.fromkeys(("free_focal", "shared_focal"), TRAINED + ANSWERS + FOCAL + POINTS)
     | {"sequence": TRAINED + COARSE + MOTION + POINTS, "hand": HAND}
 )
 """Routes whose record is not that of the code before the fit became one route (8bf38df) -> the reason."""
