@@ -6,6 +6,7 @@
 docs/images/demo.jpg     the photograph with the body over it, from the right, from behind; how sure each joint is
 docs/images/hands.jpg    a body with hands, fitted to noisy whole-body keypoints, and the demo's hand, from four sides
 docs/images/walk.gif     the demo's video, every person in a colour of its own
+docs/images/NAME.jpg     those of `gallery_pictures.PICTURES`
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from gallery_pictures import PICTURES
 
 import hmrfit
 from hmrfit.assets import locate
@@ -81,6 +83,8 @@ def main() -> None:
     (HERE / "images").mkdir(exist_ok=True)
     hmrfit.write_image(HERE / "images" / "demo.jpg", hero(arguments.demo))
     hmrfit.write_image(HERE / "images" / "hands.jpg", with_hands(arguments.hand))
+    for name, picture in PICTURES.items():
+        hmrfit.write_image(HERE / "images" / f"{name}.jpg", picture(arguments.demo))
     write_gif(arguments.video / "overlay.mp4", HERE / "images" / "walk.gif")
 
 
