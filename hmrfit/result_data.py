@@ -24,6 +24,7 @@ from hmrfit.evaluate.metrics import reprojection_error
 from hmrfit.fitting.finite import ENDS
 from hmrfit.fitting.fit import REASONS, Fit
 from hmrfit.fitting.focal import WRONG, FittedEnergy, FocalSensitivity, checked_factor, focal_sensitivity
+from hmrfit.fitting.limb_depths import limb_bones, towards_camera
 from hmrfit.fitting.parameters import Layout, State
 from hmrfit.fitting.sequence_posterior import FramesPosterior
 from hmrfit.fitting.terms.base import Term
@@ -355,6 +356,17 @@ class ResultData:
     def joint_std(self) -> NDArray[np.float64]:
         """(N, J) metres: the distance a joint is expected to be off (root mean square), relative to the pelvis."""
         return np.sqrt(np.trace(self.joint_covariance, axis1=2, axis2=3).clip(0))
+
+    @property
+    def limb_towards(self) -> dict[str, NDArray[np.float64]]:
+        """For each bone of arms and legs ("left_forearm", "right_thigh", ...) the probability (N,) that its far end is
+        nearer to the camera than its near one. Near 0.5 the picture does not say; the answer shows only one side."""
+        body, posterior = load_points(self.origin.body, self.joint_names), self._known_posterior()
+        names = limb_bones(body.skeleton).names
+        found = posterior.towards
+        if found is None or found.shape[1] != len(names):
+            found = towards_camera(body, self.answers.hypotheses, posterior)
+        return dict(zip(names, found.numpy().T, strict=True))
 
     @property
     def landmark_std(self) -> NDArray[np.float64]:

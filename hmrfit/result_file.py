@@ -25,6 +25,7 @@ its own betas. Readers of AMASS would put the people on their heads; `FitResult.
                                                                                absent where the fit has no such noise
     probability (N, H)  covariance (N, H, P, P)  nu                            see `fitting.uncertainty`; covariance in
                                                                                32 bits, columns [transl | 3 J | betas]
+    limb_towards (N, L)                                                        see `FitResult.limb_towards`
     start_poses (N, 3 J)  start_trans  start_betas  reason (N,)                 where there was one start
     start_term_names (T,)  start_term_cost (N, T)
     focal_factor  focal_depth (N,)  focal_moved (N, J, 3)                      see `FitResult.focal_effect`
@@ -86,6 +87,7 @@ SHAPES = {
 MAY_LACK = {
     "probability": "N H",
     "covariance": "N H C C",
+    "limb_towards": "N L",
     "keypoint_source": "N",
     "keypoint_std": "N K",
     "start_poses": "N P",
@@ -206,6 +208,8 @@ def _posterior_arrays(posterior: Posterior | None, keypoint_source: Sequence[str
     arrays = {"probability": posterior.probability.numpy(), "covariance": covariance, "nu": np.array(posterior.nu)}
     if posterior.noise is not None:
         arrays["keypoint_std"] = posterior.noise.numpy()
+    if posterior.towards is not None:
+        arrays["limb_towards"] = posterior.towards.numpy()
     return arrays | ({"keypoint_source": np.array(list(keypoint_source))} if keypoint_source else {})
 
 
@@ -380,7 +384,8 @@ def _posterior(data: Mapping[str, NDArray[Any]]) -> Posterior | None:
         return None
     covariance = torch.tensor(data["covariance"]).double()
     noise = torch.tensor(data["keypoint_std"]) if "keypoint_std" in data else None
-    return Posterior(torch.tensor(data["probability"]), covariance, float(data["nu"]), noise)
+    towards = torch.tensor(data["limb_towards"]) if "limb_towards" in data else None
+    return Posterior(torch.tensor(data["probability"]), covariance, float(data["nu"]), noise, towards)
 
 
 def _focal_moves(data: Mapping[str, NDArray[Any]]) -> FocalSensitivity | None:

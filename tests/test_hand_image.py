@@ -1,6 +1,5 @@
 """The image network of hands on a photograph: what training's own scores see, mirrored hands, what is refused."""
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from hmrfit.train.hand_validation import held_out, regress_hands
 SIZE = (160, 120)
 
 
-@cache
 def network(heatmaps: bool = False) -> HMR:
     torch.manual_seed(0)
     encoder = (HeatmapEncoder if heatmaps else ImageEncoder)("resnet18", 64)
@@ -40,13 +38,9 @@ POINTS = np.random.default_rng(1).uniform([50, 30], [110, 90], (21, 2))
 @pytest.mark.parametrize("heatmaps", [False, True])
 def test_a_photograph_is_seen_as_in_training(picture: np.ndarray, tmp_path: Path, heatmaps: bool) -> None:
     hmr = network(heatmaps)
+    save_network(tmp_path / "hmr.npz", hmr)
     hmrfit.write_image(tmp_path / "a.png", picture)
-    if heatmaps:
-        used = HandImageHmr(hmr)
-    else:
-        save_network(tmp_path / "hmr.npz", hmr)
-        used = HandImageHmr.from_file(tmp_path / "hmr.npz")
-    found = used.predict(tmp_path / "a.png", POINTS)
+    found = HandImageHmr.from_file(tmp_path / "hmr.npz").predict(tmp_path / "a.png", POINTS)
     files = HandFiles([tmp_path / "a.png"], POINTS[None], np.ones((1, 21)))
     theirs = regress_hands(hmr, held_out(HandImages(files, resolution=64, masks="none"), 1))
     np.testing.assert_allclose(found.numbers, theirs.numbers[0].numpy(), atol=1e-4)

@@ -10,6 +10,7 @@ import torch
 from helpers.bodies import demo_points
 
 import hmrfit
+from hmrfit.build import load_points
 from hmrfit.fitting.uncertainty import GAUSSIAN
 from hmrfit.io.image import write_image
 
@@ -237,3 +238,19 @@ def test_the_likeliest_answer_takes_the_first_place(people: hmrfit.FitResult) ->
     np.testing.assert_array_equal(other.hypothesis_cost[:, 0], people.hypothesis_cost[rows, chosen])
     assert (other.likeliest().trans == other.trans).all() and len(other) == len(people)
     assert np.isfinite(other.joint_std).all()
+
+
+def test_which_way_limbs_point(people: hmrfit.FitResult, tmp_path: Path) -> None:
+    """About what the samples of the posterior say, who show rare sides more often; a saved result says the same."""
+    found = people.limb_towards
+    assert len(found) == 8 and all(((p >= 0) & (p <= 1)).all() and p.shape == (len(people),) for p in found.values())
+    elbow, wrist = (people.joint_names.index(f"left_{name}") for name in ("elbow", "wrist"))
+    body, towards = load_points(people.origin.body, people.joint_names), []
+    for params in people.sample(300):
+        joints = body.pose(params).joints
+        towards.append(((joints[:, wrist] - joints[:, elbow]) * joints[:, elbow]).sum(-1) < 0)
+    sampled = torch.stack(towards).double().mean(0).numpy()
+    np.testing.assert_allclose(found["left_forearm"], sampled, atol=0.25)
+    people.save(tmp_path / "result.npz")
+    loaded = hmrfit.FitResult.load(tmp_path / "result.npz").limb_towards
+    assert all((loaded[bone] == p).all() for bone, p in found.items())

@@ -276,6 +276,10 @@ class SeekOtherHands:
         every = DropDuplicates(APART)(every, route)
         return Answers(every.hypotheses, every.hypothesis_cost, None)
 
+    def beside(self, found: Answers, fit: Fit, body: PointBody, terms: Mapping[str, Term]) -> Answers:
+        """What was found."""
+        return found
+
 
 def _places(names: Sequence[str], side: str) -> list[int]:
     """Of the points of one hand. side: "left_" or "right_"."""

@@ -53,6 +53,10 @@ class Seeker(Protocol):
 
     def __call__(self, fit: "Fit", body: PointBody, terms: Mapping[str, Term]) -> Answers: ...
 
+    def beside(self, found: Answers, fit: "Fit", body: PointBody, terms: Mapping[str, Term]) -> Answers:
+        """What to offer of people of whom `__call__` knows nothing more than the fit: `found`, or more than that."""
+        ...
+
 
 @dataclass(frozen=True)
 class Fit(TensorRecord):

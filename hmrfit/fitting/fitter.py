@@ -201,7 +201,9 @@ class Fitter:
             again = fit.acceptance.reason == FITTED_AGAIN  # of whom the mixture knows as little as the estimate did
         seeker, anchored = fit.seeker, fit.observation.anchor is not None
         if seeker is None or (seeker.needs_anchor and not anchored) or again.all():
-            return Answers(fit.hypotheses, fit.hypothesis_cost, self.posterior(fit))
+            kept = Answers(fit.hypotheses, fit.hypothesis_cost, self.posterior(fit))
+            body = self.point_body(fit.observation.keypoints.names)
+            return kept if seeker is None or not anchored else seeker.beside(kept, fit, body, self.terms)
         if again.any():
             rows, rest = (chosen.nonzero()[:, 0] for chosen in (again, ~again))
             both = Answers.cat([self.answers(fit.of(rest)), self.answers(fit.of(rows))])

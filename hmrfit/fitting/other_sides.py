@@ -121,3 +121,7 @@ class SeekOtherSides:
         both = replace(fit, hypotheses=[fit.state, other.state], hypothesis_cost=cost)
         both = DropDuplicates()(both, route)
         return Answers(both.hypotheses, both.hypothesis_cost, None)
+
+    def beside(self, found: Answers, fit: Fit, body: PointBody, terms: Mapping[str, Term]) -> Answers:
+        """What was found."""
+        return found

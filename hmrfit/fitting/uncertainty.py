@@ -147,6 +147,9 @@ class Posterior(TensorRecord):
     fit does not turn (fingers, jaw and eyes)."""
     nu: float = GAUSSIAN
     noise: Tensor | None = None  # (B, K) σ_post, where the energy's keypoints have a noise; fractions of the box
+    towards: Tensor | None = None
+    """(B, L) how probable it is that each bone of `limb_bones` points towards the camera, where the answers were then
+    moved to show both sides (`open_limbs`): they show a rare side more often than it is true."""
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def test_fewer_are_offered_where_fewer_are_asked_for():
     body = shipped().point_body(fit().observation.keypoints.names)
     one = OtherAnswers(seeker.network, seeker.read, keep=1)(fit(), body, shipped().terms)
     assert len(one.hypotheses) == 2
-    none = OtherAnswers(seeker.network, seeker.read, worth=10.0)(fit(), body, shipped().terms)
+    none = OtherAnswers(seeker.network, seeker.read, keep=0)(fit(), body, shipped().terms)
     assert len(none.hypotheses) == 1 and none.posterior is not None and (none.posterior.probability == 1).all()
 
 
