@@ -157,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     poses, origin = world_poses(options.motion, options.cache, min(PIECE, max(options.people, default=1)), seed=1)
     coco = resolve_set("coco17")
     fit_all(of_people(poses, coco, 8))  # everything is loaded, and was called once
-    print(f"people posed by {origin}; {torch.get_num_threads()} threads")
+    print(f"people posed by {origin}; {torch.get_num_threads()} threads", flush=True)
     figures: dict[str, object] = {}
     curves: dict[str, tuple[Sequence[int], Sequence[float]]] = {}
     for what, sizes in (("frames", options.frames), ("people", options.people)):
