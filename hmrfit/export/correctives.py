@@ -35,6 +35,13 @@ class Correctives:
     amounts: NDArray[np.float64]  # (T, K) in [0, 1]
 
 
+def mean_correctives(body: SmplBody, body_pose: Tensor) -> Tensor:
+    """(V, 3) metres: the mean over the poses (T, J-1, 3, 3) of P vec(R − I), such as that of arms that hang all the
+    time."""
+    feature = (body_pose.detach().cpu().double() - torch.eye(3, dtype=torch.float64)).flatten(1).mean(0)
+    return body.posedirs.detach().cpu().double() @ feature
+
+
 def corrective_targets(body: SmplBody, body_pose: Tensor) -> Correctives | None:
     """Of the poses (T, J-1, 3, 3); None where they have no effect."""
     feature = (body_pose.detach().cpu().double() - torch.eye(3, dtype=torch.float64)).flatten(1)  # (T, 9 (J-1))

@@ -119,15 +119,20 @@ class PersonMotion:
         return replace(self, params=interpolated(self.params, self.seconds, at), fps=rate, times=at)
 
 
-def lowest_point(person: PersonMotion, world: BodyParams, weights: NDArray[np.float64] | None = None) -> float:
+def lowest_point(
+    person: PersonMotion,
+    world: BodyParams,
+    weights: NDArray[np.float64] | None = None,
+    rest: Tensor | None = None,
+) -> float:
     """The least y of the person's mesh in all frames, without pose correctives, metres.
 
         y' = Σ_b w_b (G_b[1] · (v − J_b) + y_b)        only the middle row of every G
 
     Args:
-        world: (T,) y up. weights: (V, J), by default the body's own.
+        world: (T,) y up. weights: (V, J), by default the body's own. rest: (V, 3), by default the person's own shape.
     """
-    places, rest = person.rest_joints, person.rest_vertices
+    places, rest = person.rest_joints, person.rest_vertices if rest is None else rest
     turns, joints = forward_kinematics(world.rotations, places, person.body.parents)
     rows = turns[:, :, 1]  # (T, J, 3)
     heights = joints[..., 1] - (rows * places).sum(-1) + world.transl[:, 1:2]

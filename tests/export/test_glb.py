@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from helpers.moving_people import walk, without_correctives
+from helpers.moving_people import skinned_with_mean_correctives, walk, without_correctives
 from helpers.synthetic_body import synthetic_hand, synthetic_smplh, synthetic_smplx
 from scipy.spatial.transform import Rotation
 
@@ -82,13 +82,27 @@ def tree(path: Path) -> dict:
 def test_the_skinned_body_is_ours_but_for_the_correctives(tmp_path: Path, body: SmplBody) -> None:
     """With eight weights a vertex to the digits of 32 bits; with four, to millimetres on a few vertices."""
     person = walk(body)
-    expected = without_correctives(body)(person.params).vertices.numpy() * Y_UP
+    expected = skinned_with_mean_correctives(person).numpy() * Y_UP
     times = np.arange(T) / FPS
     for influences, most, mean in ((8, 2e-6, 1e-6), (4, 0.02, 2e-4)):
         write_glb(tmp_path / "walk.glb", [person], influences=influences)
         gltf = parse_glb((tmp_path / "walk.glb").read_bytes())
         off = np.linalg.norm(skinned(gltf, 0, times)[:, : len(body.v_template)] - expected, axis=-1)
         assert off.max() < most and off.mean() < mean
+
+
+def test_the_mean_of_the_correctives_is_in_the_mesh(tmp_path: Path, body: SmplBody) -> None:
+    """It is nearer to the body than the mesh without it; of a pose that is held, exactly the body."""
+    person = walk(body)
+    write_glb(tmp_path / "walk.glb", [person], influences=8)
+    of_file = lambda: skinned(parse_glb((tmp_path / "walk.glb").read_bytes()), 0, np.arange(T) / FPS)  # noqa: E731
+    V, truth = len(body.v_template), body(person.params).vertices.numpy() * Y_UP
+    bare = without_correctives(body)(person.params).vertices.numpy() * Y_UP
+    away = [np.linalg.norm(found - truth, axis=-1).mean() for found in (of_file()[:, :V], bare)]
+    assert away[0] < 0.9 * away[1]
+    held = replace(person, params=person.params[[2] * T])
+    write_glb(tmp_path / "walk.glb", [held], influences=8)
+    np.testing.assert_allclose(of_file()[:, :V], truth[[2] * T], atol=2e-6)
 
 
 def test_every_vertex_has_a_place_in_the_texture_and_copies_are_the_same_point(tmp_path: Path, body: SmplBody) -> None:
@@ -174,7 +188,7 @@ def test_the_camera_sees_the_body_where_the_photograph_does(tmp_path: Path, body
     device = np.stack([local[..., 0] / (half * lens["aspectRatio"]), local[..., 1] / half], -1) / -local[..., 2:]
     window = np.array([2 * max(280, 640 - 280), 2 * max(200, 480 - 200)])  # pixels that the view holds
     pixels = np.array([280, 200]) + device * [0.5, -0.5] * window
-    expected = camera[[0] * T].project(without_correctives(body)(person.params).vertices).numpy()
+    expected = camera[[0] * T].project(skinned_with_mean_correctives(person)).numpy()
     off = np.linalg.norm(pixels - expected, axis=-1)
     assert off.mean() < 0.1 and off.max() < 3  # of four weights a vertex
 

@@ -1,12 +1,14 @@
 """People who move, for tests of motion files."""
 
 import torch
+from torch import Tensor
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.export.person_motion import PersonMotion
 from hmrfit.fitting.starts import UPRIGHT
 from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.ops.skinning import forward_kinematics
 from hmrfit.types import BodyParams
 
 
@@ -29,3 +31,13 @@ def without_correctives(body: SmplBody) -> SmplBody:
     other = body.to()
     other.posedirs = torch.zeros_like(body.posedirs)
     return other
+
+
+def skinned_with_mean_correctives(person: PersonMotion) -> Tensor:
+    """(T, V, 3) camera frame: linear blend skinning of the mesh at rest with the mean of the frames' pose correctives,
+    offsets that turn with the bones."""
+    body, params = person.body, person.params
+    turns = forward_kinematics(params.rotations, body.rest_joints, body.parents)[0]
+    feature = (params.body_pose - torch.eye(3)).flatten(1).mean(0)
+    turned = torch.einsum("vj,tjab,vb->tva", body.weights, turns, body.posedirs @ feature)
+    return without_correctives(body)(params).vertices + turned
