@@ -328,8 +328,10 @@ def _moving(person: PersonMotion, influences: int, correctives: bool) -> _Moving
         person.body.weights.detach().cpu().double().numpy(), influences, rest, _forward(person, world)
     )
     morphs = corrective_targets(person.body, person.params.body_pose) if correctives else None
-    mean = 0.0 if morphs is not None else mean_correctives(person.body, person.params.body_pose)
-    return _Moving(person, world, weights, influences, morphs, person.rest_vertices + mean)
+    bound = person.rest_vertices
+    if morphs is None:
+        bound = bound + mean_correctives(person.body, person.params.body_pose)
+    return _Moving(person, world, weights, influences, morphs, bound)
 
 
 def _forward(person: PersonMotion, world: BodyParams) -> tuple[Float, Float]:
