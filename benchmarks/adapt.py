@@ -21,7 +21,7 @@ and of the people adapted to, before any training: the estimate, its fits, and t
 network from scratch (`hmrfit.train.fit_loop`), which is why that loop is not what adapts.
 
 Photographs (--real; --photos or HMRFIT_PHOTOS, a JSON file for each labelled person, `_people.py`): the detector finds
-everybody in all photographs; a quarter of these is left out at a time, the rest adapted to, and the people left out
+everybody in all photographs; an eighth of these is left out at a time, the rest adapted to, and the people left out
 are scored: distance to the keypoints and to hidden limbs (% of the box), energy, and PA-MPJPE over 12 limb points
 where a 3D truth belongs to the labels.
 """
@@ -70,7 +70,7 @@ NEAREST, FARTHEST = 0.017, 0.051
 PULL = 0.01
 SIDES = ("left", "right")
 LIMBS = (("elbow", "wrist"), ("knee_coco", "ankle"))
-FOLDS = 4
+FOLDS = 8
 
 VARIANTS = ("unmoved", "shipped", "offsets", "true_offsets", "loop", "adapted")
 
@@ -275,7 +275,7 @@ def limb_error(fitter: Fitter, people: KnownPeople, truths: dict[int, Tensor]) -
 
 
 def real(options: argparse.Namespace, folder: Path) -> None:
-    """Photographs, a quarter of them left out at a time."""
+    """Photographs, an eighth of them left out at a time."""
     try:
         detector = load_detector(options.detector)
     except NoDetector as error:

@@ -118,6 +118,11 @@ class KeypointNoise(TensorRecord):
         stds = torch.tensor(np.stack([nothing if std is None else std for std in known]))
         return cls(numbers[:, :1], numbers[:, 1:], stds)
 
+    @property
+    def exact(self) -> Tensor:
+        """(B,) bool: the source is "exact", and nothing else is known."""
+        return ((self.floor == 0) & (self.residuals == 0))[:, 0] & self.known.isnan().all(1)
+
     def with_predicted(self, predicted: Tensor, residuals: Tensor, share: Tensor) -> Tensor:
         """σ_post (B, K). predicted: σ (B, K). residuals: r (B, K). share: (K,) how much of f a point has."""
         total = (predicted.square() + (self.floor * share).square() + (self.residuals * residuals).square()).sqrt()

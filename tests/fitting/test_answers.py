@@ -1,6 +1,7 @@
 """Other answers: which components are offered, how probable they are, and that they are fitted, merged, and independent
 of the batch."""
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from hmrfit.fitting.answers import SAME, SHARPNESS, OtherAnswers, covering, merged, tempered
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.uncertainty import Answers, Posterior
+from hmrfit.fitting.uncertainty import Answers, KeypointNoise, Posterior
 from tests.helpers.fits import joints_of, people, photograph, shipped
 
 COUNT = 6
@@ -58,6 +59,17 @@ def test_nothing_is_offered_where_all_components_are_one_body():
 def test_a_component_of_no_weight_is_not_offered():
     _, probability = covering(distances(0.0, 0.5), torch.tensor([[1.0, 0.0]]).double(), 1, 0.004)
     assert probability.tolist() == [[1.0, 0.0]]
+
+
+def test_of_exact_keypoints_answers_are_surer():
+    """A seventh and more, and the others as before; both in one batch."""
+    noise = KeypointNoise.of(["exact"] * COUNT, [None] * COUNT, len(fit().observation.keypoints.names))
+    nearly = replace(noise, residuals=torch.full((COUNT, 1), 1e-9).double())  # counts for nothing, but is no word of it
+    mixed = replace(nearly, residuals=nearly.residuals * (torch.arange(COUNT) > 0)[:, None])
+    exact, other = (shipped().answers(replace(fit(), keypoint_noise=one)).posterior for one in (mixed, nearly))
+    assert exact is not None and other is not None
+    assert (exact.covariance[0, 0].diagonal() < 0.95 * other.covariance[0, 0].diagonal())[:60].all()
+    torch.testing.assert_close(exact.covariance[1:], other.covariance[1:])
 
 
 def test_answers_that_are_the_same_are_one():

@@ -62,13 +62,18 @@ TRAINED = (
     "are nearer to their keypoints than 2.1 % of the box, 2.4 % before. "
 )
 
+EXACT = (
+    "Of keypoints that are told to be exact, answers are a seventh surer: the gap of coverage of tidy people had "
+    "become 9 points, and is 3. "
+)
+
 UNTRAINED = ("from_scratch", "init", "init_std", "smplify", "hand")
 """Routes that no network takes part in, or one of its own."""
 
 REMADE: dict[str, str] = (
     {route: POINTS if route in UNTRAINED else TRAINED + POINTS for route in ROUTES}
-    | dict.fromkeys(SOUGHT, TRAINED + ANSWERS + POINTS)
-    | dict.fromkeys(("free_focal", "shared_focal"), TRAINED + ANSWERS + FOCAL + POINTS)
+    | dict.fromkeys(SOUGHT, EXACT + TRAINED + ANSWERS + POINTS)
+    | dict.fromkeys(("free_focal", "shared_focal"), EXACT + TRAINED + ANSWERS + FOCAL + POINTS)
     | {"sequence": TRAINED + COARSE + MOTION + POINTS, "hand": HAND}
 )
 """Routes whose record is not that of the code before the fit became one route (8bf38df) -> the reason."""
