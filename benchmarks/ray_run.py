@@ -56,10 +56,11 @@ def make_table(count: int) -> list[dict[str, object]]:
 
 
 def start(source: Path, out: Path, actors: int) -> subprocess.Popen:
-    """A driver."""
+    """A driver; what it says goes to `source`.log."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
     command = [sys.executable, "-c", DRIVER, str(source), str(out), str(actors)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with source.with_suffix(".log").open("ab") as log:
+        return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
 def written(out: Path) -> int:
@@ -126,6 +127,9 @@ def main() -> None:
         before, killed = interrupted_run(source, out, options.actors, options.people)
         code = start(source, out, options.actors).wait()
         seconds = time.perf_counter() - began
+        if code:
+            said = source.with_suffix(".log").read_text(errors="replace")[-2000:]
+            sys.exit(f"The second run ended with {code} and {written(out)} rows. It said:\n{said}")
         found = parquet.read_table(out / "people").to_pylist()
     fit = RowFitter(FitAsked())
     fit(rows[:2])  # everything is loaded
