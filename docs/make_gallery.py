@@ -1,7 +1,7 @@
 """Draws the pictures of README and documentation anew, all of them our own renderings.
 
-    python docs/make_gallery.py --demo out/demo --video out/demo/video --hand out/demo/hand        after `make demo` and
-                                                                                               `hmrfit demo --hand`
+    python docs/make_gallery.py --demo out/demo --video out/demo/video/from_keypoints --hand out/demo/hand
+                                                                    (after `make demo` and `hmrfit demo --hand`)
 
 docs/images/demo.jpg     the photograph with the body over it, from the right, from behind; how sure each joint is
 docs/images/hands.jpg    a body with hands, fitted to noisy whole-body keypoints, and the demo's hand, from four sides
@@ -77,7 +77,7 @@ def write_gif(video: Path, path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--demo", type=Path, default=Path("out/demo"))
-    parser.add_argument("--video", type=Path, default=Path("out/demo/video"))
+    parser.add_argument("--video", type=Path, default=Path("out/demo/video/from_keypoints"))
     parser.add_argument("--hand", type=Path, default=Path("out/demo/hand"))
     arguments = parser.parse_args()
     (HERE / "images").mkdir(exist_ok=True)
