@@ -53,7 +53,7 @@ from hmrfit.fitting.finite import ENDS
 from hmrfit.fitting.fit import REASONS, Acceptance, Fit
 from hmrfit.fitting.focal import FocalSensitivity
 from hmrfit.fitting.parameters import Observation, State
-from hmrfit.fitting.uncertainty import Answers, Posterior
+from hmrfit.fitting.uncertainty import GAUSSIAN, Answers, Posterior
 from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import advising, parse_json, read_npz, read_numpy
 from hmrfit.io.budget import brief
@@ -385,7 +385,8 @@ def _posterior(data: Mapping[str, NDArray[Any]]) -> Posterior | None:
     covariance = torch.tensor(data["covariance"]).double()
     noise = torch.tensor(data["keypoint_std"]) if "keypoint_std" in data else None
     towards = torch.tensor(data["limb_towards"]) if "limb_towards" in data else None
-    return Posterior(torch.tensor(data["probability"]), covariance, float(data["nu"]), noise, towards)
+    nu = min(float(data["nu"]), GAUSSIAN)  # infinity is a Gaussian as well
+    return Posterior(torch.tensor(data["probability"]), covariance, nu, noise, towards)
 
 
 def _focal_moves(data: Mapping[str, NDArray[Any]]) -> FocalSensitivity | None:

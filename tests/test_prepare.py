@@ -81,7 +81,7 @@ def test_weights_of_terms_that_the_fit_does_not_use(points: np.ndarray, weights:
 @pytest.mark.parametrize("name", ["anchor", "joint_limits", "keypoints"])
 def test_every_weight_that_the_fit_uses_changes_it(points: np.ndarray, name: str) -> None:
     """Of a person whose knee is seen where it can hardly be."""
-    bent = points + np.eye(17)[:, 13:14] * [25, -25, 0]
+    bent = points + np.eye(17)[:, 13:14] * [60, -60, 0]
     plain = fit(bent)
     assert plain.term_cost[name][0] > 0
     assert not same(fit(bent, weights={name: 0.01}), plain)

@@ -34,15 +34,16 @@ def test_keypoints_come_to_where_the_body_has_them():
 
 
 def test_the_estimate_is_nearly_that_of_the_bodys_own_points():
-    people, offsets, keypoints = seen_with_offsets()
+    """In the median: whoever has a limb the other way then is far off by that."""
+    people, offsets, keypoints = seen_with_offsets(40)
     network = KeypointHmr.from_file(PRIORS / "keypoint_hmr.npz")
-    camera = Camera.from_size(1024, 768, count=6)
+    camera = Camera.from_size(1024, 768, count=40)
     own = network.predict(people.keypoints, camera).params
     joints = free_body().points(COCO17)
 
     def away(found: BodyParams) -> float:
         mine, theirs = (joints.pose(params).joints for params in (found, own))
-        return ((mine - mine[:, :1]) - (theirs - theirs[:, :1])).norm(dim=-1).mean().item()
+        return ((mine - mine[:, :1]) - (theirs - theirs[:, :1])).norm(dim=-1).mean(1).median().item()
 
     moved = network.seeing(MovedKeypoints(free_body(), offsets))
     assert away(moved.predict(keypoints, camera).params) < 0.5 * away(network.predict(keypoints, camera).params)

@@ -90,19 +90,19 @@ def test_components_come_nearer_to_the_truth_and_part():
 
 
 def test_the_weights_loss_prefers_weight_on_the_right_component():
-    """All weight on one component, for each: even weights lie between the best and the worst of them."""
+    """All weight on one component, for each: of one person, even weights lie between the best and the worst of them."""
     model = mixture()
-    case = mixture_case(cases(model), model, *cases(model).people(4))
+    case = mixture_case(cases(model), model, *cases(model).people(1))
     rows = model.count + 1
     with torch.no_grad():
         predicted = model.errors(case.inputs)
         found = []
         for chosen in range(rows):
-            logits = torch.full((4, rows), -20.0)
+            logits = torch.full((1, rows), -20.0)
             logits[:, chosen] = 0.0
             one = PredictedError(predicted.scale, predicted.factors, predicted.noise, logits.flatten())
             found.append(weight_losses(case, one, model.errors.nu, rows)["mixture"].item())
-        even = PredictedError(predicted.scale, predicted.factors, predicted.noise, torch.zeros(4 * rows))
+        even = PredictedError(predicted.scale, predicted.factors, predicted.noise, torch.zeros(rows))
         mixed = weight_losses(case, even, model.errors.nu, rows)["mixture"].item()
     assert min(found) < mixed < max(found)
 
