@@ -26,7 +26,7 @@ from hmrfit.types import BodyParams
 TALL = 420
 """Pixels of every panel."""
 
-INK = (60, 60, 60)
+INK, LETTERS = (60, 60, 60), 0.85
 HANGING = 1.2
 """Radians from the T-pose."""
 
@@ -34,9 +34,9 @@ HANGING = 1.2
 def captioned(image: Image, text: str) -> Image:
     """The picture at `TALL` pixels, its caption below."""
     scaled = cv2.resize(image, (round(image.shape[1] * TALL / len(image)), TALL), interpolation=cv2.INTER_AREA)
-    below = np.full((32, scaled.shape[1], 3), 255, np.uint8)
-    left = max(4, (below.shape[1] - cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0]) // 2)
-    cv2.putText(below, text, (left, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.5, INK, 1, cv2.LINE_AA)
+    below = np.full((46, scaled.shape[1], 3), 255, np.uint8)
+    left = max(4, (below.shape[1] - cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, LETTERS, 1)[0][0]) // 2)
+    cv2.putText(below, text, (left, 31), cv2.FONT_HERSHEY_SIMPLEX, LETTERS, INK, 1, cv2.LINE_AA)
     return np.concatenate([scaled, below])
 
 
