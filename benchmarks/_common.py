@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -86,6 +87,21 @@ def pose_pool(motion: Path | None, cache: str | None, part: str = "test") -> tup
     frames = load_frames(read_pool(needed(motion, "--motion", MOTION), cache=cache), part)
     weight = torch.as_tensor(frames["weight"])
     return torch.as_tensor(frames["poses"]), weight, f"the motion folder, split '{part}', {len(weight)} frames"
+
+
+def print_ends(curves: Mapping[str, Sequence[Mapping[str, float]]], columns: Sequence[str]) -> dict[str, float]:
+    """The table of where every method's curve ends. Returns the PA-MPJPE of each, as a benchmark's last line has it."""
+    print(f"\n{'':12s}" + "".join(f"{c.removesuffix('_percent').removesuffix('_mm'):>18s}" for c in columns))
+    for method, curve in curves.items():
+        print(f"{method:12s}" + "".join(f"{curve[-1].get(c, float('nan')):18.1f}" for c in columns))
+    return {f"{method}_pa_mpjpe_mm": curve[-1]["pa_mpjpe_mm"] for method, curve in curves.items()}
+
+
+def add_to_curve(curve: list[dict[str, float]], file: Path, title: str, scores: Mapping[str, float]) -> None:
+    """One more point of a curve: into its file, and printed."""
+    curve.append(dict(scores))
+    file.write_text(json.dumps(curve))
+    print(title, {name: round(value, 2) for name, value in scores.items()}, flush=True)
 
 
 def finish(**figures: object) -> None:

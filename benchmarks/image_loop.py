@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _common import finish, motion_argument, motion_pool, threads
+from _common import add_to_curve, finish, motion_argument, motion_pool, print_ends, threads
 
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
@@ -124,12 +124,10 @@ class Bench:
         begun, cpu = time.monotonic(), time.process_time()
         for losses in trainer.steps(max(1, self.options.steps // POINTS)):
             minutes = {"minutes": (time.monotonic() - begun) / 60, "cpu_minutes": (time.process_time() - cpu) / 60}
-            curve.append({"step": trainer.step, **minutes, **self.score(trainer)})
-            if trainer.fits is not None:
-                curve[-1]["fits"] = len(trainer.fits)
-            curve[-1] |= {f"loss_{name}": value for name, value in losses.items()}
-            (own / "curve.json").write_text(json.dumps(curve))
-            print(method, {name: round(value, 2) for name, value in curve[-1].items()}, flush=True)
+            kept = {} if trainer.fits is None else {"fits": float(len(trainer.fits))}
+            scores = {"step": trainer.step, **minutes, **self.score(trainer), **kept}
+            scores |= {f"loss_{name}": value for name, value in losses.items()}
+            add_to_curve(curve, own / "curve.json", method, scores)
 
 
 def at_once(bench: Bench, methods: Sequence[str], folder: Path) -> None:
@@ -157,11 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         files = {method: folder / method / "curve.json" for method in options.methods}
         curves = {method: json.loads(file.read_text()) for method, file in files.items() if file.is_file()}
         (folder / "curves.json").write_text(json.dumps(curves))
-    columns = ("pa_mpjpe_mm", "mpjpe_mm", "facing_wrong_percent")
-    print(f"\n{'':12s}" + "".join(f"{c.removesuffix('_percent').removesuffix('_mm'):>18s}" for c in columns))
-    for method, curve in curves.items():
-        print(f"{method:12s}" + "".join(f"{curve[-1][c]:18.1f}" for c in columns))
-    last = {f"{method}_pa_mpjpe_mm": curve[-1]["pa_mpjpe_mm"] for method, curve in curves.items()}
+    last = print_ends(curves, ("pa_mpjpe_mm", "mpjpe_mm", "facing_wrong_percent"))
     settings = {"config": options.config, "steps": options.steps, "scenes": options.scenes, "seed": options.seed}
     finish(benchmark="image_loop", **last, **settings, device=options.device)
 

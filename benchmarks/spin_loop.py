@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _common import finish, motion_argument, motion_pool, threads
+from _common import add_to_curve, finish, motion_argument, motion_pool, print_ends, threads
 
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
@@ -172,11 +172,10 @@ class Bench:
         begun, before = time.process_time(), curve[-1]["cpu_minutes"] if curve else 0.0
         for losses in trainer.steps(max(1, self.options.steps // POINTS)):
             minutes = before + (time.process_time() - begun) / 60
-            curve.append({"step": trainer.step, "cpu_minutes": minutes, **self.score(trainer)})
-            curve[-1] |= {f"loss_{name}": value for name, value in losses.items()}
-            curve_file.write_text(json.dumps(curve))
+            scores = {"step": trainer.step, "cpu_minutes": minutes, **self.score(trainer)}
+            scores |= {f"loss_{name}": value for name, value in losses.items()}
+            add_to_curve(curve, curve_file, method, scores)
             trainer.save(own / LAST)
-            print(method, {name: round(value, 2) for name, value in curve[-1].items()}, flush=True)
         return curve
 
 
@@ -190,10 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         curves = {method: bench.run(method, folder) for method in options.methods}
     (folder / "curves.json").write_text(json.dumps(curves)) if options.folder else None
     columns = ("pa_mpjpe_mm", "mpjpe_mm", "facing_wrong_percent", "reprojection_percent", "fits_pa_mpjpe_mm")
-    print(f"\n{'':12s}" + "".join(f"{c.removesuffix('_percent').removesuffix('_mm'):>18s}" for c in columns))
-    for method, curve in curves.items():
-        print(f"{method:12s}" + "".join(f"{curve[-1].get(c, float('nan')):18.1f}" for c in columns))
-    last = {f"{method}_pa_mpjpe_mm": curve[-1]["pa_mpjpe_mm"] for method, curve in curves.items()}
+    last = print_ends(curves, columns)
     minutes = {method: curve[-1]["cpu_minutes"] for method, curve in curves.items()}
     settings = {"steps": options.steps, "people": options.people, "seed": options.seed}
     finish(benchmark="spin_loop", **last, cpu_minutes=minutes, **settings)

@@ -26,6 +26,7 @@ from hmrfit.hand_keypoints import HAND_SIDES, hand_set
 from hmrfit.io.image import Crop, Image, read_image
 from hmrfit.network.checkpoints import load_hmr
 from hmrfit.network.encoders import HeatmapEncoder, ImageEncoder, heatmaps_of, to_tensor
+from hmrfit.network.hand_estimate import mirrored_params
 from hmrfit.network.hand_regressor import HandRegression, HandRegressor, project_to_pixels
 from hmrfit.network.hmr import HMR, in_full_image
 from hmrfit.ops.check import brief_repr, numbers
@@ -117,10 +118,8 @@ class HandImageHmr:
         flat = project_to_pixels(right.pose(found.params.map(lambda t: t.double())).points, found.pixel_camera.double())
         pixels = crop.points_from_crop(flat[0].numpy())
         if side == "left":
-            flip = params.transl.new_tensor(FLIP)
-            turned = params.rotations * (flip[:, None] * flip)
-            params = BodyParams(turned[:, 0], turned[:, 1:], params.betas, params.transl * flip)
-            points, pixels = points * flip, pixels * [-1, 1] + [width, 0]
+            params = mirrored_params(params)
+            points, pixels = points * points.new_tensor(FLIP), pixels * [-1, 1] + [width, 0]
             crop = Crop((width - crop.center[0], crop.center[1]), crop.side, crop.resolution)
         return HandOfImage(
             side,

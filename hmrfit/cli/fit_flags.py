@@ -101,10 +101,14 @@ class FitFlags:
             return KeypointSource(self.keypoint_set)
         return HandKeypointSource(self.hand, self.keypoint_set, self.mirrored)
 
+    def given(self, names: Sequence[str]) -> list[str]:
+        """Those of the flags that were given, as they are written."""
+        asked = [name for name in names if getattr(self, name) is not None and getattr(self, name) is not False]
+        return [f"--{name.replace('_', '-')}" for name in asked]  # 0 is a value that was given
+
     def refuse(self, names: Sequence[str], where: str) -> None:
         """Raises ValueError: a flag among these is given, which has no meaning there."""
-        given = [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) not in (None, False)]
-        if given:
+        if given := self.given(names):
             raise ValueError(f"{given[0]} has no meaning with {where}. Leave it out.")
 
     def check(self, photographs: bool) -> None:
@@ -127,8 +131,7 @@ class FitFlags:
         if self.keypoint_set is not None:
             hand_set(self.keypoint_set, HAND_SIDES[0] if self.hand == BOTH else self.hand)
         names = ("gender", "age", "height", "detector", "boxes", "max_people", "min_confidence", "engine")
-        given = [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
-        if given:
+        if given := self.given(names):
             raise ValueError(f"--hand fits hands to keypoint files, and takes no {', '.join(given)}.")
 
     @property

@@ -254,10 +254,16 @@ def begun_as(
     values: Tensor, known: tuple[str, ...], names: tuple[str, ...], dim: int = 0, value: float = 0.0
 ) -> Tensor:
     """Values of the names `known` along `dim` -> of other names: what their nearest definition has, else `value`."""
-    place = {name: i for i, name in enumerate(known)}
-    index = [place.get(nearest_definition(name, place) or "", len(known)) for name in names]
+    index = torch.tensor(slots_or_none(names, known), device=values.device)
     nothing = values.new_full((*values.shape[:dim], 1, *values.shape[dim + 1 :]), value)
-    return torch.cat([values, nothing], dim).index_select(dim, torch.tensor(index, device=values.device))
+    return torch.cat([values, nothing], dim).index_select(dim, index)
+
+
+@lru_cache(maxsize=64)
+def slots_or_none(names: tuple[str, ...], known: tuple[str, ...]) -> list[int]:
+    """Which of the names `known` is the nearest definition of each; behind the last where there is none."""
+    place = {name: i for i, name in enumerate(known)}
+    return [place.get(nearest_definition(name, place) or "", len(known)) for name in names]
 
 
 @lru_cache(maxsize=64)

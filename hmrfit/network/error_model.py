@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from hmrfit.body.skeleton import SMPL
 from hmrfit.keypoints import nearest_definition
-from hmrfit.network.encoders import FAR, KEYPOINT_NAMES, EncodedKeypoints, ResidualBlock, begun_as
+from hmrfit.network.encoders import FAR, KEYPOINT_NAMES, EncodedKeypoints, ResidualBlock, begun_as, slots_or_none
 from hmrfit.network.inference import pad_rows
 from hmrfit.network.mirror import (
     mirrored_chart,
@@ -202,7 +202,7 @@ class ErrorModel(nn.Module):
 
     def noise_of(self, predicted: PredictedError, names: tuple[str, ...]) -> Tensor:
         """σ (B, K) of a set's keypoints; `INITIAL_NOISE` where the network has no slot for a name."""
-        return F.pad(predicted.noise, (0, 1), value=INITIAL_NOISE)[:, _noise_slots(names, self.names)]
+        return F.pad(predicted.noise, (0, 1), value=INITIAL_NOISE)[:, slots_or_none(names, self.names)]
 
     @torch.no_grad()
     def predict(
@@ -242,13 +242,6 @@ class ErrorModel(nn.Module):
         if person.log_weight is not None and mirror_image.log_weight is not None:
             log_weight = 0.5 * (person.log_weight + mirror_image.log_weight)
         return PredictedError(scale, torch.cat(weighted, -1), noise, log_weight)
-
-
-@lru_cache(maxsize=64)
-def _noise_slots(names: tuple[str, ...], known: tuple[str, ...]) -> list[int]:
-    """Where σ of each of `names` stands among those of `known`; behind the last where it has none."""
-    place = {name: i for i, name in enumerate(known)}
-    return [place.get(nearest_definition(name, place) or "", len(known)) for name in names]
 
 
 @lru_cache(maxsize=64)
