@@ -157,8 +157,8 @@ def build_parts(config: CfgNode) -> tuple[Fitter, Schedules]:
     hands = hand_parts(config, body) if uses_error_model(config) and config.PRIORS.INITIAL_ESTIMATE else None
     if hands is not None:
         terms |= terms_by_name(hands.terms)
-        fit, given = (replace(s, hands=hands.stage(s.stages[-1])) for s in (schedules.fit, schedules.given))
-        schedules = replace(schedules, fit=fit, given=given)
+        every = (schedules.fit, schedules.given, schedules.views, schedules.views_given)
+        schedules = Schedules(*(replace(s, hands=hands.stage(s.stages[-1])) for s in every))
     join = None if hands is None else hands.join
     fitter = Fitter(body, terms, schedules.fit, schedules.given, join, _offsets(config))
     return (fitter if device == "cpu" else fitter.on(device)), schedules

@@ -22,15 +22,16 @@ from hmrfit.fitting.sequence_posterior import SeenFrames, in_motion
 from hmrfit.fitting.smoothness import Poses, Smoothness
 from hmrfit.fitting.solver import Options, solve
 from hmrfit.fitting.terms.base import Known
-from hmrfit.fitting.terms.views import relative_pose
+from hmrfit.fitting.terms.views import VIEWS, OtherViews, relative_pose
 from hmrfit.io.photo import Photo
+from hmrfit.keypoints import body_places
 from hmrfit.ops.check import numbers
 from hmrfit.ops.level import unit_up
 from hmrfit.ops.threads import own_threads
 from hmrfit.prepare import Prepared
 from hmrfit.result import FitResult
 from hmrfit.several import Extrinsics
-from hmrfit.types import BodyParams, Keypoints
+from hmrfit.types import BodyParams, Keypoints, RecordTable
 
 SMOOTH = 0.3
 """Of the smoothness. On clips of held-out motion (walking, uneven ground, jumping; 150 frames, 1 % noise), 0.3 and 1
@@ -58,19 +59,50 @@ def in_cameras(known: Sequence[Known]) -> Known:
 
 
 def fit_each_view(ready: Prepared, photos: Sequence[Photo], start: BodyParams | None) -> tuple[Fitter, Fit]:
-    """The person fitted in every view's frame, beside what the others see; and the fitter."""
+    """The person's body, without hands, fitted in every view's frame, beside what the others see; and the fitter."""
     seen, camera = Keypoints.cat([p.keypoints for p in photos]), Camera.cat([p.camera for p in photos])
-    return ready.fitter, ready.fitter.fit(seen, camera, start, measurements=ready.records)
+    return ready.fitter, bodies_in_views(ready, seen, camera, start)
+
+
+def bodies_in_views(ready: Prepared, seen: Keypoints, camera: Camera, start: BodyParams | None = None) -> Fit:
+    """The rows' bodies, each beside what the other views see, by the points of bodies alone where hands come later."""
+    fitter, records = ready.fitter, ready.records
+    if not fitter.joins_hands(seen.names):
+        return fitter.fit(seen, camera, start, measurements=records)
+    own, views = body_places(seen.names), records[VIEWS]
+    assert isinstance(views, OtherViews)
+    records = RecordTable({**records, VIEWS: views.of_points(own)})
+    return fitter.fit(seen.of_points(own), camera, start, measurements=records)
+
+
+def with_hands_in_views(ready: Prepared, fit: Fit, seen: Keypoints, rows: Tensor) -> Fit:
+    """Some rows of `bodies_in_views` continued with their hands, where the keypoints have some. seen: of all rows."""
+    views = ready.records[VIEWS]
+    assert isinstance(views, OtherViews)
+    return ready.fitter.with_hands(fit.of(rows), seen[rows], views[rows])
+
+
+def seen_with_hands(ready: Prepared, fit: Fit, state: State, seen: Keypoints, rows: Tensor) -> Fit:
+    """Rows of `bodies_in_views` with what is seen of the hands too, for bodies and hands at `state`, theirs."""
+    fitter, views, some = ready.fitter, ready.records[VIEWS], fit.of(rows)
+    if not fitter.joins_hands(seen.names):
+        return some
+    assert isinstance(views, OtherViews) and fitter.hands is not None and fitter.schedule.hands is not None
+    stage, route = fitter.schedule.hands, fitter.route(seen.names)
+    observation = fitter.hands.observation(state, some.observation, seen[rows], stage, route, views[rows])
+    return replace(some, observation=observation, stage=stage)
 
 
 def one_body_in_views(ready: Prepared, photos: Sequence[Photo], world: Extrinsics, start: BodyParams | None) -> Fit:
     """The fit of least energy among the views' own, in every camera's frame."""
-    fitter, fit = fit_each_view(ready, photos, start)
+    seen, (fitter, fit) = Keypoints.cat([p.keypoints for p in photos]), fit_each_view(ready, photos, start)
     best = int(fit.cost.nan_to_num(torch.inf).argmin())
+    found = with_hands_in_views(ready, fit, seen, torch.tensor([best]))
     pelvis = fitter.body.rest_joints[0], fitter.body.joint_shapes[0]
     between = relative_pose(world.rotation, world.translation, best)
-    params = turned(fit.state.params[[best] * len(photos)], *pelvis, *between)
-    return settled(fitter, fit, State(params, fit.state.camera))
+    state = State(turned(found.state.params[[0] * len(photos)], *pelvis, *between), fit.state.camera)
+    fit = seen_with_hands(ready, fit, state, seen, torch.arange(len(photos)))
+    return settled(fitter, fit, state)
 
 
 def checked_pace(fps: float, smooth: float) -> tuple[float, float]:

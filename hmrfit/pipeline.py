@@ -34,7 +34,7 @@ from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.smoothness import Poses
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.fitting.terms.up import Up
-from hmrfit.fitting.terms.views import other_views
+from hmrfit.fitting.terms.views import VIEWS, other_views
 from hmrfit.free_focal import views_with_free_focal, with_free_focal
 from hmrfit.groups import (
     SMOOTH,
@@ -262,26 +262,28 @@ class Pipeline:
     ) -> list[FitResult]:
         """Fits one body to one person seen by several calibrated cameras; see `hmrfit.fit_views`."""
         know_own_threads()
-        keypoint_set = self.set_of(keypoints[0] if count_of_views(keypoints, "keypoints") else None, keypoint_set)
-        if isinstance(extrinsics, CameraCalibration):
-            cameras, keypoints = with_calibration(cameras, keypoints, extrinsics, keypoint_set)
-            up = extrinsics.up if up is None else up
-        world = read_extrinsics(extrinsics, count_of_views(images, "images"))
         check_measurements(measurements)
-        free = free_or_known(focal)
-        upright = known_up(up, measurements, None)
-        photos = read_views(images, keypoints, keypoint_set, cameras, image_size, free)
-        photos = with_known_noise_in_views(photos, keypoint_source, keypoint_std)
-        asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
-        start = self._start_in_views(init, world)
-        schedule = self.schedules.views if start is None else self.schedules.views_given
-        read = lambda photos: self._ready_in_views(photos, world, schedule, measurements, asked)  # noqa: E731
+        noise = keypoint_source, keypoint_std
+        keypoint_set = self.set_of(keypoints[0] if count_of_views(keypoints, "keypoints") else None, keypoint_set)
+        with self.reading_hands_of(measurements, init):
+            if isinstance(extrinsics, CameraCalibration):
+                cameras, keypoints = with_calibration(cameras, keypoints, extrinsics, keypoint_set)
+                up = extrinsics.up if up is None else up
+            world = read_extrinsics(extrinsics, count_of_views(images, "images"))
+            free = free_or_known(focal)
+            upright = known_up(up, measurements, None)
+            photos = read_views(images, keypoints, keypoint_set, cameras, image_size, free)
+        photos, pipeline = with_known_noise_in_views(photos, *noise), self.for_people_of(photos[0])
+        start = pipeline._start_in_views(init, world)
+        schedule = pipeline.schedules.views if start is None else pipeline.schedules.views_given
+        asked = Asked(terms, weights, _noise_argument(*noise))
+        read = lambda photos: pipeline._ready_in_views(photos, world, schedule, measurements, asked)  # noqa: E731
         with one_thread_for_few(len(photos), self.threads):
             if free:
                 photos = views_with_free_focal(photos, lambda p: fit_each_view(read(p), p, start))
             ready = read(photos)
             fit = one_body_in_views(ready, photos, world, start)
-        results = [self.result(fit, photo, torch.tensor([i]), ready) for i, photo in enumerate(photos)]
+        results = [pipeline.result(fit, photo, torch.tensor([i]), ready) for i, photo in enumerate(photos)]
         poses = torch.cat([world.rotation, world.translation[..., None]], -1).numpy()
         results = [in_known_world(r, E[None], upright) for r, E in zip(results, poses, strict=True)]
         log_warnings(results, f"fit_views, {len(results)} views")
@@ -319,7 +321,7 @@ class Pipeline:
         ]
         found = {m.name: in_cameras([known[m.name] for known in each]) for m in measurements}
         seen, camera = Keypoints.cat([p.keypoints for p in photos]), Camera.cat([p.camera for p in photos])
-        found["views"] = other_views(seen, camera, world.rotation, world.translation)
+        found[VIEWS] = other_views(seen, camera, world.rotation, world.translation)
         return prepare(self.fitter, self.config, schedule, joined(photos), found, asked)
 
     def _start_in_views(self, init: BodyParams | FitResult | None, world: Extrinsics) -> BodyParams | None:
@@ -357,23 +359,25 @@ class Pipeline:
         check_measurements(measurements)
         pace = Pace(*checked_pace(fps, smooth))
         rig = calibration if isinstance(calibration, CameraCalibration) else read_calibration(calibration)
-        tracks, rig = read_views_over_time(views, rig, keypoint_set)
-        upright = known_up(rig.up if up is None else up, measurements, None)
-        read_extrinsics(rig, len(rig))
-        people, left = people_over_time(tracks, rig, keypoint_set)
+        with self.reading_hands_of(measurements):
+            tracks, rig = read_views_over_time(views, rig, keypoint_set)
+            upright = known_up(rig.up if up is None else up, measurements, None)
+            read_extrinsics(rig, len(rig))
+            people, left = people_over_time(tracks, rig, keypoint_set)
         if not people:
             raise ValueError(NOBODY_IN_TWO)
+        pipeline = self.for_people_of(people[0].photos[0])
         weights = {**({UPRIGHT: 0.0} if UPRIGHT in self.schedules.views.term_names else {}), **(weights or {})}
         noise = keypoint_source, keypoint_std
         asked = Asked(terms, weights, _noise_argument(*noise))
         results = []
         for i, person in enumerate(people):
             person = replace(person, photos=tuple(with_known_noise_in_views(list(person.photos), *noise)))
-            ready, photo = self._ready_over_time(person, rig, measurements, asked)
+            ready, photo = pipeline._ready_over_time(person, rig, measurements, asked)
             with one_thread_for_few(len(photo), self.threads):
                 fit = fit_person_over_time(ready, person, photo, rig.extrinsics[list(person.views)], pace)
             base = person.photos[person.base]
-            result = self.result(fit, base, torch.arange(len(base)), ready)
+            result = pipeline.result(fit, base, torch.arange(len(base)), ready)
             result = as_sequence(result, person.nowhere, pace.fps)
             results.append(world_result(result, person, rig, upright, str(i)))
         log_warnings([one.base for one in results], f"fit_views_sequence, {len(results)} people")
@@ -394,7 +398,7 @@ class Pipeline:
         ]
         order = in_frame_order(V, T)
         found = {m.name: reordered(in_cameras([known[m.name] for known in each]), order) for m in measurements}
-        found["views"] = other_views(seen, camera, world.rotation, world.translation, T)
+        found[VIEWS] = other_views(seen, camera, world.rotation, world.translation, T)
         return prepare(self.fitter, self.config, self.schedules.views, photo, found, asked), photo
 
     def fit_sequence(

@@ -198,6 +198,12 @@ class Keypoints(TensorRecord):
     def __len__(self) -> int:
         return self.xy.shape[0]
 
+    def of_points(self, places: Sequence[int]) -> Self:
+        """Some of everybody's keypoints."""
+        own = list(places)
+        names = tuple(self.names[k] for k in own)
+        return replace(self, xy=self.xy[:, own], confidence=self.confidence[:, own], names=names)
+
     @cached_property
     def presence(self) -> Tensor:
         """(B, K) how far each keypoint counts as seen, a continuous function of its confidence (`ops.presence`)."""

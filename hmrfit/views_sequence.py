@@ -21,7 +21,14 @@ from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.smoothness import Poses
 from hmrfit.fitting.terms.base import Known
-from hmrfit.groups import Pace, in_known_world, solved_together
+from hmrfit.groups import (
+    Pace,
+    bodies_in_views,
+    in_known_world,
+    seen_with_hands,
+    solved_together,
+    with_hands_in_views,
+)
 from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.keypoint_checks.sides import SWAPPED
 from hmrfit.io.keypoint_files import PersonKeypoints
@@ -264,17 +271,18 @@ def fit_person_over_time(
     """
     V, T = person.blank.shape
     base, body = person.base, ready.fitter.body
-    alone = ready.fitter.fit(photo.keypoints, photo.camera, measurements=ready.records)
+    alone = bodies_in_views(ready, photo.keypoints, photo.camera)
     cost = alone.cost.view(T, V).nan_to_num(torch.inf).masked_fill(torch.tensor(person.blank.T), torch.inf)
     best = cost.argmin(1).numpy()
     nowhere, seen = np.flatnonzero(person.nowhere), np.flatnonzero(~person.nowhere)
     frame = np.arange(T)
     frame[nowhere] = seen[np.abs(seen[:, None] - nowhere).argmin(0)]
     best = best[frame]
-    rows = torch.tensor(frame * V + best)
+    rows, of_base = torch.tensor(frame * V + best), torch.arange(T) * V + base
+    found = with_hands_in_views(ready, alone, photo.keypoints, rows)
     Q, q = between(poses[best], np.broadcast_to(poses[base], (T, 3, 4)))
-    params = moved_params(alone.state.params[rows], body, Q, q)
-    fit = alone.of(torch.arange(T) * V + base)
-    fit = replace(fit, state=State(params, fit.state.camera), start=None, acceptance=None)
+    state = State(moved_params(found.state.params, body, Q, q), photo.camera[of_base])
+    fit = seen_with_hands(ready, alone, state, photo.keypoints, of_base)
+    fit = replace(fit, state=state, start=None, acceptance=None)
     rotation, translation = (torch.tensor(part).expand(T, *part.shape) for part in np.split(poses[base], [3], 1))
     return solved_together(ready, fit, person.blank[base], pace, Poses(rotation, translation[..., 0]))[0]

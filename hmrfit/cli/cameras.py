@@ -123,7 +123,8 @@ class CamerasRun:
         """Everything; the exit code."""
         pipeline = Pipeline.of(load_config(self.flags.config, self.flags.overrides))
         use_threads(pipeline.threads)
-        calibration, seen = self._seen_in_videos() if self.of_videos else self._seen_in_photographs()
+        with pipeline.reading_hands_of(self.flags.measurements):
+            calibration, seen = self._seen_in_videos() if self.of_videos else self._seen_in_photographs()
         people, made = self._people(calibration, seen, pipeline)
         self._remove_gone(len(people))
         notes = [*notes_of_calibration(calibration), *(f"{c.name}: {note}" for c in seen for note in c.notes)]
@@ -232,7 +233,9 @@ class CamerasRun:
         flags = self.flags
         known = "".join(f"{type(one).__name__}{vars(one)}" for one in flags.measurements)
         asked = [flags.keypoint_source, flags.keypoint_std, flags.max_people, known]
-        about = [calibration.names, seen[0].rate, seen[0].numbers[:2], asked, pipeline.fingerprint, __version__]
+        names = next((p.names for c in seen for track in c.tracks for p in track.people), ())
+        used = pipeline.for_keypoints(list(names))
+        about = [calibration.names, seen[0].rate, seen[0].numbers[:2], asked, used.fingerprint, __version__]
         digest.update(json.dumps(about, default=str).encode())
         return digest.hexdigest()
 

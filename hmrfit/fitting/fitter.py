@@ -21,6 +21,7 @@ from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.starts import Given, GivenStart
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.terms.reprojection import StudentReprojection
+from hmrfit.fitting.terms.views import OtherViews
 from hmrfit.fitting.uncertainty import (
     GAUSSIAN,
     Answers,
@@ -119,9 +120,24 @@ class Fitter:
         std = None if init_std is None else each_ones(init_std, keypoints.xy)
         given = Given(keypoints, camera, init, std, measurements or RecordTable())
         fit = self._fit(given) if self.device is None else self._fit_there(given)
-        if self.hands is not None and self.schedule.hands is not None and has_hands(keypoints.names):
+        if self.hands is not None and self.joins_hands(keypoints.names):
             return replace(fit, seeker=SeekOtherHands(self.hands))
         return replace(fit, seeker=self.schedule.seeker) if init is None else fit
+
+    def with_hands(self, fit: Fit, keypoints: Keypoints, views: OtherViews) -> Fit:
+        """The fit of bodies that several cameras see, continued with their hands; without points of hands, the same.
+
+        Args:
+            fit: to the points of the body. keypoints: all of the people's. views: all that the other cameras see.
+        """
+        if not self.joins_hands(keypoints.names):
+            return fit
+        assert self.hands is not None and self.schedule.hands is not None
+        return self.hands(fit, keypoints, self.schedule.hands, self.route(keypoints.names), views)
+
+    def joins_hands(self, names: Sequence[str]) -> bool:
+        """Whether people with these points are fitted with their hands."""
+        return self.hands is not None and self.schedule.hands is not None and has_hands(names)
 
     def _fit_there(self, given: Given) -> Fit:
         """`_fit` on the other device, the outcome here."""
@@ -135,7 +151,7 @@ class Fitter:
         own = body_places(names)
         if self.hands is None or schedule.hands is None or len(own) == len(names):
             return schedule.start(given, self.point_body(names))
-        begun = self.begin(replace(given, keypoints=some_points(given.keypoints, own)))
+        begun = self.begin(replace(given, keypoints=given.keypoints.of_points(own)))
         state, route = begun.state, self.route(names)
         seen = self.hands.observation(state, begun.observation, given.keypoints, schedule.hands, route)
         return replace(begun, observation=seen)
@@ -181,7 +197,7 @@ class Fitter:
         own = body_places(names)
         if self.hands is None or schedule.hands is None or len(own) == len(names):
             return self.run(self.begin(given), schedule)
-        fit = self.run(self.begin(replace(given, keypoints=some_points(given.keypoints, own))), schedule)
+        fit = self.run(self.begin(replace(given, keypoints=given.keypoints.of_points(own))), schedule)
         return self.hands(fit, given.keypoints, schedule.hands, self.route(names))
 
     def run(self, begun: Begun, schedule: Schedule | None = None) -> Fit:
@@ -269,13 +285,6 @@ def in_pieces(fit: Callable[[slice], RecordT], people: int, kind: type[RecordT],
     parts = [slice(i, i + chunk) for i in range(0, people, chunk)]
     with ThreadPoolExecutor(torch.get_num_threads(), initializer=set_own_threads, initargs=(1,)) as pool:
         return kind.cat(list(pool.map(fit, parts)))
-
-
-def some_points(keypoints: Keypoints, places: Sequence[int]) -> Keypoints:
-    """Some of everybody's keypoints."""
-    own = list(places)
-    names = tuple(keypoints.names[k] for k in own)
-    return Keypoints(keypoints.xy[:, own], keypoints.confidence[:, own], names)
 
 
 def each_ones(init_std: float | Tensor, like: Tensor) -> Tensor:

@@ -148,6 +148,7 @@ class Observation(TensorRecord):
     measurements: RecordTable = field(default_factory=RecordTable)  # what else is known, by the name of its kind
     weight: Tensor | None = None  # (B, K) q c of each keypoint, see `weights`; made once for all steps
     start_depth: Tensor | None = None  # (B,) metres, of the one start that there is
+    noise_ratio: Tensor | None = None  # (B, K) the noise of each keypoint over the one that a robust scale is for
 
     @classmethod
     def of(cls, keypoints: Keypoints, measurements: RecordTable | None = None) -> "Observation":

@@ -101,6 +101,10 @@ class PoseGmm:
         """The D numbers that the mixture is about."""
         return theta if self.columns is None else theta[:, self.columns]
 
+    def knows(self, columns: Tensor) -> Tensor:
+        """Which columns of theta (n,) are among the D numbers: (n,) bool."""
+        return torch.ones_like(columns, dtype=torch.bool) if self.columns is None else torch.isin(columns, self.columns)
+
     def _places(self, columns: Tensor) -> Tensor:
         """Columns of theta -> where they stand among the D numbers.
 

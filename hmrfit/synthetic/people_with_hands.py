@@ -47,10 +47,10 @@ def people_with_hands(
         whole[:, list(body.skeleton.columns(joints))] = mirrored_turns(bent) if side == "left_" else bent
     upright = torch.cat([whole.new_zeros(len(whole), 3), whole], 1).unflatten(1, (-1, 3))
     people = make_people(body, upright, tuple(names), generator, views, Corruption(noise=0.0, missing=0.0))
-    return replace(people, keypoints=_noisy(people.clean, noise, hand_noise, generator))
+    return replace(people, keypoints=with_noise(people.clean, noise, hand_noise, generator))
 
 
-def _noisy(clean: Keypoints, noise: float, hand_noise: float, generator: torch.Generator) -> Keypoints:
+def with_noise(clean: Keypoints, noise: float, hand_noise: float, generator: torch.Generator) -> Keypoints:
     """The keypoints with the noise of their part."""
     sigma = torch.zeros_like(clean.confidence)
     parts = [(list(body_places(clean.names)), noise)]

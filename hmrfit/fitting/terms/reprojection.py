@@ -86,10 +86,11 @@ class StudentReprojection(Term):
 class Reprojection(Term):
     """Keypoints against the image, robust, relative to the person's size.
 
-    e_k = Pi(X_k) - x_k,  z = |e|²/sigma²,  sigma = `sigma` · box;  cost 1/2 c² z/(1+z)          (Geman-McClure)
+    e_k = Pi(X_k) - x_k,  z = |e|²/sigma_k²,  sigma_k = `sigma` · n_k · box;  cost 1/2 c² z/(1+z)   (Geman-McClure)
     as residuals r = c e / (sigma sqrt(1+z)),  dr = c/(sigma sqrt(1+z)) (I - e e^T / (sigma² (1+z))) de.
 
-    The cost of one keypoint is bounded by 1/2 c² times the stage's weight, however wrong it is.
+    n_k is 1, or `observation.noise_ratio`. The cost of one keypoint is bounded by 1/2 c² times the stage's weight,
+    however wrong it is.
     """
 
     sigma: float = 0.04
@@ -98,7 +99,7 @@ class Reprojection(Term):
 
     def _parts(self, e: Linearization) -> tuple[Tensor, Tensor, Tensor]:
         keypoints = e.observation.keypoints
-        error = (e.projected - keypoints.xy) / (self.sigma * e.observation.box_size[:, None, None])
+        error = (e.projected - keypoints.xy) / self._unit(e.observation)
         damp = damping(error)
         return error, damp, keypoints.confidence[..., None]
 
@@ -117,12 +118,18 @@ class Reprojection(Term):
         unit = error * damp
         projection = e.state.camera.project_jacobian(e.posed.points)
         robust = projection - unit[..., None] * (unit[..., None, :] @ projection)  # (I - u u^T) dPi/dX
-        scale = confidence * damp / (self.sigma * e.observation.box_size[:, None, None])
+        scale = confidence * damp / self._unit(e.observation)
         return e.point_rows(scale[..., None] * robust)
 
     def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
-        confidence = observation.keypoints.confidence[row].numpy()
-        return _NumpyReprojection(observation, row, self.sigma, confidence, _damped)
+        confidence, ratio = observation.keypoints.confidence[row].numpy(), observation.noise_ratio
+        sigma = self.sigma if ratio is None else self.sigma * ratio[row].numpy()
+        return _NumpyReprojection(observation, row, sigma, confidence, _damped)
+
+    def _unit(self, observation: Observation) -> Tensor:
+        """sigma_k in pixels, (B, 1, 1) or (B, K, 1)."""
+        unit, ratio = self.sigma * observation.box_size[:, None, None], observation.noise_ratio
+        return unit if ratio is None else unit * ratio[..., None]
 
 
 def _damped(square: Array) -> tuple[Array, Array]:

@@ -5,7 +5,8 @@ from helpers.bodies import free_body
 from helpers.fits import gmm
 from helpers.measured import draw
 
-from hmrfit.fitting.check_term import normal_equations, sample_evaluation
+from hmrfit.build import load_body
+from hmrfit.fitting.check_term import check_term, normal_equations, sample_evaluation
 from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, State
 from hmrfit.fitting.terms.pose_prior import PosePrior
 from hmrfit.keypoints import COCO17
@@ -58,5 +59,17 @@ def test_a_stage_where_no_joint_moves_has_the_cost_alone():
 
 
 def test_the_marginal_is_made_once_for_the_joints_that_move():
-    assert TERM.marginal(SOME) is TERM.marginal(Layout(GROUPS[1:], 24, 10, SOME.body_joints))
-    assert TERM.marginal(Layout(GROUPS, 24, 10)) is gmm()
+    assert TERM.marginal(SOME)[0] is TERM.marginal(Layout(GROUPS[1:], 24, 10, SOME.body_joints))[0]
+    assert TERM.marginal(Layout(GROUPS, 24, 10)) == (gmm(), None)
+
+
+def test_fingers_that_move_have_no_part_in_it():
+    """A body with fingers, all joints moving: the energy of the others alone."""
+    body = load_body("free_body_h")
+    gmm_of_it = gmm().for_skeleton(body.skeleton)
+    term, points = PosePrior(gmm_of_it), body.driving(body.joint_names[1:]).points(COCO17)
+    e = sample_evaluation(points, count=2)
+    check_term(term, e)
+    turned = e.theta.clone()
+    turned[:, 63:] += 0.1
+    torch.testing.assert_close(term.cost(with_theta(e, turned, e.layout)), gmm_of_it.energy(e.theta))

@@ -23,6 +23,17 @@ def test_reprojection_is_geman_mcclure_relative_to_the_box(confidence):
     assert twice.item() == pytest.approx(cost.item(), abs=1e-12)
 
 
+def test_a_scale_of_its_own_is_so_much_wider():
+    e = sample_evaluation()
+    n = 0.2 + seeded(*e.observation.keypoints.confidence.shape).abs()
+    wider = Linearization(e.body, e.state, replace(e.observation, noise_ratio=n), e.layout)
+    check_term(Reprojection(0.05), wider)
+    r = Reprojection(0.05).residuals(wider).unflatten(1, (-1, 2))[:, 3]
+    for i in range(len(r)):
+        alone = Reprojection(0.05 * float(n[i, 3])).residuals(e).unflatten(1, (-1, 2))[:, 3]
+        torch.testing.assert_close(r[i], alone[i])
+
+
 def test_one_keypoint_costs_at_most_a_half():
     assert normal_equations(Reprojection(0.05), one_point(1e6, 0))[0].item() == pytest.approx(0.5)
 

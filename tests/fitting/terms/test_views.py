@@ -1,5 +1,7 @@
 """The same keypoints in other calibrated views: the term, its derivative, and the cameras between."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from helpers.bodies import free_body, random_params
@@ -34,6 +36,22 @@ def known() -> Linearization:
 
 def test_derivatives_and_sums():
     check_measured(ViewsTerm(), known())
+
+
+def test_points_of_hands_have_scales_of_their_own():
+    """A point that is n times as exact, n times as near costs the same; some of the points are the term of those."""
+    e = known()
+    views = e.observation.measurements["views"]
+    n = 0.2 + torch.rand(B, V, 17).double()
+    check_measured(ViewsTerm(), knowing(e, views=replace(views, noise_ratio=n)))
+    points = (views.rotation[:, :, None] @ e.posed.points[:, None, ..., None]).squeeze(-1)
+    points = points + views.translation[:, :, None]
+    truth = 800 * points[..., :2] / points[..., 2:] + 500
+    nearer = replace(views, xy=truth + n[..., None] * (views.xy - truth), noise_ratio=n)
+    torch.testing.assert_close(ViewsTerm().cost(knowing(e, views=nearer)), ViewsTerm().cost(e))
+    some = nearer.of_points([2, 5])
+    assert torch.equal(some.xy, nearer.xy[:, :, [2, 5]]) and torch.equal(some.noise_ratio, n[:, :, [2, 5]])
+    torch.testing.assert_close(views.depth(e.posed.points[:, 3]), points[:, :, 3, 2])
 
 
 def test_without_other_views_there_is_an_error_message():
