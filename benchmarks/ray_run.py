@@ -63,16 +63,26 @@ def start(source: Path, out: Path, actors: int) -> subprocess.Popen:
         return subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
 
+def said_in(source: Path) -> str:
+    """The end of what the drivers said."""
+    return source.with_suffix(".log").read_text(errors="replace")[-2000:]
+
+
 def written(out: Path) -> int:
-    """Rows that are there."""
+    """Rows that are there, in whole files."""
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    files = (out / "people").glob("*.parquet") if (out / "people").is_dir() else ()
-    return sum(parquet.read_metadata(file).num_rows for file in files)
+    count = 0
+    for file in (out / "people").glob("*.parquet") if (out / "people").is_dir() else ():
+        with suppress(pa.ArrowInvalid, OSError):  # it is being written
+            count += parquet.read_metadata(file).num_rows
+    return count
 
 
 def interrupted_run(source: Path, out: Path, actors: int, people: int) -> tuple[int, bool]:
-    """(rows that were written when the driver was killed, whether a worker was killed before)."""
+    """(rows that were written when the driver was killed, whether a worker was killed before). Exits where it ended by
+    itself before."""
     driver, killed = start(source, out, actors), False
     while driver.poll() is None:
         time.sleep(0.5)
@@ -82,7 +92,8 @@ def interrupted_run(source: Path, out: Path, actors: int, people: int) -> tuple[
         if count >= people // 2:
             for process in [driver.pid, *family(driver.pid)[1:]]:
                 end(process)
-    driver.wait()
+    if (code := driver.wait()) != -signal.SIGKILL:
+        sys.exit(f"The first run ended with {code}, before it was killed. It said:\n{said_in(source)}")
     return written(out), killed
 
 
@@ -128,8 +139,7 @@ def main() -> None:
         code = start(source, out, options.actors).wait()
         seconds = time.perf_counter() - began
         if code:
-            said = source.with_suffix(".log").read_text(errors="replace")[-2000:]
-            sys.exit(f"The second run ended with {code} and {written(out)} rows. It said:\n{said}")
+            sys.exit(f"The second run ended with {code} and {written(out)} rows. It said:\n{said_in(source)}")
         found = parquet.read_table(out / "people").to_pylist()
     fit = RowFitter(FitAsked())
     fit(rows[:2])  # everything is loaded

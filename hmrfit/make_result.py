@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.mirrored import side_of
+from hmrfit.build import load_points
 from hmrfit.fitting.exchanged_sides import exchanged_sides
 from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
 from hmrfit.fitting.fit import Fit
@@ -18,7 +19,7 @@ from hmrfit.fitting.other_hand import other_hands, warning_of_side
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.terms.gender_age import Age
 from hmrfit.fitting.terms.mask import NEAR, Mask, MaskMap, look_up
-from hmrfit.fitting.uncertainty import UNKNOWN_SOURCE, KeypointNoise
+from hmrfit.fitting.uncertainty import UNKNOWN_SOURCE, KeypointNoise, mixed_joint_covariance
 from hmrfit.io.keypoint_checks.residuals import unmet_keypoints
 from hmrfit.io.keypoint_checks.sides import SWAPPED, swapped
 from hmrfit.io.photo import Photo
@@ -104,8 +105,9 @@ def log_warnings(results: Sequence[FitResult], what: str = "") -> None:
 
 
 def compute_together(results: Sequence[FitResult]) -> None:
-    """What results compute when it is first asked for, other answers and the effect of an unknown focal length, for all
-    of a batch at once: several times quicker than one result after the other, and the same numbers.
+    """What results compute when it is first asked for, other answers, how sure the joints are, and the effect of an
+    unknown focal length, for all of a batch at once: several times quicker than one result after the other, and the
+    same numbers.
 
     Args:
         results: of one call of `Pipeline.fit_photos`; those that have it, or lack what is needed, stay as they are.
@@ -114,8 +116,13 @@ def compute_together(results: Sequence[FitResult]) -> None:
         seek = group[0].seek
         assert seek is not None
         answers = seek(Fit.cat([result.fit for result in group]))
+        points = load_points(group[0].origin.body, group[0].joint_names)
+        assert answers.posterior is not None
+        bodies = [state.params for state in answers.hypotheses]
+        covariance = mixed_joint_covariance(points, bodies, answers.posterior).numpy()
         for result, rows in zip(group, _rows_of(group), strict=True):
             result.known_answers = answers[rows].as_many_as_there_are()
+            result.joint_covariance = covariance[rows.numpy()]
     unknown = [r for r in results if r.focal_moves is None and r.terms is not None and not r.focal_known and len(r)]
     for group in _alike(unknown):
         effect = replace(group[0], fit=Fit.cat([result.fit for result in group])).focal_effect()
@@ -128,7 +135,14 @@ def _alike(results: Sequence[FitResult]) -> list[list[FitResult]]:
     groups: dict[tuple[object, ...], list[FitResult]] = {}
     for result in results:
         fit = result.fit
-        key = result.keypoints.names, fit.stage, id(fit.seeker), fit.acceptance is None, fit.start is None
+        key = (
+            result.origin.body,
+            result.keypoints.names,
+            fit.stage,
+            id(fit.seeker),
+            fit.acceptance is None,
+            fit.start is None,
+        )
         groups.setdefault((repr(key), id(result.terms), fit.keypoint_noise is None), []).append(result)
     return list(groups.values())
 

@@ -138,13 +138,14 @@ def write_result(path: str | PathLike[str], result: ResultData, more: Mapping[st
     """
     if Path(path).suffix != ".npz":
         raise ValueError(f"A result is saved as .npz; '{path}' ends otherwise. Choose a name such as result.npz.")
-    write_npz(path, {**_arrays(result), **(more or {})})
+    write_npz(path, {**_arrays(result), **(more or {})}, stored=("covariance",))
 
 
 def _arrays(result: ResultData) -> dict[str, NDArray[Any]]:
     """The table above."""
     fit, origin, camera, path = result.fit, result.origin, result.camera, result.origin.image_path
-    poses, betas, trans = zip(*map(_amass, [result.params, *result.hypotheses]), strict=True)
+    every = BodyParams.cat([result.params, *result.hypotheses])
+    poses, betas, trans = (values.reshape(-1, len(result), values.shape[1]) for values in _amass(every))
     names, keypoints = list(fit.term_cost), origin.keypoints
     return {
         "format": np.array(FORMAT),
@@ -163,9 +164,9 @@ def _arrays(result: ResultData) -> dict[str, NDArray[Any]]:
         "term_cost": np.stack([fit.term_cost[name].numpy() for name in names], 1),
         "status": fit.status.numpy(),
         "steps": fit.steps.numpy(),
-        "hypothesis_poses": np.stack(poses[1:]),
-        "hypothesis_betas": np.stack(betas[1:]),
-        "hypothesis_trans": np.stack(trans[1:]),
+        "hypothesis_poses": poses[1:],
+        "hypothesis_betas": betas[1:],
+        "hypothesis_trans": trans[1:],
         "hypothesis_cost": result.hypothesis_cost,
         "person_ids": np.array(list(origin.person_ids)),
         **{name: np.array(getattr(origin, name)) for name in WORDS},

@@ -142,7 +142,7 @@ class BatchFitter:
         return results
 
     def _written(self, one: Waiting, result: FitResult) -> Line:
-        result = replace(result, origin=replace(result.origin, fingerprint=one.fingerprint))
+        result.origin = replace(result.origin, fingerprint=one.fingerprint)  # a copy would forget what it has computed
         self.outputs.write(result, one.task.name, self.flags.wanted)
         return self._line(one.task, result)
 

@@ -163,6 +163,7 @@ class FolderRun:
     ) -> None:
         self.collection, self.names, self.outputs, self.flags = collection, names, outputs, flags
         self.workers = workers
+        self.pipeline = flags.pipeline()
         self.bar = tqdm(total=len(names), unit="photo", disable=None)
 
     def lines(self) -> Generator[Line, None, None]:
@@ -191,7 +192,7 @@ class FolderRun:
         task = Task(index, path, self._label(path), name)
         try:
             check_regular(path, "a photograph")
-            with self.flags.pipeline().reading_hands_of(self.flags.measurements):
+            with self.pipeline.reading_hands_of(self.flags.measurements):
                 return replace(task, people=self.collection.people(path))
         except NoPeople as nobody:
             return replace(task, nobody=str(nobody))

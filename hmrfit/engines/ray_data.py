@@ -55,6 +55,18 @@ def ray() -> Any:
     return ray
 
 
+def begin_cluster(package: Any, tries: int = 5) -> None:
+    """One on this machine. Ray waits half a minute for its own processes, which is little where others are at work."""
+    for left in reversed(range(tries)):
+        try:
+            package.init(num_cpus=max(LOGICAL, cores()), log_to_driver=False, include_dashboard=False)
+            return
+        except Exception as error:
+            if not left or "timed out during startup" not in str(error):
+                raise
+            package.shutdown()
+
+
 @dataclass(frozen=True)
 class RayRun:
     """What is fitted, and where the results go.
@@ -90,21 +102,25 @@ class RayRun:
         if not package.is_initialized() and "RAY_ADDRESS" in os.environ:
             package.init(log_to_driver=False)
         elif not package.is_initialized():
-            package.init(num_cpus=max(LOGICAL, cores()), log_to_driver=False, include_dashboard=False)
+            begin_cluster(package)
         for folder in (self.people, self.checkpoint):
             folder.mkdir(parents=True, exist_ok=True)
+        actors, cpus = self._actors(int(package.cluster_resources().get("CPU", 1)))
         context = package.data.DataContext.get_current()
-        context.checkpoint_config = package.data.checkpoint.CheckpointConfig(
+        before = getattr(context, "use_datasource_v2", None)
+        checkpoint = package.data.checkpoint.CheckpointConfig(
             id_column="id", checkpoint_path=str(self.checkpoint.resolve()), delete_checkpoint_on_success=False
         )
+        checkpoint.checkpoint_actor_pool_max_size = max(1, actors // 2)
+        context.checkpoint_config, context.use_datasource_v2 = checkpoint, False
         try:
-            self._flow(package).write_parquet(str(self.people.resolve()), mode=package.data.SaveMode.APPEND)
+            flow = self._flow(package, actors, cpus)
+            flow.write_parquet(str(self.people.resolve()), mode=package.data.SaveMode.APPEND)
         finally:
-            context.checkpoint_config = None
+            context.checkpoint_config, context.use_datasource_v2 = None, before
 
-    def _flow(self, package: Any) -> Any:
-        """The stages."""
-        actors, cpus = self._actors(int(package.cluster_resources().get("CPU", 1)))
+    def _flow(self, package: Any, actors: int, cpus: float) -> Any:
+        """The stages. cpus: processors of each actor."""
         rows = package.data.read_parquet(self.source).repartition(target_num_rows_per_block=BLOCK)
         if self.detect:
             pool = package.data.ActorPoolStrategy(min_size=1, max_size=max(1, actors // 2))

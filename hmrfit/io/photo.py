@@ -162,9 +162,13 @@ def _fit_to_be_used(
     ready: dict[int, tuple[PersonKeypoints, tuple[str, ...]]] = {}
     reasons: dict[int, str] = {}
     apart = max(1, len(people) // MOST_LOOKED_AT) if each == "frame" else 1
+    plain = _plain(people, size) if apart > 1 else set()
 
     def read(i: int, look: bool) -> bool:
         """Whether the person at this place is doubted."""
+        if i in plain and not look:
+            ready[i] = people[i], people[i].warnings
+            return False
         try:
             straight = people[i].at_size(size).pinhole()
             found = _checked(straight, size, look)
@@ -183,6 +187,29 @@ def _fit_to_be_used(
         if place % apart:
             read(i, look=any(doubted))
     return {i: ready[i] for i in usable if i in ready}, dict(sorted(reasons.items()))
+
+
+def _plain(people: Sequence[PersonKeypoints], size: tuple[int, int]) -> set[int]:
+    """Those of many frames of which `_checked` has nothing to say unless it looks closer, asked all at once: as they
+    are, without a lens."""
+    as_they_are = [
+        i
+        for i, p in enumerate(people)
+        if p.names == people[0].names
+        and p.intrinsics is None
+        and p.fractions is None
+        and (p.image_size is None or tuple(p.image_size) == tuple(size))
+    ]
+    if not as_they_are:
+        return set()
+    body = list(body_places(people[0].names))
+    xy, confidence = (np.stack([getattr(people[i], name) for i in as_they_are]) for name in ("xy", "confidence"))
+    fine = np.isfinite(xy).all((1, 2)) & np.isfinite(confidence).all(1)
+    xy, seen = xy[:, body], confidence[:, body] > 0
+    inside = ((xy >= 0) & (xy <= np.array(size))).all(2) & seen
+    away = np.where(seen, np.abs(xy).max(2), 0.0).max(1)
+    fine &= inside.any(1) & (away <= (FARTHEST + 1) * max(size)) & ((away > NORMALISED) | (seen.sum(1) < 2))
+    return {i for i, own in zip(as_they_are, fine, strict=True) if own}
 
 
 def _called(people: Sequence[PersonKeypoints], index: int) -> str:

@@ -1,6 +1,6 @@
 """A result on a page: its pictures, a line of numbers for each person or frame, and what they were computed from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -45,7 +45,8 @@ PANEL = (240, 320)
 def drawn_entry(result: ResultData, pictures: Mapping[str, Image | str] | None) -> Entry:
     """A result on a page. pictures: by caption; None for some frames of a sequence."""
     errors = result.reprojection_error
-    rows = [_row(result, i, errors[i]) for i in _rows_shown(result, errors)]
+    before, sure = _before(result), _uncertainty(result)
+    rows = [_row(result, i, errors[i], before(i), sure(i)) for i in _rows_shown(result, errors)]
     shown = _frames_drawn(result) if pictures is None else pictures
     warnings, worst = page_warnings(result), float(np.nanmax(errors, initial=0.0))
     ranks = {WORST_FIT: 100 * worst, MOST_WARNINGS: float(len(warnings))}
@@ -90,12 +91,11 @@ def _rows_shown(result: ResultData, errors: np.ndarray) -> list[int]:
     return sorted(order[:PAGE_ROWS].tolist())
 
 
-def _row(result: ResultData, i: int, error: float) -> dict[str, str]:
+def _row(result: ResultData, i: int, error: float, *more: dict[str, str]) -> dict[str, str]:
     return {
         "frame" if result.rows == "frames" else "person": result.names[i],
         "fit to the keypoints": _quality(error),
-        **_before(result, i),
-        **_uncertainty(result, i),
+        **{key: value for part in more for key, value in part.items()},
         **_other_focal(result, i),
         **({"remark": "stopped at the last step"} if int(result.fit.status[i]) == 0 else {}),
     }
@@ -143,29 +143,39 @@ def uncertainty_pictures(result: ResultData) -> dict[str, Image]:
     return {f"uncertainty, {name}: front, side": uncertainty_picture(result, i) for i, name in names}
 
 
-def _before(result: ResultData, i: int) -> dict[str, str]:
-    """The reprojection of the start and how far the fit turned its joints, for the page."""
+def _before(result: ResultData) -> Callable[[int], dict[str, str]]:
+    """The reprojection of the start and how far the fit turned its joints, for the page, of each row."""
     if result.start is None:
-        return {}
-    turned = result.change_degrees[i]
-    most = int(turned.argmax())
-    return {
-        "before the fit": f"{100 * result.start_reprojection_error[i]:.1f} % of the box; joints turned by "
-        f"{turned.mean():.0f}° on average, {result.joint_names[most].replace('_', ' ')} by {turned[most]:.0f}°"
-    }
+        return lambda i: {}
+    degrees, errors, names = result.change_degrees, result.start_reprojection_error, result.joint_names
+
+    def of(i: int) -> dict[str, str]:
+        turned = degrees[i]
+        most = int(turned.argmax())
+        return {
+            "before the fit": f"{100 * errors[i]:.1f} % of the box; joints turned by "
+            f"{turned.mean():.0f}° on average, {names[most].replace('_', ' ')} by {turned[most]:.0f}°"
+        }
+
+    return of
 
 
-def _uncertainty(result: ResultData, i: int) -> dict[str, str]:
-    """The most and the least uncertain joints, and other modes, for the page."""
+def _uncertainty(result: ResultData) -> Callable[[int], dict[str, str]]:
+    """The most and the least uncertain joints, and other modes, for the page, of each row."""
     if result.posterior is None:
-        return {}
-    std, names = 100 * result.joint_std[i, 1:], [name.replace("_", " ") for name in result.joint_names[1:]]
-    order = std.argsort()
-    shown = [f"{names[j]} ±{std[j]:.0f} cm" for j in (*order[-1:-4:-1], order[0])]
-    others = [f"{100 * p:.0f} %" for p in result.probability[i, 1:] if p > 0.005]
+        return lambda i: {}
+    every, probability = 100 * result.joint_std[:, 1:], result.probability[:, 1:]
+    names = [name.replace("_", " ") for name in result.joint_names[1:]]
     word = "" if result.calibrated else " (by its energy, not calibrated)"
-    found = {"least certain": f"{', '.join(shown[:-1])}{word}", "most certain": shown[-1]}
-    return found | ({"other answers": ", ".join(others)} if others else {})
+
+    def of(i: int) -> dict[str, str]:
+        std, order = every[i], every[i].argsort()
+        shown = [f"{names[j]} ±{std[j]:.0f} cm" for j in (*order[-1:-4:-1], order[0])]
+        others = [f"{100 * p:.0f} %" for p in probability[i] if p > 0.005]
+        found = {"least certain": f"{', '.join(shown[:-1])}{word}", "most certain": shown[-1]}
+        return found | ({"other answers": ", ".join(others)} if others else {})
+
+    return of
 
 
 def _other_focal(result: ResultData, i: int) -> dict[str, str]:
