@@ -2,10 +2,13 @@
 
 import numpy as np
 import pytest
-from helpers.bodies import free_body
+from helpers.bodies import demo_points, free_body
 
 import hmrfit
 from hmrfit.cli.demo import DemoTruth, make_truth
+from hmrfit.io.photo import read_photo
+from hmrfit.make_result import compute_together
+from hmrfit.pipeline import Pipeline
 from hmrfit.render.backends.builtin import BuiltinRenderer
 
 SIZE = (480, 360)
@@ -85,3 +88,14 @@ def test_unsure_keypoints_beside_the_mask_say_little(truth, mask):
     points[8:, 0] -= 60
     (warnings,) = warnings_of(points, mask)
     assert not any("mask" in warning for warning in warnings)
+
+
+def test_a_batch_computes_what_each_result_does_alone() -> None:
+    points = demo_points(480)
+    moved = [points + np.array([dx, 0, 0]) for dx in (0, 20)]
+    fitted = lambda: Pipeline.of().fit_photos([read_photo(None, p, "coco17", image_size=(640, 480)) for p in moved])  # noqa: E731
+    alone, together = fitted(), fitted()
+    compute_together(together)
+    for one, other in zip(alone, together, strict=True):
+        assert "joint_covariance" in vars(other)
+        np.testing.assert_allclose(one.joint_covariance, other.joint_covariance, rtol=1e-6, atol=1e-9)

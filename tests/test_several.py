@@ -7,7 +7,9 @@ import pytest
 import torch
 from helpers.groups import SIZE, rig, sequence, views, walk
 
+from hmrfit.io import photo as photos
 from hmrfit.io.photo import read_photo
+from hmrfit.several import photo_of_frames, read_people_of_frames
 
 
 @pytest.mark.parametrize(
@@ -128,3 +130,17 @@ def test_views_of_different_sizes_and_rounded_extrinsics() -> None:
     np.testing.assert_allclose(cut[0].joints, whole[0].joints, atol=2e-3)  # the crop is seen a little elsewhere
     assert cut[2].image_size == (600, 500)
     np.testing.assert_allclose(views(extrinsics=extrinsics.round(4))[0].joints, whole[0].joints, atol=2e-3)
+
+
+def test_frames_that_are_not_looked_at_closely_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = np.tile(walk()[1], (10, 1, 1))
+    frames[7] = np.nan
+    frames[9, :, 2] = 0.0
+    frames[11, :, :2] += 1e4
+    read = lambda: photo_of_frames(None, read_people_of_frames(frames, "coco17"), "coco17", None, None, None, SIZE)  # noqa: E731
+    photo, blank = read()
+    monkeypatch.setattr(photos, "_plain", lambda people, size: set())
+    slowly, blank_slowly = read()
+    assert blank.nonzero()[0].tolist() == blank_slowly.nonzero()[0].tolist() == [7, 9, 11]
+    assert photo.warnings == slowly.warnings
+    assert torch.equal(photo.keypoints.xy, slowly.keypoints.xy)

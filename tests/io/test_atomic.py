@@ -4,13 +4,14 @@ import errno
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hmrfit.io import atomic
-from hmrfit.io.atomic import atomic_write, check_writable, sweep
+from hmrfit.io.atomic import atomic_write, check_writable, sweep, write_npz
 
 
 def left_in(folder: Path) -> list[str]:
@@ -149,3 +150,24 @@ def test_whether_a_folder_can_be_written_is_known_before(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="is a file, not a folder"):
         check_writable(tmp_path / "file")
+
+
+def test_arrays_are_the_same_however_they_lie_in_the_file(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "few": np.arange(3),
+        "many": np.zeros((100, 40)),
+        "digits": rng.normal(size=(100, 40)),
+        "word": np.array("a"),
+    }
+    found = []
+    for name, whole in (("memory.npz", atomic.WHOLE), ("streamed.npz", 0)):
+        monkeypatch.setattr(atomic, "WHOLE", whole)
+        write_npz(tmp_path / name, arrays, stored=("digits",))
+        with zipfile.ZipFile(tmp_path / name) as archive:
+            found.append({entry.filename: entry.compress_size < entry.file_size for entry in archive.infolist()})
+        with np.load(tmp_path / name) as data:
+            assert list(data) == list(arrays)
+            assert all(np.array_equal(data[key], arrays[key]) for key in arrays)
+    smaller = {"few.npy": False, "many.npy": True, "digits.npy": False, "word.npy": False}
+    assert found == [smaller, smaller]
