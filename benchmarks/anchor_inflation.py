@@ -28,7 +28,8 @@ from hmrfit.build import build_fitter
 from hmrfit.config import load_config
 from hmrfit.fitting.anchor_inflation import InflateAnchor, inflated, inflated_for_all
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.fitter import Fitter, in_pieces
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.pieces import in_pieces
 from hmrfit.fitting.route import Begun
 from hmrfit.fitting.starts import Given
 from hmrfit.keypoints import COCO17

@@ -46,8 +46,9 @@ from hmrfit.camera import Camera
 from hmrfit.config import load_config
 from hmrfit.fitting.energy import StageProblem, term_costs
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.fitter import CHUNK, Fitter, in_pieces
+from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import Linearization, Observation, State
+from hmrfit.fitting.pieces import CHUNK, in_pieces
 from hmrfit.fitting.route import Begun
 from hmrfit.fitting.schedule import ANCHORED
 from hmrfit.fitting.solver import Options, solve

@@ -12,7 +12,7 @@ from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.numpy_path import NumpyProblem, NumpyTerm, TorchTerm, as_state, fits_here
 from hmrfit.fitting.parameters import GROUPS, Layout, Linearization, Observation, State, layout_of
 from hmrfit.fitting.reverse_mode import ReverseTerm
-from hmrfit.fitting.solver import BatchedSystem, CostOnly, Options, Solution, solve
+from hmrfit.fitting.solver import BatchedSystem, Options, Solution, solve
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.check import did_you_mean
 
@@ -114,11 +114,11 @@ class StageProblem:
                 self.terms[name].add(e, sums, weight)
         return BatchedSystem(*sums.finish(e))
 
-    def ended(self, state: State, warm_up: bool = False) -> CostOnly[Tensor]:
-        """Only the cost, where no step follows."""
+    def cost_at(self, state: State, warm_up: bool = False) -> Tensor:
+        """(B,) the cost alone: the least over the joints that the stage leaves out, as in `linearize`."""
         e = Linearization(self.body, state, self.observation, self.layout)
         weights = self.stage.warm_up_weights() if warm_up else self.stage.weights
-        return CostOnly(total({name: weight * self.terms[name].cost(e) for name, weight in weights.items() if weight}))
+        return total({name: weight * self.terms[name].cost(e) for name, weight in weights.items() if weight})
 
     def fill(self, state: State) -> State:
         """The joints that the stage left out, at their likeliest values given the others, by the first of its terms
@@ -133,10 +133,6 @@ class StageProblem:
     def term_costs(self, state: State) -> dict[str, Tensor]:
         """name -> weighted cost (B,) of every term of the stage."""
         return term_costs(Linearization(self.body, state, self.observation), self.terms, self.stage)
-
-    def cost(self, state: State) -> Tensor:
-        """(B,) of the stage: the least over the joints that it leaves out, as in `linearize`."""
-        return self.ended(state).cost
 
     def retract(self, state: State, delta: Tensor) -> State:
         """Move the free columns."""

@@ -10,13 +10,15 @@ out than exchanged.
 """
 
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from hmrfit.fitting.anchor_inflation import fitted_from
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.fitter import CHUNK, Fitter
+from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.pieces import FEW_POOR, side_by_side, slices
 from hmrfit.fitting.retry import ranking_energy
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.starts import Given, InitialEstimate
@@ -51,13 +53,19 @@ def exchanged_sides(fitter: Fitter, fit: Fit, distance: Tensor) -> list[str | No
             is unseen.
     """
     found: list[str | None] = [None] * len(fit)
-    if len(fit) > CHUNK:
-        parts = [slice(i, i + CHUNK) for i in range(0, len(fit), CHUNK)]
-        return [said for part in parts for said in exchanged_sides(fitter, fit[part], distance[part])]
     people, start = (distance > MISSED).any(1).nonzero()[:, 0], fitter.schedule.start
     if not len(people) or not isinstance(start, InitialEstimate) or start.error_model is None:
         return found
-    fit, distance = fit.of(people), distance[people]
+    chosen, away = fit.of(people), distance[people]
+    said = side_by_side(lambda part: _said(fitter, start, chosen[part], away[part]), slices(len(people), FEW_POOR))
+    for person, exchange in zip(people.tolist(), chain(*said), strict=True):
+        found[person] = exchange
+    return found
+
+
+def _said(fitter: Fitter, start: InitialEstimate, fit: Fit, distance: Tensor) -> list[str | None]:
+    """The same of people whose fit misses some keypoint."""
+    found: list[str | None] = [None] * len(fit)
     keypoints, route = fit.observation.keypoints, fitter.route(fit.observation.keypoints.names)
     sources = torch.stack([_exchange(keypoints.names, parts) for parts in EXCHANGES.values()])
     likeliest = _likeliest(start, fit, route, sources)
@@ -71,7 +79,7 @@ def exchanged_sides(fitter: Fitter, fit: Fit, distance: Tensor) -> list[str | No
     without = ranking_energy(_fitted(start, fit.of(better), fewer[better], route), route)
     sure = exchanged[better] < without + MISSING * missed[better].sum(1)
     for i in better[sure].tolist():
-        found[int(people[i])] = list(EXCHANGES)[int(likeliest[i])]
+        found[i] = list(EXCHANGES)[int(likeliest[i])]
     return found
 
 

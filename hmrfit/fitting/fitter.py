@@ -1,9 +1,7 @@
 """The fit of batches of people: what does not change from call to call, pieces of a batch, and another device."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,8 +14,9 @@ from hmrfit.fitting.body_with_hands import BodyWithHands, SeekOtherHands
 from hmrfit.fitting.devices import moved
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit, Seeker
 from hmrfit.fitting.parameters import Observation
+from hmrfit.fitting.pieces import CHUNK, in_pieces
 from hmrfit.fitting.route import Begun, Route
-from hmrfit.fitting.schedule import Schedule
+from hmrfit.fitting.schedule import After, Schedule
 from hmrfit.fitting.starts import Given, GivenStart
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.terms.reprojection import StudentReprojection
@@ -34,16 +33,10 @@ from hmrfit.fitting.uncertainty import (
 )
 from hmrfit.keypoints import body_places, has_hands
 from hmrfit.network.initial_estimate import KeypointHmr
-from hmrfit.ops.threads import set_own_threads
-from hmrfit.types import BodyParams, Keypoints, RecordTable, TensorRecord
-
-RecordT = TypeVar("RecordT", bound=TensorRecord)
-
-CHUNK = 128
-"""People in one batch of the solver: more are no faster, and memory stays bounded."""
+from hmrfit.types import BodyParams, Keypoints, RecordTable
 
 DEVICE_CHUNK = 4096
-"""The same on another device, which wants more at a time."""
+"""People in one batch of the solver on another device, which wants more at a time than `CHUNK`."""
 
 
 class Fitter:
@@ -146,11 +139,11 @@ class Fitter:
 
     def begin(self, given: Given) -> Begun:
         """Where the route of these people begins; with hands, where that of the body alone does, seen through all."""
-        schedule = self.schedule if given.init is None else self.from_given
-        names = given.keypoints.names
-        own = body_places(names)
-        if self.hands is None or schedule.hands is None or len(own) == len(names):
+        schedule, names = self._schedule_of(given), given.keypoints.names
+        if not self._fits_hands(names, schedule):
             return schedule.start(given, self.point_body(names))
+        assert self.hands is not None and schedule.hands is not None
+        own = body_places(names)
         begun = self.begin(replace(given, keypoints=given.keypoints.of_points(own)))
         state, route = begun.state, self.route(names)
         seen = self.hands.observation(state, begun.observation, given.keypoints, schedule.hands, route)
@@ -186,17 +179,21 @@ class Fitter:
 
     def _fit(self, given: Given) -> Fit:
         """`fit` where everything is on this fitter's device."""
-        if len(given) > self.chunk:
-            return in_pieces(lambda part: self._fit_piece(given[part]), len(given), Fit, self.chunk)
-        return self._fit_piece(given)
+        if len(given) <= self.chunk:
+            return self._fit_piece(given)
+        own, names = self._schedule_of(given), given.keypoints.names
+        each, together = (own, ()) if self._fits_hands(names, own) else own.divided()
+        fitter = self.with_schedule(each, each)
+        fit = in_pieces(lambda part: fitter._fit_piece(given[part]), len(given), Fit, self.chunk)
+        return self._after(fit, together, self.route(names))
 
     def _fit_piece(self, given: Given) -> Fit:
         """`fit` of as many people as one batch of the solver takes."""
-        schedule = self.schedule if given.init is None else self.from_given
-        names = given.keypoints.names
-        own = body_places(names)
-        if self.hands is None or schedule.hands is None or len(own) == len(names):
+        schedule, names = self._schedule_of(given), given.keypoints.names
+        if not self._fits_hands(names, schedule):
             return self.run(self.begin(given), schedule)
+        assert self.hands is not None and schedule.hands is not None
+        own = body_places(names)
         fit = self.run(self.begin(replace(given, keypoints=given.keypoints.of_points(own))), schedule)
         return self.hands(fit, given.keypoints, schedule.hands, self.route(names))
 
@@ -205,9 +202,20 @@ class Fitter:
         schedule = schedule or self.schedule
         route = self.route(begun.observation.keypoints.names)
         fit = route.run(begun, schedule.stages)
-        for step in schedule.after:
+        return replace(self._after(fit, schedule.after, route), calibration=schedule.calibration)
+
+    def _after(self, fit: Fit, steps: Sequence[After], route: Route) -> Fit:
+        """The steps after the stages."""
+        for step in steps:
             fit = step(fit, route)
-        return replace(fit, calibration=schedule.calibration)
+        return fit
+
+    def _schedule_of(self, given: Given) -> Schedule:
+        return self.schedule if given.init is None else self.from_given
+
+    def _fits_hands(self, names: tuple[str, ...], schedule: Schedule) -> bool:
+        """Whether these keypoints show hands, and the schedule fits them."""
+        return self.hands is not None and schedule.hands is not None and len(body_places(names)) < len(names)
 
     def answers(self, fit: Fit) -> Answers:
         """What may be the answer for the people of a fit, how likely and how sure each is: the other answers that its
@@ -274,17 +282,6 @@ class Fitter:
     def _student(self, how: Calibration) -> StudentReprojection | None:
         """The term whose keypoints have a noise, if it is among the weights."""
         return next((t for n in how.weights if isinstance(t := self.terms[n], StudentReprojection)), None)
-
-
-def in_pieces(fit: Callable[[slice], RecordT], people: int, kind: type[RecordT], chunk: int = CHUNK) -> RecordT:
-    """Fits of `chunk` people each, as many side by side as torch has threads, as one. kind: of record.
-
-    The matrices of a piece are too small for several threads to share, so every piece has one. The pieces are the same
-    on any number of cores, and so are the answers. Terms are called from these threads: they must not keep notes.
-    """
-    parts = [slice(i, i + chunk) for i in range(0, people, chunk)]
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=set_own_threads, initargs=(1,)) as pool:
-        return kind.cat(list(pool.map(fit, parts)))
 
 
 def each_ones(init_std: float | Tensor, like: Tensor) -> Tensor:

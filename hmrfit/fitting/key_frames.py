@@ -23,8 +23,9 @@ from torch import Tensor
 
 from hmrfit.fitting.anchor_inflation import inflated
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.fitter import CHUNK, Fitter, in_pieces
+from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
+from hmrfit.fitting.pieces import CHUNK, in_pieces
 from hmrfit.fitting.retry import mean_distance
 from hmrfit.fitting.starts import Given
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix

@@ -22,7 +22,7 @@ from hmrfit.body.points import PointBody, PosedPoints
 from hmrfit.camera import Camera
 from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.parameters import Layout, Linearization, Observation, State
-from hmrfit.fitting.solver import CostOnly, NumpySystem
+from hmrfit.fitting.solver import NumpySystem
 from hmrfit.ops import rotation_numpy as so3
 from hmrfit.types import BodyParams
 
@@ -288,9 +288,9 @@ class NumpyProblem:
         e, sums = self._sums(x, warm_up)
         return sums.finish(e)
 
-    def ended(self, x: PoseState, warm_up: bool = False) -> CostOnly[float]:
-        """Only the cost, where no step follows."""
-        return CostOnly(self._sums(x, warm_up)[1].total_cost())
+    def cost_at(self, x: PoseState, warm_up: bool = False) -> float:
+        """The cost alone."""
+        return self._sums(x, warm_up)[1].total_cost()
 
     def _sums(self, x: PoseState, warm_up: bool) -> tuple["NumpyLinearization", NumpySums]:
         """The body at x, and what the terms say there."""

@@ -22,6 +22,7 @@ it is a person: what the keypoints do not say is then as uncertain as it should 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ from hmrfit.fitting.energy import Stage, total
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit
 from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.parameters import Linearization, State
+from hmrfit.fitting.pieces import CHUNK, FEW_POOR, in_pieces, side_by_side, slices
 from hmrfit.fitting.quarter_turns import starts_in_quarter_turns
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.starts import Given, InitialEstimate, Library
@@ -54,6 +56,7 @@ class Retry:
     wider: times the anchor's variances. margin: nats, by how much less R another fit must have than an accepted one.
     """
 
+    for_few: ClassVar[bool] = True
     start: InitialEstimate
     library: Library
     stages: tuple[Stage, ...]  # of a fit from scratch
@@ -67,19 +70,21 @@ class Retry:
     def __call__(self, fit: Fit, route: Route) -> Fit:
         if fit.start is None or fit.observation.anchor is None or not fit.stage.weights.get("anchor"):
             return fit
+        pieces = [fit] if len(fit) <= CHUNK else [fit[part] for part in slices(len(fit))]
+        fits, poor = zip(*side_by_side(lambda piece: self._poor(piece, route), pieces), strict=True)
+        fit, again = fits[0] if len(fits) == 1 else Fit.cat(fits), torch.cat(poor).nonzero()[:, 0]
+        if not len(again):
+            return fit
+        chosen = fit.of(again)
+        best = in_pieces(lambda part: self._best(chosen[part], route), len(again), Fit, FEW_POOR)
+        return fit.replaced(again, best)
+
+    def _poor(self, fit: Fit, route: Route) -> tuple[Fit, Tensor]:
+        """(the fit tested, (B,) is it rejected, the body far from its keypoints, or bent as few are?)."""
         fit = tested(fit, route)
         assert fit.acceptance is not None
-        again = ~fit.acceptance.accepted | self._poor(fit, route)
-        if not again.any():
-            return fit
-        rest, chosen = (rows.nonzero()[:, 0] for rows in (~again, again))
-        both = Fit.cat([fit.of(rest), self._best(fit.of(chosen), route)])
-        return both.of(torch.cat([rest, chosen]).argsort())
-
-    def _poor(self, fit: Fit, route: Route) -> Tensor:
-        """(B,) Is the body far from its keypoints, or bent as few are?"""
-        assert fit.acceptance is not None
-        return (mean_distance(fit, route) > self.far) | (fit.acceptance.implausible > self.bent)
+        bent = fit.acceptance.implausible > self.bent
+        return fit, ~fit.acceptance.accepted | bent | (mean_distance(fit, route) > self.far)
 
     def _best(self, fit: Fit, route: Route) -> Fit:
         """The best of all candidates for each of these people."""

@@ -6,7 +6,7 @@ library            from scratch: poses of a library, first with a wide robust sc
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.anchor_inflation import InflateAnchor
@@ -55,7 +55,12 @@ known."""
 
 
 class After(Protocol):
-    """A step after the stages: a fit -> the fit with it."""
+    """A step after the stages: a fit -> the fit with it.
+
+    for_few: it is about a few people: of a crowd that is fitted in pieces it is taken with all of them together.
+    """
+
+    for_few: ClassVar[bool]
 
     def __call__(self, fit: Fit, route: Route) -> Fit: ...
 
@@ -100,6 +105,11 @@ class Schedule:
         *before, last = self.stages
         hands = None if self.hands is None else change(self.hands, True)
         return replace(self, stages=(*(change(stage, False) for stage in before), change(last, True)), hands=hands)
+
+    def divided(self) -> tuple["Schedule", tuple[After, ...]]:
+        """(the schedule of each piece of a crowd, the steps after it that are taken with all people together)."""
+        first = next((i for i, step in enumerate(self.after) if step.for_few), len(self.after))
+        return replace(self, after=self.after[:first]), self.after[first:]
 
     @property
     def term_names(self) -> tuple[str, ...]:

@@ -15,6 +15,9 @@ The gain ratio and the damping rule are Nielsen's (Damping parameter in Marquard
 A step is accepted where F does not rise. A step whose cost or gradient is not finite is rejected, so a problem that
 goes wrong ends at its best iterate, and in a batch the others are not affected.
 
+A step whose predicted fall is as small as what ends the descent is its last one, nearly always. At its end only F is
+computed, a fifth of the work of the equations; they are made afterwards where it was not the last.
+
 The equations with a dense Hessian, of a batch in torch and of one problem in NumPy, are here too (those of frames with
 a shared border: `hmrfit.fitting.banded`). Columns that nothing depends on are kept solvable by a floor:
 
@@ -24,7 +27,7 @@ a shared border: `hmrfit.fitting.banded`). Columns that nothing depends on are k
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, overload
 
 import numpy as np
@@ -87,8 +90,8 @@ class Problem(Protocol[X, N, D]):
     def retract(self, x: X, delta: D) -> X:
         """x moved by delta."""
 
-    # A problem that knows a cheaper way to F alone may have `ended(x, warm_up=False)` too, which returns `CostOnly`:
-    # asked at the last point, where no step follows and gtol is 0.
+    # A problem that knows a cheaper way to F alone may have `cost_at(x, warm_up=False)` too; its equations then have
+    # `with_cost(F)`, a batch's `updated` as well.
 
 
 class BatchedProblem(Problem[R, Tensor, Tensor], Protocol[R]):
@@ -101,7 +104,7 @@ class BatchedProblem(Problem[R, Tensor, Tensor], Protocol[R]):
 @dataclass(frozen=True)
 class Options:
     """When to stop. ftol: relative fall of the cost; gtol: the largest |g_i| / sqrt(H_ii), a root of cost, or 0, where
-    nothing but the cost is asked for at the end of a step.
+    nothing but the cost is asked for at the end of a step. Where both would end it, ftol does.
 
     extrapolate: stop too where the next fall would be that small, falls going on as they went.
     warm_up_steps: the first steps lower the energy of `linearize(x, warm_up=True)`, which has to lead into the right
@@ -190,6 +193,14 @@ class _Descent(Generic[X, N, D]):
         """Where it stands."""
         raise NotImplementedError
 
+    def arrive(self, trial: X, system: Any, last: Any, warm_up: bool) -> tuple[Any, Any]:
+        """(the equations at the end of a step, of which are those from before, with the new cost: of a `last` one)."""
+        raise NotImplementedError
+
+    def renew(self, old: Any) -> None:
+        """Make the equations of problems that have `old` ones."""
+        raise NotImplementedError
+
     def advance(self) -> None:
         """Try a step and take it, where it is good."""
         options, x, system = self.options, self.x, self.system
@@ -201,8 +212,8 @@ class _Descent(Generic[X, N, D]):
         delta, predicted = system.step(self.damping)
         trial = self.problem.retract(x, delta)
         ends = self.steps == options.max_steps and not options.gtol
-        arrive = getattr(self.problem, "ended", self.problem.linearize) if ends else self.problem.linearize
-        new = arrive(trial, warm_up and not arriving)
+        last = predicted <= (math.inf if ends else 0.0 if warm_up else options.ftol * system.cost)
+        new, old = self.arrive(trial, system, last, warm_up and not arriving)
         fall, slope = system.cost - new.cost, new.scaled_gradient() if options.gtol else new.cost
         accepted = (self.isfinite(fall) if arriving else fall >= 0) & (predicted > 0) & self.isfinite(slope)
         gain = self.clip(fall / self.clip(predicted, 1e-300, math.inf), -1.0, 2.0)
@@ -214,13 +225,15 @@ class _Descent(Generic[X, N, D]):
             if options.extrapolate:
                 small = small | ((fall * fall <= enough * self.fall) & (fall <= FALLING * self.fall))
                 self.fall = self.where(accepted, fall, self.fall)
-            stands = self.where(small, 1, 0)
-            status = self.where(slope < options.gtol, 2, stands)
+            flat = self.where(slope < options.gtol, 2, 0)
+            status = self.where(small, 1, flat)
             self.status = self.where(accepted, status, self.where(self.nu >= NU_MAX, 3, 0))
         self.nu = self.where(accepted, 2.0, self.nu * 2)
         if arriving and not self.all(accepted):
             system = self.problem.linearize(x)
         self.x, self.system = self.choose(accepted, (trial, new), (x, system))
+        if self.steps < options.max_steps:
+            self.renew(old & accepted & (self.status == 0))
 
 
 class _One(_Descent[X, float, D]):
@@ -245,6 +258,15 @@ class _One(_Descent[X, float, D]):
 
     def goes_on(self) -> bool:
         return self.status == 0
+
+    def arrive(self, trial: X, system: Any, last: bool, warm_up: bool) -> tuple[Any, bool]:
+        if not last or not hasattr(self.problem, "cost_at"):
+            return self.problem.linearize(trial, warm_up), False
+        return system.with_cost(self.problem.cost_at(trial, warm_up)), True
+
+    def renew(self, old: bool) -> None:
+        if old:
+            self.system = self.problem.linearize(self.x)
 
     def solution(self) -> OneSolution[X]:
         return OneSolution(self.x, self.system.cost, self.status, self.steps)
@@ -284,6 +306,22 @@ class _Batch(_Descent[R, Tensor, Tensor]):
             self._select((~done).nonzero()[:, 0])
         return len(self.rows) > 0
 
+    def arrive(self, trial: R, system: Any, last: Tensor, warm_up: bool) -> tuple[Any, Tensor]:
+        there, going = (which.nonzero()[:, 0] for which in (last, ~last))
+        few = len(there) < min(FEW_LAST, len(last))
+        if few or not hasattr(self.problem, "cost_at"):
+            return self.problem.linearize(trial, warm_up), torch.zeros_like(last)
+        if not len(going):
+            return system.with_cost(self.problem.cost_at(trial, warm_up)), last
+        cost = self.problem.select(there).cost_at(trial[there], warm_up)
+        equations = self.problem.select(going).linearize(trial[going], warm_up)
+        return system.with_cost(system.cost.index_copy(0, there, cost)).updated(going, equations), last
+
+    def renew(self, old: Tensor) -> None:
+        rows = old.nonzero()[:, 0]
+        if len(rows):
+            self.system = self.system.updated(rows, self.problem.select(rows).linearize(self.x[rows]))
+
     def _leave(self, rows: Tensor) -> None:
         """Put the solutions of some samples aside."""
         status = self.status[rows]
@@ -302,6 +340,9 @@ class _Batch(_Descent[R, Tensor, Tensor]):
         rows, ended = zip(*self.left, strict=True)
         return Solution.cat(ended)[torch.cat(rows).argsort()]
 
+
+FEW_LAST = 16
+"""Fewer problems of a batch that take their last step are not worth a computation of their own."""
 
 TINY = 1e-30
 """Below it the diagonal of a Hessian counts as 0."""
@@ -350,6 +391,15 @@ class BatchedSystem:
             mine[rows] = theirs[rows]
         return self
 
+    def updated(self, rows: Tensor, new: "BatchedSystem") -> "BatchedSystem":
+        """A copy with new equations of some samples."""
+        both = zip(self._tensors, new._tensors, strict=True)
+        return BatchedSystem(*(mine.index_copy(0, rows, theirs) for mine, theirs in both))
+
+    def with_cost(self, cost: Tensor) -> "BatchedSystem":
+        """These equations with another cost, (B,)."""
+        return replace(self, cost=cost)
+
     def select(self, rows: Tensor) -> "BatchedSystem":
         """Some of the samples."""
         return BatchedSystem(*(part[rows] for part in self._tensors))
@@ -357,24 +407,6 @@ class BatchedSystem:
     @property
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.cost, self.gradient, self.hessian
-
-
-@dataclass
-class CostOnly(Generic[N]):
-    """What is left of the equations at the last point: F, a float or (B,)."""
-
-    cost: N
-
-    def with_rows(
-        self: "CostOnly[Tensor]", rows: Tensor, source: "CostOnly[Tensor] | BatchedSystem"
-    ) -> "CostOnly[Tensor]":
-        """The same, in place, with some samples' taken from others."""
-        self.cost[rows] = source.cost[rows]
-        return self
-
-    def select(self: "CostOnly[Tensor]", rows: Tensor) -> "CostOnly[Tensor]":
-        """Some of the samples."""
-        return CostOnly(self.cost[rows])
 
 
 @dataclass
@@ -401,3 +433,7 @@ class NumpySystem:
     def scaled_gradient(self) -> float:
         """max |g_i| / sqrt(H_ii); not finite where the gradient is not."""
         return float((np.abs(self.gradient) / np.sqrt(np.maximum(self.hessian.diagonal(), TINY))).max())
+
+    def with_cost(self, cost: float) -> "NumpySystem":
+        """These equations with another cost."""
+        return replace(self, cost=cost)

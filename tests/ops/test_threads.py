@@ -12,7 +12,7 @@ import torch
 import hmrfit
 from hmrfit.config import load_config
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.fitter import in_pieces
+from hmrfit.fitting.pieces import in_pieces
 from hmrfit.ops.threads import FEW, one_thread_for_few, own_threads
 from hmrfit.pipeline import Pipeline
 
