@@ -11,7 +11,6 @@ they are fitted again from other starts (`hmrfit.fitting.retry`).
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -68,8 +67,6 @@ def tested(fit: Fit, route: Route) -> Fit:
 @dataclass(frozen=True)
 class Accept:
     """The fit where it is better than its start, elsewhere the start. A step of a schedule."""
-
-    for_few: ClassVar[bool] = False
 
     def __call__(self, fit: Fit, route: Route) -> Fit:
         if fit.start is None:

@@ -15,7 +15,6 @@ keypoints was given (a mask, a height) no anchor is inflated after the fit: the 
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -68,7 +67,6 @@ class InflateAnchor:
     5 mm farther from the truth than their start (benchmarks/results.md).
     """
 
-    for_few: ClassVar[bool] = False
     base: float = 3.2
     anchor: float = 0.85
     keypoints: float = 1.25

@@ -85,7 +85,6 @@ def _with_terms_of(stage: Stage, last: Stage) -> Stage:
 class TryOtherSides:
     """A step after the stages. most: nats of the hand's own terms above which other sides are tried."""
 
-    for_few: ClassVar[bool] = False
     others: OtherSides
     own: tuple[str, ...]
     most: float

@@ -6,7 +6,7 @@ library            from scratch: poses of a library, first with a wide robust sc
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.anchor_inflation import InflateAnchor
@@ -57,10 +57,9 @@ known."""
 class After(Protocol):
     """A step after the stages: a fit -> the fit with it.
 
-    for_few: it is about a few people: of a crowd that is fitted in pieces it is taken with all of them together.
+    One that has an attribute `for_few`, true, concerns few people: of a crowd that is fitted in pieces it is taken,
+    with the steps behind it, when all pieces are there.
     """
-
-    for_few: ClassVar[bool]
 
     def __call__(self, fit: Fit, route: Route) -> Fit: ...
 
@@ -108,7 +107,7 @@ class Schedule:
 
     def divided(self) -> tuple["Schedule", tuple[After, ...]]:
         """(the schedule of each piece of a crowd, the steps after it that are taken with all people together)."""
-        first = next((i for i, step in enumerate(self.after) if step.for_few), len(self.after))
+        first = next((i for i, step in enumerate(self.after) if getattr(step, "for_few", False)), len(self.after))
         return replace(self, after=self.after[:first]), self.after[first:]
 
     @property

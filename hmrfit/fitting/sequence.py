@@ -122,7 +122,7 @@ class SequenceProblem:
     def _cost(self, state: State, part: slice) -> float:
         """E of a window."""
         frames, own = self.frames.select(part), state[part]
-        found = each_piece(lambda piece: float(frames.select(piece).cost(own[piece]).sum()), len(own), self.threads)
+        found = each_piece(lambda piece: float(frames.select(piece).cost_at(own[piece]).sum()), len(own), self.threads)
         return sum(found) + (0.0 if self.motion is None else self.motion.cost(state.params, part))
 
     def windows(self, state: State) -> Iterator[Bordered]:

@@ -14,12 +14,13 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from hmrfit.camera import Camera, check_camera, checked_focal, checked_size, focal_from_35mm
 from hmrfit.io.bounded import refuse_url
 from hmrfit.io.image import Image, as_image, decode_image, read_image
 from hmrfit.io.keypoint_checks import check_keypoints
+from hmrfit.io.keypoint_checks.crowd import surely_in_order
 from hmrfit.io.keypoint_checks.field_of_view import ASSUMED, FocalSource, camera_warnings, focal_from_exif
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints, read_keypoints
 from hmrfit.io.keypoint_files.readers import people_in_memory
@@ -49,6 +50,9 @@ NORMALISED = 2.0
 MOST_LOOKED_AT = 32
 """Frames of a sequence whose keypoints are looked at, if none of these is doubted: a wrong set or frame is wrong in
 all. (What the body of a frame misses is looked at afterwards, in every frame.)"""
+
+CROWD = 4
+"""From so many people on, looking at all of them at once is quicker than one after the other."""
 
 FARTHEST = 1e6
 """Of the image's longer side: a keypoint farther outside than that is a broken number."""
@@ -160,13 +164,15 @@ def _fit_to_be_used(
     Of many frames of one person, some are looked at; all where one of these is doubted.
     """
     ready: dict[int, tuple[PersonKeypoints, tuple[str, ...]]] = {}
-    reasons: dict[int, str] = {}
+    reasons = {i: person.problem for i, person in enumerate(people) if person.problem}
+    usable = [i for i in range(len(people)) if i not in reasons]
     apart = max(1, len(people) // MOST_LOOKED_AT) if each == "frame" else 1
     plain = _plain(people, size) if apart > 1 else set()
+    in_order = _in_order(people, size, usable[::apart])
 
     def read(i: int, look: bool) -> bool:
         """Whether the person at this place is doubted."""
-        if i in plain and not look:
+        if i in in_order or (i in plain and not look):
             ready[i] = people[i], people[i].warnings
             return False
         try:
@@ -178,10 +184,6 @@ def _fit_to_be_used(
         ready[i] = straight, (*straight.warnings, *found)
         return bool(found)
 
-    for i, person in enumerate(people):
-        if person.problem:
-            reasons[i] = person.problem
-    usable = [i for i in range(len(people)) if i not in reasons]
     doubted = [read(i, look=True) for i in usable[::apart]]
     for place, i in enumerate(usable):
         if place % apart:
@@ -189,27 +191,46 @@ def _fit_to_be_used(
     return {i: ready[i] for i in usable if i in ready}, dict(sorted(reasons.items()))
 
 
-def _plain(people: Sequence[PersonKeypoints], size: tuple[int, int]) -> set[int]:
-    """Those of many frames of which `_checked` has nothing to say unless it looks closer, asked all at once: as they
-    are, without a lens."""
-    as_they_are = [
+def _as_they_are(
+    people: Sequence[PersonKeypoints], size: tuple[int, int], places: Sequence[int]
+) -> tuple[list[int], NDArray[np.float64], NDArray[np.float64]]:
+    """(which of these people are in the image's pixels already, without a lens, and of one keypoint set; their xy
+    (n, K, 2), their confidence (n, K))."""
+    alike = [
         i
-        for i, p in enumerate(people)
-        if p.names == people[0].names
+        for i in places
+        if (p := people[i]).names == people[places[0]].names
         and p.intrinsics is None
         and p.fractions is None
         and (p.image_size is None or tuple(p.image_size) == tuple(size))
     ]
-    if not as_they_are:
+    if not alike:
+        return [], np.zeros((0, 0, 2)), np.zeros((0, 0))
+    xy, confidence = (np.stack([getattr(people[i], name) for i in alike]) for name in ("xy", "confidence"))
+    return alike, xy, confidence
+
+
+def _in_order(people: Sequence[PersonKeypoints], size: tuple[int, int], places: Sequence[int]) -> set[int]:
+    """Those of a crowd of whom `_checked` has nothing to say, asked all at once; of a few, each is looked at alone."""
+    alike, xy, confidence = _as_they_are(people, size, places)
+    if len(alike) < CROWD or len(body_places(people[alike[0]].names)) < xy.shape[1]:
         return set()
-    body = list(body_places(people[0].names))
-    xy, confidence = (np.stack([getattr(people[i], name) for i in as_they_are]) for name in ("xy", "confidence"))
+    fine = surely_in_order(people[alike[0]].names, xy, confidence, size)
+    return {i for i, own in zip(alike, fine, strict=True) if own}
+
+
+def _plain(people: Sequence[PersonKeypoints], size: tuple[int, int]) -> set[int]:
+    """Those of many frames of which `_checked` has nothing to say unless it looks closer, asked all at once."""
+    alike, xy, confidence = _as_they_are(people, size, range(len(people)))
+    if not alike:
+        return set()
+    body = list(body_places(people[alike[0]].names))
     fine = np.isfinite(xy).all((1, 2)) & np.isfinite(confidence).all(1)
     xy, seen = xy[:, body], confidence[:, body] > 0
     inside = ((xy >= 0) & (xy <= np.array(size))).all(2) & seen
     away = np.where(seen, np.abs(xy).max(2), 0.0).max(1)
     fine &= inside.any(1) & (away <= (FARTHEST + 1) * max(size)) & ((away > NORMALISED) | (seen.sum(1) < 2))
-    return {i for i, own in zip(as_they_are, fine, strict=True) if own}
+    return {i for i, own in zip(alike, fine, strict=True) if own}
 
 
 def _called(people: Sequence[PersonKeypoints], index: int) -> str:

@@ -383,3 +383,58 @@ def test_a_sample_whose_warm_up_steps_are_rejected_does_not_move():
     problem = Warming(flat, torch.tensor([[1.0], [0.0]]).double())
     ended = solve(problem, Point(torch.zeros(2, 1).double()), Options(max_steps=2, warm_up_steps=3))
     assert ended.x.x[0, 0] == 0 and ended.x.x[1, 0] > 1.5
+
+
+class Cheaper(Residuals):
+    """The same with a way to the cost alone; counts the samples that each way is asked about."""
+
+    def __init__(self, fn, data: Tensor, asked: dict[str, int] | None = None) -> None:
+        super().__init__(fn, data)
+        self.asked = {"equations": 0, "cost": 0} if asked is None else asked
+
+    def linearize(self, point: Point, warm_up: bool = False) -> BatchedSystem:
+        self.asked["equations"] += len(point.x)
+        return super().linearize(point)
+
+    def cost_at(self, point: Point, warm_up: bool = False) -> Tensor:
+        self.asked["cost"] += len(point.x)
+        return 0.5 * torch.func.vmap(self.fn)(point.x, self.data).square().sum(-1)
+
+    def select(self, index: Tensor) -> "Cheaper":
+        return Cheaper(self.fn, self.data[index], self.asked)
+
+
+class CheaperAlone(Alone):
+    def cost_at(self, x: np.ndarray, warm_up: bool = False) -> float:
+        return float(self.problem.cost_at(Point(torch.tensor(x)[None]), warm_up))
+
+
+def bent(x: Tensor, data: Tensor) -> Tensor:
+    """From 0 on far steeper than the equations at 0 say: a step that was taken for the last one is not."""
+    return torch.stack([x[0] - 1.0, 30.0 + 0 * x[0], data[0] * (x[0] - 1e-3).clamp_min(0) * 20])
+
+
+@pytest.mark.parametrize(
+    "options", [Options(60, ftol=1e-3), Options(60, ftol=1e-3, warm_up_steps=2), Options(3, gtol=0.0)]
+)
+def test_at_the_end_of_a_last_step_only_the_cost_is_asked_for(options: Options):
+    data, x = noisy_curves(64), START.expand(64, 4)
+    plain, problem = solve(Residuals(curves, data), Point(x), options), Cheaper(curves, data)
+    found = solve(problem, Point(x), options)
+    assert problem.asked["cost"] > 16
+    assert problem.asked["equations"] < int(plain.steps.sum()) + 64 - 16
+    torch.testing.assert_close(found.x.x, plain.x.x, rtol=0, atol=1e-14)
+    assert torch.equal(found.status, plain.status) and torch.equal(found.steps, plain.steps)
+    alone = solve(CheaperAlone(Cheaper(curves, data[:1])), START.numpy(), options)
+    np.testing.assert_allclose(alone.x, found.x.x[0], rtol=0, atol=1e-12)
+    assert (alone.status, alone.steps) == (int(found.status[0]), int(found.steps[0]))
+
+
+def test_equations_are_made_where_a_step_was_not_the_last():
+    data, x = torch.linspace(0, 1, 32).double()[:, None], torch.zeros(32, 1).double()
+    options = Options(max_steps=60, ftol=2e-3)
+    plain, problem = solve(Residuals(bent, data), Point(x), options), Cheaper(bent, data)
+    found = solve(problem, Point(x), options)
+    assert problem.asked["cost"] > 0 and int(found.steps.max()) > int(found.steps.min())
+    torch.testing.assert_close(found.x.x, plain.x.x, rtol=0, atol=1e-12)
+    assert torch.equal(found.steps, plain.steps)

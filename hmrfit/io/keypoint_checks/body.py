@@ -43,7 +43,7 @@ def across(up: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @cache
-def _bones(names: tuple[str, ...]) -> tuple[NDArray, NDArray, NDArray]:
+def bones_of(names: tuple[str, ...]) -> tuple[NDArray, NDArray, NDArray]:
     """(one end (N,), other end (N,), share of the trunk (N,)) of those that the set has."""
     found = [
         (find(names, side + part), find(names, side + next_part), share)
@@ -57,13 +57,13 @@ def _bones(names: tuple[str, ...]) -> tuple[NDArray, NDArray, NDArray]:
 
 def bone_lengths(names: tuple[str, ...], xy: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(N,) of the bones that are seen, each over its share of the trunk, pixels."""
-    starts, ends, shares = _bones(names)
+    starts, ends, shares = bones_of(names)
     bones = xy[starts] - xy[ends]
     return (np.hypot(bones[:, 0], bones[:, 1]) / shares)[seen[starts] & seen[ends]]
 
 
 @cache
-def _pairs(names: tuple[str, ...]) -> tuple[list[str], NDArray, NDArray]:
+def pairs_of(names: tuple[str, ...]) -> tuple[list[str], NDArray, NDArray]:
     """(which of PAIRED the set has (N,), places of the left ones (N,), of the right ones (N,))."""
     found = [(part, find(names, f"left_{part}"), find(names, f"right_{part}")) for part in PAIRED]
     known = [pair for pair in found if None not in pair]
@@ -124,7 +124,7 @@ class SeenBody:
         """(left − right)·l / S of PAIRED, those that are seen where l is."""
         if self.up is None:
             return {}
-        parts, left, right = _pairs(self.names)
+        parts, left, right = pairs_of(self.names)
         widths = (self.xy[left] - self.xy[right]) @ across(self.up) / self.scale
         known = zip(parts, widths.tolist(), (self.seen[left] & self.seen[right]).tolist(), strict=True)
         return {part: width for part, width, seen in known if seen}

@@ -24,7 +24,7 @@ _FACE = {"nose", "left_eye", "right_eye", "left_ear", "right_ear"}
 
 
 @cache
-def _joined(names: tuple[str, ...]) -> NDArray[np.int64]:
+def joined(names: tuple[str, ...]) -> NDArray[np.int64]:
     """(N, 2) what is joined below the head."""
     pairs = [pair for pair in limbs(names) if not {names[i] for i in pair} & _FACE]
     return np.array(pairs, np.int64).reshape(-1, 2)
@@ -47,7 +47,7 @@ def _unevenness(lengths: NDArray) -> float | None:
 
 def bone_spread(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> float:
     """Mean length of what is joined below the head, over the box: 0.2 under right names, 0.45 under shuffled ones."""
-    ends = _joined(names)
+    ends = joined(names)
     ends = ends[seen[ends].all(1)]
     box = float((xy[seen].max(0) - xy[seen].min(0)).max())
     if not len(ends) or not box > 0:

@@ -67,6 +67,12 @@ class Crossing:
 LEGS_CROSS = Crossing(0.2, 0.2, 0.08, 1.8, 0.3)
 ARMS_CROSS = Crossing(0.2, 0.2, 0.08, np.inf, -np.inf)
 
+LIMBS = {
+    "The legs": (("hip", "knee", "ankle"), "shoulder", LEGS_CROSS),
+    "The arms": (("shoulder", "elbow", "wrist"), "hip", ARMS_CROSS),
+}
+"""Which parts of a limb are exchanged, the other pair of the trunk, and from where on."""
+
 ALONG, STRAIGHT = np.cos(np.radians(40.0)), np.cos(np.radians(30.0))
 """How near trunk and legs are to the picture's x axis where x and y may be exchanged; and the trunk where only that
 tells it."""
@@ -109,11 +115,8 @@ def side_warnings(
         return [AXES[part is not None]]
     if head is not None and part is not None:
         return [swapped(part, _reason(part, head))]
-    crossed = {
-        "The legs": _cross(body, ("hip", "knee", "ankle"), "shoulder", LEGS_CROSS),
-        "The arms": _cross(body, ("shoulder", "elbow", "wrist"), "hip", ARMS_CROSS),
-    }
-    return [swapped(part, "they cross from one side of the body to the other") for part, yes in crossed.items() if yes]
+    crossed = [part for part, limb in LIMBS.items() if _cross(body, *limb)]
+    return [swapped(part, "they cross from one side of the body to the other") for part in crossed]
 
 
 def trunk_turns(body: SeenBody) -> tuple[float | None, float | None]:
@@ -156,7 +159,7 @@ def says_what_is_hidden(body: SeenBody, confidence: NDArray[np.float64]) -> bool
     """
     if "left_eye_inner" in body.names:
         return False
-    places = _head_and_limbs(body.names)
+    places = head_and_limbs(body.names)
     scores, xy = confidence[places], body.xy[places]
     if not body.seen[places].all() or scores.min() < UNIFORM * scores.max():
         return True
@@ -164,7 +167,7 @@ def says_what_is_hidden(body: SeenBody, confidence: NDArray[np.float64]) -> bool
 
 
 @cache
-def _head_and_limbs(names: tuple[str, ...]) -> NDArray[np.int64]:
+def head_and_limbs(names: tuple[str, ...]) -> NDArray[np.int64]:
     """The places of those that the set has."""
     limbs = [f"{side}_{part}" for side in ("left", "right") for part in PAIRED]
     return np.array([i for part in (*HEAD_PARTS, *limbs) if (i := find(names, part)) is not None], np.int64)
