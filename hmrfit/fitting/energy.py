@@ -131,8 +131,28 @@ class StageProblem:
         return state
 
     def term_costs(self, state: State) -> dict[str, Tensor]:
-        """name -> weighted cost (B,) of every term of the stage."""
-        return term_costs(Linearization(self.body, state, self.observation), self.terms, self.stage)
+        """name -> weighted cost (B,) of every term of the stage; of few people in NumPy, where all terms allow that."""
+        alone = self._in_numpy(state) if 0 < len(state) <= FEW else None
+        if alone is None:
+            return term_costs(Linearization(self.body, state, self.observation), self.terms, self.stage)
+        each = torch.tensor([problem.term_costs(problem.start) for problem in alone], dtype=torch.float64)
+        return dict(zip(self.stage.weights, each.unbind(1), strict=True))
+
+    def _in_numpy(self, state: State) -> list[NumpyProblem] | None:
+        """Each person with the stage's terms in NumPy; None where one of them has no form of its own there."""
+        if not fits_here(state, self.layout):
+            return None
+        problems = []
+        for i in range(len(state)):
+            terms: list[tuple[NumpyTerm, float]] = []
+            for name, weight in self.stage.weights.items():
+                term = self.terms[name]
+                form = term.numpy_form(self.observation, i, self.layout) if term.has_numpy_form else None
+                if form is None:
+                    return None
+                terms.append((form, weight))
+            problems.append(NumpyProblem(self.body, self.layout, (state, self.observation, i), terms, ()))
+        return problems
 
     def retract(self, state: State, delta: Tensor) -> State:
         """Move the free columns."""

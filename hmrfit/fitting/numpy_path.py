@@ -288,6 +288,17 @@ class NumpyProblem:
         e, sums = self._sums(x, warm_up)
         return sums.finish(e)
 
+    def term_costs(self, x: PoseState) -> list[float]:
+        """The weighted cost of every term."""
+        e = NumpyLinearization(self, x)
+
+        def cost(term: NumpyTerm, weight: float) -> float:
+            sums = NumpySums(self.layout.columns)
+            term.add(e, sums, weight)
+            return sums.total_cost()
+
+        return [cost(term, weight) for term, weight in self.terms]
+
     def cost_at(self, x: PoseState, warm_up: bool = False) -> float:
         """The cost alone."""
         return self._sums(x, warm_up)[1].total_cost()

@@ -59,16 +59,12 @@ class OtherSides:
     before: Stage
     count: int = 2
 
-    def __call__(self, fit: Fit, route: Route, with_own: bool = False) -> Fit:
-        """One answer for each hand of the fit. with_own: the fit itself is another start, so it goes on."""
+    def __call__(self, fit: Fit, route: Route) -> Fit:
+        """One answer for each hand of the fit."""
         seen, camera = self.library.seen_through(route.body), fit.state.camera
         side = -fit.state.params.global_orient[:, 2]
         state = library_starts(route.body, seen, fit.observation, camera, self.count, roll_sigma=torch.inf, beside=side)
         person = torch.arange(len(fit)).repeat_interleave(self.count)
-        if with_own:
-            person = torch.cat([torch.arange(len(fit)), person])
-            order = person.argsort(stable=True)
-            state, person = State.cat([fit.state, state])[order], person[order]
         first = _with_terms_of(self.before, fit.stage)
         last = replace(fit.stage, keep=1, warm_up={}, options=replace(fit.stage.options, warm_up_steps=0))
         return replace(route.run(Begun(state, fit.observation, person, single=False), (first, last)), stage=fit.stage)
@@ -98,7 +94,7 @@ class TryOtherSides:
         if not len(rows):
             return fit
         before = fit.of(rows)
-        found = self.others(before, route, with_own=True)
+        found = self.others(before, route)
         better = rows[found.cost < before.cost]
         if not len(better):
             return fit

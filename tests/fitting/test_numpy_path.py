@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hmrfit.fitting import energy as module
 from hmrfit.fitting.answers import COMPONENT
-from hmrfit.fitting.energy import Stage, StageProblem, numpy_term
+from hmrfit.fitting.energy import Stage, StageProblem, numpy_term, term_costs
 from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.numpy_path import NumpyProblem, PoseState, TorchTerm
 from hmrfit.fitting.parameters import Linearization, Observation, State
@@ -296,3 +296,18 @@ def test_the_damped_step_is_the_batchs():
     expected, predicted = batch.step(torch.tensor([0.01], dtype=torch.float64))
     np.testing.assert_allclose(delta, expected[0].numpy(), rtol=1e-9)
     np.testing.assert_allclose(fall, predicted.item(), rtol=1e-9)
+
+
+def test_costs_of_terms_are_those_of_torch_and_one_by_one_only_where_all_are_here():
+    start, observation = seen("coco17", 2)
+    problem = StageProblem(BODY, observation, FITTER.terms, ANCHORED)
+    state = problem.fill(moved(start, 0.3))
+    expected = term_costs(Linearization(BODY, state, problem.observation), FITTER.terms, ANCHORED)
+    found = problem.term_costs(state)
+    assert list(found) == list(expected)
+    for name, cost in expected.items():
+        torch.testing.assert_close(found[name], cost, rtol=1e-9, atol=1e-9)
+    terms = FITTER.terms | terms_by_name([TorchOnly()])
+    other = StageProblem(BODY, observation, terms, Stage({"keypoints": 0.7, "torch_only": 0.2}))
+    costs = term_costs(Linearization(BODY, start, other.observation), terms, other.stage)
+    torch.testing.assert_close(other.term_costs(start)["torch_only"], costs["torch_only"], rtol=0, atol=0)

@@ -80,6 +80,11 @@ class FingerLimits(Term):
         bones = torch.stack([self.root.expand(len(p.transl), 5, 3), *below], 2)
         return self.hulls.signed_distance(joint_angles(bones)).clamp_min(0)
 
+    def cost(self, e: Linearization) -> Tensor:
+        like = e.state.params.transl
+        r = self._numpy.residuals_and_turns(*self._turned(e), derived=False)[0]
+        return 0.5 * torch.as_tensor(r).to(like).square().sum(-1)
+
     def jacobian(self, e: Linearization) -> Tensor:
         return self._rows(e)[1]
 
@@ -88,11 +93,16 @@ class FingerLimits(Term):
         if r.any():  # mostly nothing is outside
             sums.add_rows(r, rows, weight)
 
+    def _turned(self, e: Linearization) -> tuple[Array, Array]:
+        """(the joints' local rotations (B, J, 3, 3), the wrist's in the camera's frame (B, 3, 3))."""
+        both = e.state.params.rotations, e.posed.world[:, self.wrist]
+        rotations, wrist = (t.detach().cpu().numpy() for t in both)
+        return rotations, wrist
+
     def _rows(self, e: Linearization) -> tuple[Tensor, Tensor]:
         """(residuals (B, 15), Jacobian (B, 15, P))."""
         like = e.state.params.transl
-        rotations = e.state.params.rotations.detach().cpu().numpy()
-        r, turns = self._numpy.residuals_and_turns(rotations, e.posed.world[:, self.wrist].detach().cpu().numpy())
+        r, turns = self._numpy.residuals_and_turns(*self._turned(e))
         rows = np.zeros((len(r), 15, e.layout.columns))
         if turns is not None:
             self._numpy.place(rows[..., e.layout.slice("body_pose")], turns, e.layout.body_joints)
@@ -114,8 +124,10 @@ class _Hand:
         self.outward = outward / np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-9)  # (15, E, 2)
         self.reach = np.where(real, (self.outward * corners).sum(-1), np.inf)  # (15, E)
 
-    def residuals_and_turns(self, rotations: Array, wrist: Array) -> tuple[Array, "_Turns | None"]:
-        """(r (B, 15), its derivatives, of the fingers that are outside; None where none is).
+    def residuals_and_turns(
+        self, rotations: Array, wrist: Array, derived: bool = True
+    ) -> tuple[Array, "_Turns | None"]:
+        """(r (B, 15), its derivatives, of the fingers that are outside; None where none is, or not asked for).
 
         rotations: (B, J, 3, 3) local, of all joints. wrist: (B, 3, 3) the wrist's in the camera's frame.
         """
@@ -135,7 +147,7 @@ class _Hand:
         away = self.outward[..., 0] * F + self.outward[..., 1] * A - self.reach  # (B, 15, E)
         r = np.maximum(away.max(-1), 0.0)
         outside = r.reshape(B, 5, 3).any(-1).nonzero()
-        if not len(outside[0]):
+        if not derived or not len(outside[0]):
             return r, None
         Qs, vs = (np.stack([part[outside] for part in parts], 1) for parts in (frames, bones))
         normal = self._normals(r, away).reshape(B, 5, 3, 2)[outside]

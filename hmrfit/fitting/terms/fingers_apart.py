@@ -129,14 +129,18 @@ class _Capsules:
         ):
             pairs = self.pairs
         a, b = pairs.T
-        A, B = _nearest(start[:, a], end[:, a] - start[:, a], start[:, b], end[:, b] - start[:, b])
+        axis = end - start
+        middle, half = start + 0.5 * axis, 0.5 * np.sqrt((axis * axis).sum(-1))
+        between, reach = middle[:, a] - middle[:, b], radius[:, a] + radius[:, b] + half[:, a] + half[:, b]
+        person, pair = ((between * between).sum(-1) < reach * reach).nonzero()  # the others are too far from each other
+        a, b = a[pair], b[pair]
+        A, B = _nearest(start[person, a], axis[person, a], start[person, b], axis[person, b])
         apart = A - B
         distance = np.sqrt((apart * apart).sum(-1))
-        depth = radius[:, a] + radius[:, b] - distance
-        person, pair = (depth > 0).nonzero()
-        inside = (person, pair)
+        depth = radius[person, a] + radius[person, b] - distance
+        inside = depth > 0
         normal = apart[inside] / np.maximum(distance[inside], 1e-6)[:, None]
-        return _Met(person, pair, depth[inside], normal, np.stack([A[inside], B[inside]], 1), joints)
+        return _Met(person[inside], pair[inside], depth[inside], normal, np.stack([A[inside], B[inside]], 1), joints)
 
     def turns(self, met: _Met, moving: tuple[int, ...]) -> Array:
         """dr/dω (n, 3 m) by the columns of the moving joints."""
