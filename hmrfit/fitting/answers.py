@@ -278,13 +278,13 @@ def likeliest_first(joints: Tensor, weight: Tensor, table: Tensor, component: Te
 def distinct_answers(found: Answers, body: PointBody) -> Answers:
     """Those that have become one body added up, the first of them first, then the likeliest."""
     assert found.posterior is not None
-    joints = torch.stack([_about_pelvis(body, state.params) for state in found.hypotheses], 1)
+    everyone, (B, H) = State.cat(found.hypotheses), found.cost.shape
+    joints = _about_pelvis(body, everyone.params).unflatten(0, (H, B)).transpose(0, 1)
     probability = merged(joints, found.posterior.probability)
-    B = len(probability)
     order = _likeliest_first(probability)
     probability = probability.gather(1, order)
     table = torch.where(probability > 0, order, 0)  # where a person has fewer, the first again
-    people, everyone = torch.arange(B), State.cat(found.hypotheses)
+    people = torch.arange(B)
     covariance = found.posterior.covariance[people[:, None], table]
     return Answers(
         [everyone[column * B + people] for column in table.T],

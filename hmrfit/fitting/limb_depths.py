@@ -21,6 +21,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import Skeleton
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.uncertainty import Posterior
+from hmrfit.types import TensorRecord
 
 BONES = {"arm": ("upper_arm", "forearm"), "leg": ("thigh", "shank")}
 """How the two bones of a limb are called, the upper one first."""
@@ -49,7 +50,7 @@ def limb_bones(skeleton: Skeleton) -> LimbBones:
 
 
 @dataclass(frozen=True)
-class LimbDepths:
+class LimbDepths(TensorRecord):
     """Of B bodies."""
 
     joints: Tensor  # (B, J, 3) metres, camera frame
@@ -70,6 +71,12 @@ def limb_depths(body: PointBody, state: State) -> LimbDepths:
     return LimbDepths(posed.joints, (bone * ray).sum(-1), bone.norm(dim=-1), rows)
 
 
+def depths_of_answers(body: PointBody, hypotheses: list[State]) -> LimbDepths:
+    """The same of H states of B people, (B, H, ...)."""
+    H, B = len(hypotheses), len(hypotheses[0])
+    return limb_depths(body, State.cat(hypotheses)).map(lambda t: t.unflatten(0, (H, B)).transpose(0, 1))
+
+
 def other_side(depth: Tensor, scale: Tensor, nu: float) -> tuple[Tensor, Tensor]:
     """(P(u < 0), E[u | u < 0]) of u = depth + scale · t_ν, elementwise.
 
@@ -86,10 +93,6 @@ def other_side(depth: Tensor, scale: Tensor, nu: float) -> tuple[Tensor, Tensor]
 
 def towards_camera(body: PointBody, hypotheses: list[State], posterior: Posterior) -> Tensor:
     """(B, L) how probable it is that each bone points towards the camera."""
-    probability = posterior.probability
-    total = torch.zeros(len(probability), len(limb_bones(body.skeleton).names), dtype=probability.dtype)
-    for h, state in enumerate(hypotheses):
-        own = limb_depths(body, state)
-        scale = ((own.rows @ posterior.covariance[:, h]) * own.rows).sum(-1).clamp_min(0).sqrt()
-        total = total + probability[:, h, None] * other_side(own.depth, scale, posterior.nu)[0]
-    return total
+    each = depths_of_answers(body, hypotheses)
+    scale = ((each.rows @ posterior.covariance) * each.rows).sum(-1).clamp_min(0).sqrt()
+    return (posterior.probability[..., None] * other_side(each.depth, scale, posterior.nu)[0]).sum(1)

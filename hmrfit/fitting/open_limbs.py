@@ -20,7 +20,7 @@ from scipy.special import stdtr
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.limb_depths import LimbDepths, limb_depths, other_side
+from hmrfit.fitting.limb_depths import depths_of_answers, other_side
 from hmrfit.fitting.parameters import Layout, State
 from hmrfit.fitting.uncertainty import Answers, Posterior
 
@@ -99,8 +99,8 @@ def _moved(states: list[State], step: Tensor, moves: Tensor, body: PointBody) ->
 
 
 def _limbs(body: PointBody, hypotheses: list[State], posterior: Posterior) -> _Limbs:
-    each: list[LimbDepths] = [limb_depths(body, state) for state in hypotheses]
-    depth, rows = torch.stack([one.depth for one in each], 1), torch.stack([one.rows for one in each], 1)
+    each = depths_of_answers(body, hypotheses)
+    depth, rows = each.depth, each.rows
     columns = posterior.covariance @ rows.mT
     square = rows @ columns
     own = torch.where(depth[:, 0] < 0, -1.0, 1.0).to(depth)
@@ -109,7 +109,7 @@ def _limbs(body: PointBody, hypotheses: list[State], posterior: Posterior) -> _L
     weight = posterior.probability[..., None] * p
     q = weight.sum(1)
     mean = (weight * mean).sum(1) / q.clamp_min(1e-300)
-    other = AS_FAR * torch.maximum(mean, -each[0].length) * own
+    other = AS_FAR * torch.maximum(mean, -each.length[:, 0]) * own
     return _Limbs(depth, columns, square, own, other, q)
 
 
