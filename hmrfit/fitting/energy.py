@@ -16,9 +16,9 @@ from hmrfit.fitting.solver import BatchedSystem, Options, Solution, solve
 from hmrfit.fitting.terms.base import Term
 from hmrfit.ops.check import did_you_mean
 
-FEW = 12
-"""Up to this many people, NumPy with one after the other is quicker than torch with all side by side: of four people it
-takes 0.64 of the time, of eight 0.78, of sixteen as long."""
+FEW = 7
+"""Up to this many people, NumPy with one after the other is quicker than torch with all side by side: of two people it
+takes 0.41 of the time, of four 0.64, of six 0.83, of eight as long, of twelve 1.4 times as long."""
 
 
 @dataclass(frozen=True)
