@@ -32,6 +32,8 @@ from hmrfit.fitting.hand_schedule import (
     from_hand_library,
 )
 from hmrfit.fitting.library import all_sides
+from hmrfit.fitting.mean_answer import MeanAnswer
+from hmrfit.fitting.mend_labels import MendLabels
 from hmrfit.fitting.other_sides import HandEstimate
 from hmrfit.fitting.parameters import GROUPS
 from hmrfit.fitting.schedule import (
@@ -58,11 +60,12 @@ from hmrfit.fitting.terms.shape import ShapePrior
 from hmrfit.fitting.terms.smplify_spin import PixelReprojection, smplify_spin_terms
 from hmrfit.fitting.terms.upright import Upright
 from hmrfit.fitting.uncertainty import Calibration, Weight
-from hmrfit.network.checkpoints import load_error_model, load_mixture
+from hmrfit.network.checkpoints import load_error_model, load_label_model, load_mixture
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hand_estimate import HandHmr
 from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import KeypointHmr
+from hmrfit.network.label_model import LabelModel
 from hmrfit.network.mixture import MixtureModel
 from hmrfit.network.moved_keypoints import MovedKeypoints
 from hmrfit.ops.check import did_you_mean, numbers
@@ -106,7 +109,7 @@ def parameter_files(config: CfgNode) -> tuple[Path, ...]:
         priors.KEYPOINT_OFFSETS,
     ]
     if priors.INITIAL_ESTIMATE and uses_error_model(config):
-        names += [priors.ERROR_MODEL, priors.MIXTURE]
+        names += [priors.ERROR_MODEL, priors.MIXTURE, priors.LABELS]
     return tuple(locate(name) for name in names if name)
 
 
@@ -153,7 +156,7 @@ def build_parts(config: CfgNode) -> tuple[Fitter, Schedules]:
     own = _of_body(gmm, body, "PRIORS.GMM", config)
     body = body.driving(own.joint_names or body.joint_names[1:])
     terms = build_terms(config, own, body)
-    schedules = build_schedules(config, gmm, terms, body)
+    schedules = with_more_terms(build_schedules(config, gmm, terms, body), config.FIT.TERMS, terms)
     hands = hand_parts(config, body) if uses_error_model(config) and config.PRIORS.INITIAL_ESTIMATE else None
     if hands is not None:
         terms |= terms_by_name(hands.terms)
@@ -202,7 +205,9 @@ def build_schedules(config: CfgNode, gmm: PoseGmm, terms: Mapping[str, Term], bo
     from_one = replace(scratch, start=GivenStart())
     if config.FIT.START in ("auto", "initial_estimate") and estimate is not None and estimate.error_model is not None:
         seeker = _seeker(config, estimate)
-        return Schedules(from_initial_estimate(estimate, library, seeker), from_given(), scratch, from_one)
+        default = from_initial_estimate(estimate, library, seeker, _mend_labels(config, estimate))
+        default = _with_mean_answer(default, config)
+        return Schedules(default, from_given(), scratch, from_one)
     if config.FIT.START in ("auto", "initial_estimate") and hand_estimate is not None:
         given = replace(from_given(), calibration=None)  # it was measured on bodies
         default = from_hand_estimate(hand_estimate, library, constraints(terms))
@@ -248,6 +253,39 @@ def _seeker(config: CfgNode, estimate: InitialEstimate) -> OtherAnswers | None:
     if not name:
         return None
     return OtherAnswers(estimate.network, partial(_mixture, locate(name)), estimate.own_shapes)
+
+
+def with_more_terms(schedules: Schedules, names: Sequence[str], known: Mapping[str, Term]) -> Schedules:
+    """The schedules with more terms in every stage. ConfigError: there is no such term."""
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"FIT.TERMS: there is no built-in term '{name}'.{did_you_mean(str(name), known)}")
+    if not names:
+        return schedules
+    added = lambda stage: replace(stage, weights={**dict.fromkeys(names, 1.0), **stage.weights})  # noqa: E731
+    each = {field.name: getattr(schedules, field.name).with_stages(added) for field in fields(Schedules)}
+    return Schedules(**each)
+
+
+def _with_mean_answer(schedule: Schedule, config: CfgNode) -> Schedule:
+    """The schedule whose answer is the mean of all answers, where the settings ask for it."""
+    if config.FIT.ANSWER == "fit":
+        return schedule
+    if schedule.seeker is None:
+        raise ConfigError(
+            "FIT.ANSWER is mean, but PRIORS.MIXTURE is empty: there are no other answers. Name a mixture."
+        )
+    return replace(schedule, after=(*schedule.after, MeanAnswer(schedule.seeker)))
+
+
+def _mend_labels(config: CfgNode, estimate: InitialEstimate) -> MendLabels | None:
+    """What mends the names of keypoints, where the settings name its network."""
+    name = config.PRIORS.LABELS
+    return MendLabels(estimate, partial(_label_model, locate(name))) if name else None
+
+
+def _label_model(path: Path) -> LabelModel:
+    return packed(load_label_model(path))
 
 
 def _mixture(path: Path) -> MixtureModel:
@@ -328,7 +366,9 @@ def unused_settings(config: CfgNode, schedule: Schedule) -> str:
     The nearest settings that it does use are named.
     """
     library = isinstance(schedule.start, Library)
+    mean = any(isinstance(step, MeanAnswer) for step in schedule.after)
     belongs = {
+        "FIT.ANSWER": (mean, "have other answers: of photographs, from the initial estimate"),
         "FIT.HYPOTHESES": (library, "start from a library, as those with FIT.START=library do"),
         "FIT.LIBRARY": (library, "start from a library, as those with FIT.START=library do"),
         "FIT.SIGMA": (

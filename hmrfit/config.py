@@ -34,6 +34,7 @@ _C.PRIORS.HANDS = "auto"  # pose prior of a whole body's fingers, fitted where i
 #                           "": hands are left out (hmrfit.with_hands)
 _C.PRIORS.ERROR_MODEL = "error_model"  # how wrong the initial estimate is; "": it is only one start of several
 _C.PRIORS.MIXTURE = "mixture_hmr"  # other answers that the picture allows; "": there are only those that the fit kept
+_C.PRIORS.LABELS = "label_model"  # which keypoints carry a wrong name; "": they are taken at their word
 _C.PRIORS.DISCRIMINATORS = "discriminators"  # read when a weight or stage names that term; "": there is no such term
 _C.PRIORS.INITIAL_ESTIMATE = "keypoint_hmr"  # the network that makes it of keypoints; "": starts of a library only
 _C.PRIORS.IMAGE_ESTIMATE = ""  # an image HMR, by name or path, which makes it instead where there is a photograph
@@ -50,6 +51,9 @@ _C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
 _C.FIT.DEVICE = "cpu"  # where the steps are taken: "cuda", or "auto", a GPU where there is one; networks stay
 _C.FIT.START = "auto"  # the initial estimate; with FIT.STAGES, or without a network, a library. Or one of them:
 #                       initial_estimate, library, mean_pose; SPIN starts at the first, SMPLify at the last
+_C.FIT.TERMS = []  # built-in terms in every stage beside the schedule's own, each with weight 1: [interpenetration]
+_C.FIT.FOCAL = "assumed"  # where nothing says what it is; "free": the focal length that the people speak for
+_C.FIT.ANSWER = "fit"  # "mean": the mean of the fit and of the other answers, fitted on; takes three times as long
 _C.FIT.CALIBRATION = CfgNode()  # of the covariance of fits with FIT.STAGES, as measured
 _C.FIT.CALIBRATION.NU = 0.0  # degrees of freedom of Student's t; 0: not calibrated, the covariance is the energy's own
 _C.FIT.CALIBRATION.KEYPOINTS = [1.0, 0.0, 0.0]  # factor, hidden, noise (hmrfit.fitting.uncertainty.Weight) of its terms
@@ -145,6 +149,8 @@ _C.THREADS = 0  # 0: as many as torch finds
 
 CHOICES = {
     "FIT.DEVICE": ("cpu", "auto", "cuda"),
+    "FIT.ANSWER": ("fit", "mean"),
+    "FIT.FOCAL": ("assumed", "free"),
     "FIT.START": ("auto", "initial_estimate", "library", "mean_pose"),
     "BODY.KIND": ("smpl", "smplx"),
     "TRAIN.ENCODER": ("keypoints", "image", "hand_image"),

@@ -15,12 +15,13 @@ and then each beside the others.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
+from yacs.config import CfgNode
 
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
@@ -87,6 +88,25 @@ def with_free_focal(
     fit = fitter.fit(photo.keypoints[chosen], photo.camera[chosen], begun, std, measurements[chosen])
     away, of_focal = spoken(fitter, fit).together(rows)
     return _refocused(photo, away, of_focal)
+
+
+def is_free(config: CfgNode, photo: Photo) -> bool:
+    """Whether the focal length is fitted by these settings, since nothing says what it is."""
+    return config.FIT.FOCAL == "free" and not bool(photo.camera.focal_known.any())
+
+
+def each_with_free_focal(
+    config: CfgNode, photos: Sequence[Photo], fitter: Fitter, measurements: RecordTable
+) -> list[Photo]:
+    """Each photograph with its own people's focal length, where nothing says what it is.
+
+    measurements: of all people.
+    """
+    rows = torch.arange(sum(map(len, photos))).split([len(photo) for photo in photos])
+    return [
+        with_free_focal(photo, fitter, measurements[row], (None, None)) if is_free(config, photo) else photo
+        for photo, row in zip(photos, rows, strict=True)
+    ]
 
 
 FitEachView = Callable[[list[Photo]], tuple[Fitter, Fit]]

@@ -13,8 +13,9 @@ from hmrfit.body.mirrored import side_of
 from hmrfit.build import load_points
 from hmrfit.fitting.exchanged_sides import exchanged_sides
 from hmrfit.fitting.finite import ENDS, NO_NUMBERS, only_numbers
-from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.fit import Fit, Mended
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.mend_labels import as_fitted
 from hmrfit.fitting.other_hand import other_hands, warning_of_side
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.terms.gender_age import Age
@@ -24,6 +25,7 @@ from hmrfit.io.keypoint_checks.residuals import unmet_keypoints
 from hmrfit.io.keypoint_checks.sides import SWAPPED, swapped
 from hmrfit.io.photo import Photo
 from hmrfit.io.printable import printable
+from hmrfit.network.label_model import EXCHANGES, LIMBS
 from hmrfit.result import FitResult
 from hmrfit.result_data import Origin
 from hmrfit.result_text import shortened, warning_lines
@@ -45,6 +47,14 @@ labelled people have 0.01 to 0.03."""
 UNLIKELY_BETA = 4.0
 """Standard deviations. Of 10,000 adults, fewer than ten have such a component among ten."""
 
+_EXCHANGES = list(EXCHANGES)
+
+UNDONE = "it was fitted with them exchanged back, which is likelier (PRIORS.LABELS='' takes them as they are)"
+OTHERS_LIMB = (
+    "The keypoints of the {} look like another person's and were left out (PRIORS.LABELS='' takes them as they are)."
+)
+"""What is said of names that were mended."""
+
 MASK_MEETS, INVERTED = 0.5, 0.25
 """How much of the keypoints' confidence a mask holds that is this person's, even of one who is half hidden; and how
 much more of it lies outside where the mask is inverted. Keypoints near its edge lie on both sides: limbs are thin."""
@@ -59,10 +69,11 @@ def result_of(
         body: name or path, and kind, of the one for meshes. measurements: what was believed, in words.
     """
     fit = only_numbers(fit.of(rows), fitter.body)
+    said = mended_names(fit.mended, len(fit))
     origin = Origin(
-        keypoints=photo.keypoints,
+        keypoints=as_fitted(photo.keypoints, fit.mended),
         focal_source=photo.focal_source,
-        warnings=[list(warnings) for warnings in photo.warnings],
+        warnings=[[*warnings, *more] for warnings, more in zip(photo.warnings, said, strict=True)],
         person_ids=[person.person_id for person in photo.people],
         left_out=dict(photo.left_out),
         measurements=dict(measurements),
@@ -87,6 +98,19 @@ def result_of(
     for who, reason in result.left_out.items():
         LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
     return result
+
+
+def mended_names(mended: Mended | None, people: int) -> list[list[str]]:
+    """What was changed of the names of everybody's keypoints, in words."""
+    if mended is None:
+        return [[] for _ in range(people)]
+    return [
+        [
+            *([swapped(_EXCHANGES[exchanged - 1], UNDONE)] if exchanged else []),
+            *([OTHERS_LIMB.format(LIMBS[limb - 1].replace("_", " "))] if limb else []),
+        ]
+        for exchanged, limb in zip(mended.exchanged.tolist(), mended.left_out.tolist(), strict=True)
+    ]
 
 
 def log_warnings(results: Sequence[FitResult], what: str = "") -> None:

@@ -35,7 +35,7 @@ from hmrfit.fitting.smoothness import Poses
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.fitting.terms.up import Up
 from hmrfit.fitting.terms.views import VIEWS, other_views
-from hmrfit.free_focal import views_with_free_focal, with_free_focal
+from hmrfit.free_focal import each_with_free_focal, is_free, views_with_free_focal, with_free_focal
 from hmrfit.groups import (
     SMOOTH,
     Pace,
@@ -217,6 +217,7 @@ class Pipeline:
             photo = read_photo(image, keypoints, keypoint_set, pixels, focal_35mm, camera, image_size)
         photo = with_known_noise(photo, keypoint_source, keypoint_std)
         asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
+        free = free or is_free(self.config, photo)
         return self.for_people_of(photo)._fit_people(photo, free, (init, init_std), measurements, up, asked)
 
     def _fit_people(
@@ -296,10 +297,12 @@ class Pipeline:
         measurements: Sequence[Measurement],
         asked: Asked,
         world: Extrinsics | None = None,
+        frames: bool = False,
     ) -> Prepared:
         """The call made ready for the people of one photograph, or the frames of one camera, whose measurements are in
         the camera's frame, or in that of a known world."""
         schedule = self.schedules.fit if start is None else self.schedules.given
+        schedule = schedule.with_names_as_given() if frames else schedule
         if world is not None:
             measurements = [m.in_view(0, 1) if isinstance(m, Up) else m for m in measurements]
         found = read_measurements(measurements, photo, self.body, world)
@@ -439,9 +442,10 @@ class Pipeline:
         upright = known_up(up, measurements, None if world else photo.camera)
         start, std = pipeline.start_of(init, photo), pipeline.init_std(init_std, init)
         asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
-        ready = pipeline._ready(photo, start, measurements, asked, world)
+        ready = pipeline._ready(photo, start, measurements, asked, world, frames=True)
         photo = ready.photo(photo)
         poses = None if world is None else Poses(world.rotation, world.translation)
+        free = free or is_free(self.config, photo)
         with one_thread_for_few(len(photo), self.threads):
             if free:
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
@@ -482,15 +486,17 @@ class Pipeline:
             each = [read_measurements(measurements, photo, self.body) for photo in together]
             found = {m.name: in_cameras([known[m.name] for known in each]) for m in measurements}
             ready = prepare(self.fitter, self.config, schedule, together[0], found, Asked())
+            rows = torch.arange(sum(map(len, together))).split([len(photo) for photo in together])
+            if self.config.FIT.FOCAL == "free":
+                together = each_with_free_focal(self.config, together, ready.fitter, ready.records)
             keypoints = Keypoints.cat([photo.keypoints for photo in together])
             camera = Camera.cat([photo.camera for photo in together])
             with one_thread_for_few(len(keypoints), self.threads):
                 start = BodyParams.cat([self.image_start(photo) for photo in together]) if seen else None
                 fit = ready.fitter.fit(keypoints, camera, start, measurements=ready.records)
-            rows = torch.arange(len(keypoints)).split([len(photo) for photo in together])
-            for i, row in zip(chosen, rows, strict=True):
-                upright = known_up(None, measurements, photos[i].camera)
-                results[i] = self.result(fit, photos[i], row, ready).with_up(upright)
+            for i, photo, row in zip(chosen, together, rows, strict=True):
+                upright = known_up(None, measurements, photo.camera)
+                results[i] = self.result(fit, photo, row, ready).with_up(upright)
         for result in results.values():
             log_warnings([result])
         return [results[i] for i in range(len(photos))]

@@ -18,6 +18,7 @@ FILES = {
     "PRIORS.HANDS": "hand_pose_gmm",
     "PRIORS.ERROR_MODEL": "error_model",
     "PRIORS.MIXTURE": "mixture_hmr",
+    "PRIORS.LABELS": "label_model",
     "PRIORS.DISCRIMINATORS": "discriminators",
     "PRIORS.INITIAL_ESTIMATE": "keypoint_hmr",
     "PRIORS.IMAGE_ESTIMATE": "keypoint_hmr",

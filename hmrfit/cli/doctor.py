@@ -24,7 +24,16 @@ from hmrfit.version import __version__
 BASE = ("torch", "numpy", "scipy", "opencv-python", "tqdm", "yacs", "trimesh")
 """Packages that hmrfit does not run without."""
 
-SHIPPED = ("free_body", "keypoint_hmr", "error_model", "mixture_hmr", "pose_gmm", "joint_limits", "discriminators")
+SHIPPED = (
+    "free_body",
+    "keypoint_hmr",
+    "error_model",
+    "mixture_hmr",
+    "label_model",
+    "pose_gmm",
+    "joint_limits",
+    "discriminators",
+)
 """Parameter files that a fit uses."""
 
 EXTRAS = {

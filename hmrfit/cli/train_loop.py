@@ -28,7 +28,7 @@ from hmrfit.train.validation import people_of
 
 DATASET_KEYS = ("FILE", "ROOT", "SHARE")
 
-NO_NETWORKS = {"INITIAL_ESTIMATE": "", "ERROR_MODEL": "", "MIXTURE": ""}
+NO_NETWORKS = {"INITIAL_ESTIMATE": "", "ERROR_MODEL": "", "MIXTURE": "", "LABELS": ""}
 """A loop starts at the network in training; those that are shipped have seen 3D truth."""
 
 PEOPLE_SEED = 11

@@ -22,7 +22,7 @@ from hmrfit.fitting.pieces import FEW_POOR, side_by_side, slices
 from hmrfit.fitting.retry import ranking_energy
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.starts import Given, InitialEstimate
-from hmrfit.keypoints import flip_permutation, part_of
+from hmrfit.network.label_model import EXCHANGES, exchanged_places, rearranged
 from hmrfit.types import Keypoints
 
 MISSED = 0.06
@@ -32,17 +32,6 @@ EXCHANGE, MISSING = 20.0, 9.0
 """Nats: what an exchange costs, and a keypoint left out; chosen on validation motion. Of 600 people of the test split
 one is doubted; of 156 with exchanged sides and a missed keypoint 144, 139 of the right part; of 154 with another
 person's limb and a missed keypoint one."""
-
-EXCHANGES: dict[str, tuple[str, ...]] = {
-    "The hands": ("hand",),
-    "The feet": ("foot",),
-    "The forearms": ("elbow", "hand"),
-    "The shanks": ("knee", "foot"),
-    "The arms": ("shoulder", "elbow", "hand"),
-    "The legs": ("hip", "knee", "foot"),
-    "Everything but the face": ("shoulder", "elbow", "hand", "hip", "knee", "foot"),
-}
-"""What is said of an exchange -> the parts (`keypoints.part_of`) whose keypoints change sides."""
 
 
 def exchanged_sides(fitter: Fitter, fit: Fit, distance: Tensor) -> list[str | None]:
@@ -67,11 +56,11 @@ def _said(fitter: Fitter, start: InitialEstimate, fit: Fit, distance: Tensor) ->
     """The same of people whose fit misses some keypoint."""
     found: list[str | None] = [None] * len(fit)
     keypoints, route = fit.observation.keypoints, fitter.route(fit.observation.keypoints.names)
-    sources = torch.stack([_exchange(keypoints.names, parts) for parts in EXCHANGES.values()])
+    sources = exchanged_places(keypoints.names)
     likeliest = _likeliest(start, fit, route, sources)
     missed = distance > (0.5 * distance.amax(1, keepdim=True)).clamp_min(0.75 * MISSED)
     fewer = replace(keypoints, confidence=keypoints.confidence * ~missed)
-    other = _fitted(start, fit, _exchanged(keypoints, sources[likeliest]), route)
+    other = _fitted(start, fit, rearranged(keypoints, sources[likeliest]), route)
     exchanged = ranking_energy(other, route)
     better = (exchanged + EXCHANGE < ranking_energy(fit, route)).nonzero()[:, 0]
     if not len(better):
@@ -83,24 +72,11 @@ def _said(fitter: Fitter, start: InitialEstimate, fit: Fit, distance: Tensor) ->
     return found
 
 
-def _exchange(names: tuple[str, ...], parts: tuple[str, ...]) -> Tensor:
-    """(K,) σ of one exchange."""
-    changes = [(part_of(name) or "").partition("_")[2] in parts for name in names]
-    mirrored = flip_permutation(names)
-    return torch.tensor([mirrored[i] if change else i for i, change in enumerate(changes)])
-
-
-def _exchanged(keypoints: Keypoints, sources: Tensor) -> Keypoints:
-    """Keypoint k of each person from where sources (B, K) says."""
-    xy = keypoints.xy.gather(1, sources[..., None].expand(-1, -1, 2))
-    return Keypoints(xy, keypoints.confidence.gather(1, sources), keypoints.names)
-
-
 def _likeliest(start: InitialEstimate, fit: Fit, route: Route, sources: Tensor) -> Tensor:
     """(B,) the exchange, of `sources` (n, K), whose estimate by the network comes nearest to its keypoints."""
     B, n = len(fit), len(sources)
     many = torch.arange(B).repeat_interleave(n)
-    seen, camera = _exchanged(fit.observation.keypoints[many], sources.repeat(B, 1)), fit.state.camera[many]
+    seen, camera = rearranged(fit.observation.keypoints[many], sources.repeat(B, 1)), fit.state.camera[many]
     state = start.estimate(Given(seen, camera), route.body)
     away = (camera.project(route.body.pose(state.params).points) - seen.xy).norm(dim=-1)
     return ((away * seen.weight).sum(1) / seen.weight.sum(1).clamp_min(1e-9)).view(B, n).argmin(1)

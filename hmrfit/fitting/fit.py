@@ -42,6 +42,15 @@ class Acceptance(TensorRecord):
         return (self.reason == 0) | (self.reason == FITTED_AGAIN)
 
 
+@dataclass(frozen=True)
+class Mended(TensorRecord):
+    """What was changed of the names of B people's keypoints before they were fitted (`hmrfit.fitting.mend_labels`); 0
+    nothing, else one more than a place in these tables of `hmrfit.network.label_model`."""
+
+    exchanged: Tensor  # (B,) of EXCHANGES: left and right of that
+    left_out: Tensor  # (B,) of LIMBS: another person's
+
+
 class Seeker(Protocol):
     """What finds other answers beside those of a fit, for the body and the terms of its route.
 
@@ -77,6 +86,7 @@ class Fit(TensorRecord):
     calibration: Calibration | None = None  # of its schedule
     keypoint_noise: KeypointNoise | None = None  # what is known of it beside the prediction; None: they are exact
     seeker: Seeker | None = None  # of its schedule: what finds other answers, once they are asked for
+    mended: Mended | None = None  # of which people the keypoints that were fitted are not those that were given
 
     def __len__(self) -> int:
         return len(self.cost)
@@ -89,7 +99,10 @@ class Fit(TensorRecord):
         return chosen.with_hypotheses(count)
 
     def replaced(self, people: Tensor, others: Self) -> Self:
-        """The outcome with that of some `people` (n,) from another fit of them (n,)."""
+        """The outcome with that of some `people` (n,) from another fit of them (n,), to the same keypoints unless that
+        says otherwise."""
+        if others.mended is None and self.mended is not None:
+            others = replace(others, mended=self.mended[people])
         rows = torch.arange(len(self), device=people.device)
         rows[people] = len(self) + torch.arange(len(people), device=people.device)
         return type(self).cat([self, others]).of(rows)

@@ -14,6 +14,7 @@ from hmrfit.camera import Camera
 from hmrfit.fitting.body_with_hands import BodyWithHands, SeekOtherHands
 from hmrfit.fitting.devices import moved
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit, Seeker
+from hmrfit.fitting.mend_labels import as_fitted
 from hmrfit.fitting.parameters import Observation
 from hmrfit.fitting.pieces import CHUNK, in_pieces
 from hmrfit.fitting.route import Begun, Route
@@ -198,7 +199,8 @@ class Fitter:
         assert self.hands is not None and schedule.hands is not None
         own = body_places(names)
         fit = self.run(self.begin(replace(given, keypoints=given.keypoints.of_points(own))), schedule)
-        return self.hands(fit, given.keypoints, schedule.hands, self.route(names))
+        found = self.hands(fit, as_fitted(given.keypoints, fit.mended), schedule.hands, self.route(names))
+        return replace(found, mended=fit.mended)
 
     def run(self, begun: Begun, schedule: Schedule | None = None) -> Fit:
         """The stages and steps of a schedule, its own by default, from where a route begins."""

@@ -177,7 +177,12 @@ def unknown_about(state: State, parents: Sequence[int], like: Anchor) -> Anchor:
 def _as_of(fit: Fit, other: Fit) -> Fit:
     """Another fit of the same people, beside the start and the outcome of the test that `fit` has."""
     return replace(
-        other, start=fit.start, stage=fit.stage, acceptance=fit.acceptance, start_term_cost=fit.start_term_cost
+        other,
+        start=fit.start,
+        stage=fit.stage,
+        acceptance=fit.acceptance,
+        start_term_cost=fit.start_term_cost,
+        mended=fit.mended,
     )
 
 

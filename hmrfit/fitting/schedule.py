@@ -12,6 +12,7 @@ from hmrfit.fitting.acceptance import Accept
 from hmrfit.fitting.anchor_inflation import InflateAnchor
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fit import Fit, Seeker
+from hmrfit.fitting.mend_labels import MendLabels
 from hmrfit.fitting.retry import Retry
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.solver import Options
@@ -110,6 +111,11 @@ class Schedule:
         first = next((i for i, step in enumerate(self.after) if getattr(step, "for_few", False)), len(self.after))
         return replace(self, after=self.after[:first]), self.after[first:]
 
+    def with_names_as_given(self) -> "Schedule":
+        """The same for keypoints whose names are taken at their word: those of frames and views that belong together,
+        since the others know better."""
+        return replace(self, after=tuple(step for step in self.after if not isinstance(step, MendLabels)))
+
     @property
     def term_names(self) -> tuple[str, ...]:
         """The terms that a weight can be given of: those of the stages."""
@@ -125,11 +131,15 @@ class Schedule:
         return frozenset(name for s in self._every_stage for name in (*s.weights, *s.warm_up_weights()))
 
 
-def from_initial_estimate(start: InitialEstimate, library: Library, seeker: Seeker | None = None) -> Schedule:
-    """The default fit. library: where a fit from scratch begins, for the few people who need one."""
+def from_initial_estimate(
+    start: InitialEstimate, library: Library, seeker: Seeker | None = None, mend: MendLabels | None = None
+) -> Schedule:
+    """The default fit. library: where a fit from scratch begins, for the few people who need one. mend: what looks for
+    wrong names of keypoints; None: they are taken at their word."""
     alone = replace(library, count=FROM_SCRATCH, network=None)
     again = Retry(start, alone, (WIDE, FINAL))
-    return Schedule(start, (ANCHORED,), (InflateAnchor(), again, Accept()), MEASURED, seeker)
+    first = () if mend is None else (mend,)
+    return Schedule(start, (ANCHORED,), (*first, InflateAnchor(), again, Accept()), MEASURED, seeker)
 
 
 def from_given() -> Schedule:

@@ -89,8 +89,8 @@ GAUSSIAN = 1e6
 
 
 SOURCES_NOISE: Mapping[KeypointsFrom, tuple[float, float]] = {
-    "labelled": (0.006, 1.0),
-    "detector": (0.006, 1.0),
+    "labelled": (0.005, 1.0),
+    "detector": (0.005, 1.0),
     "exact": (0.0, 0.0),
 }
 """(f, g) of the posterior's noise; f a fraction of the box. Chosen on 500 hard people of validation motion

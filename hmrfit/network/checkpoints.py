@@ -26,14 +26,15 @@ from hmrfit.network.encoders import ENCODERS, Encoder
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hand_regressor import HandRegressor
 from hmrfit.network.hmr import HMR
+from hmrfit.network.label_model import LabelModel
 from hmrfit.network.mixture import MixtureModel
 from hmrfit.network.other_checkpoints import read_checkpoint_of_others
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.strict import WeightSource, as_tensors, check_fits, load_from, read_arrays
 
-Network = HMR | Encoder | FactorizedDiscriminator | ErrorModel | MixtureModel
+Network = HMR | Encoder | FactorizedDiscriminator | ErrorModel | MixtureModel | LabelModel
 
-FixedT = TypeVar("FixedT", ErrorModel, MixtureModel)
+FixedT = TypeVar("FixedT", ErrorModel, MixtureModel, LabelModel)
 
 SETTINGS = "settings"
 
@@ -77,10 +78,10 @@ def _settings(network: Network) -> dict[str, Any]:
         return {"kind": "hmr", "encoder": _settings(network.encoder), "regressor": network.regressor.settings()}
     if isinstance(network, FactorizedDiscriminator):
         return {"kind": "discriminator", **network.settings()}
-    if isinstance(network, (ErrorModel, MixtureModel, Encoder)):
+    if isinstance(network, (ErrorModel, MixtureModel, LabelModel, Encoder)):
         return {"kind": network.kind, **network.settings()}
     raise TypeError(
-        "Expected an HMR, an encoder, discriminators, an error model or a mixture to save, not "
+        "Expected an HMR, an encoder, discriminators, an error model, a mixture or a label model to save, not "
         f"{type(network).__name__}."
     )
 
@@ -97,6 +98,8 @@ def _build(kind: str, notes: Any = None, **settings: Any) -> Network:
         return ErrorModel(**settings)
     if kind == MixtureModel.kind:
         return MixtureModel.from_settings(**settings)
+    if kind == LabelModel.kind:
+        return LabelModel(**settings)
     return _build_encoder(kind, **settings)
 
 
@@ -184,6 +187,15 @@ def load_mixture(path: str | PathLike[str]) -> MixtureModel:
         ValueError: it holds another network.
     """
     return _load_fixed(path, MixtureModel, "a mixture beside an initial estimate")
+
+
+def load_label_model(path: str | PathLike[str]) -> LabelModel:
+    """As `load_network`, for a file that holds what tells wrong names of keypoints; its weights are fixed.
+
+    Raises:
+        ValueError: it holds another network.
+    """
+    return _load_fixed(path, LabelModel, "a model of keypoint labels")
 
 
 def _load_fixed(path: str | PathLike[str], kind: type[FixedT], what: str) -> FixedT:
