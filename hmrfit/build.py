@@ -137,6 +137,11 @@ class Schedules:
     views: Schedule  # of fit_views
     views_given: Schedule  # of fit_views with init=
 
+    @property
+    def of_frames(self) -> Schedule:
+        """Of the frames of one camera."""
+        return self.fit.with_names_as_given()
+
 
 def build_fitter(config: CfgNode) -> Fitter:
     """Body, terms and schedules, put together, on the device of the settings."""

@@ -60,7 +60,16 @@ from hmrfit.network.initial_estimate import ImageHmr
 from hmrfit.ops.check import numbers
 from hmrfit.ops.level import unit_up
 from hmrfit.ops.threads import know_own_threads, one_thread_for_few, own_threads
-from hmrfit.prepare import Asked, Prepared, TermLike, check_measurements, known_up, prepare, read_measurements
+from hmrfit.prepare import (
+    Asked,
+    Prepared,
+    TermLike,
+    check_measurements,
+    known_up,
+    noise_argument,
+    prepare,
+    read_measurements,
+)
 from hmrfit.result import FitResult, WorldResult
 from hmrfit.several import (
     Extrinsics,
@@ -216,8 +225,8 @@ class Pipeline:
         with self.reading_hands_of(measurements, init):
             photo = read_photo(image, keypoints, keypoint_set, pixels, focal_35mm, camera, image_size)
         photo = with_known_noise(photo, keypoint_source, keypoint_std)
-        asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
-        free = free or is_free(self.config, photo)
+        asked = Asked(terms, weights, noise_argument(keypoint_source, keypoint_std))
+        free |= is_free(self.config, photo)
         return self.for_people_of(photo)._fit_people(photo, free, (init, init_std), measurements, up, asked)
 
     def _fit_people(
@@ -277,7 +286,7 @@ class Pipeline:
         photos, pipeline = with_known_noise_in_views(photos, *noise), self.for_people_of(photos[0])
         start = pipeline._start_in_views(init, world)
         schedule = pipeline.schedules.views if start is None else pipeline.schedules.views_given
-        asked = Asked(terms, weights, _noise_argument(*noise))
+        asked = Asked(terms, weights, noise_argument(*noise))
         read = lambda photos: pipeline._ready_in_views(photos, world, schedule, measurements, asked)  # noqa: E731
         with one_thread_for_few(len(photos), self.threads):
             if free:
@@ -301,8 +310,8 @@ class Pipeline:
     ) -> Prepared:
         """The call made ready for the people of one photograph, or the frames of one camera, whose measurements are in
         the camera's frame, or in that of a known world."""
-        schedule = self.schedules.fit if start is None else self.schedules.given
-        schedule = schedule.with_names_as_given() if frames else schedule
+        without = self.schedules.of_frames if frames else self.schedules.fit
+        schedule = without if start is None else self.schedules.given
         if world is not None:
             measurements = [m.in_view(0, 1) if isinstance(m, Up) else m for m in measurements]
         found = read_measurements(measurements, photo, self.body, world)
@@ -372,7 +381,7 @@ class Pipeline:
         pipeline = self.for_people_of(people[0].photos[0])
         weights = {**({UPRIGHT: 0.0} if UPRIGHT in self.schedules.views.term_names else {}), **(weights or {})}
         noise = keypoint_source, keypoint_std
-        asked = Asked(terms, weights, _noise_argument(*noise))
+        asked = Asked(terms, weights, noise_argument(*noise))
         results = []
         for i, person in enumerate(people):
             person = replace(person, photos=tuple(with_known_noise_in_views(list(person.photos), *noise)))
@@ -441,13 +450,12 @@ class Pipeline:
         world = None if extrinsics is None else read_extrinsics(extrinsics, len(photo), "frame")
         upright = known_up(up, measurements, None if world else photo.camera)
         start, std = pipeline.start_of(init, photo), pipeline.init_std(init_std, init)
-        asked = Asked(terms, weights, _noise_argument(keypoint_source, keypoint_std))
+        asked = Asked(terms, weights, noise_argument(keypoint_source, keypoint_std))
         ready = pipeline._ready(photo, start, measurements, asked, world, frames=True)
         photo = ready.photo(photo)
         poses = None if world is None else Poses(world.rotation, world.translation)
-        free = free or is_free(self.config, photo)
         with one_thread_for_few(len(photo), self.threads):
-            if free:
+            if free or is_free(self.config, photo):
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
             fit, motion, seen = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
         people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
@@ -487,8 +495,7 @@ class Pipeline:
             found = {m.name: in_cameras([known[m.name] for known in each]) for m in measurements}
             ready = prepare(self.fitter, self.config, schedule, together[0], found, Asked())
             rows = torch.arange(sum(map(len, together))).split([len(photo) for photo in together])
-            if self.config.FIT.FOCAL == "free":
-                together = each_with_free_focal(self.config, together, ready.fitter, ready.records)
+            together = each_with_free_focal(self.config, together, ready.fitter, ready.records)
             keypoints = Keypoints.cat([photo.keypoints for photo in together])
             camera = Camera.cat([photo.camera for photo in together])
             with one_thread_for_few(len(keypoints), self.threads):
@@ -565,11 +572,6 @@ class Pipeline:
         if checked.shape not in ((), (count,)):
             raise ValueError(f"init_std should be {what}, but has the shape {checked.shape}.")
         return torch.tensor(checked)
-
-
-def _noise_argument(source: KeypointsFrom | None, std: ArrayLike | None) -> str:
-    """The one of the two arguments that is given; empty where none is."""
-    return "keypoint_source" if source is not None else "keypoint_std" if std is not None else ""
 
 
 def _split_focal(focal: FocalLike) -> tuple[bool, float | Sequence[float] | None]:

@@ -16,6 +16,7 @@ from hmrfit.fitting.starts import GivenStart, InitialEstimate
 from hmrfit.fitting.terms.base import MOST_WEIGHT, Known, Measurement, ResidualFunction, Term, terms_by_name
 from hmrfit.fitting.terms.reprojection import StudentReprojection
 from hmrfit.io.photo import Photo
+from hmrfit.keypoints import KeypointsFrom
 from hmrfit.ops.check import brief_repr, did_you_mean, numbers
 from hmrfit.ops.level import unit_up
 from hmrfit.several import Extrinsics
@@ -35,6 +36,11 @@ class Asked:
     terms: Sequence[TermLike] = ()
     weights: Mapping[str, float] | None = None
     noise: str = ""  # the argument about the keypoints' noise that is given, if one is
+
+
+def noise_argument(source: KeypointsFrom | None, std: ArrayLike | None) -> str:
+    """The one of the two arguments that is given; empty where none is."""
+    return "keypoint_source" if source is not None else "keypoint_std" if std is not None else ""
 
 
 @dataclass(frozen=True)
