@@ -11,11 +11,12 @@ from numpy.typing import ArrayLike
 from hmrfit.camera import Camera
 from hmrfit.config import Config
 from hmrfit.fitting.terms.base import Measurement
+from hmrfit.free_focal import FocalLike
 from hmrfit.groups import SMOOTH
 from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.photo import ImageLike, KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
-from hmrfit.pipeline import FocalLike, Pipeline
+from hmrfit.pipeline import Pipeline
 from hmrfit.prepare import TermLike
 from hmrfit.result import FitResult, WorldResult
 from hmrfit.several import ExtrinsicsLike, Sizes

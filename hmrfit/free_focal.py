@@ -90,6 +90,15 @@ def with_free_focal(
     return _refocused(photo, away, of_focal)
 
 
+FocalLike = float | Sequence[float] | Literal["free"] | None
+"""Pixels, one number or (fx, fy); "free": fitted beside the people."""
+
+
+def split_focal(focal: FocalLike) -> tuple[bool, float | Sequence[float] | None]:
+    """(whether it is fitted too, pixels). Another text than "free" is refused where pixels are read."""
+    return (True, None) if isinstance(focal, str) and focal == "free" else (False, focal)
+
+
 def is_free(config: CfgNode, photo: Photo) -> bool:
     """Whether the focal length is fitted by these settings, since nothing says what it is."""
     return config.FIT.FOCAL == "free" and not bool(photo.camera.focal_known.any())

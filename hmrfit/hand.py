@@ -14,13 +14,14 @@ from hmrfit.build import MIRROR, load_body
 from hmrfit.camera import Camera
 from hmrfit.config import Config, ConfigError, load_config
 from hmrfit.fitting.terms.base import Measurement
+from hmrfit.free_focal import FocalLike
 from hmrfit.hand_files import HandKeypointSource
 from hmrfit.hand_keypoints import HAND_SIDES
 from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.photo import ImageLike, KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
 from hmrfit.ops.check import brief_repr
-from hmrfit.pipeline import FocalLike, Pipeline
+from hmrfit.pipeline import Pipeline
 from hmrfit.prepare import TermLike
 from hmrfit.result import FitResult
 from hmrfit.types import BodyParams

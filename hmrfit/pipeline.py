@@ -35,7 +35,14 @@ from hmrfit.fitting.smoothness import Poses
 from hmrfit.fitting.terms.base import Measurement
 from hmrfit.fitting.terms.up import Up
 from hmrfit.fitting.terms.views import VIEWS, other_views
-from hmrfit.free_focal import each_with_free_focal, is_free, views_with_free_focal, with_free_focal
+from hmrfit.free_focal import (
+    FocalLike,
+    each_with_free_focal,
+    is_free,
+    split_focal,
+    views_with_free_focal,
+    with_free_focal,
+)
 from hmrfit.groups import (
     SMOOTH,
     Pace,
@@ -87,6 +94,7 @@ from hmrfit.several import (
 )
 from hmrfit.types import BodyParams, Keypoints
 from hmrfit.views_sequence import (
+    NOBODY_IN_TWO,
     SeenPerson,
     fit_person_over_time,
     grid_of,
@@ -101,17 +109,8 @@ from hmrfit.with_hands import about_shapes_of_one_body, config_with_hands
 INIT_STDS = (1e-3, 360.0)
 """Degrees, what `init_std` may be."""
 
-FocalLike = float | Sequence[float] | Literal["free"] | None
-"""Pixels, one number or (fx, fy); "free": fitted beside the people."""
-
-
 UPRIGHT = "upright"
 """The term that takes cameras for level; calibrated ones are where they are."""
-
-NOBODY_IN_TWO = (
-    "No person is seen by two cameras. Look whether the views are given in the order of the calibration's cameras, and "
-    "whether their frames are of the same times."
-)
 
 
 class Pipeline:
@@ -218,7 +217,7 @@ class Pipeline:
         """Fits a body to every person of a photograph; see `hmrfit.fit`."""
         know_own_threads()
         check_measurements(measurements)
-        free, pixels = _split_focal(focal)
+        free, pixels = split_focal(focal)
         keypoint_set = self.set_of(keypoints, keypoint_set)
         if keypoints is None and image is not None:
             image, keypoints = beside_or_detected(image)
@@ -440,7 +439,7 @@ class Pipeline:
         check_measurements(measurements)
         up = None if up is None else unit_up(up)
         rate, weight = checked_pace(fps, smooth)
-        free, pixels = _split_focal(focal)
+        free, pixels = split_focal(focal)
         keypoint_set = self.set_of(keypoints, keypoint_set)
         with self.reading_hands_of(measurements, init):
             frames = read_people_of_frames(keypoints, keypoint_set)
@@ -572,11 +571,6 @@ class Pipeline:
         if checked.shape not in ((), (count,)):
             raise ValueError(f"init_std should be {what}, but has the shape {checked.shape}.")
         return torch.tensor(checked)
-
-
-def _split_focal(focal: FocalLike) -> tuple[bool, float | Sequence[float] | None]:
-    """(whether it is fitted too, pixels). Another text than "free" is refused where pixels are read."""
-    return (True, None) if isinstance(focal, str) and focal == "free" else (False, focal)
 
 
 _PIPELINES: dict[str, Pipeline] = {}

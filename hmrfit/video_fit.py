@@ -22,6 +22,7 @@ from hmrfit.config import Config
 from hmrfit.detectors.detect import DetectionRequest, load_detector, people_in
 from hmrfit.detectors.detector import Detector, NoDetector
 from hmrfit.fitting.terms.base import Measurement
+from hmrfit.free_focal import FocalLike
 from hmrfit.groups import SMOOTH
 from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.keypoint_files import PersonKeypoints
@@ -29,7 +30,7 @@ from hmrfit.io.keypoint_files.find import number_shift
 from hmrfit.io.keypoint_files.frames import read_people_of_frames
 from hmrfit.io.photo import KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
-from hmrfit.pipeline import FocalLike, Pipeline
+from hmrfit.pipeline import Pipeline
 from hmrfit.result import FitResult
 from hmrfit.several import ExtrinsicsLike, count_of_views
 from hmrfit.version import __version__

@@ -50,6 +50,11 @@ DISAGREE = (
 
 DISAGREES = 0.03
 
+NOBODY_IN_TWO = (
+    "No person is seen by two cameras. Look whether the views are given in the order of the calibration's cameras, and "
+    "whether their frames are of the same times."
+)
+
 OF_ONE_VIEW = (SWAPPED, "x and y may be exchanged")
 """Warnings that one view's keypoints give rise to; cameras that agree about every point contradict them."""
 

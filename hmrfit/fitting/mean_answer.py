@@ -10,7 +10,6 @@ How sure the answer is, the fit's own anchor says, as before.
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from hmrfit.fitting.energy import total
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit, Seeker
 from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.parameters import State
+from hmrfit.fitting.pieces import in_pieces
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.uncertainty import Answers
 from hmrfit.ops.rotation import orthonormalize
@@ -36,7 +36,6 @@ NARROWER = 3.0
 class MeanAnswer:
     """A step of a schedule, the last one. seeker: what finds the other answers."""
 
-    for_few: ClassVar[bool] = False
     seeker: Seeker
 
     def __call__(self, fit: Fit, route: Route) -> Fit:
@@ -44,7 +43,10 @@ class MeanAnswer:
             return fit
         known = fit.acceptance.accepted & (fit.acceptance.reason != FITTED_AGAIN)  # of others the mixture knows little
         people = known.nonzero()[:, 0]
-        return fit.replaced(people, self._moved(fit.of(people), route)) if len(people) else fit
+        if not len(people):
+            return fit
+        chosen = fit.of(people)
+        return fit.replaced(people, in_pieces(lambda part: self._moved(chosen[part], route), len(people), Fit))
 
     def _moved(self, fit: Fit, route: Route) -> Fit:
         """The fit of these people at the mean of their answers, fitted on."""

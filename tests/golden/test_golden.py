@@ -52,6 +52,12 @@ SOUGHT = (
 )
 """Routes from the initial estimate, whose other answers come of a mixture."""
 
+NAMED = (
+    *("openpose25", "coco17", "lsp14", "one_by_one", "mask", "height", "shape", "focal", "camera", "weights"),
+    *("discriminators", "term"),
+)
+"""Routes of photographs, in which the names of keypoints may be mended."""
+
 TRAINED = (
     "The initial estimate, its error model and the mixture were trained further, by the points as they are now, with "
     "hard people among the others. 500 hard people of the validation motion: PA-MPJPE 100.1 -> 96.0 mm, MPJPE 155.8 -> "
@@ -69,6 +75,11 @@ EXACT = (
     "become 9 points, and is 3. "
 )
 
+MENDED = (
+    "Keypoints that seem to carry wrong names are fitted with them mended: a few of the 200, who are tidy. 2,000 hard "
+    "people of held-out motion: PA-MPJPE 95.3 -> 92.8 mm, of those with exchanged sides 144 -> 132. "
+)
+
 UNTRAINED = ("from_scratch", "init", "init_std", "smplify", "hand")
 """Routes that no network takes part in, or one of its own."""
 
@@ -76,6 +87,7 @@ REMADE: dict[str, str] = (
     {route: POINTS if route in UNTRAINED else TRAINED + POINTS for route in ROUTES}
     | dict.fromkeys(SOUGHT, SHOWN + EXACT + TRAINED + ANSWERS + POINTS)
     | dict.fromkeys(("free_focal", "shared_focal"), SHOWN + EXACT + TRAINED + ANSWERS + FOCAL + POINTS)
+    | dict.fromkeys(NAMED, MENDED + SHOWN + EXACT + TRAINED + ANSWERS + POINTS)
     | {"sequence": TRAINED + COARSE + MOTION + POINTS, "hand": HAND}
 )
 """Routes whose record is not that of the code before the fit became one route (8bf38df) -> the reason."""
