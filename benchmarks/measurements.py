@@ -27,8 +27,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from _common import finish, motion_argument, photos_argument, threads, world_poses
+from _people import LIMB_POINTS, limb_index
 from numpy.typing import NDArray
-from photos import JOINTS
 from torch import Tensor
 
 import hmrfit
@@ -176,10 +176,10 @@ def views(folder: Path | None) -> dict[str, float]:
 def _against(result: hmrfit.FitResult, truth_mm: Sequence[Sequence[float]]) -> list[float]:
     """PA-MPJPE, MPJPE, absolute distance in mm, reprojection in % of the box."""
     names = result.keypoints.names
-    index = [names.index(joint) for joint in JOINTS]
+    index = limb_index(names)
     found = result.body_model.points(names).pose(result.params).points[:, index]
     truth = torch.as_tensor(truth_mm).double()[None, index] / 1e3
-    hips = [JOINTS.index(f"{side}_hip_coco") for side in ("left", "right")]
+    hips = [LIMB_POINTS.index(f"{side}_hip") for side in ("left", "right")]
     plain = mpjpe(found, truth, found[:, hips].mean(1), truth[:, hips].mean(1))
     errors = (pa_mpjpe(found, truth), plain, mpjpe(found, truth))
     return [*(1e3 * e.item() for e in errors), 100 * float(result.reprojection_error[0])]

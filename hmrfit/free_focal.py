@@ -21,7 +21,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from yacs.config import CfgNode
 
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
@@ -99,21 +98,21 @@ def split_focal(focal: FocalLike) -> tuple[bool, float | Sequence[float] | None]
     return (True, None) if isinstance(focal, str) and focal == "free" else (False, focal)
 
 
-def is_free(config: CfgNode, photo: Photo) -> bool:
-    """Whether the focal length is fitted by these settings, since nothing says what it is."""
-    return config.FIT.FOCAL == "free" and not bool(photo.camera.focal_known.any())
+def is_free(setting: str, photo: Photo) -> bool:
+    """Whether the focal length is fitted by FIT.FOCAL, since nothing says what it is."""
+    return setting == "free" and not bool(photo.camera.focal_known.any())
 
 
 def each_with_free_focal(
-    config: CfgNode, photos: Sequence[Photo], fitter: Fitter, measurements: RecordTable
+    setting: str, photos: Sequence[Photo], fitter: Fitter, measurements: RecordTable
 ) -> list[Photo]:
     """Each photograph with its own people's focal length, where nothing says what it is.
 
-    measurements: of all people.
+    setting: FIT.FOCAL. measurements: of all people.
     """
     rows = torch.arange(sum(map(len, photos))).split([len(photo) for photo in photos])
     return [
-        with_free_focal(photo, fitter, measurements[row], (None, None)) if is_free(config, photo) else photo
+        with_free_focal(photo, fitter, measurements[row], (None, None)) if is_free(setting, photo) else photo
         for photo, row in zip(photos, rows, strict=True)
     ]
 

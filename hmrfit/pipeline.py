@@ -225,7 +225,7 @@ class Pipeline:
             photo = read_photo(image, keypoints, keypoint_set, pixels, focal_35mm, camera, image_size)
         photo = with_known_noise(photo, keypoint_source, keypoint_std)
         asked = Asked(terms, weights, noise_argument(keypoint_source, keypoint_std))
-        free |= is_free(self.config, photo)
+        free |= is_free(self.config.FIT.FOCAL, photo)
         return self.for_people_of(photo)._fit_people(photo, free, (init, init_std), measurements, up, asked)
 
     def _fit_people(
@@ -454,7 +454,7 @@ class Pipeline:
         photo = ready.photo(photo)
         poses = None if world is None else Poses(world.rotation, world.translation)
         with one_thread_for_few(len(photo), self.threads):
-            if free or is_free(self.config, photo):
+            if free or is_free(self.config.FIT.FOCAL, photo):
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
             fit, motion, seen = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
         people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
@@ -494,7 +494,7 @@ class Pipeline:
             found = {m.name: in_cameras([known[m.name] for known in each]) for m in measurements}
             ready = prepare(self.fitter, self.config, schedule, together[0], found, Asked())
             rows = torch.arange(sum(map(len, together))).split([len(photo) for photo in together])
-            together = each_with_free_focal(self.config, together, ready.fitter, ready.records)
+            together = each_with_free_focal(self.config.FIT.FOCAL, together, ready.fitter, ready.records)
             keypoints = Keypoints.cat([photo.keypoints for photo in together])
             camera = Camera.cat([photo.camera for photo in together])
             with one_thread_for_few(len(keypoints), self.threads):

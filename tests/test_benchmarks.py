@@ -33,6 +33,14 @@ def test_a_benchmark_is_kept_or_left_out_for_a_reason(script: Path) -> None:
         assert set(entry) == {"left_out"} and entry["left_out"]
 
 
+def test_every_benchmark_can_be_imported() -> None:
+    """What it takes from other modules is there. One process, since torch takes longest."""
+    names = [script.stem for script in BENCHMARKS]
+    code = f"import importlib, sys; sys.path.insert(0, 'benchmarks'); [importlib.import_module(n) for n in {names}]"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_baseline_keeps_no_benchmark_that_is_gone() -> None:
     assert set(BASELINE) == {script.stem for script in BENCHMARKS}
 

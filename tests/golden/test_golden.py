@@ -80,6 +80,11 @@ MENDED = (
     "people of held-out motion: PA-MPJPE 95.3 -> 92.8 mm, of those with exchanged sides 144 -> 132. "
 )
 
+BESIDE_MASKS = (
+    "Beside a mask the anchor's variances are twelve times as large, ten times before: ten photographs have keypoints "
+    ".19 % of the box farther off than without a mask, .23 before. "
+)
+
 UNTRAINED = ("from_scratch", "init", "init_std", "smplify", "hand")
 """Routes that no network takes part in, or one of its own."""
 
@@ -87,7 +92,9 @@ REMADE: dict[str, str] = (
     {route: POINTS if route in UNTRAINED else TRAINED + POINTS for route in ROUTES}
     | dict.fromkeys(SOUGHT, SHOWN + EXACT + TRAINED + ANSWERS + POINTS)
     | dict.fromkeys(("free_focal", "shared_focal"), SHOWN + EXACT + TRAINED + ANSWERS + FOCAL + POINTS)
+    | dict.fromkeys(("silhouette", "together"), BESIDE_MASKS + SHOWN + EXACT + TRAINED + ANSWERS + POINTS)
     | dict.fromkeys(NAMED, MENDED + SHOWN + EXACT + TRAINED + ANSWERS + POINTS)
+    | {"mask": BESIDE_MASKS + MENDED + SHOWN + EXACT + TRAINED + ANSWERS + POINTS}
     | {"sequence": TRAINED + COARSE + MOTION + POINTS, "hand": HAND}
 )
 """Routes whose record is not that of the code before the fit became one route (8bf38df) -> the reason."""

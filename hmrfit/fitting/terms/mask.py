@@ -75,11 +75,12 @@ both sides alike: 1,500 people in made-up clothes, `python priors/scripts/measur
 SURE = 12.0
 """Millimetres: outlines where clothes vary by less count in full, others by the ratio squared."""
 
-ANCHOR_VARIANCE, HIDDEN = 10.0, 4.0
-"""How many times as large the variances of the anchor's rotations are beside a mask: 10 exp(−4 h), at least 1, where a
+ANCHOR_VARIANCE, HIDDEN = 12.0, 4.0
+"""How many times as large the variances of the anchor's rotations are beside a mask: 12 exp(−4 h), at least 1, where a
 fraction h of the body shows no keypoint (`visibility`). As large for everybody, people behind things were worse with a
 mask than without; the same for everybody and half as large, keypoints in photographs were missed by 0.3 % of the box
-more."""
+more. Of 10, 12 and 14, ten photographs have keypoints 0.23, 0.19 and 0.17 % of the box farther off than without a mask,
+and 100 dressed people of validation motion 47.6, 47.9 and 48.2 mm (PA-MPJPE; 49.7 without)."""
 
 REACH = 0.12
 """Metres: how far from a keypoint its sight tells about the surface."""
