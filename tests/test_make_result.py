@@ -25,10 +25,10 @@ def mask(truth: DemoTruth) -> np.ndarray:
     return BuiltinRenderer().silhouette(body(truth.params).vertices, body.faces, truth.camera)[0].numpy() > 0
 
 
-def warnings_of(points: np.ndarray, *masks: np.ndarray | None) -> list[list[str]]:
+def warnings_of(points: np.ndarray, *masks: np.ndarray | None, config: dict[str, str] | None = None) -> list[list[str]]:
     """Of a fit with the people's masks, if there are any."""
     known = [hmrfit.Mask(list(masks))] if masks else []
-    return hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, measurements=known).warnings
+    return hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, measurements=known, config=config).warnings
 
 
 def test_a_good_fit_has_no_warning(truth, mask):
@@ -38,7 +38,7 @@ def test_a_good_fit_has_no_warning(truth, mask):
 
 
 def test_keypoints_that_the_body_cannot_reach_are_named(truth):
-    """An ankle that lies beside the head, and a leg of somebody who stands a metre farther left."""
+    """An ankle beside the head; a leg of somebody who stands a metre farther left is left out, or named too."""
     points = truth.clean.xy[0].numpy().copy()
     points[15] = points[0] + 5.0
     (warnings,) = warnings_of(points)
@@ -47,6 +47,8 @@ def test_keypoints_that_the_body_cannot_reach_are_named(truth):
     points = truth.clean.xy[0].numpy().copy()
     points[[14, 16]] -= [150.0, 20.0]
     (warnings,) = warnings_of(points)
+    assert any(w.startswith("The keypoints of the right leg look like another person's") for w in warnings)
+    (warnings,) = warnings_of(points, config={"PRIORS.LABELS": ""})
     (unmet,) = [warning for warning in warnings if warning.startswith("The body cannot reach")]
     assert "right_knee" in unmet and "right_ankle" in unmet and "left_" not in unmet
 

@@ -17,6 +17,7 @@ from hmrfit.fitting.answers import OtherAnswers
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.mend_labels import MendLabels
 from hmrfit.fitting.retry import Retry
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.schedule import ANCHORED, FINAL, FIRST_STEPS, FROM_SCRATCH, LAST_STEPS, WIDE, Schedule
@@ -51,7 +52,10 @@ def test_the_default_is_one_stage_from_the_initial_estimate():
     again = next(step for step in schedule.after if isinstance(step, Retry))
     assert again.start is schedule.start and again.stages == (WIDE, FINAL)
     assert again.library.count == FROM_SCRATCH and again.library.network is None
-    assert schedule.after == (InflateAnchor(), again, Accept()) and schedule.calibration is MEASURED
+    mend, *rest = schedule.after
+    assert isinstance(mend, MendLabels) and mend.start is schedule.start
+    assert rest == [InflateAnchor(), again, Accept()] and schedule.calibration is MEASURED
+    assert schedule.with_names_as_given().after == tuple(rest)
     assert isinstance(schedule.seeker, OtherAnswers)
     given = shipped().from_given
     assert isinstance(given.start, GivenStart) and given.stages == (ANCHORED,)
@@ -240,7 +244,7 @@ def test_a_crowd_is_fitted_in_pieces(name: str, monkeypatch):
     """So that memory stays bounded; the answers are the same."""
     sizes, own, whole = [], preset(name), fitted(name)
     piece = Fitter._fit_piece
-    monkeypatch.setattr(Fitter, "chunk", 3)
+    monkeypatch.setattr(own, "chunk", 3)
     monkeypatch.setattr(Fitter, "_fit_piece", lambda self, given: sizes.append(len(given)) or piece(self, given))
     found = own.fit(people(8, "coco17", 0.005).keypoints, photograph(8))
     assert sorted(sizes) == [2, 3, 3]
