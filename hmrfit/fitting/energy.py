@@ -139,8 +139,10 @@ class StageProblem:
         return dict(zip(self.stage.weights, each.unbind(1), strict=True))
 
     def _in_numpy(self, state: State) -> list[NumpyProblem] | None:
-        """Each person with the stage's terms in NumPy; None where one of them has no form of its own there."""
-        if not fits_here(state, self.layout):
+        """Each person with the stage's terms in NumPy; None where one of them has no form of its own there, or where
+        joints do not move: priors would speak of their likeliest values instead of what they are."""
+        every = self.body.driven_joints or range(1, len(self.body.parents))
+        if self.layout.body_joints != tuple(j for j in every if j) or not fits_here(state, self.layout):
             return None
         problems = []
         for i in range(len(state)):

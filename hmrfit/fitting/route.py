@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
-from hmrfit.fitting.energy import Stage, StageProblem, observed, term_costs, total
+from hmrfit.fitting.energy import Stage, StageProblem, total
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.parameters import Linearization, Observation, State
+from hmrfit.fitting.parameters import Observation, State
 from hmrfit.fitting.terms.base import Term
 
 
@@ -70,9 +70,8 @@ class Route:
         return StageProblem(self.body, observation, self.terms, stage)
 
     def term_costs(self, state: State, observation: Observation, stage: Stage) -> dict[str, Tensor]:
-        """name -> weighted cost (B,) of every term of a stage."""
-        seen = observed(observation, self.terms, stage)
-        return term_costs(Linearization(self.body, state, seen), self.terms, stage)
+        """name -> weighted cost (B,) of every term of a stage, to the bit as the stage itself computes them."""
+        return self.problem(observation, stage).term_costs(state)
 
     def _of(self, observation: Observation, person: Tensor, stage: Stage) -> StageProblem:
         """The stage for every hypothesis."""

@@ -311,3 +311,15 @@ def test_costs_of_terms_are_those_of_torch_and_one_by_one_only_where_all_are_her
     other = StageProblem(BODY, observation, terms, Stage({"keypoints": 0.7, "torch_only": 0.2}))
     costs = term_costs(Linearization(BODY, start, other.observation), terms, other.stage)
     torch.testing.assert_close(other.term_costs(start)["torch_only"], costs["torch_only"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("weights", [{}, {"keypoints": 1.0, "gmm": 0.5, "joint_limits": 1.0, "shape": 1.0}])
+def test_costs_of_few_people_are_those_of_many(weights: dict[str, float]) -> None:
+    """Whatever the stage leaves out: the prior speaks of the joints as they are, not at their likeliest values."""
+    seen = people(9, "coco17", noise=0.01).keypoints
+    fit = shipped().fit(seen, photograph(9))
+    route, stage = shipped().route(seen.names), Stage(weights) if weights else fit.stage
+    many = route.term_costs(fit.state, fit.observation, stage)
+    few = route.term_costs(fit.state[:3], fit.observation[:3], stage)
+    for name, cost in few.items():
+        torch.testing.assert_close(cost, many[name][:3], rtol=1e-9, atol=1e-9)
