@@ -66,11 +66,13 @@ class MendLabels:
         fit = replace(fit, mended=Mended(nothing, nothing))
         if seen.anchor is None or Keypoints3D.name in seen.measurements or not len(fit):
             return fit
-        return self._without_others_limbs(self._exchanged(fit, route), route)
+        said = self._odds(fit)
+        mended = self._exchanged(fit, said, route)
+        return self._without_others_limbs(mended, said if mended is fit else self._odds(mended), route)
 
-    def _exchanged(self, fit: Fit, route: Route) -> Fit:
-        """The fit with exchanges undone for those of whom that is believed."""
-        odds, kind = _likeliest(self._odds(fit).of_exchanges())
+    def _exchanged(self, fit: Fit, said: LabelOdds, route: Route) -> Fit:
+        """The fit with exchanges undone for those of whom that is believed. said: of its keypoints."""
+        odds, kind = _likeliest(said.of_exchanges())
         tried = (odds > TRIED).nonzero()[:, 0]
         if not len(tried):
             return fit
@@ -81,10 +83,12 @@ class MendLabels:
         believed = (odds[tried] + WEIGHT * better.clamp(-CLIP, CLIP) > BELIEVED).nonzero()[:, 0]
         return _with(fit, tried[believed], other.of(believed), exchanged=kind[believed] + 1)
 
-    def _without_others_limbs(self, fit: Fit, route: Route) -> Fit:
-        """The fit without the keypoints of limbs that are believed to be another person's."""
+    def _without_others_limbs(self, fit: Fit, said: LabelOdds, route: Route) -> Fit:
+        """The fit without the keypoints of limbs that are believed to be another person's. said: of its keypoints."""
+        odds, limb = _likeliest(said.of_borrowed())
+        if not (odds > TRIED_LIMB).any():
+            return fit
         keypoints = fit.observation.keypoints
-        odds, limb = _likeliest(self._odds(fit).of_borrowed())
         rest = keypoints.confidence * ~limb_members(keypoints.names).to(limb.device)[limb]
         fewer = (keypoints.confidence > 0).sum(1) - (rest > 0).sum(1)
         enough = ((rest > 0).sum(1) >= FEWEST) & (fewer > 0)
@@ -99,8 +103,10 @@ class MendLabels:
 
     def _odds(self, fit: Fit) -> LabelOdds:
         """What the network says, which stays on the CPU."""
-        seen = self.model.look(fit.observation.keypoints.to("cpu"), fit.state.camera.to("cpu"))
-        return seen.to(fit.cost.device)
+        keypoints, camera, place = fit.observation.keypoints, fit.state.camera, fit.cost.device
+        if place.type == "cpu":
+            return self.model.look(keypoints, camera)
+        return self.model.look(keypoints.to("cpu"), camera.to("cpu")).to(place)
 
     def _ranked(self, fit: Fit, route: Route) -> Tensor:
         """R (B,) of the fit with names as they are, its anchor widened where that is needed, as the others' is."""
