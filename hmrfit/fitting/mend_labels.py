@@ -21,7 +21,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from hmrfit.fitting.anchor_inflation import InflateAnchor, fitted_from
+from hmrfit.fitting.anchor_inflation import InflateAnchor
 from hmrfit.fitting.fit import Fit, Mended
 from hmrfit.fitting.retry import ranking_energy
 from hmrfit.fitting.route import Route
@@ -79,7 +79,7 @@ class MendLabels:
         before, kind = fit.of(tried), kind[tried]
         keypoints = before.observation.keypoints
         other = self._fitted(before, rearranged(keypoints, exchanged_places(keypoints.names)[kind.cpu()]), route)
-        better = self._ranked(before, route) - ranking_energy(other, route)
+        better = _ranked(before, route) - _ranked(other, route)
         believed = (odds[tried] + WEIGHT * better.clamp(-CLIP, CLIP) > BELIEVED).nonzero()[:, 0]
         return _with(fit, tried[believed], other.of(believed), exchanged=kind[believed] + 1)
 
@@ -97,7 +97,7 @@ class MendLabels:
             return fit
         before = fit.of(tried)
         other = self._fitted(before, replace(keypoints[tried], confidence=rest[tried]), route)
-        better = self._ranked(before, route) - ranking_energy(other, route) - MISSING * fewer[tried]
+        better = _ranked(before, route) - _ranked(other, route) - MISSING * fewer[tried]
         believed = (odds[tried] + WEIGHT_LIMB * better.clamp(-CLIP, CLIP) > BELIEVED_LIMB).nonzero()[:, 0]
         return _with(fit, tried[believed], other.of(believed), left_out=limb[tried][believed] + 1)
 
@@ -108,15 +108,16 @@ class MendLabels:
             return self.model.look(keypoints, camera)
         return self.model.look(keypoints.to("cpu"), camera.to("cpu")).to(place)
 
-    def _ranked(self, fit: Fit, route: Route) -> Tensor:
-        """R (B,) of the fit with names as they are, its anchor widened where that is needed, as the others' is."""
-        return ranking_energy(InflateAnchor()(fit, route), route)
-
     def _fitted(self, fit: Fit, keypoints: Keypoints, route: Route) -> Fit:
-        """The same people fitted to other keypoints, from the start on."""
+        """The same people fitted to other keypoints, from the start on, as far as this fit is."""
         given = Given(keypoints, fit.state.camera, measurements=fit.observation.measurements)
-        found = fitted_from(self.start(given, route.body), fit.stage, route)
+        found = route.run(self.start(given, route.body), (fit.stage,))
         return replace(found, mended=fit.mended)
+
+
+def _ranked(fit: Fit, route: Route) -> Tensor:
+    """R (B,) with the anchor widened where that is needed, as the next step will do."""
+    return ranking_energy(InflateAnchor()(fit, route), route)
 
 
 def _likeliest(probability: Tensor) -> tuple[Tensor, Tensor]:

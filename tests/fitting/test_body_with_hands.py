@@ -18,6 +18,7 @@ from hmrfit.fitting.numpy_path import NumpyProblem
 from hmrfit.fitting.parameters import Linearization, Observation, State
 from hmrfit.hand_keypoints import hand_set
 from hmrfit.keypoints import HAND_POINTS, body_places, find_set
+from hmrfit.network.label_model import EXCHANGES, exchanged_places
 from hmrfit.pipeline import Pipeline
 from hmrfit.synthetic.people import People
 from hmrfit.types import BodyParams
@@ -202,3 +203,18 @@ def test_other_answers_of_hands_have_probabilities() -> None:
     hypotheses, probability = result.hypotheses, result.probability
     assert len(hypotheses) == probability.shape[1] >= 2
     np.testing.assert_allclose(probability.sum(1), 1.0)
+
+
+def test_arms_that_are_exchanged_back_take_their_hands_along() -> None:
+    """Who is mended has the hands of the right people, not those at the other side's wrists."""
+    people = some_people(12)
+    names = people.keypoints.names
+    arms = list(EXCHANGES).index("The arms")
+    sources = exchanged_places(names)[arms]
+    wrong, right = fitted(people, as_array(people)[:, sources]), fitted(people)
+    assert wrong.fit.mended is not None and right.fit.mended is not None
+    back = (wrong.fit.mended.exchanged == 1 + arms) & (wrong.fit.mended.left_out == 0)
+    mended = (back & (right.fit.mended.exchanged == 0) & (right.fit.mended.left_out == 0)).nonzero()[:, 0]
+    assert len(mended) >= 2
+    assert torch.equal(wrong.keypoints.xy[mended], right.keypoints.xy[mended])
+    np.testing.assert_allclose(wrong.joints[mended], right.joints[mended], atol=1e-6)
