@@ -1,6 +1,6 @@
 """From settings to objects: the body, the energy's terms, the schedules, the fitter."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from pathlib import Path
@@ -137,6 +137,10 @@ class Schedules:
     views: Schedule  # of fit_views
     views_given: Schedule  # of fit_views with init=
 
+    def each(self, change: Callable[[Schedule], Schedule]) -> "Schedules":
+        """Every schedule changed."""
+        return Schedules(*(change(getattr(self, field.name)) for field in fields(self)))
+
     @property
     def of_frames(self) -> Schedule:
         """Of the frames of one camera."""
@@ -165,8 +169,7 @@ def build_parts(config: CfgNode) -> tuple[Fitter, Schedules]:
     hands = hand_parts(config, body) if uses_error_model(config) and config.PRIORS.INITIAL_ESTIMATE else None
     if hands is not None:
         terms |= terms_by_name(hands.terms)
-        every = (schedules.fit, schedules.given, schedules.views, schedules.views_given)
-        schedules = Schedules(*(replace(s, hands=hands.stage(s.stages[-1])) for s in every))
+        schedules = schedules.each(lambda schedule: replace(schedule, hands=hands.stage(schedule.stages[-1])))
     join = None if hands is None else hands.join
     fitter = Fitter(body, terms, schedules.fit, schedules.given, join, _offsets(config))
     return (fitter if device == "cpu" else fitter.on(device)), schedules
@@ -268,8 +271,7 @@ def with_more_terms(schedules: Schedules, names: Sequence[str], known: Mapping[s
     if not names:
         return schedules
     added = lambda stage: replace(stage, weights={**dict.fromkeys(names, 1.0), **stage.weights})  # noqa: E731
-    each = {field.name: getattr(schedules, field.name).with_stages(added) for field in fields(Schedules)}
-    return Schedules(**each)
+    return schedules.each(lambda schedule: schedule.with_stages(added))
 
 
 def _with_mean_answer(schedule: Schedule, config: CfgNode) -> Schedule:

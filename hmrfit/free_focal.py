@@ -104,13 +104,12 @@ def is_free(setting: str, photo: Photo) -> bool:
 
 
 def each_with_free_focal(
-    setting: str, photos: Sequence[Photo], fitter: Fitter, measurements: RecordTable
+    setting: str, photos: Sequence[Photo], rows: Sequence[Tensor], fitter: Fitter, measurements: RecordTable
 ) -> list[Photo]:
     """Each photograph with its own people's focal length, where nothing says what it is.
 
-    setting: FIT.FOCAL. measurements: of all people.
+    setting: FIT.FOCAL. rows: of each photograph's people among all. measurements: of all people.
     """
-    rows = torch.arange(sum(map(len, photos))).split([len(photo) for photo in photos])
     return [
         with_free_focal(photo, fitter, measurements[row], (None, None)) if is_free(setting, photo) else photo
         for photo, row in zip(photos, rows, strict=True)

@@ -225,6 +225,9 @@ PART_WORDS = {
 LIMB_PARTS = {"arm": ("elbow", "hand"), "leg": ("knee", "foot")}
 """What moves with a limb: not where it is joined to the trunk."""
 
+LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg")
+"""As `limb_of` calls them."""
+
 PAIRED = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 """The joints of the limbs, by base name without the side."""
 

@@ -25,7 +25,8 @@ from hmrfit.io.keypoint_checks.residuals import unmet_keypoints
 from hmrfit.io.keypoint_checks.sides import SWAPPED, swapped
 from hmrfit.io.photo import Photo
 from hmrfit.io.printable import printable
-from hmrfit.network.label_model import EXCHANGES, LIMBS
+from hmrfit.keypoints import LIMBS
+from hmrfit.network.label_model import EXCHANGES
 from hmrfit.result import FitResult
 from hmrfit.result_data import Origin
 from hmrfit.result_text import shortened, warning_lines

@@ -494,7 +494,7 @@ class Pipeline:
             found = {m.name: in_cameras([known[m.name] for known in each]) for m in measurements}
             ready = prepare(self.fitter, self.config, schedule, together[0], found, Asked())
             rows = torch.arange(sum(map(len, together))).split([len(photo) for photo in together])
-            together = each_with_free_focal(self.config.FIT.FOCAL, together, ready.fitter, ready.records)
+            together = each_with_free_focal(self.config.FIT.FOCAL, together, rows, ready.fitter, ready.records)
             keypoints = Keypoints.cat([photo.keypoints for photo in together])
             camera = Camera.cat([photo.camera for photo in together])
             with one_thread_for_few(len(keypoints), self.threads):

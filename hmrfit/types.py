@@ -204,6 +204,12 @@ class Keypoints(TensorRecord):
         names = tuple(self.names[k] for k in own)
         return replace(self, xy=self.xy[:, own], confidence=self.confidence[:, own], names=names)
 
+    def rearranged(self, sources: Tensor) -> Self:
+        """Keypoint k of each person from where sources (B, K) says."""
+        sources = sources.to(self.xy.device)
+        xy = self.xy.gather(1, sources[..., None].expand(-1, -1, 2))
+        return replace(self, xy=xy, confidence=self.confidence.gather(1, sources))
+
     @cached_property
     def presence(self) -> Tensor:
         """(B, K) how far each keypoint counts as seen, a continuous function of its confidence (`ops.presence`)."""

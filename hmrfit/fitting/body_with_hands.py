@@ -13,8 +13,8 @@ high energy begin once more, from another side, and the cheaper end is taken; wh
 hand does. (To begin from two sides always gained 0.2 to 0.4 mm of 8 for half as much time again; this, 0.2 for a
 tenth.)
 
-Of people whom several calibrated cameras see (`terms.views`), the body has been fitted by all of them; then both hands
-are, by all that show them. The robust scales of that fit are n times as wide for the points of hands, with
+With several calibrated cameras (`terms.views`) the body has been fitted by all of them; then both hands are fitted by
+all that show them. The robust scales of that fit are n times as wide for the points of hands, with
 
     n = σ / (that of the points of a body, a fraction of the box)
 """

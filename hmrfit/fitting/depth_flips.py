@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 
 from hmrfit.body.skeleton import Skeleton
 from hmrfit.fitting.devices import moved
-from hmrfit.ops.skinning import world_rotations
+from hmrfit.ops.skinning import local_rotations, world_rotations
 from hmrfit.types import BodyParams
 
 TORSO = ("pelvis", "neck", "left_shoulder", "right_shoulder")
@@ -54,8 +54,8 @@ def flips(params: BodyParams, joints: Tensor, skeleton: Skeleton) -> list[BodyPa
     if not found:
         return []
     worlds = torch.cat(found, 1)
-    local = worlds[:, :, [max(p, 0) for p in parents]].mT @ worlds
-    return [BodyParams(worlds[:, i, 0], local[:, i, 1:], params.betas, params.transl) for i in range(worlds.shape[1])]
+    local = local_rotations(worlds, parents)
+    return [BodyParams(local[:, i, 0], local[:, i, 1:], params.betas, params.transl) for i in range(worlds.shape[1])]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Left and right exchanged, seen from the fit: would another labelling of the same keypoints make a better body?
 
-    x_k -> x_σ(k)      σ exchanges left and right of some parts: hands, feet, arms, legs, all but the face
+    x_k -> x_σ(k)      σ exchanges left and right of some parts: hands, feet, arms, legs, all but the face, all
     the likeliest σ by the network's estimate of each  ->  one fit of it, and one without the keypoints that are missed
     exchanged  <=>  R(σ) + EXCHANGE < R(fit)   and   R(σ) < R(without) + MISSING · (keypoints that are left out)
 
@@ -18,11 +18,12 @@ from torch import Tensor
 from hmrfit.fitting.anchor_inflation import fitted_from
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.mend_labels import begun_at
 from hmrfit.fitting.pieces import FEW_POOR, side_by_side, slices
 from hmrfit.fitting.retry import ranking_energy
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.starts import Given, InitialEstimate
-from hmrfit.network.label_model import EXCHANGES, exchanged_places, rearranged
+from hmrfit.network.label_model import EXCHANGES, exchanged_places
 from hmrfit.types import Keypoints
 
 MISSED = 0.06
@@ -60,7 +61,7 @@ def _said(fitter: Fitter, start: InitialEstimate, fit: Fit, distance: Tensor) ->
     likeliest = _likeliest(start, fit, route, sources)
     missed = distance > (0.5 * distance.amax(1, keepdim=True)).clamp_min(0.75 * MISSED)
     fewer = replace(keypoints, confidence=keypoints.confidence * ~missed)
-    other = _fitted(start, fit, rearranged(keypoints, sources[likeliest]), route)
+    other = _fitted(start, fit, keypoints.rearranged(sources[likeliest]), route)
     exchanged = ranking_energy(other, route)
     better = (exchanged + EXCHANGE < ranking_energy(fit, route)).nonzero()[:, 0]
     if not len(better):
@@ -76,7 +77,7 @@ def _likeliest(start: InitialEstimate, fit: Fit, route: Route, sources: Tensor) 
     """(B,) the exchange, of `sources` (n, K), whose estimate by the network comes nearest to its keypoints."""
     B, n = len(fit), len(sources)
     many = torch.arange(B).repeat_interleave(n)
-    seen, camera = rearranged(fit.observation.keypoints[many], sources.repeat(B, 1)), fit.state.camera[many]
+    seen, camera = fit.observation.keypoints[many].rearranged(sources.repeat(B, 1)), fit.state.camera[many]
     state = start.estimate(Given(seen, camera), route.body)
     away = (camera.project(route.body.pose(state.params).points) - seen.xy).norm(dim=-1)
     return ((away * seen.weight).sum(1) / seen.weight.sum(1).clamp_min(1e-9)).view(B, n).argmin(1)
@@ -84,5 +85,4 @@ def _likeliest(start: InitialEstimate, fit: Fit, route: Route, sources: Tensor) 
 
 def _fitted(start: InitialEstimate, fit: Fit, keypoints: Keypoints, route: Route) -> Fit:
     """The same people fitted once to other keypoints."""
-    begun = start(Given(keypoints, fit.state.camera, measurements=fit.observation.measurements), route.body)
-    return fitted_from(begun, fit.stage, route)
+    return fitted_from(begun_at(start, fit, keypoints, route), fit.stage, route)

@@ -48,7 +48,7 @@ class Mended(TensorRecord):
     nothing, else one more than a place in these tables of `hmrfit.network.label_model`."""
 
     exchanged: Tensor  # (B,) of EXCHANGES: left and right of that
-    left_out: Tensor  # (B,) of LIMBS: another person's
+    left_out: Tensor  # (B,) of `keypoints.LIMBS`: another person's
 
 
 class Seeker(Protocol):

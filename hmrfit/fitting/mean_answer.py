@@ -22,7 +22,7 @@ from hmrfit.fitting.pieces import in_pieces
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.uncertainty import Answers
 from hmrfit.ops.rotation import orthonormalize
-from hmrfit.ops.skinning import world_rotations
+from hmrfit.ops.skinning import local_rotations, world_rotations
 from hmrfit.types import BodyParams
 
 SHARE = 0.6
@@ -73,7 +73,5 @@ def mean_of(params: BodyParams, answers: Answers, parents: tuple[int, ...]) -> B
         return torch.einsum("bh,bh...->b...", weights, torch.stack(values, 1))
 
     world = orthonormalize(mean([world_rotations(body.rotations, parents) for body in bodies]))
-    above = world[:, [max(parent, 0) for parent in parents]].mT.clone()
-    above[:, 0] = torch.eye(3).to(world)
-    local = above @ world
+    local = local_rotations(world, parents)
     return BodyParams(local[:, 0], local[:, 1:], mean([b.betas for b in bodies]), mean([b.transl for b in bodies]))

@@ -7,7 +7,7 @@
                     believed  z + WEIGHT_LIMB · clip(R − R_l − MISSING · n) > BELIEVED_LIMB
 
 R is the energy that ranks fits from different starts (`hmrfit.fitting.retry`). Names alone and bodies alone know less
-than both: whoever turns away or stands on the hands looks exchanged to the network, and many exchanged people have a
+than both: people who turn away or stand on their hands look exchanged to the network, and many exchanged people have a
 body that reaches all of their keypoints.
 
 Of people who are not doubted nothing changes, and what is mended is said (`Fit.mended`): the result warns of it, and
@@ -24,10 +24,10 @@ from torch import Tensor
 from hmrfit.fitting.anchor_inflation import InflateAnchor
 from hmrfit.fitting.fit import Fit, Mended
 from hmrfit.fitting.retry import ranking_energy
-from hmrfit.fitting.route import Route
+from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.starts import Given, InitialEstimate
 from hmrfit.fitting.terms.keypoints_3d import Keypoints3D
-from hmrfit.network.label_model import LabelModel, LabelOdds, exchanged_places, limb_members, rearranged
+from hmrfit.network.label_model import LabelModel, LabelOdds, exchanged_places, limb_members
 from hmrfit.types import Keypoints
 
 CLIP = 80.0
@@ -78,7 +78,7 @@ class MendLabels:
             return fit
         before, kind = fit.of(tried), kind[tried]
         keypoints = before.observation.keypoints
-        other = self._fitted(before, rearranged(keypoints, exchanged_places(keypoints.names)[kind.cpu()]), route)
+        other = self._fitted(before, keypoints.rearranged(exchanged_places(keypoints.names)[kind.cpu()]), route)
         better = _ranked(before, route) - _ranked(other, route)
         believed = (odds[tried] + WEIGHT * better.clamp(-CLIP, CLIP) > BELIEVED).nonzero()[:, 0]
         return _with(fit, tried[believed], other.of(believed), exchanged=kind[believed] + 1)
@@ -110,9 +110,13 @@ class MendLabels:
 
     def _fitted(self, fit: Fit, keypoints: Keypoints, route: Route) -> Fit:
         """The same people fitted to other keypoints, from the start on, as far as this fit is."""
-        given = Given(keypoints, fit.state.camera, measurements=fit.observation.measurements)
-        found = route.run(self.start(given, route.body), (fit.stage,))
+        found = route.run(begun_at(self.start, fit, keypoints, route), (fit.stage,))
         return replace(found, mended=fit.mended)
+
+
+def begun_at(start: InitialEstimate, fit: Fit, keypoints: Keypoints, route: Route) -> Begun:
+    """Where the people of a fit begin with other keypoints."""
+    return start(Given(keypoints, fit.state.camera, measurements=fit.observation.measurements), route.body)
 
 
 def _ranked(fit: Fit, route: Route) -> Tensor:
@@ -134,7 +138,7 @@ def as_fitted(keypoints: Keypoints, mended: Mended | None) -> Keypoints:
         return keypoints
     own = torch.arange(len(keypoints.names))[None]
     sources = torch.cat([own, exchanged_places(keypoints.names)])[mended.exchanged.cpu()]
-    found = rearranged(keypoints, sources)
+    found = keypoints.rearranged(sources)
     member = torch.nn.functional.pad(limb_members(keypoints.names), (0, 0, 1, 0))[mended.left_out.cpu()]
     return replace(found, confidence=found.confidence * ~member.to(found.xy.device))
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from hmrfit.camera import Camera
-from hmrfit.keypoints import flip_permutation, limb_of, mirrored_name, part_of
+from hmrfit.keypoints import LIMBS, flip_permutation, limb_of, mirrored_name, part_of
 from hmrfit.network.encoders import KEYPOINT_NAMES, KeypointEncoder, normalise_keypoints, view_of_box
 from hmrfit.network.inference import pad_rows
 from hmrfit.network.mirror import mirrored_points, mirrored_view
@@ -37,9 +37,6 @@ EXCHANGES: dict[str, tuple[str, ...] | None] = {
     "The feet": ("foot",),
 }
 """What is said of an exchange -> the parts (`keypoints.part_of`) whose keypoints change sides; None: all of them."""
-
-LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg")
-"""What may be another person's, as `keypoints.limb_of` calls it."""
 
 TRAINED_EXCHANGED, TRAINED_BORROWED = 0.4, 0.25
 """τ: the fraction of the training's people of whom something was exchanged, or a limb replaced."""
@@ -136,10 +133,3 @@ def exchanged_places(names: tuple[str, ...]) -> Tensor:
 def limb_members(names: tuple[str, ...]) -> Tensor:
     """(len(LIMBS), K) bool: which keypoints are of each limb."""
     return torch.tensor([[limb_of(name) == limb for name in names] for limb in LIMBS])
-
-
-def rearranged(keypoints: Keypoints, sources: Tensor) -> Keypoints:
-    """Keypoint k of each person from where sources (B, K) says."""
-    sources = sources.to(keypoints.xy.device)
-    xy = keypoints.xy.gather(1, sources[..., None].expand(-1, -1, 2))
-    return Keypoints(xy, keypoints.confidence.gather(1, sources), keypoints.names)

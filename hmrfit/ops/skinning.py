@@ -66,6 +66,12 @@ def world_rotations(rotations: Tensor, parents: Sequence[int]) -> Tensor:
     return torch.cat(placed, -3).index_select(-3, tree.place)
 
 
+def local_rotations(world: Tensor, parents: Sequence[int]) -> Tensor:
+    """The local rotations (..., J, 3, 3) from G (..., J, 3, 3), the inverse of `world_rotations`."""
+    above = world.index_select(-3, kinematic_tree(tuple(parents), world.device).up)
+    return torch.cat([world[..., :1, :, :], (above.mT @ world)[..., 1:, :, :]], -3)
+
+
 def joint_positions(world: Tensor, rest_joints: Tensor, parents: Sequence[int]) -> Tensor:
     """x (..., J, 3): every bone turned by its parent's world rotation, summed along the way from the root."""
     tree = kinematic_tree(tuple(parents), world.device)

@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hmrfit.keypoints import find_part, flip_permutation, limb_of
+from hmrfit.keypoints import LIMBS, find_part, flip_permutation, limb_of
 from hmrfit.ops.row_random import RowRandom
 from hmrfit.types import Keypoints
 
@@ -45,8 +45,6 @@ FACING_AWAY = -0.1
 
 FEWEST = 6
 """Keypoints that stay, where there are as many in the image: a person of whom fewer are seen is rarely labelled."""
-
-LIMBS = ("left_arm", "right_arm", "left_leg", "right_leg")
 
 
 def label_sigmas(names: Sequence[str]) -> Tensor:

@@ -235,9 +235,7 @@ def exchange_sides(keypoints: Keypoints, who: Tensor, where: Tensor) -> Keypoint
         for limb in ("arm", "leg")
     )
     swap = torch.stack([arm, leg, torch.ones_like(arm)])[where] & who[:, None]
-    source = torch.where(swap, mirrored, torch.arange(len(mirrored), device=device))
-    xy = keypoints.xy.gather(1, source[..., None].expand(-1, -1, 2))
-    return Keypoints(xy, keypoints.confidence.gather(1, source), keypoints.names)
+    return keypoints.rearranged(torch.where(swap, mirrored, torch.arange(len(mirrored), device=device)))
 
 
 def make_people(

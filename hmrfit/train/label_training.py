@@ -17,16 +17,14 @@ from torch.nn import functional as F
 
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.keypoints import flip_permutation, keypoint_sets
+from hmrfit.keypoints import LIMBS, flip_permutation, keypoint_sets
 from hmrfit.network.encoders import normalise_keypoints, view_of_box
 from hmrfit.network.label_model import (
-    LIMBS,
     TRAINED_BORROWED,
     TRAINED_EXCHANGED,
     LabelModel,
     exchanged_places,
     limb_members,
-    rearranged,
 )
 from hmrfit.synthetic.hard_people import Hardness, HardPeopleMaker
 from hmrfit.synthetic.people import people_from_points, uniform
@@ -75,7 +73,7 @@ def spoilt(keypoints: Keypoints, generator: torch.Generator) -> Spoilt:
     own = changes[torch.arange(B), kind]
     done = (uniform(0, 1, B, generator) < TRAINED_EXCHANGED) & own.any(1)
     same = (changes == own[:, None]).all(-1).to(torch.int8)
-    found = rearranged(replaced, torch.where(done[:, None], sources[kind], torch.arange(len(names))))
+    found = replaced.rearranged(torch.where(done[:, None], sources[kind], torch.arange(len(names))))
     return Spoilt(found, torch.where(done, same.argmax(1) + 1, 0), borrowed)
 
 

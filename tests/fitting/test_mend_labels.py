@@ -11,8 +11,8 @@ import hmrfit
 from hmrfit.evaluate.metrics import pa_mpjpe
 from hmrfit.fitting.fit import Fit, Mended
 from hmrfit.fitting.mend_labels import as_fitted
-from hmrfit.keypoints import COCO17, find_part, limb_of
-from hmrfit.network.label_model import EXCHANGES, LIMBS, exchanged_places, rearranged
+from hmrfit.keypoints import COCO17, LIMBS, find_part, limb_of
+from hmrfit.network.label_model import EXCHANGES, exchanged_places
 from hmrfit.synthetic.people import People
 from hmrfit.train.label_training import with_others_limbs
 from hmrfit.types import Keypoints
@@ -28,7 +28,7 @@ def right() -> People:
 
 def exchanged(what: str) -> Keypoints:
     sources = exchanged_places(COCO17)[list(EXCHANGES).index(what)]
-    return rearranged(right().keypoints, sources.expand(B, -1))
+    return right().keypoints.rearranged(sources.expand(B, -1))
 
 
 @cache

@@ -7,18 +7,16 @@ import pytest
 import torch
 
 from hmrfit.assets import locate
-from hmrfit.keypoints import COCO17, flip_permutation, keypoint_sets
+from hmrfit.keypoints import COCO17, LIMBS, flip_permutation, keypoint_sets
 from hmrfit.network.checkpoints import load_error_model, load_label_model, save_network
 from hmrfit.network.inference import packed
 from hmrfit.network.label_model import (
     EXCHANGES,
-    LIMBS,
     TRAINED_EXCHANGED,
     LabelModel,
     LabelOdds,
     exchanged_places,
     limb_members,
-    rearranged,
 )
 from hmrfit.types import Keypoints
 from tests.helpers.fits import people, photograph
@@ -37,7 +35,7 @@ def right() -> Keypoints:
 
 
 def exchanged(what: str) -> Keypoints:
-    return rearranged(right(), exchanged_places(COCO17)[list(EXCHANGES).index(what)].expand(B, -1))
+    return right().rearranged(exchanged_places(COCO17)[list(EXCHANGES).index(what)].expand(B, -1))
 
 
 @pytest.mark.parametrize("name", [name for name, names in keypoint_sets().items() if flip_permutation(names)])

@@ -5,16 +5,14 @@ import torch
 from helpers.bodies import free_body
 from helpers.fits import gmm, limits, people
 
-from hmrfit.keypoints import COCO17
+from hmrfit.keypoints import COCO17, LIMBS
 from hmrfit.network.label_model import (
     EXCHANGES,
-    LIMBS,
     TRAINED_BORROWED,
     TRAINED_EXCHANGED,
     LabelModel,
     exchanged_places,
     limb_members,
-    rearranged,
 )
 from hmrfit.train.label_training import LabelPeople, spoilt, train_label_model, with_others_limbs
 from hmrfit.train.people_stream import PosePool
@@ -32,7 +30,7 @@ def test_what_was_done_is_undone_by_its_name(right: Keypoints) -> None:
     generator = torch.Generator().manual_seed(0)
     found = spoilt(right, generator)
     places = torch.cat([torch.arange(17)[None], exchanged_places(COCO17)])
-    back = rearranged(found.keypoints, places[found.exchange])
+    back = found.keypoints.rearranged(places[found.exchange])
     whole = found.borrowed == 0
     seen = right.confidence > 0
     assert torch.equal(back.confidence, right.confidence)
