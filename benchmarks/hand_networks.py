@@ -76,8 +76,10 @@ RUNS = {
 MOMENTS = 4
 
 
-def images(body: SmplBody, count: int, steps: int, out: Path | None) -> dict[str, dict[str, float]]:
-    """Name of the run -> its scores at the end; every moment's are printed."""
+def images(
+    body: SmplBody, count: int, steps: int, out: Path | None, names: Sequence[str] = tuple(RUNS)
+) -> dict[str, dict[str, float]]:
+    """Name of the run -> its scores at the end; every moment's are printed. names: which of RUNS."""
     poses = hand_poses(prior(), limits(), body, 8000, seed=1)
     train, test = (
         SceneHands(HandScenes(body, p, n, RESOLUTION, seed=s), how, True)
@@ -98,8 +100,8 @@ def images(body: SmplBody, count: int, steps: int, out: Path | None) -> dict[str
     print(f"{count} images of {RESOLUTION} px: {time.process_time() - begin:.0f} s of the processor", flush=True)
     table = {"mean hand": mean_hand(single, shown), "floor, 6 components": floor(body, shown)}
     print(f"\n{'':26s}{'steps':>6s}{'PA-MPJPE':>10s}{'MPJPE':>8s}{'2D, %':>8s}{'IoU':>7s}")
-    for name, weights in RUNS.items():
-        run = image_run(single, train, weights, steps)
+    for name in names:
+        run = image_run(single, train, RUNS[name], steps)
         for moment in range(1, MOMENTS + 1):
             while run.step < steps * moment // MOMENTS:
                 run.train_step()
@@ -406,6 +408,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--images", type=int, default=6000, help="that are trained on")
     parser.add_argument("--steps", type=int, default=400, help="of a run on images")
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=tuple(RUNS), help="on images; each is alike alone")
     parser.add_argument("--depth-steps", type=int, default=1500)
     parser.add_argument("--root-steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=2, help="runs of each kind of 2.5D training")
@@ -415,7 +418,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     threads(options.threads)
     body, figures = SmplBody.from_file(locate("free_hand")), {}
     if "images" in options.only:
-        figures["images"] = images(body, options.images, options.steps, options.out)
+        figures["images"] = images(body, options.images, options.steps, options.out, options.runs)
     if "depths" in options.only:
         figures["depths"] = depths(body, options.poses, options.depth_steps, options.seeds)
     if "roots" in options.only:

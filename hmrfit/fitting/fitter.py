@@ -35,6 +35,8 @@ from hmrfit.fitting.uncertainty import (
 )
 from hmrfit.keypoints import body_places, has_hands
 from hmrfit.network.initial_estimate import KeypointHmr
+from hmrfit.ops.memory import reuse_memory
+from hmrfit.ops.threads import FEW
 from hmrfit.types import BodyParams, Keypoints, RecordTable
 
 HAND_CHUNK = 256
@@ -183,6 +185,8 @@ class Fitter:
 
     def _fit(self, given: Given) -> Fit:
         """`fit` where everything is on this fitter's device."""
+        if len(given) > FEW:
+            reuse_memory()
         if len(given) <= self.chunk:
             return self._fit_piece(given)
         own, names = self._schedule_of(given), given.keypoints.names

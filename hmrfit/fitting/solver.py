@@ -109,6 +109,8 @@ class Options:
     extrapolate: stop too where the next fall would be that small, falls going on as they went.
     warm_up_steps: the first steps lower the energy of `linearize(x, warm_up=True)`, which has to lead into the right
     valley. The last of them is taken as it is; from there on the problem's own energy counts.
+    rejected_damping: the least after a step that was rejected. From a damping that good steps made small, Nielsen's nu
+    takes several rejections to one that bends the step.
     """
 
     max_steps: int = 30
@@ -117,6 +119,7 @@ class Options:
     damping: float = 1e-2
     warm_up_steps: int = 0
     extrapolate: bool = False
+    rejected_damping: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,8 @@ class _Descent(Generic[X, N, D]):
         accepted = (self.isfinite(fall) if arriving else fall >= 0) & (predicted > 0) & self.isfinite(slope)
         gain = self.clip(fall / self.clip(predicted, 1e-300, math.inf), -1.0, 2.0)
         shrink = 1.0 if warm_up else self.clip(1 - (2 * gain - 1) ** 3, 0.1, math.inf)
-        self.damping = self.clip(self.damping * self.where(accepted, shrink, self.nu), MIN_DAMPING, MAX_DAMPING)
+        more = self.clip(self.damping * self.nu, options.rejected_damping, math.inf)
+        self.damping = self.clip(self.where(accepted, self.damping * shrink, more), MIN_DAMPING, MAX_DAMPING)
         if not warm_up:
             enough = options.ftol * new.cost
             small = (fall <= enough) & (predicted <= enough)
@@ -372,10 +376,13 @@ class BatchedSystem:
         """(delta (B, P), predicted fall of the cost (B,)); where the equations have no solution, zeros and NaN."""
         diagonal = self.diagonal
         added = added_to_diagonal(diagonal, diagonal.amax(-1, keepdim=True).clamp_min(TINY), damping[:, None])
-        damped = self.hessian.clone()
-        damped.diagonal(dim1=-2, dim2=-1).add_(added)
-        factor, info = torch.linalg.cholesky_ex(damped)
-        delta = -torch.cholesky_solve(self.gradient[..., None], factor).squeeze(-1)
+        undamped = diagonal.clone()
+        diagonal.add_(added)  # for as long as the factors take: a copy of all equations takes longer than they do
+        factor, info = torch.linalg.cholesky_ex(self.hessian)
+        diagonal.copy_(undamped)
+        # two substitutions: for one right-hand side cholesky_solve takes twice as long
+        half = torch.linalg.solve_triangular(factor, -self.gradient[..., None], upper=False)
+        delta = torch.linalg.solve_triangular(factor.mT, half, upper=True).squeeze(-1)
         solved = (info == 0) & delta.isfinite().all(-1)
         delta = torch.where(solved[:, None], delta, 0.0)
         predicted = 0.5 * (delta * (added * delta - self.gradient)).sum(-1)

@@ -318,6 +318,13 @@ def test_the_damping_follows_nielsens_rule(gain: float, factor: float):
     np.testing.assert_allclose(factors, [factor, 2, 4, factor, 2], rtol=1e-12)
 
 
+def test_a_rejected_step_asks_for_a_least_damping():
+    """Where good steps made it small; where it is larger already, nu decides."""
+    problem = Gains((1.0, -1.0, -1.0, 0.5, -1.0))
+    solve(problem, 0.0, Options(max_steps=5, damping=1e-3, ftol=0.0, rejected_damping=0.1))
+    np.testing.assert_allclose(problem.asked, [1e-3, 1e-4, 0.1, 0.4, 0.4], rtol=1e-12)
+
+
 def test_after_twenty_rejections_in_a_row_no_step_is_tried():
     """nu, which doubles from 2, has come to NU_MAX."""
     found = solve(Gains((-1.0,) * 40), 0.0, Options(max_steps=40))

@@ -10,7 +10,10 @@ CLOSE = 1e-5
 """Radians, betas and metres, and as a share of a cost. On one machine fits are the same to the last digit, whoever is
 fitted beside; another processor's vector instructions round otherwise, which moved whole fits by up to 1.6e-6."""
 
-INTENDED: dict[str, str] = {}
+INTENDED: dict[str, str] = {
+    "hand": "Hands end at a relative change of 5e-2 and are damped more after a rejected step: 5.1 -> 4.5 steps, "
+    "PA-MPJPE of 750 hands 6.61 -> 6.60 mm. More of that is under way; the record is made again after it."
+}
 """Routes whose answers were changed on purpose since the record was made -> the reason. Once the change has been looked
 at, the record is made again (`python -m tests.golden.make --only ROUTE`) and the entry moves to REMADE."""
 
