@@ -42,7 +42,15 @@ MOST_OFFERED = 4
 FEWEST_RANKED = 3
 """People of whom a rank correlation says anything."""
 
-HIPS = [LIMB_POINTS.index(f"{side}_hip") for side in ("left", "right")]
+HIPS, SHOULDERS, KNEES = (
+    [LIMB_POINTS.index(f"{side}_{part}") for side in ("left", "right")] for part in ("hip", "shoulder", "knee")
+)
+SHOWN = 0.1
+"""From this probability on an answer is one that a user is shown."""
+
+BENT_ALIKE = 30.0
+"""Degrees that a hip's flexion may differ for the body to sit, or stand, as the person does."""
+
 SWAPPED = "left and right swapped"
 """How every warning about sides says it (`hmrfit.io.keypoint_checks.sides`)."""
 
@@ -114,6 +122,13 @@ class Scores:
             "swap_warnings": int(chosen["swap_warning"].sum()),
         }
 
+    def bent_alike(self, who: Tensor) -> dict[str, Any]:
+        """Of some people (N,) bool: how many have a 3D truth, and the shares whose returned answer, and of whom any
+        answer of at least `SHOWN`, bends both hips as they do."""
+        known = who & ~self.column("mpjpe").isnan()
+        shares = {name: self.column(f"hips_off_{name}")[known] <= BENT_ALIKE for name in ("returned", "shown")}
+        return {"people": int(known.sum())} | {name: s.double().mean().item() for name, s in shares.items()}
+
     def table(self) -> str:
         """The figures of everyone and of each kind of people."""
         kinds = {name: torch.cat(parts) for name, parts in self.kinds.items()}
@@ -166,7 +181,8 @@ def measure(result: FitResult, truth: Tensor | None, seed: int, samples: int) ->
         "swap_warning": torch.tensor([any(SWAPPED in text for text in lines) for lines in result.warnings]),
         "level": torch.full((count, len(LIMB_POINTS)), torch.nan, dtype=torch.float64),
     }
-    rows |= dict.fromkeys(("pa_mpjpe", "mpjpe", "best_offered", "stated"), nothing)
+    of_3d = ("pa_mpjpe", "mpjpe", "best_offered", "stated", "hips_off_returned", "hips_off_shown")
+    rows |= dict.fromkeys(of_3d, nothing)
     return rows if truth is None else rows | measure_3d(result, truth, seed, samples)
 
 
@@ -178,6 +194,9 @@ def measure_3d(result: FitResult, truth: Tensor, seed: int, samples: int) -> dic
     there = torch.as_tensor(result.hypothesis_cost[:, :MOST_OFFERED]).isfinite()
     errors = torch.stack([1e3 * pa_mpjpe(points, truth) for points in offered], 1)
     answer, aligned = body.pose(result.params).points, about_hips(truth)
+    flexion = hip_flexion(truth)
+    shown = torch.as_tensor(result.probability[:, : len(offered)]) >= SHOWN
+    bent_off = torch.stack([(hip_flexion(points) - flexion).abs().amax(-1) for points in offered], 1)
     drawn = torch.stack([about_hips(body.pose(params).points) for params in result.sample(samples, seed)])
     return {
         "pa_mpjpe": 1e3 * pa_mpjpe(answer, truth),
@@ -185,12 +204,21 @@ def measure_3d(result: FitResult, truth: Tensor, seed: int, samples: int) -> dic
         "best_offered": errors.masked_fill(~there, torch.inf).amin(1),
         "stated": 1e3 * (drawn - about_hips(answer)).norm(dim=-1).mean((0, 2)),
         "level": truth_levels(drawn, aligned),
+        "hips_off_returned": (hip_flexion(answer) - flexion).abs().amax(-1),
+        "hips_off_shown": bent_off.masked_fill(~(shown & there), torch.inf).amin(1),
     }
 
 
 def about_hips(points: Tensor) -> Tensor:
     """The 12 points (..., 12, 3) about the middle of the hips."""
     return points - points[..., HIPS, :].mean(-2, keepdim=True)
+
+
+def hip_flexion(points: Tensor) -> Tensor:
+    """(..., 2) degrees that left and right thigh are bent from the trunk's line: 0 stands, about 90 sits on a chair."""
+    middle = lambda places: points[..., places, :].mean(-2, keepdim=True)  # noqa: E731
+    trunk, thighs = middle(HIPS) - middle(SHOULDERS), points[..., KNEES, :] - points[..., HIPS, :]
+    return torch.rad2deg(torch.nn.functional.cosine_similarity(trunk, thighs, dim=-1).clamp(-1, 1).acos())
 
 
 def report(scores: Scores, by: Sequence[str]) -> None:
