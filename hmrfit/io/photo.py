@@ -278,6 +278,8 @@ def _people(
     """Any accepted form -> people."""
     if not isinstance(keypoints, str | os.PathLike):
         return people_in_memory(keypoints, keypoint_set)
+    if isinstance(keypoints, str) and keypoints.lstrip().startswith(("{", "[")) and not os.path.exists(keypoints):
+        return people_in_memory(keypoints.encode(), keypoint_set)  # no file, but what one holds
     if not os.path.exists(keypoints):
         refuse_url(keypoints, "the keypoint file")
     return read_keypoints(keypoints, keypoint_set) if image is None else find_people(image, keypoints, keypoint_set)

@@ -47,7 +47,49 @@ def landmarks() -> list[dict]:
     return [{"x": x, "y": y, "z": 0.1, "visibility": c} for x, y, c in points.tolist()]
 
 
+def named_points(x: str = "x", y: str = "y", score: str = "score", name: str = "name") -> list[dict]:
+    return [
+        {x: a, y: b, score: c, name: n} for n, (a, b, c) in zip(plain(COCO17), rows("coco17").tolist(), strict=True)
+    ]
+
+
+def posenet() -> dict:
+    points = [{"part": p["name"], "position": {"x": p["x"], "y": p["y"]}, "score": p["score"]} for p in named_points()]
+    return {"score": 0.9, "keypoints": points}
+
+
+def labelme() -> dict:
+    shapes = [{"label": p["name"], "points": [[p["x"], p["y"]]], "shape_type": "point"} for p in named_points()]
+    shapes.append({"label": "person", "points": [[1, 2], [3, 4]], "shape_type": "rectangle"})
+    return {"shapes": shapes, "imagePath": "photo.jpg", "imageWidth": SIZE[0], "imageHeight": SIZE[1]}
+
+
+def label_studio() -> list[dict]:
+    size = {"original_width": SIZE[0], "original_height": SIZE[1]}
+    points = zip(plain(COCO17), (rows("coco17", shift=0) / (*SIZE, 1)).tolist(), strict=True)
+    results = [{"value": {"x": 100 * x, "y": 100 * y, "keypointlabels": [name]}} | size for name, (x, y, _) in points]
+    return [{"id": 1, "data": {"img": "/data/photo.jpg"}, "annotations": [{"result": results}]}]
+
+
+def beside(scores: str, people: bool) -> dict:
+    points = rows("coco17")
+    xy, confidence = points[:, :2].tolist(), points[:, 2].tolist()
+    return {"keypoints": [xy], scores: [confidence]} if people else {"keypoints": xy, scores: confidence}
+
+
+def torchvision() -> dict:
+    points = rows("coco17")
+    heights = np.where(points[:, 2] > 0, 12.0, -3.0)
+    return {"keypoints": [points.tolist()], "keypoints_scores": [heights.tolist()], "scores": [0.9], "boxes": [[1] * 4]}
+
+
 TOOLS = {
+    "TensorFlow.js": ([{"score": 0.9, "keypoints": named_points()}], "coco17"), "PoseNet": (posenet(), "coco17"),
+    "points with names": (named_points("x", "y", "confidence", "label"), "coco17"),
+    "points by name": ({p["name"]: [p["x"], p["y"], p["score"]] for p in named_points()}, "coco17"),
+    "labelme": (labelme(), "coco17"), "Label Studio": (label_studio(), "coco17"),
+    "Hugging Face": ([[beside("scores", False) | {"labels": list(range(17)), "bbox": [1, 2, 3, 4]}]], "coco17"),
+    "rtmlib": (beside("scores", True), "coco17"), "torchvision": (torchvision(), "coco17"),
     "ultralytics": (ultralytics(False), "coco17"), "ultralytics, normalised": (ultralytics(True), "coco17"),
     "EasyMocap": (easymocap(), "openpose25"), "easy_ViTPose": (vitpose(), "coco17"),
     "ControlNet": ([{"people": [{"pose_keypoints_2d": flat(rows("openpose18"))}], "canvas_width": 640,
@@ -119,6 +161,130 @@ def test_a_table_with_a_line_a_frame(tmp_path: Path) -> None:
     people = read_keypoints(write(tmp_path / "a.csv", "\n".join(lines)))
     assert [p.image for p in people] == ["0", "1", "2"]
     assert_at(people[2], "coco17")
+
+
+@pytest.mark.parametrize("heading", ["{name}_{axis}", "{axis}_{name}", "{name}.{axis}", "{axis} ({name})"])
+def test_headings_of_a_line_a_frame(tmp_path: Path, heading: str) -> None:
+    """In the second, `score_left_hip` ends like a column of some `p`."""
+    cells = [heading.format(name=n, axis=axis) for n in plain(COCO17) for axis in ("x", "y", "score")]
+    path = write(tmp_path / "a.csv", "\n".join([",".join(cells), ",".join(map(str, flat(rows("coco17", shift=0))))]))
+    assert_at(read_keypoints(path)[0], "coco17")
+
+
+@pytest.mark.parametrize("start", [None, 0, 1])
+@pytest.mark.parametrize("line", [False, True])
+def test_tables_of_numbers_alone(tmp_path: Path, line: bool, start: int | None) -> None:
+    points = rows("coco17", shift=0)
+    numbers = points if start is None or line else np.column_stack([np.arange(17) + start, points])
+    lines = [flat(points)] * 2 if line else numbers.tolist()
+    path = write(tmp_path / "a.csv", "\n".join(",".join(map(str, row)) for row in lines))
+    people = read_keypoints(path, "coco17")
+    assert len(people) == 1 + line
+    assert_at(people[-1], "coco17")
+
+
+@pytest.mark.parametrize("heading", ["name,row,col", "name,y [px],x [px]", "name,keypoint y,keypoint x"])
+def test_rows_and_columns_of_pixels(tmp_path: Path, heading: str) -> None:
+    lines = [f"{n},{y},{x}" for n, (x, y, _) in zip(plain(COCO17), rows("coco17", shift=0).tolist(), strict=True)]
+    assert_at(read_keypoints(write(tmp_path / "a.csv", "\n".join([heading, *lines])))[0], "coco17")
+
+
+def test_a_heading_that_says_nothing_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "first,second\n" + "\n".join("3,4" for _ in range(17)))
+    with pytest.raises(ValueError, match="the heading 'first, second' does not say which columns are x and y"):
+        read_keypoints(path, "coco17")
+
+
+@pytest.mark.parametrize("blank", ["NA", "nan", "None", "null", "-", ""])
+def test_what_tables_write_for_a_missing_point(tmp_path: Path, blank: str) -> None:
+    lines = [f"{n},{x},{y}" for n, (x, y, _) in zip(plain(COCO17), rows("coco17", shift=0).tolist(), strict=True)]
+    lines[9] = f"left_wrist,{blank},{blank}"
+    (person,) = read_keypoints(write(tmp_path / "a.csv", "\n".join(["name,x,y", *lines])))
+    assert np.flatnonzero(person.confidence == 0).tolist() == [9]
+
+
+def test_yolos_label_without_people_and_with_boxes_alone(tmp_path: Path) -> None:
+    assert read_keypoints(write(tmp_path / "a.txt", "")) == []
+    points = rows("coco17") / (*SIZE, 1)
+    lines = [" ".join(map(str, [0, 0.5, 0.5, 0.25, 0.5, *flat(points)])), "0 0.1 0.1 0.2 0.2 0.9"]
+    (person,) = read_keypoints(write(tmp_path / "b.txt", "\n".join(lines)), image_size=SIZE)
+    assert_at(person, "coco17")
+
+
+def test_a_json_text_in_every_line(tmp_path: Path) -> None:
+    text = json.dumps({"format": "coco17", "keypoints": rows("coco17").tolist()})
+    for name in ("a.json", "a.jsonl"):
+        people = read_keypoints(write(tmp_path / name, f"{text}\n\n{text}\n"))
+        assert len(people) == 2
+        assert_at(people[1], "coco17")
+
+
+@pytest.mark.parametrize("shape", ["(K, 3)", "(N, K, 3)", "flat"])
+def test_json_of_numbers_alone(tmp_path: Path, shape: str) -> None:
+    points = rows("coco17", shift=0)
+    content = {"(K, 3)": points.tolist(), "(N, K, 3)": [points.tolist()], "flat": flat(points)}[shape]
+    assert_at(read_keypoints(write(tmp_path / "a.json", content), "coco17")[0], "coco17")
+
+
+def test_hugging_face_lists_only_the_points_it_found(tmp_path: Path) -> None:
+    points, found = rows("coco17"), [0, 5, 6, 11, 12, 16]
+    person = {"keypoints": points[found, :2].tolist(), "scores": points[found, 2].tolist(), "labels": found}
+    (person,) = read_keypoints(write(tmp_path / "a.json", [[person]]))
+    assert np.flatnonzero(person.confidence).tolist() == found
+    np.testing.assert_allclose(person.xy[found], rows("coco17", shift=0)[found, :2], atol=1e-9)
+
+
+class Held:
+    """An object of a detector, with these attributes."""
+
+    def __init__(self, **attributes: Any) -> None:
+        vars(self).update(attributes)
+
+
+@pytest.mark.parametrize("form", ["Results", "[Results]", "Keypoints", "KeyPoints", "InstanceData", "sample"])
+def test_what_detectors_return(form: str) -> None:
+    points = torch.tensor(rows("coco17"))[None].float().requires_grad_()
+    held = Held(xy=points[..., :2], conf=points[..., 2])
+    instances = Held(keypoints=points[..., :2].detach().numpy(), keypoint_scores=points[..., 2].detach().numpy())
+    forms = {
+        "Results": Held(keypoints=held),
+        "[Results]": [Held(keypoints=held)],
+        "Keypoints": held,
+        "KeyPoints": Held(xy=held.xy, confidence=held.conf),
+        "InstanceData": instances,
+        "sample": Held(pred_instances=instances),
+    }
+    given = forms[form]
+    assert_at(photo_of(given, None).people[0], "coco17", atol=1e-4)
+
+
+def test_text_and_bytes_that_are_no_path() -> None:
+    text = json.dumps({"format": "coco17", "keypoints": rows("coco17").tolist()})
+    assert_at(photo_of(text, None).people[0], "coco17")
+    buffer = io.BytesIO()
+    np.save(buffer, rows("coco17"))
+    with pytest.raises(TypeError, match="give its path"):
+        photo_of(buffer.getvalue(), "coco17")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (rows("coco17").T, "keypoints.T"),
+        (np.ones((17, 4)), r"\[0, 1, 3\]"),
+        (torch.ones(17, 3, device="meta"), "no real numbers"),
+        ([[[1.0, 2]] * 17, [[1.0, 2]] * 5], "rows of unequal length"),
+    ],
+)
+def test_shapes_that_are_nearly_right(given: Any, said: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=said):
+        photo_of(given, "coco17")
+
+
+def test_a_networks_batch_of_one_and_a_sparse_tensor() -> None:
+    points = rows("coco17", shift=0)
+    assert_at(photo_of(points[None, None], "coco17").people[0], "coco17")
+    assert_at(photo_of(torch.tensor(points).to_sparse(), "coco17").people[0], "coco17")
 
 
 @pytest.mark.parametrize("individuals", [False, True])

@@ -53,6 +53,46 @@ def test_a_set_that_contradicts_the_names_is_used_with_a_warning(tmp_path: Path)
     assert "The file calls its keypoints nose" in person.warnings[0]
 
 
+@pytest.mark.parametrize(
+    "form", ["a string", "places", "dictionaries", "one category", "no id", "another id", "text id"]
+)
+def test_a_categorys_names_are_found_however_they_are_written(tmp_path: Path, form: str) -> None:
+    """Names that are overlooked give COCO's order, which is another body without a word."""
+    order = np.random.default_rng(1).permutation(17)
+    names = [plain(COCO17)[i] for i in order]
+    content = json.loads(coco_file(tmp_path / "a.json", rows("coco17")[order], names).read_text())
+    (category,), (annotation,) = content["categories"], content["annotations"]
+    if form == "a string":
+        category["keypoints"] = ", ".join(names)
+    elif form == "places":
+        category["keypoints"] = {str(i): name for i, name in enumerate(names)}
+    elif form == "dictionaries":
+        category["keypoints"] = [{"name": name, "id": i} for i, name in enumerate(names)]
+    elif form == "one category":
+        content["categories"] = category
+    elif form == "no id":
+        del category["id"]
+    elif form == "another id":
+        annotation["category_id"] = 77
+    else:
+        category["id"] = str(category["id"])
+    assert_at(read_keypoints(write(tmp_path / "b.json", content))[0], "coco17")
+
+
+def test_a_category_that_is_not_there_beside_two_that_differ(tmp_path: Path) -> None:
+    content = json.loads(coco_file(tmp_path / "a.json", rows("coco17"), plain(COCO17)).read_text())
+    content["categories"].append({"id": 2, "name": "turned", "keypoints": plain(COCO17)[::-1]})
+    content["annotations"][0]["category_id"] = 7
+    with pytest.raises(ValueError, match="category 7 is not among the file's categories"):
+        read_keypoints(write(tmp_path / "b.json", content))
+
+
+def test_a_point_without_a_name_is_ignored(tmp_path: Path) -> None:
+    path = coco_file(tmp_path / "a.json", rows("coco17"), [*plain(COCO17)[:16], None])
+    (person,) = read_keypoints(path)
+    assert person.names == COCO17[:16]
+
+
 MOUSE = ["nose", "left_ear", "right_ear", "neck", "spine1", "spine2", "left_hip", "right_hip", "left_rear_paw",
          "right_rear_paw", "tail_base", "tail_tip"]  # fmt: skip
 

@@ -22,13 +22,17 @@ formats whose pixel centres are integers get +0.5; fractions of the image are fi
     MMPose JSON            cv2's, centres at integers     +0.5    by `dataset_name`
     ultralytics            COCO's, or fractions           +0.5    17: COCO's
     easy_ViTPose           cv2's, y before x              +0.5    named by `skeleton`
+    TensorFlow.js, ml5     cv2's, centres at integers     +0.5    named, or 17: COCO's
+    labelme, points        pixels, as clicked             +0.5    named by `label`
+    Label Studio           percent of the image           0       named by `keypointlabels`
+    lists beside scores    cv2's, centres at integers     +0.5    17: COCO's (Hugging Face, torchvision, rtmlib)
     YOLO labels, txt       fractions of the image         +0.5    17: COCO's
     SPIN npz               indices                        +0.5    openpose25, spin24, or both as spin49
     DeepLabCut csv         napari's, centres at integers  +0.5    named by `bodyparts`
     MediaPipe JSON, csv    fractions of the image         0       mediapipe33
     hmrfit's JSON          `format` names the set         +0.5    -
     hmrfit's detections    ours                           0       `format`, for each person
-    npy, npz, csv, tsv     ours                           0       csv and npz may name them
+    npy, npz, csv, tsv     ours                           0       csv and npz may name them; lists in JSON too
     Parquet tables         ours                           0       named by `keypoint_set`
 
 Names of keypoints mean what `names` says, in any order; 26, 133, 135, 136 and 308 are recognised by their number;

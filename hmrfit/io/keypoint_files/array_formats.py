@@ -16,6 +16,9 @@ from hmrfit.keypoints import KeypointsFrom
 SPIN_FIELDS = {"openpose": "openpose25", "part": "spin24"}
 """Keypoints of SPIN's npz, in the order of the set spin49."""
 
+CONFIDENCES = ("confidence", "conf", "scores", "score")
+"""What stands beside `xy`."""
+
 SPIN_BOX = 200.0
 """Pixels: what `scale` is multiplied by."""
 
@@ -52,8 +55,9 @@ def _load(path: Path) -> NDArray | dict[str, NDArray]:
 def _main_array(arrays: Mapping[str, NDArray], what: str) -> NDArray:
     if "keypoints" in arrays:
         return np.asarray(arrays["keypoints"])
-    if "xy" in arrays and "confidence" in arrays:
-        xy, confidence = np.asarray(arrays["xy"]), np.asarray(arrays["confidence"])
+    scores = next((key for key in CONFIDENCES if key in arrays), None)
+    if "xy" in arrays and scores is not None:
+        xy, confidence = np.asarray(arrays["xy"]), np.asarray(arrays[scores])
         if xy.shape[:-1] != confidence.shape:
             raise ValueError(f"{what}: xy has the shape {xy.shape}, but confidence {confidence.shape}.")
         return np.concatenate([xy, confidence[..., None]], -1)
@@ -70,16 +74,27 @@ def people_of_array(points: NDArray, declared: DeclaredSet, what: str) -> Iterat
     """(K, 2), (K, 3), (N, K, 2) or (N, K, 3) -> people; a row without keypoints is a person without any."""
     if not np.issubdtype(points.dtype, np.number) or np.iscomplexobj(points):
         raise ValueError(f"{what} holds {points.dtype}, expected numbers.")
+    while points.ndim > 3 and 1 in points.shape[:-2]:  # a network's batch of one
+        points = points.squeeze(points.shape.index(1))
     if points.ndim not in (2, 3) or points.shape[-1] not in (2, 3):
         raise ValueError(
             f"{what} should have the shape (K, 3) with x, y, confidence, (K, 2) with x, y, or (N, K, 3) for N people; "
-            f"the shape is {points.shape}."
+            f"the shape is {points.shape}.{_shape_hint(points.shape)}"
         )
     people = points[None] if points.ndim == 2 else points
     check_bytes(PERSON * len(people), what)
     people = people.astype(np.float64)
     for i, person in enumerate(people):
         yield Found(person, declared, f"{what}, person {i}" if len(people) > 1 else what, str(i), shift=0.0, kept=True)
+
+
+def _shape_hint(shape: tuple[int, ...]) -> str:
+    """What to do with another shape that is often met."""
+    if len(shape) == 2 and shape[0] in (2, 3):
+        return " Give its transpose, `keypoints.T`."
+    if len(shape) in (2, 3) and shape[-1] == 4:
+        return " If these are x, y, z, confidence: take `keypoints[..., [0, 1, 3]]`."
+    return ""
 
 
 def _spin(arrays: Mapping[str, NDArray], what: str) -> Iterator[Found]:

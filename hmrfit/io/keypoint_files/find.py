@@ -12,6 +12,8 @@ first is the first if both end together, and otherwise it cannot be known who is
 import filecmp
 import os
 import re
+import unicodedata
+import urllib.parse
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -69,12 +71,14 @@ class ImageIndex:
                 self.by_number[number].append(named)
         self.all_numbers = bool(numbers) and None not in numbers.values()
         self.by_name: dict[str, list[str]] = defaultdict(list)  # name, with and without suffix -> what the file says
+        self.by_loose_name: dict[str, list[str]] = defaultdict(list)
         self.folders: set[Parts] = set()
         for named in self.rows:
             *folders, name = path_parts(named) or ("",)
             self.folders.add(tuple(folders))
             for key in {name, Path(name).stem, named}:
                 self.by_name[key].append(named)
+            self.by_loose_name[_loose(_unquoted(named))].append(named)
         self._beside: dict[tuple[Path, str], list[int]] = {}
         self._agreement: dict[Parts, int] = {}
 
@@ -108,6 +112,8 @@ class ImageIndex:
     def _by_path(self, image: Path) -> Match:
         exact = self.by_name.get(image.name, [])
         alike = exact or [named for named in self.by_name.get(image.stem, []) if not _is_beside(named, image)]
+        loose = self.by_loose_name.get(_loose(image.name), [])
+        alike = alike or [named for named in loose if not _is_beside(named, image)]
         here = image.absolute().parent.parts
         if not alike:
             number = _last_number(image.stem)
@@ -220,15 +226,27 @@ def number_shift(listed: tuple[int, int], complete: bool, files: Sequence[int], 
 
 def _is_beside(named: str, image: Path) -> bool:
     """Whether a name that differs in its suffix is that of another photograph in the same folder."""
-    name = path_parts(named)[-1]
+    name = (path_parts(named) or ("",))[-1]
     try:
-        return "." in name and name != image.name and image.with_name(name).is_file()
+        if "." not in name or name == image.name or not (other := image.with_name(name)).is_file():
+            return False
+        return not (image.exists() and other.samefile(image))  # which it is where capitals make no difference
     except (OSError, ValueError):
         return False
 
 
 def _folders(named: str) -> Parts:
     return path_parts(named)[:-1]
+
+
+def _unquoted(named: str) -> str:
+    """A name in a URL as it is: Label Studio writes "/data/local-files/?d=images%2F0001.jpg"."""
+    return urllib.parse.unquote(named.rpartition("?d=")[2].partition("?")[0])
+
+
+def _loose(named: str) -> str:
+    """A file's name where capitals, and how accents are written, make no difference: as in Windows and macOS."""
+    return unicodedata.normalize("NFC", (path_parts(named) or ("",))[-1]).casefold()
 
 
 def _common(here: Parts, folders: Parts) -> int:

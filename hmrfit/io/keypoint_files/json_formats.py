@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hmrfit.io.keypoint_files import named_points
+from hmrfit.io.keypoint_files.array_formats import people_of_array
 from hmrfit.io.keypoint_files.names import DeclaredSet, match_names
-from hmrfit.io.keypoint_files.numbers import numbers_of
+from hmrfit.io.keypoint_files.numbers import numbers_of, size_of
 from hmrfit.io.keypoint_files.person import Box, Found
 from hmrfit.keypoints import SOURCES, KeypointsFrom
 from hmrfit.ops.check import brief_repr
@@ -119,16 +121,6 @@ def box_of(values: Any, what: str, corners: bool = False) -> Box | None:
     return float(x), float(y), float(width), float(height)
 
 
-def size_of(values: Any, what: str) -> tuple[int, int] | None:
-    """(width, height) in pixels; None where there is none."""
-    if values is None or None in tuple(values):
-        return None
-    size = numbers_of(values, f"{what}, size")
-    if size.shape != (2,) or not (size >= 1).all() or not np.isfinite(size).all():
-        raise ValueError(f"{what}: an image's size should be a positive width and height, but is {values}.")
-    return int(size[0]), int(size[1])
-
-
 def track_of(value: Any) -> str | None:
     """The number of a track, as trackers write it: 3, 3.0, [3.0]; None and −1 are none."""
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -178,29 +170,66 @@ def _openpose_person(
 
 def _coco_annotations(content: Mapping[str, Any], name: str) -> Iterator[Found]:
     """{"images": [...], "annotations": [...], "categories": [...]}; without crowds and people without keypoints."""
-    images = {image["id"]: image for image in content["images"]}
-    named = {c.get("id"): c["keypoints"] for c in content.get("categories") or [] if c.get("keypoints")}
-    human = {key for key, names in named.items() if _is_human(names, name)}
-    for annotation in content["annotations"]:
+    images = {str(image["id"]): image for image in _listed(content["images"])}
+    named = {str(c.get("id")): point_names(c.get("keypoints")) for c in _listed(content.get("categories") or [])}
+    human = {key for key, names in named.items() if names and _is_human(names, name)}
+    for annotation in _listed(content["annotations"]):
         if annotation.get("iscrowd") or not annotation.get("keypoints"):
             continue
         what = f"{name}, annotation {annotation.get('id')}"
-        category = annotation.get("category_id")
-        if category in named and category not in human and human:
+        category = str(annotation.get("category_id"))
+        if named.get(category) and category not in human and human:
             continue  # the animal beside a person
-        image = images.get(annotation.get("image_id"), {})
-        called = image.get("file_name") or str(annotation.get("image_id"))
-        make = partial(_coco_person, annotation, named.get(category), image, called, what)
+        image_id = annotation.get("image_id")
+        image = images.get(str(image_id), {})
+        called = image.get("file_name") or str(image_id)
+        make = partial(_coco_person, annotation, category, named, human, image, called, what)
         yield person_of(make, what, annotation.get("id", 0), called)
 
 
+def _listed(entries: Any) -> list[Mapping[str, Any]]:
+    """Entries of a list; some tools write {id: entry}, or the only entry alone."""
+    if isinstance(entries, Mapping):
+        entries = list(entries.values()) if all(isinstance(e, Mapping) for e in entries.values()) else [entries]
+    return list(entries)
+
+
+def point_names(names: Any) -> list[str | None]:
+    """The names of a file's points, in its order: a list of them, of {"name"}, {place: name}, or "nose, left_eye"."""
+    if isinstance(names, Mapping):
+        names = [names[key] for key in sorted(names, key=int)]
+    if isinstance(names, str):
+        names = [name.strip() for name in names.split(",")]
+    return [name.get("name") if isinstance(name, Mapping) else name for name in names or []]
+
+
+def _names_of(category: str, named: Mapping[str, DeclaredSet], human: set[str], what: str) -> DeclaredSet:
+    """The names of an annotation's points. Where the file does not list its category, the names of all others, if
+    these agree."""
+    if category in named:
+        return named[category] or None
+    sets = [named[key] for key in human] or [names for names in named.values() if names]
+    if any(names != sets[0] for names in sets):
+        raise ValueError(
+            f"{what}: category {category} is not among the file's categories ({', '.join(named)}), which call the "
+            "keypoints differently. Give the annotations one of these as category_id."
+        )
+    return sets[0] if sets else None
+
+
 def _coco_person(
-    annotation: Mapping[str, Any], names: DeclaredSet, image: Mapping[str, Any], called: str, what: str
+    annotation: Mapping[str, Any],
+    category: str,
+    named: Mapping[str, DeclaredSet],
+    human: set[str],
+    image: Mapping[str, Any],
+    called: str,
+    what: str,
 ) -> Found:
     points = triples(annotation["keypoints"], what)
     return Found(
         points,
-        names or _coco_set(points),
+        _names_of(category, named, human, what) or _coco_set(points),
         what,
         str(annotation.get("id", 0)),
         image=called,
@@ -210,7 +239,7 @@ def _coco_person(
     )
 
 
-def _is_human(names: Sequence[str], what: str) -> bool:
+def _is_human(names: Sequence[str | None], what: str) -> bool:
     try:
         match_names(names, what)
     except ValueError:
@@ -290,7 +319,7 @@ def _mmpose_set(meta: Mapping[str, Any], count: int) -> DeclaredSet:
     """The set that an MMPose file's `meta_info` names, by its list of keypoint names or by dataset."""
     by_index = meta.get("keypoint_id2name") or {}
     if by_index:
-        return [by_index[k] for k in sorted(by_index, key=int)] if isinstance(by_index, Mapping) else by_index
+        return point_names(by_index)
     dataset = str(meta.get("dataset_name") or "").lower()
     declared = MMPOSE_SETS.get(dataset)
     return declared if declared is None or isinstance(declared, str) or len(declared) == count else None
@@ -413,6 +442,38 @@ def _mediapipe(content: Any, name: str) -> Iterator[Found]:
         yield Found(points, "mediapipe33", what, str(i), shift=0.0, fractions=True)
 
 
+# ---- nothing but numbers, or other tools' lists of pictures
+
+
+def _is_array(content: Any) -> bool:
+    """(K, 2 or 3), (N, K, 2 or 3) or flat lists of numbers."""
+    if not isinstance(content, list | tuple) or not content:
+        return False
+    if not isinstance(content[0], list | tuple) and len(content) < 3:
+        return False
+    while isinstance(content, list | tuple) and len(content):
+        content = content[0]
+    return isinstance(content, int | float) and not isinstance(content, bool)
+
+
+def _array(content: Any, name: str) -> Iterator[Found]:
+    """Our own pixels, as npy has them; a flat list is x, y, confidence of each keypoint."""
+    points = numbers_of(content, name)
+    yield from people_of_array(triples(points, name) if points.ndim == 1 else points, None, name)
+
+
+def _is_list_of(recognises: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A list of which something is true of each."""
+    return lambda content: isinstance(content, list | tuple) and len(content) > 0 and all(map(recognises, content))
+
+
+def _of_pictures(content: Sequence[Any], name: str) -> Iterator[Found]:
+    """Hugging Face: a list of people for each image."""
+    for i, picture in enumerate(content):
+        for found in named_points.read_scores_beside(picture, name):
+            yield found if len(content) == 1 else replace(found, image=str(i))
+
+
 # ---- our own
 
 
@@ -465,6 +526,8 @@ JSON_FORMATS = (
     JsonFormat("MMPose frames", list_of("instances"), _mmpose),
     JsonFormat("MMPose predictions", has("predictions"), _mmpose_predictions),
     JsonFormat("MMPose predictions", lists_of("keypoints", "keypoint_scores"), _mmpose_predictions),
+    JsonFormat("keypoints beside scores", named_points.has_scores_beside, named_points.read_scores_beside),
+    JsonFormat("keypoints beside scores", _is_list_of(named_points.has_scores_beside), _of_pictures),
     JsonFormat("ultralytics", _is_ultralytics, _ultralytics),
     JsonFormat("EasyMocap", has("annots"), _easymocap),
     JsonFormat("ControlNet", list_of("people"), _openpose_list),
@@ -477,6 +540,11 @@ JSON_FORMATS = (
     ),
     JsonFormat("MediaPipe", lambda content: any(has(key)(content) for key in LANDMARK_KEYS), _mediapipe),
     JsonFormat("AlphaPose", _is_alphapose, _alphapose),
+    JsonFormat("TensorFlow.js, points by name", named_points.is_people, named_points.read_people),
+    JsonFormat("TensorFlow.js, points by name", named_points.is_one_named, named_points.read_one),
+    JsonFormat("labelme", named_points.is_labelme, named_points.read_labelme, "labelled"),
+    JsonFormat("Label Studio", named_points.is_label_studio, named_points.read_label_studio, "labelled"),
+    JsonFormat("lists of x, y, confidence", _is_array, _array, None),
     JsonFormat("hmrfit", has("keypoints"), _hmrfit, None),
     JsonFormat("hmrfit", list_of("keypoints"), _hmrfit_list, None),
 )

@@ -22,8 +22,9 @@ from hmrfit.hand_keypoints import HAND_SETS, HAND_SIDES, hand_set
 from hmrfit.keypoints import FINGERS, SETS_BY_COUNT, KeypointSet, find_set, has_hands, keypoint_sets, sets_of_size
 from hmrfit.ops.check import did_you_mean
 
-DeclaredSet = str | Sequence[str] | None
-"""What a file says of its keypoints: the name of a set (or its format or number of points says it), or their names."""
+DeclaredSet = str | Sequence[str | None] | None
+"""What a file says of its keypoints: the name of a set (or its format or number of points says it), or their names,
+None for one without a name, which is ignored."""
 
 AskedSet = str | Sequence[str | None] | None
 """What the caller asks for."""
@@ -177,18 +178,23 @@ def _letters(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.lower())
 
 
-def says_nothing(names: Iterable[str]) -> bool:
+def says_nothing(names: Iterable[str | None]) -> bool:
     """Whether the names are only numbers, as annotation tools give them."""
-    return all(NUMBERED.fullmatch(name.strip()) for name in names)
+    return all(name is None or NUMBERED.fullmatch(str(name).strip()) for name in names)
 
 
-def match_names(names: Sequence[str], what: str) -> tuple[str | None, ...]:
-    """The names of a file -> ours, in its order; None for a part that is ignored.
+def match_names(given: Sequence[str | None], what: str) -> tuple[str | None, ...]:
+    """The names of a file -> ours, in its order; None for a part that is ignored, or has no name.
 
     Raises:
         ValueError: a name is no point of a human body, or two names are one point. Names the nearest known ones.
     """
-    names = tuple(str(name) for name in names)
+    names = tuple(str(name) for name in given if name is not None)
+    matched = iter(_match_all(names, what))
+    return tuple(None if name is None else next(matched) for name in given)
+
+
+def _match_all(names: tuple[str, ...], what: str) -> tuple[str | None, ...]:
     matched, unknown = _matched(names)
     registered = {name for of_set in keypoint_sets().values() for name in of_set} if unknown else ()
     matched = tuple(n if n in unknown and n in registered else ours for n, ours in zip(names, matched, strict=True))
@@ -274,9 +280,12 @@ def choose_points(count: int, declared: DeclaredSet, asked: AskedSet, what: str)
     Raises:
         ValueError: neither says it, or the count is another one. Lists the sets of that size.
     """
-    named = None if declared is None or isinstance(declared, str) else tuple(str(name) for name in declared)
+    named = None if declared is None or isinstance(declared, str) else tuple(declared)
     if named is not None and len(named) != count:
-        raise ValueError(f"{what} holds {count} keypoints, but names {len(named)}: {', '.join(named[:4])}, ...")
+        raise ValueError(
+            f"{what} holds {count} keypoints, but names {len(named)}: {', '.join(map(str, named[:4]))}, ... Give the "
+            f"{count} names as keypoint_set."
+        )
     if named is not None and says_nothing(named):
         if asked is None:
             raise ValueError(
@@ -294,16 +303,17 @@ def choose_points(count: int, declared: DeclaredSet, asked: AskedSet, what: str)
     return _of(_of_size(find_set(choice), count, choice, what))
 
 
-def _as_asked(count: int, named: tuple[str, ...] | None, asked: str | Sequence[str | None], what: str) -> Chosen:
+def _as_asked(count: int, named: tuple[str | None, ...] | None, asked: str | Sequence[str | None], what: str) -> Chosen:
     known = _of_size(asked_set(asked), count, asked, what)
     if named is None:
         return _of(known)
-    matched, unknown = _matched(named)
-    own = KeypointSet(matched)
+    matched, unknown = _matched(tuple(str(name) for name in named if name is not None))
+    found = iter(matched)
+    own = KeypointSet(tuple(None if name is None else next(found) for name in named))
     if not unknown and sorted(own.names) == sorted(known.names):
         return _of(own)  # the same points, and the file says in which order
     label = f"'{asked}'" if isinstance(asked, str) else "the given names"
-    listed = ", ".join(named[:3])
+    listed = ", ".join(map(str, named[:3]))
     return _of(known, f"The file calls its keypoints {listed}, ...; they were taken as {label}, as keypoint_set says.")
 
 

@@ -21,6 +21,7 @@ the first line, and than visibilities 0, 1, 2, are warned of.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,6 +48,16 @@ def numbers_of(values: ArrayLike, what: str) -> NDArray[np.float64]:
         return np.array(values, np.float64)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{what}: expected lists of numbers of equal length ({brief(str(error))}).") from error
+
+
+def size_of(values: Any, what: str) -> tuple[int, int] | None:
+    """(width, height) in pixels; None where there is none."""
+    if values is None or None in tuple(values):
+        return None
+    size = numbers_of(values, f"{what}, size")
+    if size.shape != (2,) or not ((size >= 1) & (size < FARTHEST)).all():
+        raise ValueError(f"{what}: an image's size should be a positive width and height, but is {values}.")
+    return int(size[0]), int(size[1])
 
 
 class Scores:

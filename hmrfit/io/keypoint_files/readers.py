@@ -23,6 +23,9 @@ from hmrfit.types import Keypoints
 NAME = "keypoints"
 """What they are called in errors."""
 
+NPY, ZIP = b"\x93NUMPY", b"PK\x03\x04"
+"""How numpy's files begin."""
+
 DEEPEST = 8
 """Lists and dictionaries within one another, in any known format."""
 
@@ -62,8 +65,17 @@ def _read_json(path: Path) -> Iterator[Found]:
 
 
 def parse_json(text: str, name: str) -> Iterator[Found]:
-    """The people of a JSON text."""
-    yield from people_of_json(bounded.parse_json(text, name), name)
+    """The people of a JSON text, or of one with a JSON text in every line."""
+    if not text.strip():
+        raise ValueError(f"{name} is empty. Was its download or copy cut off?")
+    try:
+        content = bounded.parse_json(text, name)
+    except ValueError as error:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if "Extra data" not in str(error) or len(lines) < 2:
+            raise
+        content = [bounded.parse_json(line, f"{name}, line {i + 1}") for i, line in enumerate(lines)]
+    yield from people_of_json(content, name)
 
 
 def people_of_json(content: Any, name: str) -> Iterator[Found]:
@@ -95,6 +107,7 @@ READERS: dict[str, Callable[[Path], Iterator[Found]]] = {
     ".tsv": read_csv,
     ".txt": read_txt,
     ".parquet": read_parquet,
+    ".jsonl": _read_json,
 }
 """By suffix."""
 
@@ -122,16 +135,38 @@ def people_in_memory(keypoints: Any, keypoint_set: AskedSet = None) -> list[Pers
         found, keypoint_set = people_of_array(_plain(points), None, NAME), keypoints.names
     elif callable(getattr(keypoints, "read", None)):
         data = keypoints.read()
-        found = parse_json(data if isinstance(data, str) else bounded.decode(data, NAME), NAME)
+        found = parse_json(data, NAME) if isinstance(data, str) else _of_bytes(data)
     elif isinstance(keypoints, bytes | bytearray):
-        found = parse_json(bounded.decode(bytes(keypoints), NAME), NAME)
+        found = _of_bytes(bytes(keypoints))
     elif _is_json(keypoints):
         found = _of_json(keypoints)
     elif (landmarks := _landmarks(keypoints)) is not None:
         found = people_of_json(landmarks, NAME)
+    elif (results := _results(keypoints)) is not None:
+        found = people_of_json(results, NAME)
     else:
         found = people_of_array(_unflattened(_joined(keypoints), keypoint_set), None, NAME)
     return list(finish(found, Path("array"), keypoint_set))
+
+
+def _of_bytes(data: bytes) -> Iterator[Found]:
+    """A JSON file's bytes."""
+    if data.startswith((NPY, ZIP)):
+        raise TypeError("These are the bytes of an npy or npz file: give its path, or numpy.load(file).")
+    return parse_json(bounded.decode(data, NAME), NAME)
+
+
+def _results(keypoints: Any) -> list[dict[str, NDArray[np.float64]]] | None:
+    """What detectors return, as dictionaries: ultralytics' Results or Keypoints, supervision's KeyPoints, MMPose's
+    samples. None for anything else."""
+    if isinstance(keypoints, list | tuple) and len(keypoints) == 1:
+        keypoints = keypoints[0]
+    for held in (keypoints, getattr(keypoints, "keypoints", None), getattr(keypoints, "pred_instances", None)):
+        for xy, scores in (("xy", "conf"), ("xy", "confidence"), ("keypoints", "keypoint_scores")):
+            points, scored = getattr(held, xy, None), getattr(held, scores, None)
+            if points is not None and scored is not None:
+                return [{"keypoints": _plain(points), "scores": _plain(scored)}]
+    return None
 
 
 def _is_json(keypoints: Any) -> bool:
@@ -170,15 +205,18 @@ def _without_tensors(content: Any, deep: int = DEEPEST) -> Any:
 def _plain(values: Any) -> NDArray[np.float64]:
     """Numbers -> float64; tensors of any device and kind, with gradients too."""
     if isinstance(values, torch.Tensor):
-        return values.detach().to("cpu", torch.float64).numpy()
+        if values.is_meta or values.is_complex():
+            raise _another_form(values, "no real numbers in it")
+        dense = values.detach() if values.layout == torch.strided else values.detach().to_dense()
+        return dense.to("cpu", torch.float64).numpy()
     if isinstance(values, list | tuple) and any(isinstance(value, torch.Tensor) for value in values):
         values = [_plain(value) for value in values]
     try:
         if np.iscomplexobj(values):
             raise TypeError("complex numbers")
         return np.asarray(values, np.float64)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        raise _another_form(values) from None
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise _another_form(values, "rows of unequal length" if "inhomogeneous" in str(error) else "") from None
 
 
 def _another_form(values: Any, why: str = "") -> TypeError:

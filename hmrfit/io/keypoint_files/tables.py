@@ -5,6 +5,7 @@ columns (z, presence) are left out. Without one the columns are [name,] x, y[, c
 """
 
 import csv
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from hmrfit.camera import PIXEL_CENTER
 from hmrfit.io.bounded import check_table, read_text
 from hmrfit.io.keypoint_files.names import DeclaredSet, match_names
 from hmrfit.io.keypoint_files.person import Found
-from hmrfit.keypoints import COCO17, MEDIAPIPE33
+from hmrfit.keypoints import COCO17, MEDIAPIPE33, sets_of_size
 
 COLUMNS = {
     "name": ("name", "landmark", "landmarkname", "landmarkid", "landmarkindex", "keypoint", "keypoints", "keypointname",
              "keypointid", "bodypart", "joint", "jointname", "part", "label", "point"),
-    "x": ("x", "px", "u", "xpx", "xpixel", "pixelx", "xcoord", "posx", "xpos", "xposition"),
-    "y": ("y", "py", "v", "ypx", "ypixel", "pixely", "ycoord", "posy", "ypos", "yposition"),
+    "x": ("x", "px", "u", "xpx", "xpixel", "pixelx", "xcoord", "posx", "xpos", "xposition", "col", "column"),
+    "y": ("y", "py", "v", "ypx", "ypixel", "pixely", "ycoord", "posy", "ypos", "yposition", "row"),
     "confidence": ("confidence", "conf", "score", "likelihood", "visibility", "visible", "prob", "probability", "c",
                    "p", "s"),
     "frame": ("frame", "frameid", "frameno", "framenumber", "frameindex", "image", "imageid", "imagename", "filename",
@@ -31,14 +32,22 @@ COLUMNS = {
 }  # fmt: skip
 """Headings, in small letters without punctuation."""
 
-WIDE = re.compile(r"(.+?)[\W_]*(x|y|z|v|c|p|s|conf|confidence|score|likelihood|visibility)", re.IGNORECASE)
-"""A heading of a table with one line a frame: a keypoint's name, and what the column holds."""
+AXIS = "x|y|z|v|c|p|s|conf|confidence|score|likelihood|visibility"
+WIDE = re.compile(rf"(?P<name>.+?)[\W_]*(?P<axis>{AXIS})", re.IGNORECASE)
+WIDE_FIRST = re.compile(rf"(?P<axis>{AXIS})(?:[\W_]+(?=\D)|[\W_]*(?=\d+$))(?P<name>.+)", re.IGNORECASE)
+"""A heading of a table with one line a frame: a keypoint's name, and what the column holds, or the other way round."""
+
+BLANKS = frozenset(("", "na", "n/a", "nan", "null", "none", "-", "<na>", "missing"))
+"""What tables write in the place of a number that there is not, in small letters."""
 
 NORMALISED = 2.0
 """MediaPipe's landmarks are fractions of the image; up to about this where the person reaches out of it."""
 
 YOLO_BOX = 5
 """Numbers before the keypoints of a YOLO label: class, and the box's middle and size."""
+
+MOST_SHOWN = 4
+"""Words of a heading that an error message shows."""
 
 
 Rows = list[list[str]]
@@ -59,7 +68,7 @@ def read_csv(path: Path) -> Iterator[Found]:
 
 
 def read_txt(path: Path) -> Iterator[Found]:
-    """YOLO's label of an image, a person a line; or a table as in a csv."""
+    """YOLO's label of an image, a person a line; or a table as in a csv. YOLO's of an image without people is empty."""
     return _read_table(path, TXT_FORMATS)
 
 
@@ -102,15 +111,19 @@ def _is_named(row: Sequence[str]) -> bool:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell or "nan")
+        _number(cell)
     except ValueError:
         return False
     return True
 
 
+def _number(cell: str) -> float:
+    return math.nan if cell.lower() in BLANKS else float(cell)
+
+
 def _numbers(rows: Sequence[Sequence[str]], path: Path) -> np.ndarray:
     try:
-        return np.array([[float(cell or "nan") for cell in row] for row in rows], np.float64)
+        return np.array([[_number(cell) for cell in row] for row in rows], np.float64)
     except ValueError as error:
         raise ValueError(f"'{path}': expected x, y and confidence as numbers in each line ({error}).") from error
 
@@ -121,19 +134,39 @@ def _heading(rows: Rows) -> list[str]:
 
 
 def _plain(rows: Rows, path: Path) -> Iterator[Found]:
-    """[name,] x, y[, confidence] a line."""
-    rows = rows[1:] if _heading(rows) else rows
+    """[number or name,] x, y[, confidence] a line; or a person a line, all numbers of each."""
+    if heading := _heading(rows):
+        said = ", ".join(heading[:MOST_SHOWN]) + ", ..." * (len(heading) > MOST_SHOWN)
+        if len(rows) > 1 and not heading[0].startswith("#"):
+            raise ValueError(
+                f"'{path}': the heading '{said}' does not say which columns are x and y. Call them x, y, confidence "
+                "and name (or nose_x, nose_y, nose_confidence, ... for a line a frame), or leave the heading out."
+            )
+        rows = rows[1:]
     named = bool(rows) and not _is_number(rows[0][0])
     names = [row[0] for row in rows] if named else None
     points = _numbers([row[named:] for row in rows], path)
     if points.ndim != 2:
         raise ValueError(f"'{path}' holds no keypoints. Expected a line x, y, confidence for each.")
-    if points.shape[1] not in (2, 3):
+    if _counted(points) and points.shape[1] == 4:
+        points = points[:, 1:]
+    if points.shape[1] in (2, 3):
+        yield Found(points, names, f"'{path}'", shift=0.0, kept=True)
+        return
+    each = next((n for n in (3, 2) if points.shape[1] % n == 0 and sets_of_size(points.shape[1] // n)), None)
+    if named or each is None:
         raise ValueError(
             f"'{path}' has the shape {points.shape}; expected (K, 3) with x, y, confidence, or (K, 2) with x, y; other "
             "columns need a heading that names them."
         )
-    yield Found(points, names, f"'{path}'", shift=0.0, kept=True)
+    for i, row in enumerate(points):
+        yield Found(row.reshape(-1, each), None, f"'{path}', line {i + 1}", str(i), shift=0.0, kept=True)
+
+
+def _counted(points: np.ndarray) -> bool:
+    """Whether the first column only counts the lines, from 0 or 1 on."""
+    first, count = points[:, 0], np.arange(len(points))
+    return len(points) > 1 and any(np.array_equal(first, count + start) for start in (0, 1))
 
 
 def _columns(heading: Sequence[str]) -> dict[str, int]:
@@ -143,6 +176,11 @@ def _columns(heading: Sequence[str]) -> dict[str, int]:
     for what, words in COLUMNS.items():
         places = [plain.index(word) for word in words if word in plain]
         if places:
+            found[what] = places[0]
+    for what in ("x", "y", "confidence"):  # "keypoint x", where no other column is an x
+        apart = [{word.lower() for word in re.split(r"[\W_]+", cell)} for cell in heading]
+        places = [at for at, words in enumerate(apart) if words & set(COLUMNS[what])]
+        if what not in found and len(places) == 1:
             found[what] = places[0]
     return found
 
@@ -199,10 +237,12 @@ def _landmarks(
 def _wide_columns(heading: Sequence[str]) -> dict[str, list[int]]:
     """Of a table with a line a frame: name -> its columns of x, y and confidence; empty where it is no such table."""
     found: dict[str, dict[str, int]] = {}
+    own = {heading[at] for what, at in _columns(heading).items() if what in ("frame", "person")}
+    first = all(cell in own or WIDE_FIRST.fullmatch(cell) for cell in heading)
     for at, cell in enumerate(heading):
-        if matched := WIDE.fullmatch(cell):
-            axis = matched[2].lower() if matched[2].lower() in "xyz" else "confidence"
-            found.setdefault(matched[1], {}).setdefault(axis, at)
+        if matched := (WIDE_FIRST if first else WIDE).fullmatch(cell):
+            axis = matched["axis"].lower() if matched["axis"].lower() in "xyz" else "confidence"
+            found.setdefault(matched["name"], {}).setdefault(axis, at)
     whole = {name: at for name, at in found.items() if "x" in at and "y" in at}
     if len(whole) < 3:
         return {}
@@ -251,13 +291,22 @@ def _deeplabcut(rows: Rows, path: Path) -> Iterator[Found]:
 
 
 def _is_yolo(rows: Rows) -> bool:
-    return bool(rows) and all(len(row) > YOLO_BOX + 5 and all(map(_is_number, row)) for row in rows)
+    """Lines of a box and keypoints, or no line; boxes alone (5 numbers, 6 with a score) may stand beside them."""
+    whole = [len(row) > YOLO_BOX + 5 for row in rows]
+    numbers = all(map(_is_number, (cell for row in rows for cell in row)))
+    return not rows or (numbers and any(whole) and all(w or _is_box(row) for w, row in zip(whole, rows, strict=True)))
+
+
+def _is_box(row: Sequence[str]) -> bool:
+    return len(row) in (YOLO_BOX, YOLO_BOX + 1)
 
 
 def _yolo(rows: Rows, path: Path) -> Iterator[Found]:
     """class, box (middle, size), then x, y, visibility of each keypoint, fractions of the image; a score, a track."""
     for i, row in enumerate(rows):
-        values = np.array([float(cell or "nan") for cell in row])
+        if _is_box(row):
+            continue  # a detection without keypoints
+        values = np.array([_number(cell) for cell in row])
         x, y, w, h = values[1:YOLO_BOX]
         points, more = _yolo_points(values[YOLO_BOX:])
         track = f"{more[-1]:g}" if len(more) == 2 else None

@@ -92,6 +92,26 @@ def test_names_with_another_suffix(tmp_path: Path) -> None:
     assert found(["a.b"], tmp_path / "a.b.jpg") == ["a.b"]
 
 
+@pytest.mark.parametrize(
+    ("named", "name"),
+    [
+        ("images\\A.JPG", "a.jpg"),
+        ("images/Zoe\u0308.jpg", "Zo\u00eb.jpg"),
+        ("images%5Ca%201.jpg", "a 1.jpg"),
+        ("/data/local-files/?d=images%2Fa.jpg", "a.jpg"),
+        ("https://host/images/a.jpg?token=3", "a.jpg"),
+    ],
+)
+def test_names_of_other_systems(tmp_path: Path, named: str, name: str) -> None:
+    assert found([named], tmp_path / "images" / name) == [named]
+    assert found([named, f"images/{name}"], tmp_path / "images" / name) == [f"images/{name}"]  # the same name first
+
+
+def test_a_photograph_beside_whose_name_differs_in_capitals_is_another(tmp_path: Path) -> None:
+    touch(tmp_path / "A.jpg"), touch(tmp_path / "a.jpg")
+    assert found(["A.jpg"], tmp_path / "a.jpg") == []
+
+
 def test_a_backslash_may_belong_to_a_name(tmp_path: Path) -> None:
     assert found(["x\\a.jpg"], tmp_path / "x\\a.jpg") == ["x\\a.jpg"]
 
