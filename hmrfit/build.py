@@ -63,10 +63,8 @@ from hmrfit.fitting.uncertainty import Calibration, Weight
 from hmrfit.network.checkpoints import load_error_model, load_label_model, load_mixture
 from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hand_estimate import HandHmr
-from hmrfit.network.inference import packed
+from hmrfit.network.inference import ReadLater, packed
 from hmrfit.network.initial_estimate import KeypointHmr
-from hmrfit.network.label_model import LabelModel
-from hmrfit.network.mixture import MixtureModel
 from hmrfit.network.moved_keypoints import MovedKeypoints
 from hmrfit.ops.check import did_you_mean, numbers
 from hmrfit.ops.rotation import mirror
@@ -260,7 +258,7 @@ def _seeker(config: CfgNode, estimate: InitialEstimate) -> OtherAnswers | None:
     name = config.PRIORS.MIXTURE
     if not name:
         return None
-    return OtherAnswers(estimate.network, partial(_mixture, locate(name)), estimate.own_shapes)
+    return OtherAnswers(estimate.network, ReadLater(partial(load_mixture, locate(name))), estimate.own_shapes)
 
 
 def with_more_terms(schedules: Schedules, names: Sequence[str], known: Mapping[str, Term]) -> Schedules:
@@ -288,15 +286,7 @@ def _with_mean_answer(schedule: Schedule, config: CfgNode) -> Schedule:
 def _mend_labels(config: CfgNode, estimate: InitialEstimate) -> MendLabels | None:
     """What mends the names of keypoints, where the settings name its network."""
     name = config.PRIORS.LABELS
-    return MendLabels(estimate, partial(_label_model, locate(name))) if name else None
-
-
-def _label_model(path: Path) -> LabelModel:
-    return packed(load_label_model(path))
-
-
-def _mixture(path: Path) -> MixtureModel:
-    return packed(load_mixture(path))
+    return MendLabels(estimate, ReadLater(partial(load_label_model, locate(name)))) if name else None
 
 
 def _start(config: CfgNode, library: Library, estimate: InitialEstimate | HandEstimate | None, mean: Tensor) -> Start:

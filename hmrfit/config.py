@@ -48,7 +48,7 @@ _C.FIT.LIBRARY = 400  # poses to start from, drawn from the pose prior beside it
 _C.FIT.STAGES = []  # empty: the schedule of hmrfit.fitting; else a list of
 #                     {weights: {reprojection: 24, gmm: 1}, free: [transl, global_orient], max_steps: 30, keep: 2};
 #                     factors: {bending: 3} instead of weights: as least-squares codes write them, the weight's root
-_C.FIT.DEVICE = "cpu"  # where the steps are taken: "cuda", or "auto", a GPU where there is one; networks stay
+_C.FIT.DEVICE = "cpu"  # where the steps are taken: "cuda", or "auto", a GPU where there is one
 _C.FIT.START = "auto"  # the initial estimate; with FIT.STAGES, or without a network, a library. Or one of them:
 #                       initial_estimate, library, mean_pose; SPIN starts at the first, SMPLify at the last
 _C.FIT.TERMS = []  # built-in terms in every stage beside the schedule's own, each with weight 1: [interpenetration]

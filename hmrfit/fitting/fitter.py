@@ -175,7 +175,7 @@ class Fitter:
         return other
 
     def _moved(self) -> "Fitter":
-        """This fitter on its device, made when it is first needed. Networks stay where they are."""
+        """This fitter on its device, made when it is first needed.."""
         if self._on_device is None:
             copy = self.with_schedule(self.schedule)
             copy.device = None

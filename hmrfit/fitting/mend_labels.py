@@ -102,11 +102,8 @@ class MendLabels:
         return _with(fit, tried[believed], other.of(believed), left_out=limb[tried][believed] + 1)
 
     def _odds(self, fit: Fit) -> LabelOdds:
-        """What the network says, which stays on the CPU."""
-        keypoints, camera, place = fit.observation.keypoints, fit.state.camera, fit.cost.device
-        if place.type == "cpu":
-            return self.model.look(keypoints, camera)
-        return self.model.look(keypoints.to("cpu"), camera.to("cpu")).to(place)
+        """What the network says."""
+        return self.model.look(fit.observation.keypoints, fit.state.camera)
 
     def _fitted(self, fit: Fit, keypoints: Keypoints, route: Route) -> Fit:
         """The same people fitted to other keypoints, from the start on, as far as this fit is."""

@@ -69,7 +69,6 @@ class ErrorModel(nn.Module):
     """The MLP. No batch statistics: people stay independent of their batch."""
 
     kind = "error_model"
-    stays_on_cpu = True  # in a fit on another device, as the initial estimate's network
     middle: Tensor  # mean and standard deviation of the inputs, by the names that they have in files
     spread: Tensor
 

@@ -31,8 +31,6 @@ HAND_JOINTS = 16
 class HandHmr:
     """The network prepared for inference. It never changes."""
 
-    stays_on_cpu = True
-
     def __init__(self, hmr: HMR, side: str = "right") -> None:
         """
         Args:

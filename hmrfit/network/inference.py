@@ -21,11 +21,13 @@ a hundredth of the time, and the regressor adds to Θ three times.
 import shutil
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import lru_cache
-from typing import TypeVar
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hmrfit.network.encoders import Encoder, ImageEncoder
@@ -48,6 +50,8 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 COMPILERS = ("g++", "clang++", "c++")
 """What torch.compile calls on a CPU."""
 
+CPU = torch.device("cpu")
+
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 Sizes = dict[nn.Conv2d, Sequence[int]]
@@ -68,6 +72,10 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
 
+    def unpacked(self) -> nn.Linear:
+        """The layer as any device has it."""
+        return _linear(self._weight.to_dense(), self._bias)
+
 
 class HalfLinear(nn.Module):
     """The same for weights that are numbers of 16 bits; inputs, sums and outputs are float32."""
@@ -79,6 +87,20 @@ class HalfLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.ops.quantized.linear_dynamic_fp16(x, self._packed)
+
+    def unpacked(self) -> nn.Linear:
+        """The layer as any device has it."""
+        return _linear(*torch.ops.quantized.linear_unpack_fp16(self._packed))
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A layer of these numbers, for inference."""
+    rows, columns = weight.shape
+    layer = skip_init(nn.Linear, columns, rows, bias=bias is not None).requires_grad_(False)
+    layer.weight.copy_(weight)
+    if bias is not None:
+        layer.bias.copy_(bias)
+    return layer
 
 
 def packed_linear(weight: Tensor, bias: Tensor | None = None) -> PackedLinear | HalfLinear:
@@ -95,11 +117,14 @@ def _are_halves(weight: Tensor) -> bool:
 class PackedRegressor(nn.Module):
     """`IterativeRegressor` in evaluation, from its mean."""
 
+    mean: Tensor
+
     def __init__(self, regressor: IterativeRegressor) -> None:
         super().__init__()
         weight, features = regressor.fc1.weight, regressor.features
         self.layout, self.features, self.iterations = regressor.layout, features, regressor.iterations
-        self.activation, self.mean = regressor.activation, regressor.mean.detach().clone()
+        self.activation = regressor.activation
+        self.register_buffer("mean", regressor.mean.detach().clone(), persistent=False)
         self.from_features = packed_linear(weight[:, :features], regressor.fc1.bias)
         self.from_theta = packed_linear(weight[:, features:])
         self.fc2, self.fc3 = (packed_linear(layer.weight, layer.bias) for layer in (regressor.fc2, regressor.fc3))
@@ -161,6 +186,29 @@ def packed(module: AnyModule) -> AnyModule:
         _pack(module)
         setattr(module, BATCH_INDEPENDENT, rows_are_independent())
     return module
+
+
+def unpacked(module: AnyModule) -> AnyModule:
+    """A copy of a network that `packed` laid out, its layers as any device has them."""
+    layers = [layer for layer in module.modules() if isinstance(layer, PackedLinear | HalfLinear)]
+    copy = deepcopy(module, {id(layer): layer.unpacked() for layer in layers})
+    setattr(copy, BATCH_INDEPENDENT, False)
+    return copy
+
+
+@dataclass(frozen=True)
+class ReadLater(Generic[AnyModule]):
+    """A network that is read and laid out when it is first asked for, on the device where it is needed."""
+
+    read: Callable[[], AnyModule]
+    device: torch.device = CPU
+
+    def __call__(self) -> AnyModule:
+        return self._network
+
+    @cached_property
+    def _network(self) -> AnyModule:
+        return packed(self.read().to(self.device))
 
 
 def pad_rows(x: Tensor, network: nn.Module) -> Tensor:

@@ -43,9 +43,6 @@ ROUNDS = 2
 class _InitialEstimate:
     """A trained HMR prepared for inference. It never changes."""
 
-    stays_on_cpu = True
-    """A batch of people costs it a few milliseconds, and its layers are laid out for the CPU."""
-
     def __init__(self, hmr: HMR, flip_test: bool = True) -> None:
         """
         Args:

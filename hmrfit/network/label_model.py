@@ -79,7 +79,6 @@ class LabelModel(nn.Module):
     """The network. No batch statistics: people stay independent of their batch."""
 
     kind: ClassVar[str] = "label_model"
-    stays_on_cpu = True  # in a fit on another device, as the initial estimate's network
 
     def __init__(self, width: int = 320, blocks: int = 3, names: Sequence[str] = KEYPOINT_NAMES) -> None:
         """

@@ -31,7 +31,6 @@ class MixtureModel(nn.Module):
     batch."""
 
     kind = "mixture"
-    stays_on_cpu = True
 
     def __init__(self, regressor: IterativeRegressor, errors: ErrorModel, count: int = 4, hidden: int = 256) -> None:
         """

@@ -11,9 +11,10 @@ from torch import nn
 
 from hmrfit.build import build_fitter
 from hmrfit.config import ConfigError, load_config
-from hmrfit.fitting.devices import OnCpu, moved
+from hmrfit.fitting.devices import moved
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
+from hmrfit.fitting.mend_labels import MendLabels
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.terms.ground import Floor
 from hmrfit.fitting.terms.height import Height
@@ -30,6 +31,9 @@ from hmrfit.types import Keypoints
 COUNT = 6
 TRUTH = people(COUNT, "coco17", noise=0.02, missing=0.2)
 
+NETWORKS = 1e-5
+"""How far answers are apart where networks take part: in float32, and laid out otherwise (4e-7 rad were measured)."""
+
 
 def shortened(schedule: Schedule) -> Schedule:
     """With at most three steps in every stage."""
@@ -44,7 +48,7 @@ def compare(fitter: Fitter, device: torch.device | str = DEVICE, **more) -> tupl
     return cpu, fitter.on(device).fit(TRUTH.keypoints, photograph(COUNT), **more)
 
 
-def assert_same(cpu: Fit, other: Fit, within: float = 1e-9) -> None:
+def assert_same(cpu: Fit, other: Fit, within: float = NETWORKS) -> None:
     """Everything that a fit found; another processor adds up in another order."""
     close = {"rtol": within, "atol": within}
     assert not isinstance(other.cost, FakeTensor) and other.cost.device.type == "cpu"
@@ -78,7 +82,7 @@ def test_presets_too(preset):
 def test_from_a_given_start():
     fitter = shipped()
     with fake_device():
-        assert_same(*compare(fitter, init=TRUTH.params, init_std=torch.full((24,), 6.0).double()))
+        assert_same(*compare(fitter, init=TRUTH.params, init_std=torch.full((24,), 6.0).double()), within=1e-9)
 
 
 def test_with_all_measurements():
@@ -129,15 +133,26 @@ def test_moving_copies_and_keeps_what_is_shared():
     assert nan.names == ("nose",) and isinstance(nan, Keypoints)
 
 
-def test_a_network_stays_on_the_cpu():
-    class Network:
-        def double(self, x: torch.Tensor) -> torch.Tensor:
-            assert not isinstance(x, FakeTensor)
-            return 2 * x
-
+def test_a_network_comes_along_and_says_the_same():
+    """As the device has its layers, not as they are laid out for the processor; the other stays as it was."""
+    network = shipped().network
+    here = network.predict(TRUTH.keypoints, photograph(COUNT)).params
     with fake_device():
-        answer = OnCpu(Network(), DEVICE).double(torch.ones(2).to(DEVICE))
-        assert isinstance(answer, FakeTensor) and answer.cpu().tolist() == [2.0, 2.0]
+        there = moved(network, DEVICE)
+        answer = there.predict(TRUTH.keypoints.to(DEVICE), photograph(COUNT).to(DEVICE)).params
+        assert isinstance(answer.body_pose, FakeTensor)
+        torch.testing.assert_close(answer.body_pose.cpu(), here.body_pose, atol=NETWORKS, rtol=NETWORKS)
+    assert torch.equal(network.predict(TRUTH.keypoints, photograph(COUNT)).params.body_pose, here.body_pose)
+
+
+def test_networks_that_are_read_later_are_read_to_the_device():
+    """Of a fitter that has not fitted anybody on the processor."""
+    fitter = shipped()
+    with fake_device():
+        mend = moved(fitter.schedule.after[0], DEVICE)
+        assert isinstance(mend, MendLabels)
+        assert all(isinstance(p, FakeTensor) for p in mend.read().parameters())
+        assert all(p.device.type == "cpu" for p in fitter.schedule.after[0].read().parameters())
 
 
 def test_a_missing_gpu_is_an_error_before_any_work(monkeypatch):
@@ -150,4 +165,4 @@ def test_a_missing_gpu_is_an_error_before_any_work(monkeypatch):
 @pytest.mark.gpu
 @pytest.mark.parametrize("preset", [None, "fit_spin"])
 def test_a_gpu_finds_the_same(preset):
-    assert_same(*compare(shipped(preset), "cuda"), within=1e-6)
+    assert_same(*compare(shipped(preset), "cuda"))
