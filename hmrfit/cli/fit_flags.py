@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hmrfit.cli.detections import Detecting, asked_of
 from hmrfit.cli.outputs import Wanted
 from hmrfit.config import load_config
@@ -17,8 +19,11 @@ from hmrfit.hand import HAND_CONFIG, hand_pipeline
 from hmrfit.hand_files import HandKeypointSource
 from hmrfit.hand_keypoints import HAND_SIDES, hand_set
 from hmrfit.io.keypoint_files import KeypointSource
-from hmrfit.keypoints import KeypointsFrom
+from hmrfit.io.keypoint_noise import with_known_noise
+from hmrfit.io.photo import read_photo
+from hmrfit.keypoints import COCO17, KeypointsFrom
 from hmrfit.pipeline import Pipeline
+from hmrfit.prepare import read_measurements
 
 BOTH = "both"
 """--hand of left and right hands, one after the other."""
@@ -112,13 +117,19 @@ class FitFlags:
             raise ValueError(f"{given[0]} has no meaning with {where}. Leave it out.")
 
     def check(self, photographs: bool) -> None:
-        """That what is known of whole people is not said of hands.
+        """That there is a place for results, and that what is known of whole people is not said of hands.
 
         Args:
             photographs: whether single photographs are to be fitted, not videos or several cameras.
         Raises:
-            ValueError: names the flags.
+            ValueError, NotADirectoryError: names the flags.
         """
+        if not self.out.strip():
+            raise ValueError("--out is empty. Name a folder for the results; . is the one that you are in.")
+        if os.path.lexists(self.out) and not os.path.isdir(self.out):
+            raise NotADirectoryError(f"--out should be a folder, but '{self.out}' is a file. Name another one.")
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"--workers should be 0 (none beside the first process) or more, not {self.workers}.")
         if self.hand is None:
             if self.mirrored:
                 raise ValueError("--mirrored is about MediaPipe's hands: give --hand left, right or both too.")
@@ -133,6 +144,15 @@ class FitFlags:
         names = ("gender", "age", "height", "detector", "boxes", "max_people", "min_confidence", "engine")
         if given := self.given(names):
             raise ValueError(f"--hand fits hands to keypoint files, and takes no {', '.join(given)}.")
+
+    def check_values(self, pipeline: Pipeline) -> None:
+        """That cameras, noise and measurements can be used, tried on a person who is made up: what is wrong with them
+        is said once, before any work. Errors: those of the fit."""
+        size, K = (640, 480), len(COCO17)
+        anybody = np.stack([np.linspace(100, 300, K), np.linspace(400, 100, K) + np.arange(K) % 3], 1)
+        photo = read_photo(None, anybody, "coco17", image_size=size, focal=self.focal, focal_35mm=self.focal_35mm)
+        with_known_noise(photo, self.keypoint_source, self.keypoint_std)
+        read_measurements(self.measurements, photo, pipeline.body)
 
     @property
     def measurements(self) -> list[Measurement]:

@@ -28,7 +28,7 @@ from hmrfit.cli.fit_flags import BOTH, FitFlags
 from hmrfit.cli.folder_report import FolderReport, Line
 from hmrfit.cli.messages import print_json
 from hmrfit.cli.outputs import Outputs, output_names, outputs_in
-from hmrfit.cli.photographs import Collection, collect
+from hmrfit.cli.photographs import Collection, collect, inner_folders
 from hmrfit.cli.ray_command import ray_command
 from hmrfit.cli.workers import spread
 from hmrfit.engines.rows import COLUMNS, empty_row, metadata
@@ -47,6 +47,9 @@ PEOPLE_AT_ONCE, PHOTOGRAPHS_AT_ONCE = 64, 32
 
 WORTH_A_WORKER, WORTH_WITHOUT_PICTURES = 8, 48
 """Photographs for each process beside this one, at least: it takes a second or two to begin."""
+
+MOST_NAMED = 3
+"""Folders that a note lists."""
 
 MOST_WORKERS = 32
 """Unless --workers asks for more."""
@@ -71,6 +74,7 @@ def fit_command(flags: FitFlags) -> int:
     collection = collect(flags.images, flags.keypoints, flags.keypoint_set, flags.detecting, source)
     pipeline = flags.pipeline()
     use_threads(pipeline.threads)
+    flags.check_values(pipeline)
     asked = [flag for flag in ("keypoint_source", "keypoint_std") if getattr(flags, flag) is not None]
     for flag in asked:
         check_noise(pipeline.schedules.fit, pipeline.fitter.terms, f"--{flag.replace('_', '-')}")
@@ -95,6 +99,9 @@ def fit_command(flags: FitFlags) -> int:
                         print_json(line.facts(outputs))
     finally:
         _print_report(report, flags.as_json)
+        if not flags.as_json and (inner := inner_folders(flags.images, outputs.folder)):
+            named = ", ".join(map(str, inner[:MOST_NAMED])) + " and more" * (len(inner) > MOST_NAMED)
+            print(printable(f"Not looked into, although photographs lie there: {named}. Name these folders too."))
     return 0 if report.done or report.nobody or not names else 1
 
 

@@ -68,6 +68,18 @@ def _inside(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
+def inner_folders(images: Sequence[str], out: Path) -> list[Path]:
+    """Folders within those that were named, not the results' own, in which photographs lie that were not read."""
+    inner, known = [], {out.resolve(), *(Path(name).resolve() for name in images)}
+    for folder in (Path(name) for name in dict.fromkeys(images) if os.path.isdir(name)):
+        direct = any(not is_our_own(path) for path in _inside(folder))
+        for place in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):
+            read = place.name == "images" and not direct
+            if not read and place.resolve() not in known:
+                inner += [place] if any(not is_our_own(path) for path in _inside(place)) else []
+    return inner
+
+
 def is_our_own(path: Path) -> bool:
     """Whether hmrfit wrote this file, and not as a photograph."""
     return kind_of(path) not in (None, SCENE)

@@ -94,7 +94,8 @@ def asks_for_video(images: Sequence[str], flags: VideoFlags) -> bool:
         raise ValueError("Name either videos or photographs in one call, not both.")
     given = [f"--{name}" for name, value in vars(flags).items() if value is not None]
     if given and not any(videos):
-        raise ValueError(f"{', '.join(given)} are about videos, but {', '.join(images)} is none.")
+        verb = "is" if len(given) == 1 else "are"
+        raise ValueError(f"{', '.join(given)} {verb} about videos, but {', '.join(images)} is none.")
     return any(videos)
 
 
@@ -106,6 +107,7 @@ def video_command(flags: FitFlags, video: VideoFlags) -> int:
             raise FileNotFoundError(f"There is no video or folder '{name}'.")
     pipeline = Pipeline.of(load_config(flags.config, flags.overrides))
     use_threads(pipeline.threads)
+    flags.check_values(pipeline)
     names = _folders(images_of(flags), Path(flags.out))
     done = 0
     for path, folder in names.items():

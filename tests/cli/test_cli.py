@@ -14,7 +14,7 @@ import hmrfit
 from hmrfit.cli import main
 from hmrfit.cli.folder_report import Line
 from hmrfit.cli.outputs import Outputs, output_names
-from hmrfit.cli.photographs import photographs
+from hmrfit.cli.photographs import inner_folders, photographs
 from hmrfit.io.image import write_image
 from hmrfit.pipeline import Pipeline
 
@@ -209,6 +209,51 @@ def test_a_mistake_gets_one_error_message(
     assert said.startswith("hmrfit: ") and message in said and "Traceback" not in said
     with pytest.raises((ValueError, OSError)):
         main(["fit", *flags, "--debug"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--focal", "0"], "focal should be one number above 0"),
+        (["--focal", "500", "--focal-35mm", "35"], "Give one of camera, focal"),
+        (["--height", "182"], "between 0.5 and 2.6, but is 182"),
+        (["--roll", "20"], r"For a camera that is held level: Up(pitch=0)"),
+        (["--keypoint-std", "5"], "between 0.0001 and 0.5, but is 5"),
+        (["--workers", "-3"], "--workers should be 0"),
+        (["--fps", "25"], "--fps is about videos"),
+    ],
+)
+def test_values_are_tried_once_before_any_work(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture, flags: list[str], said: str
+) -> None:
+    """Not once a photograph, as a failure of each."""
+    sources = [str(material / "images" / "a.png"), "-k", str(material / "keypoints"), "-o", str(tmp_path / "out")]
+    assert main(["fit", *sources, *flags]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_place_for_results_is_asked_for(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "taken").write_text("mine")
+    for out, said in (("", "--out is empty"), (str(tmp_path / "taken"), "is a file. Name another one")):
+        assert main(["fit", str(material / "images" / "a.png"), "-o", out]) == 2
+        assert said in capsys.readouterr().err
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_folders_that_were_not_looked_into_are_named(
+    material: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for place in ("", "images", "day 2"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        shutil.copy(material / "images" / "a.png", tmp_path / place / "a.png")
+    (tmp_path / "same").symlink_to(tmp_path)
+    assert inner_folders([str(tmp_path)], tmp_path / "out") == [tmp_path / "day 2", tmp_path / "images"]
+    assert inner_folders([str(tmp_path), str(tmp_path / "images")], tmp_path / "day 2") == []
+    (tmp_path / "a.png").unlink()
+    assert inner_folders([str(tmp_path)], tmp_path / "out") == [tmp_path / "day 2"]  # its folder `images` was read
+    assert run(tmp_path, tmp_path / "out", "--no-pictures", images="", keypoints="") == 1
+    assert f"Not looked into, although photographs lie there: {tmp_path / 'day 2'}." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("command", "goes_on"), [("_run_fit", True), ("_run_demo", False)])
