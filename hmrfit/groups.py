@@ -27,7 +27,7 @@ from hmrfit.io.photo import Photo
 from hmrfit.keypoints import body_places
 from hmrfit.ops.check import numbers
 from hmrfit.ops.level import unit_up
-from hmrfit.ops.threads import own_threads
+from hmrfit.ops.threads import own_threads, workers
 from hmrfit.prepare import Prepared
 from hmrfit.result import FitResult
 from hmrfit.several import Extrinsics
@@ -178,7 +178,7 @@ def problem_of(ready: Prepared, fit: Fit, pace: Pace, poses: Poses | None, depth
 
 def together(frames: StageProblem, motion: Smoothness | None, pace: Pace) -> SequenceProblem:
     """All frames as one problem."""
-    return SequenceProblem(frames, motion, torch.get_num_threads(), max(WINDOW, ceil(FORGOTTEN * pace.fps)))
+    return SequenceProblem(frames, motion, workers(), max(WINDOW, ceil(FORGOTTEN * pace.fps)))
 
 
 def minimised(ready: Prepared, fit: Fit, problem: SequenceProblem, state: State) -> Fit:

@@ -66,7 +66,7 @@ from hmrfit.make_result import LOGGER, log_warnings, result_of
 from hmrfit.network.initial_estimate import ImageHmr
 from hmrfit.ops.check import numbers
 from hmrfit.ops.level import unit_up
-from hmrfit.ops.threads import know_own_threads, one_thread_for_few, own_threads
+from hmrfit.ops.threads import know_own_threads, one_thread_each, one_thread_for_few, own_threads
 from hmrfit.prepare import (
     Asked,
     Prepared,
@@ -385,7 +385,7 @@ class Pipeline:
         for i, person in enumerate(people):
             person = replace(person, photos=tuple(with_known_noise_in_views(list(person.photos), *noise)))
             ready, photo = pipeline._ready_over_time(person, rig, measurements, asked)
-            with one_thread_for_few(len(photo), self.threads):
+            with one_thread_for_few(len(photo), self.threads), one_thread_each():
                 fit = fit_person_over_time(ready, person, photo, rig.extrinsics[list(person.views)], pace)
             base = person.photos[person.base]
             result = pipeline.result(fit, base, torch.arange(len(base)), ready)
@@ -453,13 +453,13 @@ class Pipeline:
         ready = pipeline._ready(photo, start, measurements, asked, world, frames=True)
         photo = ready.photo(photo)
         poses = None if world is None else Poses(world.rotation, world.translation)
-        with one_thread_for_few(len(photo), self.threads):
+        with one_thread_for_few(len(photo), self.threads), one_thread_each():
             if free or is_free(self.config.FIT.FOCAL, photo):
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
             fit, motion, seen = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
-        people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
-        result = pipeline.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)
-        result = as_sequence(result, blank, rate, ready.fitter, motion, seen)
+            people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
+            result = pipeline.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)
+            result = as_sequence(result, blank, rate, ready.fitter, motion, seen)
         if world is None:
             result = result.with_up(upright)
         else:

@@ -10,9 +10,9 @@ w frames together are a block that is coupled to the next one only. One block b 
     x_b = -L⁻ᵀ (V_z z_b + V_g)                                    then from the last block to the first
 
 The time is linear in T, and the factors lie where the equations lay: 80 kB a frame of 51 columns. Long sequences are
-solved window after window (`step_of`), of which two are in memory at a time: once the second is eliminated, the first
-is solved for, as x = x_0 + X y, y being known in the end. What lies beyond the second is left out there: an error of
-one frame fades to 1/e within half a second, and a window is longer than three. `dense` is the slow obvious way.
+solved window after window (`step_of`): once as many frames after them are eliminated, the first ones in memory are
+solved for, as x = x_0 + X y, y being known in the end. What lies beyond is left out there: an error of one frame fades
+to 1/e within half a second, and those are more than three. `dense` is the slow obvious way.
 
 torch does it with the thread that it is called in: LAPACK's banded Cholesky takes as long, and the threads of the
 library that scipy brings cannot be told to stay away (two of them beside other programs: 5 to 19 times as long). Frame
@@ -20,7 +20,7 @@ by frame instead of by twos, the calls of torch would take as long again as what
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -219,14 +219,38 @@ class Bordered:
         return whole, torch.cat([self.gradient.flatten(), self.shared_gradient])
 
 
-def step_of(windows: Iterable[Bordered], damping: float) -> tuple[tuple[Tensor, Tensor], float]:
+def step_of(
+    windows: Iterable[Bordered], damping: float, ahead: int = 0, release: Callable[[Bordered], None] | None = None
+) -> tuple[tuple[Tensor, Tensor], float]:
     """As `Bordered.step`, of windows of frames that follow on each other, all but the last of whole blocks. Each is
-    asked for when the one before it was eliminated; the one before that is solved for then, and no longer needed."""
+    asked for when the one before it was eliminated.
+
+    Args:
+        ahead: so many frames are solved for at a time, once as many after them are eliminated; 0: all in the end.
+        release: takes the windows that are no longer needed.
+    """
     parts: list[_Part] = []
-    held: Bordered | None = None
+    held: list[Bordered] = []
     behind: tuple[Tensor, Tensor] | None = None
     corner = shared = taken = torch.zeros(())
     largest, fine = TINY, True
+
+    def solve(least: int) -> None:
+        """The first ones that are held, so many frames; the others say what comes after them."""
+        count = 0
+        while count < len(held) and least > 0:
+            least -= len(held[count])
+            count += 1
+        first, after = len(parts) - len(held), None
+        for i in reversed(range(len(held))):
+            solved = held[i].solved(after)
+            after = solved[0]
+            if i < count:
+                parts[first + i].answer = _of_frames(held[i], solved)
+                if release is not None:
+                    release(held[i])
+        del held[:count]
+
     for window in windows:
         gradient = window.gradient.clone()
         added, greatest = window.damped(damping)
@@ -238,14 +262,14 @@ def step_of(windows: Iterable[Bordered], damping: float) -> tuple[tuple[Tensor, 
             fine = False
             continue
         behind, taken = found[1], taken + found[0]
-        if held is not None:
-            parts[-2].answer = _of_frames(held, held.solved(window.solved()[0]))
-        held = window
+        held.append(window)
+        if ahead and sum(map(len, held)) >= 2 * ahead:
+            solve(ahead)
     nothing = [torch.zeros_like(part.gradient) for part in parts]
     failed = (torch.cat(nothing), torch.zeros_like(shared)), math.nan
-    if not fine or held is None:
+    if not fine:
         return failed
-    parts[-1].answer = _of_frames(held, held.solved())
+    solve(sum(map(len, held)))
     more = added_to_diagonal(corner.diagonal(), max(largest, *corner.diagonal().tolist(), TINY), damping)
     S = len(shared)
     lower, info = torch.linalg.cholesky_ex(corner + torch.diag(more) - taken[:S, :S])

@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-import torch
-
-from hmrfit.ops.threads import set_own_threads
+from hmrfit.ops.threads import set_own_threads, workers
 from hmrfit.types import TensorRecord
 
 P = TypeVar("P")
@@ -33,7 +31,7 @@ def side_by_side(work: Callable[[P], T], pieces: Sequence[P]) -> list[T]:
     """What `work` returns of each piece, in order; a single one is done in the caller's own thread."""
     if len(pieces) == 1:
         return [work(pieces[0])]
-    with ThreadPoolExecutor(torch.get_num_threads(), initializer=set_own_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(workers(), initializer=set_own_threads, initargs=(1,)) as pool:
         return list(pool.map(work, pieces))
 
 

@@ -14,7 +14,8 @@ x_world = Rᵀ (x − t).
 All frames are one problem of `hmrfit.fitting.solver`, its equations those of `hmrfit.fitting.banded`.
 """
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
@@ -25,7 +26,7 @@ from torch import Tensor
 from hmrfit.fitting.banded import Bordered, step_of
 from hmrfit.fitting.energy import StageProblem
 from hmrfit.fitting.parameters import Layout, State
-from hmrfit.fitting.smoothness import BANDS, Smoothness, banded_product, stencil
+from hmrfit.fitting.smoothness import BANDS, Smoothness, stencil
 from hmrfit.fitting.solver import OneSolution, Options, solve
 from hmrfit.ops.threads import own_threads, set_own_threads
 from hmrfit.types import BodyParams
@@ -37,8 +38,8 @@ FRAMES = 64
 
 
 WINDOW = 512
-"""Whose equations are in memory at a time, and those of as many before: 88 kB each. `hmrfit.fitting.banded` wants three
-seconds."""
+"""Whose equations are in memory at least, those of twice as many at most: 88 kB each. `hmrfit.fitting.banded` wants
+three seconds."""
 
 
 def pieces(count: int, size: int = 0) -> list[slice]:
@@ -49,37 +50,42 @@ def pieces(count: int, size: int = 0) -> list[slice]:
 
 def each_piece(work: Callable[[slice], T_co], count: int, threads: int = 1) -> list[T_co]:
     """What `work` makes of every piece of the frames, in order; so many pieces side by side, each with one thread."""
-    parts = pieces(count)
+    return list(in_order(work, pieces(count), threads))
+
+
+def in_order(work: Callable[[slice], T_co], parts: Sequence[slice], threads: int) -> Iterator[T_co]:
+    """What `work` makes of every part, one after the other; where there are several threads, the next ones, one more
+    than there are threads, are made meanwhile."""
     if threads == 1 or len(parts) == 1:
-        return [work(part) for part in parts]
+        yield from map(work, parts)
+        return
     with ThreadPoolExecutor(threads, initializer=set_own_threads, initargs=(1,)) as pool:
-        return list(pool.map(work, parts))
+        begun = deque(pool.submit(work, part) for part in parts[: threads + 1])
+        for part in parts[threads + 1 :]:
+            found = begun.popleft().result()
+            begun.append(pool.submit(work, part))
+            yield found
+        while begun:
+            yield begun.popleft().result()
 
 
 def add_smoothness(
-    motion: Smoothness, params: BodyParams, layout: Layout, sums: Bordered, threads: int = 1, first: int = 0
-) -> None:
-    """Adds the smoothness to the equations of the frames from `first` on: G = D^T D couples frames t and t + 1, t + 2,
-    of Jacobians J_t."""
-    T, m = len(params), len(sums)
+    motion: Smoothness, params: BodyParams, layout: Layout, sums: Bordered, part: slice | None = None, first: int = 0
+) -> float:
+    """Adds the smoothness to the equations of a part of the frames, all by default, the first in `sums` being `first`;
+    G = D^T D couples frames t and t + 1, t + 2, of Jacobians J_t. E of the second differences that begin there."""
+    T = len(params)
+    part = part or slice(0, T)
     if T <= BANDS:
-        return
-    wide = slice(max(first - BANDS, 0), min(first + m + BANDS, T))
-    before = first - wide.start
-    G = stencil(T, motion.cuts)
-    carried, x = motion[wide].carried(params[wide], layout)
-    pull = banded_product(G[:, wide].to(x), x)[before : before + m]
-
-    def add_part(part: slice) -> None:
-        for k in range(BANDS + 1):
-            start, stop = part.start, min(part.stop, T - k - first)
-            if start < stop:
-                own = slice(before + start, before + stop)
-                later = carried[own.start + k : own.stop + k]
-                sums.add_block(k, start, carried[own].product(later, G[k, first + start : first + stop]))
-        sums.gradient[part] += carried[before + part.start : before + part.stop].pulled(pull[part])
-
-    each_piece(add_part, m, threads)
+        return 0.0
+    G, own = stencil(T, motion.cuts), motion.around(params, layout, part)
+    for k in range(BANDS + 1):
+        count = min(part.stop, T - k) - part.start
+        if count > 0:
+            block = own.carried[:count].product(own.ahead(k, count), G[k, part.start : part.start + count])
+            sums.add_block(k, part.start - first, block)
+    sums.gradient[part.start - first : part.stop - first] += own.gradient
+    return own.cost
 
 
 class SequenceProblem:
@@ -89,7 +95,7 @@ class SequenceProblem:
         frames: of all frames, each alone: a `StageProblem`, or one whose frames are known when they are asked for.
         motion: None shares the shape and nothing else.
         threads: so many pieces of the frames are linearized side by side.
-        window: frames whose equations are in memory at a time, and as many again.
+        window: frames that are solved for at a time, once the equations of as many after them are there.
     """
 
     def __init__(
@@ -101,7 +107,9 @@ class SequenceProblem:
     ) -> None:
         self.frames, self.motion, self.threads = frames, motion, threads
         self.window = -(-window // BANDS) * BANDS
-        self._rooms: list[Bordered | None] = [None, None]
+        self._rooms: list[Bordered] = []
+        self.bands = 0 if motion is None else BANDS
+        self.each = max(self.bands, 1)  # frames in a block
         self.width = self.frames.layout.slice("betas").start  # n
         self.shapes = self.frames.layout.columns - self.width  # S
 
@@ -117,43 +125,41 @@ class SequenceProblem:
     def cost(self, state: State) -> float:
         """E."""
 
-        return sum(self._cost(state, part) for part in pieces(len(state), self.window))
+        def of_piece(piece: slice) -> float:
+            own = float(self.frames.select(piece).cost_at(state[piece]).sum())
+            return own if self.motion is None else own + self.motion.cost(state.params, piece)
 
-    def _cost(self, state: State, part: slice) -> float:
-        """E of a window."""
-        frames, own = self.frames.select(part), state[part]
-        found = each_piece(lambda piece: float(frames.select(piece).cost_at(own[piece]).sum()), len(own), self.threads)
-        return sum(found) + (0.0 if self.motion is None else self.motion.cost(state.params, part))
+        return sum(each_piece(of_piece, len(state), self.threads))
 
     def windows(self, state: State) -> Iterator[Bordered]:
-        """The equations of `window` frames after the other, where those lay that were made before the last."""
-        for i, part in enumerate(pieces(len(state), self.window)):
-            yield self.equations(state, part, i % 2)
+        """The equations of some frames after the other, made while those before them are looked at; they are given
+        back by `release`."""
+        size = -(-min(FRAMES, self.window) // self.each) * self.each
+        yield from in_order(lambda piece: self.equations(state, piece), pieces(len(state), size), self.threads)
 
-    def equations(self, state: State, part: slice | None = None, room: int = 0) -> Bordered:
-        """E and its equations, of all frames or of those of a window. room: which of two they lie in."""
-        part = part or slice(0, len(state))
-        n, S, count = self.width, self.shapes, part.stop - part.start
-        before = self._rooms[room]
-        sums = Bordered.zeros(count, n, S, 0 if self.motion is None else BANDS, before)
-        self._rooms[room] = sums if before is None or len(before) < count else before
+    def release(self, spent: Bordered) -> None:
+        """Others may lie where these equations lay."""
+        self._rooms.append(spent)
 
-        frames, own = self.frames.select(part), state[part]
-
-        def add_piece(piece: slice) -> tuple[float, Tensor, Tensor]:
-            system = frames.select(piece).linearize(own[piece])
+    def equations(self, state: State, part: slice | None = None) -> Bordered:
+        """E and its equations, of all frames or of those of a part."""
+        part, n = part or slice(0, len(state)), self.width
+        try:
+            room = self._rooms.pop()
+        except IndexError:
+            room = None
+        sums = Bordered.zeros(part.stop - part.start, n, self.shapes, self.bands, room)
+        for piece in [slice(part.start + p.start, part.start + p.stop) for p in pieces(len(sums))]:
+            there = slice(piece.start - part.start, piece.stop - part.start)
+            system = self.frames.select(piece).linearize(state[piece])
             H, g = system.hessian, system.gradient
-            sums.add_block(0, piece.start, H[:, :n, :n])
-            sums.border[piece], sums.gradient[piece] = H[:, :n, n:], g[:, :n]
-            return float(system.cost.sum()), H[:, n:, n:].sum(0), g[:, n:].sum(0)
-
-        for cost, corner, gradient in each_piece(add_piece, count, self.threads):
-            sums.cost += cost
-            sums.corner += corner
-            sums.shared_gradient += gradient
-        if self.motion is not None:
-            sums.cost += self.motion.cost(state.params, part)
-            add_smoothness(self.motion, state.params, self.frames.layout, sums, self.threads, part.start)
+            sums.add_block(0, there.start, H[:, :n, :n])
+            sums.border[there], sums.gradient[there] = H[:, :n, n:], g[:, :n]
+            sums.cost += float(system.cost.sum())
+            sums.corner += H[:, n:, n:].sum(0)
+            sums.shared_gradient += g[:, n:].sum(0)
+            if self.motion is not None:
+                sums.cost += add_smoothness(self.motion, state.params, self.frames.layout, sums, piece, part.start)
         return sums
 
     def begun(self, state: State) -> State:
@@ -181,7 +187,7 @@ class SequenceSystem:
 
     def step(self, damping: float) -> tuple[tuple[Tensor, Tensor], float]:
         """As of `Bordered`."""
-        return step_of(self.problem.windows(self.state), damping)
+        return step_of(self.problem.windows(self.state), damping, self.problem.window, self.problem.release)
 
     def scaled_gradient(self) -> float:
         """As of `Bordered`, at the price of a memory for all frames."""
@@ -197,8 +203,8 @@ def one_shape(state: State) -> State:
 def solve_sequence(problem: SequenceProblem, state: State, options: Options) -> OneSolution[State]:
     """The solution for all frames together; joints that no term moves are at rest meanwhile, and then filled in.
 
-    There is room in memory for the equations of two windows: each is solved where it lies, and made anew if its step is
-    rejected. options.gtol: 0, or they are made for every point that is tried, those of all frames.
+    Equations are solved where they lie, and made anew if their step is rejected. options.gtol: 0, or they are made for
+    every point that is tried, those of all frames.
     """
     with own_threads(1):  # the equations are solved frame after frame
         solution = solve(problem, problem.begun(state), options)

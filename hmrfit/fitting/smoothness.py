@@ -118,6 +118,18 @@ class Smoothness:
         path = self.depth * torch.cat([pelvis[:, :2] / z, z.log()], -1)
         return (posed.points + path[:, None]) * self.scale[:, None]
 
+    def around(self, params: BodyParams, layout: Layout, part: slice) -> "Around":
+        """What the equations of a part of the frames are made of."""
+        T = len(params)
+        wide = slice(max(part.start - BANDS, 0), min(part.stop + BANDS, T))
+        carried, x = self[wide].carried(params[wide], layout)
+        pull = banded_product(stencil(T, self.cuts)[:, wide].to(x), x)
+        own = slice(part.start - wide.start, part.stop - wide.start)
+        begin = slice(part.start, min(part.stop, T - BANDS))
+        accelerated = x[own.start : own.start + max(begin.stop - begin.start, 0) + BANDS].diff(n=2, dim=0)
+        cost = float(0.5 * (accelerated.square() * _within(T, self.cuts)[begin, None, None]).sum())
+        return Around(carried[own], carried[own.start :], cost, carried[own].pulled(pull[own]))
+
     def carried(self, params: BodyParams, layout: Layout) -> tuple["Carried", Tensor]:
         """(what the equations of these frames are made of, x / (s dt²) (T, M, 3))."""
         posed, pelvis = self._posed(params)
@@ -268,6 +280,21 @@ class Carried:
         if self.path is None:
             return turning
         return torch.cat([(force.sum(1)[:, None] @ self.path).squeeze(1), turning], 1)
+
+
+@dataclass(frozen=True)
+class Around:
+    """Of m frames: themselves and those after them, E of the second differences that begin with them, and the
+    gradient (m, N) of all that they are in."""
+
+    carried: Carried
+    after: Carried
+    cost: float
+    gradient: Tensor
+
+    def ahead(self, k: int, count: int) -> Carried:
+        """The first `count` frames, each k later."""
+        return self.after[k : k + count]
 
 
 def bone_points(body: SmplBody) -> PointBody:

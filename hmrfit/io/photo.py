@@ -184,10 +184,13 @@ def _fit_to_be_used(
         ready[i] = straight, (*straight.warnings, *found)
         return bool(found)
 
-    doubted = [read(i, look=True) for i in usable[::apart]]
-    for place, i in enumerate(usable):
-        if place % apart:
-            read(i, look=any(doubted))
+    doubts = [read(i, look=True) for i in usable[::apart]]
+    doubted = any(doubts)
+    others = [i for place, i in enumerate(usable) if place % apart]
+    if doubted:
+        in_order |= _in_order(people, size, others)
+    for i in others:
+        read(i, look=doubted)
     return {i: ready[i] for i in usable if i in ready}, dict(sorted(reasons.items()))
 
 

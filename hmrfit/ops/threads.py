@@ -9,6 +9,7 @@ import os
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import local
 
 import torch
 
@@ -52,6 +53,29 @@ def one_thread_for_few(people: int, most: int = 0) -> Iterator[None]:
     """
     with own_threads(1 if people <= FEW else most):
         yield
+
+
+_SIDE_BY_SIDE = local()
+"""Of each Python thread, how many pieces of a batch it has done side by side, where that is not torch's own number."""
+
+
+def workers() -> int:
+    """How many pieces of a batch this Python thread has done side by side."""
+    return getattr(_SIDE_BY_SIDE, "count", 0) or torch.get_num_threads()
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Within the block no operation is divided among threads, and as many pieces of a batch are done side by side as
+    there were threads before. Threads that divide an operation wait for each other; where other programs occupy the
+    cores, most of their time."""
+    before = getattr(_SIDE_BY_SIDE, "count", 0)
+    _SIDE_BY_SIDE.count = workers()
+    try:
+        with own_threads(1):
+            yield
+    finally:
+        _SIDE_BY_SIDE.count = before
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import hmrfit
 from hmrfit.config import load_config
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.pieces import in_pieces
-from hmrfit.ops.threads import FEW, one_thread_for_few, own_threads
+from hmrfit.ops.threads import FEW, one_thread_each, one_thread_for_few, own_threads, workers
 from hmrfit.pipeline import Pipeline
 
 
@@ -130,3 +130,13 @@ def test_the_settings_number_is_for_the_fit_alone(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("hmrfit.pipeline.build_parts", lambda config: (torch.get_num_threads(), None))
     pipeline = Pipeline(load_config(None, ["THREADS=2"]))
     assert pipeline.threads == pipeline.fitter == 2 and torch.get_num_threads() == 3 == elsewhere(torch.get_num_threads)
+
+
+def test_pieces_run_side_by_side_where_no_operation_is_divided():
+    """Within the block torch has one thread, and as many pieces run side by side as it had before."""
+    with own_threads(3):
+        with one_thread_each():
+            assert (torch.get_num_threads(), workers()) == (1, 3)
+            with one_thread_each():
+                assert workers() == 3
+        assert (torch.get_num_threads(), workers()) == (3, 3)
