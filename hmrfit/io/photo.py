@@ -22,6 +22,7 @@ from hmrfit.io.image import Image, as_image, decode_image, read_image
 from hmrfit.io.keypoint_checks import check_keypoints
 from hmrfit.io.keypoint_checks.crowd import surely_in_order
 from hmrfit.io.keypoint_checks.field_of_view import ASSUMED, FocalSource, camera_warnings, focal_from_exif
+from hmrfit.io.keypoint_checks.sides import shows_through
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints, read_keypoints
 from hmrfit.io.keypoint_files.readers import people_in_memory
 from hmrfit.keypoints import body_places, keypoint_sets
@@ -215,7 +216,7 @@ def _as_they_are(
 
 def _in_order(people: Sequence[PersonKeypoints], size: tuple[int, int], places: Sequence[int]) -> set[int]:
     """Those of a crowd of whom `_checked` has nothing to say, asked all at once; of a few, each is looked at alone."""
-    alike, xy, confidence = _as_they_are(people, size, places)
+    alike, xy, confidence = _as_they_are(people, size, [i for i in places if not shows_through(people[i].detector)])
     if len(alike) < CROWD or len(body_places(people[alike[0]].names)) < xy.shape[1]:
         return set()
     fine = surely_in_order(people[alike[0]].names, xy, confidence, size)
@@ -339,7 +340,7 @@ def _checked(person: PersonKeypoints, size: tuple[int, int], look: bool = True) 
     outside = not ((xy >= 0) & (xy <= np.array(size))).all(1).any()
     normalised = len(xy) > 1 and away <= NORMALISED
     look = look or outside or normalised
-    warnings = check_keypoints(names, person.xy[body], confidence, size) if look else []
+    warnings = check_keypoints(names, person.xy[body], confidence, size, person.detector) if look else []
     if outside:
         reason = warnings[0] if warnings else f"({xy[0, 0]:.0f}, {xy[0, 1]:.0f}) is outside of {size[0]} × {size[1]}."
         raise ValueError(f"no keypoint lies inside the image. {reason}")

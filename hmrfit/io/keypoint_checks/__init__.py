@@ -39,12 +39,13 @@ def check_keypoints(
     xy: ArrayLike,
     confidence: ArrayLike | None = None,
     image_size: tuple[int, int] | None = None,
+    detector: str | None = None,
 ) -> list[str]:
     """What looks wrong with one person's keypoints, a sentence each with what to do; an empty list where all is well.
 
     Args:
         names: K keypoint names, or a set's name. xy: (K, 2) pixels of the full image. confidence: (K,), 1 where absent.
-        image_size: (width, height), pixels.
+        image_size: (width, height), pixels. detector: which one found them, if that is known (`PersonKeypoints`).
     Raises:
         ValueError: as many names as keypoints are needed.
     """
@@ -60,13 +61,18 @@ def check_keypoints(
     if frame:
         return frame  # sides and bones mean nothing in a wrong frame
     with np.errstate(over="ignore", invalid="ignore"):
-        return _body_warnings(names, xy, confidence, seen, image_size)
+        return _body_warnings(names, xy, np.where(seen, confidence, 0.0), image_size, detector)
 
 
 def _body_warnings(
-    names: tuple[str, ...], xy: NDArray, confidence: NDArray, seen: NDArray, image_size: tuple[int, int] | None
+    names: tuple[str, ...],
+    xy: NDArray,
+    confidence: NDArray,
+    image_size: tuple[int, int] | None,
+    detector: str | None,
 ) -> list[str]:
-    """Coordinates that make no body, or not the one that the names say."""
+    """Coordinates that make no body, or not the one that the names say. confidence: 0 where nothing is seen."""
+    seen = confidence > 0
     unlike_a_body = _stray(names, xy, seen) or _degenerate(names, xy, seen)
     if unlike_a_body:
         return [unlike_a_body]  # no names and no sides in it
@@ -77,7 +83,7 @@ def _body_warnings(
     count = int(seen.sum())
     few = f"Only {count} of {len(xy)} keypoints {'is' if count == 1 else 'are'} seen: most of the body will come from "
     few += "the prior alone."
-    return [few] * (count < FEWEST) + side_warnings(sure, np.where(seen, confidence, 0.0), image_size)
+    return [few] * (count < FEWEST) + side_warnings(sure, confidence, image_size, detector)
 
 
 def _frame_warnings(xy: NDArray, seen: NDArray, size: tuple[int, int] | None) -> list[str]:
