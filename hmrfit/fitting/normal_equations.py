@@ -18,19 +18,20 @@ class NormalEquations:
         self.layout: Layout = e.layout
         self.cost = like.new_zeros(len(like))
         self.gradient = like.new_zeros(len(like), e.layout.columns)
-        self.rows: list[Tensor] = []
+        self.rows: list[tuple[Tensor, float]] = []
         self.diagonals: list[tuple[slice, Tensor]] = []
         self.blocks: list[tuple[slice, Tensor]] = []
         self.turned: list[tuple[slice, Tensor, Tensor, Tensor, float]] = []
         self.pose_gradient: Tensor | None = None
         self.pose_hessian: Tensor | None = None
         self.pose_diagonal: Tensor | None = None
+        self.pose_factors: list[tuple[Tensor, float]] = []
 
     def add_rows(self, residuals: Tensor, jacobian: Tensor, weight: float) -> None:
         """Residuals (B, M) and Jacobian (B, M, P)."""
         self.cost += 0.5 * weight * residuals.square().sum(-1)
         self.gradient += weight * (residuals[:, None] @ jacobian).squeeze(1)
-        self.rows.append(jacobian * weight**0.5)
+        self.rows.append((jacobian, weight))
 
     def add_diagonal(self, group: str, cost: Tensor, gradient: Tensor, curvature: Tensor, weight: float) -> None:
         """A separable cost of one group of columns: gradient and curvature (B, n)."""
@@ -79,14 +80,18 @@ class NormalEquations:
         else:
             self.pose_hessian = _sum(self.pose_hessian, weight * hessian)
 
+    def add_pose_factor(self, cost: Tensor, gradient: Tensor, factor: Tensor, weight: float) -> None:
+        """As `add_pose`, whose Hessian is F Fᵀ, F (D, D), the same for everybody."""
+        self.cost += weight * cost
+        if self.layout.body_joints:
+            self.pose_gradient = _sum(self.pose_gradient, weight * gradient)
+            self.pose_factors.append((factor, weight))
+
     def finish(self, e: Linearization) -> tuple[Tensor, Tensor, Tensor]:
         """(cost (B,), gradient (B, P), Gauss-Newton Hessian (B, P, P))."""
         B, P = self.gradient.shape
-        if self.rows:
-            stacked = torch.cat(self.rows, 1) if len(self.rows) > 1 else self.rows[0]
-            hessian = stacked.mT @ stacked
-        else:
-            hessian = self.gradient.new_zeros(B, P, P)
+        stacked, weight = self._stacked()
+        hessian = self.gradient.new_empty(B, P, P).baddbmm_(stacked.mT, stacked, beta=0, alpha=weight)
         diagonal = hessian.diagonal(dim1=1, dim2=2)
         for columns, curvature in self.diagonals:
             diagonal[:, columns] += curvature
@@ -100,16 +105,33 @@ class NormalEquations:
             self._map_pose(e, hessian)
         return self.cost, self.gradient, hessian
 
+    def _stacked(self) -> tuple[Tensor, float]:
+        """(all rows (B, M, P), what their squares weigh): each copied at most once, with its own weight."""
+        if len(self.rows) == 1:
+            return self.rows[0]
+        B, P = self.gradient.shape
+        stacked, first = self.gradient.new_empty(B, sum(rows.shape[1] for rows, _ in self.rows), P), 0
+        for rows, weight in self.rows:
+            last = first + rows.shape[1]
+            torch.mul(rows.detach(), weight**0.5, out=stacked[:, first:last])  # out= knows no gradients
+            first = last
+        return stacked, 1.0
+
     def _map_pose(self, e: Linearization, hessian: Tensor) -> None:
-        """Add T^T g and T^T H T. H is symmetric, so mapping its rows, transposing and mapping again maps both sides."""
+        """Add T^T g and T^T H T. H is symmetric, so mapping its rows, transposing and mapping again maps both sides; of
+        H = F Fᵀ, T^T F is mapped and squared."""
         T = e.theta_jacobian  # (B, j, 3, 3)
         B, n = T.shape[:2]
         columns = self.layout.slice("body_pose")
         assert self.pose_gradient is not None
         self.gradient[:, columns] += (self.pose_gradient.unflatten(1, (n, 1, 3)) @ T).reshape(B, -1)
+        for factor, weight in self.pose_factors:
+            by_joint = T.permute(1, 0, 3, 2).reshape(n, 3 * B, 3) @ factor.view(n, 3, 3 * n)
+            mapped = by_joint.view(n, B, 3, 3 * n).transpose(0, 1).reshape(B, 3 * n, 3 * n)
+            hessian[:, columns, columns].baddbmm_(mapped, mapped.mT, alpha=weight)
         if self.pose_hessian is None:
-            assert self.pose_diagonal is not None
-            _add_blocks(hessian, columns.start, T.mT @ (self.pose_diagonal.unflatten(1, (n, 3, 1)) * T))
+            if self.pose_diagonal is not None:
+                _add_blocks(hessian, columns.start, T.mT @ (self.pose_diagonal.unflatten(1, (n, 3, 1)) * T))
             return
         if self.pose_diagonal is not None:
             self.pose_hessian.diagonal(dim1=1, dim2=2).add_(self.pose_diagonal)

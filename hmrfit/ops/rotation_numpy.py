@@ -58,8 +58,12 @@ def right_jacobian_inverse(v: Array) -> Array:
     return _polynomial(v, 1 - d * q, np.full_like(q, 0.5), d)
 
 
+def hat(v: Array) -> Array:
+    """[v]x (..., 3, 3) of vectors (..., 3)."""
+    return (v @ _HAT).reshape(*v.shape, 3)
+
+
 def _polynomial(v: Array, one: Array, linear: Array, square: Array) -> Array:
     """one I + linear [v]x + square v vᵀ, the coefficients (n,)."""
-    K = (v @ _HAT).reshape(-1, 3, 3)
     outer = v[:, :, None] * v[:, None, :]
-    return one[:, None, None] * _EYE + linear[:, None, None] * K + square[:, None, None] * outer
+    return one[:, None, None] * _EYE + linear[:, None, None] * hat(v) + square[:, None, None] * outer

@@ -32,6 +32,7 @@ from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Term
 from hmrfit.hand_keypoints import hand_set
 from hmrfit.keypoints import FINGERS
+from hmrfit.ops import rotation_numpy as so3
 from hmrfit.priors.biomechanics import OPPOSITE, HandLimits, bones_of, frames_of_roots, joint_angles, unit
 
 Array = NDArray[np.float64]
@@ -66,7 +67,12 @@ class FingerLimits(Term):
         self.wrist = names.index(f"{side}_wrist")
         self.joints = np.array([[names.index(f"{side}_{f}{k}") for k in (1, 2, 3)] for f in FINGERS])
         self._numpy = _Hand(
-            self.directions.numpy(), self.frames.numpy(), limits.corners.numpy(), self.flip.numpy(), self.joints
+            self.directions.numpy(),
+            self.frames.numpy(),
+            limits.corners.numpy(),
+            self.flip.numpy(),
+            self.joints,
+            self.wrist,
         )
 
     def residuals(self, e: Linearization) -> Tensor:
@@ -81,95 +87,104 @@ class FingerLimits(Term):
         return self.hulls.signed_distance(joint_angles(bones)).clamp_min(0)
 
     def cost(self, e: Linearization) -> Tensor:
-        like = e.state.params.transl
-        r = self._numpy.residuals_and_turns(*self._turned(e), derived=False)[0]
-        return 0.5 * torch.as_tensor(r).to(like).square().sum(-1)
+        r = self._numpy.residuals_and_turns(_world(e), derived=False)[0]
+        return 0.5 * torch.as_tensor(r).to(e.state.params.transl).square().sum(-1)
 
     def jacobian(self, e: Linearization) -> Tensor:
-        return self._rows(e)[1]
+        rows = np.zeros((len(e.state), 15, e.layout.columns))
+        turns = self._numpy.residuals_and_turns(_world(e))[1]
+        if turns is not None:
+            own = np.broadcast_to(np.arange(15), rows.shape[:2])
+            self._numpy.place(rows[..., e.layout.slice("body_pose")], turns, e.layout.body_joints, own)
+        return torch.as_tensor(rows).to(e.state.params.transl)
 
     def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
-        r, rows = self._rows(e)
-        if r.any():  # mostly nothing is outside
-            sums.add_rows(r, rows, weight)
-
-    def _turned(self, e: Linearization) -> tuple[Array, Array]:
-        """(the joints' local rotations (B, J, 3, 3), the wrist's in the camera's frame (B, 3, 3))."""
-        both = e.state.params.rotations, e.posed.world[:, self.wrist]
-        rotations, wrist = (t.detach().cpu().numpy() for t in both)
-        return rotations, wrist
-
-    def _rows(self, e: Linearization) -> tuple[Tensor, Tensor]:
-        """(residuals (B, 15), Jacobian (B, 15, P))."""
+        r, turns = self._numpy.residuals_and_turns(_world(e))
+        if turns is None:  # mostly nothing is outside
+            return
+        outside = r > 0
+        count, place = int(outside.sum(1).max()), outside.cumsum(1) - 1
+        place[~outside] = count  # a row that is left out
+        residuals, rows = np.zeros((len(r), count)), np.zeros((len(r), count + 1, e.layout.columns))
+        hand, which = outside.nonzero()
+        residuals[hand, place[hand, which]] = r[hand, which]
+        self._numpy.place(rows[..., e.layout.slice("body_pose")], turns, e.layout.body_joints, place)
         like = e.state.params.transl
-        r, turns = self._numpy.residuals_and_turns(*self._turned(e))
-        rows = np.zeros((len(r), 15, e.layout.columns))
-        if turns is not None:
-            self._numpy.place(rows[..., e.layout.slice("body_pose")], turns, e.layout.body_joints)
-        return torch.as_tensor(r).to(like), torch.as_tensor(rows).to(like)
+        sums.add_rows(torch.as_tensor(residuals).to(like), torch.as_tensor(rows[:, :count]).to(like), weight)
 
     def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
-        return _NumpyLimits(self._numpy, self.wrist)
+        return _NumpyLimits(self._numpy)
+
+
+def _world(e: Linearization) -> Array:
+    """The joints' rotations in the camera's frame (B, J, 3, 3)."""
+    return e.posed.world.detach().cpu().numpy()
 
 
 class _Hand:
-    """The residuals and their derivatives of B hands in NumPy: for one person and for a batch."""
+    """The residuals and their derivatives of B hands in NumPy: for one person and for a batch, whose hands come last in
+    every array, so that a sum over axes is one over whole rows.
 
-    def __init__(self, directions: Array, frames: Array, corners: Array, flip: Array, joints: NDArray) -> None:
-        self.directions, self.frames, self.flip, self.joints = directions, frames, flip, joints
-        self.signs = flip[:, None] * flip
+    v and Q are in the camera's frame here, of a left hand in its mirror image.
+    """
+
+    def __init__(
+        self, directions: Array, frames: Array, corners: Array, flip: Array, joints: NDArray, wrist: int
+    ) -> None:
+        self.flip, self.joints = flip, joints
+        self.places = np.append(wrist, joints.ravel())
+        self.directions = np.ascontiguousarray((flip * directions).reshape(15, 3).T)  # (3, 15)
+        self.frames = flip[:, None] * frames  # (5, 3, 3)
         edge = np.roll(corners, -1, 1) - corners
         real = (edge**2).sum(-1) > 1e-12
         outward = np.stack([edge[..., 1], -edge[..., 0]], -1)
         self.outward = outward / np.maximum(np.linalg.norm(outward, axis=-1, keepdims=True), 1e-9)  # (15, E, 2)
         self.reach = np.where(real, (self.outward * corners).sum(-1), np.inf)  # (15, E)
 
-    def residuals_and_turns(
-        self, rotations: Array, wrist: Array, derived: bool = True
-    ) -> tuple[Array, "_Turns | None"]:
+    def residuals_and_turns(self, world: Array, derived: bool = True) -> tuple[Array, "_Turns | None"]:
         """(r (B, 15), its derivatives, of the fingers that are outside; None where none is, or not asked for).
 
-        rotations: (B, J, 3, 3) local, of all joints. wrist: (B, 3, 3) the wrist's in the camera's frame.
+        world: (B, J, 3, 3) the joints' rotations in the camera's frame.
         """
-        local = self.signs * rotations[:, self.joints]  # (B, 5, 3, 3, 3) as of a right hand
-        B, posed, Q = len(rotations), np.eye(3), np.broadcast_to(self.frames, (len(rotations), 5, 3, 3))
-        frames, bones, u = [], [], np.empty((B, 5, 3, 3))
+        B, flip = len(world), self.flip[:, None, None]
+        own = np.ascontiguousarray(world[:, self.places].transpose(2, 3, 1, 0))  # (3, 3, 16, B)
+        v = flip * np.einsum("ijnb,jn->inb", own[:, :, 1:], self.directions)
+        bones = v.reshape(3, 5, 3, B)
+        Q: Array = flip[..., None] * np.einsum("ijb,fjk->ikfb", own[:, :, 0], self.frames)
+        frames, u = [], np.empty((3, 5, 3, B))
         for k in range(3):
-            posed = posed @ local[:, :, k]
-            v = (posed @ self.directions[:, k, :, None])[..., 0]
-            u[:, :, k] = (v[:, :, None] @ Q)[:, :, 0]
+            x, y, z = u[:, :, k] = np.einsum("ijfb,ifb->jfb", Q, bones[:, :, k])
             frames.append(Q)
-            bones.append(v)
-            if k < 2:
-                Q = Q @ _smallest(u[:, :, k])
-        flat = np.hypot(u[..., 0], u[..., 2])
-        F, A = np.arctan2(u[..., 0], u[..., 2]).reshape(B, 15, 1), np.arctan2(u[..., 1], flat).reshape(B, 15, 1)
-        away = self.outward[..., 0] * F + self.outward[..., 1] * A - self.reach  # (B, 15, E)
-        r = np.maximum(away.max(-1), 0.0)
-        outside = r.reshape(B, 5, 3).any(-1).nonzero()
-        if not derived or not len(outside[0]):
-            return r, None
-        Qs, vs = (np.stack([part[outside] for part in parts], 1) for parts in (frames, bones))
-        normal = self._normals(r, away).reshape(B, 5, 3, 2)[outside]
-        by_finger = _turns(Qs, vs, u[outside], flat[outside], normal)  # (n, 3, 3, 3) by turns of the wrist's frame
-        # ω of the camera -> of the wrist -> of the right hand's; a turn is mirrored as M with its determinant
-        back = wrist[outside[0]] @ np.diag(self.flip * self.flip.prod())
-        return r, _Turns(outside[0], outside[1], by_finger @ back.swapaxes(-1, -2)[:, None])
+            if k < 2:  # Q M(u) without a product: its third axis is v_k
+                swept = (x * Q[:, 0] + y * Q[:, 1]) / np.maximum(1 + z, OPPOSITE) + Q[:, 2]
+                Q = np.stack([Q[:, 0] - x * swept, Q[:, 1] - y * swept, bones[:, :, k]], 1)
+        x, y, z = u.reshape(3, 15, B)
+        flat = np.sqrt(x * x + z * z)
+        angles = np.stack([np.arctan2(x, z), np.arctan2(y, flat)], 1)  # F and A (15, 2, B)
+        away = self.outward @ angles - self.reach[..., None]  # (15, E, B)
+        r = np.maximum(away.max(1), 0.0)
+        finger, hand = r.reshape(5, 3, B).any(1).nonzero()
+        if not derived or not len(hand):
+            return r.T, None
+        here = 3 * finger[:, None] + np.arange(3), hand[:, None]  # the joints of these fingers
+        edge = away.transpose(0, 2, 1)[here].argmax(-1)
+        normal = self.outward[here[0], edge] * (r[here] > 0)[..., None]
+        Qs = np.stack([part[:, :, finger, hand].transpose(2, 0, 1) for part in frames], 1)
+        of_fingers = lambda x: x.reshape(-1, 5, 3, B)[:, finger, :, hand]  # noqa: E731  (n, ..., 3)
+        vs, us = (of_fingers(x).transpose(0, 2, 1) for x in (v, u))
+        by_finger = _turns(Qs, vs, us, flat[here], normal)  # (n, 3, 3, 3)
+        # a turn is mirrored as M with its determinant
+        return r.T, _Turns(hand, finger, by_finger * (self.flip * self.flip.prod()))
 
-    def _normals(self, r: Array, away: Array) -> Array:
-        """dr/d(F, A) (B, 15, 2), 0 inside."""
-        return self.outward[np.arange(15), away.argmax(-1)] * (r > 0)[..., None]
-
-    def place(self, rows: Array, turns: "_Turns", moving: tuple[int, ...]) -> None:
-        """Writes the derivatives into rows (B, 15, 3 n) of the moving joints."""
+    def place(self, rows: Array, turns: "_Turns", moving: tuple[int, ...], own: NDArray) -> None:
+        """Writes the derivatives into rows (B, M, 3 n) of the moving joints. own: (B, 15) the row of each residual."""
         place = np.full(max(self.joints.max(), *moving) + 1, -1)
         place[list(moving)] = 3 * np.arange(len(moving))
         at = place[self.joints[turns.finger]]  # (n, 3) the first column of each joint
         n, joint = (at >= 0).nonzero()
-        own = (3 * turns.finger[n])[:, None, None] + np.arange(3)[:, None]
-        rows[turns.hand[n][:, None, None], own, at[n, joint][:, None, None] + np.arange(3)] = turns.by_joint[
-            n, :, joint
-        ]
+        hand = turns.hand[n][:, None]
+        row = own[hand, 3 * turns.finger[n][:, None] + np.arange(3)]
+        rows[hand[..., None], row[..., None], at[n, joint][:, None, None] + np.arange(3)] = turns.by_joint[n, :, joint]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +197,7 @@ class _Turns:
 
 
 def _turns(frames: Array, bones: Array, u: Array, flat: Array, normal: Array) -> Array:
-    """dr_k/dω_j (n, 3, 3, 3) of n fingers, ω about the wrist's axes.
+    """dr_k/dω_j (n, 3, 3, 3) of n fingers, ω about the axes of v and Q.
 
     Args:
         frames, bones: (n, 3, 3, 3) Q_{k-1}, (n, 3, 3) v_k. flat: (n, 3) √(u_x² + u_z²). normal: (n, 3, 2) dr/d(F, A).
@@ -191,7 +206,7 @@ def _turns(frames: Array, bones: Array, u: Array, flat: Array, normal: Array) ->
     dF = np.stack([u[..., 2], zero, -u[..., 0]], -1) / safe[..., None] ** 2
     dA = np.stack([-u[..., 1] * u[..., 0] / safe, safe, -u[..., 1] * u[..., 2] / safe], -1)
     pull = normal[..., :1] * dF + normal[..., 1:] * dA  # (n, 3, 3) dr/du
-    hats, across, turns = _hat(bones), _hat(u), np.zeros((len(u), 3, 3, 3))
+    hats, across, turns = so3.hat(bones), so3.hat(u), np.zeros((len(u), 3, 3, 3))
     for j in range(3):
         twist: Array = np.zeros((len(u), 3, 3))  # Ω by ω_j
         for k in range(j, 3):
@@ -208,34 +223,16 @@ def _turns(frames: Array, bones: Array, u: Array, flat: Array, normal: Array) ->
 class _NumpyLimits:
     """The term for one hand."""
 
-    def __init__(self, hand: _Hand, wrist: int) -> None:
-        self.hand, self.wrist = hand, wrist
+    def __init__(self, hand: _Hand) -> None:
+        self.hand = hand
 
     def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
-        r, turns = self.hand.residuals_and_turns(e.x.rotations[None], e.x.world[None, self.wrist])
+        r, turns = self.hand.residuals_and_turns(e.x.world[None])
         if turns is None:
             return
         rotating = e.body.rotating
         rows = np.zeros((1, 15, len(sums.gradient)))
-        self.hand.place(rows[..., 3 + 3 * int(rotating[0] == 0) :], turns, tuple(int(j) for j in rotating if j))
+        first = 3 + 3 * int(rotating[0] == 0)
+        self.hand.place(rows[..., first:], turns, tuple(int(j) for j in rotating if j), np.arange(15)[None])
         outside = r[0] > 0
         sums.add_rows(r[0, outside], rows[0, outside], weight)
-
-
-def _hat(v: Array) -> Array:
-    """[v]x (..., 3, 3)."""
-    out = np.zeros((*v.shape, 3))
-    out[..., 2, 1], out[..., 0, 2], out[..., 1, 0] = v[..., 0], v[..., 1], v[..., 2]
-    out[..., 1, 2], out[..., 2, 0], out[..., 0, 1] = -v[..., 0], -v[..., 1], -v[..., 2]
-    return out
-
-
-def _smallest(u: Array) -> Array:
-    """M(u) (..., 3, 3), the smallest rotation of e_z to u."""
-    out = np.empty((*u.shape, 3))
-    x, y, z = u[..., 0], u[..., 1], u[..., 2]
-    less = 1 / np.maximum(1 + z, OPPOSITE)
-    out[..., 0, 0], out[..., 1, 1], out[..., 2, 2] = 1 - less * x * x, 1 - less * y * y, z
-    out[..., 0, 1] = out[..., 1, 0] = -less * x * y
-    out[..., 0, 2], out[..., 1, 2], out[..., 2, 0], out[..., 2, 1] = x, y, -x, -y
-    return out

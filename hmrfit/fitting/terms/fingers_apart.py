@@ -21,6 +21,7 @@ from hmrfit.fitting.normal_equations import NormalEquations
 from hmrfit.fitting.numpy_path import NumpyLinearization, NumpySums, NumpyTerm
 from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Term
+from hmrfit.ops import rotation_numpy as so3
 from hmrfit.ops.skinning import ancestor_matrix
 
 Array = NDArray[np.float64]
@@ -111,47 +112,49 @@ class _Capsules:
         across = capsules.across
         self.own, self.pairs = len(capsules.pairs), np.concatenate([capsules.pairs, across])
         self.above = ancestors[capsules.moves_with]  # (c, J)
-        self.count = len(self.pairs)
+        self.count, self.tipped = len(self.pairs), np.flatnonzero(capsules.tip.any(1))
         hands = [np.flatnonzero(capsules.hand == hand) for hand in (0, 1)]
         self.wrists = [int(capsules.start[own].min()) for own in hands] if len(across) else []
 
     def met(self, joints: Array, world: Array, betas: Array) -> _Met:
-        """Args: joints: (B, J, 3). world: (B, J, 3, 3). betas: (B, S)."""
-        c = self.capsules
-        start = joints[:, c.start]
-        end = joints[:, c.end] + (world[:, c.end] @ c.tip[..., None])[..., 0]
+        """Args: joints: (B, J, 3). world: (B, J, 3, 3). betas: (B, S). People come last in the arrays here."""
+        c, x = self.capsules, joints.transpose(2, 1, 0)
+        start, end = np.take(x, c.start, 1), np.take(x, c.end, 1)  # (3, c, B)
+        end[:, self.tipped] += np.einsum("bcij,cj->icb", world[:, c.end[self.tipped]], c.tip[self.tipped])
         S = min(betas.shape[1], c.radius.shape[1] - 1)
-        radius = SOFT * np.maximum(betas[:, :S] @ c.radius[:, :S].T + c.radius[:, -1], 0.2 * c.radius[:, -1])
+        mean = c.radius[:, -1:]
+        radius = SOFT * np.maximum(c.radius[:, :S] @ betas[:, :S].T + mean, 0.2 * mean)  # (c, B)
         pairs = self.pairs[: self.own]
-        if (
-            self.wrists
-            and (np.linalg.norm(joints[:, self.wrists[0]] - joints[:, self.wrists[1]], axis=-1) < REACH).any()
-        ):
+        if self.wrists and (np.linalg.norm(x[:, self.wrists[0]] - x[:, self.wrists[1]], axis=0) < REACH).any():
             pairs = self.pairs
         a, b = pairs.T
         axis = end - start
-        middle, half = start + 0.5 * axis, 0.5 * np.sqrt((axis * axis).sum(-1))
-        between, reach = middle[:, a] - middle[:, b], radius[:, a] + radius[:, b] + half[:, a] + half[:, b]
-        person, pair = ((between * between).sum(-1) < reach * reach).nonzero()  # the others are too far from each other
-        a, b = a[pair], b[pair]
-        A, B = _nearest(start[person, a], axis[person, a], start[person, b], axis[person, b])
+        middle, half = start + 0.5 * axis, 0.5 * np.sqrt(_dot(axis, axis))
+        between = np.take(middle, a, 1)
+        between -= np.take(middle, b, 1)
+        size = radius + half
+        reach = np.take(size, a, 0)
+        reach += np.take(size, b, 0)
+        person, pair = (_dot(between, between) < reach * reach).T.nonzero()  # the others are too far from each other
+        a, b = (which[pair] * len(joints) + person for which in (a, b))  # among the capsules of all people
+        start, axis, radius = start.reshape(3, -1), axis.reshape(3, -1), radius.ravel()
+        A, B = _nearest(*(np.take(x, which, 1) for which in (a, b) for x in (start, axis)))
         apart = A - B
-        distance = np.sqrt((apart * apart).sum(-1))
-        depth = radius[person, a] + radius[person, b] - distance
+        distance = np.sqrt(_dot(apart, apart))
+        depth = radius[a] + radius[b] - distance
         inside = depth > 0
-        normal = apart[inside] / np.maximum(distance[inside], 1e-6)[:, None]
-        return _Met(person[inside], pair[inside], depth[inside], normal, np.stack([A[inside], B[inside]], 1), joints)
+        normal = apart[:, inside] / np.maximum(distance[inside], 1e-6)
+        at = np.stack([A[:, inside].T, B[:, inside].T], 1)
+        return _Met(person[inside], pair[inside], depth[inside], normal.T, at, joints)
 
     def turns(self, met: _Met, moving: tuple[int, ...]) -> Array:
         """dr/dω (n, 3 m) by the columns of the moving joints."""
         joints = list(moving)
-        pivots = met.joints[met.person][:, joints]
-        total = np.zeros((len(met.person), len(joints), 3))
-        for side, sign in ((0, -1.0), (1, 1.0)):
-            arm = met.at[:, side, None] - pivots
-            above = self.above[self.pairs[met.pair, side]][:, joints]
-            total += sign * above[..., None] * np.cross(arm, met.normal[:, None])
-        return total.reshape(len(total), -1)
+        arms = met.at[:, :, None] - met.joints[met.person][:, None, joints]  # (n, 2, m, 3)
+        above = self.above[self.pairs[met.pair]][:, :, joints]
+        arms *= above[..., None]
+        # (B's arm − A's) × n, as a product by [n]x from the right
+        return ((arms[:, 1] - arms[:, 0]) @ so3.hat(met.normal)).reshape(len(arms), 3 * len(joints))
 
 
 class _NumpyApart:
@@ -172,13 +175,17 @@ class _NumpyApart:
         sums.add_rows(met.depth, rows, weight)
 
 
+def _dot(a: Array, b: Array) -> Array:
+    """a · b (...) of vectors (3, ...)."""
+    return np.einsum("i...,i...->...", a, b)
+
+
 def _nearest(p: Array, d: Array, q: Array, f: Array) -> tuple[Array, Array]:
-    """The nearest points (..., 3) of the segments p + s d and q + t f, s and t from 0 to 1."""
+    """The nearest points (3, ...) of the segments p + s d and q + t f, s and t from 0 to 1."""
     between = p - q
-    dd, ff, df = (d * d).sum(-1), (f * f).sum(-1), (d * f).sum(-1)
-    dr, fr = (d * between).sum(-1), (f * between).sum(-1)
+    dd, ff, df, dr, fr = _dot(d, d), _dot(f, f), _dot(d, f), _dot(d, between), _dot(f, between)
     flat = dd * ff - df * df
-    s = np.clip((df * fr - dr * ff) / np.maximum(flat, PARALLEL * dd * ff + 1e-18), 0, 1)
-    t = np.clip((df * s + fr) / np.maximum(ff, 1e-12), 0, 1)
-    s = np.clip((df * t - dr) / np.maximum(dd, 1e-12), 0, 1)
-    return p + s[..., None] * d, q + t[..., None] * f
+    s = ((df * fr - dr * ff) / np.maximum(flat, PARALLEL * dd * ff + 1e-18)).clip(0, 1)
+    t = ((df * s + fr) / np.maximum(ff, 1e-12)).clip(0, 1)
+    s = ((df * t - dr) / np.maximum(dd, 1e-12)).clip(0, 1)
+    return p + s * d, q + t * f

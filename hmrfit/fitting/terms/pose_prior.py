@@ -42,6 +42,11 @@ class PosePrior(Term):
             sums.cost += weight * self.gmm.energy(e.theta)
             return
         gmm, known = self.marginal(e.layout)
+        if known is None and len(gmm.means) == 1:
+            white = gmm.whitened(e.theta[:, columns])[:, 0]
+            factor = gmm.factors[0]
+            sums.add_pose_factor(0.5 * white.square().sum(-1) + gmm.constants[0], white @ factor.T, factor, weight)
+            return
         if known is None:
             sums.add_pose(*gmm.quadratic(e.theta[:, columns]), weight)
             return

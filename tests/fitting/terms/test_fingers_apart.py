@@ -38,7 +38,7 @@ def random_turns(scale: float) -> Tensor:
 def test_the_nearest_points_of_segments_are_those_of_a_fine_grid() -> None:
     rng = np.random.default_rng(0)
     p, d, q, f = rng.standard_normal((4, 40, 3))
-    A, B = _nearest(p, d, q, f)
+    A, B = (found.T for found in _nearest(p.T, d.T, q.T, f.T))
     u = np.linspace(0, 1, 201)
     first, second = (x[:, None] + u[:, None] * v[:, None] for x, v in ((p, d), (q, f)))
     least = np.linalg.norm(first[:, :, None] - second[:, None], axis=-1).min((1, 2))
