@@ -49,11 +49,12 @@ from hmrfit.fitting.schedule import (
 from hmrfit.fitting.solver import Options
 from hmrfit.fitting.starts import GivenStart, InitialEstimate, Library, MeanPose, Start, turn_ambiguous
 from hmrfit.fitting.terms.anchor import AnchorPrior
-from hmrfit.fitting.terms.base import MOST_WEIGHT, Term, terms_by_name
+from hmrfit.fitting.terms.base import MOST_WEIGHT, Measurement, Term, terms_by_name
 from hmrfit.fitting.terms.discriminators import DiscriminatorTerm
 from hmrfit.fitting.terms.finger_limits import FingerLimits
 from hmrfit.fitting.terms.fingers_apart import fingers_apart
 from hmrfit.fitting.terms.joint_limits import JointLimitPrior
+from hmrfit.fitting.terms.keypoints_3d import Keypoints3D
 from hmrfit.fitting.terms.pose_prior import PosePrior
 from hmrfit.fitting.terms.reprojection import Reprojection, StudentReprojection
 from hmrfit.fitting.terms.shape import ShapePrior
@@ -65,6 +66,7 @@ from hmrfit.network.error_model import ErrorModel
 from hmrfit.network.hand_estimate import HandHmr
 from hmrfit.network.inference import ReadLater, packed
 from hmrfit.network.initial_estimate import KeypointHmr
+from hmrfit.network.label_model import LabelModel
 from hmrfit.network.moved_keypoints import MovedKeypoints
 from hmrfit.ops.check import did_you_mean, numbers
 from hmrfit.ops.rotation import mirror
@@ -138,6 +140,13 @@ class Schedules:
     def each(self, change: Callable[[Schedule], Schedule]) -> "Schedules":
         """Every schedule changed."""
         return Schedules(*(change(getattr(self, field.name)) for field in fields(self)))
+
+    def labels(self, init: object = None, measurements: Sequence[Measurement] = ()) -> LabelModel | None:
+        """What knows how wrong names of keypoints look; None where names are taken at their word: by the settings, or
+        since a start or points in 3D are given, of which somebody knows whose they are."""
+        if init is not None or any(one.name == Keypoints3D.name for one in measurements):
+            return None
+        return next((step.model for step in self.fit.after if isinstance(step, MendLabels)), None)
 
     @property
     def of_frames(self) -> Schedule:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.body.mirrored import side_of
@@ -26,7 +27,7 @@ from hmrfit.io.keypoint_checks.sides import SWAPPED, swapped
 from hmrfit.io.photo import Photo
 from hmrfit.io.printable import printable
 from hmrfit.keypoints import LIMBS
-from hmrfit.network.label_model import EXCHANGES
+from hmrfit.network.label_model import EXCHANGES, places_as_fitted
 from hmrfit.result import FitResult
 from hmrfit.result_data import Origin
 from hmrfit.result_text import shortened, warning_lines
@@ -87,9 +88,8 @@ def result_of(
     )
     fit = replace(fit, state=State(fit.state.params, photo.camera))
     people = photo.people
-    fit = replace(
-        fit, keypoint_noise=KeypointNoise.of([p.made_by for p in people], [p.std for p in people], len(people[0]))
-    )
+    noise = KeypointNoise.of([p.made_by for p in people], _stds_as_fitted(photo, fit.mended), len(people[0]))
+    fit = replace(fit, keypoint_noise=noise)
     if fitter.weighs_noise(fit):
         known = ["given" if p.std is not None else p.made_by or UNKNOWN_SOURCE for p in people]
         origin = replace(origin, keypoint_source=known)
@@ -99,6 +99,15 @@ def result_of(
     for who, reason in result.left_out.items():
         LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
     return result
+
+
+def _stds_as_fitted(photo: Photo, mended: Mended | None) -> list[NDArray[np.float64] | None]:
+    """Everybody's known noise, which goes with a keypoint where it is given another name."""
+    stds = [person.std for person in photo.people]
+    if mended is None or all(std is None for std in stds):
+        return stds
+    places = places_as_fitted(photo.people[0].names, mended.exchanged.cpu()).numpy()
+    return [None if std is None else std[own] for std, own in zip(stds, places, strict=True)]
 
 
 def mended_names(mended: Mended | None, people: int) -> list[list[str]]:

@@ -63,8 +63,8 @@ from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.keypoints import KeypointsFrom, has_hands
 from hmrfit.long_sequence import fit_frames
 from hmrfit.make_result import LOGGER, log_warnings, result_of
+from hmrfit.mend_frames import with_runs_mended, with_views_doubted
 from hmrfit.network.initial_estimate import ImageHmr
-from hmrfit.ops.check import numbers
 from hmrfit.ops.level import unit_up
 from hmrfit.ops.threads import know_own_threads, one_thread_each, one_thread_for_few, own_threads
 from hmrfit.prepare import (
@@ -72,6 +72,7 @@ from hmrfit.prepare import (
     Prepared,
     TermLike,
     check_measurements,
+    checked_init_std,
     known_up,
     noise_argument,
     prepare,
@@ -105,9 +106,6 @@ from hmrfit.views_sequence import (
     world_result,
 )
 from hmrfit.with_hands import about_shapes_of_one_body, config_with_hands
-
-INIT_STDS = (1e-3, 360.0)
-"""Degrees, what `init_std` may be."""
 
 UPRIGHT = "upright"
 """The term that takes cameras for level; calibrated ones are where they are."""
@@ -283,6 +281,7 @@ class Pipeline:
             upright = known_up(up, measurements, None)
             photos = read_views(images, keypoints, keypoint_set, cameras, image_size, free)
         photos, pipeline = with_known_noise_in_views(photos, *noise), self.for_people_of(photos[0])
+        photos = with_views_doubted(photos, pipeline.schedules.labels(init, measurements))
         start = pipeline._start_in_views(init, world)
         schedule = pipeline.schedules.views if start is None else pipeline.schedules.views_given
         asked = Asked(terms, weights, noise_argument(*noise))
@@ -383,7 +382,10 @@ class Pipeline:
         asked = Asked(terms, weights, noise_argument(*noise))
         results = []
         for i, person in enumerate(people):
-            person = replace(person, photos=tuple(with_known_noise_in_views(list(person.photos), *noise)))
+            photos = zip(with_known_noise_in_views(person.photos, *noise), person.blank, strict=True)
+            labels = pipeline.schedules.labels(None, measurements)
+            mended = tuple(with_runs_mended(p, b, labels, pace.fps) for p, b in photos)
+            person = replace(person, photos=mended)
             ready, photo = pipeline._ready_over_time(person, rig, measurements, asked)
             with one_thread_for_few(len(photo), self.threads), one_thread_each():
                 fit = fit_person_over_time(ready, person, photo, rig.extrinsics[list(person.views)], pace)
@@ -446,6 +448,7 @@ class Pipeline:
         frames, camera, image_size = through_moving(frames, extrinsics, camera, image_size)
         photo, blank = photo_of_frames(image, frames, keypoint_set, pixels, focal_35mm, camera, image_size)
         photo, pipeline = with_known_noise(photo, keypoint_source, keypoint_std), self.for_people_of(photo)
+        photo = with_runs_mended(photo, blank, pipeline.schedules.labels(init, measurements), rate)
         world = None if extrinsics is None else read_extrinsics(extrinsics, len(photo), "frame")
         upright = known_up(up, measurements, None if world else photo.camera)
         start, std = pipeline.start_of(init, photo), pipeline.init_std(init_std, init)
@@ -556,21 +559,7 @@ class Pipeline:
 
     def init_std(self, std: float | Sequence[float] | None, init: object) -> Tensor | None:
         """Degrees, as the fitter takes them."""
-        if std is None:
-            return None
-        if init is None:
-            raise ValueError("init_std says how wrong init= is, which is not given. Give it, or leave both out.")
-        if not any(stage.weights.get("anchor") for stage in self.schedules.given.stages):
-            raise ValueError(
-                "init_std changes nothing with these settings: it is the width of the term 'anchor', which no stage of "
-                "FIT.STAGES has. Leave it out, or give the term a weight there."
-            )
-        count = len(self.body.parents)
-        what = f"degrees, positive, one number or one for each of the {count} joints"
-        checked = numbers(std, "init_std", what, None, *INIT_STDS)
-        if checked.shape not in ((), (count,)):
-            raise ValueError(f"init_std should be {what}, but has the shape {checked.shape}.")
-        return torch.tensor(checked)
+        return None if std is None else checked_init_std(std, init, self.schedules.given, len(self.body.parents))
 
 
 _PIPELINES: dict[str, Pipeline] = {}

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from numpy.typing import ArrayLike
+from torch import Tensor
 from yacs.config import CfgNode
 
 from hmrfit.body.smpl import SmplBody
@@ -21,6 +23,9 @@ from hmrfit.ops.check import brief_repr, did_you_mean, numbers
 from hmrfit.ops.level import unit_up
 from hmrfit.several import Extrinsics
 from hmrfit.types import RecordTable
+
+INIT_STDS = (1e-3, 360.0)
+"""Degrees, what `init_std` may be."""
 
 SAME_UP = 0.9986
 """Cosine of three degrees: directions nearer to each other are the same."""
@@ -228,6 +233,22 @@ def check_noise(schedule: Schedule, terms: Mapping[str, Term], given: str) -> No
             f"{given} changes nothing here: it is about the noise in the term 'keypoints', and this fit ends without "
             f"it ({', '.join(weights)}). Leave it out, or choose a fit that has it, as the default of hmrfit.fit."
         )
+
+
+def checked_init_std(std: float | Sequence[float], init: object, schedule: Schedule, joints: int) -> Tensor:
+    """Degrees, () or (joints,), how wrong a given start is. schedule: that of fits with one. Errors: ValueError."""
+    if init is None:
+        raise ValueError("init_std says how wrong init= is, which is not given. Give it, or leave both out.")
+    if not any(stage.weights.get("anchor") for stage in schedule.stages):
+        raise ValueError(
+            "init_std changes nothing with these settings: it is the width of the term 'anchor', which no stage of "
+            "FIT.STAGES has. Leave it out, or give the term a weight there."
+        )
+    what = f"degrees, positive, one number or one for each of the {joints} joints"
+    checked = numbers(std, "init_std", what, None, *INIT_STDS)
+    if checked.shape not in ((), (joints,)):
+        raise ValueError(f"init_std should be {what}, but has the shape {checked.shape}.")
+    return torch.tensor(checked)
 
 
 def _check_anchor(schedule: Schedule) -> None:

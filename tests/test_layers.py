@@ -23,7 +23,7 @@ FLOORS = (
     ("motion", "datasets", "synthetic", "evaluate", "export", "train"),
     ("assets", "config", "build", "hand_files", "hand_model", "with_hands"),
     ("detectors", "hand_image"),
-    ("several", "people_in_views", "prepare", "free_focal"),
+    ("several", "people_in_views", "prepare", "free_focal", "mend_frames"),
     ("result_text", "result_data", "result_file", "world", "world_data"),
     ("report",),
     (

@@ -27,7 +27,7 @@ from hmrfit.fitting.retry import ranking_energy
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.starts import Given, InitialEstimate
 from hmrfit.fitting.terms.keypoints_3d import Keypoints3D
-from hmrfit.network.label_model import LabelModel, LabelOdds, exchanged_places, limb_members
+from hmrfit.network.label_model import LabelModel, LabelOdds, exchanged_places, limb_members, places_as_fitted
 from hmrfit.types import Keypoints
 
 CLIP = 80.0
@@ -133,9 +133,7 @@ def as_fitted(keypoints: Keypoints, mended: Mended | None) -> Keypoints:
     confidence 0."""
     if mended is None:
         return keypoints
-    own = torch.arange(len(keypoints.names))[None]
-    sources = torch.cat([own, exchanged_places(keypoints.names)])[mended.exchanged.cpu()]
-    found = keypoints.rearranged(sources)
+    found = keypoints.rearranged(places_as_fitted(keypoints.names, mended.exchanged.cpu()))
     member = torch.nn.functional.pad(limb_members(keypoints.names), (0, 0, 1, 0))[mended.left_out.cpu()]
     return replace(found, confidence=found.confidence * ~member.to(found.xy.device))
 

@@ -128,6 +128,11 @@ def exchanged_places(names: tuple[str, ...]) -> Tensor:
     return torch.tensor(rows)
 
 
+def places_as_fitted(names: tuple[str, ...], exchanged: Tensor) -> Tensor:
+    """(B, K) from where keypoint k is taken where exchanges (B,), counted from 1, are undone; 0: none."""
+    return torch.cat([torch.arange(len(names))[None], exchanged_places(names)])[exchanged]
+
+
 @lru_cache(maxsize=64)
 def limb_members(names: tuple[str, ...]) -> Tensor:
     """(len(LIMBS), K) bool: which keypoints are of each limb."""
