@@ -92,7 +92,11 @@ def test_the_result_warns_and_has_the_keypoints_that_were_fitted() -> None:
     assert mended is not None
     i = int(mended.exchanged.argmax())
     points, size = given(exchanged("The arms"), i), (1024, 768)
-    result = hmrfit.fit(None, points, keypoint_set="coco17", image_size=size)
+    std = np.linspace(0.01, 0.03, 17)
+    result = hmrfit.fit(None, points, keypoint_set="coco17", image_size=size, keypoint_std=std)
+    kind = int(mended.exchanged[i]) - 1
+    noise = result.fit.keypoint_noise.known[0].numpy()  # of a keypoint, whatever its name
+    np.testing.assert_allclose(noise, std[exchanged_places(COCO17)[kind].numpy()])
     assert any("left and right swapped" in warning and "PRIORS.LABELS" in warning for warning in result.warnings[0])
     assert not np.allclose(result.keypoints.xy[0].numpy(), points[:, :2])
     assert float(result.reprojection_error[0]) < 0.05
