@@ -57,7 +57,7 @@ from hmrfit.hand_keypoints import names_of_hand
 from hmrfit.io.calibration import read_calibration
 from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.image import read_image
-from hmrfit.io.keypoint_files.names import reading_hands
+from hmrfit.io.keypoint_files.names import leaving_hands_out, reading_hands
 from hmrfit.io.keypoint_noise import with_known_noise, with_known_noise_in_views
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.keypoints import KeypointsFrom, has_hands
@@ -105,7 +105,7 @@ from hmrfit.views_sequence import (
     reordered,
     world_result,
 )
-from hmrfit.with_hands import about_shapes_of_one_body, config_with_hands
+from hmrfit.with_hands import about_shapes_of_one_body, config_with_hands, why_without_hands
 
 UPRIGHT = "upright"
 """The term that takes cameras for level; calibrated ones are where they are."""
@@ -181,12 +181,16 @@ class Pipeline:
     def reading_hands_of(
         self, measurements: Sequence[Measurement] = (), init: BodyParams | FitResult | None = None
     ) -> AbstractContextManager[None]:
-        """Within the block, keypoints are read with those of the hands, where this pipeline has a use for them."""
+        """Within the block, keypoints are read with those of the hands, where this pipeline has a use for them; where
+        it would have, but for what is asked of it, people with hands are warned that these are left out."""
         wanted = self.hands_are_possible and not about_shapes_of_one_body(measurements)
         if wanted and init is not None and self.schedules.fit.hands is None:
             params = init.params if isinstance(init, FitResult) else init
             wanted = isinstance(params, BodyParams) and params.body_pose.shape[1:2] == (len(SMPLH) - 1,)
-        return reading_hands() if wanted else nullcontext()
+        if wanted:
+            return reading_hands()
+        why = why_without_hands(self.settings, measurements, init is not None)
+        return leaving_hands_out(why) if why else nullcontext()
 
     @cached_property
     def hands_are_possible(self) -> bool:

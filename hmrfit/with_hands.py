@@ -32,6 +32,9 @@ AUTO = "auto"
 BODY, BODY_WITH_HANDS = "free_body", "free_body_h"
 HAND_GMM, HAND_LIMITS = "hand_pose_gmm", "hand_limits"
 
+STARTS = ("auto", "initial_estimate")
+"""FIT.START of fits that hands can follow."""
+
 POSES = 24
 """Of the library that hands begin with, beside the mean: drawn from the pose prior."""
 
@@ -75,11 +78,37 @@ def config_with_hands(settings: str) -> CfgNode | None:
     """The settings for people whose hands are seen, where these (as YAML) are of the default body; else None."""
     config = CfgNode.load_cfg(settings).clone()
     default = config.BODY.PATH == BODY and config.PRIORS.HANDS == AUTO and default_of("BODY.KIND") == config.BODY.KIND
-    if not default or config.FIT.START not in ("auto", "initial_estimate") or config.FIT.STAGES:
+    if not default or config.FIT.START not in STARTS or config.FIT.STAGES:
         return None
     config.BODY.PATH = BODY_WITH_HANDS
     config.freeze()
     return config
+
+
+@cache
+def _settings_without_hands(settings: str) -> str:
+    """Why people whose hands are seen are fitted without them by these settings (as YAML), of the default body, which
+    could; empty where the settings say that they should be, or are of another body."""
+    config = CfgNode.load_cfg(settings)
+    if config.BODY.PATH != BODY or config.PRIORS.HANDS != AUTO:
+        return ""
+    if config.FIT.STAGES:
+        return "FIT.STAGES are stages of a body alone"
+    if config.FIT.START not in STARTS:
+        return f"hands are fitted from the initial estimate, and FIT.START is {config.FIT.START}"
+    return ""
+
+
+def why_without_hands(settings: str, measurements: Sequence[object], started: bool) -> str:
+    """Why the hands of a call's people are left out although the default body's could be fitted; empty where that is
+    what the settings say. started: a start without hands is given."""
+    if why := _settings_without_hands(settings):
+        return why
+    if config_with_hands(settings) is None:
+        return ""
+    if about_shapes_of_one_body(measurements):
+        return "Age and Gender are known of the body without hands"
+    return "init= is a body without hands" if started else ""
 
 
 def about_shapes_of_one_body(measurements: Sequence[object]) -> bool:

@@ -15,11 +15,13 @@ from hmrfit.build import load_body
 from hmrfit.config import load_config
 from hmrfit.io.image import read_image, write_image
 from hmrfit.io.photo import read_photo
+from hmrfit.keypoints import has_hands
 from hmrfit.network.checkpoints import save_network
 from hmrfit.network.encoders import ImageEncoder
 from hmrfit.network.hmr import HMR
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.pipeline import Pipeline
+from hmrfit.types import BodyParams
 
 SIZE = (480, 360)
 
@@ -118,3 +120,30 @@ def test_the_focal_length_is_fitted_from_what_the_image_network_says(points: np.
     photo = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
     more = {"keypoint_set": "coco17", "focal": "free", "config": {"PRIORS.IMAGE_ESTIMATE": str(file)}}
     assert hmrfit.fit(photo, points, **more).origin.focal_source.startswith("fitted beside the people")
+
+
+@pytest.mark.parametrize(
+    ("config", "measurements", "init", "why"),
+    [
+        (None, [hmrfit.Age(30)], None, "Age and Gender are known of the body without hands"),
+        (None, [hmrfit.Gender("male")], None, "Age and Gender"),
+        ({"FIT.START": "library"}, (), None, "FIT.START is library"),
+        ("fit_smplify", (), None, "FIT.STAGES are stages of a body alone"),
+        (None, (), "a body", "init= is a body without hands"),
+        (None, [hmrfit.Height(1.8)], None, None),
+        ({"PRIORS.HANDS": ""}, [hmrfit.Age(30)], None, None),
+    ],
+)
+@pytest.mark.parametrize("seen", [True, False])
+def test_hands_that_are_seen_and_left_out_are_said(config, measurements, init, why: str | None, seen: bool) -> None:
+    """Not where the settings say that hands are ignored, nor of people of whom no hand is seen."""
+    pipeline, points = Pipeline.of(config), np.ones((133, 3))
+    points[:, :2] = np.random.default_rng(0).uniform(50, 250, (133, 2))
+    points[91:, 2] = seen
+    start = BodyParams.from_rotvecs(*(torch.zeros(1, n) for n in (3, 69, 10, 3))) if init else None
+    with pipeline.reading_hands_of(measurements, start):
+        photo = read_photo(None, points, "coco_wholebody133", image_size=(300, 300))
+    said = [text for text in photo.warnings[0] if "hands are left out" in text]
+    assert len(said) == (why is not None and seen)
+    assert all(why in text for text in said)
+    assert has_hands(photo.people[0].names) == (why is None and config is None)

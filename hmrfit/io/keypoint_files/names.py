@@ -110,6 +110,19 @@ def reading_hands() -> Iterator[None]:
         _hands_wanted.reset(token)
 
 
+_why_without_hands: ContextVar[str] = ContextVar("hmrfit_why_without_hands", default="")
+
+
+@contextmanager
+def leaving_hands_out(why: str) -> Iterator[None]:
+    """Within the block, in this thread, people whose hands are seen are warned that these are left out, and why."""
+    token = _why_without_hands.set(why)
+    try:
+        yield
+    finally:
+        _why_without_hands.reset(token)
+
+
 @dataclass(frozen=True)
 class Chosen:
     """Which rows of a file are which of our points."""
@@ -117,6 +130,8 @@ class Chosen:
     names: tuple[str, ...]
     rows: tuple[int, ...] | None  # None: all of them
     warning: str | None = None
+    hands: tuple[int, ...] = ()  # rows that are left out, of which whoever is seen there is warned ...
+    why: str = ""  # ... with this reason
 
 
 @cache
@@ -318,9 +333,11 @@ def _as_asked(count: int, named: tuple[str | None, ...] | None, asked: str | Seq
 
 
 def _of(known: KeypointSet, warning: str | None = None) -> Chosen:
-    known = known.with_hands if _hands_wanted.get() else known
+    whole, why = known.with_hands, _why_without_hands.get()
+    known = whole if _hands_wanted.get() else known
     rows = None if len(known.rows) == len(known.layout) else known.rows
-    return Chosen(known.names, rows, warning)
+    hands = tuple(sorted(set(whole.rows) - set(known.rows))) if why else ()
+    return Chosen(known.names, rows, warning, hands, why)
 
 
 def _of_size(known: KeypointSet, count: int, choice: str | Sequence[str | None], what: str) -> KeypointSet:

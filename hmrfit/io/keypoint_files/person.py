@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from hmrfit.camera import PIXEL_CENTER
 from hmrfit.io.image import undistort_points
 from hmrfit.io.keypoint_files.names import AskedSet, Chosen, DeclaredSet, choose_points
-from hmrfit.io.keypoint_files.numbers import Scores, seen_points
+from hmrfit.io.keypoint_files.numbers import Scores, marked_missing, seen_points
 from hmrfit.keypoints import KeypointsFrom
 
 Box = tuple[float, float, float, float]
@@ -206,8 +206,15 @@ def _read(found: Found, which: Chosen | str, scores: Scores) -> _Read | str:
         xy, confidence = seen_points(rows[:, :2], scores.confidence(rows[:, 2]) if scored else None, found.what)
     except ValueError as error:
         return str(error)
-    found_warnings = (which.warning, scores.warning if scored else None)
+    found_warnings = (which.warning, scores.warning if scored else None, _without_hands(found, which))
     return _Read(which.names, xy, confidence, tuple(warning for warning in found_warnings if warning))
+
+
+def _without_hands(found: Found, which: Chosen) -> str | None:
+    """What is said of hands that are seen and left out."""
+    rows = found.points[list(which.hands)]
+    seen = rows[:, 2] > 0 if rows.shape[1] == 3 else ~marked_missing(rows)
+    return f"The keypoints of the hands are left out: {which.why}." if seen.any() else None
 
 
 def unreadable(found: Found, names: tuple[str, ...], problem: str, source: Path) -> PersonKeypoints:
