@@ -48,6 +48,10 @@ diagonal that is mostly smoothness, took a step more."""
 COARSE = replace(SEQUENCE, max_steps=4)
 FEWEST_COARSE = 4
 
+SINGLE = 1600.0
+"""The smoothness's scale up to which steps are computed in single numbers: that of the trunk at 120 frames a second. It
+outweighs what a frame says by its square, some thousand times there, and single numbers have seven digits."""
+
 FORGOTTEN = 3.0
 """Seconds after which a frame says nothing of another one."""
 
@@ -178,7 +182,8 @@ def problem_of(ready: Prepared, fit: Fit, pace: Pace, poses: Poses | None, depth
 
 def together(frames: StageProblem, motion: Smoothness | None, pace: Pace) -> SequenceProblem:
     """All frames as one problem."""
-    return SequenceProblem(frames, motion, workers(), max(WINDOW, ceil(FORGOTTEN * pace.fps)))
+    single = motion is None or float(motion.scale.max()) < SINGLE
+    return SequenceProblem(frames, motion, workers(), max(WINDOW, ceil(FORGOTTEN * pace.fps)), single)
 
 
 def minimised(ready: Prepared, fit: Fit, problem: SequenceProblem, state: State) -> Fit:

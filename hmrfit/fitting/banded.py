@@ -88,14 +88,22 @@ class Bordered:
     spent: bool = False  # has a step been solved for, where the equations lay?
 
     @classmethod
-    def zeros(cls, T: int, n: int, S: int, bands: int, room: "Bordered | None" = None) -> "Bordered":
-        """Nothing yet; blocks A_ts for |t - s| <= bands. room: equations of as many frames at least that are no longer
-        needed."""
-        zeros = lambda *shape: torch.zeros(shape, dtype=torch.float64)  # noqa: E731
+    def zeros(
+        cls,
+        T: int,
+        n: int,
+        S: int,
+        bands: int,
+        room: "Bordered | None" = None,
+        kind: torch.dtype = torch.float64,
+    ) -> "Bordered":
+        """Nothing yet; blocks A_ts for |t - s| <= bands. room: equations that are no longer needed. kind: of the
+        frames' numbers; what is shared is double."""
+        zeros = lambda *shape, kind=torch.float64: torch.zeros(shape, dtype=kind)  # noqa: E731
         each = max(bands, 1)
         N, m = -(-T // each), each * n
-        if room is None or len(room.right) < N:
-            large = zeros(N, m, m), zeros(N, m, bands * n + S + 1)
+        if room is None or len(room.right) < N or room.right.dtype != kind:
+            large = zeros(N, m, m, kind=kind), zeros(N, m, bands * n + S + 1, kind=kind)
         else:
             large = room.diagonal_blocks[:N].zero_(), room.right[:N].zero_()
         whole = cls(*large, zeros(S, S), zeros(S), T, bands)
@@ -179,7 +187,7 @@ class Bordered:
             self.right[0, :, m:] -= behind[1]
         taken = eliminate(self.diagonal_blocks, self.right, len(self.right), m)
         last = self.right[-1]
-        return None if taken is None else (taken, (last[:, :m].T @ last[:, :m], last[:, :m].T @ last[:, m:]))
+        return None if taken is None else (taken.double(), (last[:, :m].T @ last[:, :m], last[:, :m].T @ last[:, m:]))
 
     def solved(self, after: Tensor | None = None) -> Tensor:
         """[X x_0] (N, w n, S + 1) of the blocks, once they are eliminated: x = x_0 + X y. after: that of the block
@@ -252,7 +260,8 @@ def step_of(
         del held[:count]
 
     for window in windows:
-        gradient = window.gradient.clone()
+        gradient = window.gradient.double()
+        gradient = gradient.clone() if gradient.data_ptr() == window.gradient.data_ptr() else gradient
         added, greatest = window.damped(damping)
         largest = max(largest, greatest)
         found = window.eliminated(behind) if fine else None
@@ -279,7 +288,7 @@ def step_of(
     fall, steps = float(y @ (more * y - shared)), []
     for part in parts:
         assert part.answer is not None
-        x = part.answer[..., -1] + part.answer[..., :-1] @ y
+        x = (part.answer[..., -1] + part.answer[..., :-1] @ y.to(part.answer)).double()
         fall += float((x * (part.added * x - part.gradient)).sum())
         steps.append(x)
     x = torch.cat(steps)

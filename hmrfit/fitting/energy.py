@@ -160,6 +160,12 @@ class StageProblem:
         """Move the free columns."""
         return state.retract(delta, self.body.parents, self.layout)
 
+    def with_stage(self, stage: Stage) -> "StageProblem":
+        """The same people and columns with some of the stage's terms."""
+        other = object.__new__(StageProblem)
+        other.__dict__ = self.__dict__ | {"stage": stage}
+        return other
+
     def select(self, index: Tensor | slice) -> "StageProblem":
         """The problem of some of the people."""
         other = object.__new__(StageProblem)

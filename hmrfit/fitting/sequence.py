@@ -14,6 +14,7 @@ x_world = Rᵀ (x − t).
 All frames are one problem of `hmrfit.fitting.solver`, its equations those of `hmrfit.fitting.banded`.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,15 +26,15 @@ from torch import Tensor
 
 from hmrfit.fitting.banded import Bordered, step_of
 from hmrfit.fitting.energy import StageProblem
-from hmrfit.fitting.parameters import Layout, State
-from hmrfit.fitting.smoothness import BANDS, Smoothness, stencil
-from hmrfit.fitting.solver import OneSolution, Options, solve
+from hmrfit.fitting.frames_last import FramesLast
+from hmrfit.fitting.parameters import State
+from hmrfit.fitting.smoothness import BANDS, Around, Smoothness, stencil
+from hmrfit.fitting.solver import BatchedSystem, OneSolution, Options, solve
 from hmrfit.ops.threads import own_threads, set_own_threads
-from hmrfit.types import BodyParams
 
 T_co = TypeVar("T_co")
 
-FRAMES = 64
+FRAMES = 128
 """Whose Jacobians are in memory at a time: 200 kB each, before they are summed up."""
 
 
@@ -69,23 +70,16 @@ def in_order(work: Callable[[slice], T_co], parts: Sequence[slice], threads: int
             yield begun.popleft().result()
 
 
-def add_smoothness(
-    motion: Smoothness, params: BodyParams, layout: Layout, sums: Bordered, part: slice | None = None, first: int = 0
-) -> float:
-    """Adds the smoothness to the equations of a part of the frames, all by default, the first in `sums` being `first`;
-    G = D^T D couples frames t and t + 1, t + 2, of Jacobians J_t. E of the second differences that begin there."""
-    T = len(params)
-    part = part or slice(0, T)
-    if T <= BANDS:
-        return 0.0
-    G, own = stencil(T, motion.cuts), motion.around(params, layout, part)
-    for k in range(BANDS + 1):
-        count = min(part.stop, T - k) - part.start
-        if count > 0:
-            block = own.carried[:count].product(own.ahead(k, count), G[k, part.start : part.start + count])
-            sums.add_block(k, part.start - first, block)
-    sums.gradient[part.start - first : part.stop - first] += own.gradient
-    return own.cost
+def add_smoothness(around: Around, motion: Smoothness, T: int, sums: Bordered, part: slice, first: int = 0) -> None:
+    """Adds the smoothness of T frames to the equations of a part of them, the first in `sums` being `first`; G = D^T D
+    couples frames t and t + 1, t + 2, of Jacobians J_t."""
+    G = stencil(T, motion.cuts)
+    factors = [G[k, part.start : max(min(part.stop, T - k), part.start)] for k in range(BANDS + 1)]
+    for k, block in enumerate(around.products(factors)):
+        sums.add_block(k, part.start - first, block)
+    assert around.gradient is not None
+    sums.gradient[part.start - first : part.stop - first] += around.gradient
+    sums.cost += around.cost
 
 
 class SequenceProblem:
@@ -95,6 +89,8 @@ class SequenceProblem:
         frames: of all frames, each alone: a `StageProblem`, or one whose frames are known when they are asked for.
         motion: None shares the shape and nothing else.
         threads: so many pieces of the frames are linearized side by side.
+        single: whether the steps' equations are of single numbers. E is of doubles, and the gradient nearly so, so that
+            rounding costs steps and not digits.
         window: frames that are solved for at a time, once the equations of as many after them are there.
     """
 
@@ -104,10 +100,13 @@ class SequenceProblem:
         motion: Smoothness | None,
         threads: int = 1,
         window: int = WINDOW,
+        single: bool = False,
     ) -> None:
         self.frames, self.motion, self.threads = frames, motion, threads
         self.window = -(-window // BANDS) * BANDS
         self._rooms: list[Bordered] = []
+        self.kind = torch.float32 if single else torch.float64
+        self.frames_last = FramesLast.of(frames, motion)
         self.bands = 0 if motion is None else BANDS
         self.each = max(self.bands, 1)  # frames in a block
         self.width = self.frames.layout.slice("betas").start  # n
@@ -116,7 +115,8 @@ class SequenceProblem:
     def of_every(self, frames: Tensor) -> "SequenceProblem":
         """That of some of the frames (n,), at least two."""
         motion = None if self.motion is None else self.motion.of_every(frames)
-        return SequenceProblem(self.frames.select(frames), motion, self.threads, self.window)
+        single = self.kind == torch.float32
+        return SequenceProblem(self.frames.select(frames), motion, self.threads, self.window, single)
 
     def linearize(self, state: State, warm_up: bool = False) -> "SequenceSystem":
         """E there; its equations when a step is asked for."""
@@ -125,7 +125,11 @@ class SequenceProblem:
     def cost(self, state: State) -> float:
         """E."""
 
+        fast = self._fast(state)
+
         def of_piece(piece: slice) -> float:
+            if fast is not None:
+                return fast.cost(state, piece)
             own = float(self.frames.select(piece).cost_at(state[piece]).sum())
             return own if self.motion is None else own + self.motion.cost(state.params, piece)
 
@@ -148,19 +152,33 @@ class SequenceProblem:
             room = self._rooms.pop()
         except IndexError:
             room = None
-        sums = Bordered.zeros(part.stop - part.start, n, self.shapes, self.bands, room)
+        sums = Bordered.zeros(part.stop - part.start, n, self.shapes, self.bands, room, self.kind)
         for piece in [slice(part.start + p.start, part.start + p.stop) for p in pieces(len(sums))]:
             there = slice(piece.start - part.start, piece.stop - part.start)
-            system = self.frames.select(piece).linearize(state[piece])
+            system, around = self._linearized(state, piece)
             H, g = system.hessian, system.gradient
             sums.add_block(0, there.start, H[:, :n, :n])
             sums.border[there], sums.gradient[there] = H[:, :n, n:], g[:, :n]
             sums.cost += float(system.cost.sum())
             sums.corner += H[:, n:, n:].sum(0)
             sums.shared_gradient += g[:, n:].sum(0)
-            if self.motion is not None:
-                sums.cost += add_smoothness(self.motion, state.params, self.frames.layout, sums, piece, part.start)
+            if self.motion is not None and around is not None:
+                add_smoothness(around, self.motion, len(state), sums, piece, part.start)
         return sums
+
+    def _linearized(self, state: State, piece: slice) -> tuple[BatchedSystem, Around | None]:
+        """(each frame's own equations, what those of the smoothness are made of)."""
+        fast = self._fast(state)
+        if fast is not None:
+            return fast.linearize(state, piece, self.kind)
+        system = self.frames.select(piece).linearize(state[piece])
+        smooth = self.motion is not None and len(state) > BANDS
+        return system, self.motion.around(state.params, self.frames.layout, piece) if smooth and self.motion else None
+
+    def _fast(self, state: State) -> FramesLast | None:
+        """What knows these frames, where there is such a thing and they have one shape."""
+        betas = state.params.betas
+        return self.frames_last if self.frames_last is not None and bool((betas == betas[:1]).all()) else None
 
     def begun(self, state: State) -> State:
         """The joints that no term moves at rest: carried by others in the same way in all frames, they weigh in the
@@ -186,8 +204,13 @@ class SequenceSystem:
     spent: ClassVar[bool] = False
 
     def step(self, damping: float) -> tuple[tuple[Tensor, Tensor], float]:
-        """As of `Bordered`."""
-        return step_of(self.problem.windows(self.state), damping, self.problem.window, self.problem.release)
+        """As of `Bordered`; of doubles once single numbers have not enough digits."""
+        problem = self.problem
+        delta, fall = step_of(problem.windows(self.state), damping, problem.window, problem.release)
+        if math.isnan(fall) and problem.kind == torch.float32:
+            problem.kind = torch.float64
+            return self.step(damping)
+        return delta, fall
 
     def scaled_gradient(self) -> float:
         """As of `Bordered`, at the price of a memory for all frames."""

@@ -23,7 +23,6 @@ from hmrfit.body.skeleton import Skeleton
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import MIN_DEPTH
 from hmrfit.fitting.parameters import Layout
-from hmrfit.ops.rotation import hat
 from hmrfit.ops.skinning import ancestor_matrix
 from hmrfit.types import BodyParams, TensorRecord
 
@@ -94,7 +93,7 @@ class Smoothness:
         """E of the smoothness; of the second differences that begin in a part of the frames."""
         first, stop = (0, len(params)) if part is None else (part.start, min(part.stop + 2, len(params)))
         there = slice(first, stop)
-        kept = _within(len(params), self.cuts)[first : stop - 2, None, None] if stop - first > 2 else None
+        kept = within(len(params), self.cuts)[first : stop - 2, None, None] if stop - first > 2 else None
         if kept is None:
             return 0.0
         return float(0.5 * (self[there].scaled_of(params[there]).diff(n=2, dim=0).square() * kept).sum())
@@ -127,8 +126,16 @@ class Smoothness:
         own = slice(part.start - wide.start, part.stop - wide.start)
         begin = slice(part.start, min(part.stop, T - BANDS))
         accelerated = x[own.start : own.start + max(begin.stop - begin.start, 0) + BANDS].diff(n=2, dim=0)
-        cost = float(0.5 * (accelerated.square() * _within(T, self.cuts)[begin, None, None]).sum())
+        cost = float(0.5 * (accelerated.square() * within(T, self.cuts)[begin, None, None]).sum())
         return Around(carried[own], carried[own.start :], cost, carried[own].pulled(pull[own]))
+
+    def path_derivative(self, pelvis: Tensor) -> Tensor:
+        """(T, 3, 3): how the pelvis's translation moves all points."""
+        eye = torch.eye(3).to(pelvis)
+        if self.poses is not None:
+            return eye.expand(len(pelvis), 3, 3)
+        z = pelvis[:, 2, None, None].clamp_min(MIN_DEPTH)
+        return self.depth / z * (eye - eye[2] * (pelvis / z[:, 0])[..., None] * (1 - eye[2])[:, None])
 
     def carried(self, params: BodyParams, layout: Layout) -> tuple["Carried", Tensor]:
         """(what the equations of these frames are made of, x / (s dt²) (T, M, 3))."""
@@ -137,14 +144,7 @@ class Smoothness:
         return self._carried(posed, pelvis, below, layout.moves("transl")), self.scaled(posed, pelvis)
 
     def _carried(self, posed: PosedPoints, pelvis: Tensor, below: "Below", moves: bool) -> "Carried":
-        eye = torch.eye(3).to(pelvis)
-        if not moves:
-            path = None
-        elif self.poses is not None:
-            path = eye.expand(len(pelvis), 3, 3)
-        else:
-            z = pelvis[:, 2, None, None].clamp_min(MIN_DEPTH)
-            path = self.depth / z * (eye - eye[2] * (pelvis / z[:, 0])[..., None] * (1 - eye[2])[:, None])
+        path = self.path_derivative(pelvis) if moves else None
         joints = posed.joints[:, below.joints]
         square = self.scale.square()
         moment = below.carries.mT @ (square[:, None] * posed.points)
@@ -220,6 +220,22 @@ class Carried:
             world=of(self.world),
         )
 
+    @classmethod
+    def cat(cls, parts: Sequence["Carried"]) -> "Carried":
+        """Frames of one motion after each other; last in memory, as `product` wants them."""
+
+        last = lambda name: torch.cat([getattr(one, name).permute(2, 1, 0) for one in parts], 2).permute(2, 1, 0)  # noqa: E731
+        some = lambda name: torch.cat([getattr(one, name) for one in parts])  # noqa: E731
+        return replace(
+            parts[0],
+            points=last("points"),
+            joints=last("joints"),
+            lever=last("lever"),
+            moment=last("moment"),
+            path=None if parts[0].path is None else some("path"),
+            world=None if parts[0].world is None else some("world"),
+        )
+
     def _seen_from(self, other: "Carried") -> tuple["Carried", Tensor | None]:
         """(these frames turned into the cameras of others', the turns), as far as there is a world."""
         if self.world is None or other.world is None:
@@ -235,19 +251,30 @@ class Carried:
         (T, n), first = self.joints.shape[:2], 0 if self.path is None else 3
         N = first + 3 * n
         entries = self.points.new_zeros(N * N, T)
-        entries.index_copy_(0, self.below.entries(first), self._pairs(later).flatten(0, 2) * factor)
-        whole = entries.T.reshape(T, N, N)
+        entries.index_copy_(0, self.below.entries(first), self._pairs(later).mul_(factor).flatten(0, 2))
         if self.path is not None and later.path is not None:
-            total = self.scale.square().sum() * factor
-            whole[:, :3, :3] = total[:, None, None] * (self.path.mT @ later.path)
-            ahead = factor[:, None, None, None] * (-self.path.mT[:, None] @ hat(later.lever))  # (T, n, 3, 3)
-            whole[:, :3, 3:].unflatten(2, (n, 3)).copy_(ahead.transpose(1, 2))
-            behind = hat(factor[:, None, None] * self.lever) @ later.path[:, None]
-            whole[:, 3:, :3] = behind.flatten(1, 2)
+            self._add_path(entries.view(N, N, T), later, factor)
+        whole = entries.T.contiguous().view(T, N, N)
         if turn is not None:
             own = whole[:, :, first:].unflatten(2, (n, 3))
             own.copy_(own @ turn[:, None])
         return whole
+
+    def _add_path(self, entries: Tensor, later: "Carried", factor: Tensor) -> None:
+        """The rows and columns (N, N, T) of the pelvis's translation: P^T P', -P^T [b']x and [b]x P', column by column
+        of P the cross products p × b' and b × p'."""
+        assert self.path is not None and later.path is not None
+        path, ways = (last(part) * factor for part in (self.path, later.path))  # (3, 3, T)
+        total = self.scale.square().sum() * (last(self.path)[:, :, None] * ways[:, None]).sum(0)
+        entries[:3, :3] = total
+        n = self.joints.shape[1]
+        lever, behind = (part.permute(1, 2, 0) for part in (later.lever, self.lever))  # (n, 3, T)
+        ahead, back = entries[:3, 3:].unflatten(1, (n, 3)), entries[3:, :3].unflatten(0, (n, 3))
+        for r, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
+            torch.mul(path[k, :, None], lever[None, :, j], out=ahead[:, :, r])
+            ahead[:, :, r].addcmul_(path[j, :, None], lever[None, :, k], value=-1)
+            torch.mul(behind[:, j, None], ways[k], out=back[:, r])
+            back[:, r].addcmul_(behind[:, k, None], ways[j], value=-1)
 
     def _pairs(self, later: "Carried") -> Tensor:
         """(3, 3, P, T) of every pair of joints on one chain; frames come last, which are many."""
@@ -282,19 +309,33 @@ class Carried:
         return torch.cat([(force.sum(1)[:, None] @ self.path).squeeze(1), turning], 1)
 
 
+def last(values: Tensor) -> Tensor:
+    """(T, ...) -> (..., T), contiguous."""
+    return values.flatten(1).T.contiguous().view(*values.shape[1:], len(values))
+
+
 @dataclass(frozen=True)
 class Around:
     """Of m frames: themselves and those after them, E of the second differences that begin with them, and the
     gradient (m, N) of all that they are in."""
 
-    carried: Carried
-    after: Carried
+    carried: Carried | None
+    after: Carried | None
     cost: float
-    gradient: Tensor
+    gradient: Tensor | None
 
-    def ahead(self, k: int, count: int) -> Carried:
-        """The first `count` frames, each k later."""
-        return self.after[k : k + count]
+    @classmethod
+    def of_cost(cls, cost: float) -> "Around":
+        """E alone."""
+        return cls(None, None, cost, None)
+
+    def products(self, factors: Sequence[Tensor]) -> list[Tensor]:
+        """Of k = 0, 1, ..: factor (n_k,) times J^T J' of the first n_k frames and those k later; all in one call."""
+        assert self.carried is not None and self.after is not None
+        own = [self.carried[: len(factor)] for factor in factors]
+        later = [self.after[k : k + len(factor)] for k, factor in enumerate(factors)]
+        found = Carried.cat(own).product(Carried.cat(later), torch.cat(list(factors)))
+        return list(found.split([len(factor) for factor in factors]))
 
 
 def bone_points(body: SmplBody) -> PointBody:
@@ -317,7 +358,7 @@ def bone_points(body: SmplBody) -> PointBody:
     )
 
 
-def _within(count: int, cuts: Sequence[int]) -> Tensor:
+def within(count: int, cuts: Sequence[int]) -> Tensor:
     """(T - 2,) bool: are frames t, t + 1, t + 2 consecutive?"""
     kept = torch.ones(max(count - 2, 0), dtype=torch.bool)
     for cut in cuts:
@@ -327,7 +368,7 @@ def _within(count: int, cuts: Sequence[int]) -> Tensor:
 
 def stencil(count: int, cuts: Sequence[int] = ()) -> Tensor:
     """(3, T): the diagonals of D^T D, D the second differences of T frames; (k, t) is between t and t + k."""
-    D, kept = torch.zeros(3, count, dtype=torch.float64), _within(count, cuts).double()
+    D, kept = torch.zeros(3, count, dtype=torch.float64), within(count, cuts).double()
     for place, coefficient in enumerate((1.0, -2.0, 1.0)):
         for other, second in enumerate((1.0, -2.0, 1.0)):
             if other >= place:

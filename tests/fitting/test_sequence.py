@@ -83,7 +83,8 @@ def test_the_smoothness_hessian_is_gauss_newton(moves):
     T, layout = 4, whole.frames.layout
     n, S = whole.width, 10
     sums = Bordered.zeros(T, n, S, 2)
-    add_smoothness(whole.motion, state.params, layout, sums)
+    part = slice(0, T)
+    add_smoothness(whole.motion.around(state.params, layout, part), whole.motion, T, sums, part)
     found, gradient = sums.dense()
 
     def residuals(delta: torch.Tensor) -> torch.Tensor:
