@@ -1,10 +1,9 @@
 """People whose keypoints seem to carry wrong names are fitted with the names mended too, and the likelier is kept.
 
     z = log p/(1 − p)                          by the label model (`hmrfit.network.label_model`), p of the likeliest
-    exchange σ      tried  z > TRIED           a fit of x_σ from its own estimate
-                    believed  z + WEIGHT · clip(R − R_σ) > BELIEVED
-    limb l          tried  z > TRIED_LIMB      a fit without its n keypoints: they would be another person's
-                    believed  z + WEIGHT_LIMB · clip(R − R_l − MISSING · n) > BELIEVED_LIMB
+    tried      z > tried                       exchange σ: a fit of x_σ from its own estimate;
+                                               limb l: one without its n keypoints, which would be another person's
+    believed   z + weight · clip(R − R_other − missing · n) > believed
 
 R is the energy that ranks fits from different starts (`hmrfit.fitting.retry`). Names alone and bodies alone know less
 than both: people who turn away or stand on their hands look exchanged to the network, and many exchanged people have a
@@ -33,12 +32,23 @@ from hmrfit.types import Keypoints
 CLIP = 80.0
 """Nats of R, beyond which nothing more is believed of it."""
 
-TRIED, WEIGHT, BELIEVED = -2.5, 0.3, 10.0
+
+@dataclass(frozen=True)
+class Belief:
+    """From which log odds on somebody is fitted with other names, and from which sum with R that is believed."""
+
+    tried: float
+    weight: float
+    believed: float
+    missing: float = 0.0  # nats of R for each keypoint that the other fit does without
+
+
+OF_EXCHANGES = Belief(-2.5, 0.3, 10.0)
 """Chosen on 1,000 hard people of validation motion and 2,000 with right names (400 each of coco17 with 1 and 3 % noise
 and half hidden, openpose25, lsp14). It mends 21 of the hard ones, whose mean PA-MPJPE falls by 1.7 mm, and one of the
 2,000, whose mean does not change. Up to 2.2 mm can be gained there, at a loss of 0.1 mm here."""
 
-TRIED_LIMB, WEIGHT_LIMB, BELIEVED_LIMB, MISSING = -0.85, 0.5, 0.4, 9.0
+OF_LIMBS = Belief(-0.85, 0.5, 0.4, 9.0)
 """Chosen on the same people: 38 of the hard ones lose a limb's keypoints, their mean falls by 1.4 mm; none of the
 2,000 does. By the network's word alone as much is gained there, and 0.1 mm are lost here."""
 
@@ -73,33 +83,51 @@ class MendLabels:
     def _exchanged(self, fit: Fit, said: LabelOdds, route: Route) -> Fit:
         """The fit with exchanges undone for those of whom that is believed. said: of its keypoints."""
         odds, kind = _likeliest(said.of_exchanges())
-        tried = (odds > TRIED).nonzero()[:, 0]
+        tried = (odds > OF_EXCHANGES.tried).nonzero()[:, 0]
         if not len(tried):
             return fit
-        before, kind = fit.of(tried), kind[tried]
-        keypoints = before.observation.keypoints
-        other = self._fitted(before, keypoints.rearranged(exchanged_places(keypoints.names)[kind.cpu()]), route)
-        better = _ranked(before, route) - _ranked(other, route)
-        believed = (odds[tried] + WEIGHT * better.clamp(-CLIP, CLIP) > BELIEVED).nonzero()[:, 0]
-        return _with(fit, tried[believed], other.of(believed), exchanged=kind[believed] + 1)
+        keypoints = fit.observation.keypoints[tried]
+        other = keypoints.rearranged(exchanged_places(keypoints.names)[kind[tried].cpu()])
+        return self._mended(fit, tried, other, odds, OF_EXCHANGES, route, exchanged=kind + 1)
 
     def _without_others_limbs(self, fit: Fit, said: LabelOdds, route: Route) -> Fit:
         """The fit without the keypoints of limbs that are believed to be another person's. said: of its keypoints."""
         odds, limb = _likeliest(said.of_borrowed())
-        if not (odds > TRIED_LIMB).any():
+        if not (odds > OF_LIMBS.tried).any():
             return fit
         keypoints = fit.observation.keypoints
         rest = keypoints.confidence * ~limb_members(keypoints.names).to(limb.device)[limb]
-        fewer = (keypoints.confidence > 0).sum(1) - (rest > 0).sum(1)
-        enough = ((rest > 0).sum(1) >= FEWEST) & (fewer > 0)
-        tried = ((odds > TRIED_LIMB) & enough).nonzero()[:, 0]
+        left = (rest > 0).sum(1)
+        possible = (left >= FEWEST) & (left < (keypoints.confidence > 0).sum(1))
+        tried = ((odds > OF_LIMBS.tried) & possible).nonzero()[:, 0]
         if not len(tried):
             return fit
+        other = replace(keypoints[tried], confidence=rest[tried])
+        return self._mended(fit, tried, other, odds, OF_LIMBS, route, left_out=limb + 1)
+
+    def _mended(
+        self,
+        fit: Fit,
+        tried: Tensor,
+        keypoints: Keypoints,
+        odds: Tensor,
+        belief: Belief,
+        route: Route,
+        **said: Tensor,
+    ) -> Fit:
+        """The fit in which those of `tried` (n,) whose other keypoints are believed are fitted to these.
+
+        Args:
+            keypoints: of the n people. odds: (B,). said: what is noted of them (`Mended`), (B,).
+        """
         before = fit.of(tried)
-        other = self._fitted(before, replace(keypoints[tried], confidence=rest[tried]), route)
-        better = _ranked(before, route) - _ranked(other, route) - MISSING * fewer[tried]
-        believed = (odds[tried] + WEIGHT_LIMB * better.clamp(-CLIP, CLIP) > BELIEVED_LIMB).nonzero()[:, 0]
-        return _with(fit, tried[believed], other.of(believed), left_out=limb[tried][believed] + 1)
+        other = self._fitted(before, keypoints, route)
+        fewer = (before.observation.keypoints.confidence > 0).sum(1) - (keypoints.confidence > 0).sum(1)
+        better = _ranked(before, route) - _ranked(other, route) - belief.missing * fewer
+        sure = odds[tried] + belief.weight * better.clamp(-CLIP, CLIP) > belief.believed
+        believed = sure.nonzero()[:, 0]
+        rows = tried[believed]
+        return _with(fit, rows, other.of(believed), **{name: column[rows] for name, column in said.items()})
 
     def _odds(self, fit: Fit) -> LabelOdds:
         """What the network says."""

@@ -14,7 +14,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from hmrfit.keypoints import LIMBS, find_part, flip_permutation, limb_of
+from hmrfit.keypoints import LIMBS, find_part, flip_permutation
+from hmrfit.network.label_model import limb_members
 from hmrfit.ops.row_random import RowRandom
 from hmrfit.types import Keypoints
 
@@ -90,17 +91,19 @@ def stated_confidence(quality: Tensor, inflated: Tensor, flat: Tensor) -> Tensor
 def borrowed_limb(keypoints: Keypoints, who: Tensor, random: RowRandom) -> Keypoints:
     """One limb's points are those of another person, who stands beside: the own opposite limb as a mirror shows it,
     0.2 to 0.7 of the box aside."""
-    K, xy, box = len(keypoints.names), keypoints.xy, keypoints.box_size()
-    chosen = random.integer("whose limb", len(LIMBS)).to(xy.device)
-    member = torch.tensor([[limb_of(name) == limb for name in keypoints.names] for limb in LIMBS], device=xy.device)
-    mirrored = torch.tensor(flip_permutation(keypoints.names), device=xy.device)
-    low, high = keypoints.bounds()
+    chosen = random.integer("whose limb", len(LIMBS)).to(keypoints.xy.device)
     across = torch.where(random.chance("which neighbour", 0.5), 1.0, -1.0)
-    shift = (across * random.uniform("neighbour's distance", low=0.2, high=0.7)).to(box) * box
-    other = xy[:, mirrored]
-    theirs = torch.stack([(low + high)[:, None, 0] - other[..., 0] + shift[:, None], other[..., 1]], -1)
-    taken = (who[:, None] & member[chosen]).view(-1, K, 1)
-    return replace(keypoints, xy=torch.where(taken, theirs, xy))
+    aside = across * random.uniform("neighbour's distance", low=0.2, high=0.7)
+    taken = who[:, None] & limb_members(keypoints.names).to(chosen.device)[chosen]
+    return replace(keypoints, xy=torch.where(taken[..., None], mirrored_beside(keypoints, aside), keypoints.xy))
+
+
+def mirrored_beside(keypoints: Keypoints, aside: Tensor) -> Tensor:
+    """(B, K, 2) where each person's mirror image has the keypoints, moved by `aside` (B,) boxes along x."""
+    box, mirrored = keypoints.box_size(), torch.tensor(flip_permutation(keypoints.names), device=keypoints.xy.device)
+    (low, high), other = keypoints.bounds(), keypoints.xy[:, mirrored]
+    x = (low + high)[:, None, 0] - other[..., 0] + (aside.to(box) * box)[:, None]
+    return torch.stack([x, other[..., 1]], -1)
 
 
 def hidden(keypoints: Keypoints, where: Tensor) -> Keypoints:

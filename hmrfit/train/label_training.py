@@ -27,6 +27,7 @@ from hmrfit.network.label_model import (
     limb_members,
 )
 from hmrfit.synthetic.hard_people import Hardness, HardPeopleMaker
+from hmrfit.synthetic.label_errors import mirrored_beside
 from hmrfit.synthetic.people import people_from_points, uniform
 from hmrfit.train.error_model_training import descend
 from hmrfit.train.people_stream import NEARER, SET_WEIGHTS, PosePool, assumed_camera, hard_rows
@@ -88,15 +89,14 @@ def with_others_limbs(keypoints: Keypoints, generator: torch.Generator) -> tuple
     middle, box = ((low + high) / 2)[:, None], keypoints.box_size()[:, None, None]
     side = torch.where(uniform(0, 1, B, generator) < 0.5, 1.0, -1.0) * uniform(*ASIDE, B, generator)
     shift = side[:, None, None].to(box) * box * torch.tensor([1.0, 0.0]).to(box)
-    own = (keypoints.xy[:, mirrored] - middle) * torch.tensor([-1.0, 1.0]).to(box)
     size = uniform(0.6, 1.2, B, generator)[:, None, None].to(box)
-    theirs = (keypoints.xy - middle)[mate] / box[mate].clamp_min(1.0) * box * size
+    theirs = (keypoints.xy - middle)[mate] / box[mate].clamp_min(1.0) * box * size + middle + shift
     foreign = uniform(0, 1, B, generator) < OTHERS
     there = torch.where(foreign[:, None], seen[mate], seen[:, mirrored])
     limb = torch.randint(len(LIMBS), (B,), generator=generator)
     chosen = (uniform(0, 1, B, generator) < TRAINED_BORROWED)[:, None] & limb_members(names)[limb]
     taken = chosen & seen & there
-    put = torch.where(foreign[:, None, None], theirs, own) + middle + shift
+    put = torch.where(foreign[:, None, None], theirs, mirrored_beside(keypoints, side))
     return (
         replace(keypoints, xy=torch.where(taken[..., None], put, keypoints.xy)),
         torch.where(taken.any(1), limb + 1, 0),

@@ -1,8 +1,9 @@
 """Who of a crowd is surely in order: the checks of one person's keypoints as arrays over people.
 
-Each condition below is that under which a part of `check_keypoints` finds nothing, with its numbers. Who meets all of
-them needs no look; who misses one, or is near a limit, is looked at alone, in words. So nothing that is said of people
-is decided here, but it takes a tenth of the time.
+Each condition below is that under which a part of `check_keypoints` finds nothing, with its numbers, and what both can
+compute in the same way (`sides.head_strain`, `sides.says_what_is_hidden`) is there; the rest would take longer of one
+person. Who meets all conditions needs no look; who misses one, or is near a limit, is looked at alone, in words. So
+nothing that is said of people is decided here, but it takes a tenth of the time.
 
 The head's places (`hmrfit.io.keypoint_checks.head`) of all people, yaws and pitches, without an array over points too:
 
@@ -188,10 +189,10 @@ def _head_fits(people: _SeenBodies, middle: Floats, scale: Floats, trunk_up: Flo
     z = (metres[..., 1] * up[:, :1] - metres[..., 0] * up[:, 1:]) + 1j * (metres * up[:, None]).sum(2)
     least_sure = sides.SURELY * people.confidence.max(1)[:, None]
     seen = placed & (people.confidence[:, places] >= least_sure)
-    hidden = _says_what_is_hidden(people)
+    hidden = sides.says_what_is_hidden(people.names, people.xy, people.sure, people.confidence)
     given, mirrored = (_energies(z[:, o], placed[:, o], seen[:, o], hidden) for o in (slice(None), MIRRORED))
     flat = np.isnan(trunk_up[:, :1])
-    strain, back = (np.where(flat, 0.0, _strain(turns)) for turns in (turned, np.pi - turned))
+    strain, back = (np.where(flat, 0.0, sides.head_strain(turns)) for turns in (turned, np.pi - turned))
     others = [(mirrored + back).min(1), (mirrored + strain).min(1), (given + back).min(1)]
     least = np.where(hidden, sides.CONVINCING, sides.CONVINCING_PLACES)
     nowhere = ~placed.any(1) & flat[:, 0]
@@ -216,21 +217,3 @@ def _places_cost(z: NDArray[np.complex128], placed: Bools) -> Floats:
     cost = off / SIGMA**2 + np.abs(q - 1) ** 2 / TILT**2
     least = np.minimum(0.5 * cost.reshape(len(z), len(YAWS), -1).min(2), WORST)
     return np.where(count > 1, least, 0.0)
-
-
-def _strain(turned: Floats) -> Floats:
-    """(N, yaws) of `sides._strain`, turned (N, 2) the shoulders' and the hips'."""
-    turns = np.stack([turned, -turned], 1)[..., None]  # (N, 2 ways round, 2, 1)
-    away = np.abs((YAWS - turns + np.pi) % (2 * np.pi) - np.pi)
-    beyond = np.maximum(away - sides.MOST_TURN, 0.0) / sides.TURN_STD
-    return np.minimum(0.5 * beyond * beyond, sides.MOST_STRAIN).sum(2).min(1)
-
-
-def _says_what_is_hidden(people: _SeenBodies) -> Bools:
-    """`sides.says_what_is_hidden` of everybody."""
-    if "left_eye_inner" in people.names:
-        return np.zeros(len(people.xy), bool)
-    places = sides.head_and_limbs(people.names)
-    scores, xy = people.confidence[:, places], people.xy[:, places]
-    differ = scores.min(1) < sides.UNIFORM * scores.max(1)
-    return ~people.sure[:, places].all(1) | differ | (2 * xy == np.round(2 * xy)).all((1, 2))

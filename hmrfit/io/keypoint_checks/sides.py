@@ -44,6 +44,8 @@ MOST_TWIST = np.radians(75.0)
 
 MOST_STRAIN = 12.0
 
+EITHER_SIDE = np.array([[1.0], [-1.0]])
+
 SURELY = 0.5
 """A point of the face counts as seen from this share of the best confidence: detectors put a hidden nose somewhere with
 0.1 to 0.4 of it."""
@@ -152,7 +154,7 @@ def find_head(body: SeenBody, confidence: NDArray[np.float64], detector: str | N
     up = up / math.hypot(*up)
     metres = np.where(placed[:, None], xy - middle, 0.0) * (TRUNK_METRES / body.scale)
     sure = confidence[places] >= SURELY * best
-    hidden = not shows_through(detector) and says_what_is_hidden(body, confidence)
+    hidden = not shows_through(detector) and bool(says_what_is_hidden(body.names, body.xy, body.seen, confidence))
     return Head(metres @ across(up) + 1j * (metres @ up), placed, placed & sure, ~placed, hidden)
 
 
@@ -161,21 +163,22 @@ def shows_through(detector: str | None) -> bool:
     return detector is not None and detector.startswith(SHOWS_THROUGH)
 
 
-def says_what_is_hidden(body: SeenBody, confidence: NDArray[np.float64]) -> bool:
-    """Whether a face that is given is a face that is seen.
+def says_what_is_hidden(
+    names: tuple[str, ...], xy: NDArray[np.float64], sure: NDArray[np.bool_], confidence: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """(...) whether a face that is given is a face that is seen, of one person or many: xy (..., K, 2), sure (..., K).
 
     Scores of detectors, and points that are left out, say it. So do whole pixels: a person who saw the face clicked
     them. Points without either may be projected from 3D, the nose through the back of the head; MediaPipe gives the
     nose of people seen from behind with a visibility of 0.99. Only points of head and limbs count: in a set that is
     larger than what was measured, others are unseen in every person.
     """
-    if "left_eye_inner" in body.names:
-        return False
-    places = head_and_limbs(body.names)
-    scores, xy = confidence[places], body.xy[places]
-    if not body.seen[places].all() or scores.min() < UNIFORM * scores.max():
-        return True
-    return bool((2 * xy == np.round(2 * xy)).all())
+    if "left_eye_inner" in names:
+        return np.zeros(xy.shape[:-2], bool)
+    places = head_and_limbs(names)
+    scores, xy = confidence[..., places], xy[..., places, :]
+    differ = scores.min(-1) < UNIFORM * scores.max(-1)
+    return np.asarray(~sure[..., places].all(-1) | differ | (2 * xy == np.round(2 * xy)).all((-2, -1)))
 
 
 @cache
@@ -204,13 +207,18 @@ def _likelier(head: Head, turned: tuple[float | None, float | None]) -> str | No
 
 
 def _strain(shoulders: float | None, hips: float | None) -> NDArray[np.float64]:
-    """(yaws,) of a head turned by each yaw; the trunk's own turn may be to either side."""
+    """(yaws,) of a head turned by each yaw; none where the trunk's turn is not known."""
     if shoulders is None or hips is None:
         return np.zeros(len(YAWS))
-    turns = np.array([[[shoulders], [hips]], [[-shoulders], [-hips]]])
+    return head_strain(np.array([shoulders, hips]))
+
+
+def head_strain(turned: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., yaws) of a head turned by each yaw. turned: (..., 2) the shoulders and the hips, to either side."""
+    turns = (turned[..., None, :] * EITHER_SIDE)[..., None]  # (..., 2 sides, 2, 1)
     away = np.abs((YAWS - turns + np.pi) % (2 * np.pi) - np.pi)
     beyond = np.maximum(away - MOST_TURN, 0.0) / TURN_STD
-    return np.minimum(0.5 * beyond * beyond, MOST_STRAIN).sum(1).min(0)
+    return np.asarray(np.minimum(0.5 * beyond * beyond, MOST_STRAIN).sum(-2).min(-2))
 
 
 def _reason(part: str, head: Head) -> str:
