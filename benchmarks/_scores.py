@@ -48,6 +48,9 @@ HIPS, SHOULDERS, KNEES = (
 SHOWN = 0.1
 """From this probability on an answer is one that a user is shown."""
 
+HIPS_OFF = ("returned", "likeliest", "shown")
+"""Answers whose hips are compared with the truth's: the returned one, the most probable, the best that is shown."""
+
 BENT_ALIKE = 30.0
 """Degrees that a hip's flexion may differ for the body to sit, or stand, as the person does."""
 
@@ -123,10 +126,10 @@ class Scores:
         }
 
     def bent_alike(self, who: Tensor) -> dict[str, Any]:
-        """Of some people (N,) bool: how many have a 3D truth, and the shares whose returned answer, and of whom any
-        answer of at least `SHOWN`, bends both hips as they do."""
+        """Of some people (N,) bool: how many have a 3D truth, and the shares whose returned answer, whose most probable
+        one, and of whom any of at least `SHOWN`, bends both hips as they do."""
         known = who & ~self.column("mpjpe").isnan()
-        shares = {name: self.column(f"hips_off_{name}")[known] <= BENT_ALIKE for name in ("returned", "shown")}
+        shares = {name: self.column(f"hips_off_{name}")[known] <= BENT_ALIKE for name in HIPS_OFF}
         return {"people": int(known.sum())} | {name: s.double().mean().item() for name, s in shares.items()}
 
     def table(self) -> str:
@@ -181,7 +184,7 @@ def measure(result: FitResult, truth: Tensor | None, seed: int, samples: int) ->
         "swap_warning": torch.tensor([any(SWAPPED in text for text in lines) for lines in result.warnings]),
         "level": torch.full((count, len(LIMB_POINTS)), torch.nan, dtype=torch.float64),
     }
-    of_3d = ("pa_mpjpe", "mpjpe", "best_offered", "stated", "hips_off_returned", "hips_off_shown")
+    of_3d = ("pa_mpjpe", "mpjpe", "best_offered", "stated", *(f"hips_off_{name}" for name in HIPS_OFF))
     rows |= dict.fromkeys(of_3d, nothing)
     return rows if truth is None else rows | measure_3d(result, truth, seed, samples)
 
@@ -195,7 +198,7 @@ def measure_3d(result: FitResult, truth: Tensor, seed: int, samples: int) -> dic
     errors = torch.stack([1e3 * pa_mpjpe(points, truth) for points in offered], 1)
     answer, aligned = body.pose(result.params).points, about_hips(truth)
     flexion = hip_flexion(truth)
-    shown = torch.as_tensor(result.probability[:, : len(offered)]) >= SHOWN
+    probability = torch.as_tensor(result.probability[:, : len(offered)])
     bent_off = torch.stack([(hip_flexion(points) - flexion).abs().amax(-1) for points in offered], 1)
     drawn = torch.stack([about_hips(body.pose(params).points) for params in result.sample(samples, seed)])
     return {
@@ -205,7 +208,8 @@ def measure_3d(result: FitResult, truth: Tensor, seed: int, samples: int) -> dic
         "stated": 1e3 * (drawn - about_hips(answer)).norm(dim=-1).mean((0, 2)),
         "level": truth_levels(drawn, aligned),
         "hips_off_returned": (hip_flexion(answer) - flexion).abs().amax(-1),
-        "hips_off_shown": bent_off.masked_fill(~(shown & there), torch.inf).amin(1),
+        "hips_off_likeliest": bent_off.gather(1, probability.argmax(1, keepdim=True))[:, 0],
+        "hips_off_shown": bent_off.masked_fill(~((probability >= SHOWN) & there), torch.inf).amin(1),
     }
 
 

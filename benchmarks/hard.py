@@ -9,7 +9,7 @@ swapped sides, another's limb, confidences honest, inflated or flat; cameras of 
 the fit does not know. coco17; the truth of 3D is where the labels' own points are, as on real people. The figures are
 those of `_scores.py`; a table by what befell a person comes before the JSON. Beside them, of people of whom neither a
 knee nor an ankle is seen, those who sit and those who stand: how many there are, and the shares whose returned answer,
-and of whom any answer of at least 10 %, bends both hips to within 30 degrees of the truth.
+whose most probable one, and of whom any of at least 10 %, bends both hips to within 30 degrees of the truth.
 """
 
 import argparse

@@ -149,16 +149,38 @@ def read_people_of_frames(keypoints: KeypointsLike, keypoint_set: str | Sequence
     if isinstance(keypoints, str | os.PathLike):
         return read_frames(keypoints, keypoint_set)
     listed = isinstance(keypoints, Sequence) and all(isinstance(p, PersonKeypoints) for p in keypoints)
-    people = people_in_memory(keypoints, keypoint_set)
+    frames: Any = _with_blank_frames(keypoints)
+    if _dimensions(frames) == 4 and (several := np.shape(frames))[1] > 1:
+        raise ValueError(
+            f"keypoints has the shape {several}, {several[1]} people in each frame, but fit_sequence is about one: "
+            "keypoints[:, 0] is the first of them."
+        )
+    people = people_in_memory(frames, keypoint_set)
     if len(people) == 1 and not listed and _dimensions(keypoints) == 2:
         shape = (len(people[0]), 3)
         raise ValueError(f"keypoints should have the shape (T, K, 3), frames first, but have {shape}.")
     return in_frame_order(people, "keypoints", filled=not listed)
 
 
+def _with_blank_frames(keypoints: Any) -> Any:
+    """The same; of a list of frames of which some are None or empty, with NaN in these."""
+    if not isinstance(keypoints, list | tuple):
+        return keypoints
+    there = [frame is not None and (not hasattr(frame, "__len__") or len(frame) > 0) for frame in keypoints]
+    first = next((frame for frame, is_there in zip(keypoints, there, strict=True) if is_there), None)
+    if all(there) or first is None or _dimensions(first) != 2:
+        return keypoints
+    nothing = np.full(np.shape(first), np.nan)
+    frames = zip(keypoints, there, strict=True)
+    return [frame if is_there else nothing for frame, is_there in frames]
+
+
 def _dimensions(keypoints: Any) -> int:
-    """Of an array, or of nested lists."""
-    return int(np.ndim(keypoints))
+    """Of an array, or of nested lists; 0 where these are ragged."""
+    try:
+        return int(np.ndim(keypoints))
+    except ValueError:
+        return 0
 
 
 def count_of_views(given: Any, what: str) -> int:

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.keypoint_cases import COCO, flat, write
-from helpers.keypoint_layouts import SIZE, rows
+from helpers.keypoint_layouts import SIZE, plain, rows
 
 import hmrfit
 from hmrfit.io.keypoint_files import PersonKeypoints, read_keypoints
 from hmrfit.io.keypoint_files.frames import frame_number, read_frames
+from hmrfit.keypoints import COCO17
+from hmrfit.several import read_people_of_frames
 
 
 def video(frames: list[int], people: int = 1, tracks: bool = True) -> list[dict]:
@@ -82,6 +84,63 @@ def test_a_folder_with_a_file_a_frame(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no people"):
         read_frames(tmp_path / "empty")
+
+
+def openpose_folder(folder: Path, frames: range) -> Path:
+    for f in frames:
+        person = {"pose_keypoints_2d": flat(rows("openpose25") + np.array([f, 0, 0]))}
+        write(folder / f"video_{f:012d}_keypoints.json", {"people": [person]})
+    return folder
+
+
+@pytest.mark.parametrize("content", ["", '{"people": [{"pose_key', "[1, 2]"])
+def test_one_broken_file_of_a_folder_is_one_frame(tmp_path: Path, content: str) -> None:
+    write(openpose_folder(tmp_path, range(4)) / "video_000000000002_keypoints.json", content)
+    people = read_frames(tmp_path)
+    assert [None if not p.confidence.any() else int(p.image) for p in people] == [0, 1, None, 3]
+    assert people[2].problem is not None and "video_000000000002_keypoints.json" in people[2].problem
+    tracks = hmrfit.read_tracks(tmp_path)
+    assert "1 people could not be read" in tracks.notes[0] and tracks[0].seen.tolist() == [True, True, False, True]
+    for f in range(4):
+        write(tmp_path / f"video_{f:012d}_keypoints.json", content)
+    with pytest.raises(ValueError, match="video_000000000000_keypoints"):
+        read_frames(tmp_path)
+
+
+def test_other_files_in_a_folder_are_no_frames(tmp_path: Path) -> None:
+    openpose_folder(tmp_path, range(2, 5))
+    write(tmp_path / "readme.txt", "hello"), write(tmp_path / "._video_0.json", "junk")
+    write(tmp_path / "calibration.json", {"K": [1, 2]})
+    assert [int(p.image) for p in read_frames(tmp_path)] == [2, 3, 4]
+
+
+def test_every_second_frame_of_a_list_without_the_person_keeps_its_place(tmp_path: Path) -> None:
+    """Frames 0 and 2 are not neighbours where frame 1 is listed, with nobody in it."""
+    points = [rows("coco17") + np.array([f, 0, 0]) for f in range(3)]
+    skeleton = {str(i): name for i, name in enumerate(plain(COCO17))}
+    scored = lambda p: {"keypoints": p[:, :2].tolist(), "scores": p[:, 2].tolist()}  # noqa: E731
+    turned = [{} if f == 1 else {"0": points[f][:, [1, 0, 2]].tolist()} for f in range(3)]
+    lists = {
+        "easy_ViTPose": {"keypoints": turned, "skeleton": skeleton},
+        "ControlNet": [{"people": [{"pose_keypoints_2d": flat(points[f])}] * (f != 1)} for f in range(3)],
+        "Hugging Face": [[scored(points[f])] * (f != 1) for f in range(3)],
+    }
+    for content in lists.values():
+        people = read_frames(write(tmp_path / "a.json", content), "coco17")
+        assert [p.confidence.any() for p in people] == [True, False, True]
+
+
+@pytest.mark.parametrize("nothing", [None, [], np.zeros((0, 3))])
+def test_a_list_with_frames_of_nobody(nothing: object) -> None:
+    points = rows("coco17", shift=0)
+    given = [points.tolist(), nothing, points.tolist()] if isinstance(nothing, list) else [points, nothing, points]
+    people = read_people_of_frames(given, "coco17")
+    assert [bool(p.confidence.any()) for p in people] == [True, False, True]
+
+
+def test_several_people_in_every_frame_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"2 people in each frame.*keypoints\[:, 0\]"):
+        read_people_of_frames(np.ones((5, 2, 17, 3)), "coco17")
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,9 @@ def read_frames(path: str | os.PathLike, keypoint_set: AskedSet = None) -> list[
 def read_people_of_frames(path: str | os.PathLike, keypoint_set: AskedSet = None) -> list[PersonKeypoints]:
     """Everybody in a video's file, or in a folder with a file for each frame; `image` is the frame as far as they say.
 
-    Errors: those of `read_keypoints`; ValueError: the folder holds files of several kinds.
+    A file of a folder that cannot be read is a frame with somebody who cannot (`PersonKeypoints.problem`).
+
+    Errors: those of `read_keypoints`; ValueError: the folder holds files of several kinds, or none can be read.
     """
     path = Path(path)
     if not path.is_dir():
@@ -55,19 +57,36 @@ def read_people_of_frames(path: str | os.PathLike, keypoint_set: AskedSet = None
         raise ValueError(f"'{path}' holds keypoint files of several kinds ({', '.join(kinds)}). Expected one a frame.")
     numbers = [frame_number(file.name) for file in files]
     named = len(set(numbers)) == len(numbers) and None not in numbers
-    people = []
-    for i, file in enumerate(files):
-        frame = str(numbers[i] if named else i)
-        people += [replace(p, image=frame) for p in read_keypoints(file, keypoint_set)]
+    frames = [n for n in numbers if n is not None] if named else list(range(len(files)))
+    every = (min(frames), max(frames)) if frames and max(frames) - min(frames) == len(frames) - 1 else None
+    people: list[PersonKeypoints] = []
+    broken: list[tuple[int, Path, ValueError]] = []
+    for frame, file in zip(frames, files, strict=True):
+        try:
+            found = read_keypoints(file, keypoint_set)
+        except ValueError as error:
+            broken.append((frame, file, error))
+            continue
+        people += [replace(person, image=str(frame), frames=every) for person in found]
+    if broken and not people:
+        raise broken[0][2]
+    people += [
+        replace(blank_frame(people[0], frame), source=file, person_id="0", problem=str(error))
+        for frame, file, error in broken
+    ]
     return people
 
 
 def keypoint_files_of(path: str | os.PathLike) -> list[Path]:
-    """The file itself, or a folder's keypoint files in the order of the numbers in their names."""
+    """The file itself, or a folder's keypoint files in the order of the numbers in their names; files without a number,
+    a readme or a calibration, are none where two or more have one."""
     path = Path(path)
     if not path.is_dir():
         return [path]
-    return sorted((f for f in path.iterdir() if f.suffix.lower() in READERS and f.is_file()), key=_natural)
+    files = sorted((f for f in path.iterdir() if f.suffix.lower() in READERS and f.is_file()), key=_natural)
+    files = [file for file in files if not file.name.startswith(".")]
+    numbered = [file for file in files if frame_number(file.name) is not None]
+    return numbered if len(numbered) > 1 else files
 
 
 def in_frame_order(people: Sequence[PersonKeypoints], what: str, filled: bool = False) -> list[PersonKeypoints]:

@@ -315,6 +315,11 @@ def _all_frames(entries: Sequence[Any]) -> tuple[int, int] | None:
     return (min(numbers), max(numbers)) if numbers and len(numbers) == len(found) else None
 
 
+def _every(pictures: Sequence[Any]) -> tuple[int, int] | None:
+    """The first and last frame of a list with an entry for each, counted from 0; of one picture, none."""
+    return (0, len(pictures) - 1) if len(pictures) > 1 else None
+
+
 def _mmpose_set(meta: Mapping[str, Any], count: int) -> DeclaredSet:
     """The set that an MMPose file's `meta_info` names, by its list of keypoint names or by dataset."""
     by_index = meta.get("keypoint_id2name") or {}
@@ -386,8 +391,9 @@ def _easymocap(content: Mapping[str, Any], name: str) -> Iterator[Found]:
 def _openpose_list(content: Sequence[Mapping[str, Any]], name: str) -> Iterator[Found]:
     """[{"people": [...], "canvas_width", "canvas_height"}, ...], one for each image: ControlNet's writers."""
     for i, picture in enumerate(content):
-        one = len(content) == 1
-        yield from _openpose(picture, name if one else f"{name}, image {i}", None if one else str(i))
+        one, frames = len(content) == 1, _every(content)
+        people = _openpose(picture, name if one else f"{name}, image {i}", None if one else str(i))
+        yield from (replace(person, frames=frames) for person in people)
 
 
 def _is_alphapose(content: Any) -> bool:
@@ -420,7 +426,8 @@ def _vitpose(content: Mapping[str, Any], name: str) -> Iterator[Found]:
         for person, rows in frame.items():
             what = f"{name}, frame {i}, person {person}"
             points = joined_scores(rows, None, what, "keypoints")[:, [1, 0, 2]]
-            yield Found(points, names, what, str(person), image=None if one else str(i), track=track_of(person))
+            image, frames = None if one else str(i), _every(content["keypoints"])
+            yield Found(points, names, what, str(person), image=image, track=track_of(person), frames=frames)
 
 
 def _is_landmarks(content: Any) -> bool:
@@ -462,16 +469,19 @@ def _array(content: Any, name: str) -> Iterator[Found]:
     yield from people_of_array(triples(points, name) if points.ndim == 1 else points, None, name)
 
 
-def _is_list_of(recognises: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """A list of which something is true of each."""
-    return lambda content: isinstance(content, list | tuple) and len(content) > 0 and all(map(recognises, content))
+def _are_pictures(content: Any) -> bool:
+    """A list of lists of people with scores, of which some may be empty."""
+    if not isinstance(content, list | tuple) or not all(isinstance(picture, list | tuple) for picture in content):
+        return False
+    filled = [picture for picture in content if len(picture)]
+    return len(filled) > 0 and all(map(named_points.has_scores_beside, filled))
 
 
 def _of_pictures(content: Sequence[Any], name: str) -> Iterator[Found]:
     """Hugging Face: a list of people for each image."""
     for i, picture in enumerate(content):
-        for found in named_points.read_scores_beside(picture, name):
-            yield found if len(content) == 1 else replace(found, image=str(i))
+        for found in named_points.read_scores_beside(picture, name) if len(picture) else ():
+            yield found if len(content) == 1 else replace(found, image=str(i), frames=_every(content))
 
 
 # ---- our own
@@ -527,7 +537,7 @@ JSON_FORMATS = (
     JsonFormat("MMPose predictions", has("predictions"), _mmpose_predictions),
     JsonFormat("MMPose predictions", lists_of("keypoints", "keypoint_scores"), _mmpose_predictions),
     JsonFormat("keypoints beside scores", named_points.has_scores_beside, named_points.read_scores_beside),
-    JsonFormat("keypoints beside scores", _is_list_of(named_points.has_scores_beside), _of_pictures),
+    JsonFormat("keypoints beside scores", _are_pictures, _of_pictures),
     JsonFormat("ultralytics", _is_ultralytics, _ultralytics),
     JsonFormat("EasyMocap", has("annots"), _easymocap),
     JsonFormat("ControlNet", list_of("people"), _openpose_list),
