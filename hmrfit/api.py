@@ -16,6 +16,7 @@ from hmrfit.groups import SMOOTH
 from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.photo import ImageLike, KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
+from hmrfit.likely_up import UpLike
 from hmrfit.pipeline import Pipeline
 from hmrfit.prepare import TermLike
 from hmrfit.result import FitResult, WorldResult
@@ -35,7 +36,7 @@ def fit(
     init: BodyParams | FitResult | None = None,
     init_std: float | Sequence[float] | None = None,
     measurements: Sequence[Measurement] = (),
-    up: ArrayLike | None = None,
+    up: UpLike = None,
     terms: Sequence[TermLike] = (),
     weights: Mapping[str, float] | None = None,
     keypoint_source: KeypointsFrom | None = None,
@@ -61,7 +62,8 @@ def fit(
         measurements: what else is known, one of a kind: `Mask`, `Silhouette`, `Height`, `Shape`, `Keypoints3D`,
             `Floor`, such as [Mask("mask.png"), Height(1.82)]. `result.measurements` says what was believed.
         up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default what Up or Floor
-            say. Views, meshes and motion files stand upright by it; the fit itself does not use it, but Up.
+            say. "likely": else as most people stand and cameras are held, `result.likely_up`. Views, meshes and motion
+            files stand upright by it; the fit itself does not use it, but Up.
         terms: more terms of the energy: functions (state, output, observation) -> residuals (N, M), `Term`s, or names
             of built-in terms that the fit does not use by itself ("discriminators").
         weights: of the terms that the fit uses, by name.
@@ -228,7 +230,7 @@ def fit_sequence(
     init: BodyParams | FitResult | None = None,
     init_std: float | Sequence[float] | None = None,
     measurements: Sequence[Measurement] = (),
-    up: ArrayLike | None = None,
+    up: UpLike = None,
     terms: Sequence[TermLike] = (),
     weights: Mapping[str, float] | None = None,
     keypoint_source: KeypointsFrom | None = None,
@@ -251,7 +253,8 @@ def fit_sequence(
         init: a body in each of the T frames, the only start then. measurements: as for `hmrfit.fit`, with frames for
             people: one height, shape or floor holds in all frames, masks and points in 3D are one a frame.
         up: (3,), points up in the camera frame, (0, -1, 0) for a camera that is held level; default what Up or Floor
-            say. Views, meshes and motion files stand upright by it; the fit itself does not use it, but Up.
+            say. "likely": else as most people stand and cameras are held, `result.likely_up`. Views, meshes and motion
+            files stand upright by it; the fit itself does not use it, but Up.
         The others are as for `hmrfit.fit`.
 
     Returns: one result, its rows being the frames in order; `result[i]` is one, `result.save_motion` writes all. How

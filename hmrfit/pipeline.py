@@ -61,11 +61,11 @@ from hmrfit.io.keypoint_files.names import leaving_hands_out, reading_hands
 from hmrfit.io.keypoint_noise import with_known_noise, with_known_noise_in_views
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.keypoints import KeypointsFrom, has_hands
+from hmrfit.likely_up import UpLike
 from hmrfit.long_sequence import fit_frames
 from hmrfit.make_result import LOGGER, log_warnings, result_of
 from hmrfit.mend_frames import with_runs_mended, with_views_doubted
 from hmrfit.network.initial_estimate import ImageHmr
-from hmrfit.ops.level import unit_up
 from hmrfit.ops.threads import know_own_threads, one_thread_each, one_thread_for_few, own_threads
 from hmrfit.prepare import (
     Asked,
@@ -73,6 +73,7 @@ from hmrfit.prepare import (
     TermLike,
     check_measurements,
     checked_init_std,
+    checked_up,
     known_up,
     noise_argument,
     prepare,
@@ -210,7 +211,7 @@ class Pipeline:
         init: BodyParams | FitResult | None = None,
         init_std: float | Sequence[float] | None = None,
         measurements: Sequence[Measurement] = (),
-        up: ArrayLike | None = None,
+        up: UpLike = None,
         terms: Sequence[TermLike] = (),
         weights: Mapping[str, float] | None = None,
         keypoint_source: KeypointsFrom | None = None,
@@ -219,7 +220,7 @@ class Pipeline:
         """Fits a body to every person of a photograph; see `hmrfit.fit`."""
         know_own_threads()
         check_measurements(measurements)
-        free, pixels = split_focal(focal)
+        (free, pixels), up = split_focal(focal), checked_up(up)
         keypoint_set = self.set_of(keypoints, keypoint_set)
         if keypoints is None and image is not None:
             image, keypoints = beside_or_detected(image)
@@ -236,7 +237,7 @@ class Pipeline:
         free: bool,
         given: tuple[BodyParams | FitResult | None, float | Sequence[float] | None],
         measurements: Sequence[Measurement],
-        up: ArrayLike | None,
+        up: UpLike,
         asked: Asked,
     ) -> FitResult:
         """`fit` of what has been read. given: init and init_std."""
@@ -434,7 +435,7 @@ class Pipeline:
         init: BodyParams | FitResult | None = None,
         init_std: float | Sequence[float] | None = None,
         measurements: Sequence[Measurement] = (),
-        up: ArrayLike | None = None,
+        up: UpLike = None,
         terms: Sequence[TermLike] = (),
         weights: Mapping[str, float] | None = None,
         keypoint_source: KeypointsFrom | None = None,
@@ -443,8 +444,7 @@ class Pipeline:
         """Fits one person in consecutive frames of one camera; see `hmrfit.fit_sequence`."""
         know_own_threads()
         check_measurements(measurements)
-        up = None if up is None else unit_up(up)
-        rate, weight = checked_pace(fps, smooth)
+        (rate, weight), up = checked_pace(fps, smooth), checked_up(up)
         free, pixels = split_focal(focal)
         keypoint_set = self.set_of(keypoints, keypoint_set)
         with self.reading_hands_of(measurements, init):
@@ -476,17 +476,16 @@ class Pipeline:
         log_warnings([result], f"fit_sequence, {len(result)} frames")
         return result
 
-    def fit_photos(self, photos: Sequence[Photo], measurements: Sequence[Measurement] = ()) -> list[FitResult]:
+    def fit_photos(
+        self, photos: Sequence[Photo], measurements: Sequence[Measurement] = (), up: UpLike = None
+    ) -> list[FitResult]:
         """The people of many photographs, side by side in one batch per keypoint set. One result a photo, in order.
-
-        Args:
-            measurements: of everybody, or of every photograph's camera.
-        """
+        measurements: of everybody, or of every photograph's camera. up: of every photograph, as for `fit`."""
         many = [i for i, photo in enumerate(photos) if self.for_people_of(photo) is not self]
         if many:
             rest = [i for i in range(len(photos)) if i not in set(many)]
             with_hands, without = (
-                one.fit_photos([photos[i] for i in some], measurements)
+                one.fit_photos([photos[i] for i in some], measurements, up)
                 for one, some in ((self.for_people_of(photos[many[0]]), many), (self, rest))
             )
             in_order = dict(zip([*many, *rest], [*with_hands, *without], strict=True))
@@ -508,7 +507,7 @@ class Pipeline:
                 start = BodyParams.cat([self.image_start(photo) for photo in together]) if seen else None
                 fit = ready.fitter.fit(keypoints, camera, start, measurements=ready.records)
             for i, photo, row in zip(chosen, together, rows, strict=True):
-                upright = known_up(None, measurements, photo.camera)
+                upright = known_up(up, measurements, photo.camera)
                 results[i] = self.result(fit, photo, row, ready).with_up(upright)
         for result in results.values():
             log_warnings([result])

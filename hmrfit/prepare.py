@@ -19,6 +19,7 @@ from hmrfit.fitting.terms.base import MOST_WEIGHT, Known, Measurement, ResidualF
 from hmrfit.fitting.terms.reprojection import StudentReprojection
 from hmrfit.io.photo import Photo
 from hmrfit.keypoints import KeypointsFrom
+from hmrfit.likely_up import LIKELY, UpLike
 from hmrfit.ops.check import brief_repr, did_you_mean, numbers
 from hmrfit.ops.level import unit_up
 from hmrfit.several import Extrinsics
@@ -137,13 +138,22 @@ def _warnings(found: Mapping[str, Known], people: int) -> tuple[tuple[str, ...],
     return tuple(tuple(w for of_kind in lists for w in of_kind[i]) for i in range(people))
 
 
-def known_up(up: ArrayLike | None, measurements: Sequence[Measurement], camera: Camera | None) -> ArrayLike | None:
-    """What points up: what is given, else what a measurement says, the floor's own direction. They must agree.
+def checked_up(up: UpLike) -> UpLike:
+    """Before any work: (3,) of length 1, "likely", or None. Errors: those of `unit_up`."""
+    if isinstance(up, str) and up != LIKELY:
+        raise ValueError(f'up should be three numbers or "{LIKELY}", not {up!r}.{did_you_mean(up, [LIKELY])}')
+    return up if up is None or isinstance(up, str) else unit_up(up)
+
+
+def known_up(up: UpLike, measurements: Sequence[Measurement], camera: Camera | None) -> UpLike:
+    """What points up: what is given, else what a measurement says, the floor's own direction. They must agree. "likely"
+    where that is asked for and nothing says it.
 
     Args:
         camera: in whose frame it is; None: in the world of the extrinsics.
     """
-    found = {} if up is None else {"up": unit_up(up)}
+    likely = isinstance(checked_up(up), str)
+    found = {} if up is None or likely else {"up": unit_up(up)}
     for one in measurements:
         direction = one.upright(camera)
         if direction is not None:
@@ -155,7 +165,12 @@ def known_up(up: ArrayLike | None, measurements: Sequence[Measurement], camera: 
                 f"{first} is {found[first or name].tolist()}, but {name} is {direction.tolist()}. Give one of them, or "
                 "the same."
             )
-    return None if first is None else found[first]
+    if first is None and likely and camera is None:
+        raise ValueError(
+            f'up="{LIKELY}" is about one camera whose place is not known. Here a world is given: leave up out, or give '
+            "three numbers that point up in it."
+        )
+    return (LIKELY if likely else None) if first is None else found[first]
 
 
 def extended(

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from hmrfit.build import load_body
 from hmrfit.fitting.terms.ground import Plane
 from hmrfit.io.image import Image
+from hmrfit.likely_up import LikelyUp, likely_up_of
 from hmrfit.render.overlay import overlay, sheet, turntable
 from hmrfit.report.page import Entry, write_page
 from hmrfit.report.result_page import LEGEND, drawn_entry, uncertainty_picture, uncertainty_pictures
@@ -158,7 +159,14 @@ class FitResult(ResultData):
             self.origin.body,
             self.camera[:1],
             self._floor(),
+            self.up_std,
         )
+
+    @property
+    def likely_up(self) -> LikelyUp | None:
+        """What points up in the camera frame, as most people stand and cameras are held; None of hands, and before a
+        camera that moves. `with_up("likely")` takes it."""
+        return likely_up_of([self])
 
     def _floor(self) -> float | None:
         """The height of the floor in a world with y up, where it was given to the fit."""

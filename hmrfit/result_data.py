@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hmrfit.body.model import BodyModel
@@ -31,6 +31,7 @@ from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.uncertainty import GAUSSIAN, Answers, Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.io.image import Image, read_image
 from hmrfit.keypoints import resolve_set
+from hmrfit.likely_up import LikelyUp, UpLike, likely_up_of
 from hmrfit.ops.level import unit_up
 from hmrfit.ops.rotation import geodesic_angle
 from hmrfit.ops.threads import one_thread_for_few
@@ -82,6 +83,7 @@ class ResultData:
     known_answers: Answers | None = None  # what else may be the answer, how likely and how sure, once it was asked for
     seek: Callable[[Fit], Answers] | None = field(default=None, repr=False)  # finds it; not saved
     up: NDArray[np.float64] | None = None  # (3,) of length 1, points up in the camera frame; None where not known
+    up_std: float | None = None  # degrees, where it is an estimate (`hmrfit.likely_up`)
     terms: Mapping[str, Term] | None = field(default=None, repr=False)  # of the energy that was minimised; not saved
     focal_moves: FocalSensitivity | None = None  # `focal_effect`, once it was asked for
     together: FramesPosterior | None = field(default=None, repr=False)  # of a sequence's frames together; not saved
@@ -99,7 +101,8 @@ class ResultData:
         known = None if self.fit.acceptance is None else self.accepted.tolist()
         level = "not known (up=): views, meshes and motion files take the camera as level"
         if self.up is not None:
-            level = f"({', '.join(f'{u:.2f}' for u in self.up)}) in the camera frame"
+            likely = "" if self.up_std is None else f", an estimate, ±{self.up_std:.0f}°"
+            level = f"({', '.join(f'{u:.2f}' for u in self.up)}) in the camera frame{likely}"
         facts = [
             ("reprojection", self._share()),
             ("focal length", f"{self.camera.focal[0, 0]:.0f} px ({self.origin.focal_source})"),
@@ -149,10 +152,17 @@ class ResultData:
         """Whether it holds several frames of one person."""
         return self.rows == "frames" and len(self) > 1
 
-    def with_up(self, up: ArrayLike | None) -> Self:
-        """The same result, which knows which way is up: (3,) in the camera frame. Views, meshes and motion files stand
-        upright then; the bodies stay as they are."""
-        return replace(self, up=None if up is None else unit_up(up).numpy())
+    def with_up(self, up: UpLike) -> Self:
+        """The same result, which knows which way is up: (3,) in the camera frame, or "likely", where the estimate is
+        sure enough. Views, meshes and motion files stand upright then; the bodies stay as they are."""
+        if isinstance(up, str):
+            return self.with_likely_up(likely_up_of([self]))
+        return replace(self, up=None if up is None else unit_up(up).numpy(), up_std=None)
+
+    def with_likely_up(self, found: LikelyUp | None) -> Self:
+        """The same result by an estimate; the camera is taken as level where there is none that is sure."""
+        up, std = (found.up, found.std) if found is not None and found.is_sure else (None, None)
+        return replace(self, up=up, up_std=std)
 
     @property
     def params(self) -> BodyParams:

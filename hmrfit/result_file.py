@@ -9,8 +9,8 @@ its own betas. Readers of AMASS would put the people on their heads; `FitResult.
     rows                                                                       "people" of a photograph, or "frames"
     fps = mocap_framerate                                                      of a sequence, frames a second; absent
                                                                                for a photograph, which has no rate
-    up (3,)                                                                    points up in the camera frame; absent
-                                                                               where that is not known
+    up (3,)  up_std                                                            points up in the camera frame; degrees,
+                                                                               of an estimate; absent: not known, given
     extrinsics (N, 3, 4)  world_up (3,)                                        [R | t], x_camera = R x_world + t, and
                                                                                what points up there, where known
     focal (N, 2)  center (N, 2)  image_size (2,)                               pixels
@@ -190,7 +190,7 @@ def _known_arrays(result: ResultData) -> dict[str, NDArray[Any]]:
     fps, up = result.fps, result.up
     rate = {} if fps is None else dict.fromkeys(("fps", "mocap_framerate"), np.array(float(fps)))
     origin = result.origin
-    poses = {"extrinsics": origin.extrinsics, "world_up": origin.world_up, "up": up}
+    poses = {"extrinsics": origin.extrinsics, "world_up": origin.world_up, "up": up, "up_std": result.up_std}
     poses["keypoint_offsets"] = origin.keypoint_offsets
     return rate | {name: np.asarray(value, np.float64) for name, value in poses.items() if value is not None}
 
@@ -285,6 +285,7 @@ def _result(data: dict[str, NDArray[Any]]) -> ResultData:
         origin=_origin(data, keypoints, None if fps is None else float(fps)),
         known_answers=Answers(fit.hypotheses, fit.hypothesis_cost, _posterior(data)),
         up=None if up is None else unit_up(up).numpy(),
+        up_std=None if up is None or "up_std" not in data else float(data["up_std"]),
         focal_moves=_focal_moves(data),
     )
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from hmrfit.camera import Camera
@@ -30,7 +29,9 @@ from hmrfit.io.keypoint_files.find import number_shift
 from hmrfit.io.keypoint_files.frames import read_people_of_frames
 from hmrfit.io.photo import KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
+from hmrfit.likely_up import UpLike, likely_up_of
 from hmrfit.pipeline import Pipeline
+from hmrfit.prepare import known_up
 from hmrfit.result import FitResult
 from hmrfit.several import ExtrinsicsLike, count_of_views
 from hmrfit.version import __version__
@@ -90,7 +91,7 @@ def fit_video(
     camera: Camera | None = None,
     smooth: float = SMOOTH,
     measurements: Sequence[Measurement] = (),
-    up: ArrayLike | None = None,
+    up: UpLike = None,
     extrinsics: ExtrinsicsLike | None = None,
     keypoint_source: KeypointsFrom | None = None,
     config: Config = None,
@@ -120,6 +121,8 @@ def fit_video(
     Raises:
         ValueError, TypeError, FileNotFoundError, ImportError: what was expected, what came, what to do.
     """
+    if isinstance(up, str):
+        known_up(up, (), None if extrinsics is not None else Camera.from_size(1, 1))
     opened = open_video(video, fps)
     options = VideoOptions(checked_window(start, end, every), max_people, min_confidence, reentry)
     bars, pipeline = Bars(progress), Pipeline.of(config)
@@ -324,7 +327,16 @@ def fit_tracks(
                 left_out[name] = str(error)
             bar.update(len(rows))
     notes = notes_of(video, found, len(named), asked.get("extrinsics") is not None)
+    tracks = levelled(tracks) if isinstance(asked.get("up"), str) else tracks
     return VideoResult(tracks, video.path, video.fps, video.size, found, notes, left_out)
+
+
+def levelled(tracks: Sequence[Track]) -> list[Track]:
+    """The tracks of one camera, which know what points up by all of them together, where no measurement says it."""
+    if any(track.result.up is not None and track.result.up_std is None for track in tracks):
+        return list(tracks)
+    found = likely_up_of([track.result for track in tracks])
+    return [replace(track, result=track.result.with_likely_up(found)) for track in tracks]
 
 
 def notes_of(video: Video, found: TracksFile, persons: int, moving: bool) -> list[str]:

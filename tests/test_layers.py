@@ -22,7 +22,7 @@ FLOORS = (
     ("fitting",),
     ("motion", "datasets", "synthetic", "evaluate", "export", "train"),
     ("assets", "config", "build", "hand_files", "hand_model", "with_hands"),
-    ("detectors", "hand_image"),
+    ("detectors", "hand_image", "likely_up"),
     ("several", "people_in_views", "prepare", "free_focal", "mend_frames"),
     ("result_text", "result_data", "result_file", "world", "world_data"),
     ("report",),

@@ -126,6 +126,13 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     )
     command.add_argument("--roll", type=float, metavar="DEG", help="with --pitch, how far it was turned clockwise")
     command.add_argument(
+        "--camera-level",
+        action="store_true",
+        default=None,
+        help="views, meshes and motions keep the camera's axes where nothing says what points up; by default it is "
+        "estimated, as most people stand and cameras are held",
+    )
+    command.add_argument(
         "--keypoint-source",
         metavar="NAME",
         help="labelled (by people), detector, or exact: for how sure the results are; default what the files say, else "

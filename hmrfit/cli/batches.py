@@ -27,6 +27,7 @@ from hmrfit.io.image import image_size
 from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.keypoint_noise import with_known_noise
 from hmrfit.io.photo import NoPeople, Photo, read_photo
+from hmrfit.likely_up import UpLike
 from hmrfit.make_result import compute_together
 from hmrfit.ops.threads import own_threads
 from hmrfit.pipeline import Pipeline
@@ -94,7 +95,9 @@ class BatchFitter:
         if task.error or task.nobody:
             return Line(task.label, name, error=task.error, state=task.nobody, nobody=bool(task.nobody))
         photo = open_photo(path, task.people, self.flags)
-        fingerprint = fingerprint_of(path, photo, self.pipeline.for_people_of(photo), self.flags.measurements)
+        fingerprint = fingerprint_of(
+            path, photo, self.pipeline.for_people_of(photo), self.flags.measurements, self.flags.up
+        )
         old = None if self.flags.overwrite else finished(self.outputs.file(name, ".npz"), fingerprint)
         if old is not None:
             old = replace(old, origin=replace(old.origin, image_path=path.resolve()))
@@ -134,9 +137,8 @@ class BatchFitter:
 
     def _fit_photos(self, photos: Sequence[Photo]) -> list[FitResult]:
         """In one thread, as in every worker: the bits are the same wherever it is done."""
-        known = self.flags.measurements
         with own_threads(min(torch.get_num_threads(), self.pipeline.threads or 1)):
-            results = self.pipeline.fit_photos(photos, known) if known else self.pipeline.fit_photos(photos)
+            results = self.pipeline.fit_photos(photos, self.flags.measurements, self.flags.up)
             with suppress(Exception):  # of which one photograph is the cause: each computes its own when it is saved
                 compute_together(results)
         return results
@@ -229,7 +231,9 @@ def open_photo(path: Path, people: Sequence[PersonKeypoints], flags: FitFlags) -
         return with_remarks(read(kept).without_image(), remarks)
 
 
-def fingerprint_of(path: Path, photo: Photo, pipeline: Pipeline, known: Sequence[Measurement] = ()) -> str:
+def fingerprint_of(
+    path: Path, photo: Photo, pipeline: Pipeline, known: Sequence[Measurement] = (), up: UpLike = None
+) -> str:
     """A checksum of what the result depends on: photograph, keypoints, camera, what else is known, settings, parameter
     files, version."""
     with path.open("rb") as file:
@@ -238,7 +242,7 @@ def fingerprint_of(path: Path, photo: Photo, pipeline: Pipeline, known: Sequence
     for tensor in (keypoints.xy, keypoints.confidence, *(getattr(camera, field.name) for field in fields(camera))):
         digest.update(np.ascontiguousarray(tensor.numpy()).tobytes())
     noise = [[p.made_by, p.detector, None if p.std is None else p.std.tolist()] for p in photo.people]
-    digest.update(json.dumps([keypoints.names, noise, pipeline.fingerprint, __version__]).encode())
+    digest.update(json.dumps([keypoints.names, noise, pipeline.fingerprint, __version__, up]).encode())
     digest.update("".join(f"{type(one).__name__}{vars(one)}" for one in known).encode())
     return digest.hexdigest()
 

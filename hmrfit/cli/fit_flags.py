@@ -22,6 +22,7 @@ from hmrfit.io.keypoint_files import KeypointSource
 from hmrfit.io.keypoint_noise import with_known_noise
 from hmrfit.io.photo import read_photo
 from hmrfit.keypoints import COCO17, KeypointsFrom
+from hmrfit.likely_up import LIKELY, UpLike
 from hmrfit.pipeline import Pipeline
 from hmrfit.prepare import read_measurements
 
@@ -74,6 +75,7 @@ class FitFlags:
     height: float | None = None
     pitch: float | None = None
     roll: float | None = None
+    camera_level: bool = False
     detector: str | None = None
     boxes: str | None = None
     max_people: int | None = None
@@ -164,6 +166,11 @@ class FitFlags:
             None if self.pitch is None and self.roll is None else Up(pitch=self.pitch, roll=self.roll),
         ]
         return [one for one in known if one is not None]
+
+    @property
+    def up(self) -> UpLike:
+        """What points up, where `measurements` do not say it."""
+        return None if self.camera_level or self.hand is not None else LIKELY
 
     @property
     def detecting(self) -> Detecting | None:

@@ -54,6 +54,7 @@ from hmrfit.video_fit import (
     VideoOptions,
     checked_window,
     fit_track,
+    levelled,
     notes_of,
     track_of_result,
 )
@@ -166,6 +167,7 @@ class VideoRun:
         with self.pipeline.reading_hands_of(self.flags.measurements):
             found = tracks_of_video(video, self.folder, self.flags, self.options, self.bars)
         tracks, left_out, made = self._tracks(video, found)
+        tracks = self._levelled(tracks)
         self._remove_gone({track.id for track in tracks})
         notes = notes_of(video, found, len(tracks) + len(left_out), moving=False)
         result = VideoResult(tracks, video.path, video.fps, video.size, found, notes, left_out)
@@ -206,7 +208,7 @@ class VideoRun:
         return tracks, left_out, made
 
     def _track(self, video: Video, found: TracksFile, name: str, rows: Rows) -> tuple[Track, bool]:
-        file = self.folder / f"{file_name(name)}.npz"
+        file = self._file(name)
         fingerprint = self._fingerprint(found, rows)
         old = None if self.flags.overwrite else finished(file, fingerprint)
         if old is not None:
@@ -215,11 +217,28 @@ class VideoRun:
             check_own(file)
             track, new = fit_track(video, found, name, rows, self.pipeline, self._asked()), True
             result = replace(track.result, origin=replace(track.result.origin, fingerprint=fingerprint))
-            remove_motions(file, MOTIONS, FitResult.load)
-            write_own(file, "result", result.save)
-            track = replace(track, result=FitResult.load(file))
-        write_missing_motions(file, MOTIONS, track.result)
+            track = self._written(track, result)
         return track, new
+
+    def _written(self, track: Track, result: FitResult) -> Track:
+        """The track with a result that is on the disk, and no motions of a former one beside it."""
+        file = self._file(track.id)
+        remove_motions(file, MOTIONS, FitResult.load)
+        write_own(file, "result", result.save)
+        return replace(track, result=FitResult.load(file))
+
+    def _levelled(self, tracks: Sequence[Track]) -> list[Track]:
+        """The tracks, which know what points up by all of them together, with their motions beside them."""
+        known = list(tracks) if self.flags.up is None else levelled(tracks)
+        for i, (before, after) in enumerate(zip(tracks, known, strict=True)):
+            if not same_up(before.result, after.result):
+                known[i] = self._written(before, after.result)
+            write_missing_motions(self._file(before.id), MOTIONS, known[i].result)
+        return known
+
+    def _file(self, track: str) -> Path:
+        """Of a person's result."""
+        return self.folder / f"{file_name(track)}.npz"
 
     def _asked(self) -> dict[str, Any]:
         flags = self.flags
@@ -237,7 +256,7 @@ class VideoRun:
         digest = hashlib.sha256()
         for array in (seen.frame, seen.xy, seen.confidence):
             digest.update(np.ascontiguousarray(array).tobytes())
-        asked = {k: v for k, v in self._asked().items() if k != "measurements"}
+        asked = {k: v for k, v in self._asked().items() if k != "measurements"} | {"up": self.flags.up}
         known = "".join(f"{type(one).__name__}{vars(one)}" for one in self.flags.measurements)
         about = [
             seen.names,
@@ -311,6 +330,13 @@ class VideoRun:
 
 def _advance(bar: "tqdm[Any]", frame: VideoFrame) -> None:
     bar.update()
+
+
+def same_up(one: FitResult, other: FitResult) -> bool:
+    """Whether both take the same direction as up, to what a file keeps."""
+    if one.up is None or other.up is None:
+        return one.up is other.up
+    return bool(np.allclose(one.up, other.up, rtol=0, atol=1e-9)) and (one.up_std is None) == (other.up_std is None)
 
 
 def file_name(track: str) -> str:

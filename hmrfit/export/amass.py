@@ -100,7 +100,7 @@ def _arrays(params: BodyParams, person: PersonMotion, layout: Skeleton) -> dict[
         "surface_model_type": np.array(layout.surface),
         "body": np.array(person.body_name),
         "frame": np.array(f"world: +x the camera's right, +y ahead of it, +z up, metres; {person.level}"),
-        "up_is_known": np.array(person.up is not None),
+        "up_is_known": np.array(person.up is not None and person.up_std is None),
     }
     if layout == SMPLX:
         names = ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand")

@@ -36,7 +36,8 @@ Y_UP = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
 Z_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))
 """Rows of the rotation from the level frame to a world with y or with z up."""
 
-UP_KNOWN, UP_UNKNOWN = "up was given", "the camera was taken as level, up was not given"
+UP_KNOWN, UP_LIKELY = "up was given", "up is an estimate, as most people stand"
+UP_UNKNOWN = "the camera was taken as level, up was not given"
 
 SAME_TIME = 1e-3
 """Of a frame: times this near to whole frames are on them."""
@@ -60,6 +61,7 @@ class PersonMotion:
     body_name: str = ""
     camera: Camera | None = None  # (1,) or (T,), the first one counts
     floor: float | None = None  # its height in the world, metres, where it is known
+    up_std: float | None = None  # degrees, where up is an estimate
 
     def __post_init__(self) -> None:
         check_motion(self.params)
@@ -96,7 +98,9 @@ class PersonMotion:
     @property
     def level(self) -> str:
         """Whether it is known which way is up, in words."""
-        return UP_UNKNOWN if self.up is None else UP_KNOWN
+        if self.up is None:
+            return UP_UNKNOWN
+        return UP_KNOWN if self.up_std is None else UP_LIKELY
 
     def world_rotation(self, axes: ArrayLike = Y_UP) -> Tensor:
         """(3, 3) from the camera frame to the world whose axes are `Y_UP` or `Z_UP`, float64."""

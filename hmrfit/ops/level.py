@@ -47,6 +47,13 @@ def unit_up(up: ArrayLike | Tensor, name: str = "up") -> Tensor:
     return torch.tensor(values / np.linalg.norm(values))
 
 
+def up_of_angles(pitch: Tensor, roll: Tensor) -> Tensor:
+    """Degrees (...) by which a camera looks down and is turned clockwise -> (..., 3), what points up in its frame: one
+    that looks down sees up lean away from it, one turned clockwise sees it turn counterclockwise."""
+    down, turn = torch.deg2rad(pitch), torch.deg2rad(roll)
+    return torch.stack([-down.cos() * turn.sin(), -down.cos() * turn.cos(), -down.sin()], -1)
+
+
 def level_rotation(up: ArrayLike | Tensor | None) -> Tensor:
     """L (3, 3), float64: vectors of the camera frame -> of the level frame. The identity where `up` is None."""
     eye = torch.eye(3, dtype=torch.float64)

@@ -31,7 +31,7 @@ FRAMES = {
     "y_up": "y up, +z towards the camera (glTF); the camera at the origin looks along -z",
     "camera": "OpenCV camera frame: +x right, +y down, +z forward",
 }
-UP_KNOWN = "up was given: bodies stand upright"
+UP_KNOWN = "bodies stand upright by `up`"
 UP_UNKNOWN = "the camera was taken as level: up was not given"
 
 PART_COLORS = ((239, 201, 165), (94, 131, 197), (224, 122, 95), (242, 177, 96), (88, 163, 132), (150, 112, 178))

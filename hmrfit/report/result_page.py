@@ -118,13 +118,23 @@ def _sentences(result: ResultData, errors: np.ndarray) -> str:
     text += [f"Given {name}: {value}." for name, value in result.measurements.items()]
     if others := result.origin.conditioned_on:
         text.append(f"The uncertainty and the effect of another focal length are conditioned on {others}.")
-    text.append(
-        "The views from other sides have the camera's own axes, because the up direction is not known (up=): a camera "
-        "that looks up or down tilts them."
-        if result.up is None
-        else "The views from other sides stand upright, by the given up direction."
-    )
+    text.append(_level(result))
     return " ".join(text)
+
+
+def _level(result: ResultData) -> str:
+    """How the views from other sides stand."""
+    if result.up is None:
+        return (
+            "The views from other sides have the camera's own axes, because the up direction is not known (up=): a "
+            "camera that looks up or down tilts them."
+        )
+    if result.up_std is None:
+        return "The views from other sides stand upright, by the given up direction."
+    return (
+        "The views from other sides stand upright by an estimate of the up direction, as most people stand and cameras "
+        f"are held (± {result.up_std:.0f}°)."
+    )
 
 
 def uncertainty_picture(result: ResultData, person: int = 0, height: int = 480) -> Image:

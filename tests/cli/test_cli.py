@@ -84,9 +84,9 @@ def test_a_second_run_leaves_what_is_there(
     fits: list[int] = []
     fit_photos = Pipeline.fit_photos
 
-    def counted(self: Pipeline, photos: list) -> list:
+    def counted(self: Pipeline, photos: list, *more: object) -> list:
         fits.append(len(photos))
-        return fit_photos(self, photos)
+        return fit_photos(self, photos, *more)
 
     monkeypatch.setattr(Pipeline, "fit_photos", counted)
     assert run(material, out, "--no-pictures") == 0

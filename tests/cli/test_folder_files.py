@@ -88,7 +88,9 @@ def fits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many photographs each call of the fit had."""
     counts: list[int] = []
     real = Pipeline.fit_photos
-    monkeypatch.setattr(Pipeline, "fit_photos", lambda self, photos: counts.append(len(photos)) or real(self, photos))
+    monkeypatch.setattr(
+        Pipeline, "fit_photos", lambda self, photos, *more: counts.append(len(photos)) or real(self, photos, *more)
+    )
     return counts
 
 
@@ -330,9 +332,9 @@ def test_a_photograph_that_vanishes(
 ) -> None:
     real = Pipeline.fit_photos
 
-    def vanishing(self: Pipeline, photos: list) -> list:
+    def vanishing(self: Pipeline, photos: list, *more: object) -> list:
         Path("p/a.jpg").unlink(missing_ok=True)
-        return real(self, photos)
+        return real(self, photos, *more)
 
     monkeypatch.setattr(Pipeline, "fit_photos", vanishing)
     assert fit("p", "-o", "out", pictures=True) == 0
@@ -377,10 +379,10 @@ def test_one_person_whose_fit_fails_leaves_the_others(
     assert len(hmrfit.FitResult.load("out/a.npz")) == 2
     real = Pipeline.fit_photos
 
-    def failing(self: Pipeline, photos: list) -> list:
+    def failing(self: Pipeline, photos: list, *more: object) -> list:
         if any(p.xy[0, 0] > 300 for photo in photos for p in photo.people):
             raise ZeroDivisionError("hopeless")
-        return real(self, photos)
+        return real(self, photos, *more)
 
     monkeypatch.setattr(Pipeline, "fit_photos", failing)
     hopeless = points.copy()
@@ -514,12 +516,12 @@ def test_a_stopped_run_leaves_its_page(
     monkeypatch.setattr(folder_module, "PEOPLE_AT_ONCE", 1)
     real, handler = Pipeline.fit_photos, signal.getsignal(signal.SIGTERM)
 
-    def stopping(self: Pipeline, photos: list) -> list:
+    def stopping(self: Pipeline, photos: list, *more: object) -> list:
         if photos[0].path.name == "b.jpg":
             if stop == "ctrl-c":
                 raise KeyboardInterrupt
             os.kill(os.getpid(), signal.SIGTERM)
-        return real(self, photos)
+        return real(self, photos, *more)
 
     monkeypatch.setattr(Pipeline, "fit_photos", stopping)
     assert fit("p", "-o", "out") == code
@@ -538,9 +540,9 @@ def test_a_killed_run_leaves_the_page_written_so_far(place: Path, monkeypatch: p
     real = Pipeline.fit_photos
     pages = []
 
-    def watched(self: Pipeline, photos: list) -> list:
+    def watched(self: Pipeline, photos: list, *more: object) -> list:
         pages.append(Path("out/index.html").is_file())
-        return real(self, photos)
+        return real(self, photos, *more)
 
     monkeypatch.setattr(Pipeline, "fit_photos", watched)
     Path("out").mkdir()

@@ -22,7 +22,7 @@ from hmrfit.fitting.parameters import Linearization
 from hmrfit.fitting.terms.base import Known, Measurement, PointTerm, Staged, record_of
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import numbers
-from hmrfit.ops.level import unit_up
+from hmrfit.ops.level import unit_up, up_of_angles
 from hmrfit.ops.robust import damping
 from hmrfit.types import TensorRecord
 
@@ -120,10 +120,11 @@ def _pitch_of(up: Tensor) -> float:
 
 
 def _of_angles(pitch: float, roll: float) -> Tensor:
-    """A camera that looks down sees up lean away from it; one turned clockwise sees it turn counterclockwise."""
-    down = np.radians(float(numbers(pitch, "Up's pitch", "degrees, from -90 to 90, positive down", (), *PITCH)))
-    turn = np.radians(float(numbers(roll, "Up's roll", "degrees, from -180 to 180", (), *ROLL)))
-    return torch.tensor([-np.cos(down) * np.sin(turn), -np.cos(down) * np.cos(turn), -np.sin(down)])
+    angles = (
+        float(numbers(pitch, "Up's pitch", "degrees, from -90 to 90, positive down", (), *PITCH)),
+        float(numbers(roll, "Up's roll", "degrees, from -180 to 180", (), *ROLL)),
+    )
+    return up_of_angles(*torch.tensor(angles, dtype=torch.float64))
 
 
 def _of_horizon(horizon: object, camera: Camera) -> Tensor:
@@ -138,6 +139,13 @@ def _of_horizon(horizon: object, camera: Camera) -> Tensor:
     return unit_up(up if up[1] < 0 else -up, "Up's horizon")
 
 
+def standing_axis(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Points (B, 5, 3) named as `POINTS` -> d/|d| (B, 3), and |d| (B, 1) metres."""
+    d = (points * points.new_tensor(SHARES)[:, None]).sum(1)
+    length = d.norm(dim=-1, keepdim=True).clamp_min(1e-3)
+    return d / length, length
+
+
 @dataclass
 class UpTerm(PointTerm):
     """The direction from the feet to the neck against what points up."""
@@ -149,10 +157,9 @@ class UpTerm(PointTerm):
     def _parts(self, e: Linearization) -> tuple[PosedPoints, Tensor, Tensor, Tensor, Tensor]:
         """(points, d/|d|, |d|, e/s, its damping)."""
         posed = self.posed(e)
-        d = (posed.points * posed.points.new_tensor(SHARES)[:, None]).sum(1)
-        length = d.norm(dim=-1, keepdim=True).clamp_min(1e-3)
-        error = (d / length - record_of(e.observation, Vertical, Up.name).up) / self.scale
-        return posed, d / length, length, error, damping(error)
+        unit, length = standing_axis(posed.points)
+        error = (unit - record_of(e.observation, Vertical, Up.name).up) / self.scale
+        return posed, unit, length, error, damping(error)
 
     def residuals(self, e: Linearization) -> Tensor:
         *_, error, damp = self._parts(e)
