@@ -43,8 +43,13 @@ def eliminate(diagonal: Tensor, right: Tensor, count: int, ahead: int) -> Tensor
     fine = torch.zeros(count, dtype=torch.int32)
     A, A_next, info = diagonal.mT.unbind(0), right[:, :, :ahead].unbind(0), fine.unbind(0)
     shared, V = right[:, :, ahead:].unbind(0), right.unbind(0)
+    double = diagonal.dtype == torch.float64
+    buffer = torch.empty_like(A[0], dtype=torch.float64)
     for b in range(count):
-        torch.linalg.cholesky_ex(A[b], out=(A[b], info[b]))
+        if double:
+            torch.linalg.cholesky_ex(A[b], out=(A[b], info[b]))
+        else:  # of this size, LAPACK factors single numbers more slowly
+            A[b].copy_(torch.linalg.cholesky_ex(A[b].double(), out=(buffer, info[b]))[0])
         V[b].copy_(torch.linalg.solve_triangular(A[b], V[b], upper=False))
         if ahead and b + 1 < N:
             A[b + 1].addmm_(A_next[b].mT, A_next[b], alpha=-1)

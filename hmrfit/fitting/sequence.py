@@ -34,24 +34,32 @@ from hmrfit.ops.threads import own_threads, set_own_threads
 
 T_co = TypeVar("T_co")
 
-FRAMES = 128
-"""Whose Jacobians are in memory at a time: 200 kB each, before they are summed up."""
+FRAMES = 256
+"""Whose Jacobians are in memory at a time, at most: 100 kB each, before they are summed up. Of fewer, the calls of torch
+take as long as what they compute."""
 
+ENOUGH_FOR_TWO = 96
+"""Frames from which there are two pieces, for two threads."""
 
 WINDOW = 512
 """Whose equations are in memory at least, those of twice as many at most: 88 kB each. `hmrfit.fitting.banded` wants
 three seconds."""
 
 
-def pieces(count: int, size: int = 0) -> list[slice]:
-    """The frames, FRAMES or `size` at a time."""
-    size = size or FRAMES
+def pieces(count: int, size: int) -> list[slice]:
+    """The frames, `size` at a time."""
     return [slice(i, min(i + size, count)) for i in range(0, count, size)]
 
 
-def each_piece(work: Callable[[slice], T_co], count: int, threads: int = 1) -> list[T_co]:
-    """What `work` makes of every piece of the frames, in order; so many pieces side by side, each with one thread."""
-    return list(in_order(work, pieces(count), threads))
+def even_pieces(count: int, most: int = 0, each: int = 1) -> list[slice]:
+    """The frames in pieces of nearly one size, FRAMES or `most` at most, and blocks of `each`."""
+    number = max(-(-count // min(most or FRAMES, FRAMES)), 2 if count >= ENOUGH_FOR_TWO else 1)
+    return pieces(count, -(-count // (number * each)) * each)
+
+
+def each_piece(work: Callable[[slice], T_co], parts: Sequence[slice], threads: int = 1) -> list[T_co]:
+    """What `work` makes of every part, in order; so many side by side, each with one thread."""
+    return list(in_order(work, parts, threads))
 
 
 def in_order(work: Callable[[slice], T_co], parts: Sequence[slice], threads: int) -> Iterator[T_co]:
@@ -133,13 +141,13 @@ class SequenceProblem:
             own = float(self.frames.select(piece).cost_at(state[piece]).sum())
             return own if self.motion is None else own + self.motion.cost(state.params, piece)
 
-        return sum(each_piece(of_piece, len(state), self.threads))
+        return sum(each_piece(of_piece, even_pieces(len(state)), self.threads))
 
     def windows(self, state: State) -> Iterator[Bordered]:
         """The equations of some frames after the other, made while those before them are looked at; they are given
         back by `release`."""
-        size = -(-min(FRAMES, self.window) // self.each) * self.each
-        yield from in_order(lambda piece: self.equations(state, piece), pieces(len(state), size), self.threads)
+        parts = even_pieces(len(state), self.window, self.each)
+        yield from in_order(lambda piece: self.equations(state, piece), parts, self.threads)
 
     def release(self, spent: Bordered) -> None:
         """Others may lie where these equations lay."""
@@ -153,7 +161,7 @@ class SequenceProblem:
         except IndexError:
             room = None
         sums = Bordered.zeros(part.stop - part.start, n, self.shapes, self.bands, room, self.kind)
-        for piece in [slice(part.start + p.start, part.start + p.stop) for p in pieces(len(sums))]:
+        for piece in [slice(part.start + p.start, part.start + p.stop) for p in pieces(len(sums), FRAMES)]:
             there = slice(piece.start - part.start, piece.stop - part.start)
             system, around = self._linearized(state, piece)
             H, g = system.hessian, system.gradient

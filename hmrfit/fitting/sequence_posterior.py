@@ -35,7 +35,7 @@ from hmrfit.fitting.banded import add_between, eliminate
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import Layout, Observation, State
-from hmrfit.fitting.sequence import each_piece
+from hmrfit.fitting.sequence import each_piece, pieces
 from hmrfit.fitting.smoothness import BANDS, Smoothness, stencil
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.uncertainty import FLOORS, GAUSSIAN, Posterior, Weight, hessian, joint_rows
@@ -45,6 +45,10 @@ RowsT = TypeVar("RowsT", Tensor, Posterior)
 
 WINDOW = 256
 """Frames whose factors are in memory at a time: 150 kB each."""
+
+
+FRAMES = 64
+"""Whose Jacobians are in memory at a time: 200 kB each."""
 
 
 @dataclass(frozen=True)
@@ -287,7 +291,7 @@ class FramesPosterior:
                         add_between(diagonal, right, BANDS, k, part.start, block)
             return H[:, n:, n:].sum(0)
 
-        corner = sum(each_piece(add_part, m, self.threads), start=zeros(S, S))
+        corner = sum(each_piece(add_part, pieces(m, FRAMES), self.threads), start=zeros(S, S))
         own = diagonal.diagonal(dim1=1, dim2=2)
         own[:N] += carried.floor * _largest(own[:N])
         own[N - 1, w - (N * BANDS - m) * n :] = 1.0  # frames that fill up the last block
