@@ -63,12 +63,19 @@ much more of it lies outside where the mask is inverted. Keypoints near its edge
 
 
 def result_of(
-    fit: Fit, photo: Photo, rows: Tensor, fitter: Fitter, body: tuple[str, str], measurements: Mapping[str, str]
+    fit: Fit,
+    photo: Photo,
+    rows: Tensor,
+    fitter: Fitter,
+    body: tuple[str, str],
+    measurements: Mapping[str, str],
+    alike: int = 1,
 ) -> FitResult:
     """The part of a batch's outcome that is one photograph's.
 
     Args:
-        body: name or path, and kind, of the one for meshes. measurements: what was believed, in words.
+        body: name or path, and kind, of the one for meshes. measurements: what was believed, in words. alike: so many
+            rows after the other are frames of one person, which are hardly different.
     """
     fit = only_numbers(fit.of(rows), fitter.body)
     said = mended_names(fit.mended, len(fit))
@@ -94,7 +101,7 @@ def result_of(
         known = ["given" if p.std is not None else p.made_by or UNKNOWN_SOURCE for p in people]
         origin = replace(origin, keypoint_source=known)
     result = FitResult(fit, origin, seek=fitter.answers, terms=fitter.terms, image=photo.image)
-    _check(result, fitter)
+    _check(result, fitter, alike)
     _check_mask(result, fit.observation.measurements)
     for who, reason in result.left_out.items():
         LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
@@ -201,10 +208,10 @@ _NAMES = (("body", "people", "person"), ("hand", "hands", "hand"))
 """What was fitted, and many and one of those who have it: of bodies, and of hands."""
 
 
-def _check(result: FitResult, fitter: Fitter) -> None:
+def _check(result: FitResult, fitter: Fitter, alike: int) -> None:
     """Adds warnings that only the outcome can give."""
     who, whose, one = _NAMES[side_of(fitter.body.skeleton) is not None]
-    _check_keypoints(result, fitter)
+    _check_keypoints(result, fitter, alike)
     for warnings, other in zip(result.warnings, other_hands(fitter, result.fit), strict=True):
         if other:
             warnings.append(warning_of_side(fitter))
@@ -232,13 +239,13 @@ def _check(result: FitResult, fitter: Fitter) -> None:
             )
 
 
-def _check_keypoints(result: FitResult, fitter: Fitter) -> None:
+def _check_keypoints(result: FitResult, fitter: Fitter, alike: int) -> None:
     """Warns of keypoints that are not this body's, or on its other side."""
     given = result.keypoints
     away = (result.projected.xy - given.xy).norm(dim=-1) / given.box_size().clamp_min(1.0)[:, None]
     away = torch.where(given.presence > 0.5, away, 0.0)
     why = "with them exchanged, a body meets the keypoints far better"
-    for i, exchanged in enumerate(exchanged_sides(fitter, result.fit, away)):
+    for i, exchanged in enumerate(exchanged_sides(fitter, result.fit, away, alike)):
         known = any(SWAPPED in warning for warning in result.warnings[i])
         if exchanged is not None and not known:
             result.warnings[i].append(swapped(exchanged, why))

@@ -30,6 +30,7 @@ from hmrfit.camera import Camera
 from hmrfit.config import Config, load_config
 from hmrfit.detectors.detect import beside_or_detected
 from hmrfit.fitting.fit import Fit
+from hmrfit.fitting.key_frames import key_frames_apart
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.smoothness import Poses
 from hmrfit.fitting.terms.base import Measurement
@@ -465,7 +466,8 @@ class Pipeline:
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
             fit, motion, seen = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
             people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
-            result = pipeline.result(fit, replace(photo, people=people), torch.arange(len(photo)), ready)
+            rows, alike = torch.arange(len(photo)), key_frames_apart(rate)
+            result = pipeline.result(fit, replace(photo, people=people), rows, ready, alike)
             result = as_sequence(result, blank, rate, ready.fitter, motion, seen)
         if world is None:
             result = result.with_up(upright)
@@ -513,10 +515,10 @@ class Pipeline:
             log_warnings([result])
         return [results[i] for i in range(len(photos))]
 
-    def result(self, fit: Fit, photo: Photo, rows: Tensor, ready: Prepared) -> FitResult:
-        """The part of a batch's outcome that is one photograph's."""
+    def result(self, fit: Fit, photo: Photo, rows: Tensor, ready: Prepared, alike: int = 1) -> FitResult:
+        """The part of a batch's outcome that is one photograph's. alike: as `result_of` takes it."""
         body = self.body_name, self.body_kind
-        return result_of(fit, photo, rows, ready.fitter, body, ready.summaries)
+        return result_of(fit, photo, rows, ready.fitter, body, ready.summaries, alike)
 
     def sees(self, photo: Photo) -> bool:
         """Whether there is a network that sees images, and the photograph's pixels for it."""

@@ -35,26 +35,42 @@ one is doubted; of 156 with exchanged sides and a missed keypoint 144, 139 of th
 person's limb and a missed keypoint one."""
 
 
-def exchanged_sides(fitter: Fitter, fit: Fit, distance: Tensor) -> list[str | None]:
+def exchanged_sides(fitter: Fitter, fit: Fit, distance: Tensor, alike: int = 1) -> list[str | None]:
     """What seems to be exchanged of each of B people, as EXCHANGES calls it; None where nothing is.
 
     Args:
         fit: by this fitter. distance: (B, K) of the bodies' keypoints to those given, fractions of the box; 0 where one
-            is unseen.
+            is unseen. alike: so many rows after the other are frames of one person. The one of them that is farthest
+            off is asked about, and the others where it is exchanged.
     """
     found: list[str | None] = [None] * len(fit)
-    people, start = (distance > MISSED).any(1).nonzero()[:, 0], fitter.schedule.start
+    farthest, start = distance.amax(1), fitter.schedule.start
+    people = (farthest > MISSED).nonzero()[:, 0]
     if not len(people) or not isinstance(start, InitialEstimate) or start.error_model is None:
         return found
-    chosen, away = fit.of(people), distance[people]
-    said = side_by_side(lambda part: _said(fitter, start, chosen[part], away[part]), slices(len(people), FEW_POOR))
-    for person, exchange in zip(people.tolist(), chain(*said), strict=True):
-        found[person] = exchange
+
+    def ask(rows: Tensor) -> None:
+        chosen, away = fit.of(rows), distance[rows]
+        of_part = lambda part: _said(fitter, start, chosen[part], away[part], alike > 1)  # noqa: E731
+        said = side_by_side(of_part, slices(len(rows), FEW_POOR))
+        for person, exchange in zip(rows.tolist(), chain(*said), strict=True):
+            found[person] = exchange
+
+    run, first = people // alike, people
+    if alike > 1:
+        padded = torch.nn.functional.pad(farthest, (0, -len(farthest) % alike)).view(-1, alike)
+        first = (padded.argmax(1) + alike * torch.arange(len(padded)))[run.unique()]
+    ask(first)
+    exchanged = torch.tensor([row // alike for row in first.tolist() if found[row] is not None], dtype=torch.int64)
+    others = people[torch.isin(run, exchanged) & ~torch.isin(people, first)]
+    if len(others):
+        ask(others)
     return found
 
 
-def _said(fitter: Fitter, start: InitialEstimate, fit: Fit, distance: Tensor) -> list[str | None]:
-    """The same of people whose fit misses some keypoint."""
+def _said(fitter: Fitter, start: InitialEstimate, fit: Fit, distance: Tensor, of_frames: bool) -> list[str | None]:
+    """The same of people whose fit misses some keypoint. of_frames: it is that of all frames together, which may miss
+    what the frame alone reaches: then that is what an exchange must be better than, too."""
     found: list[str | None] = [None] * len(fit)
     keypoints, route = fit.observation.keypoints, fitter.route(fit.observation.keypoints.names)
     sources = exchanged_places(keypoints.names)
@@ -68,6 +84,9 @@ def _said(fitter: Fitter, start: InitialEstimate, fit: Fit, distance: Tensor) ->
         return found
     without = ranking_energy(_fitted(start, fit.of(better), fewer[better], route), route)
     sure = exchanged[better] < without + MISSING * missed[better].sum(1)
+    if of_frames:
+        alone = ranking_energy(_fitted(start, fit.of(better), keypoints[better], route), route)
+        sure &= exchanged[better] + EXCHANGE < alone
     for i in better[sure].tolist():
         found[i] = list(EXCHANGES)[int(likeliest[i])]
     return found

@@ -35,7 +35,7 @@ from hmrfit.ops.threads import own_threads, set_own_threads
 T_co = TypeVar("T_co")
 
 FRAMES = 256
-"""Whose Jacobians are in memory at a time, at most: 100 kB each, before they are summed up. Of fewer, the calls of torch
+"""Whose Jacobians are in memory at a time, at most: 100 kB each, before they are summed up. Of fewer, torch's calls
 take as long as what they compute."""
 
 ENOUGH_FOR_TWO = 96
