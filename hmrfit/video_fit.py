@@ -328,6 +328,7 @@ def fit_tracks(
             bar.update(len(rows))
     notes = notes_of(video, found, len(named), asked.get("extrinsics") is not None)
     tracks = levelled(tracks) if isinstance(asked.get("up"), str) else tracks
+    notes += remarks_on_up(tracks)
     return VideoResult(tracks, video.path, video.fps, video.size, found, notes, left_out)
 
 
@@ -337,6 +338,13 @@ def levelled(tracks: Sequence[Track]) -> list[Track]:
         return list(tracks)
     found = likely_up_of([track.result for track in tracks])
     return [replace(track, result=track.result.with_likely_up(found)) for track in tracks]
+
+
+def remarks_on_up(tracks: Sequence[Track]) -> list[str]:
+    """What is to be said where what points up is an estimate."""
+    known = [track.result.up_std for track in tracks if track.result.up_std is not None]
+    said = "The motions stand upright by an estimate, as most people stand and cameras are held"
+    return [f"{said} (± {known[0]:.0f}°)."] if known else []
 
 
 def notes_of(video: Video, found: TracksFile, persons: int, moving: bool) -> list[str]:

@@ -56,6 +56,7 @@ from hmrfit.video_fit import (
     fit_track,
     levelled,
     notes_of,
+    remarks_on_up,
     track_of_result,
 )
 from hmrfit.video_result import Track, VideoResult
@@ -170,6 +171,7 @@ class VideoRun:
         tracks = self._levelled(tracks)
         self._remove_gone({track.id for track in tracks})
         notes = notes_of(video, found, len(tracks) + len(left_out), moving=False)
+        notes += remarks_on_up(tracks)
         result = VideoResult(tracks, video.path, video.fps, video.size, found, notes, left_out)
         remark = self._overlay(result, video, made)
         self._page(result, [*notes, *([remark] if remark else [])])
