@@ -94,7 +94,8 @@ def seen_with_hands(ready: Prepared, fit: Fit, state: State, seen: Keypoints, ro
     assert isinstance(views, OtherViews) and fitter.hands is not None and fitter.schedule.hands is not None
     stage, route = fitter.schedule.hands, fitter.route(seen.names)
     observation = fitter.hands.observation(state, some.observation, seen[rows], stage, route, views[rows])
-    return replace(some, observation=observation, stage=stage)
+    calibration = fitter.hands.calibration(some.calibration, in_views=True)
+    return replace(some, observation=observation, stage=stage, calibration=calibration)
 
 
 def one_body_in_views(ready: Prepared, photos: Sequence[Photo], world: Extrinsics, start: BodyParams | None) -> Fit:

@@ -39,7 +39,7 @@ from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.terms.hand_pose import HandPosePrior
 from hmrfit.fitting.terms.reprojection import Reprojection, StudentReprojection
 from hmrfit.fitting.terms.views import VIEWS, OtherViews, ViewsTerm
-from hmrfit.fitting.uncertainty import Answers, Weight
+from hmrfit.fitting.uncertainty import GAUSSIAN, Answers, Calibration, Weight
 from hmrfit.keypoints import SIDES, body_places
 from hmrfit.ops.skinning import world_rotations
 from hmrfit.types import BodyParams, Keypoints, RecordTable
@@ -79,6 +79,10 @@ HANDS_SIGMA = 0.72
 and 52 with 0.7, those of 95 % 96, 96 and 95 (`benchmarks/body_with_hands.py --poses`, 120 people)."""
 
 
+HANDS_SIGMA_IN_VIEWS = 0.68
+"""The same where several cameras see the person."""
+
+
 @dataclass
 class BodyWithHands:
     """The last part of the fit of a body with hands.
@@ -104,17 +108,20 @@ class BodyWithHands:
         state = self._starts(fit.state, seen, route.body)
         last = replace(stage, options=replace(stage.options, ftol=FTOL, gtol=0.0))
         joined = self._with_other_sides(route.run(Begun.at(state, seen), (last,)), route)
-        calibration = fit.calibration
-        if calibration is not None:
-            calibration = replace(calibration, weights={**calibration.weights, **HAND_WEIGHTS}, hands=HANDS_SIGMA)
         return replace(
             joined,
             steps=fit.steps + joined.steps,
             start=fit.start,
             acceptance=fit.acceptance,
             start_term_cost=fit.start_term_cost,
-            calibration=calibration,
+            calibration=self.calibration(fit.calibration, views is not None),
         )
+
+    def calibration(self, body: Calibration | None, in_views: bool) -> Calibration | None:
+        """Of the fit with hands. body: of that without."""
+        if in_views:
+            return replace(body or Calibration({}, GAUSSIAN), hands=HANDS_SIGMA_IN_VIEWS)
+        return body and replace(body, weights={**body.weights, **HAND_WEIGHTS}, hands=HANDS_SIGMA)
 
     def observation(
         self,
@@ -270,6 +277,19 @@ class SeekOtherHands:
     def beside(self, found: Answers, fit: Fit, body: PointBody, terms: Mapping[str, Term]) -> Answers:
         """What was found."""
         return found
+
+
+def with_hands_sigma(seen: Observation, factor: float) -> Observation:
+    """What several cameras have seen, the noise of the points of hands times a factor in every one of them."""
+    body, views = set(body_places(seen.keypoints.names)), seen.measurements.get(VIEWS)
+    each = seen.box_size.new_tensor([1.0 if k in body else factor for k in range(len(seen.keypoints.names))])
+    ratio = each if seen.noise_ratio is None else seen.noise_ratio * each
+    seen = replace(seen, noise_ratio=ratio.expand_as(seen.keypoints.confidence))
+    if not isinstance(views, OtherViews):
+        return seen
+    ratio = each if views.noise_ratio is None else views.noise_ratio * each
+    views = replace(views, noise_ratio=ratio.expand_as(views.confidence))
+    return replace(seen, measurements=RecordTable({**seen.measurements, VIEWS: views}))
 
 
 def _noise(keypoints: Keypoints, box: Tensor, depth: Mapping[str, Tensor], focal: Tensor) -> Tensor:

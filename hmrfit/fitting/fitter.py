@@ -11,7 +11,7 @@ from hmrfit.body.point_offsets import PointOffsets
 from hmrfit.body.points import PointBody
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
-from hmrfit.fitting.body_with_hands import BodyWithHands, SeekOtherHands
+from hmrfit.fitting.body_with_hands import BodyWithHands, SeekOtherHands, with_hands_sigma
 from hmrfit.fitting.devices import moved
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit, Seeker
 from hmrfit.fitting.mend_labels import as_fitted
@@ -272,7 +272,7 @@ class Fitter:
             seen = replace(seen, noise=residual_noise(body, fit.state, seen))
         own = self._student(how)
         if own is None:
-            return seen, None
+            return (seen if how.hands == 1.0 else with_hands_sigma(seen, how.hands)), None
         found = torch.full_like(seen.keypoints.confidence, own.sigma) if seen.noise is None else seen.noise
         if how.hands != 1.0:
             of_body = set(body_places(seen.keypoints.names))
@@ -285,7 +285,8 @@ class Fitter:
         if how is not None and how.noise == "residuals":
             return how
         if how is None or fit.observation.anchor is None or not fit.stage.weights.get("anchor"):
-            return Calibration({name: Weight(w) for name, w in fit.stage.weights.items() if w}, GAUSSIAN)
+            own = {name: Weight(w) for name, w in fit.stage.weights.items() if w}
+            return Calibration(own, GAUSSIAN, hands=1.0 if how is None else how.hands)
         return how
 
     def _student(self, how: Calibration) -> StudentReprojection | None:

@@ -190,10 +190,11 @@ class NumpySums:
     of_points: residuals (2 K,), covectors a (K, 2, 3) with dr = a · dX, and the term's weight.
     of_turns: the columns from which on they stand, gradient (d,), Hessian (d, d) and the weight of d coordinates, the
     first 3 n of which are turns of n joints, and T (n, 3, 3), their derivatives by those joints' columns.
+    cost_only: nothing else is asked for: terms may leave the rest out, which is most of the work.
     """
 
-    def __init__(self, columns: int) -> None:
-        self.cost = 0.0
+    def __init__(self, columns: int, cost_only: bool = False) -> None:
+        self.cost, self.cost_only = 0.0, cost_only
         self.gradient, self.hessian = np.zeros(columns), np.zeros((columns, columns))
         self.of_points: list[tuple[Array, Array, float]] = []
         self.of_turns: list[tuple[slice, Array, Array, Array, float]] = []
@@ -293,7 +294,7 @@ class NumpyProblem:
         e = NumpyLinearization(self, x)
 
         def cost(term: NumpyTerm, weight: float) -> float:
-            sums = NumpySums(self.layout.columns)
+            sums = NumpySums(self.layout.columns, cost_only=True)
             term.add(e, sums, weight)
             return sums.total_cost()
 
@@ -301,11 +302,13 @@ class NumpyProblem:
 
     def cost_at(self, x: PoseState, warm_up: bool = False) -> float:
         """The cost alone."""
-        return self._sums(x, warm_up)[1].total_cost()
+        return self._sums(x, warm_up, cost_only=True)[1].total_cost()
 
-    def _sums(self, x: PoseState, warm_up: bool) -> tuple["NumpyLinearization", NumpySums]:
+    def _sums(
+        self, x: PoseState, warm_up: bool, cost_only: bool = False
+    ) -> tuple["NumpyLinearization", NumpySums]:
         """The body at x, and what the terms say there."""
-        e, sums = NumpyLinearization(self, x), NumpySums(self.layout.columns)
+        e, sums = NumpyLinearization(self, x), NumpySums(self.layout.columns, cost_only)
         for term, weight in self.warm_up if warm_up else self.terms:
             term.add(e, sums, weight)
         return e, sums
@@ -319,12 +322,25 @@ class NumpyLinearization:
         self.posed = self.body.pose(x)
         rotations, back = x.rotations, problem.start_back
         parts = [rotations[1:]] if back is None else [back @ rotations, rotations[1:]]
-        v, derivative = so3.log_and_derivative(np.concatenate(parts))  # of both in one call, which takes as long as one
-        body = 1 - len(rotations)
+        self._logs = so3.log(np.concatenate(parts))  # of both in one call, which takes as long as one
+        self._first = 1 - len(rotations)
         # log R (J-1, 3) of the body joints, and φ = log(R⁰ᵀ R) (J, 3) where the observation has an anchor; radians
-        self.theta, self.start_turn = v[body:], v[:body]
-        # by a turn R <- R exp(δ): (J-1, 3, 3) and (J, 3, 3)
-        self.theta_derivative, self.start_derivative = derivative[body:], derivative[:body]
+        self.theta, self.start_turn = self._logs[self._first :], self._logs[: self._first]
+
+    @cached_property
+    def _derivatives(self) -> Array:
+        """By a turn R <- R exp(δ), of both."""
+        return so3.right_jacobian_inverse(self._logs)
+
+    @property
+    def theta_derivative(self) -> Array:
+        """(J-1, 3, 3)."""
+        return self._derivatives[self._first :]
+
+    @property
+    def start_derivative(self) -> Array:
+        """(J, 3, 3)."""
+        return self._derivatives[: self._first]
 
     @cached_property
     def bone_steps(self) -> Array:

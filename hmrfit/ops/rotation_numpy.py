@@ -43,14 +43,8 @@ def log(R: Array) -> Array:
     return np.where(small, 2 / near_one - 2 * s2 / (3 * near_one**3), 2 * np.arctan2(s, w) / s)[:, None] * u
 
 
-def log_and_derivative(R: Array) -> tuple[Array, Array]:
-    """v = log R (n, 3), and what it becomes by R <- R exp(δ):  dv/dδ = Jr(v)⁻¹ (n, 3, 3)."""
-    v = log(R)
-    return v, right_jacobian_inverse(v)
-
-
 def right_jacobian_inverse(v: Array) -> Array:
-    """Jr(v)⁻¹ (n, 3, 3):  I + ½ [v]x + d (v vᵀ − |v|² I)."""
+    """What v = log R becomes by R <- R exp(δ), Jr(v)⁻¹ = dv/dδ (n, 3, 3):  I + ½ [v]x + d (v vᵀ − |v|² I)."""
     q = (v * v).sum(-1)
     small = q < SMALL_ANGLE_SQUARED
     t = np.sqrt(np.where(small, 1.0, q))

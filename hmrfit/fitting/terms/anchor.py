@@ -92,9 +92,11 @@ class _NumpyAnchor:
         rotated = (self.world * e.start_turn[:, None]).sum(-1).ravel()
         error = np.concatenate([rotated, x.betas - self.betas])[self.chart]
         pull = self.precision @ error
+        away = (x.transl - self.transl) / self.transl_std
+        sums.cost += weight * (0.5 * float(pull @ error + away @ away))
+        if sums.cost_only:
+            return
         T = self.world[rotating] @ e.start_derivative[rotating] @ x.world[rotating].transpose(0, 2, 1)
         sums.of_turns.append((slice(3, None), pull, self.precision, T, weight))
-        away = (x.transl - self.transl) / self.transl_std
         gradient[:3] += weight * away / self.transl_std
         sums.hessian.ravel()[: 3 * len(gradient) : len(gradient) + 1] += weight / self.transl_std**2
-        sums.cost += weight * (0.5 * float(pull @ error + away @ away))

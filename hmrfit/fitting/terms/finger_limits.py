@@ -227,7 +227,9 @@ class _NumpyLimits:
         self.hand = hand
 
     def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
-        r, turns = self.hand.residuals_and_turns(e.x.world[None])
+        r, turns = self.hand.residuals_and_turns(e.x.world[None], not sums.cost_only)
+        if sums.cost_only:
+            sums.cost += weight * (0.5 * float((r * r).sum()))
         if turns is None:
             return
         rotating = e.body.rotating

@@ -165,7 +165,9 @@ class _NumpyApart:
 
     def add(self, e: NumpyLinearization, sums: NumpySums, weight: float) -> None:
         met = self.capsules.met(e.posed.joints[None], e.x.world[None], e.x.betas[None])
-        if not len(met.person):
+        if sums.cost_only:
+            sums.cost += weight * (0.5 * float(met.depth @ met.depth))
+        if sums.cost_only or not len(met.person):
             return
         rotating = e.body.rotating
         first = 3 + 3 * int(rotating[0] == 0)

@@ -97,7 +97,9 @@ class _NumpyPosePrior:
         white = (theta.ravel() @ self.stacked - self.shift).reshape(self.means.shape)
         energies = 0.5 * (white * white).sum(1) + self.constants
         k = energies.argmin()
+        sums.cost += weight * float(energies[k])
+        if sums.cost_only:
+            return
         gradient = self.precisions[k] @ (theta.ravel() - self.means[k])
         T = e.theta_derivative[joints - 1] @ e.x.world[joints].transpose(0, 2, 1)
-        sums.cost += weight * float(energies[k])
         sums.of_turns.append((slice(6, 6 + len(gradient)), gradient, self.precisions[k], T, weight))

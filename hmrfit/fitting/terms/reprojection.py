@@ -161,7 +161,11 @@ class _NumpyReprojection:
         scale = e.problem.focal / depth
         slope = -scale * xy / depth * (z > MIN_DEPTH)
         white = (scale * xy + e.problem.center - self.xy) * self.unit[:, None]
-        g, h = self.slopes((white * white).sum(1))
+        square = (white * white).sum(1)
+        g, h = self.slopes(square)
+        if sums.cost_only:
+            sums.cost += weight * (0.5 * float((self.root * g) ** 2 @ square))
+            return
         pulled = np.empty((len(z), 3))  # white · dPi
         pulled[:, :2], pulled[:, 2] = white * scale, (white * slope).sum(1)
         unit = self.unit * self.root
