@@ -11,6 +11,9 @@ picture, instead of most of it; hands are a tenth of that.
 PA-MPJPE of the body is over 14 joints of SMPL, of a hand over 21 points, after a similarity of that part alone.
 Coverage is of the regions that hold 50, 68, 90 and 95 % of the posterior of each of the 20 points of a hand about its
 wrist; the gap is the worst of them. Times are of the processor, on one thread, the median of people fitted one by one.
+
+--cameras C fits every person by C calibrated cameras all around instead (`hmrfit.fit_views`; 1,280 x 960 pixels, 1,400
+of focal length, four metres away): points of hands about the wrist, nothing aligned, and their coverage.
 """
 
 import argparse
@@ -27,15 +30,19 @@ from hand_accuracy import SOURCES, left_out
 
 import hmrfit
 from hmrfit.assets import locate
+from hmrfit.body.points import PointBody
+from hmrfit.body.rigid import turned
 from hmrfit.build import load_body
 from hmrfit.camera import Camera
 from hmrfit.evaluate.metrics import pa_mpjpe
 from hmrfit.evaluate.posterior_scores import LEVELS, coverage, coverage_gap, truth_levels
 from hmrfit.hand_keypoints import hand_set
 from hmrfit.keypoints import COMMON14, body_places, find_set, has_hands
+from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.synthetic.people import People
-from hmrfit.synthetic.people_with_hands import HANDS_VIEWS, people_with_hands
+from hmrfit.synthetic.people_with_hands import HANDS_VIEWS, people_with_hands, with_noise
+from hmrfit.types import BodyParams, Keypoints
 
 DRAWS = 200
 SINGLE = 15
@@ -96,6 +103,67 @@ def fitted(case: Case, rows: slice, places: Sequence[int]) -> hmrfit.FitResult:
     )
 
 
+SIZE, FOCAL, MIDDLE = (1280, 960), 1400.0, (0.0, 0.0, 4.0)
+"""Of every camera around a person: pixels, and where the person stands before the first one, metres."""
+
+
+def in_views(case: Case, options: argparse.Namespace) -> tuple[torch.Tensor, torch.Tensor]:
+    """(millimetres (N, 2, 20) that points of either hand are off about the wrist, their levels)."""
+    body, names, C = load_body("free_body_h"), case.people.keypoints.names, options.cameras
+    camera, middle = Camera.from_size(*SIZE, focal=FOCAL), torch.tensor(MIDDLE).double()
+    angle = torch.arange(C).double() * (2 * np.pi / C)
+    R = rotvec_to_matrix(angle[:, None] * torch.tensor([0.0, 1.0, 0.0]).double())
+    t = middle - R @ middle
+    config = None if case.hands == "auto" else {"BODY.PATH": "free_body_h", "PRIORS.HANDS": case.hands}
+    away, levels = [], []
+    for i in range(len(case.people.joints)):
+        one = case.people.params[i : i + 1]
+        truth = replace(one, transl=middle[None])
+        seen = turned(truth[[0] * C], body.rest_joints[0], body.joint_shapes[0], R, t)
+        xy = camera.project(body.points(names).pose(seen).points)
+        clean = Keypoints(xy, torch.ones(xy.shape[:2]).double(), names)
+        noisy = with_noise(clean, options.noise, options.hand_noise, torch.Generator().manual_seed(options.seed + i))
+        found = hmrfit.fit_views(
+            [None] * C,
+            list(torch.cat([noisy.xy, noisy.confidence[..., None]], -1).numpy()),
+            torch.cat([R, t[..., None]], -1).numpy(),
+            keypoint_set=names,
+            cameras=[camera] * C,
+            image_size=SIZE,
+            config=config,
+        )[0]
+        drawn = found.sample(DRAWS, seed=1)
+        for side in ("left", "right"):
+            points = body.points(hand_set("hand21", side).names)
+            true = about_wrist(points, truth)
+            away.append(1e3 * (about_wrist(points, found.params) - true).norm(dim=-1))
+            levels.append(truth_levels(torch.stack([about_wrist(points, params) for params in drawn]), true))
+    return torch.cat(away), torch.cat(levels)
+
+
+def about_wrist(points: PointBody, params: BodyParams) -> torch.Tensor:
+    """(B, 20, 3) metres, of a hand's points."""
+    posed = points.pose(params).points
+    return posed[:, 1:] - posed[:, :1]
+
+
+def score_views(options: argparse.Namespace) -> None:
+    """Measure and print what several cameras say of hands."""
+    with tempfile.TemporaryDirectory() as folder:
+        parts = [in_views(case, options) for case in cases(options, Path(folder))]
+    away, levels = (torch.cat(column) for column in zip(*parts, strict=True))
+    print("coverage of the points of hands, stated and measured:")
+    print("  ".join(f"{100 * q:.0f} %: {100 * m:.1f} %" for q, m in zip(LEVELS, coverage(levels), strict=True)))
+    finish(
+        benchmark="body_with_hands_in_views",
+        people=len(away) // 2,
+        cameras=options.cameras,
+        hand_mm_about_the_wrist=float(away.mean()),
+        hands_over_10_mm=float((away.mean(1) > 10).double().mean()),
+        coverage_gap=coverage_gap(levels),
+    )
+
+
 def body_error(result: hmrfit.FitResult, people: People) -> torch.Tensor:
     """(B,) millimetres."""
     truth = [load_body("free_body_h").skeleton.index(name) for name in COMMON14]
@@ -123,8 +191,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--hand-noise", type=float, default=0.02)
     parser.add_argument("--pixels", type=float)
     parser.add_argument("--seed", type=int, default=3)
+    parser.add_argument("--cameras", type=int, help="calibrated, all around; none: one of each person's own")
     options = parser.parse_args(arguments)
     threads(1)
+    if options.cameras:
+        return score_views(options)
     before, after, hands, levels, body = [], [], [], {"left": [], "right": []}, load_body("free_body_h")
     with tempfile.TemporaryDirectory() as folder:
         every_case = cases(options, Path(folder))

@@ -1,6 +1,7 @@
 """People with hands before several calibrated cameras: both hands by all views that show them."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import hmrfit
 from hmrfit.build import load_body
 from hmrfit.camera import Camera
 from hmrfit.cli import main
+from hmrfit.fitting.body_with_hands import HANDS_SIGMA_IN_VIEWS
 from hmrfit.keypoints import HAND_POINTS, body_places, find_set
 
 SIDES = ("left", "right")
@@ -52,6 +54,25 @@ def test_fingers_are_nearer_than_from_one_view() -> None:
         np.testing.assert_allclose(errors(result, one.in_view(c)), away, atol=1e-9)
         assert result.reprojection_error[0] < 0.02 and not result.warnings[0]
     assert known()[0].joint_std[0, 22:].mean() < alone.joint_std[0, 22:].mean()
+
+
+def test_how_sure_hands_are_is_said_with_their_own_noise() -> None:
+    """As measured; of the body nothing changes."""
+    for result in known():
+        calibration = result.fit.calibration
+        assert calibration is not None and calibration.hands == HANDS_SIGMA_IN_VIEWS and not result.calibrated
+        wider = replace(result.fit, calibration=replace(calibration, hands=1.0))
+        before = replace(result, known_answers=result.seek(wider))
+        assert finger_spread(result) < 0.85 * finger_spread(before)
+        np.testing.assert_allclose(result.joint_std[0, :20], before.joint_std[0, :20], rtol=0.05)
+
+
+def finger_spread(result: hmrfit.FitResult) -> float:
+    """Metres, the standard deviation of fingers' joints about the left wrist in draws of the posterior."""
+    body, joints = load_body("free_body_h"), load_body("free_body_h").skeleton.fingers["left"]
+    wrist = body.skeleton.index("left_wrist")
+    drawn = torch.cat([body(params, vertices=False).joints for params in result.sample(60)])
+    return float((drawn[:, list(joints)] - drawn[:, [wrist]]).std(0).mean())
 
 
 def test_hands_do_not_spoil_the_body() -> None:

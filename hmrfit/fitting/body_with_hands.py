@@ -80,7 +80,10 @@ and 52 with 0.7, those of 95 % 96, 96 and 95 (`benchmarks/body_with_hands.py --p
 
 
 HANDS_SIGMA_IN_VIEWS = 0.68
-"""The same where several cameras see the person."""
+"""The same where several cameras see the person, by the energy of whose fit it is said how sure it is. Chosen on 40
+people before three cameras; 36 others, before two, three and four: regions stated to hold 50, 68, 90 and 95 % of the
+points of hands hold 56, 70, 87 and 92 %, with 1 71, 83, 92 and 95 %. With more cameras they hold more
+(`benchmarks/body_with_hands.py --cameras`)."""
 
 
 @dataclass

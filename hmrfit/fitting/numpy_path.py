@@ -304,9 +304,7 @@ class NumpyProblem:
         """The cost alone."""
         return self._sums(x, warm_up, cost_only=True)[1].total_cost()
 
-    def _sums(
-        self, x: PoseState, warm_up: bool, cost_only: bool = False
-    ) -> tuple["NumpyLinearization", NumpySums]:
+    def _sums(self, x: PoseState, warm_up: bool, cost_only: bool = False) -> tuple["NumpyLinearization", NumpySums]:
         """The body at x, and what the terms say there."""
         e, sums = NumpyLinearization(self, x), NumpySums(self.layout.columns, cost_only)
         for term, weight in self.warm_up if warm_up else self.terms:

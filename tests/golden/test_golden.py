@@ -41,7 +41,7 @@ ANSWERS = (
 
 HAND = (
     "It was first made when hands began at the answer of a network of their own; now fingers keep apart too, and hands "
-    "end at a relative change of 5e-2, are damped more after a rejected step and begin from other sides with two steps: "
+    "end at a relative change of 5e-2, are damped more after a rejected step, begin from other sides with two steps: "
     "5.1 -> 4.5 steps, PA-MPJPE of 750 hands 6.61 -> 6.62 mm. "
 )
 
