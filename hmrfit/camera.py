@@ -170,6 +170,10 @@ def checked_focal(focal: ArrayLike, width: float, height: float, name: str = "fo
     if isinstance(focal, str):
         raise ValueError(f"{name} should be {what}, or 'free' in hmrfit.fit, but is {brief_repr(focal)}.")
     pair = numbers(focal, name, what)
+    if pair.shape == (3, 3):
+        raise ValueError(
+            f"{name} should be {what}, but is a 3×3 matrix: give camera=Camera.from_intrinsics(K, width, height)."
+        )
     if pair.shape not in ((), (1,), (2,)) or not (pair > 0).all():
         raise ValueError(f"{name} should be {what}, but is {brief_repr(focal)}.")
     low, high = (limit * max(width, height) for limit in FOCAL_RANGE)

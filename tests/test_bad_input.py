@@ -195,6 +195,11 @@ def test_a_photograph_that_exif_turns(points: np.ndarray, tmp_path: Path) -> Non
     result = fit(points * [0.7, 0.7, 1], tmp_path / "a.jpg")
     assert result.image_size == (240, 320) and result.picture().shape == (320, 240, 3)
     np.testing.assert_array_equal(result.camera.center[0], [120, 160])
+    assert not any("as it is stored" in text for text in result.warnings[0])
+    unturned = points.copy()
+    unturned[:, 0] += 310 - points[:, 0].max()  # within 320 × 240, as a program that ignores EXIF finds them
+    said = "Some keypoints lie outside of the photograph, 240 × 320 as its EXIF turns it, and all within 320 × 240"
+    assert any(said in text for text in fit(unturned, tmp_path / "a.jpg").warnings[0])
 
 
 def test_an_image_12000_pixels_wide(points: np.ndarray) -> None:

@@ -90,6 +90,12 @@ def test_focal_lengths_that_are_none(points: np.ndarray, name: str, value: objec
 
 
 @pytest.mark.usefixtures("no_work")
+def test_a_matrix_as_focal_length_gets_the_right_place(points: np.ndarray) -> None:
+    with pytest.raises(ValueError, match=r"is a 3×3 matrix: give camera=Camera.from_intrinsics\(K, width, height\)"):
+        fit(points, focal=np.eye(3) * 500)
+
+
+@pytest.mark.usefixtures("no_work")
 @pytest.mark.parametrize("name", ["focal", "focal_35mm"])
 @pytest.mark.parametrize("value", [True, 1j, b"500", object(), {500}, [None]])
 def test_focal_lengths_that_are_no_numbers(points: np.ndarray, name: str, value: object) -> None:

@@ -141,18 +141,27 @@ def exif_focal_35mm(source: str | os.PathLike | bytes) -> float | None:
     n/0, NaN) or negative. Whether a lens has it is for the caller to judge. It holds for the whole photograph: not for
     one that was cropped. `camera.focal_from_35mm` makes pixels of it.
     """
+    focal = float(_exif_numbers(source).get(FOCAL_35MM, 0))
+    return focal if 0 < focal < float("inf") else None
+
+
+def exif_turns(source: str | os.PathLike | bytes) -> bool:
+    """Whether the EXIF of a JPEG or HEIC says that its width as stored is the upright picture's height."""
+    return _exif_numbers(source).get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+
+
+def _exif_numbers(source: str | os.PathLike | bytes) -> dict[int, float]:
+    """The numbers that are asked for, as far as the EXIF of a file has them."""
     data = _beginning(source)
     tiff = heic_exif(data) if is_heic(data) else _exif_block(data)
     order = None if tiff is None else {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if tiff is None or order is None:
-        return None
+        return {}
     try:
         main = _tiff_tags(tiff, order, struct.unpack_from(order + "I", tiff, 4)[0])
-        details = _tiff_tags(tiff, order, int(main[EXIF_TAGS])) if EXIF_TAGS in main else {}
+        return main | (_tiff_tags(tiff, order, int(main[EXIF_TAGS])) if EXIF_TAGS in main else {})
     except (struct.error, OverflowError):
-        return None
-    focal = float(details.get(FOCAL_35MM, 0))
-    return focal if 0 < focal < float("inf") else None
+        return {}
 
 
 def _beginning(source: str | os.PathLike | bytes) -> bytes:
@@ -181,7 +190,7 @@ def _tiff_tags(tiff: bytes, order: str, offset: int) -> dict[int, float]:
     for i in range(struct.unpack_from(order + "H", tiff, offset)[0]):
         at = offset + 2 + 12 * i
         tag, kind, count = struct.unpack_from(order + "HHI", tiff, at)
-        if kind in TIFF_NUMBERS and count == 1 and tag in (EXIF_TAGS, FOCAL_35MM):
+        if kind in TIFF_NUMBERS and count == 1 and tag in (EXIF_TAGS, FOCAL_35MM, EXIF_ORIENTATION):
             layout = order + TIFF_NUMBERS[kind]
             if struct.calcsize(layout) > 4:  # its value lies elsewhere, and here is where
                 at = struct.unpack_from(order + "I", tiff, at + 8)[0] - 8

@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from hmrfit.camera import Camera, check_camera, checked_focal, checked_size, focal_from_35mm
 from hmrfit.io.bounded import refuse_url
-from hmrfit.io.image import Image, as_image, decode_image, read_image
-from hmrfit.io.keypoint_checks import check_keypoints
-from hmrfit.io.keypoint_checks.crowd import surely_in_order
+from hmrfit.io.image import Image, as_image, decode_image, exif_turns, read_image
+from hmrfit.io.keypoint_checks import check_keypoints, far_away, stray_places
+from hmrfit.io.keypoint_checks.crowd import near_each_other, surely_in_order
 from hmrfit.io.keypoint_checks.field_of_view import ASSUMED, FocalSource, camera_warnings, focal_from_exif
 from hmrfit.io.keypoint_checks.sides import shows_through
 from hmrfit.io.keypoint_files import KeypointSource, PersonKeypoints, read_keypoints
@@ -152,9 +152,22 @@ def read_photo(
     rows, source_of_exif = tuple(ready), content if isinstance(content, bytes) else path
     cameras, source = _camera(chosen, size, camera, focal, focal_35mm, source_of_exif, rows, len(people))
     of_cameras = camera_warnings(cameras, source, [p.xy[p.confidence > 0] for p in chosen])
-    warnings = tuple(mine + more for mine, more in zip(warnings, of_cameras, strict=True))
+    turned = [_unturned(p, size, source_of_exif) for p in chosen]
+    warnings = tuple((*mine, *more, *own) for mine, more, own in zip(warnings, of_cameras, turned, strict=True))
     left_out = {_called(people, i): reason for i, reason in reasons.items()}
     return Photo(chosen, cameras, size, source.words, warnings, path, pixels, rows, left_out)
+
+
+def _unturned(person: PersonKeypoints, size: tuple[int, int], photograph: Path | bytes | None) -> list[str]:
+    """A warning where keypoints are pixels of the photograph as it is stored, which its EXIF turns."""
+    xy = person.xy[person.confidence > 0]
+    inside = lambda limits: bool(((xy >= 0) & (xy <= np.array(limits))).all())  # noqa: E731
+    if photograph is None or inside(size) or not inside(size[::-1]) or not exif_turns(photograph):
+        return []
+    return [
+        f"Some keypoints lie outside of the photograph, {size[0]} × {size[1]} as its EXIF turns it, and all within "
+        f"{size[1]} × {size[0]}: they were found in the picture as it is stored. Find them in the upright one."
+    ]
 
 
 def _fit_to_be_used(
@@ -177,8 +190,8 @@ def _fit_to_be_used(
             ready[i] = people[i], people[i].warnings
             return False
         try:
-            straight = people[i].at_size(size).pinhole()
-            found = _checked(straight, size, look)
+            straight, far = _without_strays(people[i].at_size(size).pinhole())
+            found = far + _checked(straight, size, look)
         except ValueError as error:
             reasons[i] = str(error)
             return False
@@ -193,6 +206,19 @@ def _fit_to_be_used(
     for i in others:
         read(i, look=doubted)
     return {i: ready[i] for i in usable if i in ready}, dict(sorted(reasons.items()))
+
+
+def _without_strays(person: PersonKeypoints) -> tuple[PersonKeypoints, list[str]]:
+    """The person without keypoints that are nobody's: a mark of a missing one, such as (65535, 65535), or another's far
+    away. The box of a person who had them would be no measure of anything."""
+    body = np.array(body_places(person.names))
+    far, times = stray_places(person.xy[body], person.confidence[body] > 0)
+    if not len(far):
+        return person, []
+    confidence = person.confidence.copy()
+    confidence[body[far]] = 0.0
+    said = f"{far_away(person.names, body[far], times)}: left out, as they are nobody's or another person's."
+    return replace(person, confidence=confidence), [said]
 
 
 def _as_they_are(
@@ -233,7 +259,12 @@ def _plain(people: Sequence[PersonKeypoints], size: tuple[int, int]) -> set[int]
     xy, seen = xy[:, body], confidence[:, body] > 0
     inside = ((xy >= 0) & (xy <= np.array(size))).all(2) & seen
     away = np.where(seen, np.abs(xy).max(2), 0.0).max(1)
-    fine &= inside.any(1) & (away <= (FARTHEST + 1) * max(size)) & ((away > NORMALISED) | (seen.sum(1) < 2))
+    fine &= (
+        near_each_other(xy, seen)
+        & inside.any(1)
+        & (away <= (FARTHEST + 1) * max(size))
+        & ((away > NORMALISED) | (seen.sum(1) < 2))
+    )
     return {i for i, own in zip(alike, fine, strict=True) if own}
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import hmrfit
 from hmrfit.io.keypoint_files import PersonKeypoints, read_keypoints
+from hmrfit.io.photo import read_photo
 
 # ---- missing points
 
@@ -59,6 +60,19 @@ def test_a_missing_point_without_confidences(row: list[float]) -> None:
     points[9] = row
     person = photo_of(points).people[0]
     assert person.confidence.tolist() == [float(i != 9) for i in range(17)]
+
+
+@pytest.mark.parametrize("mark", [[65535, 65535], [9999, 9999], [1e7, 3], [-99999, 200], [60000, -60000]])
+@pytest.mark.parametrize("frames", [1, 80])
+def test_a_mark_far_away_is_missing_and_said(mark: list[float], frames: int) -> None:
+    """In one photograph, and in frames of which not every one is looked at."""
+    points = np.tile(rows("coco17", shift=0), (frames, 1, 1))
+    points[frames // 2 - (frames > 1), 9, :2] = mark
+    photo = read_photo(None, points, "coco17", image_size=SIZE, each="frame" if frames > 1 else "person")
+    unseen = np.argwhere(np.stack([person.confidence for person in photo.people]) == 0)
+    assert unseen.tolist() == [[frames // 2 - (frames > 1), 9]]
+    said = [i for i, lines in enumerate(photo.warnings) if any("left_wrist: left out" in text for text in lines)]
+    assert said == [unseen[0, 0]]
 
 
 def test_a_point_outside_of_the_image_is_a_point() -> None:

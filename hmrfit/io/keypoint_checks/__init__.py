@@ -107,26 +107,33 @@ def _frame_warnings(xy: NDArray, seen: NDArray, size: tuple[int, int] | None) ->
 
 def _stray(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | None:
     """Keypoints that lie so far from all others that nothing but them would be fitted."""
-    indices = np.flatnonzero(seen)
+    far, times = stray_places(xy, seen)
+    if not len(far):
+        return None
+    return f"{far_away(names, far, times)}. If they are unseen or another person's, give them the confidence 0."
+
+
+def far_away(names: Sequence[str], far: NDArray[np.int64], times: float) -> str:
+    """Which keypoints `stray_places` found, in words."""
+    shown = ", ".join(names[i] for i in far[:3]) + (", ..." if len(far) > 3 else "")
+    return f"Far from the person's other keypoints, up to {times:.0f} times their box, lie {shown}"
+
+
+def stray_places(xy: NDArray, seen: NDArray) -> tuple[NDArray[np.int64], float]:
+    """(the places of keypoints beyond `STRAY` boxes of the others, how many boxes the farthest is away)."""
+    indices, nothing = np.flatnonzero(seen), (np.zeros(0, np.int64), 0.0)
     core = math.ceil(CORE * len(indices))
     if core < FEWEST or core == len(indices):
-        return None
+        return nothing
     points = xy[indices]
     ranked = np.sort(points, 0)  # of which all but the outermost lie within the box of any `core` of them
     if ((ranked[-1] - ranked[0]) <= STRAY * (ranked[core - 1] - ranked[-core])).all():
-        return None
+        return nothing
     nearest = np.argsort(np.abs(points - np.median(points, 0)).max(1), kind="stable")[:core]
     low, high = points[nearest].min(0), points[nearest].max(0)
     box = float((high - low).max())
     away = np.maximum(low - points, points - high).max(1)
-    if not box > 0 or away.max() <= STRAY * box:
-        return None
-    far = indices[away > STRAY * box]
-    shown = ", ".join(names[i] for i in far[:3]) + (", ..." if len(far) > 3 else "")
-    return (
-        f"Far from the person's other keypoints, up to {away.max() / box:.0f} times their box, lie {shown}. If they "
-        "are unseen or another person's, give them the confidence 0."
-    )
+    return (indices[away > STRAY * box], float(away.max()) / box) if box > 0 else nothing
 
 
 def _share_outside(points: NDArray, size: NDArray) -> float:

@@ -73,11 +73,7 @@ def _in_the_image(xy: Floats, seen: Bools, size: Floats) -> Bools:
 
 def _one_body(xy: Floats, seen: Bools) -> Bools:
     """No point far from the others, not all on one line, no three at one spot."""
-    count, people = seen.sum(1), np.arange(len(xy))
-    ranked = np.sort(np.where(seen[..., None], xy, np.inf), 1)
-    core = np.ceil(CORE * count).astype(int)
-    middle = ranked[people, core - 1] - ranked[people, count - core]
-    together = (ranked[people, count - 1] - ranked[:, 0] < (1 - NEAR) * STRAY * middle).all(1)
+    count, ranked = seen.sum(1), np.sort(np.where(seen[..., None], xy, np.inf), 1)
     apart = (np.diff(ranked, axis=1) == 0).sum(1).min(1) < HEAPED - 1
     centred = np.where(seen[..., None], xy - (xy * seen[..., None]).sum(1, keepdims=True) / count[:, None, None], 0.0)
     a, b, c = (np.einsum("nk,nk->n", centred[..., i], centred[..., j]) for i, j in ((0, 0), (0, 1), (1, 1)))
@@ -85,7 +81,16 @@ def _one_body(xy: Floats, seen: Bools) -> Bools:
     along = centred[..., 0] * np.cos(angle) + centred[..., 1] * np.sin(angle)
     off = centred[..., 1] * np.cos(angle) - centred[..., 0] * np.sin(angle)
     wide = np.abs(off).max(1) > (1 + NEAR) * FLAT * (along.max(1) - along.min(1))
-    return together & apart & wide
+    return near_each_other(xy, seen) & apart & wide
+
+
+def near_each_other(xy: Floats, seen: Bools) -> Bools:
+    """(N,) whose keypoints are surely none of `stray_places`."""
+    count, people = seen.sum(1), np.arange(len(xy))
+    ranked = np.sort(np.where(seen[..., None], xy, np.inf), 1)
+    core = np.ceil(CORE * count).astype(int)
+    middle = ranked[people, core - 1] - ranked[people, count - core]
+    return np.asarray((ranked[people, count - 1] - ranked[:, 0] < (1 - NEAR) * STRAY * middle).all(1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,8 @@ from helpers.fits import people
 
 import hmrfit
 from hmrfit.io import photo
-from hmrfit.io.keypoint_checks import check_keypoints
-from hmrfit.io.keypoint_checks.crowd import surely_in_order
+from hmrfit.io.keypoint_checks import check_keypoints, stray_places
+from hmrfit.io.keypoint_checks.crowd import near_each_other, surely_in_order
 from hmrfit.keypoints import flip_permutation, resolve_set
 
 SIZE, COUNT = (1024, 768), 80
@@ -86,3 +86,15 @@ def test_sets_without_a_trunk_are_looked_at():
     xy, confidence = crowd("coco17")
     passed = surely_in_order(names, xy[:, 5:11], confidence[:, 5:11], SIZE)
     assert not (passed & ~clean(names, xy[:, 5:11], confidence[:, 5:11])).any()
+
+
+def test_who_is_near_is_without_strays() -> None:
+    """Nobody of whom the crowd is sure has a stray keypoint; of those it is not, most have one."""
+    rng = np.random.default_rng(0)
+    xy = rng.normal(size=(500, 17, 2)) * 40 + 300
+    xy[::2, 4] *= rng.choice([1.0, 10.0, 30.0, 300.0], (250, 1))
+    seen = rng.uniform(size=(500, 17)) > 0.3
+    near = near_each_other(xy, seen)
+    stray = np.array([len(stray_places(*person)[0]) > 0 for person in zip(xy, seen, strict=True)])
+    assert not (near & stray).any() and stray.sum() > 50
+    assert (~near & ~stray).sum() < 0.2 * stray.sum()
