@@ -243,7 +243,8 @@ def fit_sequence(
         keypoints: (T, K, 3) x, y, confidence; a list of one `PersonKeypoints` a frame; a detector's file of the whole
             video, or a folder with a keypoint file a frame. Frames are put in the order of the numbers that files
             give them. A frame in which nothing is seen, or whose numbers are no pixels of the image, is filled in from
-            its neighbours, and its warnings say so.
+            its neighbours, and its warnings say so. So they do where left and right are exchanged in a run of frames,
+            which is undone (`hmrfit.network.label_runs`; unless init, Keypoints3D or PRIORS.LABELS: '' is given).
         fps: frames a second. smooth: how much smoothness counts; 0 shares the shape only, as for photographs of one
             person at different times.
         image: one of the frames, for its size; else `image_size`.

@@ -388,10 +388,10 @@ class Pipeline:
         asked = Asked(terms, weights, noise_argument(*noise))
         results = []
         for i, person in enumerate(people):
-            photos = zip(with_known_noise_in_views(person.photos, *noise), person.blank, strict=True)
             labels = pipeline.schedules.labels(None, measurements)
-            mended = tuple(with_runs_mended(p, b, labels, pace.fps) for p, b in photos)
-            person = replace(person, photos=mended)
+            noted = (with_known_noise(photo, *noise) for photo in person.photos)
+            mended = [with_runs_mended(p, b, labels, pace.fps) for p, b in zip(noted, person.blank, strict=True)]
+            person = replace(person, photos=tuple(mended))
             ready, photo = pipeline._ready_over_time(person, rig, measurements, asked)
             with one_thread_for_few(len(photo), self.threads), one_thread_each():
                 fit = fit_person_over_time(ready, person, photo, rig.extrinsics[list(person.views)], pace)

@@ -182,3 +182,11 @@ def test_a_moving_camera_gives_the_motion_in_the_world() -> None:
     assert known.up is None and world.up.tolist() == [0, -1, 0] and "the camera moves" in str(known)
     with pytest.raises(ValueError, match="for each frame"):
         hmrfit.fit_sequence(seen, extrinsics=poses[:5], **given)
+
+
+def test_the_keypoints_noise_is_refused_where_no_term_has_it() -> None:
+    """As in `fit_views`; of one view it is that of frames."""
+    views = [view_of(walker(), v) for v in range(3)]
+    for noise in ({"keypoint_std": 0.01}, {"keypoint_std": np.full((8, 17), 0.01)}, {"keypoint_source": "exact"}):
+        with pytest.raises(ValueError, match=f"{next(iter(noise))} changes nothing here"):
+            hmrfit.fit_views_sequence(views, calibration(), **NAMES, **noise)
