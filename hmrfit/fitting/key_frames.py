@@ -16,7 +16,9 @@ from other starts that those get (`hmrfit.fitting.retry`), three clips of gymnas
 (PA-MPJPE 83.9, 82.5 with them, 82.1 from fits of all frames).
 """
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -25,8 +27,9 @@ from hmrfit.fitting.anchor_inflation import inflated
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.parameters import State
-from hmrfit.fitting.pieces import CHUNK, in_pieces
+from hmrfit.fitting.pieces import CHUNK, side_by_side, slices
 from hmrfit.fitting.retry import mean_distance
+from hmrfit.fitting.route import Begun
 from hmrfit.fitting.starts import Given
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 from hmrfit.types import BodyParams
@@ -36,6 +39,9 @@ APART = 0.135
 
 FAR = 0.03
 """Of the box, mean distance to the keypoints, from which a frame is fitted alone; twice that of a good fit."""
+
+FEW_KEYS = 16
+"""Key frames that are one batch at least; more are two, for two threads."""
 
 
 def key_frames_apart(fps: float) -> int:
@@ -57,13 +63,12 @@ def fitted_frames(fitter: Fitter, given: Given, usable: Tensor, fps: float) -> F
     T, rows = len(given), usable.nonzero()[:, 0]
     run = rows // key_frames_apart(fps)  # the first usable frame of each run of so many, wherever a sequence is cut
     keys = torch.cat([rows[run.diff(prepend=run[:1] - 1) > 0], rows[-1:]]).unique()
-    fit = _fit(fitter, given[keys])
     if len(keys) == T:
-        return fit
+        return _fit(fitter, given)
+    fit, begun = _at_keys(fitter, given, keys)
     between = torch.ones(T, dtype=torch.bool)
     between[keys] = False
     rest = between.nonzero()[:, 0]
-    begun = _begun(fitter, given, fit)
     right = torch.searchsorted(keys, rest).clamp(max=len(keys) - 1)
     left = (right - 1).clamp_min(0)
     u = ((rest - keys[left]) / (keys[right] - keys[left]).clamp_min(1)).clamp(0, 1).double()
@@ -91,30 +96,38 @@ def _fit(fitter: Fitter, given: Given) -> Fit:
     return replace(fit, seeker=None)
 
 
-def _begun(fitter: Fitter, given: Given, like: Fit) -> Fit:
-    """The frames where their fit begins, in the form of one."""
+def _at_keys(fitter: Fitter, given: Given, keys: Tensor) -> tuple[Fit, Fit]:
+    """(the fit of the key frames, all frames where their fit begins, in the form of one); side by side."""
+    each = min(max(-(-len(keys) // 2), FEW_KEYS), CHUNK)
+    of_keys = [keys[part] for part in slices(len(keys), each)]
+    begins = slices(len(given), min(-(-len(given) // 2), CHUNK))
+    tasks: list[Callable[[], Fit | Begun]] = [partial(_fit, fitter, given[rows]) for rows in of_keys]
+    tasks += [partial(fitter.begin, given[part]) for part in begins]
+    done = side_by_side(lambda task: task(), tasks)
+    fits = [one for one in done if isinstance(one, Fit)]
+    fit = fits[0] if len(fits) == 1 else Fit.cat(fits)
+    return fit, Fit.cat([_in_form(one, fit) for one in done if isinstance(one, Begun)])
 
-    def of(part: slice) -> Fit:
-        begun = fitter.begin(given[part])
-        state = begun.state
-        nothing = state.params.transl.new_zeros(len(state))
-        whole = torch.zeros(len(state), dtype=torch.int64)
-        return replace(
-            like[:0],
-            state=state,
-            cost=nothing,
-            term_cost=dict.fromkeys(like.term_cost, nothing),
-            status=whole,
-            steps=whole,
-            hypotheses=[state],
-            hypothesis_cost=nothing[:, None],
-            observation=begun.observation,
-            start=None if like.start is None else state,
-            acceptance=None,
-            start_term_cost={},
-        )
 
-    return in_pieces(of, len(given), Fit, CHUNK)
+def _in_form(begun: Begun, like: Fit) -> Fit:
+    """Frames where their fit begins, in the form of one."""
+    state = begun.state
+    nothing = state.params.transl.new_zeros(len(state))
+    whole = torch.zeros(len(state), dtype=torch.int64)
+    return replace(
+        like[:0],
+        state=state,
+        cost=nothing,
+        term_cost=dict.fromkeys(like.term_cost, nothing),
+        status=whole,
+        steps=whole,
+        hypotheses=[state],
+        hypothesis_cost=nothing[:, None],
+        observation=begun.observation,
+        start=None if like.start is None else state,
+        acceptance=None,
+        start_term_cost={},
+    )
 
 
 def _wider(begun: Fit, fit: Fit) -> Tensor:

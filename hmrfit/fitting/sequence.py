@@ -38,8 +38,9 @@ FRAMES = 256
 """Whose Jacobians are in memory at a time, at most: 100 kB each, before they are summed up. Of fewer, torch's calls
 take as long as what they compute."""
 
-ENOUGH_FOR_TWO = 96
-"""Frames from which there are two pieces, for two threads."""
+FEWEST, PARTS = 38, 4
+"""Of so many frames at least, there are so many pieces, so that two threads have something to do and the first frames
+are eliminated while the last ones are linearized."""
 
 WINDOW = 512
 """Whose equations are in memory at least, those of twice as many at most: 88 kB each. `hmrfit.fitting.banded` wants
@@ -52,8 +53,9 @@ def pieces(count: int, size: int) -> list[slice]:
 
 
 def even_pieces(count: int, most: int = 0, each: int = 1) -> list[slice]:
-    """The frames in pieces of nearly one size, FRAMES or `most` at most, and blocks of `each`."""
-    number = max(-(-count // min(most or FRAMES, FRAMES)), 2 if count >= ENOUGH_FOR_TWO else 1)
+    """The frames in pieces of nearly one size, FRAMES or `most` at most, and blocks of `each`; the same pieces for any
+    number of threads."""
+    number = max(-(-count // min(most or FRAMES, FRAMES)), min(PARTS, count // FEWEST), 1)
     return pieces(count, -(-count // (number * each)) * each)
 
 
