@@ -6,6 +6,7 @@ Frames are read one by one and not kept. Each person is fitted alone, in the cam
 """
 
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -140,7 +141,7 @@ def fit_video(
 
 def checked_window(start: float, end: float | None, every: int) -> Window:
     """Raises ValueError: it holds no frame."""
-    if start < 0 or (end is not None and end < start):
+    if not 0 <= start < math.inf or (end is not None and not end >= start):
         raise ValueError(f"start and end are seconds of the video, 0 <= start <= end, not {start} and {end}.")
     if int(every) != every or every < 1:
         raise ValueError(f"every= should be a whole number above 0: 2 is every second frame. It is {every}.")

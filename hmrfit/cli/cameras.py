@@ -147,7 +147,9 @@ class CamerasRun:
         return calibration, seen_in_photographs(self.cameras, sizes, collections, self.folder)
 
     def _seen_in_videos(self) -> tuple[CameraCalibration, list[CameraSeen]]:
-        window = checked_window(self.given.start or 0.0, self.given.end, self.given.every or 1)
+        window = checked_window(
+            self.given.start or 0.0, self.given.end, 1 if self.given.every is None else self.given.every
+        )
         videos = {name: open_video(file, self.given.fps) for name, file in self.cameras.items()}
         calibration = at_sizes(self.calibration, [video.size for video in videos.values()])
         check_synchronous(videos, window.end)

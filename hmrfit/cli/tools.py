@@ -36,6 +36,8 @@ def render_command(
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"There is no result '{path}'. Results are written by `hmrfit fit`.")
+        if path.suffix.lower() != ".npz":
+            raise ValueError(f"'{path}' is no result, which ends in .npz. To fit photographs and videos: `hmrfit fit`.")
     photograph = None if image is None else read_image(image)
     names = output_names(paths) if out is not None else {path: path.stem for path in paths}
     files = {path: _files(path, names[path], out, image, mesh, motion) for path in paths}

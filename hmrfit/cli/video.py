@@ -152,7 +152,7 @@ class VideoRun:
     def __init__(self, path: Path, folder: Path, pipeline: Pipeline, flags: FitFlags, video: VideoFlags) -> None:
         self.path, self.folder, self.pipeline, self.flags = path, folder, pipeline, flags
         self.given = video
-        window = checked_window(video.start or 0.0, video.end, video.every or 1)
+        window = checked_window(video.start or 0.0, video.end, 1 if video.every is None else video.every)
         reentry = TrackingOptions.reentry if video.reentry is None else video.reentry
         self.options = VideoOptions(window, flags.max_people, flags.min_confidence, reentry)
         self.bars = Bars(None)

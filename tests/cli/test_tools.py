@@ -67,6 +67,12 @@ def test_render_refuses_what_is_in_the_way(photos: Path, tmp_path: Path, capsys:
     assert "a.html" in capsys.readouterr().err and [p.name for p in out.iterdir()] == ["a.html"]
 
 
+def test_render_of_a_photograph_is_told_what_to_call(photos: Path, capsys: pytest.CaptureFixture) -> None:
+    photograph = next(path for path in photos.rglob("*") if path.suffix in (".jpg", ".png"))
+    assert main(["render", str(photograph)]) == 2
+    assert "is no result, which ends in .npz. To fit photographs and videos: `hmrfit fit`" in capsys.readouterr().err
+
+
 def test_render_goes_on_after_a_damaged_result(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     other = tmp_path / "other" / "a.npz"
     other.parent.mkdir()

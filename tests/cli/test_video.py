@@ -61,6 +61,24 @@ def test_a_video_from_its_pixels(tmp_path: Path) -> None:
         hmrfit.fit_video(tmp_path / "v.mp4", detector="nobody knows this one")
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--every", "0"], "every= should be a whole number above 0"),
+        (["--start", "nan"], "0 <= start <= end"),
+        (["--end", "nan"], "0 <= start <= end"),
+        (["--start", "5", "--end", "1"], "0 <= start <= end"),
+    ],
+)
+def test_a_part_of_the_video_that_is_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture, flags: list[str], said: str
+) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"some video"), (tmp_path / "a.json").write_text("[]")
+    given = [str(tmp_path / "a.mp4"), "-k", str(tmp_path / "a.json"), "-o", str(tmp_path / "out")]
+    assert main(["fit", *given, *flags]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_the_command_writes_everything_once(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     video, keypoints = video_in(tmp_path)
     out = tmp_path / "out"
