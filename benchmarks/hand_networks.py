@@ -213,27 +213,34 @@ def sources(poses: Path | None, body: SmplBody) -> Iterator[tuple[PoseGmm, HandL
 
 HANDS, DEPTH_BATCH, NOISE = 4000, 128, 0.02
 LABELS = (0.0, 0.1, 1.0)
+LOSSES = ("without BMC", "BMC, hulls", "BMC, boxes")
 
 
-def depths(body: SmplBody, poses: Path | None, steps: int, seeds: int) -> dict[str, dict[str, float]]:
-    """Run -> its scores, the mean over seeds."""
+def depths(
+    body: SmplBody,
+    poses: Path | None,
+    steps: int,
+    seeds: int,
+    labels: Sequence[float] = LABELS,
+    losses: Sequence[str] = LOSSES,
+) -> dict[str, dict[str, float]]:
+    """Run -> its scores, the mean over seeds. labels: shares of the 3D. losses: of LOSSES."""
     table: dict[str, dict[str, float]] = {}
     with sources(poses, body) as (gmm, own, theta):
         mean = body.shapedirs.new_zeros(1, body.shape_count)
         flat = body.points(HAND21).pose(replace(body.neutral(), betas=mean)).points
         usual = float((flat[0, BONE[0]] - flat[0, BONE[1]]).norm())
         unit_limits = own.scaled(1 / usual).map(Tensor.float)
-        kinds = {
-            "without BMC": (DepthLossWeights.without_biomechanics(), unit_limits),
-            "BMC, hulls": (DepthLossWeights(), unit_limits),
-            "BMC, boxes": (DepthLossWeights(), boxes_of(unit_limits)),
-        }
+        of_hulls = (DepthLossWeights(), unit_limits)
+        of_boxes = (DepthLossWeights(), boxes_of(unit_limits))
+        every = ((DepthLossWeights.without_biomechanics(), unit_limits), of_hulls, of_boxes)
+        kinds = {name: kind for name, kind in zip(LOSSES, every, strict=True) if name in losses}
         generator = torch.Generator().manual_seed(5)
         chosen = theta[torch.randint(len(theta), (1000,), generator=generator)]
         test = make_cases(body, chosen, generator)
         train = make_cases(body, hand_poses(gmm, own, body, HANDS, seed=3), torch.Generator().manual_seed(4))
         print(f"\n{'':24s}{'3D':>6s}{'PA, mm':>10s}{'about wrist':>12s}{'Z part':>8s}{'AUC':>7s}{'out of hulls':>21s}")
-        for share in LABELS:
+        for share in labels:
             for name, (weights, kind) in kinds.items():
                 runs = [depth_run(train, test, share, weights, kind, unit_limits, steps, seed) for seed in range(seeds)]
                 scores = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
@@ -410,6 +417,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=400, help="of a run on images")
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=tuple(RUNS), help="on images; each is alike alone")
     parser.add_argument("--depth-steps", type=int, default=1500)
+    parser.add_argument("--labels", nargs="+", type=float, default=LABELS, help="shares of the 3D in 2.5D training")
+    parser.add_argument("--losses", nargs="+", choices=LOSSES, default=LOSSES, help="of 2.5D training")
     parser.add_argument("--root-steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=2, help="runs of each kind of 2.5D training")
     parser.add_argument("--out", type=Path, help="folder for contact sheets")
@@ -420,7 +429,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if "images" in options.only:
         figures["images"] = images(body, options.images, options.steps, options.out, options.runs)
     if "depths" in options.only:
-        figures["depths"] = depths(body, options.poses, options.depth_steps, options.seeds)
+        figures["depths"] = depths(
+            body, options.poses, options.depth_steps, options.seeds, options.labels, options.losses
+        )
     if "roots" in options.only:
         figures["roots"] = roots(body, options.root_steps)
     print()
