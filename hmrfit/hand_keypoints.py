@@ -79,9 +79,11 @@ def names_of_hand(
         if not isinstance(keypoint_set, str) and any(str(name).startswith(_PREFIXES) for name in keypoint_set):
             return tuple(keypoint_set)
         return hand_set(keypoint_set, side).layout
-    count = int(shape[-2]) if len(shape) in (2, 3) else 0
+    count = int(shape[-2]) if len(shape) > 1 else int(shape[0]) // 3 if len(shape) == 1 and shape[0] % 3 == 0 else 0
     if not count:
         return None
+    if count in (2, 3) and len(shape) == 2:
+        raise ValueError(f"keypoints of a hand should have the shape (K, 3), but have {tuple(shape)}: transpose them.")
     if count not in USUAL_SETS:
         raise ValueError(
             f"keypoint_set is needed for {count} points of a hand: one of {', '.join(HAND_SETS)}, or their names."

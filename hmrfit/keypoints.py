@@ -113,6 +113,11 @@ def _hand(side: str, tips_first: bool = False) -> tuple[str, ...]:
 
 HANDS42 = tuple(name for side in ("left", "right") for name in (f"{side}_hand_root", *_hand(side)))
 HAND_POINTS = frozenset(HANDS42)
+HAND_WRISTS = frozenset(f"{side}_wrist_{set_}" for side in ("left", "right") for set_ in ("mano", "webxr"))
+"""Where MANO and WebXR begin a hand: points of sets of single hands."""
+
+_OF_HANDS = HAND_POINTS | HAND_WRISTS
+
 FINGER_ONLY = frozenset(name for name in HANDS42 if name.endswith(("_cmc", "_ip", "_pip", "_dip")))
 """The points of hands that no set of a whole body has for something else: where one of them is, there is a hand."""
 
@@ -332,7 +337,7 @@ def has_hands(names: Collection[str]) -> bool:
 
 def body_places(names: Sequence[str]) -> tuple[int, ...]:
     """The places of the points that are of no hand, of a body's set with hands; all of another set."""
-    others = tuple(k for k, name in enumerate(names) if name not in HAND_POINTS) if has_hands(names) else ()
+    others = tuple(k for k, name in enumerate(names) if name not in _OF_HANDS) if has_hands(names) else ()
     return others or tuple(range(len(names)))
 
 

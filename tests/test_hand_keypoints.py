@@ -6,7 +6,9 @@ import torch
 
 from hmrfit.assets import locate
 from hmrfit.body.smpl import SmplBody
-from hmrfit.hand_keypoints import HAND_SETS, hand_set, hand_sets_of_size
+from hmrfit.hand_keypoints import HAND_SETS, hand_set, hand_sets_of_size, names_of_hand
+from hmrfit.io.photo import read_photo
+from hmrfit.keypoints import body_places
 from hmrfit.types import BodyParams
 
 TO_HAND21 = {
@@ -50,3 +52,23 @@ def test_a_posed_hand_has_the_points_where_its_joints_are() -> None:
     webxr = body.points(["right_wrist_webxr", "right_hand_root"]).pose(params).points[0]
     assert float((webxr[0] - webxr[1]).norm()) == pytest.approx(0.012, abs=0.002)
     assert not np.isnan(points.numpy()).any()
+
+
+@pytest.mark.parametrize("name", HAND_SETS)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_hand_alone_is_looked_at_as_a_whole(name: str, side: str) -> None:
+    """Its wrist, which some sets have by a name of their own, is no body beside fingers."""
+    names = hand_set(name, side).names
+    assert body_places(names) == tuple(range(len(names)))
+    points = 100 + 80 * np.random.default_rng(0).uniform(size=(len(names), 3))
+    points[:, 2] = 1
+    photo = read_photo(None, points, names, image_size=(300, 300))
+    assert not any("keypoint is seen" in text or "keypoints is seen" in text for text in photo.warnings[0])
+
+
+@pytest.mark.parametrize(("shape", "count"), [((21, 3), 21), ((4, 21, 3), 21), ((1, 1, 21, 3), 21), ((63,), 21)])
+def test_the_number_of_points_tells_the_set(shape: tuple[int, ...], count: int) -> None:
+    names = names_of_hand(shape, None, "left")
+    assert names is not None and len(names) == count
+    with pytest.raises(ValueError, match="transpose"):
+        names_of_hand((3, 21), None, "left")
