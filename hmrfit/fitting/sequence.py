@@ -38,7 +38,7 @@ FRAMES = 256
 """Whose Jacobians are in memory at a time, at most: 100 kB each, before they are summed up. Of fewer, torch's calls
 take as long as what they compute."""
 
-FEWEST, PARTS = 38, 4
+FEWEST, PARTS = 60, 3
 """Of so many frames at least, there are so many pieces, so that two threads have something to do and the first frames
 are eliminated while the last ones are linearized."""
 
