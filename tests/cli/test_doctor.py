@@ -21,7 +21,8 @@ def asked(capsys: pytest.CaptureFixture) -> dict[str, dict]:
 
 def test_a_whole_installation(capsys: pytest.CaptureFixture) -> None:
     found = asked(capsys)
-    assert found["torch"]["found"] == torch.__version__
+    public, _, _ = torch.__version__.partition("+")  # a wheel of a package index leaves out what comes after it
+    assert found["torch"]["found"].partition("+")[0] == public
     assert found["free_body"]["found"].endswith("free_body.npz")
     assert all(finding["found"] or finding["get"] for finding in found.values())
 
