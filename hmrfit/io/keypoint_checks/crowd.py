@@ -89,8 +89,9 @@ def near_each_other(xy: Floats, seen: Bools) -> Bools:
     count, people = seen.sum(1), np.arange(len(xy))
     ranked = np.sort(np.where(seen[..., None], xy, np.inf), 1)
     core = np.ceil(CORE * count).astype(int)
-    middle = ranked[people, core - 1] - ranked[people, count - core]
-    return np.asarray((ranked[people, count - 1] - ranked[:, 0] < (1 - NEAR) * STRAY * middle).all(1))
+    with np.errstate(invalid="ignore"):  # who has no point has neither a first nor a last one, and is not sure
+        middle = ranked[people, core - 1] - ranked[people, count - core]
+        return np.asarray((ranked[people, count - 1] - ranked[:, 0] < (1 - NEAR) * STRAY * middle).all(1))
 
 
 @dataclass(frozen=True, eq=False)

@@ -98,3 +98,12 @@ def test_who_is_near_is_without_strays() -> None:
     stray = np.array([len(stray_places(*person)[0]) > 0 for person in zip(xy, seen, strict=True)])
     assert not (near & stray).any() and stray.sum() > 50
     assert (~near & ~stray).sum() < 0.2 * stray.sum()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_frames_in_which_nothing_is_seen_are_none_of_a_body_and_no_trouble():
+    xy, confidence = crowd("coco17")
+    seen = confidence > 0
+    seen[3] = False
+    near = near_each_other(xy, seen)
+    assert not near[3] and near.sum() > 0.8 * COUNT
