@@ -7,9 +7,9 @@ Held-out motion, a tenth recombined and tumbled; seated people with legs behind 
 segments that no shape space holds, points that mean something else than the body's; label noise with heavy tails,
 swapped sides, another's limb, confidences honest, inflated or flat; cameras of any pitch, lenses of 14 to 200 mm, which
 the fit does not know. coco17; the truth of 3D is where the labels' own points are, as on real people. The figures are
-those of `_scores.py`; a table by what befell a person comes before the JSON. Beside them, of people of whom neither a
-knee nor an ankle is seen, those who sit and those who stand: how many there are, and the shares whose returned answer,
-whose most probable one, and of whom any of at least 10 %, bends both hips to within 30 degrees of the truth.
+those of `_scores.py`; a table by the errors made to each person comes before the JSON. Beside them, of people without a
+visible knee or ankle, those who sit and those who stand: how many there are, and the shares for whom the returned
+answer, the most probable one, and any of at least 10 % bends both hips to within 30 degrees of the truth.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def focal_to_35mm(camera: Camera) -> Tensor:
 
 
 def kinds_of(people: HardPeople) -> dict[str, Tensor]:
-    """What to tell people by: what befell them, whether they sit or stand with unseen legs, and the lens."""
+    """What to tell people by: the errors made to them, whether they sit or stand with unseen legs, and the lens."""
     lens = focal_to_35mm(people.people.camera)
     unseen = (people.people.keypoints.confidence[:, LEGS] == 0).all(1)
     straight = (hip_flexion(people.labelled[:, limb_index(COCO17)]) < BENT_ALIKE).all(1)

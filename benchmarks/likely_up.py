@@ -1,4 +1,4 @@
-"""What points up, where nobody said it: how far off is the estimate, and how sure does it say it is?
+"""The up direction, estimated where it is not given: how large is the error, and how large does it say it is?
 
     python benchmarks/likely_up.py --motion FOLDER [--people 600] [--clips 24] [--photos FOLDER --calibration FILE]
 

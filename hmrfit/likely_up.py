@@ -1,4 +1,4 @@
-"""What points up, where nobody has said it: most people stand on their feet, and most cameras are held level.
+"""The up direction, estimated where it is not given: most people stand on their feet, and most cameras are held level.
 
     p(u) ∝ p_camera(u) · Π_i [ (1 − ε) κ/2π exp(κ (d_i · u − 1)) + ε/4π ]^w_i
 

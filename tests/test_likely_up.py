@@ -1,4 +1,4 @@
-"""What points up where nobody said it: nearer to the truth than a level camera, and as sure as it says."""
+"""The up direction, estimated: nearer to the truth than a level camera, and as sure as it says."""
 
 import math
 from dataclasses import replace

@@ -14,7 +14,6 @@ expected error. Nothing of this changes the answer, so it is computed when it is
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -87,9 +86,9 @@ class OtherAnswers:
     stage: Stage = COMPONENT
     calibration: Calibration = field(default=OF_COMPONENTS)
 
-    @cached_property
+    @property
     def mixture(self) -> MixtureModel:
-        """Read once."""
+        """The mixture, which `read` keeps."""
         return self.read()
 
     def __call__(self, fit: Fit, body: PointBody, terms: Mapping[str, Term]) -> Answers:

@@ -1,6 +1,8 @@
 """The fit on another device: everything a fitter holds, its networks too, moved.
 
-numbers in (CPU) -> a copy of the fitter on the device: starts, stages, modes, acceptance -> numbers out (CPU)
+    numbers in (CPU) -> a copy of the fitter on the device: starts, stages, modes, acceptance -> numbers out (CPU)
+
+What is given and what comes out stays on the processor.
 """
 
 from copy import deepcopy

@@ -15,7 +15,6 @@ its keypoints are those that were fitted.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -66,9 +65,9 @@ class MendLabels:
     start: InitialEstimate
     read: Callable[[], LabelModel]
 
-    @cached_property
+    @property
     def model(self) -> LabelModel:
-        """Read once."""
+        """The network, which `read` keeps."""
         return self.read()
 
     def __call__(self, fit: Fit, route: Route) -> Fit:

@@ -108,8 +108,11 @@ def result_scene(result: ResultData, picture: Image | str | None = None, samples
         picture: the photograph, or a file beside the page; None shows none. samples: of each person, 0 for none.
     """
     people = [_moving(result)] if result.is_sequence else _standing(result, samples)
-    floor = "" if result.up_std is None else f"The floor is level by an estimate (± {result.up_std:.0f}°). "
-    floor = floor if result.up is not None else "The floor is level with the camera: the up direction is not known. "
+    floor = ""
+    if result.up is None:
+        floor = "The floor is level with the camera: the up direction is not known. "
+    elif result.up_std is not None:
+        floor = f"The floor is level by an estimate (± {result.up_std:.0f}°). "
     return ViewScene(
         load_body(result.origin.body),
         people,

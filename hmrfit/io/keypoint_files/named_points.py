@@ -54,7 +54,7 @@ def is_person(value: Any) -> bool:
 
 def is_people(value: Any) -> bool:
     """A person, or a list of people."""
-    people = value if isinstance(value, list | tuple) else [value]
+    people = _listed(value)
     return len(people) > 0 and all(map(is_person, people))
 
 
@@ -63,13 +63,18 @@ def is_one_named(value: Any) -> bool:
     return is_points(value) and all(any(isinstance(p.get(n), str) for n in NAMES) for p in value)
 
 
+def _listed(content: Any) -> Sequence[Any]:
+    """A list as it is; anything else alone in one."""
+    return content if isinstance(content, list | tuple) else [content]
+
+
 def _is_numbers(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) in (2, 3) and all(isinstance(v, int | float) for v in value)
 
 
 def read_people(content: Any, name: str) -> Iterator[Found]:
     """One person or several, of points that are dictionaries."""
-    people = content if isinstance(content, list | tuple) else [content]
+    people = _listed(content)
     for i, person in enumerate(people):
         what = name if len(people) == 1 else f"{name}, person {i}"
         yield _person(person.get("keypoints", person), what, str(i))
@@ -129,13 +134,13 @@ def read_labelme(content: Mapping[str, Any], name: str) -> Iterator[Found]:
 
 def is_label_studio(content: Any) -> bool:
     """Label Studio's export of keypoint labels."""
-    tasks = content if isinstance(content, list | tuple) else [content]
+    tasks = _listed(content)
     return len(tasks) > 0 and all(isinstance(t, Mapping) and isinstance(t.get("annotations"), list) for t in tasks)
 
 
 def read_label_studio(content: Any, name: str) -> Iterator[Found]:
     """A task is a photograph; points of one `parentID` (their rectangle) are a person."""
-    tasks = content if isinstance(content, list | tuple) else [content]
+    tasks = _listed(content)
     for task in tasks:
         named = [v for v in (task.get("data") or {}).values() if isinstance(v, str)]
         results = [r for a in task["annotations"] for r in a.get("result") or []]
@@ -164,7 +169,7 @@ def read_label_studio(content: Any, name: str) -> Iterator[Found]:
 
 def has_scores_beside(content: Any) -> bool:
     """{"keypoints": lists in lists, one of LISTED_SCORES with a number for each}, or a list of such."""
-    people = content if isinstance(content, list | tuple) else [content]
+    people = _listed(content)
     return len(people) > 0 and all(isinstance(p, Mapping) and _scores_beside(p) is not None for p in people)
 
 
@@ -189,7 +194,7 @@ def _shape(values: Any) -> tuple[int, ...]:
 
 def read_scores_beside(content: Any, name: str) -> Iterator[Found]:
     """(K, 2) beside (K,), or (N, K, 2) beside (N, K); torchvision's (N, K, 3) beside heat maps' heights above 0."""
-    entries = content if isinstance(content, list | tuple) else [content]
+    entries = _listed(content)
     number = 0
     for entry in entries:
         points, scores = numbers_of(entry["keypoints"], name), _scores_beside(entry)
