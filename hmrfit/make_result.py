@@ -2,8 +2,9 @@
 
 import logging
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -57,6 +58,10 @@ OTHERS_LIMB = (
 )
 """What is said of names that were mended."""
 
+Exchanged = Callable[[Fit, Tensor], Sequence[str | None]]
+"""From a fit and (B, K) how far off each keypoint is, fractions of the box, the warning of each row whose left and
+right seem to be exchanged."""
+
 MASK_MEETS, INVERTED = 0.5, 0.25
 """How much of the keypoints' confidence a mask holds that is this person's, even of one who is half hidden; and how
 much more of it lies outside where the mask is inverted. Keypoints near its edge lie on both sides: limbs are thin."""
@@ -69,13 +74,13 @@ def result_of(
     fitter: Fitter,
     body: tuple[str, str],
     measurements: Mapping[str, str],
-    alike: int = 1,
+    exchanged: Exchanged | None = None,
 ) -> FitResult:
     """The part of a batch's outcome that is one photograph's.
 
     Args:
-        body: name or path, and kind, of the one for meshes. measurements: what was believed, in words. alike: so many
-            rows after the other are frames of one person, which are hardly different.
+        body: name or path, and kind, of the one for meshes. measurements: what was believed, in words. exchanged: what
+            looks for left and right that are exchanged; by default, a fit of each person with them exchanged back.
     """
     fit = only_numbers(fit.of(rows), fitter.body)
     said = mended_names(fit.mended, len(fit))
@@ -101,7 +106,7 @@ def result_of(
         known = ["given" if p.std is not None else p.made_by or UNKNOWN_SOURCE for p in people]
         origin = replace(origin, keypoint_source=known)
     result = FitResult(fit, origin, seek=fitter.answers, terms=fitter.terms, image=photo.image)
-    _check(result, fitter, alike)
+    _check(result, fitter, exchanged or partial(_of_single_people, fitter))
     _check_mask(result, fit.observation.measurements)
     for who, reason in result.left_out.items():
         LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
@@ -208,10 +213,10 @@ _NAMES = (("body", "people", "person"), ("hand", "hands", "hand"))
 """What was fitted, and many and one of those who have it: of bodies, and of hands."""
 
 
-def _check(result: FitResult, fitter: Fitter, alike: int) -> None:
+def _check(result: FitResult, fitter: Fitter, exchanged: Exchanged) -> None:
     """Adds warnings that only the outcome can give."""
     who, whose, one = _NAMES[side_of(fitter.body.skeleton) is not None]
-    _check_keypoints(result, fitter, alike)
+    _check_keypoints(result, exchanged)
     for warnings, other in zip(result.warnings, other_hands(fitter, result.fit), strict=True):
         if other:
             warnings.append(warning_of_side(fitter))
@@ -239,17 +244,22 @@ def _check(result: FitResult, fitter: Fitter, alike: int) -> None:
             )
 
 
-def _check_keypoints(result: FitResult, fitter: Fitter, alike: int) -> None:
+def _of_single_people(fitter: Fitter, fit: Fit, distance: Tensor) -> list[str | None]:
+    """Of people who have nothing to do with each other."""
+    why = "with them exchanged, a body meets the keypoints far better"
+    return [None if found is None else swapped(found, why) for found in exchanged_sides(fitter, fit, distance)]
+
+
+def _check_keypoints(result: FitResult, exchanged: Exchanged) -> None:
     """Warns of keypoints that are not this body's, or on its other side."""
     given = result.keypoints
     away = (result.projected.xy - given.xy).norm(dim=-1) / given.box_size().clamp_min(1.0)[:, None]
     away = torch.where(given.presence > 0.5, away, 0.0)
-    why = "with them exchanged, a body meets the keypoints far better"
-    for i, exchanged in enumerate(exchanged_sides(fitter, result.fit, away, alike)):
+    for i, sides in enumerate(exchanged(result.fit, away)):
         known = any(SWAPPED in warning for warning in result.warnings[i])
-        if exchanged is not None and not known:
-            result.warnings[i].append(swapped(exchanged, why))
-        elif exchanged is None and (unmet := unmet_keypoints(given.names, away[i].numpy())):
+        if sides is not None and not known:
+            result.warnings[i].append(sides)
+        elif sides is None and (unmet := unmet_keypoints(given.names, away[i].numpy())):
             result.warnings[i].append(unmet)
 
 

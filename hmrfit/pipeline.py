@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -30,7 +30,6 @@ from hmrfit.camera import Camera
 from hmrfit.config import Config, load_config
 from hmrfit.detectors.detect import beside_or_detected
 from hmrfit.fitting.fit import Fit
-from hmrfit.fitting.key_frames import key_frames_apart
 from hmrfit.fitting.schedule import Schedule
 from hmrfit.fitting.smoothness import Poses
 from hmrfit.fitting.terms.base import Measurement
@@ -64,8 +63,8 @@ from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.keypoints import KeypointsFrom, has_hands
 from hmrfit.likely_up import UpLike
 from hmrfit.long_sequence import fit_frames
-from hmrfit.make_result import LOGGER, log_warnings, result_of
-from hmrfit.mend_frames import with_runs_mended, with_views_doubted
+from hmrfit.make_result import LOGGER, Exchanged, log_warnings, result_of
+from hmrfit.mend_frames import doubted_frames, with_runs_mended, with_views_doubted
 from hmrfit.network.initial_estimate import ImageHmr
 from hmrfit.ops.threads import know_own_threads, one_thread_each, one_thread_for_few, own_threads
 from hmrfit.prepare import (
@@ -396,7 +395,7 @@ class Pipeline:
             with one_thread_for_few(len(photo), self.threads), one_thread_each():
                 fit = fit_person_over_time(ready, person, photo, rig.extrinsics[list(person.views)], pace)
             base = person.photos[person.base]
-            result = pipeline.result(fit, base, torch.arange(len(base)), ready)
+            result = pipeline.result(fit, base, torch.arange(len(base)), ready, partial(doubted_frames, labels))
             result = as_sequence(result, person.nowhere, pace.fps)
             results.append(world_result(result, person, rig, upright, str(i)))
         log_warnings([one.base for one in results], f"fit_views_sequence, {len(results)} people")
@@ -453,7 +452,8 @@ class Pipeline:
         frames, camera, image_size = through_moving(frames, extrinsics, camera, image_size)
         photo, blank = photo_of_frames(image, frames, keypoint_set, pixels, focal_35mm, camera, image_size)
         photo, pipeline = with_known_noise(photo, keypoint_source, keypoint_std), self.for_people_of(photo)
-        photo = with_runs_mended(photo, blank, pipeline.schedules.labels(init, measurements), rate)
+        labels = pipeline.schedules.labels(init, measurements)
+        photo = with_runs_mended(photo, blank, labels, rate)
         world = None if extrinsics is None else read_extrinsics(extrinsics, len(photo), "frame")
         upright = known_up(up, measurements, None if world else photo.camera)
         start, std = pipeline.start_of(init, photo), pipeline.init_std(init_std, init)
@@ -466,8 +466,8 @@ class Pipeline:
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std), "frames")
             fit, motion, seen = fit_frames(ready, photo, blank, Pace(rate, weight), (start, std), poses)
             people = tuple(replace(p, confidence=p.confidence * ~b) for p, b in zip(photo.people, blank, strict=True))
-            rows, alike = torch.arange(len(photo)), key_frames_apart(rate)
-            result = pipeline.result(fit, replace(photo, people=people), rows, ready, alike)
+            rows, sides = torch.arange(len(photo)), partial(doubted_frames, labels)
+            result = pipeline.result(fit, replace(photo, people=people), rows, ready, sides)
             result = as_sequence(result, blank, rate, ready.fitter, motion, seen)
         if world is None:
             result = result.with_up(upright)
@@ -515,10 +515,12 @@ class Pipeline:
             log_warnings([result])
         return [results[i] for i in range(len(photos))]
 
-    def result(self, fit: Fit, photo: Photo, rows: Tensor, ready: Prepared, alike: int = 1) -> FitResult:
-        """The part of a batch's outcome that is one photograph's. alike: as `result_of` takes it."""
+    def result(
+        self, fit: Fit, photo: Photo, rows: Tensor, ready: Prepared, exchanged: Exchanged | None = None
+    ) -> FitResult:
+        """The part of a batch's outcome that is one photograph's. exchanged: as `result_of` takes it."""
         body = self.body_name, self.body_kind
-        return result_of(fit, photo, rows, ready.fitter, body, ready.summaries, alike)
+        return result_of(fit, photo, rows, ready.fitter, body, ready.summaries, exchanged)
 
     def sees(self, photo: Photo) -> bool:
         """Whether there is a network that sees images, and the photograph's pixels for it."""

@@ -1,5 +1,6 @@
 """Runs of frames with exchanged sides are mended and said; views and whole sequences that look so are warned of."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from hmrfit.io.keypoint_checks.sides import SWAPPED
 from hmrfit.io.keypoint_noise import with_known_noise
 from hmrfit.io.photo import Photo
 from hmrfit.keypoints import COCO17
-from hmrfit.mend_frames import ONE_VIEW, RUN, with_runs_mended
+from hmrfit.mend_frames import ONE_VIEW, RUN, doubted_frames, with_runs_mended
 from hmrfit.network.label_model import EXCHANGES, exchanged_places
 from hmrfit.pipeline import Pipeline
 from hmrfit.several import photo_of_frames, read_people_of_frames
@@ -88,3 +89,15 @@ def test_a_run_in_one_of_several_cameras() -> None:
     seen[1] = exchanged(seen[1], frames=slice(3, 5))
     found = hmrfit.fit_views_sequence(seen, calibration(), fps=30.0, keypoint_set="coco17")[0]
     assert np.linalg.norm(found.joints - joints_of(walker()).numpy(), axis=-1).mean() < 0.03
+
+
+def test_an_exchanged_frame_whose_keypoints_the_body_misses_is_warned_of() -> None:
+    """Nothing is said of tidy frames, nor of one that the body reaches."""
+    model, result = Pipeline.of().schedules.labels(), sequence(keypoints=walk()[1])
+    fit, far = result.fit, torch.full((len(result), len(COCO17)), 0.1)
+    xy = torch.from_numpy(exchanged(walk()[1], "The arms", slice(5, 6))[..., :2])
+    seen = replace(fit.observation.keypoints, xy=xy)
+    wrong = replace(fit, observation=replace(fit.observation, keypoints=seen))
+    assert [t for t, text in enumerate(doubted_frames(model, wrong, far)) if text] == [5]
+    assert doubted_frames(model, fit, far) == doubted_frames(model, wrong, 0 * far) == [None] * len(result)
+    assert doubted_frames(None, wrong, far) == [None] * len(result)

@@ -35,58 +35,44 @@ one is doubted; of 156 with exchanged sides and a missed keypoint 144, 139 of th
 person's limb and a missed keypoint one."""
 
 
-def exchanged_sides(fitter: Fitter, fit: Fit, distance: Tensor, alike: int = 1) -> list[str | None]:
+def exchanged_sides(fitter: Fitter, fit: Fit, distance: Tensor) -> list[str | None]:
     """What seems to be exchanged of each of B people, as EXCHANGES calls it; None where nothing is.
 
     Args:
         fit: by this fitter. distance: (B, K) of the bodies' keypoints to those given, fractions of the box; 0 where one
-            is unseen. alike: so many rows after the other are frames of one person. The one of them that is farthest
-            off is asked about, and the others where it is exchanged.
+            is unseen.
     """
     found: list[str | None] = [None] * len(fit)
-    farthest, start = distance.amax(1), fitter.schedule.start
-    people = (farthest > MISSED).nonzero()[:, 0]
+    people, start = missed(distance), fitter.schedule.start
     if not len(people) or not isinstance(start, InitialEstimate) or start.error_model is None:
         return found
-
-    def ask(rows: Tensor) -> None:
-        chosen, away = fit.of(rows), distance[rows]
-        of_part = lambda part: _said(fitter, start, chosen[part], away[part], alike > 1)  # noqa: E731
-        said = side_by_side(of_part, slices(len(rows), FEW_POOR))
-        for person, exchange in zip(rows.tolist(), chain(*said), strict=True):
-            found[person] = exchange
-
-    run, first = people // alike, people
-    if alike > 1:
-        padded = torch.nn.functional.pad(farthest, (0, -len(farthest) % alike)).view(-1, alike)
-        first = (padded.argmax(1) + alike * torch.arange(len(padded)))[run.unique()]
-    ask(first)
-    exchanged = torch.tensor([row // alike for row in first.tolist() if found[row] is not None], dtype=torch.int64)
-    others = people[torch.isin(run, exchanged) & ~torch.isin(people, first)]
-    if len(others):
-        ask(others)
+    chosen, away = fit.of(people), distance[people]
+    said = side_by_side(lambda part: _said(fitter, start, chosen[part], away[part]), slices(len(people), FEW_POOR))
+    for person, exchange in zip(people.tolist(), chain(*said), strict=True):
+        found[person] = exchange
     return found
 
 
-def _said(fitter: Fitter, start: InitialEstimate, fit: Fit, distance: Tensor, of_frames: bool) -> list[str | None]:
-    """The same of people whose fit misses some keypoint. of_frames: it is that of all frames together, which may miss
-    what the frame alone reaches: then that is what an exchange must be better than, too."""
+def missed(distance: Tensor) -> Tensor:
+    """The rows whose body misses some keypoint; distance: (B, K), fractions of the box."""
+    return (distance.amax(1) > MISSED).nonzero()[:, 0]
+
+
+def _said(fitter: Fitter, start: InitialEstimate, fit: Fit, distance: Tensor) -> list[str | None]:
+    """The same of people whose fit misses some keypoint."""
     found: list[str | None] = [None] * len(fit)
     keypoints, route = fit.observation.keypoints, fitter.route(fit.observation.keypoints.names)
     sources = exchanged_places(keypoints.names)
     likeliest = _likeliest(start, fit, route, sources)
-    missed = distance > (0.5 * distance.amax(1, keepdim=True)).clamp_min(0.75 * MISSED)
-    fewer = replace(keypoints, confidence=keypoints.confidence * ~missed)
+    far = distance > (0.5 * distance.amax(1, keepdim=True)).clamp_min(0.75 * MISSED)
+    fewer = replace(keypoints, confidence=keypoints.confidence * ~far)
     other = _fitted(start, fit, keypoints.rearranged(sources[likeliest]), route)
     exchanged = ranking_energy(other, route)
     better = (exchanged + EXCHANGE < ranking_energy(fit, route)).nonzero()[:, 0]
     if not len(better):
         return found
     without = ranking_energy(_fitted(start, fit.of(better), fewer[better], route), route)
-    sure = exchanged[better] < without + MISSING * missed[better].sum(1)
-    if of_frames:
-        alone = ranking_energy(_fitted(start, fit.of(better), keypoints[better], route), route)
-        sure &= exchanged[better] + EXCHANGE < alone
+    sure = exchanged[better] < without + MISSING * far[better].sum(1)
     for i in better[sure].tolist():
         found[i] = list(EXCHANGES)[int(likeliest[i])]
     return found

@@ -80,17 +80,3 @@ def test_without_an_initial_estimate_or_anybody_nothing_is_doubted():
         )
         == []
     )
-
-
-def test_of_frames_in_a_row_the_farthest_one_is_asked_for_the_others():
-    """Who is doubted among rows that are asked one by one is doubted among frames where their run's farthest one is; in
-    the runs of others, nobody is. A frame that alone reaches its keypoints is not doubted."""
-    keypoints, run = exchanged("knee", "ankle"), 4
-    fit = shipped(AS_THEY_ARE).fit(keypoints, photograph(B))
-    away, alone = distance(fit, keypoints), doubts("knee", "ankle")[0]
-    found = exchanged_sides(shipped(AS_THEY_ARE), fit, away, run)
-    for first in range(0, B, run):
-        rows = list(range(first, first + run))
-        farthest = max(rows, key=lambda i: away[i].max().item())
-        assert [found[i] for i in rows] == ([alone[i] for i in rows] if alone[farthest] is not None else [None] * run)
-    assert any(what is not None for what in found)
