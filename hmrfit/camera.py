@@ -20,7 +20,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from hmrfit.ops.check import brief_repr, check_finite, numbers
+from hmrfit.ops.check import brief_repr, check_finite, not_integer, numbers
 from hmrfit.types import TensorRecord
 
 Length = TypeVar("Length", float, Tensor)
@@ -47,7 +47,7 @@ CENTER_RANGE = 100.0
 
 def default_focal(width: Length, height: Length) -> Length:
     """Pixels. √(W² + H²), a 53° diagonal view: what a photograph of unknown focal length is taken for."""
-    return (width**2 + height**2) ** 0.5
+    return ((1.0 * width) ** 2 + (1.0 * height) ** 2) ** 0.5  # a whole number of 16 bits has no square
 
 
 def focal_from_fov(fov_degrees: float, length: float) -> float:
@@ -57,7 +57,7 @@ def focal_from_fov(fov_degrees: float, length: float) -> float:
 
 def focal_from_35mm(focal_mm: float, width: float, height: float) -> float:
     """Pixels, from a 35 mm-equivalent focal length (EXIF's): by the diagonal, 43.27 mm on film."""
-    return focal_mm * (width**2 + height**2) ** 0.5 / (36.0**2 + 24.0**2) ** 0.5
+    return focal_mm * default_focal(width, height) / (36.0**2 + 24.0**2) ** 0.5
 
 
 @dataclass(frozen=True, init=False)
@@ -74,7 +74,7 @@ class Camera(TensorRecord):
         if focal_known is None and isinstance(focal, Tensor):
             focal_known = torch.ones(focal.shape[:1], dtype=torch.bool, device=focal.device)
         for name, value in (("focal", focal), ("center", center), ("size", size), ("focal_known", focal_known)):
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, not_integer(value))
 
     def __len__(self) -> int:
         return self.focal.shape[0]

@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from hmrfit.ops.check import not_integer
 from hmrfit.ops.presence import expected_extremes, presence, shown
 from hmrfit.ops.rotation import matrix_to_rotvec, rotvec_to_matrix
 
@@ -148,6 +149,10 @@ class BodyParams(TensorRecord):
     betas: Tensor  # (B, S)
     transl: Tensor  # (B, 3) metres, added after posing
 
+    def __post_init__(self) -> None:
+        for name in ("global_orient", "body_pose", "betas", "transl"):
+            object.__setattr__(self, name, not_integer(getattr(self, name)))
+
     def __len__(self) -> int:
         return self.transl.shape[0]
 
@@ -194,6 +199,10 @@ class Keypoints(TensorRecord):
     xy: Tensor  # (B, K, 2)
     confidence: Tensor  # (B, K) in [0, 1]
     names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("xy", "confidence"):
+            object.__setattr__(self, name, not_integer(getattr(self, name)))
 
     def __len__(self) -> int:
         return self.xy.shape[0]

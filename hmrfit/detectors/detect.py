@@ -136,8 +136,8 @@ def people_in(
     return [
         DetectedPerson(
             names,
-            np.asarray(person.xy, np.float64),
-            np.asarray(person.confidence, np.float64).clip(0, 1),
+            person.xy,
+            person.confidence.clip(0, 1),
             source,
             str(i),
             image=None if path is None else path.name,

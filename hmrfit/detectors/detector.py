@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmrfit.io.image import Image
+from hmrfit.ops.check import to_float64
 
 Boxes = NDArray[np.float64]
 """(N, 4) x, y, width, height; pixels of the full image."""
@@ -38,6 +39,9 @@ class Detection:
     score: float  # how sure the detector is of the person
     box: tuple[float, float, float, float] | None = None  # x, y, width, height
     mask: NDArray[np.bool_] | None = None  # (H, W), where the detector has one
+
+    def __post_init__(self) -> None:
+        to_float64(self, "xy", "confidence")
 
 
 @runtime_checkable

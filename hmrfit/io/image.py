@@ -311,6 +311,9 @@ class Crop:
         numbers = np.array([*self.center, self.side, self.resolution], np.float64)
         if not (np.isfinite(numbers).all() and self.side > 0 and self.resolution > 0):
             raise ValueError(f"A box needs finite numbers and a side above 0 pixels, but this one is {self}.")
+        x, y, side = numbers[:3].tolist()
+        object.__setattr__(self, "center", (x, y))
+        object.__setattr__(self, "side", side)
 
     @classmethod
     def around(cls, low: Sequence[float], high: Sequence[float], scale: float = 1.2, resolution: int = 224) -> "Crop":

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from hmrfit.body.skeleton import SMPL
+from hmrfit.ops.check import to_float64
 
 N_JOINTS = len(SMPL)
 FRAME_BYTES = 3000
@@ -40,6 +41,7 @@ class Motion:
     """The axis of the world that points up: y, or z in AMASS's files."""
 
     def __post_init__(self) -> None:
+        to_float64(self, "poses", "transl", "betas")
         n = len(self.poses)
         driven = np.asarray(self.driven, dtype=bool)
         if driven.shape == (N_JOINTS,):

@@ -10,6 +10,7 @@ and a leading `...` is any number of axes:
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 LONGEST_NAME = 100
 """Characters of a name that are compared: longer names come from damaged files, and take minutes."""
 
+
+INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.uint32, torch.int64, torch.uint64)
 
 ALIKE = 0.6
 """How alike two names are that differ by a slip of the pen: 2 · letters in common, in order / letters of both."""
@@ -138,6 +141,21 @@ def numbers(
     if outside.size:
         raise ValueError(f"{name} should be {what}, between {low:g} and {high:g}, but is {outside.flat[0]:g}.")
     return array if shape is None or array.shape == shape else np.broadcast_to(array, shape).copy()
+
+
+def to_float64(record: object, *names: str) -> None:
+    """The fields `names` of a frozen record as float64 arrays; None stays. For `__post_init__`: in integers of 8 or 16
+    bits, as detectors give them, sums and differences wrap, and halves hold no pixel above 2,048 exactly."""
+    for name in names:
+        value = getattr(record, name)
+        if value is not None:
+            object.__setattr__(record, name, np.asarray(value, np.float64))
+
+
+def not_integer(value: Any) -> Any:
+    """A tensor of integers as float64, for the same reason; everything else stays as it is, 32 bits too."""
+    is_integer = isinstance(value, torch.Tensor) and value.dtype in INTEGERS
+    return value.double() if is_integer else value
 
 
 def _real_array(value: object, may_be_none: bool) -> NDArray[np.float64] | None:

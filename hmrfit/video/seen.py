@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hmrfit.ops.check import to_float64
+
 Floats = NDArray[np.floating]
 Rows = NDArray[np.intp]
 
@@ -37,6 +39,9 @@ class PeopleSeen:
     confidence: Floats  # (N, K), 0 where unseen
     names: tuple[str, ...]  # (K,)
     looks: Floats | None = None  # (N, D) colours of their clothes, NaN where not known
+
+    def __post_init__(self) -> None:
+        to_float64(self, "xy", "confidence")
 
     def __len__(self) -> int:
         return len(self.frame)

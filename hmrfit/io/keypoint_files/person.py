@@ -18,6 +18,7 @@ from hmrfit.io.image import undistort_points
 from hmrfit.io.keypoint_files.names import AskedSet, Chosen, DeclaredSet, choose_points
 from hmrfit.io.keypoint_files.numbers import Scores, marked_missing, seen_points
 from hmrfit.keypoints import KeypointsFrom
+from hmrfit.ops.check import to_float64
 
 Box = tuple[float, float, float, float]
 
@@ -45,6 +46,9 @@ class PersonKeypoints:
     made_by: KeypointsFrom | None = None  # where the file or its format says it
     std: NDArray[np.float64] | None = None  # (K,) of the noise, where it is known; fractions of the box
     detector: str | None = None  # which one found this person, and with which weights, where that is known
+
+    def __post_init__(self) -> None:
+        to_float64(self, "xy", "confidence", "intrinsics", "distortion", "std")
 
     def __len__(self) -> int:
         return len(self.names)
