@@ -38,6 +38,7 @@ from hmrfit.io.photo import read_photo
 from hmrfit.motion import load_frames, read_pool
 from hmrfit.network.checkpoints import load_error_model, load_hmr, save_network
 from hmrfit.network.encoders import KeypointEncoder
+from hmrfit.ops.how_many import how_many
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
 from hmrfit.train.adaptation import (
@@ -192,7 +193,10 @@ def people_of_files(
         raise ValueError("There is nobody to adapt to. " + " ".join(reasons[:NAMED]))
     sets = Counter(part[1].names for part in parts)
     if len(sets) > 1:
-        counts = ", ".join(f"{count} people with {len(names)} keypoints" for names, count in sets.most_common())
+        counts = ", ".join(
+            f"{how_many(count, 'people')} with {how_many(len(names), 'keypoints')}"
+            for names, count in sets.most_common()
+        )
         raise ValueError(
             f"A detector has one set of keypoints, and here are several: {counts}. Adapt to each by itself."
         )

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from hmrfit.keypoints import FINGER_JOINTS, FINGERS, THUMB_JOINTS, KeypointSet
 from hmrfit.ops.check import brief_repr, did_you_mean
+from hmrfit.ops.how_many import how_many
 
 HAND_SIDES = ("left", "right")
 
@@ -86,7 +87,8 @@ def names_of_hand(
         raise ValueError(f"keypoints of a hand should have the shape (K, 3), but have {tuple(shape)}: transpose them.")
     if count not in USUAL_SETS:
         raise ValueError(
-            f"keypoint_set is needed for {count} points of a hand: one of {', '.join(HAND_SETS)}, or their names."
+            f"keypoint_set is needed for {how_many(count, 'points')} of a hand: one of {', '.join(HAND_SETS)}, or "
+            "their names."
         )
     return hand_set(USUAL_SETS[count], side).layout
 

@@ -22,7 +22,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from hmrfit.fitting.terms.up import POINTS, standing_axis
-from hmrfit.ops.level import up_of_angles
+from hmrfit.ops.check import did_you_mean
+from hmrfit.ops.level import unit_up, up_of_angles
 
 LIKELY: Final = "likely"
 """For `up=`: what this module finds."""
@@ -78,6 +79,36 @@ class Bodies(Protocol):
     def camera_moves(self) -> bool: ...
 
     def points(self, keypoint_set: Sequence[str]) -> tuple[NDArray[np.float64], tuple[str, ...]]: ...
+
+
+def checked_up(up: UpLike, joint_names: Sequence[str] = POINTS) -> UpLike:
+    """Before any work: (3,) of length 1, "likely", or None.
+
+    Args:
+        joint_names: of the bodies by which it is to be estimated.
+
+    Raises:
+        ValueError, TypeError: another word, an estimate by bodies without feet or a neck, or those of `unit_up`.
+    """
+    if up is None or not isinstance(up, str):
+        return up if up is None else unit_up(up)
+    if up != LIKELY:
+        raise ValueError(f'up should be three numbers or "{LIKELY}", not {up!r}.{did_you_mean(up, [LIKELY])}')
+    if not set(POINTS) <= set(joint_names):
+        raise ValueError(
+            f'up="{LIKELY}" is estimated by how bodies stand, from their feet to their necks; a hand does not show it. '
+            "Leave up out, or give three numbers that point up in the camera frame."
+        )
+    return up
+
+
+def refuse_in_world(up: object) -> None:
+    """Raises ValueError: "likely" is asked for where cameras are known in a world."""
+    if isinstance(up, str) and up == LIKELY:
+        raise ValueError(
+            f'up="{LIKELY}" is about one camera whose place is not known. Here a world is given: leave up out, or give '
+            "three numbers that point up in it."
+        )
 
 
 def likely_up_of(results: Sequence[Bodies]) -> LikelyUp | None:

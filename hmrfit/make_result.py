@@ -29,6 +29,7 @@ from hmrfit.io.photo import Photo
 from hmrfit.io.printable import printable
 from hmrfit.keypoints import LIMBS
 from hmrfit.network.label_model import EXCHANGES, places_as_fitted
+from hmrfit.ops.how_many import how_many
 from hmrfit.result import FitResult
 from hmrfit.result_data import Origin
 from hmrfit.result_text import shortened, warning_lines
@@ -145,7 +146,7 @@ def log_warnings(results: Sequence[FitResult], what: str = "") -> None:
     if not warned:
         return
     count = sum(len(w) for r in warned for w in r.warnings)
-    title = printable(f"{what or warned[0].name}: {count} warning{'s' * (count != 1)}")
+    title = printable(f"{what or warned[0].name}: {how_many(count, 'warnings')}")
     lines = list(dict.fromkeys(line for r in warned for line in warning_lines(r.warnings, r.rows, r.names)))
     logging.getLogger("hmrfit").warning("%s\n%s", title, "\n".join(map(printable, shortened(lines, 2))))
 
@@ -239,7 +240,7 @@ def _check(result: FitResult, fitter: Fitter, exchanged: Exchanged) -> None:
         seen = int(there[i].sum())
         if seen < FEW_KEYPOINTS:
             result.warnings[i].append(
-                f"{FEW_SEEN} {seen} keypoint{'s are' if seen != 1 else ' is'} seen: the body is mostly what is likely, "
+                f"{FEW_SEEN} {how_many(seen, 'keypoints are', 'keypoint is')} seen: the body is mostly what is likely, "
                 "not what was seen (see joint_std)."
             )
 

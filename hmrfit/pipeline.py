@@ -61,11 +61,12 @@ from hmrfit.io.keypoint_files.names import leaving_hands_out, reading_hands
 from hmrfit.io.keypoint_noise import with_known_noise, with_known_noise_in_views
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.keypoints import KeypointsFrom, has_hands
-from hmrfit.likely_up import UpLike
+from hmrfit.likely_up import UpLike, checked_up
 from hmrfit.long_sequence import fit_frames
 from hmrfit.make_result import LOGGER, Exchanged, log_warnings, result_of
 from hmrfit.mend_frames import doubted_frames, with_runs_mended, with_views_doubted
 from hmrfit.network.initial_estimate import ImageHmr
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.threads import know_own_threads, one_thread_each, one_thread_for_few, own_threads
 from hmrfit.prepare import (
     Asked,
@@ -73,7 +74,6 @@ from hmrfit.prepare import (
     TermLike,
     check_measurements,
     checked_init_std,
-    checked_up,
     known_up,
     noise_argument,
     prepare,
@@ -220,7 +220,7 @@ class Pipeline:
         """Fits a body to every person of a photograph; see `hmrfit.fit`."""
         know_own_threads()
         check_measurements(measurements)
-        (free, pixels), up = split_focal(focal), checked_up(up)
+        (free, pixels), up = split_focal(focal), checked_up(up, self.body.joint_names)
         keypoint_set = self.set_of(keypoints, keypoint_set)
         if keypoints is None and image is not None:
             image, keypoints = beside_or_detected(image)
@@ -299,7 +299,7 @@ class Pipeline:
         results = [pipeline.result(fit, photo, torch.tensor([i]), ready) for i, photo in enumerate(photos)]
         poses = torch.cat([world.rotation, world.translation[..., None]], -1).numpy()
         results = [in_known_world(r, E[None], upright) for r, E in zip(results, poses, strict=True)]
-        log_warnings(results, f"fit_views, {len(results)} views")
+        log_warnings(results, f"fit_views, {how_many(len(results), 'views')}")
         return results
 
     def _ready(
@@ -348,8 +348,9 @@ class Pipeline:
             return params
         if len(params) != 1:
             raise ValueError(
-                f"init holds {len(params)} bodies. Give one, in the world of the extrinsics, or one for each of the "
-                f"{len(rotation)} cameras, in its frame."
+                f"init holds {how_many(len(params), 'bodies')}. Give one, in the world of the extrinsics, or one for "
+                "each of the "
+                f"{how_many(len(rotation), 'cameras')}, in its frame."
             )
         pelvis = self.body.rest_joints[0], self.body.joint_shapes[0]
         return turned(params[[0] * len(rotation)], *pelvis, rotation, world.translation)
@@ -398,7 +399,7 @@ class Pipeline:
             result = pipeline.result(fit, base, torch.arange(len(base)), ready, partial(doubted_frames, labels))
             result = as_sequence(result, person.nowhere, pace.fps)
             results.append(world_result(result, person, rig, upright, str(i)))
-        log_warnings([one.base for one in results], f"fit_views_sequence, {len(results)} people")
+        log_warnings([one.base for one in results], f"fit_views_sequence, {how_many(len(results), 'people')}")
         if left:
             LOGGER.warning("fit_views_sequence: %d tracks are of people whom no second camera sees: left out.", left)
         return results
@@ -444,7 +445,7 @@ class Pipeline:
         """Fits one person in consecutive frames of one camera; see `hmrfit.fit_sequence`."""
         know_own_threads()
         check_measurements(measurements)
-        (rate, weight), up = checked_pace(fps, smooth), checked_up(up)
+        (rate, weight), up = checked_pace(fps, smooth), checked_up(up, self.body.joint_names)
         free, pixels = split_focal(focal)
         keypoint_set = self.set_of(keypoints, keypoint_set)
         with self.reading_hands_of(measurements, init):
@@ -475,7 +476,7 @@ class Pipeline:
             own = extrinsics.up if upright is None and isinstance(extrinsics, CameraCalibration) else upright
             poses_of = torch.cat([world.rotation, world.translation[..., None]], -1).numpy()
             result = in_known_world(result, poses_of, own)
-        log_warnings([result], f"fit_sequence, {len(result)} frames")
+        log_warnings([result], f"fit_sequence, {how_many(len(result), 'frames')}")
         return result
 
     def fit_photos(
@@ -483,6 +484,7 @@ class Pipeline:
     ) -> list[FitResult]:
         """The people of many photographs, side by side in one batch per keypoint set. One result a photo, in order.
         measurements: of everybody, or of every photograph's camera. up: of every photograph, as for `fit`."""
+        up = checked_up(up, self.body.joint_names)
         many = [i for i, photo in enumerate(photos) if self.for_people_of(photo) is not self]
         if many:
             rest = [i for i in range(len(photos)) if i not in set(many)]
@@ -545,7 +547,8 @@ class Pipeline:
             return params
         if len(params) != photo.given:
             raise ValueError(
-                f"init holds {len(params)} people, but there are {photo.given} in the keypoints. Give one each."
+                f"init holds {how_many(len(params), 'people')}, but there are {photo.given} in the keypoints. Give "
+                "one each."
             )
         return params[list(photo.rows)]
 

@@ -19,8 +19,9 @@ from hmrfit.fitting.terms.base import MOST_WEIGHT, Known, Measurement, ResidualF
 from hmrfit.fitting.terms.reprojection import StudentReprojection
 from hmrfit.io.photo import Photo
 from hmrfit.keypoints import KeypointsFrom
-from hmrfit.likely_up import LIKELY, UpLike
+from hmrfit.likely_up import LIKELY, UpLike, checked_up, refuse_in_world
 from hmrfit.ops.check import brief_repr, did_you_mean, numbers
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.level import unit_up
 from hmrfit.several import Extrinsics
 from hmrfit.types import RecordTable
@@ -138,13 +139,6 @@ def _warnings(found: Mapping[str, Known], people: int) -> tuple[tuple[str, ...],
     return tuple(tuple(w for of_kind in lists for w in of_kind[i]) for i in range(people))
 
 
-def checked_up(up: UpLike) -> UpLike:
-    """Before any work: (3,) of length 1, "likely", or None. Errors: those of `unit_up`."""
-    if isinstance(up, str) and up != LIKELY:
-        raise ValueError(f'up should be three numbers or "{LIKELY}", not {up!r}.{did_you_mean(up, [LIKELY])}')
-    return up if up is None or isinstance(up, str) else unit_up(up)
-
-
 def known_up(up: UpLike, measurements: Sequence[Measurement], camera: Camera | None) -> UpLike:
     """What points up: what is given, else what a measurement says, the floor's own direction. They must agree. "likely"
     where that is asked for and nothing says it.
@@ -166,10 +160,7 @@ def known_up(up: UpLike, measurements: Sequence[Measurement], camera: Camera | N
                 "the same."
             )
     if first is None and likely and camera is None:
-        raise ValueError(
-            f'up="{LIKELY}" is about one camera whose place is not known. Here a world is given: leave up out, or give '
-            "three numbers that point up in it."
-        )
+        refuse_in_world(LIKELY)
     return (LIKELY if likely else None) if first is None else found[first]
 
 
@@ -259,7 +250,7 @@ def checked_init_std(std: float | Sequence[float], init: object, schedule: Sched
             "init_std changes nothing with these settings: it is the width of the term 'anchor', which no stage of "
             "FIT.STAGES has. Leave it out, or give the term a weight there."
         )
-    what = f"degrees, positive, one number or one for each of the {joints} joints"
+    what = f"degrees, positive, one number or one for each of the {how_many(joints, 'joints')}"
     checked = numbers(std, "init_std", what, None, *INIT_STDS)
     if checked.shape not in ((), (joints,)):
         raise ValueError(f"init_std should be {what}, but has the shape {checked.shape}.")

@@ -13,6 +13,7 @@ from hmrfit.build import load_body
 from hmrfit.fitting.terms.ground import Plane
 from hmrfit.io.image import Image
 from hmrfit.likely_up import LikelyUp, likely_up_of
+from hmrfit.ops.how_many import how_many
 from hmrfit.render.overlay import overlay, sheet, turntable
 from hmrfit.report.page import Entry, write_page
 from hmrfit.report.result_page import LEGEND, drawn_entry, uncertainty_picture, uncertainty_pictures
@@ -211,14 +212,17 @@ class FitResult(ResultData):
 
     def _one_person(self, person: int | None) -> int:
         if person is None and len(self) > 1:
-            raise ValueError(f"This photograph has {len(self)} people; a motion file has one. Say which: person=0.")
+            raise ValueError(
+                f"This photograph has {how_many(len(self), 'people')}; a motion file has one. Say which: person=0."
+            )
         return 0 if person is None else person
 
     def _at_one_moment(self, what: str) -> None:
         """Refuses to put the frames of a sequence into one picture."""
         if self.is_sequence:
             raise ValueError(
-                f"This result is a sequence of {len(self)} frames, which do not belong into one {what}. Take one, "
+                f"This result is a sequence of {how_many(len(self), 'frames')}, which do not belong into one {what}. "
+                "Take one, "
                 f"result[i].{what}(...), or write the motion: result.save_motion('walk.npz')."
             )
 

@@ -31,8 +31,7 @@ from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.uncertainty import GAUSSIAN, Answers, Posterior, mixed_joint_covariance, sample_steps
 from hmrfit.io.image import Image, read_image
 from hmrfit.keypoints import resolve_set
-from hmrfit.likely_up import LikelyUp, UpLike, likely_up_of
-from hmrfit.ops.level import unit_up
+from hmrfit.likely_up import LikelyUp, UpLike, checked_up, likely_up_of
 from hmrfit.ops.rotation import geodesic_angle
 from hmrfit.ops.threads import one_thread_for_few
 from hmrfit.result_text import Rows, acceptance, described, joined, reprojection, summary, warning_lines
@@ -155,9 +154,10 @@ class ResultData:
     def with_up(self, up: UpLike) -> Self:
         """The same result, which knows which way is up: (3,) in the camera frame, or "likely", where the estimate is
         sure enough. Views, meshes and motion files stand upright then; the bodies stay as they are."""
+        up = checked_up(up, self.joint_names)
         if isinstance(up, str):
             return self.with_likely_up(likely_up_of([self]))
-        return replace(self, up=None if up is None else unit_up(up).numpy(), up_std=None)
+        return replace(self, up=None if up is None else np.asarray(up), up_std=None)
 
     def with_likely_up(self, found: LikelyUp | None) -> Self:
         """The same result by an estimate; the camera is taken as level where there is none that is sure."""

@@ -58,6 +58,7 @@ from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import advising, parse_json, read_npz, read_numpy
 from hmrfit.io.budget import brief
 from hmrfit.ops.check import check_finite, check_shape
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.level import unit_up
 from hmrfit.result_data import Origin, ResultData
 from hmrfit.types import BodyParams, Keypoints
@@ -413,7 +414,7 @@ def _check(data: dict[str, NDArray[Any]]) -> None:
         _check_whole(data.get(name, np.zeros(0)), name)
     many = [n for n in LISTS if n in data and data[n].shape[0] > MOST_ROWS]
     if many:
-        raise ValueError(f"`{many[0]}` has {data[many[0]].shape[0]} rows; at most {MOST_ROWS} are read.")
+        raise ValueError(f"`{many[0]}` has {how_many(data[many[0]].shape[0], 'rows')}; at most {MOST_ROWS} are read.")
 
 
 def _check_numbers(array: NDArray[Any], name: str) -> None:

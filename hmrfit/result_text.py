@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmrfit.io.printable import printable
+from hmrfit.ops.how_many import how_many, singular
 
 Rows = Literal["people", "frames"]
 """The rows of a result are the people of one photograph, or the frames of one person."""
-
-NOUNS = {"people": ("person", "people"), "frames": ("frame", "frames")}
 
 WIDTH = 100
 """Columns of a line."""
@@ -31,16 +30,10 @@ def described(rows: Rows, ids: Sequence[str], fps: float | None) -> str:
     """ "1 person", "12 people", "1800 frames at 30 a second (60 s)", "frame 57"."""
     count = len(ids)
     if rows == "people":
-        return _count(count, rows)
+        return how_many(count, rows)
     if count == 1:
         return f"frame {ids[0]}"
-    return _count(count, rows) + ("" if fps is None else f" at {fps:.4g} a second ({count / fps:.3g} s)")
-
-
-def _count(count: int, rows: Rows) -> str:
-    """ "1 frame", "3 people"."""
-    one, several = NOUNS[rows]
-    return f"{count} {one if count == 1 else several}"
+    return how_many(count, rows) + ("" if fps is None else f" at {fps:.4g} a second ({count / fps:.3g} s)")
 
 
 def reprojection(errors: NDArray[np.float64], rows: Rows, ids: Sequence[str]) -> str:
@@ -51,8 +44,8 @@ def reprojection(errors: NDArray[np.float64], rows: Rows, ids: Sequence[str]) ->
     """
     seen = np.flatnonzero(~np.isnan(errors))
     blank = len(errors) - len(seen)
-    one = NOUNS[rows][0]
-    without = f"{_count(blank, rows)} without keypoints" if blank else ""
+    one = singular(rows)
+    without = f"{how_many(blank, rows)} without keypoints" if blank else ""
     if not len(seen):
         return without
     percent = [f"{100 * errors[i]:.1f} %" for i in seen]
@@ -84,9 +77,8 @@ def warning_lines(warnings: Sequence[Sequence[str]], rows: Rows, ids: Sequence[s
     for i, of_one in enumerate(warnings):
         for warning in dict.fromkeys(of_one):
             about.setdefault(warning, []).append(i)
-    one, several = NOUNS[rows]
     return [
-        f"{one if len(which) == 1 else several} {_ranges([ids[i] for i in which])}: {warning}"
+        f"{singular(rows) if len(which) == 1 else rows} {_ranges([ids[i] for i in which])}: {warning}"
         for warning, which in about.items()
     ]
 

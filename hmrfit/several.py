@@ -18,6 +18,7 @@ from hmrfit.io.keypoint_files.frames import in_frame_order, read_frames
 from hmrfit.io.keypoint_files.readers import people_in_memory
 from hmrfit.io.photo import ImageLike, KeypointsLike, Photo, read_photo
 from hmrfit.ops.check import brief_repr, numbers
+from hmrfit.ops.how_many import how_many
 from hmrfit.types import TensorRecord
 
 FILLED_IN = "Filled in from the nearest frames: "
@@ -76,7 +77,10 @@ def with_calibration(
 ) -> tuple[Sequence[Camera], Sequence[KeypointsLike]]:
     """(the cameras, the keypoints with the lens beside them) of `fit_views` with a calibration."""
     if count_of_views(keypoints, "keypoints") != len(calibration):
-        raise ValueError(f"The calibration has {len(calibration)} cameras, but there are {len(keypoints)} keypoints.")
+        raise ValueError(
+            f"The calibration has {how_many(len(calibration), 'cameras')}, but there are "
+            f"{how_many(len(keypoints), 'keypoints')}."
+        )
     if cameras is not None:
         raise ValueError("cameras= is given beside a calibration, which has them already. Leave it out.")
     seen = [seen_through(one, calibration, view, names) for view, one in enumerate(keypoints)]
@@ -93,7 +97,9 @@ def through_moving(
     if not isinstance(extrinsics, CameraCalibration):
         return frames, camera, size
     if len(extrinsics) != len(frames):
-        raise ValueError(f"The calibration has {len(extrinsics)} frames, but there are {len(frames)} with keypoints.")
+        raise ValueError(
+            f"The calibration has {how_many(len(extrinsics), 'frames')}, but there are {len(frames)} with keypoints."
+        )
     frames = [extrinsics.of_person(person, t) for t, person in enumerate(frames)]
     sizes = {extrinsics.image_size(t) for t in range(len(extrinsics))}
     if len(sizes) > 1:
@@ -113,7 +119,9 @@ def read_views(
     C = len(images)
     for what, given in (("keypoints", keypoints), ("cameras", cameras)):
         if given is not None and count_of_views(given, what) != C:
-            raise ValueError(f"{what} should be one for each of the {C} views, but there are {len(given)}.")
+            raise ValueError(
+                f"{what} should be one for each of the {how_many(C, 'views')}, but there are {len(given)}."
+            )
     sizes = _sizes_of_views(image_size, C)
     photos: list[Photo] = []
     for i in range(C):
@@ -125,7 +133,8 @@ def read_views(
             raise kind(f"View {i}: {error}") from error
         if photo.given != 1:
             raise ValueError(
-                f"View {i} shows {photo.given} people. fit_views is about one: choose the same person in every view."
+                f"View {i} shows {how_many(photo.given, 'people')}. fit_views is about one: choose the same person "
+                "in every view."
             )
         if not (photo.focal_known or free or camera is not None):
             raise ValueError(
@@ -152,7 +161,8 @@ def read_people_of_frames(keypoints: KeypointsLike, keypoint_set: str | Sequence
     frames: Any = _with_blank_frames(keypoints)
     if _dimensions(frames) == 4 and (several := np.shape(frames))[1] > 1:
         raise ValueError(
-            f"keypoints has the shape {several}, {several[1]} people in each frame, but fit_sequence is about one: "
+            f"keypoints has the shape {several}, {how_many(several[1], 'people')} in each frame, but fit_sequence is "
+            "about one: "
             "keypoints[:, 0] is the first of them."
         )
     people = people_in_memory(frames, keypoint_set)
@@ -194,7 +204,7 @@ def _sizes_of_views(size: Any, count: int) -> list[Any]:
     """The size of each view's image, from one for all or one for each."""
     if isinstance(size, list | tuple | np.ndarray) and len(size) and not all(np.ndim(part) == 0 for part in size):
         if len(size) != count:
-            what = f"one for all, or one for each of the {count} views"
+            what = f"one for all, or one for each of the {how_many(count, 'views')}"
             raise ValueError(f"image_size should be {what}, but there are {len(size)}.")
         return list(size)
     return [size] * count

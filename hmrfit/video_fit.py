@@ -31,6 +31,7 @@ from hmrfit.io.keypoint_files.frames import read_people_of_frames
 from hmrfit.io.photo import KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
 from hmrfit.likely_up import UpLike, likely_up_of
+from hmrfit.ops.how_many import how_many
 from hmrfit.pipeline import Pipeline
 from hmrfit.prepare import known_up
 from hmrfit.result import FitResult
@@ -152,7 +153,8 @@ def checked_extrinsics(extrinsics: ExtrinsicsLike | None, count: int) -> Extrins
     """Raises ValueError: they are not one for each of the frames that are looked at."""
     if extrinsics is not None and count_of_views(extrinsics, "extrinsics") != count:
         raise ValueError(
-            f"extrinsics should be [R | t] of each of the {count} frames that are looked at, but there are "
+            f"extrinsics should be [R | t] of each of the {how_many(count, 'frames')} that are looked at, but there "
+            "are "
             f"{count_of_views(extrinsics, 'extrinsics')}."
         )
     return extrinsics
@@ -350,7 +352,7 @@ def remarks_on_up(tracks: Sequence[Track]) -> list[str]:
 
 def notes_of(video: Video, found: TracksFile, persons: int, moving: bool) -> list[str]:
     """What is to be said of a video's result. moving: the camera's motion is known."""
-    nobody = f"Nobody was found in the {len(found.numbers)} frames of '{video.path.name}'."
+    nobody = f"Nobody was found in the {how_many(len(found.numbers), 'frames')} of '{video.path.name}'."
     return [*([] if persons else [nobody]), *found.notes, *([] if moving or not persons else [CAMERA_FRAME])]
 
 

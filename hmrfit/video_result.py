@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hmrfit.io.image import Image
 from hmrfit.io.opencv import cv2
+from hmrfit.ops.how_many import how_many
 from hmrfit.result import FitResult
 from hmrfit.video.drawing import DrawnPerson, color_of, draw_people, drawn_size
 from hmrfit.video.reader import open_video
@@ -72,7 +73,9 @@ class VideoResult:
         return iter(self.tracks)
 
     def __str__(self) -> str:
-        frames = f"{len(self.found.numbers)} frames, {self.fps:g} a second, {self.size[0]} × {self.size[1]}"
+        frames = (
+            f"{how_many(len(self.found.numbers), 'frames')}, {self.fps:g} a second, {self.size[0]} × {self.size[1]}"
+        )
         lost = [f"track {name} is left out: {reason}" for name, reason in self.left_out.items()]
         return "\n".join([f"VideoResult of {self.path.name}: {frames}", *map(repr, self.tracks), *lost, *self.notes])
 

@@ -34,6 +34,7 @@ from hmrfit.io.keypoint_checks.sides import SWAPPED
 from hmrfit.io.keypoint_files import PersonKeypoints
 from hmrfit.io.photo import Photo
 from hmrfit.make_result import FEW_KEYPOINTS, FEW_SEEN
+from hmrfit.ops.how_many import how_many
 from hmrfit.people_in_views import Person, ViewTrack, match_people, view_disagreement
 from hmrfit.prepare import Prepared
 from hmrfit.result import FitResult, WorldResult
@@ -116,7 +117,8 @@ def read_views_over_time(
         )
     if len(views) != len(calibration):
         raise ValueError(
-            f"There are {len(views)} views, but the calibration has {len(calibration)} cameras "
+            f"There are {how_many(len(views), 'views')}, but the calibration has "
+            f"{how_many(len(calibration), 'cameras')} "
             f"({', '.join(calibration.names[:8])}). Give one for each, or a dictionary of views by the camera's name."
         )
     if len(views) < FEWEST_VIEWS:

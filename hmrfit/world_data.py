@@ -26,6 +26,7 @@ from hmrfit.fitting.uncertainty import Answers
 from hmrfit.io.bounded import read_npz
 from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.ops.check import check_finite, check_shape
+from hmrfit.ops.how_many import how_many
 from hmrfit.result_data import ResultData, poses_of
 from hmrfit.result_file import write_result
 from hmrfit.types import BodyParams, Keypoints
@@ -69,7 +70,10 @@ class WorldData(Generic[ResultT]):
 
     def __repr__(self) -> str:
         rate = "" if self.fps is None else f", {self.fps:g} a second"
-        return f"WorldResult(person {self.person}, {len(self)} frames{rate}, {max(len(self.seen), 1)} cameras)"
+        return (
+            f"WorldResult(person {self.person}, {how_many(len(self), 'frames')}{rate}, "
+            f"{how_many(max(len(self.seen), 1), 'cameras')})"
+        )
 
     def __getitem__(self, part: slice) -> Self:
         """Some of the frames."""
@@ -246,7 +250,7 @@ def _rig(data: dict[str, NDArray[Any]], base: ResultData) -> tuple[CameraCalibra
     rig = CameraCalibration(names, Camera(focal, center, size), lenses, poses, base.origin.world_up, "a saved result")
     place = int(data["view_base"])
     if not 0 <= place < len(names):
-        raise ValueError(f"its view_base is {place}, of {len(names)} cameras.")
+        raise ValueError(f"its view_base is {place}, of {how_many(len(names), 'cameras')}.")
     if points.shape[2] != len(base.keypoints.names):
         raise ValueError(f"its view_keypoints are {points.shape[2]}, but it names {len(base.keypoints.names)}.")
     return rig, [Keypoints(one[..., :2], one[..., 2], base.keypoints.names) for one in points], place

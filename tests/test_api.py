@@ -163,7 +163,7 @@ def test_a_former_result_is_a_start(points: np.ndarray, result: hmrfit.FitResult
     again = hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, init=result)
     # anchored at the start, which fits the keypoints already
     assert np.abs(again.joints - result.joints).max() < 0.03  # metres
-    with pytest.raises(ValueError, match="init holds 1 people, but there are 2"):
+    with pytest.raises(ValueError, match="init holds 1 person, but there are 2"):
         hmrfit.fit(None, np.stack([points] * 2), keypoint_set="coco17", image_size=SIZE, init=result)
     with pytest.raises(TypeError, match="FitResult or BodyParams, not dict"):
         hmrfit.fit(None, points, keypoint_set="coco17", image_size=SIZE, init={"betas": 0})

@@ -164,3 +164,14 @@ def test_of_a_sequence_all_frames_count():
     axes = standing_axis(torch.tensor(motion.points(POINTS)[0]))[0]
     assert np.allclose(motion.up, likely_up(axes, of_frames(6)).up)
     assert motion.up_std < likely_up(axes[:1]).std
+
+
+def test_the_word_is_spelled_so_everywhere_or_refused_with_the_reason() -> None:
+    body = hmrfit.Pipeline.of(None).body
+    array = _below(body)[0]
+    result = hmrfit.fit(None, array, keypoint_set="coco17", image_size=(640, 480))
+    with pytest.raises(ValueError, match="Did you mean 'likely'"):
+        result.with_up("likley")
+    hand = np.random.default_rng(0).uniform(100, 200, (21, 2))
+    with pytest.raises(ValueError, match="a hand does not show it"):
+        hmrfit.fit_hand(None, hand, image_size=(640, 480), up="likely")

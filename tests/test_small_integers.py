@@ -88,8 +88,8 @@ def of_columns(give: Give) -> list[NDArray]:
     motion = Motion(give(np.ones((2, 24, 3))), give([[200, 0, 0], [0, 200, 0]]), 30.0, np.ones(24, bool))
     box = Crop(tuple(give([200, 100])), give(200)[()], 64)
     texts = "".join(check_keypoints(NAMES, give(points()[:, :2]), give(points()[:, 2]), SIZE))
-    return [seen.size(), seen.place(), np.diff(motion.transl, axis=0), box.low, box.points_to_crop(give([[3, 240]])),
-            np.array([len(texts)])]  # fmt: skip
+    in_box = box.points_to_crop(give([[3, 240]]))
+    return [seen.size(), seen.place(), np.diff(motion.transl, axis=0), box.low, in_box, np.array([len(texts)])]
 
 
 PUBLIC: dict[str, Callable[[Give], list[NDArray]]] = {
@@ -115,7 +115,7 @@ PUBLIC: dict[str, Callable[[Give], list[NDArray]]] = {
         )
     ),
     "columns": of_columns,
-}  # fmt: skip
+}
 """What takes numbers -> what is computed from them."""
 
 

@@ -21,6 +21,7 @@ from hmrfit.io.bounded import check_regular, read_npz
 from hmrfit.io.budget import Meter, TooLarge, check_bytes
 from hmrfit.io.pickles import RefusedFile, dense_from_triplets, read_pickle
 from hmrfit.ops.check import check_finite, check_shape
+from hmrfit.ops.how_many import how_many
 
 PATTERNS = {
     "v_template": "V 3",
@@ -97,7 +98,8 @@ def check_body(data: Mapping[str, np.ndarray]) -> None:
         sizes = check_shape(data[name], pattern, name, sizes)
     if not 0 < sizes["J"] <= MOST_JOINTS or not sizes["V"]:
         raise ValueError(
-            f"it has {sizes['V']} vertices and {sizes['J']} joints; a body has at most {MOST_JOINTS} joints."
+            f"it has {how_many(sizes['V'], 'vertices')} and {how_many(sizes['J'], 'joints')}; a body has at most "
+            f"{MOST_JOINTS} joints."
         )
     columns, hint = 9 * (sizes["J"] - 1), "It holds 9 columns per joint but the root."
     check_shape(data["posedirs"], f"V 3 {columns}", "posedirs", sizes, hint)
@@ -174,7 +176,9 @@ def _with_sparse(data: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             continue
         rows, columns, values, shape = (data.pop(stem + part) for part in parts)
         if shape.shape != (2,) or shape.dtype.kind not in "iu":
-            raise RefusedFile(f"{stem}_shape is no shape of a matrix: it has {shape.size} numbers of {shape.dtype}.")
+            raise RefusedFile(
+                f"{stem}_shape is no shape of a matrix: it has {how_many(shape.size, 'numbers')} of {shape.dtype}."
+            )
         try:
             data[stem] = dense_from_triplets(tuple(shape.tolist()), rows, columns, values, meter)
         except TooLarge as error:

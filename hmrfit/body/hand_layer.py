@@ -33,6 +33,7 @@ from hmrfit.body.mirrored import side_of
 from hmrfit.body.smpl import SmplBody
 from hmrfit.hand_keypoints import hand_set
 from hmrfit.ops.check import did_you_mean, numbers
+from hmrfit.ops.how_many import how_many
 from hmrfit.types import BodyParams, TensorRecord
 
 FINGER_NUMBERS = 45
@@ -84,7 +85,9 @@ def whole_pose(poses: HandPoses | None, pose: Tensor, flat_hand_mean: bool, pca:
     expected = FINGER_NUMBERS if pca is None else pca
     if pose.shape[-1] != expected:
         what = "rotation vectors of 15 joints" if pca is None else "coefficients"
-        raise ValueError(f"The pose of a hand should hold {expected} {what}, but has {pose.shape[-1]} numbers.")
+        raise ValueError(
+            f"The pose of a hand should hold {expected} {what}, but has {how_many(pose.shape[-1], 'numbers')}."
+        )
     if pca is None and flat_hand_mean:
         return pose
     if poses is None:
@@ -93,7 +96,9 @@ def whole_pose(poses: HandPoses | None, pose: Tensor, flat_hand_mean: bool, pca:
             "rotation vectors with flat_hand_mean=True, or MANO's own file."
         )
     if pca is not None and pca > len(poses.components):
-        raise ValueError(f"This file has {len(poses.components)} components of poses, and {pca} are asked for.")
+        raise ValueError(
+            f"This file has {how_many(len(poses.components), 'components')} of poses, and {pca} are asked for."
+        )
     theta = pose if pca is None else pose @ poses.components[:pca]
     return theta if flat_hand_mean else theta + poses.mean
 
@@ -200,7 +205,7 @@ class HandLayer:
         if tensor.ndim != 2 or (columns is not None and tensor.shape[1] != columns):
             raise ValueError(
                 f"{name} should have the shape (B, {columns or 'S'}), but has {tuple(tensor.shape)}. Here a pose is "
-                f"the root's rotation vector and {self.pose_size - 3} numbers of the fingers."
+                f"the root's rotation vector and {how_many(self.pose_size - 3, 'numbers')} of the fingers."
             )
         return tensor.to(self.body.v_template)
 
@@ -221,7 +226,9 @@ def smplx_hand_poses(
     """
     sides = tuple(body.skeleton.fingers)
     if len(hand_poses) != len(sides):
-        raise ValueError(f"This body has {len(sides)} hands ({', '.join(sides)}), but {len(hand_poses)} are posed.")
+        raise ValueError(
+            f"This body has {how_many(len(sides), 'hands')} ({', '.join(sides)}), but {len(hand_poses)} are posed."
+        )
     off = len(sides) == 1 and num_pca_comps == FINGER_NUMBERS  # smplx.MANO then takes 45 rotation angles
     pca = num_pca_comps if use_pca and not off else None
     each = [whole_pose(body.hands.get(s), p, flat_hand_mean, pca) for s, p in zip(sides, hand_poses, strict=True)]

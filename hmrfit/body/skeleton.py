@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hmrfit.keypoints import SIDES, SMPL24, flip_permutation, part_of
 from hmrfit.ops.check import did_you_mean
+from hmrfit.ops.how_many import how_many
 
 ROOT_PARENT = -1
 
@@ -77,7 +78,9 @@ class Skeleton:
 
     def __post_init__(self) -> None:
         if len(self.names) != len(self.parents):
-            raise ValueError(f"A skeleton of {len(self.parents)} joints needs as many names, not {len(self.names)}.")
+            raise ValueError(
+                f"A skeleton of {how_many(len(self.parents), 'joints')} needs as many names, not {len(self.names)}."
+            )
         if len(set(self.names)) != len(self.names):
             twice = next(name for name in self.names if self.names.count(name) > 1)
             raise ValueError(f"Two joints are called '{twice}'. Names of joints should differ.")
@@ -248,7 +251,9 @@ def skeleton_of(data: Mapping[str, NDArray]) -> Skeleton:
     if "joint_names" in data:
         stored = np.asarray(data["joint_names"])
         if stored.ndim != 1 or stored.dtype.kind not in "US":
-            raise ValueError(f"joint_names should hold {len(parents)} texts, not {stored.dtype} of {stored.shape}.")
+            raise ValueError(
+                f"joint_names should hold {how_many(len(parents), 'texts')}, not {stored.dtype} of {stored.shape}."
+            )
         names = tuple(stored.astype(np.str_).tolist())
         known = next((kind for kind in KINDS if (kind.names, kind.parents) == (names, parents)), None)
         return known or Skeleton("", names, parents)
@@ -267,7 +272,7 @@ def _unknown(parents: tuple[int, ...]) -> str:
     own = "Name its joints in a field joint_names, and it is read with these."
     alike = next((kind for kind in KINDS if len(kind) == len(parents)), None)
     if alike is None:
-        return f"it has {len(parents)} joints and does not name them; those of {kinds} are known. {own}"
+        return f"it has {how_many(len(parents), 'joints')} and does not name them; those of {kinds} are known. {own}"
     at = next(j for j, (a, b) in enumerate(zip(parents, alike.parents, strict=True)) if a != b)
     return (
         f"it has as many joints as {alike.kind}, but another tree: the parent of joint {at} is "

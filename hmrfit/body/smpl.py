@@ -23,6 +23,7 @@ from hmrfit.body.landmarks import FINGER_KNUCKLES, landmarks_of
 from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import SMPLX, Skeleton, skeleton_of
 from hmrfit.ops.check import brief_repr, check_finite, check_shape, did_you_mean
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.rotation import orthonormalize
 from hmrfit.ops.skinning import forward_kinematics, skin
 from hmrfit.types import BodyOutput, BodyParams
@@ -167,12 +168,13 @@ class SmplBody:
         J = len(self.parents)
         if params.body_pose.shape[1] != J - 1:
             raise ValueError(
-                f"This body has {J} joints: expected body_pose (B, {J - 1}, 3, 3), got {tuple(params.body_pose.shape)}."
+                f"This body has {how_many(J, 'joints')}: expected body_pose (B, {J - 1}, 3, 3), got "
+                f"{tuple(params.body_pose.shape)}."
             )
         missing = self.shape_count - params.betas.shape[1]
         if missing < 0:
             raise ValueError(
-                f"This body has {self.shape_count} betas, got {params.betas.shape[1]}. Drop the last ones."
+                f"This body has {how_many(self.shape_count, 'betas')}, got {params.betas.shape[1]}. Drop the last ones."
             )
         if missing == 0:
             return params

@@ -25,8 +25,12 @@ USER_ERRORS = (ValueError, OSError, ImportError)
 
 UP = (
     "the up direction in the camera frame (x right, y down, z forward), 0 -1 0 for a level camera: views, meshes and "
-    "motion files stand upright by it; without it they have the camera's own axes"
+    "motion files stand upright by it; without it they have the camera's own axes. --up likely: as most people stand "
+    "and cameras are held, where that is sure enough"
 )
+UP_LIKELY = "--up=likely"
+"""One word."""
+
 NOTHING_DONE, USAGE, STOPPED, TERMINATED = 1, 2, 130, 143
 
 LINES = "\n\t"
@@ -73,6 +77,14 @@ Commands = argparse._SubParsersAction  # of the standard library, which has no p
 
 class _Parser(argparse.ArgumentParser):
     """Its messages name wrong arguments without the escape sequences in them, which a terminal would obey."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As before. `--up likely` is one word where `--up X Y Z` are three, which argparse has no way to say."""
+        words = [*(sys.argv[1:] if args is None else args)]
+        for i in reversed(range(len(words) - 1)):
+            if words[i : i + 2] == ["--up", "likely"]:
+                words[i : i + 2] = [UP_LIKELY]
+        return super().parse_known_args(words, namespace)
 
     def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(printable(message, keep=LINES) if message else message, file)
@@ -184,7 +196,7 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
         "--cameras", nargs="+", metavar="NAME", help="the camera of each file, where its name does not say"
     )
     rig.add_argument("--unit", type=float, metavar="M", help="metres of the calibration's unit (OpenCV, COLMAP)")
-    rig.add_argument("--up", nargs=3, type=float, metavar=("X", "Y", "Z"), help="the up direction in its world")
+    _add_up(rig, "the up direction in its world")
     command.add_argument("--no-pictures", action="store_true", default=None, help="results only, no overlays")
     command.add_argument("--overwrite", action="store_true", default=None, help="fit again what is already there")
     command.add_argument(
@@ -227,6 +239,12 @@ def _fit(commands: Commands) -> argparse.ArgumentParser:
     return command
 
 
+def _add_up(command: argparse._ActionsContainer, text: str) -> None:
+    """--up X Y Z, or --up likely."""
+    command.add_argument("--up", nargs=3, type=float, metavar=("X", "Y", "Z"), help=text)
+    command.add_argument(UP_LIKELY, action="store_const", const="likely", dest="up", help=argparse.SUPPRESS)
+
+
 def _detector(commands: Commands) -> argparse.ArgumentParser:
     text = "Brings and lists what finds keypoints in photographs."
     command = commands.add_parser("detector", help="bring what finds keypoints in photographs", description=text)
@@ -262,7 +280,7 @@ def _render(commands: Commands) -> argparse.ArgumentParser:
     command.add_argument("-o", "--out", metavar="FOLDER", help="for the files (default: beside each result)")
     command.add_argument("--image", metavar="FILE", help="the photograph, if it was moved")
     command.add_argument("--mesh", choices=MESHES, help="also write the bodies as mesh files")
-    command.add_argument("--up", nargs=3, type=float, metavar=("X", "Y", "Z"), help=UP)
+    _add_up(command, UP)
     command.add_argument(
         "--motion",
         nargs="*",

@@ -9,6 +9,7 @@ from hmrfit.adapt_detector import REPORT, RUN, SETTINGS, adapt
 from hmrfit.cli.messages import print_json
 from hmrfit.config import load_config
 from hmrfit.io.printable import printable
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.threads import use_threads
 from hmrfit.train.adaptation import Adaptation, AdaptationPlan
 
@@ -94,7 +95,10 @@ def _verdict(outcome: Adaptation, folder: Path) -> list[str]:
     away = 1e3 * outcome.offsets.offsets.norm(dim=1)
     far = sorted(zip(away.tolist(), outcome.offsets.names, strict=True), reverse=True)[:3]
     farthest = ", ".join(f"{name} {mm:.0f} mm" for mm, name in far)
-    who = f"{outcome.people} people, {outcome.aside} set aside, {outcome.steps} steps. Farthest off ours: {farthest}."
+    who = (
+        f"{how_many(outcome.people, 'people')}, {outcome.aside} set aside, {how_many(outcome.steps, 'steps')}. "
+        f"Farthest off ours: {farthest}."
+    )
     if outcome.worse:
         reasons = "; ".join(outcome.worse)
         return [

@@ -20,6 +20,7 @@ from hmrfit.io.calibration.opencv_storage import NO_SIZE
 from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.keypoint_files.readers import READERS
 from hmrfit.ops.check import brief_repr
+from hmrfit.ops.how_many import how_many
 from hmrfit.video.source import Video
 
 MOST_DRIFT = 0.5
@@ -53,7 +54,10 @@ def cameras_of(files: Sequence[str], calibration: CameraCalibration, named: Sequ
         )
     if named is not None:
         if len(named) != len(files):
-            raise ValueError(f"--cameras names {len(named)} cameras for {len(files)} files. Name one for each file.")
+            raise ValueError(
+                f"--cameras names {how_many(len(named), 'cameras')} for {how_many(len(files), 'files')}. Name one "
+                "for each file."
+            )
         chosen = [calibration.names[calibration.index(name)] for name in named]
     else:
         chosen = _by_name(files, calibration)
@@ -163,7 +167,8 @@ def check_synchronous(videos: Mapping[str, Video], end: float | None) -> None:
     common = (lengths[short] - 1) / one.fps
     if end is None or end > common + MOST_DRIFT / one.fps:
         raise ValueError(
-            f"The videos have different lengths: '{short}' {lengths[short]}, '{long}' {lengths[long]} frames. Frame i "
+            f"The videos have different lengths: '{short}' {lengths[short]}, '{long}' "
+            f"{how_many(lengths[long], 'frames')}. Frame i "
             f"of all has to be of one instant: cut them so that they begin together. If they do, --end {common:.3f} "
             "takes the seconds that all have."
         )
@@ -189,7 +194,8 @@ def keypoints_of(files: Sequence[str], given: Sequence[str] | None, of_videos: b
         return {file: _in_folder(Path(given[0]), Path(file)) for file in files}
     if len(given) != len(files):
         raise ValueError(
-            f"-k names {len(given)} files of keypoints, but there are {len(files)} cameras. Give -k for each, in the "
+            f"-k names {how_many(len(given), 'files')} of keypoints, but there are "
+            f"{how_many(len(files), 'cameras')}. Give -k for each, in the "
             "order of their files, or one folder that holds a file or folder by the name of each."
         )
     return dict(zip(files, given, strict=True))

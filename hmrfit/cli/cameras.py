@@ -46,6 +46,8 @@ from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.image import image_size
 from hmrfit.io.own_files import check_own, kind_of, refuse_others, remove_own
 from hmrfit.io.printable import printable
+from hmrfit.likely_up import UpLike, refuse_in_world
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.threads import use_threads
 from hmrfit.pipeline import Pipeline
 from hmrfit.result import WorldResult
@@ -70,7 +72,7 @@ class CameraFlags:
     calibration: str | None = None
     cameras: Sequence[str] | None = None
     unit: float | None = None
-    up: Sequence[float] | None = None
+    up: UpLike = None
 
 
 def check_camera_flags(flags: CameraFlags) -> None:
@@ -95,6 +97,7 @@ def cameras_command(flags: FitFlags, video: VideoFlags, rig: CameraFlags, keypoi
     assert rig.calibration is not None
     calibration, cameras = calibration_for(rig.calibration, rig.unit, files, rig.cameras)
     if rig.up is not None:
+        refuse_in_world(rig.up)
         calibration = calibration.with_up(rig.up)
     given = keypoints_of(files, keypoints, of_videos)
     return CamerasRun(calibration, cameras, given, flags, video, of_videos).run()
@@ -194,7 +197,9 @@ class CamerasRun:
                 print(printable(f"{camera.name}: nobody is seen."), file=sys.stderr)
         views = {camera.name: camera.tracks for camera in seen if camera.tracks}
         if len(views) < FEWEST:
-            raise ValueError(f"People are seen by {len(views)} of the {len(seen)} cameras; two have to see a person.")
+            raise ValueError(
+                f"People are seen by {len(views)} of the {how_many(len(seen), 'cameras')}; two have to see a person."
+            )
         found = pipeline.fit_views_sequence(
             views,
             calibration,

@@ -23,6 +23,7 @@ from hmrfit.io.calibration.rig import CameraCalibration
 from hmrfit.io.image import Image
 from hmrfit.io.own_files import remove_own
 from hmrfit.io.printable import printable
+from hmrfit.ops.how_many import how_many
 from hmrfit.report.page import Entry, Html, reduced, write_page
 from hmrfit.report.viewer import ViewPerson, ViewScene, view_html, write_beside, write_view
 from hmrfit.result import WorldResult
@@ -139,7 +140,7 @@ class Shown:
             entries.append(
                 Entry(f"person {one.person}", text=" ".join(list(said)[:3]), links={name: name for name in files})
             )
-        title = f"hmrfit: {len(self.seen)} cameras, {', '.join(camera.name for camera in self.seen)}"
+        title = f"hmrfit: {how_many(len(self.seen), 'cameras')}, {', '.join(camera.name for camera in self.seen)}"
         write_own(self.folder / PAGE, "page", partial(write_page, entries=entries, title=title))
 
     def _camera_entry(self, camera: CameraSeen) -> Entry:
@@ -194,9 +195,8 @@ class Shown:
 
     def described(self, notes: Sequence[str]) -> str:
         """What the command prints."""
-        frames = f" in {len(self.seen[0].numbers)} frames" if self.of_videos else ""
-        count = "1 person" if len(self.people) == 1 else f"{len(self.people)} persons"
-        lines = [f"{count}{frames} of {len(self.seen)} cameras"]
+        frames = f" in {how_many(len(self.seen[0].numbers), 'frames')}" if self.of_videos else ""
+        lines = [f"{how_many(len(self.people), 'people')}{frames} of {how_many(len(self.seen), 'cameras')}"]
         for one in self.people:
             row = self.table_row(one)
             lines.append("  " + "   ".join(f"{name} {value}" for name, value in row.items()))

@@ -29,6 +29,7 @@ from hmrfit.evaluate.metrics import pa_mpjpe
 from hmrfit.io.image import Image
 from hmrfit.io.own_files import own_file, refuse_others
 from hmrfit.keypoints import COCO17, COMMON14
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.raster import interpolate_seen, rasterize
 from hmrfit.render.rasteriser import picture_size, to_screen
 from hmrfit.render.shading import lambert, to_linear, vertex_normals
@@ -61,7 +62,7 @@ def demo_video_command(out: str = "out/demo/video", seed: int = 53, height: int 
     found = observe(scene, body, DetectorErrors(), np.random.default_rng(seed))
     write_video(folder / VIDEO, rendered(scene, body, seed), RATE, "scene")
     write_keypoints(folder / KEYPOINTS, found.seen)
-    print(f"{scene.frame_count} frames rendered; from noisy keypoints in shuffled order:")
+    print(f"{how_many(scene.frame_count, 'frames')} rendered; from noisy keypoints in shuffled order:")
     flags = FitFlags([str(folder / VIDEO)], str(folder / "from_keypoints"), keypoints=str(folder / KEYPOINTS))
     video_command(flags, VideoFlags())
     print(compared(folder / "from_keypoints", scene, found, body))
@@ -157,11 +158,12 @@ def compared(folder: Path, scene: Walkers, footage: Footage, body: SmplBody) -> 
         if person >= 0
     ]
     if not moving:
-        return f"{len(tracks)} tracks, none of them of a person."
+        return f"{how_many(len(tracks), 'tracks')}, none of them of a person."
     (pa, jitter), (pa_single, jitter_single) = (np.mean(values, axis=0) for values in (moving, single))
     kept = "kept" if score["switches"] == 0 and len(tracks) == len(scene.params) else "NOT kept"
     return (
-        f"Identities {kept}: {len(tracks)} tracks of {len(scene.params)} people, {score['switches']:.0f} switches, IDF1"
+        f"Identities {kept}: {how_many(len(tracks), 'tracks')} of {how_many(len(scene.params), 'people')}, "
+        f"{score['switches']:.0f} switches, IDF1"
         f" {score['idf1']:.3f}. Where they are seen: PA-MPJPE {pa:.0f} mm (frame by frame {pa_single:.0f}), jitter "
         f"{jitter:.0f} mm/s² beyond the truth's own motion (frame by frame {jitter_single:.0f}), over 14 joints."
     )

@@ -18,6 +18,7 @@ from importlib.util import find_spec
 
 from hmrfit.assets import EXTERNAL, home, locate
 from hmrfit.detectors import plugins
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.threads import cores
 from hmrfit.version import __version__
 
@@ -122,7 +123,11 @@ def _version(package: str) -> str:
 def _devices() -> Iterator[Finding]:
     import torch
 
-    yield Finding("devices", "processor", f"{cores()} cores, torch uses {torch.get_num_threads()} threads")
+    yield Finding(
+        "devices",
+        "processor",
+        f"{how_many(cores(), 'cores')}, torch uses {how_many(torch.get_num_threads(), 'threads')}",
+    )
     gpus = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )

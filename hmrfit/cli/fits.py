@@ -18,6 +18,7 @@ from hmrfit.datasets.spin_npz import read_spin_npz
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.io.atomic import atomic_write
 from hmrfit.io.bounded import check_regular, read_npy
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.threads import use_threads
 from hmrfit.train.fit_loop import ENERGY
 from hmrfit.train.fit_offline import import_spin, initial_fits
@@ -81,13 +82,16 @@ def _init(fitter: Fitter, store: FitStore, people: KnownPeople) -> int:
     few = f"; {progress.left_out} have too few keypoints" if progress.left_out else ""
     truth = int(people.has_truth.sum())
     known = f"; of {truth} the truth is known, which no fit replaces" if truth else ""
-    print(f"{store.path}: fits of {len(store)} people, of {progress.people} in the data set{few}{known}.")
+    print(f"{store.path}: fits of {how_many(len(store), 'people')}, of {progress.people} in the data set{few}{known}.")
     return 0 if len(store) or truth else 1
 
 
 def _import(fitter: Fitter, store: FitStore, people: KnownPeople, fits: np.ndarray) -> int:
     count = import_spin(fitter, store, people, fits)
-    print(f"{store.path}: {count} fits of {len(people)} people. Where a better one was there already, that stays.")
+    print(
+        f"{store.path}: {how_many(count, 'fits')} of {how_many(len(people), 'people')}. Where a better one was there "
+        "already, that stays."
+    )
     return 0 if count else 1
 
 
@@ -100,7 +104,7 @@ def _export(path: Path, people: KnownPeople, out: Path) -> int:
     with atomic_write(out) as temporary, temporary.open("wb") as file:
         np.save(file, rows, allow_pickle=False)
     count = int((rows != 0).any(1).sum())
-    print(f"{out}: {count} fits of {len(people)} people.")
+    print(f"{out}: {how_many(count, 'fits')} of {how_many(len(people), 'people')}.")
     return 0 if count else 1
 
 
@@ -108,9 +112,11 @@ def _inspect(path: Path) -> int:
     with FitStore(path) as store:
         store.step = store.newest
         counts, energies = store.counts(), store.energies()
-        print(f"{path}: {len(store)} people, as of step {store.step}; energy: {store.energy or 'not said'}")
+        print(
+            f"{path}: {how_many(len(store), 'people')}, as of step {store.step}; energy: {store.energy or 'not said'}"
+        )
         for data_set, count in store.data_sets().items():
-            print(f"  {data_set:40s} {count:9d} people")
+            print(f"  {data_set:40s} {how_many(count, 'people'):>16s}")
     for name, count in counts.items():
         print(f"  {name.replace('_', ' '):40s} {count:9d}")
     known = energies[(energies < NEVER).all(1)]

@@ -38,6 +38,7 @@ from hmrfit.io.own_files import refuse_others
 from hmrfit.io.parquet import ParquetWriter, pyarrow
 from hmrfit.io.photo import NoPeople
 from hmrfit.io.printable import printable
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.threads import cores, use_threads
 from hmrfit.pipeline import Pipeline
 from hmrfit.prepare import check_noise
@@ -128,7 +129,7 @@ def _print_report(report: FolderReport, as_json: bool) -> None:
         page = f"Look at {printable(report.write_page())}"
     except OSError as error:
         page = f"There is no page: {printable(error)}"
-    print(f"{report.done} of {report.planned} photographs have a result. {page}")
+    print(f"{report.done} of {how_many(report.planned, 'photographs have', 'photograph has')} a result. {page}")
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from hmrfit.cli.outputs import PAGE, Outputs
 from hmrfit.fitting.focal import WRONG, FocalSensitivity
 from hmrfit.io.own_files import own_file
 from hmrfit.io.printable import printable
+from hmrfit.ops.how_many import how_many
 from hmrfit.render import MESHES
 from hmrfit.report.page import Entry, page_frame, section
 from hmrfit.report.result_page import LEGEND, MOST_WARNINGS, WORST_FIT
@@ -193,7 +194,9 @@ class FolderReport:
 
     def _write_page(self, number: int, count: int) -> None:
         missing = 0 if self.planned is None else self.planned - self.count
-        text = self.summary() + (f"; {missing} photographs are to come" if missing else "")
+        text = self.summary() + (
+            f"; {how_many(missing, 'photographs are', 'photograph is')} to come" if missing else ""
+        )
         title = "hmrfit: fitted photographs" + (f", page {number} of {count}" if count > 1 else "")
         head, end = page_frame(title, f"{text}. {LEGEND}", (self.outputs.folder / VIEWER).is_file())
         begin = self._begins[number - 1]
@@ -244,14 +247,14 @@ class FolderReport:
     def summary(self) -> str:
         """People, median reprojection, the effect of a longer focal length where it is not known, failures."""
         errors = np.asarray(self.errors)
-        text = f"{len(errors)} people"
+        text = how_many(len(errors), "people")
         if len(errors):
             median, worst = 100 * np.median(errors), 100 * errors.max()
             text += f", median reprojection {median:.2f} % of the box, worst {worst:.2f} %"
         if len(self.depth):
             text += f"; with a focal length 20 % longer, for the {len(self.depth)} whose is not known: {self._moved()}"
-        text += f"; {self.nobody} photographs show nobody" if self.nobody else ""
-        return text + (f"; {self.failed} photographs could not be used" if self.failed else "")
+        text += f"; {how_many(self.nobody, 'photographs show', 'photograph shows')} nobody" if self.nobody else ""
+        return text + (f"; {how_many(self.failed, 'photographs')} could not be used" if self.failed else "")
 
     def _moved(self) -> str:
         depth, mean = (torch.from_numpy(np.array(values)) for values in (self.depth, self.joints))

@@ -16,6 +16,7 @@ from hmrfit.config import load_config
 from hmrfit.engines.fit_rows import FitAsked
 from hmrfit.engines.ray_data import RayRun, ray
 from hmrfit.io.parquet import ParquetWriter, is_parquet, read_rows
+from hmrfit.ops.how_many import how_many
 from hmrfit.pipeline import Pipeline
 
 WITHOUT = ("mesh", "overwrite", "format", "full_size", "workers", "shard")
@@ -38,7 +39,11 @@ def ray_command(flags: FitFlags) -> int:
     ends: Counter[bool] = Counter()
     for file in sorted(run.people.glob("*.parquet")):
         ends.update(row["poses"] is not None for row in read_rows(file, ("poses",)))
-    print(f"{ends[True]} people have a result, {ends[False]} rows say why there is none. Look at {run.people}")
+    print(
+        f"{how_many(ends[True], 'people have', 'person has')} a result, "
+        f"{how_many(ends[False], 'rows say', 'row says')} why there is none. "
+        f"Look at {run.people}"
+    )
     return 0 if ends[True] else 1
 
 
@@ -53,6 +58,7 @@ def _source(flags: FitFlags, out: Path) -> tuple[str, FitAsked, bool]:
         "focal_35mm": flags.focal_35mm,
         "keypoint_source": flags.keypoint_source,
         "keypoint_std": flags.keypoint_std,
+        "up": flags.up,
     }
     if len(flags.images) == 1 and is_parquet(flags.images[0]):
         return str(Path(flags.images[0]).resolve()), FitAsked(**known), False

@@ -4,6 +4,7 @@ from typing import Any
 
 from hmrfit.detectors.plugins import kind_of_detector, missing, names
 from hmrfit.io.printable import printable
+from hmrfit.ops.how_many import how_many
 
 
 def detector_command(action: str, name: str = "", source: str | None = None) -> int:
@@ -41,4 +42,4 @@ def list_detectors() -> int:
 
 def _keypoints(name: str) -> str:
     found = getattr(kind_of_detector(name), "keypoint_set", "")
-    return found if isinstance(found, str) else f"{len(found)} keypoints"
+    return found if isinstance(found, str) else how_many(len(found), "keypoints")

@@ -32,6 +32,7 @@ from hmrfit.evaluate.scoring import ScoredRun, headline_table, score
 from hmrfit.io.bounded import read_fields, read_json
 from hmrfit.io.own_files import own_file
 from hmrfit.motion import check_cache, load_frames, read_pool
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.threads import use_threads
 from hmrfit.pipeline import Pipeline
 from hmrfit.render.rasteriser import make_renderer
@@ -145,7 +146,7 @@ def make_data(root: Path, people: int, seed: int, motion: str | None) -> None:
     if is_whole(root):
         return
     pool = pose_pool(motion, root / "motion.npz")
-    print(f"Making {people} people in {root}, posed by {pool.origin}.")
+    print(f"Making {how_many(people, 'people')} in {root}, posed by {pool.origin}.")
     make_benchmark(root, Benchmark(load_body("free_body"), pool, people, seed))
 
 
@@ -163,7 +164,7 @@ def pose_pool(motion: str | None, cache: Path) -> LabelledPoses:
         return LabelledPoses(poses, torch.ones(len(poses)), ("pose_set",) * len(poses), origin)
     check_cache(cache)
     frames = load_frames(read_pool(motion, cache=cache), "test")
-    origin = f"{Path(motion).name}, split 'test', {len(frames['weight'])} frames"
+    origin = f"{Path(motion).name}, split 'test', {how_many(len(frames['weight']), 'frames')}"
     poses, weight = (torch.as_tensor(frames[name]) for name in ("poses", "weight"))
     return LabelledPoses(poses, weight, tuple(frames["label"].tolist()), origin)
 
@@ -217,7 +218,7 @@ def score_protocol(
         data = benchmark_data(kind, setting, everybody.root)
         rows, own = same_people(everybody, data)
         if not len(own):
-            raise ValueError(f"none of the {len(everybody)} people is in its data")
+            raise ValueError(f"none of the {how_many(len(everybody), 'people')} is in its data")
         runs = [scored_predictor(name, kind(setting), data[own], file, rows) for name, file in files.items()]
     except (ValueError, OSError) as error:
         outcome.left_out[f"protocol {kind.name}"] = str(error)

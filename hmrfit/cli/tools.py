@@ -16,6 +16,8 @@ from hmrfit.io.atomic import check_writable, sweep
 from hmrfit.io.image import Image, read_image
 from hmrfit.io.own_files import check_own, refuse_others
 from hmrfit.io.printable import printable
+from hmrfit.likely_up import UpLike
+from hmrfit.ops.how_many import how_many
 from hmrfit.result import FitResult
 
 
@@ -24,14 +26,16 @@ def render_command(
     out: str | None = None,
     image: str | None = None,
     mesh: str | None = None,
-    up: Sequence[float] | None = None,
+    up: UpLike = None,
     motion: Sequence[str] | None = None,
     debug: bool = False,
 ) -> int:
     """Writes the overlay, page and mesh of every result, of a sequence its page and its motion; 0 if that was possible
     for one, else 1. motion: formats of motion files, none of them (None), or npz (an empty list)."""
     if image is not None and len(results) > 1:
-        raise ValueError(f"--image names one photograph, but there are {len(results)} results. Render them one by one.")
+        raise ValueError(
+            f"--image names one photograph, but there are {how_many(len(results), 'results')}. Render them one by one."
+        )
     paths = list(dict.fromkeys(map(Path, results)))
     for path in paths:
         if not path.is_file():
@@ -86,9 +90,7 @@ def _motion_parts(path: Path) -> list[str]:
     return [""] if result.rows == "frames" or len(result) == 1 else [f"_{i}" for i in range(len(result))]
 
 
-def _render(
-    path: Path, files: Mapping[Path, int | None], photograph: Image | None, up: Sequence[float] | None = None
-) -> list[Path]:
+def _render(path: Path, files: Mapping[Path, int | None], photograph: Image | None, up: UpLike = None) -> list[Path]:
     """Writes the files, and returns them; a sequence has no overlay."""
     result = FitResult.load(path)
     result = result if up is None else result.with_up(up)
@@ -116,5 +118,10 @@ def convert_command(body: str, target: str) -> int:
         data["gender"] = np.array(gender)  # the name of the new file may not state it
     write_own(Path(target), "body", lambda temporary: write_body_npz(temporary, data))
     vertices, joints = len(data["v_template"]), data["kintree_table"].shape[1]
-    print(printable(f"{target}: {vertices} vertices, {joints} joints, fields {', '.join(sorted(data))}."))
+    print(
+        printable(
+            f"{target}: {how_many(vertices, 'vertices')}, {how_many(joints, 'joints')}, fields "
+            f"{', '.join(sorted(data))}."
+        )
+    )
     return 0

@@ -31,6 +31,7 @@ from hmrfit.network.hmr import HMR
 from hmrfit.network.regressor import IterativeRegressor
 from hmrfit.network.resnet import channels_last
 from hmrfit.network.strict import read_torch_file
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.threads import use_threads
 from hmrfit.priors.gmm import PoseGmm
 from hmrfit.priors.limits import JointLimits
@@ -88,7 +89,7 @@ def train_command(out: str, config: str | None = None, overrides: Sequence[str] 
         raise type(stop)(what_is_kept(folder, run.trainer.step)) from None
     if distributed.rank() == 0:
         minutes = run.trainer.elapsed / 60
-        print(f"{weights}: {run.trainer.step} steps, {minutes:.1f} minutes. Losses: {folder}/log.jsonl.")
+        print(f"{weights}: {how_many(run.trainer.step, 'steps')}, {minutes:.1f} minutes. Losses: {folder}/log.jsonl.")
     distributed.shut_down()
     return 0
 
@@ -110,9 +111,16 @@ def what_is_kept(folder: Path, step: int) -> str:
     """What a run that is stopped at a step leaves, and what the same command does then."""
     again = "The same command goes on from there; TRAIN.SAVE_EVERY says how often a run is kept."
     if not (folder / LAST).is_file():
-        return f"Nothing of the {step} steps is kept: the run was not saved yet. The same command begins anew."
+        return (
+            f"Nothing of the {how_many(step, 'steps')} is kept: the run was not saved yet. The same command begins "
+            "anew."
+        )
     kept = int(read_torch_file(folder / LAST)["step"])
-    return f"Kept in {folder}: the run up to step {kept}. The {step - kept} steps since then are lost. {again}"
+    return (
+        f"Kept in {folder}: the run up to step {kept}. The "
+        f"{how_many(step - kept, 'steps since then are', 'step since then is')} lost. "
+        f"{again}"
+    )
 
 
 def refuse_other_files(folder: Path) -> None:

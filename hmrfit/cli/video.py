@@ -37,6 +37,7 @@ from hmrfit.io.atomic import check_writable, sweep
 from hmrfit.io.image import Image
 from hmrfit.io.own_files import check_own, kind_of, refuse_others, remove_own
 from hmrfit.io.printable import printable
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.threads import use_threads
 from hmrfit.pipeline import Pipeline
 from hmrfit.report.page import Entry, Html, write_page
@@ -379,7 +380,7 @@ def table_row(track: Track) -> dict[str, str]:
 def facts(track: Track) -> str:
     """A person in sentences."""
     guessed = int((~track.shown).sum())
-    text = f"Seen in {int(track.seen.sum())} of {len(track)} frames"
+    text = f"Seen in {int(track.seen.sum())} of {how_many(len(track), 'frames')}"
     if guessed:
         text += f"; in {guessed} the person is out of sight for longer, and the pose there is a guess that is not drawn"
     warnings = [warning for of_one in track.result.warnings for warning in of_one]
@@ -394,7 +395,9 @@ def lost(result: VideoResult) -> list[str]:
 
 def described(result: VideoResult, folder: Path) -> str:
     """What the command prints."""
-    lines = [f"{result.path.name}: {len(result)} persons in {len(result.found.numbers)} frames"]
+    lines = [
+        f"{result.path.name}: {how_many(len(result), 'people')} in {how_many(len(result.found.numbers), 'frames')}"
+    ]
     for row in map(table_row, result.tracks):
         lines.append("  " + "   ".join(f"{name} {value}" for name, value in row.items()))
     lines += [f"  {sentence}" for sentence in [*lost(result), *result.notes]]

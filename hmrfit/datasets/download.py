@@ -22,6 +22,7 @@ from hmrfit.io.image import write_image
 from hmrfit.io.opencv import cv2
 from hmrfit.io.pickles import RefusedFile
 from hmrfit.keypoints import SPIN24
+from hmrfit.ops.how_many import how_many
 
 BOX_SCALE = 1.2
 
@@ -183,7 +184,7 @@ def extract_frames(video: Path, wanted: Mapping[int, Path]) -> int:
         number = 0
         while left:
             if not capture.grab():
-                raise DamagedDownload(video, f"it ends after {number} frames, before frame {min(left)}")
+                raise DamagedDownload(video, f"it ends after {how_many(number, 'frames')}, before frame {min(left)}")
             if number in left:
                 good, frame = capture.retrieve()
                 if not good:

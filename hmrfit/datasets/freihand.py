@@ -15,6 +15,7 @@ import numpy as np
 from hmrfit.datasets.download import DamagedDownload, require
 from hmrfit.datasets.hand_dataset import HandDataset
 from hmrfit.io.number_lists import read_matrices
+from hmrfit.ops.how_many import how_many
 
 TREE = """\
   ROOT/{split}_K.json, {split}_xyz.json, {split}_verts.json
@@ -32,7 +33,9 @@ def read_freihand(root: Path, split: str = "evaluation") -> HandDataset:
     N = len(joints)
     for name, found in (("K", K), ("verts", vertices)):
         if found is not None and len(found) != N:
-            raise DamagedDownload(root / f"{split}_{name}.json", f"{len(found)} samples, but {N} in {split}_xyz.json")
+            raise DamagedDownload(
+                root / f"{split}_{name}.json", f"{how_many(len(found), 'samples')}, but {N} in {split}_xyz.json"
+            )
     names = np.array([f"{i:08d}" for i in range(N)], np.str_)
     return HandDataset(
         root,

@@ -20,6 +20,7 @@ from hmrfit.datasets.hand_dataset import HandDataset
 from hmrfit.io.bounded import read_text, words
 from hmrfit.io.number_lists import read_matrices
 from hmrfit.io.pickles import as_numbers, read_pickle
+from hmrfit.ops.how_many import how_many
 
 TREE = """\
   ROOT/{split}.txt
@@ -73,7 +74,9 @@ def _truth(path: Path, count: int, shape: tuple[int, int] | None) -> NDArray[np.
     found = groups[0]
     shape = shape or (found[0].shape[0], 3)
     if len(groups) > 1 or len(found) != count or any(matrix.shape != shape for matrix in found):
-        raise DamagedDownload(path, f"expected {count} matrices {shape}, one for each line of evaluation.txt")
+        raise DamagedDownload(
+            path, f"expected {how_many(count, 'matrices')} {shape}, one for each line of evaluation.txt"
+        )
     return np.stack(found) * OPENGL
 
 

@@ -28,6 +28,7 @@ from hmrfit.datasets.download import (
     spin_slots,
 )
 from hmrfit.datasets.spin_npz import BOX_UNIT, SpinDataset
+from hmrfit.ops.how_many import how_many
 
 JOINTS = {
     "pelvis_h36m": 11, "left_hip_h36m": 6, "left_knee": 7, "left_ankle": 8, "right_hip_h36m": 1, "right_knee": 2,
@@ -105,7 +106,7 @@ def read_human36m(root: Path, split: str = "protocol2", keypoints: bool | None =
         if keypoints:
             xy = _poses(path := recording.path("MyPoseFeatures/D2_Positions", ".cdf"), 2)
             if len(xy) != len(S):
-                raise DamagedDownload(path, f"{len(xy)} frames of 2D joints, {len(S)} of 3D")
+                raise DamagedDownload(path, f"{how_many(len(xy), 'frames')} of 2D joints, {len(S)} of 3D")
             parts.append(spin_slots(xy, tuple(JOINTS)))
     part = np.concatenate(parts) if parts else None
     return SpinDataset(

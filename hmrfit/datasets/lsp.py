@@ -21,6 +21,7 @@ import numpy as np
 from hmrfit.datasets.download import DamagedDownload, boxes, read_mat, reading, require, spin_slots
 from hmrfit.datasets.spin_npz import SpinDataset
 from hmrfit.keypoints import LSP14
+from hmrfit.ops.how_many import how_many
 
 TREE = """\
   ROOT/joints.mat
@@ -91,5 +92,7 @@ def _columns(images: list[str], count: int, path: Path) -> list[int]:
     odd = [name for name, number in zip(images, numbers, strict=True) if not number.isdigit()]
     columns = [int(number) - 1 for number in numbers if number.isdigit()]
     if odd or max(columns) >= count:
-        raise DamagedDownload(path, f"it has {count} people, but among the images there is '{(odd or images[-1:])[0]}'")
+        raise DamagedDownload(
+            path, f"it has {how_many(count, 'people')}, but among the images there is '{(odd or images[-1:])[0]}'"
+        )
     return columns

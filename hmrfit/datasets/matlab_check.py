@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hmrfit.io.bounded import read_bytes
 from hmrfit.io.budget import Meter
+from hmrfit.ops.how_many import how_many
 
 MATRIX, PACKED = 14, 15
 CELL, STRUCT, OBJECT, FUNCTION, OPAQUE = 1, 2, 3, 16, 17
@@ -71,7 +72,7 @@ def _elements(data: bytes, at: int, end: int, order: str, aligned: bool = True) 
             kind, size, begin = kind & 0xFFFF, kind >> 16, at + 4
             after = at + 8
             if size > 4:
-                raise ValueError(f"an element of {size} bytes at {at} is said to be small")
+                raise ValueError(f"an element of {how_many(size, 'bytes')} at {at} is said to be small")
         else:
             begin = at + 8
             after = begin + (-(-size // 8) * 8 if aligned and kind != PACKED else size)
@@ -113,5 +114,5 @@ def _inside(data: bytes, begin: int, end: int, order: str) -> list[tuple[int, in
         length = struct.unpack_from(order + "i", data, lengths[1])[0]
         expected *= (names[2] - names[1]) // max(length, 1)
     if min(dimensions, default=0) < 0 or len(inner) != expected:
-        raise ValueError(f"a cell or struct in it holds {len(inner)} matrices, but says {expected}")
+        raise ValueError(f"a cell or struct in it holds {how_many(len(inner), 'matrices')}, but says {expected}")
     return [(part[1] - 8, part[2]) for part in inner]

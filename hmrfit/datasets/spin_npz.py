@@ -31,6 +31,7 @@ from hmrfit.io.budget import brief
 from hmrfit.io.image import Crop
 from hmrfit.keypoints import OPENPOSE25, SPIN24
 from hmrfit.ops.check import did_you_mean
+from hmrfit.ops.how_many import how_many
 from hmrfit.types import BodyParams, Keypoints
 
 BOX_UNIT = 200.0
@@ -139,7 +140,7 @@ def _checked(name: str, value: Any, count: int) -> NDArray:
         array = array[:, 0]
     if not good or array.shape != expected:
         raise ValueError(
-            f"The field `{name}` should hold {words} of shape {expected} for {count} people, but has "
+            f"The field `{name}` should hold {words} of shape {expected} for {how_many(count, 'people')}, but has "
             f"{array.shape} of {array.dtype}."
         )
     return array if name in TEXTS else array.astype(np.float64)

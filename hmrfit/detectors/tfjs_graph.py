@@ -36,6 +36,7 @@ from hmrfit.detectors.tfjs_operators import (
 )
 from hmrfit.io.bounded import read_bytes, read_json
 from hmrfit.io.budget import brief, check_bytes
+from hmrfit.ops.how_many import how_many
 
 STORED = {("float32", None): "<f4", ("float32", "float16"): "<f2", ("int32", None): "<i4"}
 """(type, the type that it is stored as) -> numpy's name."""
@@ -168,7 +169,9 @@ def _read_weights(manifest: Sequence[Mapping[str, Any]], path: Path) -> dict[str
     expected = sum(count * kind.itemsize for count, kind in zip(counts, types, strict=True))
     data = read_bytes(path, factor=4)
     if min(counts, default=0) < 0 or expected != len(data):
-        raise ValueError(f"'{path}' has {len(data)} bytes, but its shapes need {expected}. It is cut off or another's.")
+        raise ValueError(
+            f"'{path}' has {how_many(len(data), 'bytes')}, but its shapes need {expected}. It is cut off or another's."
+        )
     check_bytes(4 * sum(counts), f"'{path}'")
     found, at = {}, 0
     for entry, count, kind in zip(listed, counts, types, strict=True):

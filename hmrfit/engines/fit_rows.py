@@ -23,6 +23,7 @@ from hmrfit.io.keypoint_files.person import finish
 from hmrfit.io.keypoint_noise import with_known_noise
 from hmrfit.io.photo import Photo, read_photo
 from hmrfit.keypoints import KeypointsFrom
+from hmrfit.likely_up import UpLike
 from hmrfit.make_result import compute_together
 from hmrfit.ops.threads import own_threads
 from hmrfit.pipeline import Pipeline
@@ -44,6 +45,7 @@ class FitAsked:
     focal_35mm: float | None = None
     keypoint_source: KeypointsFrom | None = None
     keypoint_std: float | None = None
+    up: UpLike = None
 
 
 @dataclass
@@ -103,7 +105,7 @@ class RowFitter:
         if not photos:
             return {}
         try:
-            found = self.pipeline.fit_photos(list(photos.values()), list(self.asked.measurements))
+            found = self.pipeline.fit_photos(list(photos.values()), list(self.asked.measurements), self.asked.up)
         except Exception as error:
             if len(photos) == 1:
                 return dict.fromkeys(photos, error)

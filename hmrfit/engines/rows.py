@@ -14,6 +14,8 @@
     focal_known         true or false   null where nothing was fitted
     joints              numbers 3 J     metres, camera frame, joint by joint
     joint_std           numbers J       metres, relative to the pelvis: how far off each may be
+    up                  numbers 3       points up in the camera frame, length 1; null: the camera is taken as level
+    up_std              number          degrees, how far off it may be, where it is an estimate; null where it is known
     reprojection_error  number          mean distance to the keypoints seen, a fraction of the person's box
     accepted            true or false   whether the fit is better than its start; where not, the row holds the start
     warnings            texts           whole sentences
@@ -31,7 +33,7 @@ from hmrfit.build import load_body
 from hmrfit.result import FitResult
 from hmrfit.version import __version__
 
-SCHEMA = "people 2"
+SCHEMA = "people 3"
 """Changes whenever a column does."""
 
 TEXT, NUMBER, NUMBERS, FLAG, TEXTS = "text", "number", "numbers", "flag", "texts"
@@ -50,6 +52,8 @@ COLUMNS = {
     "focal_known": FLAG,
     "joints": NUMBERS,
     "joint_std": NUMBERS,
+    "up": NUMBERS,
+    "up_std": NUMBER,
     "reprojection_error": NUMBER,
     "accepted": FLAG,
     "warnings": TEXTS,
@@ -90,6 +94,8 @@ def rows_of(result: FitResult, name: str, photograph: str) -> list[Row]:
             "focal_known": bool(camera.focal_known[i]),
             "joints": result.joints[i].ravel().tolist(),
             "joint_std": None if std is None else std[i].tolist(),
+            "up": None if result.up is None else result.up.tolist(),
+            "up_std": result.up_std,
             "reprojection_error": float(result.reprojection_error[i]),
             "accepted": bool(result.accepted[i]),
             "warnings": list(result.warnings[i]),

@@ -26,6 +26,7 @@ from hmrfit.io.bounded import csv_rows, parse_json, read_npz, read_text
 from hmrfit.io.budget import brief
 from hmrfit.io.number_lists import read_matrices
 from hmrfit.ops.check import check_shape
+from hmrfit.ops.how_many import how_many
 
 FORMAT = "hmrfit hand predictions 1"
 
@@ -113,7 +114,9 @@ def write_public(
     """
     if not predictions.done.all():
         raise ValueError(
-            f"{int((~predictions.done).sum())} of {len(data)} hands have no prediction, and the format of {form} has "
+            f"{int((~predictions.done).sum())} of {how_many(len(data), 'hands have', 'hand has')} no prediction, and "
+            "the format "
+            f"of {form} has "
             "no way to say so."
         )
     text = _lines(predictions, data) if form == "dexycb" else _lists(predictions, form)
@@ -147,13 +150,14 @@ def _read_lists(path: Path, count: int) -> HandPredictions:
     groups = read_matrices(path)
     if len(groups) != 2:
         raise ValueError(
-            f"'{path}' holds {len(groups)} list{'s' if len(groups) > 1 else ''} of matrices; predictions are two: the "
+            f"'{path}' holds {how_many(len(groups), 'lists')} of matrices; predictions are two: the "
             "joints of all samples, then their vertices."
         )
     for what, found in zip(("joints", "vertices"), groups, strict=True):
         if len(found) != count and (found or what == "joints"):
             raise ValueError(
-                f"'{path}' holds {what} of {len(found)} samples, but {count} are to be scored: all of them, in order."
+                f"'{path}' holds {what} of {how_many(len(found), 'samples')}, but {count} are to be scored: all of "
+                "them, in order."
             )
     joints, vertices = groups
     shapes = sorted({one.shape for one in joints} - {(21, 3)})
@@ -171,14 +175,18 @@ def _read_lines(path: Path, data: HandDataset) -> HandPredictions:
     found: dict[str, list[float]] = {}
     for number, cells in enumerate(csv_rows(read_text(path), ",", f"'{path}'"), start=1):
         if len(cells) != LINE:
-            raise ValueError(f"'{path}': line {number} has {len(cells)} numbers, not {LINE}: a sample's and 63 more.")
+            raise ValueError(
+                f"'{path}': line {number} has {how_many(len(cells), 'numbers')}, not {LINE}: a sample's and 63 more."
+            )
         try:
             found[str(int(cells[0]))] = [float(cell) for cell in cells[1:]]
         except ValueError as error:
             raise ValueError(f"'{path}': line {number} holds something else than numbers ({error}).") from None
     missing = [name for name in data.names.tolist() if name not in found]
     if missing:
-        raise ValueError(f"'{path}' has no line for {len(missing)} of {len(data)} samples, such as {missing[0]}.")
+        raise ValueError(
+            f"'{path}' has no line for {len(missing)} of {how_many(len(data), 'samples')}, such as {missing[0]}."
+        )
     joints = np.array([found[name] for name in data.names.tolist()]) / MILLIMETRES
     return HandPredictions(joints.reshape(-1, 21, 3))
 
@@ -197,7 +205,8 @@ def _read_npz(path: Path, data: HandDataset) -> tuple[HandPredictions, Mapping[s
         given = found.get(name)
         if len(predictions) != len(data) or (given is not None and given.tolist() != own.tolist()):
             raise ValueError(
-                f"'{path}' holds predictions for {len(predictions)} hands, but these {len(data)} are to be scored, in "
+                f"'{path}' holds predictions for {how_many(len(predictions), 'hands')}, but these {len(data)} are to "
+                "be scored, in "
                 "their order: it is of another run, split or --limit."
             )
     run = parse_json(str(found["run"]), f"`run` of '{path}'") if "run" in found else {}

@@ -20,6 +20,7 @@ from hmrfit.datasets.hand_dataset import HandDataset
 from hmrfit.evaluate.hand_predictions import HandPredictions, PublicFormat
 from hmrfit.evaluate.hand_scores import Points
 from hmrfit.evaluate.protocol import Measure, Summary
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.registry import Registry
 
 BOX = "none: predictions are of the whole picture"
@@ -85,7 +86,9 @@ def make_hand_protocol(name: str) -> HandProtocol:
 def check_rows(predictions: HandPredictions, data: HandDataset) -> None:
     """That there is a prediction for each hand, done or not."""
     if len(predictions) != len(data):
-        raise ValueError(f"There are predictions for {len(predictions)} hands, but {len(data)} are to be scored.")
+        raise ValueError(
+            f"There are predictions for {how_many(len(predictions), 'hands')}, but {len(data)} are to be scored."
+        )
 
 
 def millimetres(name: str, value: float) -> Measure:

@@ -17,6 +17,7 @@ from hmrfit.io.bounded import read_bytes
 from hmrfit.io.budget import TooLarge
 from hmrfit.io.image import decode_pixels
 from hmrfit.io.opencv import cv2
+from hmrfit.ops.how_many import how_many
 
 SPIN_RESOLUTION = 224
 
@@ -36,7 +37,9 @@ def read_mask(path: str | PathLike) -> NDArray[np.uint8]:
     except TooLarge:
         raise
     except ValueError as error:
-        raise ValueError(f"'{path}' is damaged, cut off, or no image ({len(data)} bytes). Copy it again.") from error
+        raise ValueError(
+            f"'{path}' is damaged, cut off, or no image ({how_many(len(data), 'bytes')}). Copy it again."
+        ) from error
 
 
 def spin_window(center: NDArray, scale: float, resolution: int = SPIN_RESOLUTION) -> tuple[int, int, int, int]:

@@ -22,6 +22,7 @@ from hmrfit.evaluate.predictors import Predictor, PredictorInput
 from hmrfit.evaluate.protocol import EvaluationData
 from hmrfit.io.image import image_size
 from hmrfit.keypoints import OPENPOSE25
+from hmrfit.ops.how_many import how_many
 from hmrfit.types import BodyParams, Keypoints
 
 CHUNK = 64
@@ -107,7 +108,8 @@ def _check(predictor: Predictor, data: EvaluationData, keypoints: Keypoints | No
         )
     if not any(data.image_path(row).is_file() for row in range(len(data))):
         raise FileNotFoundError(
-            f"Not one of {len(data)} images is where the data names them; the first would be '{data.image_path(0)}'. "
+            f"Not one of {how_many(len(data), 'images')} is where the data names them; the first would be "
+            f"'{data.image_path(0)}'. "
             "Give the folder to which the images' names are relative."
         )
 

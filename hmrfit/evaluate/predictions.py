@@ -31,6 +31,7 @@ from hmrfit.io.atomic import write_npz
 from hmrfit.io.bounded import parse_json, read_npz
 from hmrfit.io.budget import TooLarge, brief
 from hmrfit.ops.check import check_shape
+from hmrfit.ops.how_many import how_many
 from hmrfit.types import BodyParams, TensorRecord
 
 FORMAT = "hmrfit predictions 1"
@@ -164,7 +165,10 @@ def _record(data: Mapping[str, NDArray], name: str) -> dict[str, Json]:
 
 
 def _named(dataset: Mapping[str, Json]) -> str:
-    return f"{dataset.get('people')} people of '{dataset.get('name')}' (checksum {str(dataset.get('sha256'))[:12]})"
+    return (
+        f"{how_many(dataset.get('people'), 'people')} of '{dataset.get('name')}' (checksum "
+        f"{str(dataset.get('sha256'))[:12]})"
+    )
 
 
 def _arrays(path: Path) -> dict[str, NDArray]:

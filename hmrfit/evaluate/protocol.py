@@ -30,6 +30,7 @@ from hmrfit.evaluate.predictions import Json, Predictions
 from hmrfit.io.own_files import own_file
 from hmrfit.keypoints import SPIN24
 from hmrfit.ops.check import did_you_mean
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.registry import Registry
 from hmrfit.render.backends.builtin import BuiltinRenderer
 from hmrfit.render.rasteriser import Renderer
@@ -254,7 +255,7 @@ def make_protocol(name: str, setting: Setting) -> Protocol[Any]:
 
 def empty_error(protocol: Protocol[Any], missing: int) -> ValueError:
     """What `summary` raises where there is nothing to average."""
-    lost = f"; {missing} people lack a usable prediction or truth" if missing else ""
+    lost = f"; {how_many(missing, 'people lack', 'person lacks')} a usable prediction or truth" if missing else ""
     return ValueError(f"{protocol.name} has scored no person{lost}. Is the split empty, or did every prediction fail?")
 
 

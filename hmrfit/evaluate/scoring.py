@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from hmrfit.evaluate.predictions import Fingerprint, Predictions
 from hmrfit.evaluate.protocol import Details, EvaluationData, Protocol, Summary, markdown
+from hmrfit.ops.how_many import how_many
 
 SCORED_AT_ONCE = 32
 """People; the meshes of more take much memory and little less time."""
@@ -48,7 +49,8 @@ def score(
     """
     if len(predictions) != len(data):
         raise ValueError(
-            f"There are predictions for {len(predictions)} people, but {len(data)} are to be scored: of another run?"
+            f"There are predictions for {how_many(len(predictions), 'people')}, but {len(data)} are to be scored: of "
+            "another run?"
         )
     for chunk in tqdm(torch.arange(len(data)).split(SCORED_AT_ONCE), desc=protocol.name, unit="chunk", disable=None):
         part, truth = predictions[chunk], data[chunk.numpy()]

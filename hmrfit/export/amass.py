@@ -32,6 +32,7 @@ from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX, Skeleton
 from hmrfit.body.smpl import SmplBody
 from hmrfit.export.person_motion import Z_UP, PersonMotion, check_suffix
 from hmrfit.io.atomic import write_npz
+from hmrfit.ops.how_many import how_many
 from hmrfit.types import BodyParams
 
 LAYOUTS = {skeleton.pose_size: skeleton for skeleton in (SMPL, SMPLH, SMPLX)}
@@ -113,7 +114,7 @@ def _layout(columns: int | None, own: Skeleton) -> Skeleton:
     """The layout of so many columns; of None the body's own, SMPL-H's for SMPL (no file of AMASS has 72 columns)."""
     if own not in LAYOUTS.values():
         known = ", ".join(f"{layout.kind} ({len(layout)})" for layout in LAYOUTS.values())
-        raise ValueError(f"This body has {len(own)} joints; motion files hold those of {known}.")
+        raise ValueError(f"This body has {how_many(len(own), 'joints')}; motion files hold those of {known}.")
     if columns is None:
         return SMPLH if own == SMPL else own
     if columns not in LAYOUTS:

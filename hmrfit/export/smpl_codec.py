@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hmrfit.body.skeleton import SMPL, SMPLH, SMPLX, Skeleton
 from hmrfit.export.person_motion import PersonMotion, check_suffix, lowest_point
 from hmrfit.io.atomic import write_npz
+from hmrfit.ops.how_many import how_many
 
 CODEC_VERSION = 2
 VERSIONS = {SMPL.kind: 0, SMPLH.kind: 1, SMPLX.kind: 2}
@@ -38,7 +39,7 @@ def write_smpl(path: str | PathLike[str], person: PersonMotion, *, on_floor: boo
     skeleton = person.body.skeleton
     if skeleton.kind not in VERSIONS:
         known = ", ".join(f"{kind.kind} ({len(kind)})" for kind in (SMPL, SMPLH, SMPLX))
-        raise ValueError(f"This body has {len(skeleton)} joints; .smpl files hold those of {known}.")
+        raise ValueError(f"This body has {how_many(len(skeleton), 'joints')}; .smpl files hold those of {known}.")
     person = person.even()
     world = person.in_world()
     transl = world.transl.numpy().copy()

@@ -31,6 +31,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from hmrfit.io.budget import MOST, Meter, TooLarge, brief, check_bytes, uncollected
+from hmrfit.ops.how_many import how_many
 
 T = TypeVar("T")
 
@@ -450,7 +451,7 @@ def _array(
     while at < size:
         chunk = file.read(min(CHUNK, size - at))
         if not chunk:
-            raise ValueError(f"it ends {size - at} bytes too early")
+            raise ValueError(f"it ends {how_many(size - at, 'bytes')} too early")
         raw[at : at + len(chunk)] = np.frombuffer(chunk, np.uint8)
         at += len(chunk)
     if not dtype.itemsize:

@@ -48,7 +48,8 @@ def heic_pixels(data: bytes, name: str) -> NDArray[np.uint8]:
         raise
     except (ValueError, RuntimeError, SyntaxError, LookupError, EOFError, OSError) as error:  # libheif's errors
         raise ValueError(
-            f"{name} cannot be decoded: it begins like a HEIC photo, but its {len(data)} bytes are damaged or cut off "
+            f"{name} cannot be decoded: it begins like a HEIC photo, but its {len(data)} bytes are "
+            "damaged or cut off "
             f"({str(error).strip()}). Copy it again."
         ) from error
 

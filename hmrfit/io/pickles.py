@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from hmrfit.io.bounded import read_bytes
 from hmrfit.io.budget import LARGE, Meter, TooLarge, brief, check_bytes, uncollected
+from hmrfit.ops.how_many import how_many
 
 MAX_STEPS = 1_000_000
 """Published body files have some hundreds of opcodes; beyond this a file is made to exhaust, not to be read."""
@@ -114,7 +115,7 @@ class Machine:
                 raise RefusedFile(
                     f"it is damaged at byte {self.at}, or no pickle ({type(error).__name__}: {brief(str(error))})."
                 ) from None
-        raise RefusedFile(f"it takes more than {most_steps} steps; body files take hundreds.")
+        raise RefusedFile(f"it takes more than {how_many(most_steps, 'steps')}; body files take hundreds.")
 
     def take(self, count: int) -> bytes:
         """The next bytes."""

@@ -15,6 +15,7 @@ from typing import Any
 from hmrfit.io.bounded import check_directory, check_regular, read_bytes
 from hmrfit.io.budget import Meter, check_bytes
 from hmrfit.io.pickles import Machine, Name, Node, RefusedFile
+from hmrfit.ops.how_many import how_many
 
 ITEM_SIZES = {
     "Double": 8, "Long": 8, "ComplexDouble": 16, "ComplexFloat": 8, "Float": 4, "Int": 4, "Half": 2, "BFloat16": 2,
@@ -86,7 +87,7 @@ def _zipped(file: Any, what: str) -> Any:
         check_bytes(2 * sum(member.file_size for member in members), what)
         pickles = [member for member in members if member.filename.endswith("/data.pkl")]
         if len(pickles) != 1:
-            raise ValueError(f"it has {len(pickles)} members data.pkl; torch.save writes one")
+            raise ValueError(f"it has {how_many(len(pickles), 'members')} data.pkl; torch.save writes one")
         return _Described(archive.read(pickles[0]), Meter(what)).run()
 
 

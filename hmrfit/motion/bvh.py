@@ -19,6 +19,7 @@ from hmrfit.io.budget import check_bytes
 from hmrfit.motion import cmu
 from hmrfit.motion.motion import FRAME_BYTES, Z_UP_TO_Y_UP, Motion
 from hmrfit.motion.rest import driven_mask, halfway, local_from_ideal, rest_bend, turn
+from hmrfit.ops.how_many import how_many
 
 _ROTATIONS = {"xrotation": "X", "yrotation": "Y", "zrotation": "Z"}
 _POSITIONS = {"xposition": 0, "yposition": 1, "zposition": 2}
@@ -211,12 +212,15 @@ def _parse_motion(text: str, n_channels: int) -> tuple[NDArray[np.float64], floa
     except (ValueError, IndexError) as error:
         raise ValueError(f"BVH: the MOTION section cannot be read ({str(error)[:80]}).") from None
     if n_frames < 1 or not frame_time > 0:
-        raise ValueError(f"BVH: {n_frames} frames of {frame_time} s announced; expected at least one, of a time > 0.")
+        raise ValueError(
+            f"BVH: {how_many(n_frames, 'frames')} of {frame_time} s announced; expected at least one, of a time > 0."
+        )
     if not n_channels:
         raise ValueError("BVH: no joint has a channel, so nothing moves.")
     if len(values) != n_frames * n_channels:
         raise ValueError(
-            f"BVH: {n_frames} frames of {n_channels} channels announced, that is {n_frames * n_channels} numbers; "
+            f"BVH: {how_many(n_frames, 'frames')} of {how_many(n_channels, 'channels')} announced, that is "
+            f"{how_many(n_frames * n_channels, 'numbers')}; "
             f"{len(values)} found. The file is truncated or damaged; copy it again."
         )
     if not np.isfinite(values).all():
@@ -346,7 +350,7 @@ def recognise(bvh: Bvh) -> Dialect:
     missing = sorted(near.bones - set(bvh.names))
     alike = get_close_matches(missing[0], bvh.names, n=1)
     raise ValueError(
-        f"BVH: unknown skeleton (root '{bvh.names[0]}', {len(bvh.names)} joints). Known: "
+        f"BVH: unknown skeleton (root '{bvh.names[0]}', {how_many(len(bvh.names), 'joints')}). Known: "
         f"{', '.join(d.name for d in DIALECTS)}. Nearest is {near.name}, but '{missing[0]}' is missing"
         + (f" (there is '{alike[0]}')" if alike else "")
         + f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}. "
@@ -383,7 +387,9 @@ def motion_from_bvh(text: str, name: str = "", skip: int | None = None, fps: flo
     world = np.eye(3) if dialect.world is None else dialect.world
     first = dialect.skip if skip is None else skip
     if first >= len(bvh.values):
-        raise ValueError(f"BVH: {len(bvh.values)} frames, of which the first {first} are no motion; none is left.")
+        raise ValueError(
+            f"BVH: {how_many(len(bvh.values), 'frames')}, of which the first {first} are no motion; none is left."
+        )
     return Motion(
         local_from_ideal(ideal)[first:],
         (bvh.root_position() @ world.T)[first:] * _metres(dialect, bvh),

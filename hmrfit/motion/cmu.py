@@ -27,6 +27,7 @@ from scipy.spatial.transform import Rotation
 from hmrfit.io.budget import check_bytes
 from hmrfit.motion.motion import FRAME_BYTES, Motion
 from hmrfit.motion.rest import driven_mask, halfway, local_from_ideal, turn
+from hmrfit.ops.how_many import how_many
 
 UNIT = 0.0254 / 0.45
 """Metres per unit of length: CMU scales inches by 0.45."""
@@ -148,7 +149,9 @@ def motion_from_expmap(text: str, name: str = "", skip: int | None = None, fps: 
     values = parse_expmap(text)
     check_bytes((FRAME_BYTES + 3 * 72 * len(NODES)) * len(values), "Exponential-map text: it")
     if skip >= len(values):
-        raise ValueError(f"Exponential-map text: {len(values)} rows, of which the first {skip} are no motion.")
+        raise ValueError(
+            f"Exponential-map text: {how_many(len(values), 'rows')}, of which the first {skip} are no motion."
+        )
     ideal = ideal_from_cmu(bone_rotations(values[skip:]))
     transl = values[skip:, :3] * UNIT
     return Motion(local_from_ideal(ideal), transl, fps, driven_mask(ideal), name=name, source="cmu_expmap")

@@ -23,6 +23,7 @@ from hmrfit.io.bounded import parse_json
 from hmrfit.io.budget import Meter, TooLarge
 from hmrfit.motion.motion import Motion
 from hmrfit.motion.rest import driven_mask, local_from_ideal
+from hmrfit.ops.how_many import how_many
 
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 _WIDTH = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
@@ -68,7 +69,9 @@ def parse_glb(data: bytes) -> Gltf:
         raise ValueError("GLB: the file does not open with 'glTF'. Expected a binary glTF 2.0 file.")
     version, length = struct.unpack("<II", data[4:12])
     if version != 2 or length > len(data):
-        raise ValueError(f"GLB: version {version}, {length} bytes announced, {len(data)} there. Truncated, or not 2.0.")
+        raise ValueError(
+            f"GLB: version {version}, {how_many(length, 'bytes')} announced, {len(data)} there. Truncated, or not 2.0."
+        )
     chunks: dict[bytes, bytes] = {}
     at = 12
     for _ in range(MOST_CHUNKS):
@@ -284,7 +287,7 @@ def _rig_of(gltf: Gltf) -> Rig:
         if set(rig.nodes().values()) <= set(gltf.names) and rig.rest_clip in gltf.clips:
             return rig
     raise ValueError(
-        f"GLB: unknown skeleton ({len(gltf.names)} nodes, {len(gltf.clips)} clips). Known: "
+        f"GLB: unknown skeleton ({how_many(len(gltf.names), 'nodes')}, {how_many(len(gltf.clips), 'clips')}). Known: "
         + "; ".join(f"{s.name} with the clip '{s.rest_clip}'" for s in RIGS)
         + ". Add a Rig to hmrfit/motion/glb.py."
     )

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from hmrfit.body.skeleton import SMPL
 from hmrfit.ops.check import to_float64
+from hmrfit.ops.how_many import how_many
 
 N_JOINTS = len(SMPL)
 FRAME_BYTES = 3000
@@ -49,7 +50,9 @@ class Motion:
         for field, shape in (("poses", (n, N_JOINTS, 3)), ("transl", (n, 3)), ("driven", (n, N_JOINTS))):
             got = np.shape(getattr(self, field))
             if got != shape:
-                raise ValueError(f"Motion '{self.name}': {field} has shape {got}, expected {shape} for {n} frames.")
+                raise ValueError(
+                    f"Motion '{self.name}': {field} has shape {got}, expected {shape} for {how_many(n, 'frames')}."
+                )
         if n == 0:
             raise ValueError(f"Motion '{self.name}' has no frames.")
         if not (np.isfinite(self.poses).all() and np.isfinite(self.transl).all()):

@@ -33,6 +33,7 @@ from hmrfit.io.own_files import first_array
 from hmrfit.motion.clean import clean, unlike_frames
 from hmrfit.motion.motion import Motion
 from hmrfit.motion.read import SUFFIXES, motions_from_bytes, read_motions
+from hmrfit.ops.how_many import how_many
 
 FPS = 15.0
 """Frames a second of the pool."""
@@ -202,7 +203,7 @@ def load_frames(pool: list[Motion], part: str) -> dict[str, NDArray]:
         raise ValueError(f"Unknown split '{part}'. Expected one of {', '.join(SPLITS)} or 'all'.")
     chosen = [m for m in pool if part in ("all", split(m))]
     if not chosen:
-        raise ValueError(f"There is no motion in the split '{part}' of this pool ({len(pool)} motions).")
+        raise ValueError(f"There is no motion in the split '{part}' of this pool ({how_many(len(pool), 'motions')}).")
     classes = np.concatenate([np.full(len(m), m.source if m.source == HAND_KEYED else m.label) for m in chosen])
     return {
         "poses": np.concatenate([m.poses for m in chosen]),

@@ -12,6 +12,7 @@ from hmrfit.motion.cmu import motion_from_expmap
 from hmrfit.motion.deepmimic import motion_from_deepmimic
 from hmrfit.motion.glb import motions_from_glb
 from hmrfit.motion.motion import Motion
+from hmrfit.ops.how_many import how_many
 
 SUFFIXES = (".npz", ".bvh", ".glb", ".txt", ".json")
 
@@ -51,7 +52,9 @@ def motions_from_bytes(
         _check_options("Exponential-map text", given, "skip", "fps")
         return [motion_from_expmap(text, name, skip, fps)]
     raise ValueError(
-        f"{len(data)} bytes that are no known motion: expected AMASS npz, BVH, exponential-map text, DeepMimic JSON"
+        f"{how_many(len(data), 'bytes that are', 'byte that is')} no known motion: expected AMASS npz, BVH, "
+        "exponential-map text, "
+        "DeepMimic JSON"
         " or GLB. An empty or truncated file?"
     )
 
@@ -101,7 +104,7 @@ def read_motion(path: str | Path, dialect: str | None = None, **options: Unpack[
     motions = read_motions(path, dialect, **options)
     if len(motions) != 1:
         raise ValueError(
-            f"{path} holds {len(motions)} clips; choose with clips=[name] or call read_motions. Clips: "
+            f"{path} holds {how_many(len(motions), 'clips')}; choose with clips=[name] or call read_motions. Clips: "
             + ", ".join(m.name for m in motions)
         )
     return motions[0]

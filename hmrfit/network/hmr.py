@@ -16,6 +16,7 @@ from hmrfit.camera import Camera, pixels_to_crop, weak_to_translation
 from hmrfit.network.encoders import Encoder
 from hmrfit.network.hand_regressor import HandRegressor
 from hmrfit.network.regressor import IterativeRegressor
+from hmrfit.ops.how_many import how_many
 from hmrfit.types import BodyParams, Regression
 
 MIN_SCALE = 0.05
@@ -39,7 +40,8 @@ class HMR(nn.Module):
         regressor = regressor or IterativeRegressor(encoder.features)
         if regressor.features != encoder.features:
             raise ValueError(
-                f"The encoder gives {encoder.features} features, but the regressor takes {regressor.features}. Build "
+                f"The encoder gives {how_many(encoder.features, 'features')}, but the regressor takes "
+                f"{regressor.features}. Build "
                 f"it with IterativeRegressor(features={encoder.features})."
             )
         self.encoder, self.regressor = encoder, regressor

@@ -21,6 +21,7 @@ from hmrfit.body.skeleton import SMPL, Skeleton
 from hmrfit.network.checkpoints import load_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.ops.check import check_shape
+from hmrfit.ops.how_many import how_many
 
 
 class DiscriminatorPrior:
@@ -72,7 +73,8 @@ class DiscriminatorPrior:
         shared = skeleton.shared_with(SMPL.names)
         if self.network.joints != len(SMPL) or not shared or shared != skeleton.names[1 : 1 + len(shared)]:
             raise ValueError(
-                f"The discriminators are about {self.network.joints} joints, the root among them; this body has "
+                f"The discriminators are about {how_many(self.network.joints, 'joints')}, the root among them; this "
+                "body has "
                 f"{len(skeleton)}. Train them for it, or leave their term out."
             )
         other = copy(self)

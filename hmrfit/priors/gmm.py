@@ -18,6 +18,7 @@ from hmrfit.io.bounded import read_fields
 from hmrfit.io.budget import check_bytes
 from hmrfit.keypoints import mirrored_name
 from hmrfit.ops.check import check_finite, check_shape
+from hmrfit.ops.how_many import how_many
 from hmrfit.priors.joints import joints_in_file, shared_joints
 
 MOST_COLUMNS = 1000
@@ -62,7 +63,7 @@ class PoseGmm:
         check_shape(arrays["covariances"], "K D D", f"{path}: covariances", sizes)
         check_shape(arrays["weights"], "K", f"{path}: weights", sizes)
         if not sizes["K"] or not 0 < sizes["D"] <= MOST_COLUMNS:
-            raise ValueError(f"{path}: a mixture over {sizes['D']} numbers; expected 1 to {MOST_COLUMNS}.")
+            raise ValueError(f"{path}: a mixture over {how_many(sizes['D'], 'numbers')}; expected 1 to {MOST_COLUMNS}.")
         check_bytes(7 * 8 * sizes["K"] * sizes["D"] ** 2, f"'{path}'")
         arrays = {name: value.double() for name, value in arrays.items()}
         for name, value in arrays.items():

@@ -13,6 +13,7 @@ import numpy as np
 
 from hmrfit.body.skeleton import SMPL, SMPLX, Skeleton
 from hmrfit.io.bounded import read_npz
+from hmrfit.ops.how_many import how_many
 
 BODY_JOINTS = tuple(SMPLX.names[j] for j in SMPLX.body_joints[1:])
 """Those that SMPL, SMPL-H and SMPL-X share, without the root."""
@@ -31,7 +32,9 @@ def joints_in_file(path: str | PathLike[str], count: int) -> tuple[str, ...]:
     if stored is None:
         return KNOWN.get(count, ())
     if stored.shape != (count,) or stored.dtype.kind not in "US":
-        raise ValueError(f"{path}: joint_names should hold {count} texts, not {stored.dtype} of {stored.shape}.")
+        raise ValueError(
+            f"{path}: joint_names should hold {how_many(count, 'texts')}, not {stored.dtype} of {stored.shape}."
+        )
     return tuple(stored.astype(np.str_).tolist())
 
 

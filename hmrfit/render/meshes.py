@@ -24,6 +24,7 @@ from torch import Tensor
 
 from hmrfit.io.atomic import atomic_write
 from hmrfit.ops.check import check_shape, did_you_mean
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.level import level_rotation
 from hmrfit.render import MESHES
 
@@ -67,7 +68,7 @@ def write_mesh(
     meshes = _meshes(vertices, faces, _turn(frame, up), colors)
     names = names or [f"person_{p}" for p in range(len(meshes))]
     if len(names) != len(meshes):
-        raise ValueError(f"Expected a name for each of {len(meshes)} people, got {len(names)}.")
+        raise ValueError(f"Expected a name for each of {how_many(len(meshes), 'people')}, got {len(names)}.")
     level = f"; {UP_UNKNOWN if up is None else UP_KNOWN}" if frame == "y_up" else ""
     data = export(meshes, names, f"metres; {FRAMES[frame]}{level}")
     with atomic_write(path) as temporary:

@@ -32,6 +32,7 @@ from hmrfit.build import load_body
 from hmrfit.camera import Camera
 from hmrfit.io.image import Image
 from hmrfit.io.own_files import is_own, own_file
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.level import level_rotation
 from hmrfit.render.shading import BODY_COLORS
 from hmrfit.report.page import Html, embedded, reduced
@@ -72,7 +73,8 @@ class ViewPerson:
     def __post_init__(self) -> None:
         if self.frames and len(self.frames) != len(self.answer):
             raise ValueError(
-                f"{self.name} has {len(self.answer)} poses, but {len(self.frames)} frames. Give a moment for each pose."
+                f"{self.name} has {how_many(len(self.answer), 'poses')}, but {how_many(len(self.frames), 'frames')}. "
+                "Give a moment for each pose."
             )
 
     @property

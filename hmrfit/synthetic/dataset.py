@@ -22,6 +22,7 @@ from hmrfit.io.image import Image, read_image
 from hmrfit.keypoints import SPIN24, resolve_set
 from hmrfit.network.encoders import BOX_SCALE, to_tensor, view_of_box
 from hmrfit.ops.check import check_shape
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.synthetic.clothing import ClothingTexture
 from hmrfit.synthetic.fast_renderer import Drawn, draw_person, numpy_generator, occlude
@@ -146,7 +147,7 @@ class SceneDataset(Dataset[SceneSample]):
     def __getitem__(self, index: int) -> SceneSample:
         """Scene `index`, as a batch of one."""
         if not 0 <= index < self.count:
-            raise IndexError(f"There are {self.count} scenes, numbered from 0; there is no scene {index}.")
+            raise IndexError(f"There are {how_many(self.count, 'scenes')}, numbered from 0; there is no scene {index}.")
         generator = scene_generator(self.seed, index)
         poses = self._poses(generator)
         people = people_from_points(self.points, poses, generator, self.style.views, Corruption(0.0, 0.0))

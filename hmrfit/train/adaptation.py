@@ -45,6 +45,7 @@ from hmrfit.network.hmr import HMR
 from hmrfit.network.inference import packed
 from hmrfit.network.initial_estimate import KeypointHmr
 from hmrfit.network.moved_keypoints import MovedKeypoints
+from hmrfit.ops.how_many import how_many
 from hmrfit.synthetic.people import Corruption, People, people_from_points
 from hmrfit.train.adaptation_scores import AsideScores, HoldOutScores, score_aside, score_hold_out, what_got_worse
 from hmrfit.train.anchored_loop import ENERGY, AnchoredLoop, with_model
@@ -216,7 +217,7 @@ class Adapter:
             return PointOffsets(self.names, torch.zeros(len(self.names), 3, dtype=torch.float64))
         if not file.is_file():
             rows = drawn(len(people), MOST_FOR_OFFSETS, self.plan.seed)
-            self.say(f"Where the detector's keypoints lie on the body, of {len(rows)} people")
+            self.say(f"Where the detector's keypoints lie on the body, of {how_many(len(rows), 'people')}")
             synthetic = self._synthetic(SYNTHETIC_FOR_OFFSETS, self.plan.seed + 1)
             learner = DetectorPoints(self.base.body, self.network, self.errors, synthetic)
             learner.learn(chosen(people, rows), self.plan.seed).save(file)
@@ -226,7 +227,7 @@ class Adapter:
         """The people with x' in place of x."""
         file = self.folder / KEYPOINTS
         if not file.is_file():
-            self.say(f"First fits of {len(people)} people")
+            self.say(f"First fits of {how_many(len(people), 'people')}")
             fit = fitter.fit(people.keypoints, people.camera)
             assert fitter.offsets is not None
             moved = MovedKeypoints(self.base.body, fitter.offsets)
@@ -262,7 +263,7 @@ class Adapter:
             spent = (time.monotonic() - self.began) / 60
             self._note(minutes=max(LEAST_MINUTES, self.plan.minutes - 1.5 * spent))  # scores come again
         trainer = self.trainer(ours)
-        how = f"{self.plan.steps} steps" if self.plan.steps else f"{self.state['minutes']:.1f} minutes"
+        how = how_many(self.plan.steps, "steps") if self.plan.steps else f"{self.state['minutes']:.1f} minutes"
         self.say(f"The loop of fits and network, {how}; synthetic people from {self.poses.origin}")
         assert trainer.fits is not None
         with trainer.fits:
@@ -306,7 +307,7 @@ class Adapter:
         if not file.is_file():
             found = model = deepcopy(self.errors_in_training).train().requires_grad_(True)
             if plan.error_steps:
-                self.say(f"{plan.error_steps} steps of the error model")
+                self.say(f"{how_many(plan.error_steps, 'steps')} of the error model")
                 generator = torch.Generator().manual_seed(plan.seed + 6)
                 body, network = self.base.body.to(dtype=torch.float32), KeypointHmr(hmr, flip_test=False)
                 cases = Cases(body, network, model, self.poses.pool, generator)

@@ -37,6 +37,7 @@ from hmrfit.body.skeleton import SMPL
 from hmrfit.camera import Camera
 from hmrfit.io.bounded import check_regular
 from hmrfit.io.budget import Meter, brief
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.types import BodyParams, TensorRecord
 
@@ -349,7 +350,8 @@ class FitStore:
         for blob in blobs:
             if not isinstance(blob, bytes) or len(blob) != size:
                 raise ValueError(
-                    f"'{self.path}' is damaged: its {name} of a fit should have {size} bytes. Make it again, or take "
+                    f"'{self.path}' is damaged: its {name} of a fit should have {how_many(size, 'bytes')}. Make it "
+                    "again, or take "
                     "a copy."
                 )
         numbers = np.frombuffer(b"".join(blobs), kind).reshape(-1, count).astype(np.float64)

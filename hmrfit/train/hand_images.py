@@ -21,6 +21,7 @@ from torch.utils.data import Dataset
 from hmrfit.io.image import Crop, Image, read_image
 from hmrfit.network.encoders import to_tensor
 from hmrfit.ops.check import check_shape
+from hmrfit.ops.how_many import how_many
 from hmrfit.priors.biomechanics import mirrored_hands
 from hmrfit.synthetic.dataset import scene_generator
 from hmrfit.synthetic.hand_scenes import CROP, HAND21, HandSample, HandScenes
@@ -64,7 +65,10 @@ class HandFiles:
         if self.points is not None:
             check_shape(self.points, "N 21 3", "points of hands", dict(count))
         if len(self.masks) not in (0, len(self.images)):
-            raise ValueError(f"{len(self.images)} pictures of hands have {len(self.masks)} masks; give one each.")
+            raise ValueError(
+                f"{how_many(len(self.images), 'pictures')} of hands have {how_many(len(self.masks), 'masks')}; give "
+                "one each."
+            )
 
     def __len__(self) -> int:
         return len(self.images)

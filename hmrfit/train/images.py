@@ -27,6 +27,7 @@ from hmrfit.datasets.spin_npz import SpinDataset
 from hmrfit.io.image import Crop, read_image
 from hmrfit.keypoints import OPENPOSE25, SPIN24
 from hmrfit.network.encoders import to_tensor, view_of_box
+from hmrfit.ops.how_many import how_many
 from hmrfit.synthetic.dataset import SceneDataset, SceneSample, scene_generator
 from hmrfit.train.augmentation import (
     Augmentation,
@@ -365,7 +366,9 @@ class Mixed(Generic[SampleT]):
         """
         sizes = [len(source) for source in sources]
         if len(shares) != len(sizes) or not sizes or min(shares) < 0 or sum(shares) <= 0:
-            raise ValueError(f"Expected a share ≥ 0 for each of {len(sizes)} datasets, got {list(shares)}.")
+            raise ValueError(
+                f"Expected a share ≥ 0 for each of {how_many(len(sizes), 'datasets')}, got {list(shares)}."
+            )
         if any(share > 0 and not size for share, size in zip(shares, sizes, strict=True)):
             raise ValueError(f"A dataset without people cannot have a share: sizes {sizes}, shares {list(shares)}.")
         self.sources, self.shares = list(sources), torch.tensor(shares, dtype=torch.float64)

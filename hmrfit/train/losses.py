@@ -34,6 +34,7 @@ from hmrfit.camera import pixels_to_crop, weak_project, weak_to_translation
 from hmrfit.keypoints import COCO17, OPENPOSE25, SPIN24, find_part, resolve_set
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.hmr import in_front, project_in_crop
+from hmrfit.ops.how_many import how_many
 from hmrfit.train.people_stream import Batch
 from hmrfit.types import BodyParams, Regression, TensorRecord
 
@@ -186,8 +187,9 @@ def discriminator_loss(
     fake = every_iteration(regressions).map(Tensor.detach)
     if len(real) != len(fake):
         raise ValueError(
-            f"The discriminators take as many real people as fakes: {len(fake)} ({len(regressions)} iterations of "
-            f"{len(regressions[0])} people), but {len(real)} came."
+            f"The discriminators take as many real people as fakes: {len(fake)} "
+            f"({how_many(len(regressions), 'iterations')} of "
+            f"{how_many(len(regressions[0]), 'people')}), but {len(real)} came."
         )
     return adversarial_discriminator(
         discriminator(real.body_pose, real.betas), discriminator(fake.body_pose, fake.betas)

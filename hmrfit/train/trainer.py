@@ -40,6 +40,7 @@ from hmrfit.network.checkpoints import save_network
 from hmrfit.network.discriminator import FactorizedDiscriminator
 from hmrfit.network.hmr import HMR
 from hmrfit.network.strict import read_torch_file
+from hmrfit.ops.how_many import how_many
 from hmrfit.train import distributed
 from hmrfit.train.fit_store import FitStore
 from hmrfit.train.losses import adversarial_encoder, discriminator_loss
@@ -215,7 +216,8 @@ class Trainer(Generic[BatchT]):
         before, now = len(state["data"]), distributed.world_size()
         if before != now:
             raise ValueError(
-                f"This run was left by {before} processes, and cannot go on exactly with {now}. Start as many as "
+                f"This run was left by {how_many(before, 'processes')}, and cannot go on exactly with {now}. Start "
+                "as many as "
                 "before, or begin in another folder."
             )
         if "judge" in state:  # its name in runs of hmrfit 0.1

@@ -20,6 +20,7 @@ from hmrfit.io.keypoint_files.find import PHOTO_SUFFIXES
 from hmrfit.io.keypoint_files.frames import frame_number
 from hmrfit.io.opencv import cv2
 from hmrfit.ops.check import numbers
+from hmrfit.ops.how_many import how_many
 from hmrfit.video.pyav import probe
 from hmrfit.video.source import (
     NO_PIXELS,
@@ -161,7 +162,9 @@ class FolderSource:
                 continue
             yield VideoFrame(number, time, image)
         if lost:
-            video.problem = f"{len(lost)} frames of '{video.path.name}' were left out, the first one {lost[0]}"
+            video.problem = (
+                f"{how_many(len(lost), 'frames')} of '{video.path.name}' were left out, the first one {lost[0]}"
+            )
 
 
 def _folder(path: Path, fps: float | None) -> Video:

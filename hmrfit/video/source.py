@@ -11,6 +11,7 @@ import numpy as np
 
 from hmrfit.io.budget import check_bytes, check_pixels
 from hmrfit.io.image import Image
+from hmrfit.ops.how_many import how_many
 
 RATES = (0.1, 10_000.0)
 """Frames a second that a video may have; files with other rates do not know theirs."""
@@ -108,11 +109,9 @@ def ended_early(video: Video, read: int, reason: str = "") -> str:
     missing = video.length is not None and read < video.length
     if not (missing or reason):
         return ""
-    of = f" of {video.length}" if video.length else ""
+    frames = f"{read} of {how_many(video.length, 'frames')}" if video.length else how_many(read, "frames")
     why = f" ({reason})" if reason else ""
-    return (
-        f"'{video.path.name}' breaks off after {read}{of} frames{why}: it is damaged or cut off, and those were used."
-    )
+    return f"'{video.path.name}' breaks off after {frames}{why}: it is damaged or cut off, and those were used."
 
 
 def uneven(times: Sequence[float]) -> bool:

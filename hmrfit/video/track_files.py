@@ -25,6 +25,7 @@ from hmrfit.io.keypoint_files.frames import MOST_BLANK, blank_frame, frame_numbe
 from hmrfit.io.keypoint_files.names import AskedSet
 from hmrfit.io.keypoint_files.person import PersonKeypoints
 from hmrfit.io.own_files import own_file
+from hmrfit.ops.how_many import how_many
 from hmrfit.video.seen import PeopleSeen, Rows
 from hmrfit.video.tracking import TrackingOptions, track_people
 
@@ -85,7 +86,7 @@ class KeypointTracks(Sequence[KeypointTrack]):
         return self.tracks[index]
 
     def __repr__(self) -> str:
-        return "\n".join([f"{len(self)} tracks", *map(repr, self.tracks), *self.notes])
+        return "\n".join([how_many(len(self), "tracks"), *map(repr, self.tracks), *self.notes])
 
 
 def read_tracks(
@@ -215,14 +216,17 @@ def _most(
         return groups, []
     size = seen_of(people, np.zeros(len(people), np.intp)).size()
     best = sorted(groups, key=lambda name: -float(size[groups[name]].sum()))[:most]
-    note = f"{len(groups) - most} of {len(groups)} tracks were left out: at most {most} were asked for."
+    note = (
+        f"{how_many(len(groups) - most, f'of {len(groups)} tracks were', f'of {len(groups)} tracks was')} left out: "
+        f"at most {most} were asked for."
+    )
     return {name: rows for name, rows in groups.items() if name in best}, [note]
 
 
 def _unreadable(people: Sequence[PersonKeypoints]) -> list[str]:
     if not people:
         return []
-    return [f"{len(people)} people could not be read; the first one: {people[0].problem}"]
+    return [f"{how_many(len(people), 'people')} could not be read; the first one: {people[0].problem}"]
 
 
 def _step(numbers: NDArray) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmrfit.ops.assignment import least_cost_pairs
+from hmrfit.ops.how_many import how_many
 from hmrfit.video.joining import Joining, join_pieces
 from hmrfit.video.looks import affinity, mean_looks
 from hmrfit.video.seen import Floats, PeopleSeen, Rows, doubles, similarity
@@ -92,9 +93,15 @@ def track_people(
     joined = join_pieces(one, pieces, scenes, parted, Joining(fps, options.reentry))
     kept, notes = _long_enough(one, joined.tracks, fps, options)
     kept, fewer = _most_prominent(one, kept, options.most)
-    remarks = [f"{len(twice)} people were found twice in their frame, and counted once."] if len(twice) else []
+    remarks = (
+        [f"{how_many(len(twice), 'people were', 'person was')} found twice in one frame, and counted once."]
+        if len(twice)
+        else []
+    )
     if unsure.any():
-        remarks.append(f"{unsure.sum()} people of less confidence than {options.least_confidence:g} were left out.")
+        remarks.append(
+            f"{how_many(unsure.sum(), 'people')} of less confidence than {options.least_confidence:g} left out."
+        )
     tracks = sorted((rows[track] for track in kept), key=lambda t: (seen.frame[t[0]], seen.xy[t[0]].min(0)[0]))
     alive = set(np.concatenate(kept).tolist()) if kept else set()
     about = [note for row, note in joined.notes if row in alive]
@@ -262,8 +269,8 @@ def _long_enough(
         return kept, []
     places = ", ".join(str(seen.frame[track[0]]) for track in gone[:5]) + (" ..." if len(gone) > 5 else "")
     return kept, [
-        f"{len(gone)} tracks of fewer than {int(np.ceil(least))} frames were left out as nobody (they begin at frame "
-        f"{places})."
+        f"{how_many(len(gone), 'tracks')} of fewer than {how_many(int(np.ceil(least)), 'frames')} left out as nobody "
+        f"(from frame {places})."
     ]
 
 
@@ -273,7 +280,10 @@ def _most_prominent(seen: PeopleSeen, tracks: list[Rows], most: int | None) -> t
         return tracks, []
     size = seen.size()
     order = sorted(tracks, key=lambda track: -float(size[track].sum()))
-    return order[:most], [f"{len(tracks) - most} of {len(tracks)} tracks were left out: at most {most} were asked for."]
+    return order[:most], [
+        f"{how_many(len(tracks) - most, f'of {len(tracks)} tracks were', f'of {len(tracks)} tracks was')} left out: at "
+        f"most {most} were asked for."
+    ]
 
 
 def purity(truth: NDArray[np.integer], tracks: Sequence[Rows]) -> dict[str, float]:

@@ -141,7 +141,7 @@ def test_places_columns_and_what_hangs_below():
 @pytest.mark.parametrize(
     ("names", "parents", "message"),
     [
-        (("a", "b"), (-1,), "1 joints needs as many names, not 2"),
+        (("a", "b"), (-1,), "1 joint needs as many names, not 2"),
         (("a", "a"), (-1, 0), "Two joints are called 'a'"),
         (("a", "b"), (-1, 1), "an earlier joint for every other one"),
         (("a", "b"), (0, 0), "-1 for the first joint"),

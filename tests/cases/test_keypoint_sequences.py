@@ -100,7 +100,7 @@ def test_one_broken_file_of_a_folder_is_one_frame(tmp_path: Path, content: str) 
     assert [None if not p.confidence.any() else int(p.image) for p in people] == [0, 1, None, 3]
     assert people[2].problem is not None and "video_000000000002_keypoints.json" in people[2].problem
     tracks = hmrfit.read_tracks(tmp_path)
-    assert "1 people could not be read" in tracks.notes[0] and tracks[0].seen.tolist() == [True, True, False, True]
+    assert "1 person could not be read" in tracks.notes[0] and tracks[0].seen.tolist() == [True, True, False, True]
     for f in range(4):
         write(tmp_path / f"video_{f:012d}_keypoints.json", content)
     with pytest.raises(ValueError, match="video_000000000000_keypoints"):

@@ -74,7 +74,7 @@ def test_videos_of_three_cameras(tmp_path: Path, capsys: pytest.CaptureFixture) 
         str(out),
     ]
     assert main(command) == 0
-    assert "2 persons in 3 frames of 3 cameras" in capsys.readouterr().out
+    assert "2 people in 3 frames of 3 cameras" in capsys.readouterr().out
     people = [hmrfit.WorldResult.load(out / f"person_{n}.npz") for n in (1, 2)]
     assert all(away(one) < 0.05 and len(one) == FRAMES and one.fps == RATE for one in people)
     assert people[0].calibration.names == CAMERAS and list(people[0].frames) == ["0", "1", "2"]
@@ -112,7 +112,7 @@ def test_photographs_of_one_instant(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(command) == 2
     assert "no camera" in (said := capsys.readouterr().err) and "--cameras" in said
     assert main([*command, "--cameras", *CAMERAS]) == 0
-    assert "2 persons of 3 cameras" in capsys.readouterr().out
+    assert "2 people of 3 cameras" in capsys.readouterr().out
     people = [hmrfit.WorldResult.load(out / f"person_{n}.npz") for n in (1, 2)]
     assert all(away(one) < 0.06 and len(one) == 1 and one.fps is None for one in people)
     assert {f"person_1{e}" for e in (".trc", ".mot", "_amass.npz", ".glb")} < {path.name for path in out.iterdir()}
@@ -131,7 +131,7 @@ def test_files_are_known_by_the_names_of_their_cameras() -> None:
         (["cam01.mp4"], None, "only 'cam01.mp4'"),
         (["cam01.mp4", "cam09.mp4"], None, "'cam09.mp4' has the name of no camera"),
         (["cam01.mp4", "cam1.mp4"], None, "are both"),
-        (["a.mp4", "b.mp4"], ["cam01"], "names 1 cameras for 2 files"),
+        (["a.mp4", "b.mp4"], ["cam01"], "names 1 camera for 2 files"),
         (["a.mp4", "b.mp4"], ["cam01", "cam4"], "no camera 'cam4'"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -181,7 +181,7 @@ def test_quiet_says_nothing(material: Path, fitted: Path, capsys: pytest.Capture
 
 def test_no_result_is_exit_code_1(material: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run(material, tmp_path, images="images/lonely.png") == 1
-    assert "0 of 1 photographs" in capsys.readouterr().out
+    assert "0 of 1 photograph has" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -294,6 +294,9 @@ def test_render_stands_upright_and_writes_motion(
             assert data["up_is_known"] and data["poses"].shape == (1, 156)
     assert "stand upright" in (tmp_path / "a.obj").read_text()[:200]
     assert "stand upright" in (tmp_path / "a.html").read_text()
+    assert main(["render", "--up", "likely", str(fitted / "a.npz"), "-o", str(tmp_path / "likely"), "--motion"]) == 0
+    with np.load(tmp_path / "likely" / "a_motion.npz") as data:
+        assert not data["up_is_known"] and "estimate" in str(data["frame"])
     assert main(["render", str(fitted / "a.npz"), "-o", str(tmp_path / "no"), "--up", "0", "0", "0"]) == 2
     assert "up should point up" in capsys.readouterr().err
 

@@ -32,7 +32,7 @@ def fit(*flags: str) -> int:
 def test_people_are_detected_once(folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fit() == 0
     said = capsys.readouterr().out
-    assert "finds no people" in said and "1 photographs show nobody" in said and "could not be used" not in said
+    assert "finds no people" in said and "1 photograph shows nobody" in said and "could not be used" not in said
     assert len(hmrfit.FitResult.load("out/a.npz")) == 2 and not Path("out/empty.npz").exists()
     kept = hmrfit.read_keypoints("out/keypoints/a.json")
     assert kept[0].made_by == "detector" and kept[0].detector == "blobs 1" and kept[0].box == PERSON[:4]

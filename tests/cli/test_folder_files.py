@@ -528,7 +528,7 @@ def test_a_stopped_run_leaves_its_page(
     printed, errors = capsys.readouterr()
     assert "1 of 2 photographs have a result" in printed and "goes on where it stopped" in errors
     page = Path("out/index.html").read_text()
-    assert page.count("<section>") == 1 and "1 photographs are to come" in page
+    assert page.count("<section>") == 1 and "1 photograph is to come" in page
     assert signal.getsignal(signal.SIGTERM) == handler
     monkeypatch.setattr(Pipeline, "fit_photos", real)
     assert fit("p", "-o", "out") == 0
@@ -632,8 +632,9 @@ def test_the_table_of_people_holds_what_the_results_hold(place: Path, points: np
         for name in ("poses", "betas", "joints", "joint_std"):
             expected = getattr(result, name).reshape(2, -1)
             np.testing.assert_allclose([row[name] for row in rows[1:3]], expected, atol=1e-6)  # the file: float32
+        np.testing.assert_allclose([*rows[1]["up"], rows[1]["up_std"]], [*result.up, result.up_std], atol=1e-12)
         assert rows[1]["transl"] == result.params.transl[0].tolist() and rows[1]["reason"] is None
         assert "JSON" in rows[3]["reason"] and rows[3]["poses"] is None
         assert fit("p", "-o", "out", "--format", "parquet") == 0
     known = parquet.read_schema("out/people.parquet").metadata
-    assert known[b"hmrfit_schema"] == b"people 2" and len(known[b"joint_names"].split()) == 24
+    assert known[b"hmrfit_schema"] == b"people 3" and len(known[b"joint_names"].split()) == 24

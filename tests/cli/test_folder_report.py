@@ -39,7 +39,7 @@ def test_the_summary() -> None:
     report = report_of([done(0), done(1), Line("c.jpg", "c", error="broken")])
     assert report.summary() == (
         "4 people, median reprojection 2.00 % of the box, worst 3.00 %; with a focal length 20 % longer, for the 4 "
-        "whose is not known: 0.50 m farther away, joints moved by 10 mm on average; 1 photographs could not be used"
+        "whose is not known: 0.50 m farther away, joints moved by 10 mm on average; 1 photograph could not be used"
     )
 
 

@@ -74,5 +74,5 @@ def test_a_stopped_run_says_what_is_kept(tmp_path, capsys, monkeypatch):
     small = [*SMALL, "TRAIN.REPORT_EVERY=1", "TRAIN.SCORED=2", "TRAIN.DRAWN=1", "TRAIN.SAVE_EVERY=2"]
     assert cli.main(["train", "--out", str(tmp_path), "TRAIN.MOTION=here", *small]) == cli.STOPPED
     said = capsys.readouterr().err
-    assert "the run up to step 2. The 1 steps since then are lost" in said and "where it stopped" not in said
+    assert "the run up to step 2. The 1 step since then is lost" in said and "where it stopped" not in said
     assert "Nothing of the 3 steps is kept" in command.what_is_kept(tmp_path / "none", 3)

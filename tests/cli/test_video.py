@@ -84,7 +84,7 @@ def test_the_command_writes_everything_once(tmp_path: Path, capsys: pytest.Captu
     out = tmp_path / "out"
     command = ["fit", str(video), "-k", str(keypoints), "--keypoint-set", "coco17", "-o", str(out)]
     assert main(command) == 0
-    assert "2 persons in 10 frames" in capsys.readouterr().out
+    assert "2 people in 10 frames" in capsys.readouterr().out
     people = [f"person_{n}{suffix}" for n in (1, 2) for suffix in (".npz", "_amass.npz", ".glb", ".bvh")]
     made = {"tracks.json", "overlay.mp4", "index.html", "view.js", *people}
     assert made < {path.name for path in out.iterdir()}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from helpers.bodies import demo_points
 
 import hmrfit
@@ -31,6 +32,18 @@ def test_people_of_a_table_and_their_errors() -> None:
     np.testing.assert_allclose(rows[0]["poses"], alone.poses[0], atol=1e-6)
     np.testing.assert_allclose(rows[0]["joint_std"], alone.joint_std[0], atol=1e-6)
     assert rows[4]["reprojection_error"] < 0.05
+
+
+def test_what_points_up_is_in_the_rows() -> None:
+    row = RowFitter(FitAsked(up="likely"))([person("a")])[0]
+    found = hmrfit.fit(None, POINTS, keypoint_set="coco17", image_size=(160, 120), up="likely")
+    assert found.up_std is not None  # sure enough to be taken
+    np.testing.assert_allclose(row["up"], found.up, atol=1e-6)
+    assert row["up_std"] == pytest.approx(found.up_std, abs=1e-6)
+    known = RowFitter(FitAsked(measurements=[hmrfit.Up(pitch=20.0)], up="likely"))([person("a")])[0]
+    np.testing.assert_allclose(known["up"], [0, -np.cos(np.radians(20)), -np.sin(np.radians(20))], atol=1e-9)
+    assert known["up_std"] is None
+    assert RowFitter(FitAsked())([person("a")])[0]["up"] is None
 
 
 def test_photographs_are_read_by_the_worker(tmp_path: Path) -> None:

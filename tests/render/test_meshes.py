@@ -92,7 +92,7 @@ def test_errors(tmp_path, body):
         write_mesh(tmp_path / "body.obj", vertices[:, :2], faces)
     with pytest.raises(ValueError, match="colors should have the shape"):
         write_mesh(tmp_path / "body.obj", vertices, faces, colors=np.zeros((3, 3)))
-    with pytest.raises(ValueError, match="a name for each of 1 people"):
+    with pytest.raises(ValueError, match="a name for each of 1 person"):
         write_mesh(tmp_path / "body.glb", vertices, faces, names=["ann", "bob"])
     assert list(tmp_path.iterdir()) == []
 

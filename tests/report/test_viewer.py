@@ -93,7 +93,7 @@ def test_frames_and_names_of_a_sequence() -> None:
     assert len(betas) == free_body().shape_count  # once, as they are the same in all frames
     assert scene_html(walkers()).count("</script>") == 1 and "<b>" not in scene_html(walkers())
     assert len(scene_json(walkers(300))) < 400_000
-    with pytest.raises(ValueError, match=r"a has 7 poses, but 1 frames"):
+    with pytest.raises(ValueError, match=r"a has 7 poses, but 1 frame"):
         replace(walkers().people[0], frames=[3])
 
 

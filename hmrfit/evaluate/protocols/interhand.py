@@ -20,6 +20,7 @@ from hmrfit.evaluate.hand_predictions import HandPredictions
 from hmrfit.evaluate.hand_protocol import BOX, HandProtocol, check_rows, millimetres, register_hands
 from hmrfit.evaluate.hand_scores import relative_root_error
 from hmrfit.evaluate.protocol import MILLIMETRES, Summary
+from hmrfit.ops.how_many import how_many
 
 SIDES = ("right", "left")
 KINDS = ("single", "interacting")
@@ -76,7 +77,8 @@ class InterHand(HandProtocol):
             BOX,
             count,
             self._missing,
-            mean=f"over the hands of each point, then over points; MRRPE over {len(self._roots)} pictures of two hands",
+            mean="over the hands of each point, then over points; MRRPE over "
+            f"{how_many(len(self._roots), 'pictures')} of two hands",
         )
 
     def _mean(self, kinds: tuple[str, ...]) -> float:

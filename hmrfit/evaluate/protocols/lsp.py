@@ -38,6 +38,7 @@ from hmrfit.evaluate.protocol import (
     register,
 )
 from hmrfit.evaluate.segmentation import PART_CLASSES, Masks, SegmentationCounts
+from hmrfit.ops.how_many import how_many
 from hmrfit.render.rasteriser import label_faces
 from hmrfit.types import BodyParams
 
@@ -87,7 +88,8 @@ class LspSegmentation(Protocol[Sequence[Masks | str]]):
         missing = [name for name in names if not (found / name).is_file()]
         if missing:
             raise FileNotFoundError(
-                f"{len(missing)} of {len(names)} masks are not in '{found}', the first is '{missing[0]}'. Expected:\n"
+                f"{len(missing)} of {how_many(len(names), 'masks are', 'mask is')} not in '{found}', the first is "
+                f"'{missing[0]}'. Expected:\n"
                 f"{MASK_TREE}\nUnpack UPi-S1h again, or name its folder (--masks)."
             )
         return found

@@ -28,6 +28,7 @@ from hmrfit.fitting.terms.height import HeightTerm
 from hmrfit.io.bounded import read_npz
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import brief_repr, did_you_mean, numbers
+from hmrfit.ops.how_many import how_many
 from hmrfit.types import RecordTable, TensorRecord
 
 SHAPES = "shape_by_person.npz"
@@ -316,7 +317,8 @@ def _read_genders(gender: object, count: int) -> NDArray[np.int64]:
     each = [gender] * count if isinstance(gender, str) else gender
     if not isinstance(each, list | tuple) or len(each) != count:
         raise ValueError(
-            f"gender should be 'male' or 'female', or a list with one for each of the {count} people (None where it is "
+            f"gender should be 'male' or 'female', or a list with one for each of the {how_many(count, 'people')} "
+            "(None where it is "
             f"not known), not {brief_repr(gender)}."
         )
     for one in each:
@@ -330,7 +332,7 @@ def _read_genders(gender: object, count: int) -> NDArray[np.int64]:
 
 def _read_ages(age: Age, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Years, NaN where not known, and their standard deviations."""
-    each = f"one number or one for each of the {count} people"
+    each = f"one number or one for each of the {how_many(count, 'people')}"
     given, holes = age.years, np.zeros(count, bool)
     if isinstance(given, list | tuple) and len(given) == count:
         holes = np.array([y is None for y in given])

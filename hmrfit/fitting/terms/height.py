@@ -18,6 +18,7 @@ from hmrfit.fitting.parameters import Layout, Linearization, Observation
 from hmrfit.fitting.terms.base import Known, Measurement, Staged, Term, record_of
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import numbers
+from hmrfit.ops.how_many import how_many
 from hmrfit.types import TensorRecord
 
 HEIGHT_STD = 0.02
@@ -122,7 +123,7 @@ def _known_height(
 ) -> KnownNumber:
     """The heights of the people, with infinite standard deviation where a height is None."""
     count = photo.given
-    each = f"one number or one for each of the {count} people"
+    each = f"one number or one for each of the {how_many(count, 'people')}"
     holes = np.zeros(count, bool)
     if isinstance(height, list | tuple) and len(height) == count:
         holes = np.array([h is None for h in height])

@@ -42,6 +42,7 @@ from hmrfit.io.image import read_image
 from hmrfit.io.opencv import cv2
 from hmrfit.io.photo import Photo
 from hmrfit.keypoints import SIDES
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.robust import damping
 from hmrfit.types import Keypoints, TensorRecord
 
@@ -421,7 +422,8 @@ def read_masks(mask: MaskLike, photo: Photo) -> list[NDArray[np.bool_] | None]:
     many = _listed(mask)
     if len(many) != photo.given:
         raise ValueError(
-            f"mask should be one for each of the {photo.given} people (None where there is none), but there are "
+            f"mask should be one for each of the {how_many(photo.given, 'people')} (None where there is none), but "
+            "there are "
             f"{len(many)}."
         )
     return [None if many[i] is None else _read_mask(many[i], i, photo.size) for i in photo.rows]
@@ -437,7 +439,9 @@ def mask_of_view(mask: MaskLike, index: int, count: int) -> list[OneMask]:
     """The mask of one of `count` views, from a list of one each."""
     many = _listed(mask)
     if len(many) != count:
-        raise ValueError(f"The masks of {count} views should be a list of {count}, None where there is none.")
+        raise ValueError(
+            f"The masks of {how_many(count, 'views')} should be a list of {count}, None where there is none."
+        )
     return [many[index]]
 
 

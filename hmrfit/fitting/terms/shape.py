@@ -20,6 +20,7 @@ from hmrfit.fitting.terms.base import Known, Measurement, Staged, Term, record_o
 from hmrfit.fitting.terms.height import IMPLAUSIBLE, KnownNumber
 from hmrfit.io.photo import Photo
 from hmrfit.ops.check import numbers
+from hmrfit.ops.how_many import how_many
 
 SHAPE_STD = 0.1
 
@@ -126,7 +127,8 @@ def _known_shape(shape: ArrayLike, std: ArrayLike, photo: Photo, betas: int) -> 
     value = np.atleast_2d(numbers(shape, "shape", what, None, -LARGEST_BETA, LARGEST_BETA))
     if value.ndim != 2 or value.shape[0] not in (1, count) or not 0 < value.shape[1] <= betas:
         raise ValueError(
-            f"shape should be at most {betas} betas, for one or for {count} people, but has the shape {value.shape}."
+            f"shape should be at most {how_many(betas, 'betas')}, for one or for {how_many(count, 'people')}, but "
+            f"has the shape {value.shape}."
         )
     what = f"one number from {LEAST_SHAPE_STD:g}, or one for each beta"
     std = numbers(std, "shape's standard deviation", what, finite=False)

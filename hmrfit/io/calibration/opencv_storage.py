@@ -23,6 +23,7 @@ from hmrfit.io.bounded import read_text
 from hmrfit.io.budget import brief, check_bytes
 from hmrfit.io.calibration.rig import CameraCalibration, CameraRead, assembled
 from hmrfit.io.opencv import cv2
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.rotation_numpy import exp
 
 MATRIX = ("cameramatrix", "k", "m", "intrinsic", "intrinsicmatrix")
@@ -67,7 +68,7 @@ def read_opencv(path: str | PathLike[str]) -> CameraCalibration:
             )
         read.append(_camera(name or Path(path).stem, parts, pose, size, f"'{path}'"))
     if shared and len(cameras) != 2:
-        raise ValueError(f"'{path}' has one R and T, which are of a pair, but {len(cameras)} cameras.")
+        raise ValueError(f"'{path}' has one R and T, which are of a pair, but {how_many(len(cameras), 'cameras')}.")
     return assembled(read, str(path), notes=notes if sized else [*notes, NO_SIZE])
 
 
@@ -114,7 +115,7 @@ def _matrix(node: Any, what: str) -> NDArray[np.float64]:
     data = node.getNode("data")
     rows, columns = (int(node.getNode(key).real()) for key in ("rows", "cols"))
     if rows * columns != data.size():
-        raise ValueError(f"{what} should hold {rows} × {columns} numbers, but has {data.size()}.")
+        raise ValueError(f"{what} should hold {rows} × {how_many(columns, 'numbers')}, but has {data.size()}.")
     return np.array([data.at(i).real() for i in range(data.size())]).reshape(rows, columns)
 
 

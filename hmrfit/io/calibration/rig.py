@@ -18,6 +18,7 @@ from hmrfit.camera import PIXEL_CENTER, Camera
 from hmrfit.io.image import undistort_points
 from hmrfit.io.keypoint_files.person import PersonKeypoints
 from hmrfit.ops.check import brief_repr, did_you_mean, numbers
+from hmrfit.ops.how_many import how_many
 from hmrfit.ops.level import unit_up
 
 NEARLY = 1e-2
@@ -69,12 +70,14 @@ class CameraCalibration:
         size = numbers(sizes, "sizes", "(C, 2), or one (width, height) of all cameras")
         for what, values, of_one in (("matrices", K, (3, 3)), ("sizes", size, (2,))):
             if values.shape not in (of_one, (C, *of_one)):
-                raise ValueError(f"{what} should be of {C} cameras or of all, {(C, *of_one)}, but have {values.shape}.")
+                raise ValueError(
+                    f"{what} should be of {how_many(C, 'cameras')} or of all, {(C, *of_one)}, but have {values.shape}."
+                )
         K, size = np.broadcast_to(K, (C, 3, 3)), np.broadcast_to(size, (C, 2))
         called = [f"cam{i + 1:02d}" for i in range(C)] if names is None else [str(name) for name in names]
         lenses = [()] * C if distortion is None else list(distortion)
         if len(called) != C or len(lenses) != C:
-            raise ValueError(f"names and distortion should be one for each of the {C} cameras.")
+            raise ValueError(f"names and distortion should be one for each of the {how_many(C, 'cameras')}.")
         rows = zip(called, K, size.tolist(), lenses, poses, strict=True)
         return assembled([CameraRead(n, k, tuple(s), d, E[:, :3], E[:, 3]) for n, k, s, d, E in rows], "given", up)
 
@@ -82,7 +85,10 @@ class CameraCalibration:
         return len(self.names)
 
     def __repr__(self) -> str:
-        return f"CameraCalibration({len(self)} cameras: {brief_repr(list(self.names), 60)}, from {self.source})"
+        return (
+            f"CameraCalibration({how_many(len(self), 'cameras')}: {brief_repr(list(self.names), 60)}, from "
+            f"{self.source})"
+        )
 
     def index(self, view: int | str) -> int:
         """Which camera, by its place or name. Errors: ValueError, IndexError, naming the nearest."""
@@ -94,7 +100,9 @@ class CameraCalibration:
                 )
             return self.names.index(view)
         if not -len(self) <= view < len(self):
-            raise IndexError(f"The calibration has {len(self)} cameras, numbered from 0; there is no {view}.")
+            raise IndexError(
+                f"The calibration has {how_many(len(self), 'cameras')}, numbered from 0; there is no {view}."
+            )
         return view % len(self)
 
     def select(self, views: Sequence[int | str]) -> "CameraCalibration":
@@ -210,7 +218,9 @@ def _lens(one: CameraRead) -> NDArray[np.float64]:
     given = np.trim_zeros(np.ravel(given), "b")
     length = next((n for n in (4, 5, 8, 12, 14) if n >= len(given)), None)
     if length is None:
-        raise ValueError(f"camera '{one.name}': the lens distortion has {len(given)} numbers; cv2 has at most 14.")
+        raise ValueError(
+            f"camera '{one.name}': the lens distortion has {how_many(len(given), 'numbers')}; cv2 has at most 14."
+        )
     return np.pad(given, (0, length - len(given)))
 
 

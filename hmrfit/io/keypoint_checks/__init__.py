@@ -15,6 +15,7 @@ from hmrfit.io.keypoint_checks.order import wrong_order
 from hmrfit.io.keypoint_checks.sides import side_warnings
 from hmrfit.keypoints import base_name, part_of, resolve_set
 from hmrfit.ops.check import check_shape
+from hmrfit.ops.how_many import how_many
 
 FEWEST = 6
 """Fewer seen keypoints than this leave most of the body to the prior."""
@@ -81,7 +82,10 @@ def _body_warnings(
     if other_order:
         return [other_order]  # sides mean nothing under wrong names
     count = int(seen.sum())
-    few = f"Only {count} of {len(xy)} keypoints {'is' if count == 1 else 'are'} seen: most of the body will come from "
+    few = (
+        f"Only {count} of {how_many(len(xy), 'keypoints')} {'is' if count == 1 else 'are'} seen: most of the body "
+        "will come from "
+    )
     few += "the prior alone."
     return [few] * (count < FEWEST) + side_warnings(sure, confidence, image_size, detector)
 
@@ -93,7 +97,8 @@ def _frame_warnings(xy: NDArray, seen: NDArray, size: tuple[int, int] | None) ->
     if len(points) > 2 and extent == 0:
         x, y = points[0]
         return [
-            f"All {len(points)} keypoints lie at one spot, ({x:g}, {y:g}): they show no body. Were they filled in for "
+            f"All {len(points)} keypoints lie at one spot, ({x:g}, {y:g}): they show no body. Were they "
+            "filled in for "
             "a person who was not found? Give unseen keypoints the confidence 0."
         ]
     if len(points) > 1 and np.abs(points).max() <= 2.0:
@@ -101,7 +106,11 @@ def _frame_warnings(xy: NDArray, seen: NDArray, size: tuple[int, int] | None) ->
     if len(points) >= FEWEST and extent < SMALLEST_BOX:
         return [f"The person spans only {extent:.1f} pixels. Are these pixels of the full image?"]
     if (zeros := int((points == 0).all(1).sum())) and zeros < len(points):
-        return [f"{zeros} keypoints lie at exactly (0, 0) with confidence above 0. If they are unseen, give them 0."]
+        return [
+            f"{how_many(zeros, 'keypoints lie', 'keypoint lies')} at exactly (0, 0) with confidence above 0. If they "
+            "are unseen, give "
+            "them 0."
+        ]
     return _outside(points, size) if size is not None else []
 
 
@@ -160,7 +169,8 @@ def _degenerate(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | Non
     points = xy[seen]
     if len(points) >= FEWEST and _thickness(points) < FLAT:
         return (
-            f"All {len(points)} keypoints lie on one line: they show no body. Look whether x and y are two columns "
+            f"All {len(points)} keypoints lie on one line: they show no body. Look whether x and y are "
+            "two columns "
             "of the same numbers, or were filled in for a person who was not found."
         )
     return _heaped(names, xy, seen)
@@ -187,7 +197,8 @@ def _heaped(names: tuple[str, ...], xy: NDArray, seen: NDArray) -> str | None:
     for (x, y), there in here.items():
         if len(there) >= HEAPED and len({_region(name) for name in there}) >= HEAPED:
             return (
-                f"{len(there)} keypoints lie at exactly one spot, ({x:g}, {y:g}), {', '.join(there[:3])} among them: "
+                f"{len(there)} keypoints lie at exactly one spot, ({x:g}, {y:g}), "
+                f"{', '.join(there[:3])} among them: "
                 "they cannot all be there. If they are unseen, give them the confidence 0."
             )
     return None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hmrfit.io.keypoint_checks.body import SeenBody, bone_lengths
 from hmrfit.keypoints import limbs, resolve_set, sets_of_size
+from hmrfit.ops.how_many import how_many
 
 FEWEST_BONES, UNEVEN, BETTER = 5, 0.45, 0.6
 """For a wrong set: bones that must be seen, the unevenness from which we ask, how much less of it another must have."""
@@ -65,7 +66,8 @@ def wrong_order(body: SeenBody) -> str | None:
         other = _better_set(body, claimed)
         if other:
             return (
-                f"These {len(body.names)} keypoints make a more likely body as '{other}': under the given names, the "
+                f"These {how_many(len(body.names), 'keypoints')} make a more likely body as '{other}': under the "
+                "given names, the "
                 "lengths of arms, legs and trunk do not go together. Check keypoint_set."
             )
     if claimed > ABSURD_UNEVENNESS or bone_spread(body.names, body.xy, body.seen) > ABSURD_SPREAD:

@@ -156,7 +156,8 @@ def _refuse_mixed(people: Sequence[PersonKeypoints], what: str) -> None:
     tracks = {p.track for p in people if p.track is not None}
     if len(tracks) > 1 and len({str(p.source) for p in people}) < len(people):
         raise ValueError(
-            f"{what}: there are {len(tracks)} tracks ({', '.join(sorted(tracks)[:8])}), but fit_sequence is about one "
+            f"{what}: there are {len(tracks)} tracks ({', '.join(sorted(tracks)[:8])}), but "
+            "fit_sequence is about one "
             f"person. {HOW_TO_TRACK}"
         )
 

@@ -19,6 +19,7 @@ from hmrfit.io.keypoint_files.numbers import numbers_of, size_of
 from hmrfit.io.keypoint_files.person import Box, Found
 from hmrfit.keypoints import SOURCES, KeypointsFrom
 from hmrfit.ops.check import brief_repr
+from hmrfit.ops.how_many import how_many
 
 AIC14 = (
     "right_shoulder_coco", "right_elbow", "right_wrist", "left_shoulder_coco", "left_elbow", "left_wrist",
@@ -91,7 +92,9 @@ def triples(values: Any, what: str) -> NDArray:
     if flat.ndim == 2 and flat.shape[1] == 3:
         return flat
     if flat.ndim != 1 or flat.size % 3 or not flat.size:
-        raise ValueError(f"{what}: expected x, y, confidence for each keypoint, but there are {flat.size} numbers.")
+        raise ValueError(
+            f"{what}: expected x, y, confidence for each keypoint, but there are {how_many(flat.size, 'numbers')}."
+        )
     return flat.reshape(-1, 3)
 
 
@@ -104,7 +107,9 @@ def joined_scores(xy: Any, scores: Any, what: str, called: str) -> NDArray:
         return points
     confidence = numbers_of(scores, what)
     if confidence.shape != points.shape[:1]:
-        raise ValueError(f"{what}: {len(points)} keypoints, but {called} has the shape {confidence.shape}.")
+        raise ValueError(
+            f"{what}: {how_many(len(points), 'keypoints')}, but {called} has the shape {confidence.shape}."
+        )
     return np.concatenate([points[:, :2], confidence[:, None]], 1)
 
 

@@ -21,6 +21,7 @@ from functools import cache
 from hmrfit.hand_keypoints import HAND_SETS, HAND_SIDES, hand_set
 from hmrfit.keypoints import FINGERS, SETS_BY_COUNT, KeypointSet, find_set, has_hands, keypoint_sets, sets_of_size
 from hmrfit.ops.check import did_you_mean
+from hmrfit.ops.how_many import how_many
 
 DeclaredSet = str | Sequence[str | None] | None
 """What a file says of its keypoints: the name of a set (or its format or number of points says it), or their names,
@@ -298,13 +299,15 @@ def choose_points(count: int, declared: DeclaredSet, asked: AskedSet, what: str)
     named = None if declared is None or isinstance(declared, str) else tuple(declared)
     if named is not None and len(named) != count:
         raise ValueError(
-            f"{what} holds {count} keypoints, but names {len(named)}: {', '.join(map(str, named[:4]))}, ... Give the "
+            f"{what} holds {how_many(count, 'keypoints')}, but names {len(named)}: {', '.join(map(str, named[:4]))}, "
+            "... Give the "
             f"{count} names as keypoint_set."
         )
     if named is not None and says_nothing(named):
         if asked is None:
             raise ValueError(
-                f"{what} calls its {count} keypoints {named[0]} to {named[-1]}, which does not say which they are. "
+                f"{what} calls its {how_many(count, 'keypoints')} {named[0]} to {named[-1]}, which does not say "
+                "which they are. "
                 f"{_advice(count)}"
             )
         named, declared = None, None
@@ -314,7 +317,7 @@ def choose_points(count: int, declared: DeclaredSet, asked: AskedSet, what: str)
         return _of(KeypointSet(match_names(named, what)))
     choice = SETS_BY_COUNT.get(count) if declared is None else declared
     if choice is None:
-        raise ValueError(f"{what} holds {count} keypoints, but does not say which. {_advice(count)}")
+        raise ValueError(f"{what} holds {how_many(count, 'keypoints')}, but does not say which. {_advice(count)}")
     return _of(_of_size(find_set(choice), count, choice, what))
 
 
@@ -343,7 +346,9 @@ def _of(known: KeypointSet, warning: str | None = None) -> Chosen:
 def _of_size(known: KeypointSet, count: int, choice: str | Sequence[str | None], what: str) -> KeypointSet:
     if len(known.layout) != count:
         label = f"'{choice}'" if isinstance(choice, str) else "the given set"
-        raise ValueError(f"{what} holds {count} keypoints, but {label} has {len(known.layout)}. {_others(count)}")
+        raise ValueError(
+            f"{what} holds {how_many(count, 'keypoints')}, but {label} has {len(known.layout)}. {_others(count)}"
+        )
     return known
 
 
@@ -364,6 +369,6 @@ def _others(count: int) -> str:
 def _no_such_size(count: int) -> str:
     sizes = ", ".join(f"{name} ({len(find_set(name).layout)})" for name in keypoint_sets())
     return (
-        f"No known set has {count} keypoints: {sizes}. Add yours with register_keypoint_set(name, names), "
+        f"No known set has {how_many(count, 'keypoints')}: {sizes}. Add yours with register_keypoint_set(name, names), "
         f"or give the {count} names as keypoint_set."
     )

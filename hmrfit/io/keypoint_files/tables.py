@@ -18,6 +18,7 @@ from hmrfit.io.bounded import check_table, read_text
 from hmrfit.io.keypoint_files.names import DeclaredSet, match_names
 from hmrfit.io.keypoint_files.person import Found
 from hmrfit.keypoints import COCO17, MEDIAPIPE33, sets_of_size
+from hmrfit.ops.how_many import how_many
 
 COLUMNS = {
     "name": ("name", "landmark", "landmarkname", "landmarkid", "landmarkindex", "keypoint", "keypoints", "keypointname",
@@ -255,7 +256,7 @@ def _wide(rows: Rows, path: Path) -> Iterator[Found]:
     wide, columns, rows = _wide_columns(_heading(rows)), _columns(_heading(rows)), rows[1:]
     for i, row in enumerate(rows):
         if len(row) <= max(at for places in wide.values() for at in places):
-            raise ValueError(f"'{path}': line {i + 1} has {len(row)} cells, fewer than the heading.")
+            raise ValueError(f"'{path}': line {i + 1} has {how_many(len(row), 'cells')}, fewer than the heading.")
         points = _numbers([[row[at] for at in places] for places in wide.values()], path)
         frame = row[columns["frame"]] if "frame" in columns else str(i)
         person = row[columns["person"]] if "person" in columns else None

@@ -295,7 +295,7 @@ def test_a_summary_of_no_person_is_refused(body):
         protocol.summary()
     x, y = random_joints(1, 14)
     protocol.update(replace(x, xyz=x.xyz * torch.nan), y)
-    with pytest.raises(ValueError, match="1 people lack"):
+    with pytest.raises(ValueError, match="1 person lacks"):
         protocol.summary()
 
 

@@ -109,7 +109,7 @@ def test_the_result_says_what_was_believed_and_no_warning_of_a_small_child():
     "known, match",
     [
         (Gender("mael"), "not 'mael'. Did you mean 'male'"),
-        (Gender(["male", "male"]), "one for each of the 1 people"),
+        (Gender(["male", "male"]), "one for each of the 1 person"),
         (Age(200), "between 3 and 90"),
         (Age(20, std=-1), "between 0 and 30"),
     ],
