@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
 from hmrfit.body.gender import GENDERS
@@ -161,6 +160,8 @@ def in_frame(params: BodyParams, body: SmplBody, rotation: Tensor, shift: ArrayL
 
 def interpolated(params: BodyParams, seconds: NDArray[np.float64], at: NDArray[np.float64]) -> BodyParams:
     """The bodies of times (T,) at other times between the first and the last of them."""
+    from scipy.spatial.transform import Rotation, Slerp  # 0.1 s to import, which fits of photographs do without
+
     params = params.to("cpu", torch.float64)
     turns = params.rotations.numpy()
     poses = [Slerp(seconds, Rotation.from_matrix(turns[:, j]))(at).as_rotvec() for j in range(turns.shape[1])]

@@ -41,7 +41,7 @@ FAR = 0.03
 """Of the box, mean distance to the keypoints, from which a frame is fitted alone; twice that of a good fit."""
 
 FEW_KEYS = 16
-"""Key frames that are one batch at least; more are two, for two threads."""
+"""Frames that are one batch at least; more are two, for two threads."""
 
 
 def key_frames_apart(fps: float) -> int:
@@ -85,7 +85,8 @@ def fitted_frames(fitter: Fitter, given: Given, usable: Tensor, fps: float) -> F
     begun, kept, alone = begun[~again], rest[~again], rest[again]
     parts, order = [fit, begun], [keys, kept]
     if len(alone):
-        parts, order = [*parts, _fit(fitter, given[alone])], [*order, alone]
+        fits = side_by_side(partial(_fit, fitter), [given[part] for part in _halves(alone)])
+        parts, order = [*parts, *fits], [*order, alone]
     parts = [replace(part, acceptance=None, start_term_cost={}) for part in parts if len(part)]
     return Fit.cat(parts)[torch.cat(order).argsort()]
 
@@ -96,10 +97,15 @@ def _fit(fitter: Fitter, given: Given) -> Fit:
     return replace(fit, seeker=None)
 
 
+def _halves(rows: Tensor) -> list[Tensor]:
+    """The rows in two parts for two threads, if they are not few."""
+    each = min(max(-(-len(rows) // 2), FEW_KEYS), CHUNK)
+    return [rows[part] for part in slices(len(rows), each)]
+
+
 def _at_keys(fitter: Fitter, given: Given, keys: Tensor) -> tuple[Fit, Fit]:
     """(the fit of the key frames, all frames where their fit begins, in the form of one); side by side."""
-    each = min(max(-(-len(keys) // 2), FEW_KEYS), CHUNK)
-    of_keys = [keys[part] for part in slices(len(keys), each)]
+    of_keys = _halves(keys)
     begins = slices(len(given), min(-(-len(given) // 2), CHUNK))
     tasks: list[Callable[[], Fit | Begun]] = [partial(_fit, fitter, given[rows]) for rows in of_keys]
     tasks += [partial(fitter.begin, given[part]) for part in begins]

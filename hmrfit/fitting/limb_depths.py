@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
-from scipy.special import stdtr
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -21,6 +20,7 @@ from hmrfit.body.points import PointBody
 from hmrfit.body.skeleton import Skeleton
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.uncertainty import Posterior
+from hmrfit.ops.student import student_cdf
 from hmrfit.types import TensorRecord
 
 BONES = {"arm": ("upper_arm", "forearm"), "leg": ("thigh", "shank")}
@@ -83,7 +83,7 @@ def other_side(depth: Tensor, scale: Tensor, nu: float) -> tuple[Tensor, Tensor]
     With the density f and the distribution function F of t:  E[t | t < a] = −f(a)/F(a) (ν + a²)/(ν − 1).
     """
     a = -depth / scale.clamp_min(1e-9)
-    p = torch.as_tensor(stdtr(nu, a.numpy()))
+    p = student_cdf(nu, a)
     half = torch.tensor(nu / 2, dtype=a.dtype)
     norm = torch.lgamma(half + 0.5) - torch.lgamma(half) - 0.5 * (nu * torch.pi * torch.ones_like(half)).log()
     density = (norm - (nu + 1) / 2 * torch.log1p(a.square() / nu)).exp()

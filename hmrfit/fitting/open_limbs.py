@@ -16,13 +16,13 @@ one than to it, the root because the posterior knows less of which answer is the
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.special import stdtr
 from torch import Tensor
 
 from hmrfit.body.points import PointBody
 from hmrfit.fitting.limb_depths import depths_of_answers, other_side
 from hmrfit.fitting.parameters import Layout, State
 from hmrfit.fitting.uncertainty import Answers, Posterior
+from hmrfit.ops.student import student_cdf
 
 OPEN, PROBABLE = 0.05, 0.1
 """Probability of the other side from which a limb's depth counts as open, and that an answer must have to show it. Of
@@ -76,7 +76,7 @@ def with_open_limbs(found: Answers, body: PointBody, others: int = 3) -> Answers
         return replace(given, posterior=replace(given.posterior, towards=towards))
     step, square = _steps(limbs, taken, kept)
     probability = posterior.probability
-    beyond = torch.as_tensor(stdtr(posterior.nu, (-square.clamp_min(0).sqrt() / 2).numpy()))
+    beyond = student_cdf(posterior.nu, -square.clamp_min(0).sqrt() / 2)
     new = probability[:, :1] * (beyond / (1 - beyond)).sqrt()
     probability = torch.where(moves & (probability == 0), new, probability)
     return Answers(
