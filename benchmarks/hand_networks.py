@@ -9,8 +9,9 @@ images   Boukhayma et al.'s network (`hmrfit train --config train_hand_image`), 
          components.
 depths   Spurr et al.'s claim: a network of 21 noisy keypoints (2 % of the box) for the 2.5D of 21 points, trained on
          4,000 hands, of which all have 2D and 0, 10 or 100 % have 3D: without L_BMC, with it, and with boxes instead of
-         hulls. Means over --seeds. With --poses, priors and hulls are fitted without handy.js, whose poses are then
-         scored; without, hands are draws of the shipped prior.
+         hulls. Means over --seeds, and the standard deviation of PA-MPJPE between them. --bmc and --angles multiply
+         the weights of L_BMC, and of its angles once more. With --poses, priors and hulls are fitted without handy.js,
+         whose poses are then scored; without, hands are draws of the shipped prior.
 roots    The wrist's depth from noisy 2.5D (1 % of the box, 0.05 on z): the closed form of one bone, with the refinement
          network, all bones at once, and with the network after it. Millimetres, at the hand's mean size.
 """
@@ -223,34 +224,49 @@ def depths(
     seeds: int,
     labels: Sequence[float] = LABELS,
     losses: Sequence[str] = LOSSES,
+    biomechanics: DepthLossWeights | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Run -> its scores, the mean over seeds. labels: shares of the 3D. losses: of LOSSES."""
+    """Run -> its scores, the mean over seeds. labels: shares of the 3D. losses: of LOSSES. biomechanics: the weights
+    of the runs with L_BMC."""
+    own_weights = biomechanics or DepthLossWeights()
     table: dict[str, dict[str, float]] = {}
     with sources(poses, body) as (gmm, own, theta):
         mean = body.shapedirs.new_zeros(1, body.shape_count)
         flat = body.points(HAND21).pose(replace(body.neutral(), betas=mean)).points
         usual = float((flat[0, BONE[0]] - flat[0, BONE[1]]).norm())
         unit_limits = own.scaled(1 / usual).map(Tensor.float)
-        of_hulls = (DepthLossWeights(), unit_limits)
-        of_boxes = (DepthLossWeights(), boxes_of(unit_limits))
+        of_hulls = (own_weights, unit_limits)
+        of_boxes = (own_weights, boxes_of(unit_limits))
         every = ((DepthLossWeights.without_biomechanics(), unit_limits), of_hulls, of_boxes)
         kinds = {name: kind for name, kind in zip(LOSSES, every, strict=True) if name in losses}
         generator = torch.Generator().manual_seed(5)
         chosen = theta[torch.randint(len(theta), (1000,), generator=generator)]
         test = make_cases(body, chosen, generator)
         train = make_cases(body, hand_poses(gmm, own, body, HANDS, seed=3), torch.Generator().manual_seed(4))
-        print(f"\n{'':24s}{'3D':>6s}{'PA, mm':>10s}{'about wrist':>12s}{'Z part':>8s}{'AUC':>7s}{'out of hulls':>21s}")
+        head = f"{'PA, mm':>10s}{'about wrist':>12s}{'Z part':>8s}{'AUC':>7s}{'out of hulls':>21s}{'PA std':>7s}"
+        print(f"\n{'':24s}{'3D':>6s}{head}")
         for share in labels:
             for name, (weights, kind) in kinds.items():
                 runs = [depth_run(train, test, share, weights, kind, unit_limits, steps, seed) for seed in range(seeds)]
                 scores = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
-                table[f"{name}, {share:.0%} of the 3D"] = scores
                 numbers = "".join(
                     f"{v:{w}.{d}f}"
                     for v, w, d in zip(scores.values(), (10, 12, 8, 7, 21), (1, 1, 1, 3, 1), strict=True)
                 )
-                print(f"{name:24s}{share:6.0%}{numbers}", flush=True)
+                scores["pa_mpjpe_std_mm"] = float(np.std([run["pa_mpjpe_mm"] for run in runs], ddof=min(1, seeds - 1)))
+                table[f"{name}, {share:.0%} of the 3D"] = scores
+                print(f"{name:24s}{share:6.0%}{numbers}{scores['pa_mpjpe_std_mm']:7.2f}", flush=True)
     return table
+
+
+def scaled(weights: DepthLossWeights, bmc: float, angles: float) -> DepthLossWeights:
+    """The weights of L_BMC times `bmc`, that of its angles times `angles` once more."""
+    return replace(
+        weights,
+        bone_length=bmc * weights.bone_length,
+        palm=bmc * weights.palm,
+        angles=bmc * angles * weights.angles,
+    )
 
 
 def depth_run(
@@ -419,6 +435,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--depth-steps", type=int, default=1500)
     parser.add_argument("--labels", nargs="+", type=float, default=LABELS, help="shares of the 3D in 2.5D training")
     parser.add_argument("--losses", nargs="+", choices=LOSSES, default=LOSSES, help="of 2.5D training")
+    parser.add_argument("--bmc", type=float, default=1.0, help="times the weights of L_BMC")
+    parser.add_argument("--angles", type=float, default=1.0, help="times the weight of L_BMC's angles, once more")
     parser.add_argument("--root-steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=2, help="runs of each kind of 2.5D training")
     parser.add_argument("--out", type=Path, help="folder for contact sheets")
@@ -430,7 +448,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         figures["images"] = images(body, options.images, options.steps, options.out, options.runs)
     if "depths" in options.only:
         figures["depths"] = depths(
-            body, options.poses, options.depth_steps, options.seeds, options.labels, options.losses
+            body,
+            options.poses,
+            options.depth_steps,
+            options.seeds,
+            options.labels,
+            options.losses,
+            scaled(DepthLossWeights(), options.bmc, options.angles),
         )
     if "roots" in options.only:
         figures["roots"] = roots(body, options.root_steps)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -15,12 +16,14 @@ from hmrfit.fitting.energy import StageProblem, observed, total
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.gaussian_prior import Anchor
-from hmrfit.fitting.key_frames import coarse_frames, on_a_cubic
+from hmrfit.fitting.key_frames import FAR, coarse_frames, on_a_cubic
+from hmrfit.fitting.moving_frames import settle
 from hmrfit.fitting.parameters import Observation, State
+from hmrfit.fitting.schedule import Frames
 from hmrfit.fitting.sequence import WINDOW, SequenceProblem, one_shape, solve_sequence
 from hmrfit.fitting.sequence_posterior import SeenFrames, in_motion
 from hmrfit.fitting.smoothness import Poses, Smoothness
-from hmrfit.fitting.solver import Options, solve
+from hmrfit.fitting.solver import OneSolution, Options, solve
 from hmrfit.fitting.terms.base import Known
 from hmrfit.fitting.terms.views import VIEWS, OtherViews, relative_pose
 from hmrfit.io.photo import Photo
@@ -149,7 +152,7 @@ def solved_together(
     fit = replace(fit, observation=beside_each_other(fit.observation, torch.tensor(blank)))
     depth = depth_of(fit.state)
     problem = problem_of(ready, fit, pace, poses, depth)
-    found = minimised(ready, fit, problem, from_coarse_frames(problem, one_shape(fit.state), pace.fps))
+    found = minimised(ready, fit, problem, from_coarse_frames(ready, problem, one_shape(fit.state), pace.fps))
     return found, smoothness(ready, pace, poses, depth)
 
 
@@ -189,12 +192,24 @@ def together(frames: StageProblem, motion: Smoothness | None, pace: Pace) -> Seq
 
 def minimised(ready: Prepared, fit: Fit, problem: SequenceProblem, state: State) -> Fit:
     """The outcome from where the frames begin."""
-    found = solve_sequence(problem, state, SEQUENCE)
+    found = solved(ready, problem, state)
     fit = settled(ready.fitter, fit, found.x)
     return replace(fit, status=torch.full_like(fit.status, found.status), steps=fit.steps + found.steps)
 
 
-def from_coarse_frames(problem: SequenceProblem, state: State, fps: float) -> State:
+def solved(ready: Prepared, problem: SequenceProblem, state: State) -> OneSolution[State]:
+    """All frames together, from where each begins."""
+    how = frames_of(ready)
+    then = None if how.moving is None else partial(settle, options=how.together, how=how.moving)
+    return solve_sequence(problem, state, how.together, then)
+
+
+def frames_of(ready: Prepared) -> Frames:
+    """How the frames of one person are solved together."""
+    return ready.fitter.schedule.frames or Frames(SEQUENCE, COARSE, FAR)
+
+
+def from_coarse_frames(ready: Prepared, problem: SequenceProblem, state: State, fps: float) -> State:
     """Where all frames begin: between the coarse ones, which are solved together first. Where the camera moves, or the
     motion is not smooth, poses between others mean little: all begin where they are."""
     rows, motion = coarse_frames(len(state), fps), problem.motion
@@ -202,7 +217,7 @@ def from_coarse_frames(problem: SequenceProblem, state: State, fps: float) -> St
     if motion is None or moves or motion.cuts or len(rows) < FEWEST_COARSE or len(rows) == len(state):
         return state
     with own_threads(1):
-        found = solve(problem.of_every(rows), problem.begun(state[rows]), COARSE)
+        found = solve(problem.of_every(rows), problem.begun(state[rows]), frames_of(ready).coarse)
     return State(on_a_cubic(found.x.params, rows, len(state)), state.camera)
 
 

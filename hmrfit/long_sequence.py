@@ -25,19 +25,19 @@ from hmrfit.fitting.fitter import Fitter, each_ones
 from hmrfit.fitting.gaussian_prior import SILENT
 from hmrfit.fitting.key_frames import fitted_frames, key_frames_apart
 from hmrfit.fitting.parameters import Observation
-from hmrfit.fitting.sequence import one_shape, pieces, solve_sequence
+from hmrfit.fitting.sequence import one_shape, pieces
 from hmrfit.fitting.sequence_posterior import SeenFrames
 from hmrfit.fitting.smoothness import Poses, Smoothness
 from hmrfit.fitting.starts import Given
 from hmrfit.fitting.terms.base import Term
 from hmrfit.groups import (
-    SEQUENCE,
     Pace,
     beside_each_other,
     depth_of,
     from_coarse_frames,
     settled,
     smoothness,
+    solved,
     solved_together,
     together,
 )
@@ -75,7 +75,7 @@ def fit_frames(
     motion = smoothness(ready, pace, poses, depth_of(fit.state))
     points = ready.fitter.point_body(given.keypoints.names)
     problem = together(ManyFrames(points, seen, ready.fitter.terms, fit.stage), motion, pace)
-    found = solve_sequence(problem, from_coarse_frames(problem, one_shape(fit.state), pace.fps), SEQUENCE)
+    found = solved(ready, problem, from_coarse_frames(ready, problem, one_shape(fit.state), pace.fps))
 
     def outcome(part: slice) -> Fit:
         fit_of_part = replace(fit[part], observation=seen[part])

@@ -81,7 +81,8 @@ def result_of(
 
     Args:
         body: name or path, and kind, of the one for meshes. measurements: what was believed, in words. exchanged: what
-            looks for left and right that are exchanged; by default, a fit of each person with them exchanged back.
+            looks for left and right that are exchanged, in frames of one person; by default, the rows are of several
+            people, and each is fitted with them exchanged back.
     """
     fit = only_numbers(fit.of(rows), fitter.body)
     said = mended_names(fit.mended, len(fit))
@@ -107,7 +108,7 @@ def result_of(
         known = ["given" if p.std is not None else p.made_by or UNKNOWN_SOURCE for p in people]
         origin = replace(origin, keypoint_source=known)
     result = FitResult(fit, origin, seek=fitter.answers, terms=fitter.terms, image=photo.image)
-    _check(result, fitter, exchanged or partial(_of_single_people, fitter))
+    _check(result, fitter, exchanged)
     _check_mask(result, fit.observation.measurements)
     for who, reason in result.left_out.items():
         LOGGER.warning("%s: person %s is left out: %s", result.name, who, reason)
@@ -214,11 +215,12 @@ _NAMES = (("body", "people", "person"), ("hand", "hands", "hand"))
 """What was fitted, and many and one of those who have it: of bodies, and of hands."""
 
 
-def _check(result: FitResult, fitter: Fitter, exchanged: Exchanged) -> None:
-    """Adds warnings that only the outcome can give."""
+def _check(result: FitResult, fitter: Fitter, exchanged: Exchanged | None) -> None:
+    """Adds warnings that only the outcome can give. exchanged: as `result_of` takes it, of frames of one person."""
     who, whose, one = _NAMES[side_of(fitter.body.skeleton) is not None]
-    _check_keypoints(result, exchanged)
-    for warnings, other in zip(result.warnings, other_hands(fitter, result.fit), strict=True):
+    _check_keypoints(result, exchanged or partial(_of_single_people, fitter))
+    frames = exchanged is not None
+    for warnings, other in zip(result.warnings, other_hands(fitter, result.fit, of_one=frames), strict=True):
         if other:
             warnings.append(warning_of_side(fitter))
     there = result.keypoints.presence > 0.5

@@ -27,7 +27,6 @@ def test_windows_begin_at_key_frames(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_frames_give_what_few_give(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where both are solved to the last digits, to a millimetre about the pelvis; and as sure."""
     monkeypatch.setattr(groups, "SEQUENCE", replace(groups.SEQUENCE, ftol=1e-9, extrapolate=False))
-    monkeypatch.setattr(long_sequence, "SEQUENCE", groups.SEQUENCE)
     keypoints = walk()[1].copy()
     keypoints[8] = 0
     whole = sequence(keypoints, keypoint_source="exact")

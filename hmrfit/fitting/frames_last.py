@@ -9,11 +9,11 @@ three. With frames last, (J, 3, 3, T), each of these is one operation on J T num
 Only what is multiplied as large matrices, a frame's rows and what goes together in the anchor, comes frame by frame.
 And frames of one person share the shape: rest joints and offsets are those of one body.
 
-The terms are those of the default fit: keypoints with Student's t, the anchor, and the joint limits. Other terms of a
-stage are computed as ever, and added.
+The terms are those of the default fit: keypoints with Student's t, the anchor, and the joint limits; of hands those of
+`hmrfit.fitting.hands_last`. Other terms of a stage are computed as ever, and added.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,84 +21,27 @@ from torch import Tensor
 from hmrfit.body.points import JointColumns, PointBody
 from hmrfit.camera import MIN_DEPTH
 from hmrfit.fitting.energy import StageProblem
+from hmrfit.fitting.hands_last import TermLast, term_last
 from hmrfit.fitting.parameters import GROUPS, Layout, State
-from hmrfit.fitting.smoothness import BANDS, Around, Below, Carried, Smoothness, last, within
+from hmrfit.fitting.posed_last import Log, PosedFrames, Sums
+from hmrfit.fitting.smoothness import BANDS, Around, Below, Carried, Smoothness, within
 from hmrfit.fitting.solver import BatchedSystem
 from hmrfit.fitting.terms.anchor import AnchorPrior
 from hmrfit.fitting.terms.base import Term
 from hmrfit.fitting.terms.joint_limits import JointLimitPrior
 from hmrfit.fitting.terms.reprojection import StudentReprojection
-from hmrfit.ops.rotation import SMALL_ANGLE_SQUARED, matrix_to_rotvec
+from hmrfit.ops.rotation_last import (
+    cross,
+    first,
+    last,
+    log,
+    mT_product,
+    product,
+    product_mT,
+    right_jacobian_inverse,
+    turned,
+)
 from hmrfit.ops.skinning import kinematic_tree
-
-NEAR_HALF_TURN = -0.9999
-"""Cosine of an angle from which its axis is not read off the matrix's sines."""
-
-
-def first(values: Tensor) -> Tensor:
-    """(..., T) -> (T, ...), contiguous."""
-    return values.flatten(0, -2).T.contiguous().view(values.shape[-1], *values.shape[:-1])
-
-
-def product(A: Tensor, B: Tensor) -> Tensor:
-    """A B of (n, i, 3, T) and (n, 3, k, T)."""
-    total = A[:, :, 0, None] * B[:, 0, None]
-    return total.addcmul_(A[:, :, 1, None], B[:, 1, None]).addcmul_(A[:, :, 2, None], B[:, 2, None])
-
-
-def product_mT(A: Tensor, B: Tensor) -> Tensor:
-    """A Bᵀ."""
-    return product(A, B.transpose(1, 2))
-
-
-def mT_product(A: Tensor, B: Tensor) -> Tensor:
-    """Aᵀ B."""
-    return product(A.transpose(1, 2), B)
-
-
-def turned(A: Tensor, v: Tensor) -> Tensor:
-    """A v of (n, i, 3, T) and (n, 3, T), or of vectors (n, 3, 1) that stay."""
-    return (A[:, :, 0] * v[:, 0, None]).addcmul_(A[:, :, 1], v[:, 1, None]).addcmul_(A[:, :, 2], v[:, 2, None])
-
-
-def cross(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
-    """a × b of (n, 3, ..., T)."""
-    out = torch.empty_like(b) if out is None else out
-    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
-        torch.mul(a[:, j], b[:, k], out=out[:, i])
-        out[:, i].addcmul_(a[:, k], b[:, j], value=-1)
-    return out
-
-
-def log(R: Tensor) -> tuple[Tensor, Tensor]:
-    """(log R (n, 3, T), its angle (n, T)) of (n, 3, 3, T)."""
-    sines = 0.5 * torch.stack([R[:, 2, 1] - R[:, 1, 2], R[:, 0, 2] - R[:, 2, 0], R[:, 1, 0] - R[:, 0, 1]], 1)
-    cosine = 0.5 * (R[:, 0, 0] + R[:, 1, 1] + R[:, 2, 2] - 1)
-    sine = (sines * sines).sum(1).sqrt_()
-    angle = torch.atan2(sine, cosine)
-    v = sines * torch.where(sine < 1e-8, 1.0, angle / sine)[:, None]
-    if bool((cosine < NEAR_HALF_TURN).any()):
-        v = last(matrix_to_rotvec(first(R)))
-        angle = (v * v).sum(1).sqrt_()
-    return v, angle
-
-
-def right_jacobian_inverse(v: Tensor, angle: Tensor) -> Tensor:
-    """(n, 3, 3, T) of v (n, 3, T): h I + ½ [v]x + d v vᵀ, h = (|v|/2) / tan(|v|/2), d = (1 - h)/|v|²."""
-    square, half = angle * angle, 0.5 * angle
-    small = square < SMALL_ANGLE_SQUARED
-    d = torch.where(small, 1 / 12 + square / 720, (1 - half / half.tan()) / square)
-    found = (d[:, None] * v)[:, :, None] * v[:, None]
-    h, half_v = 1 - d * square, 0.5 * v
-    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
-        found[:, i, i] += h
-        found[:, k, j] += half_v[:, i]
-        found[:, j, k] -= half_v[:, i]
-    return found
-
-
-Log = tuple[Tensor, Tensor]
-"""Rotation vectors (n, 3, T), and their angles (n, T)."""
 
 KNOWN = (StudentReprojection, AnchorPrior, JointLimitPrior)
 
@@ -106,31 +49,6 @@ KNOWN = (StudentReprojection, AnchorPrior, JointLimitPrior)
 def kind_of(term: Term) -> type[Term] | None:
     """Which of the known terms this is; a subclass is none of them."""
     return type(term) if type(term) in KNOWN else None
-
-
-@dataclass(frozen=True)
-class PosedFrames:
-    """T frames of a body."""
-
-    rotations: Tensor  # (J, 3, 3, T) local
-    world: Tensor  # (J, 3, 3, T)
-    joints: Tensor  # (J, 3, T) metres
-    pairs: Tensor  # (N, 3, T)
-    points: Tensor  # (K, 3, T)
-
-    def to(self, kind: torch.dtype) -> "PosedFrames":
-        """The same in numbers of this kind."""
-        parts = (self.rotations, self.world, self.joints, self.pairs, self.points)
-        return self if self.points.dtype == kind else PosedFrames(*(part.to(kind) for part in parts))
-
-
-@dataclass
-class Sums:
-    """What the terms of T frames add up to. hessian: None where E alone is wanted."""
-
-    cost: Tensor  # (T,)
-    gradient: Tensor  # (T, P)
-    hessian: Tensor | None  # (T, P, P)
 
 
 class FramesLast:
@@ -146,14 +64,18 @@ class FramesLast:
         self.columns = body.joint_columns(layout.rotating)
         self.tree = kinematic_tree(body.parents, body.rest_joints.device)
         self.terms: dict[type[Term], tuple[Term, float]] = {}
+        self.of_hands: list[TermLast] = []
         others: dict[str, float] = {}
         for name, weight in frames.stage.weights.items():
             term = frames.terms[name]
             kind = kind_of(term)
             if weight and kind is not None:
                 self.terms[kind] = term, weight
+            elif weight and (of_hand := term_last(term, weight, layout)) is not None:
+                self.of_hands.append(of_hand)
             elif weight:
                 others[name] = weight
+        self.by_theta = JointLimitPrior in self.terms or any(term.by_theta for term in self.of_hands)
         self.others = replace(frames.stage, weights=others, warm_up={}, rank_by=()) if others else None
         self.rows = Rows(body, self.columns, layout)
         self.smooth = None if motion is None or motion.poses is not None else SmoothFrames(motion, layout)
@@ -205,9 +127,11 @@ class FramesLast:
         sums = Sums(zeros(), zeros(P), None)
         self._add_keypoints(posed, frames, camera_state, sums, kind)
         blocks = posed.points.new_zeros(len(self.layout.rotating), 3, 3, count) if hessian else None
-        phi, theta = self._logs(posed, frames)
+        phi, posed.theta = self._logs(posed, frames)
         self._add_anchor(phi, posed, frames, camera_state, sums, blocks)
-        self._add_limits(theta, posed, sums, blocks)
+        self._add_limits(posed.theta, posed, sums, blocks)
+        for term in self.of_hands:
+            term.add(posed, sums, kind)
         if sums.hessian is not None and blocks is not None:
             add_blocks(sums.hessian, self.layout.slice("global_orient").start, first(blocks))
         if self.others is not None:
@@ -239,7 +163,7 @@ class FramesLast:
         pairs = turned(world.index_select(0, body.pair_bone), offset)
         pairs.addcmul_(joints.index_select(0, body.pair_bone), body.pair_weight[:, None, None])
         points = (body.gather @ pairs.flatten(1)).view(-1, 3, T).addcmul_(body.missing_weight[..., None], transl)
-        return PosedFrames(rotations, world, joints, pairs, points)
+        return PosedFrames(rotations, world, joints, pairs, points, betas)
 
     def _add_keypoints(
         self, posed: PosedFrames, frames: StageProblem, state: State, sums: Sums, kind: torch.dtype | None
@@ -285,7 +209,7 @@ class FramesLast:
         """(φ of the turning joints, log R of the body joints), where a term looks at them; in one call."""
         anchor, turning = frames.observation.anchor, self.layout.rotating_index
         n = len(turning) if AnchorPrior in self.terms and anchor is not None else 0
-        wanted = [posed.rotations[1:]] if JointLimitPrior in self.terms else []
+        wanted = [posed.rotations[1:]] if self.by_theta else []
         if n and anchor is not None:
             theirs = last(anchor.rotations[:, turning])
             wanted.insert(0, mT_product(theirs, posed.rotations.index_select(0, turning)))

@@ -75,7 +75,9 @@ def fitted_frames(fitter: Fitter, given: Given, usable: Tensor, fps: float) -> F
     wider = _wider(begun[keys], fit)
     state = State(interpolated(fit.state.params, left, right, u), begun[rest].state.camera)
     begun = _widened(replace(begun[rest], state=state, hypotheses=[state]), torch.lerp(wider[left], wider[right], u))
-    again = mean_distance(begun, fitter.route(given.keypoints.names)) > FAR
+    frames = fitter.schedule.frames
+    far = FAR if frames is None else frames.far
+    again = mean_distance(begun, fitter.route(given.keypoints.names)) > far
     if fit.acceptance is not None:
         unsure = fit.acceptance.reason != 0
         again |= unsure[left] | unsure[right]

@@ -29,15 +29,17 @@ MANY, SAMPLE, SURE = 8, 16, 3.0
 errors the mean of d must lie above 0."""
 
 
-def other_hands(fitter: Fitter, fit: Fit) -> list[bool]:
-    """(B,) whether each hand looks like the other one of its owner; False of bodies, and of other schedules."""
+def other_hands(fitter: Fitter, fit: Fit, of_one: bool = False) -> list[bool]:
+    """(B,) whether each hand looks like the other one of its owner; False of bodies, and of other schedules. of_one:
+    they are frames of one hand, which are doubted together or not at all, where there are many."""
     own = next((step.own for step in fitter.schedule.after if isinstance(step, TryOtherSides)), None)
     doubted = [False] * len(fit)
     if own is None or side_of(fitter.body.skeleton) is None or not len(fit) or fit.observation.measurements:
         return doubted
     energy = _energy(fit, own)
-    asked = energy > POOR
-    if len(fit) >= MANY:
+    many = len(fit) >= MANY
+    asked = (energy > POOR) & (not (of_one and many))
+    if many:
         asked[torch.linspace(0, len(fit) - 1, SAMPLE).round().long()] = True
     rows = asked.nonzero()[:, 0]
     if not len(rows):
@@ -49,8 +51,10 @@ def other_hands(fitter: Fitter, fit: Fit) -> list[bool]:
     direct = fitter.with_schedule(replace(fitter.schedule, after=()))
     gain = energy[rows] - _energy(direct.fit(mirrored, fit.state.camera[rows]), own)
     each = gain.clamp(-GAIN, GAIN)  # one hand that is like nothing does not decide
-    if len(fit) >= MANY and float(each.mean()) > SURE * float(each.std()) / len(each) ** 0.5:
+    if many and float(each.mean()) > SURE * float(each.std()) / len(each) ** 0.5:
         return [True] * len(fit)
+    if of_one and many:
+        return doubted
     for row, doubt in zip(rows.tolist(), ((gain > GAIN) & (energy[rows] > POOR)).tolist(), strict=True):
         doubted[row] = doubt
     return doubted

@@ -13,6 +13,7 @@ from hmrfit.fitting.anchor_inflation import InflateAnchor
 from hmrfit.fitting.energy import Stage
 from hmrfit.fitting.fit import Fit, Seeker
 from hmrfit.fitting.mend_labels import MendLabels
+from hmrfit.fitting.moving_frames import Moving
 from hmrfit.fitting.retry import Retry
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.solver import Options
@@ -66,6 +67,21 @@ class After(Protocol):
 
 
 @dataclass(frozen=True)
+class Frames:
+    """How frames of one person are solved together.
+
+    together: the steps of all frames. coarse: of the coarse ones before (`hmrfit.fitting.key_frames`), those that are
+        `far` from their keypoints between two key frames, a fraction of the box, being fitted alone.
+    moving: which frames are gone on with alone; None: all of them.
+    """
+
+    together: Options
+    coarse: Options
+    far: float
+    moving: Moving | None = None
+
+
+@dataclass(frozen=True)
 class Schedule:
     """start: where the route begins. stages: one after the other. after: steps on the fit that they leave.
 
@@ -73,6 +89,7 @@ class Schedule:
     seeker: what finds other answers, once they are asked for; None: those that the fit kept are all.
     hands: of a body with hands, the stage after all that in which body and hands are fitted together to all keypoints
         (`hmrfit.fitting.body_with_hands`), where there are points of hands. None: such points are the body's own.
+    frames: how those of one person are solved together; None: as those of bodies.
     """
 
     start: Start
@@ -81,6 +98,7 @@ class Schedule:
     calibration: Calibration | None = None
     seeker: Seeker | None = None
     hands: Stage | None = None
+    frames: Frames | None = None
 
     def __post_init__(self) -> None:
         if not self.stages:

@@ -233,7 +233,13 @@ def one_shape(state: State) -> State:
     return State(replace(state.params, betas=betas), state.camera)
 
 
-def solve_sequence(problem: SequenceProblem, state: State, options: Options) -> OneSolution[State]:
+Then = Callable[[SequenceProblem, OneSolution[State]], OneSolution[State]]
+"""Goes on with a solution."""
+
+
+def solve_sequence(
+    problem: SequenceProblem, state: State, options: Options, then: Then | None = None
+) -> OneSolution[State]:
     """The solution for all frames together; joints that no term moves are at rest meanwhile, and then filled in.
 
     Equations are solved where they lie, and made anew if their step is rejected. options.gtol: 0, or they are made for
@@ -241,6 +247,8 @@ def solve_sequence(problem: SequenceProblem, state: State, options: Options) -> 
     """
     with own_threads(1):  # the equations are solved frame after frame
         solution = solve(problem, problem.begun(state), options)
+        if then is not None:
+            solution = then(problem, solution)
     x = solution.x
     filled = State.cat([problem.frames.select(part).fill(x[part]) for part in pieces(len(x), problem.window)])
     # to the last digit the same shape in all frames

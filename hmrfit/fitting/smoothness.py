@@ -23,6 +23,7 @@ from hmrfit.body.skeleton import Skeleton
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import MIN_DEPTH
 from hmrfit.fitting.parameters import Layout
+from hmrfit.ops.rotation_last import last
 from hmrfit.ops.skinning import ancestor_matrix
 from hmrfit.types import BodyParams, TensorRecord
 
@@ -307,11 +308,6 @@ class Carried:
         if self.path is None:
             return turning
         return torch.cat([(force.sum(1)[:, None] @ self.path).squeeze(1), turning], 1)
-
-
-def last(values: Tensor) -> Tensor:
-    """(T, ...) -> (..., T), contiguous."""
-    return values.flatten(1).T.contiguous().view(*values.shape[1:], len(values))
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,8 @@ class Options:
     valley. The last of them is taken as it is; from there on the problem's own energy counts.
     rejected_damping: the least after a step that was rejected. From a damping that good steps made small, Nielsen's nu
     takes several rejections to one that bends the step.
+    shorten: of one problem, try a part of a step that falls far less than predicted, where a parabola through what is
+    known has its least; if even that falls by no more than what ends the descent, it ends.
     """
 
     max_steps: int = 30
@@ -120,6 +122,7 @@ class Options:
     warm_up_steps: int = 0
     extrapolate: bool = False
     rejected_damping: float = 0.0
+    shorten: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,8 @@ class OneSolution(Generic[X]):
     cost: float
     status: int  # see STATUS
     steps: int  # steps tried
+    before: X  # where the last step that was taken began
+    fall: float  # of the cost, in all
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,8 @@ class _Descent(Generic[X, N, D]):
     choose: ClassVar[Callable[..., Any]]  # (accepted, (x, system) there, (x, system) here)
 
     def __init__(self, problem: Any, x: X, system: LinearSystem[N, D], options: Options) -> None:
-        self.problem, self.x, self.options = problem, x, options
+        self.problem, self.x, self.options, self.before = problem, x, options, x
+        self.first: N = system.cost
         self.system: LinearSystem[N, D] = system
         self.damping: N = self.full(options.damping)
         self.nu: N = self.full(2.0)
@@ -204,6 +210,11 @@ class _Descent(Generic[X, N, D]):
         """Make the equations of problems that have `old` ones."""
         raise NotImplementedError
 
+    def shortened(self, delta: D, end: tuple[X, Any], predicted: N, warm_up: bool) -> tuple[X, Any, N, bool]:
+        """(where a step ends and the equations there, its predicted fall, whether a part of it was tried), of the best
+        part of a step. end: where the whole one does."""
+        return *end, predicted, False
+
     def advance(self) -> None:
         """Try a step and take it, where it is good."""
         options, x, system = self.options, self.x, self.system
@@ -217,6 +228,9 @@ class _Descent(Generic[X, N, D]):
         ends = self.steps == options.max_steps and not options.gtol
         last = predicted <= (math.inf if ends else 0.0 if warm_up else options.ftol * system.cost)
         new, old = self.arrive(trial, system, last, warm_up and not arriving)
+        searched = False
+        if options.shorten and not arriving:
+            trial, new, predicted, searched = self.shortened(delta, (trial, new), predicted, warm_up)
         fall, slope = system.cost - new.cost, new.scaled_gradient() if options.gtol else new.cost
         accepted = (self.isfinite(fall) if arriving else fall >= 0) & (predicted > 0) & self.isfinite(slope)
         gain = self.clip(fall / self.clip(predicted, 1e-300, math.inf), -1.0, 2.0)
@@ -225,7 +239,7 @@ class _Descent(Generic[X, N, D]):
         self.damping = self.clip(self.where(accepted, self.damping * shrink, more), MIN_DAMPING, MAX_DAMPING)
         if not warm_up:
             enough = options.ftol * new.cost
-            small = (fall <= enough) & (predicted <= enough)
+            small = (fall <= enough) & ((predicted <= enough) | searched)
             if options.extrapolate:
                 small = small | ((fall * fall <= enough * self.fall) & (fall <= FALLING * self.fall))
                 self.fall = self.where(accepted, fall, self.fall)
@@ -236,6 +250,7 @@ class _Descent(Generic[X, N, D]):
         if arriving and not self.all(accepted):
             system = self.problem.linearize(x)
         self.x, self.system = self.choose(accepted, (trial, new), (x, system))
+        self.before = x if self.x is trial else self.before
         if self.steps < options.max_steps:
             self.renew(old & accepted & (self.status == 0))
 
@@ -272,8 +287,23 @@ class _One(_Descent[X, float, D]):
         if old:
             self.system = self.problem.linearize(self.x)
 
+    def shortened(self, delta: D, end: tuple[X, Any], predicted: float, warm_up: bool) -> tuple[X, Any, float, bool]:
+        gain = (self.system.cost - end[1].cost) / predicted if predicted > 0 else 1.0
+        if not gain < POOR_GAIN:
+            return *end, predicted, False
+        share = self.clip(1 / (2 - gain), 0.1, 1.0)  # E(s) = E - 2 p s + (2 p - fall) s²
+        parts: Any = delta
+        part = tuple(share * p for p in parts) if isinstance(delta, tuple) else share * parts
+        trial = self.problem.retract(self.x, part)
+        new = self.problem.linearize(trial, warm_up)
+        if not new.cost < end[1].cost:
+            return *end, predicted, True
+        return trial, new, (2 - share) * share * predicted, True
+
     def solution(self) -> OneSolution[X]:
-        return OneSolution(self.x, self.system.cost, self.status, self.steps)
+        return OneSolution(
+            self.x, self.system.cost, self.status, self.steps, self.before, self.first - self.system.cost
+        )
 
 
 class _Batch(_Descent[R, Tensor, Tensor]):
@@ -344,6 +374,9 @@ class _Batch(_Descent[R, Tensor, Tensor]):
         rows, ended = zip(*self.left, strict=True)
         return Solution.cat(ended)[torch.cat(rows).argsort()]
 
+
+POOR_GAIN = 0.25
+"""Of the predicted fall: steps that fall by less are shortened, where that is asked for."""
 
 FEW_LAST = 16
 """Fewer problems of a batch that take their last step are not worth a computation of their own."""

@@ -9,14 +9,15 @@ from helpers.bodies import free_body
 from helpers.fits import people, shipped
 
 from hmrfit.fitting.energy import StageProblem
-from hmrfit.fitting.frames_last import FramesLast, cross, first, log, product, right_jacobian_inverse
+from hmrfit.fitting.frames_last import FramesLast
 from hmrfit.fitting.parameters import State
 from hmrfit.fitting.schedule import ANCHORED, FINAL
-from hmrfit.fitting.smoothness import Poses, Smoothness, last
+from hmrfit.fitting.smoothness import Poses, Smoothness
 from hmrfit.fitting.starts import Given
 from hmrfit.fitting.terms.base import FunctionTerm
 from hmrfit.ops import rotation
 from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.ops.rotation_last import cross, first, last, log, product, right_jacobian_inverse
 
 T = 7
 PART = slice(1, 6)

@@ -84,3 +84,12 @@ def test_bodies_are_not_asked(scene, fitter):
     fit = fitter.fit(scene.keypoints[:1], scene.camera[:1])
     assert other_hands(body, fit) == [False]
     assert mirrored_picture(scene.keypoints, scene.camera).names[0].startswith("left")
+
+
+def test_frames_of_one_hand_are_doubted_together_or_not_at_all(scene, fitter):
+    fit = fitter.fit(scene.keypoints[:1], scene.camera[:1]).of(torch.zeros(12, dtype=torch.int64))
+    xy = fit.observation.keypoints.xy.clone()
+    xy[4] = xy[4].flip(0)  # one frame whose points are in disorder
+    seen = replace(fit.observation.keypoints, xy=xy)
+    other = fitter.fit(seen, fit.state.camera)
+    assert other_hands(fitter, other, of_one=True) == [False] * 12

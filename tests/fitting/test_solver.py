@@ -445,3 +445,22 @@ def test_equations_are_made_where_a_step_was_not_the_last():
     assert problem.asked["cost"] > 0 and int(found.steps.max()) > int(found.steps.min())
     torch.testing.assert_close(found.x.x, plain.x.x, rtol=0, atol=1e-12)
     assert torch.equal(found.steps, plain.steps)
+
+
+class Root:
+    """½ (sign(x) |x|^¾)² of one number: Gauss-Newton's steps are a third too long, and fall short of what they say."""
+
+    def linearize(self, x: np.ndarray, warm_up: bool = False) -> NumpySystem:
+        r, J = np.sign(x) * np.abs(x) ** 0.4, 0.4 * np.abs(x) ** -0.6
+        return NumpySystem(0.5 * float(r @ r), J * r, np.diag(J * J))
+
+    def retract(self, x: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        return x + delta
+
+
+def test_steps_that_fall_short_are_shortened():
+    """x -> x - 2.5 x leads beyond the other side: without a shorter step it is rejected again and again."""
+    options = Options(max_steps=6, ftol=1e-6, gtol=0.0, damping=1e-9)
+    plain, short = (solve(Root(), np.ones(1), replace(options, shorten=on)) for on in (False, True))
+    assert abs(short.x[0]) < 0.01 < abs(plain.x[0])
+    assert short.fall == pytest.approx(0.5 - short.cost) and abs(short.before[0]) > abs(short.x[0])

@@ -66,7 +66,7 @@ class FingerLimits(Term):
         names = body.skeleton.names
         self.wrist = names.index(f"{side}_wrist")
         self.joints = np.array([[names.index(f"{side}_{f}{k}") for k in (1, 2, 3)] for f in FINGERS])
-        self._numpy = _Hand(
+        self.hand = _Hand(
             self.directions.numpy(),
             self.frames.numpy(),
             limits.corners.numpy(),
@@ -87,19 +87,19 @@ class FingerLimits(Term):
         return self.hulls.signed_distance(joint_angles(bones)).clamp_min(0)
 
     def cost(self, e: Linearization) -> Tensor:
-        r = self._numpy.residuals_and_turns(_world(e), derived=False)[0]
+        r = self.hand.residuals_and_turns(_world(e), derived=False)[0]
         return 0.5 * torch.as_tensor(r).to(e.state.params.transl).square().sum(-1)
 
     def jacobian(self, e: Linearization) -> Tensor:
         rows = np.zeros((len(e.state), 15, e.layout.columns))
-        turns = self._numpy.residuals_and_turns(_world(e))[1]
+        turns = self.hand.residuals_and_turns(_world(e))[1]
         if turns is not None:
             own = np.broadcast_to(np.arange(15), rows.shape[:2])
-            self._numpy.place(rows[..., e.layout.slice("body_pose")], turns, e.layout.body_joints, own)
+            self.hand.place(rows[..., e.layout.slice("body_pose")], turns, e.layout.body_joints, own)
         return torch.as_tensor(rows).to(e.state.params.transl)
 
     def add(self, e: Linearization, sums: NormalEquations, weight: float) -> None:
-        r, turns = self._numpy.residuals_and_turns(_world(e))
+        r, turns = self.hand.residuals_and_turns(_world(e))
         if turns is None:  # mostly nothing is outside
             return
         outside = r > 0
@@ -108,12 +108,12 @@ class FingerLimits(Term):
         residuals, rows = np.zeros((len(r), count)), np.zeros((len(r), count + 1, e.layout.columns))
         hand, which = outside.nonzero()
         residuals[hand, place[hand, which]] = r[hand, which]
-        self._numpy.place(rows[..., e.layout.slice("body_pose")], turns, e.layout.body_joints, place)
+        self.hand.place(rows[..., e.layout.slice("body_pose")], turns, e.layout.body_joints, place)
         like = e.state.params.transl
         sums.add_rows(torch.as_tensor(residuals).to(like), torch.as_tensor(rows[:, :count]).to(like), weight)
 
     def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
-        return _NumpyLimits(self._numpy)
+        return _NumpyLimits(self.hand)
 
 
 def _world(e: Linearization) -> Array:
@@ -146,8 +146,11 @@ class _Hand:
 
         world: (B, J, 3, 3) the joints' rotations in the camera's frame.
         """
-        B, flip = len(world), self.flip[:, None, None]
-        own = np.ascontiguousarray(world[:, self.places].transpose(2, 3, 1, 0))  # (3, 3, 16, B)
+        return self.of_last(np.ascontiguousarray(world[:, self.places].transpose(2, 3, 1, 0)), derived)
+
+    def of_last(self, own: Array, derived: bool = True) -> tuple[Array, "_Turns | None"]:
+        """The same of (3, 3, 16, B), the rotations of the joints `places`, hands last."""
+        B, flip = own.shape[-1], self.flip[:, None, None]
         v = flip * np.einsum("ijnb,jn->inb", own[:, :, 1:], self.directions)
         bones = v.reshape(3, 5, 3, B)
         Q: Array = flip[..., None] * np.einsum("ijb,fjk->ikfb", own[:, :, 0], self.frames)

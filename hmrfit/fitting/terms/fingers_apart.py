@@ -51,18 +51,18 @@ class FingersApart(Term):
 
     def __init__(self, body: SmplBody) -> None:
         self.capsules = finger_capsules(body)
-        self._numpy = _Capsules(self.capsules, ancestor_matrix(body.skeleton.parents).numpy().astype(bool))
+        self.pairs = _Capsules(self.capsules, ancestor_matrix(body.skeleton.parents).numpy().astype(bool))
 
     def residuals(self, e: Linearization) -> Tensor:
         met = self._met(e)
-        r = np.zeros((len(e.state), self._numpy.count))
+        r = np.zeros((len(e.state), self.pairs.count))
         r[met.person, met.pair] = met.depth
         return torch.as_tensor(r).to(e.state.params.transl)
 
     def jacobian(self, e: Linearization) -> Tensor:
         met, columns = self._met(e), e.layout.slice("body_pose")
-        rows = np.zeros((len(e.state), self._numpy.count, e.layout.columns))
-        rows[met.person, met.pair, columns] = self._numpy.turns(met, e.layout.body_joints)
+        rows = np.zeros((len(e.state), self.pairs.count, e.layout.columns))
+        rows[met.person, met.pair, columns] = self.pairs.turns(met, e.layout.body_joints)
         return torch.as_tensor(rows).to(e.state.params.transl)
 
     def cost(self, e: Linearization) -> Tensor:
@@ -79,16 +79,16 @@ class FingersApart(Term):
         r = np.zeros((len(e.state), count.max()))
         rows = np.zeros((*r.shape, e.layout.columns))
         r[met.person, place] = met.depth
-        rows[met.person, place, e.layout.slice("body_pose")] = self._numpy.turns(met, e.layout.body_joints)
+        rows[met.person, place, e.layout.slice("body_pose")] = self.pairs.turns(met, e.layout.body_joints)
         like = e.state.params.transl
         sums.add_rows(torch.as_tensor(r).to(like), torch.as_tensor(rows).to(like), weight)
 
     def _met(self, e: Linearization) -> "_Met":
         here = (t.detach().cpu().numpy() for t in (e.posed.joints, e.posed.world, e.state.params.betas))
-        return self._numpy.met(*here)
+        return self.pairs.met(*here)
 
     def numpy_form(self, observation: Observation, row: int, layout: Layout) -> NumpyTerm:
-        return _NumpyApart(self._numpy)
+        return _NumpyApart(self.pairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +117,18 @@ class _Capsules:
         self.wrists = [int(capsules.start[own].min()) for own in hands] if len(across) else []
 
     def met(self, joints: Array, world: Array, betas: Array) -> _Met:
-        """Args: joints: (B, J, 3). world: (B, J, 3, 3). betas: (B, S). People come last in the arrays here."""
-        c, x = self.capsules, joints.transpose(2, 1, 0)
+        """Args: joints: (B, J, 3). world: (B, J, 3, 3). betas: (B, S)."""
+        return self.met_last(joints.transpose(2, 1, 0), world.transpose(2, 3, 1, 0), betas)
+
+    def met_last(self, x: Array, world: Array, betas: Array) -> _Met:
+        """The same of joints x (3, J, B) and world (3, 3, J, B): people come last. betas: (B, S), or (1, S) of all."""
+        c, B = self.capsules, x.shape[2]
         start, end = np.take(x, c.start, 1), np.take(x, c.end, 1)  # (3, c, B)
-        end[:, self.tipped] += np.einsum("bcij,cj->icb", world[:, c.end[self.tipped]], c.tip[self.tipped])
+        end[:, self.tipped] += np.einsum("ijcb,cj->icb", world[:, :, c.end[self.tipped]], c.tip[self.tipped])
         S = min(betas.shape[1], c.radius.shape[1] - 1)
         mean = c.radius[:, -1:]
-        radius = SOFT * np.maximum(c.radius[:, :S] @ betas[:, :S].T + mean, 0.2 * mean)  # (c, B)
+        radius = SOFT * np.maximum(c.radius[:, :S] @ betas[:, :S].T + mean, 0.2 * mean)  # (c, B or 1)
+        radius = np.broadcast_to(radius, (len(radius), B))
         pairs = self.pairs[: self.own]
         if self.wrists and (np.linalg.norm(x[:, self.wrists[0]] - x[:, self.wrists[1]], axis=0) < REACH).any():
             pairs = self.pairs
@@ -136,7 +141,7 @@ class _Capsules:
         reach = np.take(size, a, 0)
         reach += np.take(size, b, 0)
         person, pair = (_dot(between, between) < reach * reach).T.nonzero()  # the others are too far from each other
-        a, b = (which[pair] * len(joints) + person for which in (a, b))  # among the capsules of all people
+        a, b = (which[pair] * B + person for which in (a, b))  # among the capsules of all people
         start, axis, radius = start.reshape(3, -1), axis.reshape(3, -1), radius.ravel()
         A, B = _nearest(*(np.take(x, which, 1) for which in (a, b) for x in (start, axis)))
         apart = A - B
@@ -145,7 +150,7 @@ class _Capsules:
         inside = depth > 0
         normal = apart[:, inside] / np.maximum(distance[inside], 1e-6)
         at = np.stack([A[:, inside].T, B[:, inside].T], 1)
-        return _Met(person[inside], pair[inside], depth[inside], normal.T, at, joints)
+        return _Met(person[inside], pair[inside], depth[inside], normal.T, at, x.transpose(2, 1, 0))
 
     def turns(self, met: _Met, moving: tuple[int, ...]) -> Array:
         """dr/dω (n, 3 m) by the columns of the moving joints."""

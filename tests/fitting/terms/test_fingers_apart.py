@@ -77,9 +77,7 @@ def test_no_finger_is_in_another_at_rest_and_mirrored_hands_are_alike() -> None:
         body = hand_pipeline(side).fitter.body
         term, points = FingersApart(body), body.points((f"{side}_thumb_tip",))
         posed = points.pose(body.neutral())
-        assert not len(
-            term._numpy.met(posed.joints.numpy(), posed.world.numpy(), np.zeros((1, body.shape_count))).depth
-        )
+        assert not len(term.pairs.met(posed.joints.numpy(), posed.world.numpy(), np.zeros((1, body.shape_count))).depth)
     right, left = (finger_capsules(hand_pipeline(side).fitter.body) for side in ("right", "left"))
     np.testing.assert_allclose(right.radius, left.radius, atol=1e-9)
 
@@ -99,7 +97,7 @@ def test_hands_of_one_person_keep_apart_too() -> None:
             )
         zeros = torch.zeros(1, body.shape_count).double()
         posed = points.pose(BodyParams(moved[:, 0], moved[:, 1:], zeros, torch.zeros(1, 3).double()))
-        met = term._numpy.met(posed.joints.numpy(), posed.world.numpy(), zeros.numpy())
+        met = term.pairs.met(posed.joints.numpy(), posed.world.numpy(), zeros.numpy())
         return float(met.depth.max(initial=0.0))
 
     assert depth(1.5) == 0.0
