@@ -225,10 +225,11 @@ def depths(
     labels: Sequence[float] = LABELS,
     losses: Sequence[str] = LOSSES,
     biomechanics: DepthLossWeights | None = None,
+    first_seed: int = 0,
 ) -> dict[str, dict[str, float]]:
     """Run -> its scores, the mean over seeds. labels: shares of the 3D. losses: of LOSSES. biomechanics: the weights
     of the runs with L_BMC."""
-    own_weights = biomechanics or DepthLossWeights()
+    own_weights, every_seed = biomechanics or DepthLossWeights(), range(first_seed, first_seed + seeds)
     table: dict[str, dict[str, float]] = {}
     with sources(poses, body) as (gmm, own, theta):
         mean = body.shapedirs.new_zeros(1, body.shape_count)
@@ -247,7 +248,7 @@ def depths(
         print(f"\n{'':24s}{'3D':>6s}{head}")
         for share in labels:
             for name, (weights, kind) in kinds.items():
-                runs = [depth_run(train, test, share, weights, kind, unit_limits, steps, seed) for seed in range(seeds)]
+                runs = [depth_run(train, test, share, weights, kind, unit_limits, steps, seed) for seed in every_seed]
                 scores = {key: float(np.mean([run[key] for run in runs])) for key in runs[0]}
                 numbers = "".join(
                     f"{v:{w}.{d}f}"
@@ -439,6 +440,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--angles", type=float, default=1.0, help="times the weight of L_BMC's angles, once more")
     parser.add_argument("--root-steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, default=2, help="runs of each kind of 2.5D training")
+    parser.add_argument("--first-seed", type=int, default=0, help="of them")
     parser.add_argument("--out", type=Path, help="folder for contact sheets")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args(arguments)
@@ -455,6 +457,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             options.labels,
             options.losses,
             scaled(DepthLossWeights(), options.bmc, options.angles),
+            options.first_seed,
         )
     if "roots" in options.only:
         figures["roots"] = roots(body, options.root_steps)

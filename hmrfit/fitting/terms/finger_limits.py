@@ -134,7 +134,8 @@ class _Hand:
         self.flip, self.joints = flip, joints
         self.places = np.append(wrist, joints.ravel())
         self.directions = np.ascontiguousarray((flip * directions).reshape(15, 3).T)  # (3, 15)
-        self.frames = flip[:, None] * frames  # (5, 3, 3)
+        # Q_0 (5, 3, 3) of each finger: rows first, then its columns, finger by finger
+        self.frames_last = np.ascontiguousarray((flip[:, None] * frames).transpose(1, 2, 0).reshape(3, 15))
         edge = np.roll(corners, -1, 1) - corners
         real = (edge**2).sum(-1) > 1e-12
         outward = np.stack([edge[..., 1], -edge[..., 0]], -1)
@@ -151,19 +152,30 @@ class _Hand:
     def of_last(self, own: Array, derived: bool = True) -> tuple[Array, "_Turns | None"]:
         """The same of (3, 3, 16, B), the rotations of the joints `places`, hands last."""
         B, flip = own.shape[-1], self.flip[:, None, None]
-        v = flip * np.einsum("ijnb,jn->inb", own[:, :, 1:], self.directions)
+        d = self.directions[..., None]
+        v = own[:, 0, 1:] * d[0]  # einsum takes three times as long, of one hand
+        v += own[:, 1, 1:] * d[1]
+        v += own[:, 2, 1:] * d[2]
+        v *= flip
         bones = v.reshape(3, 5, 3, B)
-        Q: Array = flip[..., None] * np.einsum("ijb,fjk->ikfb", own[:, :, 0], self.frames)
+        Q: Array = np.matmul(own[:, :, 0].transpose(2, 0, 1), self.frames_last).reshape(B, 3, 3, 5)
+        Q = flip[..., None] * Q.transpose(1, 2, 3, 0)
         frames, u = [], np.empty((3, 5, 3, B))
         for k in range(3):
-            x, y, z = u[:, :, k] = np.einsum("ijfb,ifb->jfb", Q, bones[:, :, k])
+            x, y, z = u[:, :, k] = (Q * bones[:, None, :, k]).sum(0)
             frames.append(Q)
             if k < 2:  # Q M(u) without a product: its third axis is v_k
                 swept = (x * Q[:, 0] + y * Q[:, 1]) / np.maximum(1 + z, OPPOSITE) + Q[:, 2]
-                Q = np.stack([Q[:, 0] - x * swept, Q[:, 1] - y * swept, bones[:, :, k]], 1)
+                after = np.empty((3, 3, 5, B))
+                np.subtract(Q[:, 0], x * swept, out=after[:, 0])
+                np.subtract(Q[:, 1], y * swept, out=after[:, 1])
+                after[:, 2] = bones[:, :, k]
+                Q = after
         x, y, z = u.reshape(3, 15, B)
         flat = np.sqrt(x * x + z * z)
-        angles = np.stack([np.arctan2(x, z), np.arctan2(y, flat)], 1)  # F and A (15, 2, B)
+        angles = np.empty((15, 2, B))  # F and A
+        np.arctan2(x, z, out=angles[:, 0])
+        np.arctan2(y, flat, out=angles[:, 1])
         away = self.outward @ angles - self.reach[..., None]  # (15, E, B)
         r = np.maximum(away.max(1), 0.0)
         finger, hand = r.reshape(5, 3, B).any(1).nonzero()
