@@ -118,7 +118,7 @@ class FitResult(ResultData):
             return
         if on_floor or material != "clay":
             raise ValueError("on_floor= and material= are options of .glb.")
-        write_mesh(path, self.mesh_vertices, self.body_model.faces, frame, colors, names, self.up)
+        write_mesh(path, self.mesh_vertices, self.body_model.faces, frame, colors, names, self.up, self.up_std)
 
     def motion(
         self, person: int | None = None, *, name: str | None = None, times: ArrayLike | None = None

@@ -32,6 +32,7 @@ from hmrfit.fitting.uncertainty import GAUSSIAN, Answers, Posterior, mixed_joint
 from hmrfit.io.image import Image, read_image
 from hmrfit.keypoints import resolve_set
 from hmrfit.likely_up import LikelyUp, UpLike, checked_up, likely_up_of
+from hmrfit.ops.level import up_in_words
 from hmrfit.ops.rotation import geodesic_angle
 from hmrfit.ops.threads import one_thread_for_few
 from hmrfit.result_text import Rows, acceptance, described, joined, reprojection, summary, warning_lines
@@ -98,10 +99,10 @@ class ResultData:
     def __str__(self) -> str:
         """One screen: people or frames, reprojection, focal length, whether it was accepted, warnings."""
         known = None if self.fit.acceptance is None else self.accepted.tolist()
-        level = "not known (up=): views, meshes and motion files take the camera as level"
+        level = f"{up_in_words(self.up is not None)} (up=): views, meshes and motion files take the camera as level"
         if self.up is not None:
-            likely = "" if self.up_std is None else f", an estimate, ±{self.up_std:.0f}°"
-            level = f"({', '.join(f'{u:.2f}' for u in self.up)}) in the camera frame{likely}"
+            direction = ", ".join(f"{u:.2f}" for u in self.up)
+            level = f"({direction}) in the camera frame, {up_in_words(True, self.up_std)}"
         facts = [
             ("reprojection", self._share()),
             ("focal length", f"{self.camera.focal[0, 0]:.0f} px ({self.origin.focal_source})"),

@@ -32,6 +32,7 @@ from hmrfit.io.photo import KeypointsLike
 from hmrfit.keypoints import KeypointsFrom
 from hmrfit.likely_up import UpLike, likely_up_of
 from hmrfit.ops.how_many import how_many
+from hmrfit.ops.level import upright_in_words
 from hmrfit.pipeline import Pipeline
 from hmrfit.prepare import known_up
 from hmrfit.result import FitResult
@@ -346,8 +347,7 @@ def levelled(tracks: Sequence[Track]) -> list[Track]:
 def remarks_on_up(tracks: Sequence[Track]) -> list[str]:
     """What is to be said where what points up is an estimate."""
     known = [track.result.up_std for track in tracks if track.result.up_std is not None]
-    said = "The motions stand upright by an estimate, as most people stand and cameras are held"
-    return [f"{said} (± {known[0]:.0f}°)."] if known else []
+    return [f"{upright_in_words('The motions', True, known[0])}."] if known else []
 
 
 def notes_of(video: Video, found: TracksFile, persons: int, moving: bool) -> list[str]:

@@ -1,5 +1,6 @@
 """The up direction, estimated: nearer to the truth than a level camera, and as sure as it says."""
 
+import json
 import math
 from dataclasses import replace
 
@@ -11,8 +12,9 @@ from helpers.fits import shipped
 import hmrfit
 from hmrfit.fitting.terms.up import POINTS, standing_axis
 from hmrfit.likely_up import FRAMES, SURE, likely_up, of_frames
-from hmrfit.ops.level import up_of_angles
+from hmrfit.ops.level import up_in_words, up_of_angles, upright_in_words
 from hmrfit.ops.rotation import rotvec_to_matrix
+from hmrfit.report.viewer import result_scene
 
 
 def degrees(a, b) -> float:
@@ -111,10 +113,27 @@ def test_it_is_kept_and_says_that_it_is_an_estimate(results, tmp_path):
     fit.save(tmp_path / "a.npz")
     again = hmrfit.FitResult.load(tmp_path / "a.npz")
     assert np.allclose(again.up, fit.up, rtol=0, atol=1e-15) and again.up_std == fit.up_std
-    assert fit.motion().level == "up is an estimate, as most people stand"
+    assert "an estimate" in fit.motion().level
     known = fit.with_up((0.0, -1.0, 0.0))
-    assert known.up_std is None and known.motion().level == "up was given"
+    assert known.up_std is None and "the given up direction" in known.motion().level
     assert known.with_up(None).up is None
+
+
+def test_all_texts_say_of_it_the_same(results, tmp_path):
+    """Not known, given, an estimate: the summary, the page, the 3D view, files of motions and of meshes."""
+    (fit, *_), _ = results
+    for result in (fit.with_up(None), fit.with_up((0.0, -1.0, 0.0)), fit):
+        known = result.up is not None, result.up_std
+        assert up_in_words(*known) in str(result)
+        assert upright_in_words("The views from other sides", *known) in result.entry({}).text
+        if result.up is None or result.up_std is not None:  # where it was given, the view says nothing
+            assert upright_in_words("The people", *known) in result_scene(result).note
+        bodies = upright_in_words("bodies", *known)
+        assert result.motion().level == bodies
+        for name in ("a.ply", "a.obj", "a.glb"):
+            result.mesh(tmp_path / name)
+            written = (tmp_path / name).read_bytes()
+            assert bodies.encode() in written or json.dumps(bodies)[1:-1].encode() in written, name
 
 
 def test_bodies_are_the_same(results):

@@ -105,9 +105,9 @@ def test_what_is_up_is_saved_and_meshes_stand_upright(result: hmrfit.FitResult, 
     np.testing.assert_allclose(mesh.vertices[:, 1], (result.vertices @ upright.up).reshape(-1), atol=1e-5)
     assert b"stand upright" in (tmp_path / "up.ply").read_bytes()[:400]
     result.mesh(tmp_path / "level.ply")
-    assert b"camera was taken as level" in (tmp_path / "level.ply").read_bytes()[:400]
+    assert b"take the camera as level" in (tmp_path / "level.ply").read_bytes()[:400]
     assert "(0.00, -0.89, -0.45) in the camera frame" in str(loaded)
-    assert "stand upright" in loaded.entry({}).text and "camera's own axes" in result.entry({}).text
+    assert "stand upright" in loaded.entry({}).text and "take the camera as level" in result.entry({}).text
     with pytest.raises(ValueError, match="up should point up"):
         result.with_up((0, 0, 0))
 

@@ -26,7 +26,7 @@ from hmrfit.body.rigid import turned
 from hmrfit.body.smpl import SmplBody
 from hmrfit.camera import Camera
 from hmrfit.ops.check import check_finite
-from hmrfit.ops.level import level_rotation, unit_up
+from hmrfit.ops.level import level_rotation, unit_up, upright_in_words
 from hmrfit.ops.rotation import rotvec_to_matrix
 from hmrfit.ops.skinning import forward_kinematics
 from hmrfit.types import BodyParams
@@ -34,9 +34,6 @@ from hmrfit.types import BodyParams
 Y_UP = ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (0.0, 0.0, -1.0))
 Z_UP = ((1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, -1.0, 0.0))
 """Rows of the rotation from the level frame to a world with y or with z up."""
-
-UP_KNOWN, UP_LIKELY = "up was given", "up is an estimate, as most people stand"
-UP_UNKNOWN = "the camera was taken as level, up was not given"
 
 SAME_TIME = 1e-3
 """Of a frame: times this near to whole frames are on them."""
@@ -97,9 +94,7 @@ class PersonMotion:
     @property
     def level(self) -> str:
         """Whether it is known which way is up, in words."""
-        if self.up is None:
-            return UP_UNKNOWN
-        return UP_KNOWN if self.up_std is None else UP_LIKELY
+        return upright_in_words("bodies", self.up is not None, self.up_std)
 
     def world_rotation(self, axes: ArrayLike = Y_UP) -> Tensor:
         """(3, 3) from the camera frame to the world whose axes are `Y_UP` or `Z_UP`, float64."""

@@ -74,3 +74,24 @@ def _smallest_turn(start: Tensor, end: Tensor) -> Tensor:
     x, y, z = axis.tolist()
     skew = torch.tensor([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=torch.float64)
     return torch.eye(3, dtype=torch.float64) + skew + skew @ skew / (1 + start @ end)
+
+
+def up_in_words(known: bool, std: float | None = None) -> str:
+    """What is known of up. std: degrees, where it is an estimate."""
+    if not known:
+        return "not known"
+    return "given" if std is None else f"an estimate, ± {std:.0f}°"
+
+
+def upright_in_words(what: str, known: bool, std: float | None = None) -> str:
+    """How things stand that are shown or written by what points up, without the full stop: "bodies stand upright by the
+    given up direction". what: in the plural."""
+    if not known:
+        return (
+            f"{what} take the camera as level, since what points up is {up_in_words(known)} (up=): one that looks up "
+            "or down tilts them"
+        )
+    said = up_in_words(known, std)
+    if std is None:
+        return f"{what} stand upright by the {said} up direction"
+    return f"{what} stand upright by {said}, as most people stand and cameras are held"

@@ -25,15 +25,13 @@ from torch import Tensor
 from hmrfit.io.atomic import atomic_write
 from hmrfit.ops.check import check_shape, did_you_mean
 from hmrfit.ops.how_many import how_many
-from hmrfit.ops.level import level_rotation
+from hmrfit.ops.level import level_rotation, upright_in_words
 from hmrfit.render import MESHES
 
 FRAMES = {
     "y_up": "y up, +z towards the camera (glTF); the camera at the origin looks along -z",
     "camera": "OpenCV camera frame: +x right, +y down, +z forward",
 }
-UP_KNOWN = "bodies stand upright by `up`"
-UP_UNKNOWN = "the camera was taken as level: up was not given"
 
 PART_COLORS = ((239, 201, 165), (94, 131, 197), (224, 122, 95), (242, 177, 96), (88, 163, 132), (150, 112, 178))
 """sRGB for labels 1, 2, ... in turn."""
@@ -47,6 +45,7 @@ def write_mesh(
     colors: ArrayLike | None = None,
     names: Sequence[str] | None = None,
     up: ArrayLike | None = None,
+    up_std: float | None = None,
 ) -> None:
     """Writes one body, or several as one file (.glb: one named node each; .obj and .ply: one mesh after the other).
 
@@ -58,6 +57,7 @@ def write_mesh(
         colors: (V, 3) sRGB uint8, for every person; see `part_colors`.
         names: of the people, for .glb; default person_0, person_1, ...
         up: (3,) the up direction in the camera frame, which becomes +y; None takes the camera as level.
+        up_std: degrees, where it is an estimate; the file says so.
 
     Raises:
         ValueError: unknown suffix or frame, wrong shapes. OSError: see `atomic.atomic_write`.
@@ -69,7 +69,7 @@ def write_mesh(
     names = names or [f"person_{p}" for p in range(len(meshes))]
     if len(names) != len(meshes):
         raise ValueError(f"Expected a name for each of {how_many(len(meshes), 'people')}, got {len(names)}.")
-    level = f"; {UP_UNKNOWN if up is None else UP_KNOWN}" if frame == "y_up" else ""
+    level = f"; {upright_in_words('bodies', up is not None, up_std)}" if frame == "y_up" else ""
     data = export(meshes, names, f"metres; {FRAMES[frame]}{level}")
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)

@@ -6,7 +6,7 @@ import numpy as np
 
 from hmrfit.fitting.focal import WRONG
 from hmrfit.io.image import Image
-from hmrfit.ops.level import level_rotation
+from hmrfit.ops.level import level_rotation, upright_in_words
 from hmrfit.render.overlay import side_by_side, views
 from hmrfit.report.page import Entry
 from hmrfit.report.uncertainty_plot import uncertainty_plot
@@ -124,17 +124,7 @@ def _sentences(result: ResultData, errors: np.ndarray) -> str:
 
 def _level(result: ResultData) -> str:
     """How the views from other sides stand."""
-    if result.up is None:
-        return (
-            "The views from other sides have the camera's own axes, because the up direction is not known (up=): a "
-            "camera that looks up or down tilts them."
-        )
-    if result.up_std is None:
-        return "The views from other sides stand upright, by the given up direction."
-    return (
-        "The views from other sides stand upright by an estimate of the up direction, as most people stand and cameras "
-        f"are held (± {result.up_std:.0f}°)."
-    )
+    return f"{upright_in_words('The views from other sides', result.up is not None, result.up_std)}."
 
 
 def uncertainty_picture(result: ResultData, person: int = 0, height: int = 480) -> Image:

@@ -33,7 +33,7 @@ from hmrfit.camera import Camera
 from hmrfit.io.image import Image
 from hmrfit.io.own_files import is_own, own_file
 from hmrfit.ops.how_many import how_many
-from hmrfit.ops.level import level_rotation
+from hmrfit.ops.level import level_rotation, upright_in_words
 from hmrfit.render.shading import BODY_COLORS
 from hmrfit.report.page import Html, embedded, reduced
 from hmrfit.report.viewer_library import viewer_script
@@ -110,11 +110,8 @@ def result_scene(result: ResultData, picture: Image | str | None = None, samples
         picture: the photograph, or a file beside the page; None shows none. samples: of each person, 0 for none.
     """
     people = [_moving(result)] if result.is_sequence else _standing(result, samples)
-    floor = ""
-    if result.up is None:
-        floor = "The floor is level with the camera: the up direction is not known. "
-    elif result.up_std is not None:
-        floor = f"The floor is level by an estimate (± {result.up_std:.0f}°). "
+    given = result.up is not None and result.up_std is None
+    floor = "" if given else f"{upright_in_words('The people', result.up is not None, result.up_std)}. "
     return ViewScene(
         load_body(result.origin.body),
         people,

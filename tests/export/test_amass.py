@@ -78,7 +78,7 @@ def test_without_up_the_camera_is_taken_as_level_and_the_file_says_so(tmp_path: 
     with np.load(tmp_path / "known.npz") as known, np.load(tmp_path / "unknown.npz") as unknown:
         np.testing.assert_allclose(known["poses"], unknown["poses"], atol=1e-12)
         assert known["up_is_known"] and not unknown["up_is_known"]
-        assert "taken as level" in str(unknown["frame"]) and "taken as level" not in str(known["frame"])
+        assert "take the camera as level" in str(unknown["frame"]) and "as level" not in str(known["frame"])
 
 
 def blender_add_on(path: Path) -> tuple[np.ndarray, str, int]:
