@@ -2,11 +2,13 @@
 
 import os
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.process_state import process_state
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -34,6 +36,15 @@ def _seeded() -> None:
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _leaves_the_process_as_it_was() -> Iterator[None]:
+    """No test depends on those before it."""
+    before = process_state()
+    yield
+    changed = {what: (before[what], now) for what, now in process_state().items() if now != before[what]}
+    assert not changed, f"left behind (before, now): {changed}"
 
 
 @pytest.fixture(scope="session")

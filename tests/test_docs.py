@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from helpers.process_state import only_here
 
 import hmrfit
 from hmrfit import keypoints
@@ -33,7 +34,7 @@ def test_the_code_of_a_page_runs(page: Path, demo: Path, monkeypatch: pytest.Mon
     """Every block marked python, one after another, after the demo."""
     monkeypatch.chdir(demo)
     monkeypatch.setattr("hmrfit.keypoints._SETS", dict(keypoints._SETS))  # what a page registers is its own
-    monkeypatch.setattr(PROTOCOLS, "_entries", dict(PROTOCOLS._entries))
+    only_here(monkeypatch, PROTOCOLS)
     names: dict[str, object] = {}
     for block in BLOCK.findall(page.read_text()):
         exec(compile(block, named(page), "exec"), names)  # our own text

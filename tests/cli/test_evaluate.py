@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.bodies import free_body
+from helpers.process_state import only_here
 
 from hmrfit.cli import main
 from hmrfit.datasets.spin_npz import read_spin_npz, write_spin_npz
@@ -157,7 +158,7 @@ def test_error_messages(root, tmp_path, capsys, monkeypatch, more, message):
 @pytest.mark.parametrize("how", [("--set", "RENDER.BACKEND=empty"), ("--renderer", "empty")])
 def test_a_registered_renderer_is_a_setting_and_a_flag(root, tmp_path, monkeypatch, how):
     """One that draws no person: then the parts have no F1."""
-    monkeypatch.setattr(RENDERERS, "_entries", {name: RENDERERS.find(name) for name in RENDERERS.names()})
+    only_here(monkeypatch, RENDERERS)
 
     @RENDERERS.register("empty")
     class EmptyRenderer(BuiltinRenderer):

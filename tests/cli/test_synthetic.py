@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.process_state import only_here
 
 from hmrfit.cli import main, synthetic
 from hmrfit.evaluate.predictions import read_predictions
@@ -86,23 +87,18 @@ def test_the_page_has_a_section_for_each_protocol(folder):
 def test_a_second_run_predicts_nothing_again(folder, monkeypatch):
     before = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.npz")}
     monkeypatch.setattr(synthetic, "make_benchmark", lambda *_: pytest.fail("it is there"))
-    only(monkeypatch, PROTOCOLS, "2d-lsp")
+    only_here(monkeypatch, PROTOCOLS, "2d-lsp")
     assert run(folder) == 0
     assert {p.name: p.stat().st_mtime_ns for p in folder.glob("*.npz")} == before
     predictions, _ = read_predictions(folder / "fit.npz")
     assert len(predictions) == PEOPLE and predictions.done.all()
 
 
-def only(monkeypatch, registry, *names: str) -> None:
-    """The registry with these entries alone, to which a test may add its own."""
-    monkeypatch.setattr(registry, "_entries", {name: registry.find(name) for name in names})
-
-
 def test_what_is_registered_tomorrow_takes_part(folder, monkeypatch, capsys):
     """A protocol of a user's own names the data set in whose place it takes the benchmark; one that names none, one of
     an unknown data set and one that cannot read the benchmark are left out, and the run says why."""
-    only(monkeypatch, PROTOCOLS, "2d-lsp")
-    only(monkeypatch, PREDICTORS, "mean_pose")
+    only_here(monkeypatch, PROTOCOLS, "2d-lsp")
+    only_here(monkeypatch, PREDICTORS, "mean_pose")
 
     class Counting(LspKeypoints):
         headline = ()
@@ -137,7 +133,7 @@ def test_what_is_registered_tomorrow_takes_part(folder, monkeypatch, capsys):
 
 
 def test_when_no_protocol_can_be_scored_the_reasons_are_the_error(folder, monkeypatch, capsys):
-    only(monkeypatch, PROTOCOLS, "2d-coco")
+    only_here(monkeypatch, PROTOCOLS, "2d-coco")
     assert run(folder) == 2
     assert "No protocol could be scored" in capsys.readouterr().err
 

@@ -107,7 +107,7 @@ def test_unknown_names_are_answered(tmp_path: Path) -> None:
 def test_damaged_files_are_named(tmp_path: Path) -> None:
     freihand_folder(tmp_path)
     write_json(tmp_path / "evaluation_K.json", [K.tolist()])
-    with pytest.raises(ValueError, match=r"evaluation_K.json' is damaged.*1 samples, but 3"):
+    with pytest.raises(ValueError, match=r"evaluation_K.json' is damaged.*1 sample, but 3"):
         read_hands("freihand", tmp_path)
     write_json(tmp_path / "evaluation_xyz.json", [np.zeros((20, 3)).tolist()])
     with pytest.raises(ValueError, match=r"evaluation_xyz.json' is damaged.*\(21, 3\)"):
