@@ -209,7 +209,7 @@ def open_photo(path: Path, people: Sequence[PersonKeypoints], flags: FitFlags) -
     """
 
     def read(people: Sequence[PersonKeypoints]) -> Photo:
-        photo = read_photo(path, people, focal=flags.focal, focal_35mm=flags.focal_35mm)
+        photo = read_photo(path, people, focal=flags.focal, focal_35mm=flags.focal_35mm, decode=not flags.no_pictures)
         return with_known_noise(photo, flags.keypoint_source, flags.keypoint_std)
 
     try:

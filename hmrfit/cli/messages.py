@@ -38,7 +38,7 @@ class NoTerminal:
 def saying(verbose: bool = False, quiet: bool = False, only_json: bool = False) -> Iterator[None]:
     """What is printed and logged while a command runs."""
     logger = logging.getLogger(LOGGER)
-    level, handler = logger.level, logging.StreamHandler(sys.stderr)
+    level, others, handler = logger.level, [*logger.handlers], logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter(FORM))
     with ExitStack() as stack:
         if quiet:
@@ -52,7 +52,7 @@ def saying(verbose: bool = False, quiet: bool = False, only_json: bool = False) 
         try:
             yield
         finally:
-            logger.removeHandler(handler)
+            logger.handlers[:] = others  # also without those that the command added
             logger.setLevel(level)
 
 

@@ -97,6 +97,7 @@ class RowFitter:
             focal=asked.focal,
             focal_35mm=asked.focal_35mm,
             image_size=None if size is None else tuple(size),
+            decode=False,
         )
         return with_known_noise(photo, asked.keypoint_source, asked.keypoint_std)
 

@@ -37,6 +37,9 @@ TIFF_NUMBERS = {3: "H", 4: "I", 5: "II", 9: "i", 10: "ii", 11: "f", 12: "d"}
 EXIF_WITHIN = 1 << 18
 """Bytes of a file in which its EXIF block is looked for; one block has at most 64 KiB and comes first."""
 
+ENDS = (b"\xff\xd9", b"\x00\x00\x00\x00IEND\xaeB`\x82")
+"""With what whole JPEG and PNG files end; OpenCV decodes none that are cut off."""
+
 ROWS = 256
 """Of a picture, that are converted at a time."""
 
@@ -126,12 +129,33 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
     return width, height
 
 
+def whole_image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(width, height) of an image file, upright, where its pixels are not needed: JPEG and PNG that say it and end as
+    whole files do are not decoded. Errors: those of `read_image`, but of damaged pixels in the middle of a PNG."""
+    data, name = _read_bytes(Path(path)), f"'{path}'"
+    if data.endswith(ENDS):
+        check_claim(data, name)
+        if found := _size_in_header(data[:EXIF_WITHIN]):
+            return found
+    height, width = decode_image(data, name).shape[:2]
+    return width, height
+
+
 def _size_in_header(data: bytes) -> tuple[int, int] | None:
-    """What the first bytes of a JPEG or PNG say; None where EXIF or a PNG's own chunk may turn the picture."""
-    if b"Exif\0\0" in data or b"eXIf" in data:
+    """What the first bytes of a JPEG or PNG say; None where it is not certain which way a PNG's own chunk or an unusual
+    EXIF turns the picture."""
+    turned = False
+    if b"eXIf" in data:
         return None
+    if blocks := data.count(b"Exif\0\0"):
+        orientation = _exif_numbers(data).get(EXIF_ORIENTATION, 0) if blocks == 1 else 0
+        if orientation not in range(1, 9):
+            return None
+        turned = orientation > 4
     claim = read_claim(data) if data.startswith((b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")) else None
-    return None if claim is None else (claim.width, claim.height)
+    if claim is None:
+        return None
+    return (claim.height, claim.width) if turned else (claim.width, claim.height)
 
 
 def exif_focal_35mm(source: str | os.PathLike | bytes) -> float | None:

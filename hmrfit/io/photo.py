@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hmrfit.camera import Camera, check_camera, checked_focal, checked_size, focal_from_35mm
 from hmrfit.io.bounded import refuse_url
-from hmrfit.io.image import Image, as_image, decode_image, exif_turns, read_image
+from hmrfit.io.image import Image, as_image, decode_image, exif_turns, read_image, whole_image_size
 from hmrfit.io.keypoint_checks import check_keypoints, far_away, stray_places
 from hmrfit.io.keypoint_checks.crowd import near_each_other, surely_in_order
 from hmrfit.io.keypoint_checks.field_of_view import ASSUMED, FocalSource, camera_warnings, focal_from_exif
@@ -117,12 +117,14 @@ def read_photo(
     camera: Camera | None = None,
     image_size: tuple[int, int] | None = None,
     each: str = "person",
+    decode: bool = True,
 ) -> Photo:
     """Everything a fit needs, from the many forms users have it in; see `hmrfit.fit` for the arguments.
 
     People who cannot be fitted are left out, and `Photo.left_out` says why. If none is left, that is an error.
     Args:
         each: what one of the people is called in errors; the frames of a sequence are read as people.
+        decode: whether the pixels of an image file are wanted; else its size is read where it says it.
     Raises:
         ValueError, TypeError, FileNotFoundError: before any work; say what was expected.
     """
@@ -131,8 +133,9 @@ def read_photo(
         raise ValueError(NO_KEYPOINTS.format(sets=", ".join(keypoint_sets())))
     people = _people(keypoints, keypoint_set, path)
     content = read_content(image)
-    pixels = _pixels(content)
-    size = _size(pixels, image_size, people)
+    pixels = _pixels(content) if decode or path is None else None
+    found = whole_image_size(path) if pixels is None and path is not None else _size_of(pixels)
+    size = _size(found, image_size, people)
     if not people:
         raise NoPeople(
             f"There are no people to fit in {_described(keypoints)}. Detect them again, or leave this image out."
@@ -296,6 +299,11 @@ def _pixels(image: ImageLike) -> Image | None:
     return decode_image(bytes(image)) if isinstance(image, bytes | bytearray) else as_image(image)
 
 
+def _size_of(pixels: Image | None) -> tuple[int, int] | None:
+    """(width, height)."""
+    return None if pixels is None else (pixels.shape[1], pixels.shape[0])
+
+
 def find_people(
     image: Path, keypoints: str | os.PathLike, keypoint_set: str | Sequence[str] | None = None
 ) -> list[PersonKeypoints]:
@@ -324,11 +332,13 @@ def _described(keypoints: KeypointsLike) -> str:
     return f"'{keypoints}'" if isinstance(keypoints, str | os.PathLike) else "the given keypoints"
 
 
-def _size(pixels: Image | None, given: tuple[int, int] | None, people: Sequence[PersonKeypoints]) -> tuple[int, int]:
+def _size(
+    found: tuple[int, int] | None, given: tuple[int, int] | None, people: Sequence[PersonKeypoints]
+) -> tuple[int, int]:
     """(width, height), the same wherever it is known from."""
     known: dict[str, tuple[int, int]] = {}
-    if pixels is not None:
-        known["the image"] = (pixels.shape[1], pixels.shape[0])
+    if found is not None:
+        known["the image"] = found
     if given is not None:
         known["image_size"] = checked_size(given)
     for p in () if known else people:  # else `at_size` follows the image

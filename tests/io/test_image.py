@@ -12,9 +12,11 @@ from hmrfit.io.image import (
     Crop,
     as_image,
     exif_focal_35mm,
+    image_size,
     read_image,
     undistort_image,
     undistort_points,
+    whole_image_size,
     write_image,
 )
 from hmrfit.io.opencv import cv2
@@ -68,6 +70,36 @@ def test_an_oriented_png_too(tmp_path):
     chunk = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     (tmp_path / "a.png").write_bytes(data[:33] + chunk + data[33:])
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.rot90(quadrants(), -1))
+
+
+@pytest.mark.parametrize("orientation", [*UPRIGHT, 0, 9])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_size_is_that_of_the_upright_picture(tmp_path, monkeypatch, orientation, order):
+    """With and without decoding: what a header says, and what EXIF that is none leaves to the decoder."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(jpeg_with(exif(orientation, order=order), quadrants()))
+    height, width = read_image(path).shape[:2]
+    assert image_size(path) == whole_image_size(path) == (width, height)
+    if orientation in UPRIGHT:
+        monkeypatch.setattr("hmrfit.io.image.decode_pixels", None)
+        assert image_size(path) == whole_image_size(path) == (width, height)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
+@pytest.mark.parametrize("kept", [0.02, 0.3, 0.9, 0.999, 1.0, 1.1])
+def test_a_file_that_is_cut_off_is_found_without_its_pixels(tmp_path, suffix, kept):
+    """And one with more bytes behind it is whole."""
+    data = cv2.imencode(suffix, np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8))[1].tobytes()
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(data[: round(kept * len(data))] + bytes(max(0, round((kept - 1) * len(data)))))
+    try:
+        height, width = read_image(path).shape[:2]
+    except ValueError as error:
+        with pytest.raises(ValueError) as found:
+            whole_image_size(path)
+        assert str(found.value) == str(error)
+    else:
+        assert whole_image_size(path) == (width, height) == (80, 60)
 
 
 def save(path, array: np.ndarray) -> None:
