@@ -78,7 +78,8 @@ class Bodies(Protocol):
     @property
     def camera_moves(self) -> bool: ...
 
-    def points(self, keypoint_set: Sequence[str]) -> tuple[NDArray[np.float64], tuple[str, ...]]: ...
+    @property
+    def joints(self) -> NDArray[np.float64]: ...
 
 
 def checked_up(up: UpLike, joint_names: Sequence[str] = POINTS) -> UpLike:
@@ -116,7 +117,8 @@ def likely_up_of(results: Sequence[Bodies]) -> LikelyUp | None:
     axes, weights = [], []
     for result in results:
         if set(POINTS) <= set(result.joint_names) and not result.camera_moves:
-            axes.append(standing_axis(torch.tensor(result.points(POINTS)[0]))[0])
+            places = [result.joint_names.index(name) for name in POINTS]
+            axes.append(standing_axis(torch.tensor(result.joints[:, places]))[0])
             count = len(axes[-1])
             weights.append(of_frames(count) if result.is_sequence else torch.ones(count, dtype=torch.float64))
     return likely_up(torch.cat(axes), torch.cat(weights)) if sum(map(len, axes)) else None

@@ -99,10 +99,9 @@ class ResultData:
     def __str__(self) -> str:
         """One screen: people or frames, reprojection, focal length, whether it was accepted, warnings."""
         known = None if self.fit.acceptance is None else self.accepted.tolist()
-        level = f"{up_in_words(self.up is not None)} (up=): views, meshes and motion files take the camera as level"
-        if self.up is not None:
-            direction = ", ".join(f"{u:.2f}" for u in self.up)
-            level = f"({direction}) in the camera frame, {up_in_words(True, self.up_std)}"
+        where = "" if self.up is None else f"({', '.join(f'{u:.2f}' for u in self.up)}) in the camera frame, "
+        what = " (up=): views, meshes and motion files take the camera as level" if self.up is None else ""
+        level = f"{where}{up_in_words(self.up is not None, self.up_std)}{what}"
         facts = [
             ("reprojection", self._share()),
             ("focal length", f"{self.camera.focal[0, 0]:.0f} px ({self.origin.focal_source})"),
@@ -158,12 +157,16 @@ class ResultData:
         up = checked_up(up, self.joint_names)
         if isinstance(up, str):
             return self.with_likely_up(likely_up_of([self]))
-        return replace(self, up=None if up is None else np.asarray(up), up_std=None)
+        return self._upright(None if up is None else np.asarray(up), None)
 
     def with_likely_up(self, found: LikelyUp | None) -> Self:
         """The same result by an estimate; the camera is taken as level where there is none that is sure."""
-        up, std = (found.up, found.std) if found is not None and found.is_sure else (None, None)
-        return replace(self, up=up, up_std=std)
+        return self._upright(found.up, found.std) if found is not None and found.is_sure else self._upright(None, None)
+
+    def _upright(self, up: NDArray[np.float64] | None, std: float | None) -> Self:
+        """The same by another direction, with what was computed of its bodies."""
+        vars(other := replace(self, up=up, up_std=std)).update({**vars(self), "up": up, "up_std": std})
+        return other
 
     @property
     def params(self) -> BodyParams:
@@ -469,9 +472,8 @@ class ResultData:
     @property
     def start_reprojection_error(self) -> NDArray[np.float64]:
         """(N,) `reprojection_error` of the start; NaN where there was none."""
-        return (
-            np.full(len(self), np.nan) if self.start is None else self._reprojection_error(self._projected(self.start))
-        )
+        nothing = np.full(len(self), np.nan)
+        return nothing if self.start is None else self._reprojection_error(self._projected(self.start))
 
     @cached_property
     def body_model(self) -> BodyModel:
@@ -538,7 +540,7 @@ class ResultData:
         body, offsets = load_points(self.origin.body, self.keypoints.names), self.origin.keypoint_offsets
         return body if offsets is None else body.with_offsets(torch.as_tensor(offsets))
 
-    @property
+    @cached_property
     def reprojection_error(self) -> NDArray[np.float64]:
         """(N,) mean distance over the seen keypoints, a fraction of the person's box (at least a pixel); NaN without
         any, as in a frame of a sequence that was filled in."""

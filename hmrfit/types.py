@@ -169,7 +169,8 @@ class BodyParams(TensorRecord):
 
     def to_rotvecs(self) -> tuple[Tensor, Tensor]:
         """(global_orient (B, 3), body_pose (B, (J-1)*3)) as rotation vectors in radians."""
-        return matrix_to_rotvec(self.global_orient), matrix_to_rotvec(self.body_pose).flatten(1)
+        every = matrix_to_rotvec(self.rotations)
+        return every[:, 0], every[:, 1:].flatten(1)
 
 
 @dataclass(frozen=True)

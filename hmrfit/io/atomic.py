@@ -20,10 +20,13 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+
+from hmrfit.io.zip_bytes import MOST_MEMBERS, Member, zip_bytes
 
 ADVICE = {
     errno.ENOSPC: "The disk is full. Free some space, or write to another disk; what stood there before is untouched.",
@@ -39,6 +42,10 @@ ADVICE = {
 """What to do next, by the system's error number."""
 
 
+_OPEN: set[Path] = set()
+"""Temporary files of blocks that are being run."""
+
+
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path beside `path`, with its suffix; on leaving, it becomes `path`; on any error it is gone.
@@ -46,15 +53,20 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         with atomic_write("out/result.npz") as temporary:
             np.savez(temporary, ...)
 
-    Missing folders are made. The temporary file is on the disk before it takes the name.
+    Missing folders are made. The temporary file is on the disk before it takes the name. A path that is itself the
+    temporary one of a block around this one is written as it is: that block does the rest.
 
     Raises:
         OSError: (of the system's own subclass) the folder cannot be written, or the disk is full; `path` is as it was.
     """
     path = Path(path)
+    if path in _OPEN:
+        yield path
+        return
     temporary = None
     try:
         temporary = _temporary_beside(path)
+        _OPEN.add(temporary)
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
@@ -62,6 +74,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         raise _described(error, path) from error
     finally:
         if temporary is not None:
+            _OPEN.discard(temporary)
             with suppress(OSError):
                 temporary.unlink()
 
@@ -70,8 +83,8 @@ SMALL = 1024
 """Bytes below which compressing an array takes longer than writing it."""
 
 WHOLE = 1 << 24
-"""Bytes up to which an array is put together in memory before it is written: twice as quick, many of a result are so
-small."""
+"""Bytes up to which an array, and a file of several, is put together in memory before it is written: twice as quick and
+more, many of a result are so small."""
 
 
 def write_npz(
@@ -84,17 +97,30 @@ def write_npz(
     Raises:
         ValueError: one of them is made of Python objects. OSError: see `atomic_write`.
     """
-    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, values in arrays.items():
-            array, entry = np.asanyarray(values), zipfile.ZipInfo(f"{name}.npy")
-            smaller = compress and array.nbytes > SMALL and name not in stored
-            entry.compress_type = zipfile.ZIP_DEFLATED if smaller else zipfile.ZIP_STORED
-            if array.nbytes <= WHOLE:
-                npy.write_array(content := BytesIO(), array, allow_pickle=False)
-                archive.writestr(entry, content.getbuffer())
-            else:
-                with archive.open(entry, "w", force_zip64=True) as file:
-                    npy.write_array(file, array, allow_pickle=False)
+    given = {f"{name}.npy": np.asanyarray(values) for name, values in arrays.items()}
+    smaller = {name: compress and a.nbytes > SMALL and name[:-4] not in stored for name, a in given.items()}
+    with atomic_write(path) as temporary:
+        few = len(given) <= MOST_MEMBERS and sum(array.nbytes for array in given.values()) <= WHOLE
+        if few and "".join(given).isascii():
+            members = [Member(name, _npy(array), smaller[name]) for name, array in given.items()]
+            with temporary.open("wb") as file:
+                file.writelines(zip_bytes(members))
+            return
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, array in given.items():
+                entry = zipfile.ZipInfo(name)
+                entry.compress_type = zipfile.ZIP_DEFLATED if smaller[name] else zipfile.ZIP_STORED
+                if array.nbytes <= WHOLE:
+                    archive.writestr(entry, _npy(array))
+                else:
+                    with archive.open(entry, "w", force_zip64=True) as file:
+                        npy.write_array(file, array, allow_pickle=False)
+
+
+def _npy(array: NDArray[Any]) -> memoryview:
+    """The array as an npy file has it."""
+    npy.write_array(content := BytesIO(), array, allow_pickle=False)
+    return content.getbuffer()
 
 
 def _temporary_beside(path: Path) -> Path:
