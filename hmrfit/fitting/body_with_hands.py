@@ -75,10 +75,10 @@ HAND_WEIGHTS = {"hand_pose": Weight(1.0)}
 """In the inverse covariance, beside those of the body's fit."""
 
 HANDS_SIGMA = 0.62
-"""Of the noise of their points in it. Chosen on 270 people with fingers in poses of sources left out: regions of 50, 68,
-90 and 95 % hold 54, 71, 92 and 96 % of the points of hands with 0.72, 50, 67, 89 and 95 % with 0.6, 46, 64, 87 and 94 %
-with 0.5. 480 others, four seeds of `benchmarks/body_with_hands.py --poses`: 55, 73, 93 and 96 % with 0.72, 52, 70, 91
-and 95 % with this."""
+"""Of the noise of their points in it. Chosen on 270 people with fingers in poses of sources left out: regions of 50,
+68, 90 and 95 % hold 54, 71, 92 and 96 % of the points of hands with 0.72, 50, 67, 89 and 95 % with 0.6, 46, 64, 87 and
+94 % with 0.5. 480 others, four seeds of `benchmarks/body_with_hands.py --poses`: 55, 73, 93 and 96 % with 0.72, 52, 70,
+91 and 95 % with this."""
 
 HANDS_SIGMA_IN_VIEWS = 0.68
 """The same where several cameras see the person, by the energy of whose fit it is said how sure it is. Chosen on 40
