@@ -19,7 +19,7 @@ from hmrfit.fitting.anchor_inflation import fitted_from
 from hmrfit.fitting.fit import Fit
 from hmrfit.fitting.fitter import Fitter
 from hmrfit.fitting.mend_labels import begun_at
-from hmrfit.fitting.pieces import FEW_POOR, side_by_side, slices
+from hmrfit.fitting.pieces import FEW_POOR, POOR, side_by_side, slices
 from hmrfit.fitting.retry import ranking_energy
 from hmrfit.fitting.route import Route
 from hmrfit.fitting.starts import Given, InitialEstimate
@@ -47,7 +47,9 @@ def exchanged_sides(fitter: Fitter, fit: Fit, distance: Tensor) -> list[str | No
     if not len(people) or not isinstance(start, InitialEstimate) or start.error_model is None:
         return found
     chosen, away = fit.of(people), distance[people]
-    said = side_by_side(lambda part: _said(fitter, start, chosen[part], away[part]), slices(len(people), FEW_POOR))
+    said = side_by_side(
+        lambda part: _said(fitter, start, chosen[part], away[part]), slices(len(people), POOR, FEW_POOR)
+    )
     for person, exchange in zip(people.tolist(), chain(*said), strict=True):
         found[person] = exchange
     return found

@@ -16,7 +16,7 @@ from hmrfit.fitting.devices import moved
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit, Seeker
 from hmrfit.fitting.mend_labels import as_fitted
 from hmrfit.fitting.parameters import Observation
-from hmrfit.fitting.pieces import CHUNK, in_pieces
+from hmrfit.fitting.pieces import CHUNK, LEAST, in_pieces, slices
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.schedule import After, Schedule
 from hmrfit.fitting.starts import Given, GivenStart
@@ -39,11 +39,11 @@ from hmrfit.ops.memory import reuse_memory
 from hmrfit.ops.threads import FEW
 from hmrfit.types import BodyParams, Keypoints, RecordTable
 
-HAND_CHUNK = 256
+HAND_CHUNK = 256, LEAST
 """Of hands, which have fewer columns: 128 take 2.2 ms each, 256 take 1.9, 512 take 1.8."""
 
-DEVICE_CHUNK = 4096
-"""People in one batch of the solver on another device, which wants more at a time than `CHUNK`."""
+DEVICE_CHUNK = 4096, 4096
+"""On another device, which wants more at a time than `CHUNK`."""
 
 
 class Fitter:
@@ -68,7 +68,7 @@ class Fitter:
         offsets: PointOffsets | None = None,
     ) -> None:
         self.body, self.terms, self.schedule, self.hands = body, terms, schedule, hands
-        self.chunk = CHUNK if side_of(body.skeleton) is None else HAND_CHUNK
+        self.chunk = (CHUNK, LEAST) if side_of(body.skeleton) is None else HAND_CHUNK  # as `pieces.slices` takes it
         self.offsets = offsets
         self.from_given = from_given or replace(schedule, start=GivenStart())
         self.device: torch.device | None = None
@@ -187,12 +187,12 @@ class Fitter:
         """`fit` where everything is on this fitter's device."""
         if len(given) > FEW:
             reuse_memory()
-        if len(given) <= self.chunk:
+        if len(slices(len(given), *self.chunk)) == 1:
             return self._fit_piece(given)
         own, names = self._schedule_of(given), given.keypoints.names
         each, together = (own, ()) if self._fits_hands(names, own) else own.divided()
         fitter = self.with_schedule(each, each)
-        fit = in_pieces(lambda part: fitter._fit_piece(given[part]), len(given), Fit, self.chunk)
+        fit = in_pieces(lambda part: fitter._fit_piece(given[part]), len(given), Fit, *self.chunk)
         return self._after(fit, together, self.route(names))
 
     def _fit_piece(self, given: Given) -> Fit:
@@ -241,7 +241,7 @@ class Fitter:
             rows, rest = (chosen.nonzero()[:, 0] for chosen in (again, ~again))
             both = Answers.cat([self.answers(fit.of(rest)), self.answers(fit.of(rows))])
             return both[torch.cat([rest, rows]).argsort()]
-        if len(fit) <= CHUNK:
+        if len(slices(len(fit))) == 1:
             return self._sought(seeker, fit)
         return in_pieces(lambda part: self._sought(seeker, fit[part]), len(fit), Answers)
 

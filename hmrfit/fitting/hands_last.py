@@ -1,4 +1,4 @@
-"""The terms of hands with frames last in memory, for `hmrfit.fitting.frames_last`: the Gaussian on the pose, the hulls
+"""The terms of hands with frames last in memory, for `hmrfit.fitting.people_last`: the Gaussian on the pose, the hulls
 of the fingers' joints, fingers that are in each other, and the shape's prior. The numbers are those of the terms
 themselves.
 """
@@ -19,7 +19,7 @@ from hmrfit.fitting.terms.shape import ShapePrior
 
 
 class TermLast(Protocol):
-    """A term of T frames of one shape. by_theta: whether it looks at `PosedFrames.theta`."""
+    """A term of T frames, or people. by_theta: whether it looks at `PosedFrames.theta`."""
 
     by_theta: ClassVar[bool]
 
@@ -49,9 +49,9 @@ class ShapeLast:
 
     def add(self, posed: PosedFrames, sums: Sums, kind: torch.dtype | None) -> None:
         betas, weight = posed.betas, self.weight
-        sums.cost += 0.5 * weight * betas.square().sum()
+        sums.cost += 0.5 * weight * betas.square().sum(0)
         if kind is not None and sums.hessian is not None:
-            sums.gradient[:, self.columns] += weight * betas
+            sums.gradient[:, self.columns] += weight * betas.T
             sums.hessian.diagonal(dim1=1, dim2=2)[:, self.columns] += weight
 
 
@@ -125,7 +125,7 @@ class FingersApartLast:
 
     def add(self, posed: PosedFrames, sums: Sums, kind: torch.dtype | None) -> None:
         joints, world = posed.joints.permute(1, 0, 2).numpy(), posed.world.permute(1, 2, 0, 3).numpy()
-        met = self.capsules.met_last(joints, world, posed.betas[None].numpy())
+        met = self.capsules.met_last(joints, world, posed.betas.T.numpy())
         depth: NDArray[np.float64] = met.depth
         person = torch.from_numpy(met.person)
         sums.cost.index_add_(0, person, torch.from_numpy(0.5 * self.weight * depth**2))

@@ -101,14 +101,15 @@ def _fit(fitter: Fitter, given: Given) -> Fit:
 
 def _halves(rows: Tensor) -> list[Tensor]:
     """The rows in two parts for two threads, if they are not few."""
-    each = min(max(-(-len(rows) // 2), FEW_KEYS), CHUNK)
-    return [rows[part] for part in slices(len(rows), each)]
+    each = max(-(-len(rows) // 2), FEW_KEYS)
+    return [rows[part] for part in slices(len(rows), min(each, CHUNK), each)]
 
 
 def _at_keys(fitter: Fitter, given: Given, keys: Tensor) -> tuple[Fit, Fit]:
     """(the fit of the key frames, all frames where their fit begins, in the form of one); side by side."""
     of_keys = _halves(keys)
-    begins = slices(len(given), min(-(-len(given) // 2), CHUNK))
+    half = -(-len(given) // 2)
+    begins = slices(len(given), min(half, CHUNK), half)
     tasks: list[Callable[[], Fit | Begun]] = [partial(_fit, fitter, given[rows]) for rows in of_keys]
     tasks += [partial(fitter.begin, given[part]) for part in begins]
     done = side_by_side(lambda task: task(), tasks)

@@ -1,7 +1,9 @@
 """Batches in pieces, as many of them side by side as torch has threads.
 
-The matrices of a piece are too small for several threads to share, so every piece has one. The pieces are the same on
-any number of cores, and so are the answers. Terms are called from these threads: they must not keep notes.
+The matrices of a piece are too small for several threads to share, so every piece has one. Pieces are as large as
+memory allows, since the few people who are not done yet take longer each; there are as many as threads, unless they
+are small then. Answers are the same to rounding, 1e-11 radians. Terms are called from these threads: they must not
+keep notes.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,16 +17,18 @@ P = TypeVar("P")
 T = TypeVar("T")
 RecordT = TypeVar("RecordT", bound=TensorRecord)
 
-CHUNK = 128
-"""People in one batch of the solver: more are no faster, and memory stays bounded."""
+CHUNK, LEAST = 512, 128
+"""People in one batch of the solver at most, so that memory stays bounded, and at least, if there are several."""
 
-FEW_POOR = 16
-"""The same of people who need several fits each: there are few of them, and all cores shall have some."""
+POOR, FEW_POOR = 64, 16
+"""The same of people who need several fits each."""
 
 
-def slices(people: int, chunk: int = CHUNK) -> list[slice]:
-    """The pieces of so many people, at least one."""
-    return [slice(i, i + chunk) for i in range(0, max(people, 1), chunk)]
+def slices(people: int, most: int = CHUNK, least: int = LEAST) -> list[slice]:
+    """The pieces of so many people, even ones, at least one."""
+    count = max(-(-people // most), min(workers(), people // least), 1)
+    each = max(-(-people // count), 1)
+    return [slice(i, i + each) for i in range(0, max(people, 1), each)]
 
 
 def side_by_side(work: Callable[[P], T], pieces: Sequence[P]) -> list[T]:
@@ -35,7 +39,9 @@ def side_by_side(work: Callable[[P], T], pieces: Sequence[P]) -> list[T]:
         return list(pool.map(work, pieces))
 
 
-def in_pieces(fit: Callable[[slice], RecordT], people: int, kind: type[RecordT], chunk: int = CHUNK) -> RecordT:
-    """Fits of `chunk` people each as one. kind: of record."""
-    parts = side_by_side(fit, slices(people, chunk))
+def in_pieces(
+    fit: Callable[[slice], RecordT], people: int, kind: type[RecordT], most: int = CHUNK, least: int = LEAST
+) -> RecordT:
+    """Fits of at most `most` people as one, and at least `least` where there are several. kind: of record."""
+    parts = side_by_side(fit, slices(people, most, least))
     return parts[0] if len(parts) == 1 else kind.cat(parts)

@@ -1,4 +1,4 @@
-"""T frames of a body with the frames last in memory, and the sums that the terms of `frames_last` add to."""
+"""T frames, or people, with the frames last in memory, and the sums that the terms of `people_last` add to."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,14 +14,14 @@ Log = tuple[Tensor, Tensor]
 
 @dataclass
 class PosedFrames:
-    """T frames of a body of one shape."""
+    """T bodies: frames of one shape, or people."""
 
     rotations: Tensor  # (J, 3, 3, T) local
     world: Tensor  # (J, 3, 3, T)
     joints: Tensor  # (J, 3, T) metres
     pairs: Tensor  # (N, 3, T)
     points: Tensor  # (K, 3, T)
-    betas: Tensor  # (S,)
+    betas: Tensor  # (S, 1) of all, or (S, T)
     theta: Log | None = None  # log R of the joints after the root, where a term looks at them
 
     @cached_property

@@ -33,7 +33,7 @@ from hmrfit.fitting.energy import Stage, total
 from hmrfit.fitting.fit import FITTED_AGAIN, Fit
 from hmrfit.fitting.gaussian_prior import Anchor
 from hmrfit.fitting.parameters import Linearization, State
-from hmrfit.fitting.pieces import CHUNK, FEW_POOR, in_pieces, side_by_side, slices
+from hmrfit.fitting.pieces import FEW_POOR, POOR, in_pieces, side_by_side, slices
 from hmrfit.fitting.quarter_turns import starts_in_quarter_turns
 from hmrfit.fitting.route import Begun, Route
 from hmrfit.fitting.starts import Given, InitialEstimate, Library
@@ -70,13 +70,14 @@ class Retry:
     def __call__(self, fit: Fit, route: Route) -> Fit:
         if fit.start is None or fit.observation.anchor is None or not fit.stage.weights.get("anchor"):
             return fit
-        pieces = [fit] if len(fit) <= CHUNK else [fit[part] for part in slices(len(fit))]
+        parts = slices(len(fit))
+        pieces = [fit] if len(parts) == 1 else [fit[part] for part in parts]
         fits, poor = zip(*side_by_side(lambda piece: self._poor(piece, route), pieces), strict=True)
         fit, again = fits[0] if len(fits) == 1 else Fit.cat(fits), torch.cat(poor).nonzero()[:, 0]
         if not len(again):
             return fit
         chosen = fit.of(again)
-        best = in_pieces(lambda part: self._best(chosen[part], route), len(again), Fit, FEW_POOR)
+        best = in_pieces(lambda part: self._best(chosen[part], route), len(again), Fit, POOR, FEW_POOR)
         return fit.replaced(again, best)
 
     def _poor(self, fit: Fit, route: Route) -> tuple[Fit, Tensor]:

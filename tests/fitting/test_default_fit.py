@@ -126,7 +126,7 @@ def test_people_beside_others_of_other_cameras(fitter, crowd):
 def test_more_people_than_a_batch_holds(fitter, crowd, monkeypatch):
     """In pieces of 100: the same answers, in order, each with its own hypotheses."""
     keypoints, whole = crowd
-    monkeypatch.setattr(fitter, "chunk", 100)
+    monkeypatch.setattr(fitter, "chunk", (100, 100))
     found = fitter.fit(keypoints, photograph(COUNT))
     torch.testing.assert_close(joints_of(found.state.params), joints_of(whole.state.params), rtol=0, atol=1e-6)
     assert torch.equal(found.hypothesis_cost.isfinite().sum(1), whole.hypothesis_cost.isfinite().sum(1))

@@ -9,6 +9,7 @@ from helpers.hand_scenes import hand_scene
 from hmrfit.fitting.energy import StageProblem
 from hmrfit.fitting.frames_last import FramesLast
 from hmrfit.fitting.parameters import Observation, State
+from hmrfit.fitting.people_last import PeopleLast
 from hmrfit.hand import hand_pipeline
 from hmrfit.types import BodyParams
 
@@ -39,6 +40,18 @@ def test_equations_are_those_of_the_frames(side):
     assert fast.cost(state, PART) == pytest.approx(float(expected.cost.sum()), rel=1e-11)
     parts = problem.select(PART).term_costs(state[PART])
     assert min(float(parts[name].sum()) for name in ("biomechanics", "fingers_apart")) > 0
+
+
+def test_equations_are_those_of_hands_of_many_shapes():
+    problem, state = crooked("right")
+    betas = state.params.betas + 0.8 * torch.randn(T, 10, generator=torch.Generator().manual_seed(4)).double()
+    state = State(replace(state.params, betas=betas), state.camera)
+    fast = PeopleLast.of(problem.body, problem.layout, problem.terms, problem.stage.weights)
+    assert fast is not None and not fast.others
+    found, expected = fast.linearize(state, problem.observation), problem.linearize(state)
+    for name in ("cost", "gradient", "hessian"):
+        a, b = getattr(found, name), getattr(expected, name)
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-11 * b.abs().max().item())
 
 
 def test_single_numbers_have_seven_digits():

@@ -244,7 +244,7 @@ def test_a_crowd_is_fitted_in_pieces(name: str, monkeypatch):
     """So that memory stays bounded; the answers are the same."""
     sizes, own, whole = [], preset(name), fitted(name)
     piece = Fitter._fit_piece
-    monkeypatch.setattr(own, "chunk", 3)
+    monkeypatch.setattr(own, "chunk", (3, 1))
     monkeypatch.setattr(Fitter, "_fit_piece", lambda self, given: sizes.append(len(given)) or piece(self, given))
     found = own.fit(people(8, "coco17", 0.005).keypoints, photograph(8))
     assert sorted(sizes) == [2, 3, 3]
