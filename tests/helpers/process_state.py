@@ -30,10 +30,14 @@ def only_here(monkeypatch: pytest.MonkeyPatch, registry: Registry[Any], *names: 
     monkeypatch.setattr(registry, "_entries", {name: registry.find(name) for name in names or every})
 
 
+OURS = ("HMRFIT", "HOME", "PATH", "COLUMNS", "NO_COLOR", "OMP_")
+"""How the names of the environment's variables begin that tests set; libraries set others when they are imported."""
+
+
 def process_state() -> dict[str, object]:
     """By what it is."""
     asked: dict[str, Callable[[], object]] = {
-        "environment": lambda: {k: v for k, v in os.environ.items() if k != "PYTEST_CURRENT_TEST"},
+        "environment": lambda: {k: v for k, v in os.environ.items() if k.startswith(OURS)},
         "working folder": os.getcwd,
         "torch's threads": torch.get_num_threads,
         "torch's default type": torch.get_default_dtype,
