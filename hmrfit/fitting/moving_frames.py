@@ -31,7 +31,7 @@ class Moving:
     most, of `steps` steps each.
     """
 
-    turn: float = 3.0
+    turn: float = 3.5
     beside: int = 2
     rounds: int = 6
     steps: int = 2

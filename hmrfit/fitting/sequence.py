@@ -34,7 +34,7 @@ from hmrfit.ops.threads import own_threads, set_own_threads
 
 T_co = TypeVar("T_co")
 
-FRAMES = 256
+FRAMES = 384
 """Whose Jacobians are in memory at a time, at most: 100 kB each, before they are summed up. Of fewer, torch's calls
 take as long as what they compute."""
 
@@ -52,10 +52,11 @@ def pieces(count: int, size: int) -> list[slice]:
     return [slice(i, min(i + size, count)) for i in range(0, count, size)]
 
 
-def even_pieces(count: int, most: int = 0, each: int = 1) -> list[slice]:
+def even_pieces(count: int, threads: int, most: int = 0, each: int = 1) -> list[slice]:
     """The frames in pieces of nearly one size, FRAMES or `most` at most, and blocks of `each`; the same pieces for any
-    number of threads."""
-    number = max(-(-count // min(most or FRAMES, FRAMES)), min(PARTS, count // FEWEST), 1)
+    number of threads but one, which wants no more than it must have."""
+    least = 1 if threads == 1 else min(PARTS, count // FEWEST)
+    number = max(-(-count // min(most or FRAMES, FRAMES)), least, 1)
     return pieces(count, -(-count // (number * each)) * each)
 
 
@@ -143,12 +144,12 @@ class SequenceProblem:
             own = float(self.frames.select(piece).cost_at(state[piece]).sum())
             return own if self.motion is None else own + self.motion.cost(state.params, piece)
 
-        return sum(each_piece(of_piece, even_pieces(len(state)), self.threads))
+        return sum(each_piece(of_piece, even_pieces(len(state), self.threads), self.threads))
 
     def windows(self, state: State) -> Iterator[Bordered]:
         """The equations of some frames after the other, made while those before them are looked at; they are given
         back by `release`."""
-        parts = even_pieces(len(state), self.window, self.each)
+        parts = even_pieces(len(state), self.threads, self.window, self.each)
         yield from in_order(lambda piece: self.equations(state, piece), parts, self.threads)
 
     def release(self, spent: Bordered) -> None:
