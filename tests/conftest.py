@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.process_state import process_state
+from helpers.process_state import left_behind, process_state
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,8 +43,8 @@ def _leaves_the_process_as_it_was() -> Iterator[None]:
     """No test depends on those before it."""
     before = process_state()
     yield
-    changed = {what: (before[what], now) for what, now in process_state().items() if now != before[what]}
-    assert not changed, f"left behind (before, now): {changed}"
+    changed = [left_behind(what, before[what], now) for what, now in process_state().items() if now != before[what]]
+    assert not changed, f"left behind: {'; '.join(changed)}"
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ OURS = ("HMRFIT", "HOME", "PATH", "COLUMNS", "NO_COLOR", "OMP_")
 def process_state() -> dict[str, object]:
     """By what it is."""
     asked: dict[str, Callable[[], object]] = {
-        "environment": lambda: {k: v for k, v in os.environ.items() if k.startswith(OURS)},
+        "environment": lambda: sorted((k, hash(v)) for k, v in os.environ.items() if k.startswith(OURS)),
         "working folder": os.getcwd,
         "torch's threads": torch.get_num_threads,
         "torch's default type": torch.get_default_dtype,
@@ -52,6 +52,14 @@ def process_state() -> dict[str, object]:
         **{f"{name}, a user's own": _own(module, name) for module, name in REGISTRIES.items()},
     }
     return {what: ask() for what, ask in asked.items()}
+
+
+def left_behind(what: str, before: object, now: object) -> str:
+    """What differs, in words; of lists what is in one of them alone."""
+    if isinstance(before, list) and isinstance(now, list):
+        gone, new = ([one for one in a if one not in b] for a, b in ((before, now), (now, before)))
+        return f"{what}: gone {gone}, new {new}"
+    return f"{what}: was {before}, is {now}"
 
 
 def _of(module: str, name: str) -> Any:
