@@ -514,6 +514,7 @@ def test_a_stopped_run_leaves_its_page(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, stop: str, code: int
 ) -> None:
     monkeypatch.setattr(folder_module, "PEOPLE_AT_ONCE", 1)
+    monkeypatch.setattr(folder_module, "WITHOUT_PIXELS", 1)
     real, handler = Pipeline.fit_photos, signal.getsignal(signal.SIGTERM)
 
     def stopping(self: Pipeline, photos: list, *more: object) -> list:
@@ -537,6 +538,7 @@ def test_a_stopped_run_leaves_its_page(
 
 def test_a_killed_run_leaves_the_page_written_so_far(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_module, "PEOPLE_AT_ONCE", 1)
+    monkeypatch.setattr(folder_module, "WITHOUT_PIXELS", 1)
     real = Pipeline.fit_photos
     pages = []
 
