@@ -270,7 +270,7 @@ WRONG = [
         (Shape(v), ValueError, "shape should be .*betas")
         for v in (NAN, 1e10, [NAN] * 10, [1e10], [], [[]], np.zeros((2, 10)), np.zeros(11), np.zeros((1, 1, 3)))
     ),
-    (Shape(np.ones((4, 10))), ValueError, "people"),
+    (Shape(np.ones((4, 10))), ValueError, "one row, or one for each of 1 person"),
     *((Shape(v), TypeError, "shape should be") for v in ("0", 1j, [1j] * 3, [True] * 10, [["a"]], object())),
     *((Shape([0.0] * 10, v), ValueError, "standard deviation") for v in (0, -1, NAN, 1e-300, [1] * 3, [])),
     *((Shape([0.0] * 10, v), TypeError, "standard deviation") for v in ("1", True, 1j)),

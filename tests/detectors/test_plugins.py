@@ -25,6 +25,7 @@ def test_another_package_adds_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[hmrfit.detectors]\nblobs = helpers.blob_detector:BlobDetector\n")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr("hmrfit.detectors.detect._LOADED", {})
     assert plugins.names() == [*plugins.BUILT_IN, "blobs"] and plugins.missing("blobs") is None
     (person,) = hmrfit.detect(picture((20, 30, 20, 40, 255)), "blobs")
     assert person.detector == "blobs 1"

@@ -127,8 +127,8 @@ def _known_shape(shape: ArrayLike, std: ArrayLike, photo: Photo, betas: int) -> 
     value = np.atleast_2d(numbers(shape, "shape", what, None, -LARGEST_BETA, LARGEST_BETA))
     if value.ndim != 2 or value.shape[0] not in (1, count) or not 0 < value.shape[1] <= betas:
         raise ValueError(
-            f"shape should be at most {how_many(betas, 'betas')}, for one or for {how_many(count, 'people')}, but "
-            f"has the shape {value.shape}."
+            f"shape should be at most {how_many(betas, 'betas')}, in one row, or one for each of "
+            f"{how_many(count, 'people')}, but has the shape {value.shape}."
         )
     what = f"one number from {LEAST_SHAPE_STD:g}, or one for each beta"
     std = numbers(std, "shape's standard deviation", what, finite=False)
