@@ -246,7 +246,7 @@ class Pipeline:
             start = self.image_start(photo)
         ready = self._ready(photo, start, measurements, asked)
         photo, upright = ready.photo(photo), known_up(up, measurements, photo.camera)
-        with one_thread_for_few(len(photo), self.threads):
+        with one_thread_for_few(len(photo), self.threads), one_thread_each():
             if free:
                 photo = with_free_focal(photo, ready.fitter, ready.records, (start, std))
             fit = ready.fitter.fit(photo.keypoints, photo.camera, start, std, ready.records)
@@ -507,7 +507,7 @@ class Pipeline:
             together = each_with_free_focal(self.config.FIT.FOCAL, together, rows, ready.fitter, ready.records)
             keypoints = Keypoints.cat([photo.keypoints for photo in together])
             camera = Camera.cat([photo.camera for photo in together])
-            with one_thread_for_few(len(keypoints), self.threads):
+            with one_thread_for_few(len(keypoints), self.threads), one_thread_each():
                 start = BodyParams.cat([self.image_start(photo) for photo in together]) if seen else None
                 fit = ready.fitter.fit(keypoints, camera, start, measurements=ready.records)
             for i, photo, row in zip(chosen, together, rows, strict=True):
