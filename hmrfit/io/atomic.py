@@ -26,8 +26,6 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import ArrayLike, NDArray
 
-from hmrfit.io.zip_bytes import MOST_MEMBERS, Member, zip_bytes
-
 ADVICE = {
     errno.ENOSPC: "The disk is full. Free some space, or write to another disk; what stood there before is untouched.",
     errno.EDQUOT: "Your quota on this disk is used up. Free some space, or write to another disk.",
@@ -100,21 +98,24 @@ def write_npz(
     given = {f"{name}.npy": np.asanyarray(values) for name, values in arrays.items()}
     smaller = {name: compress and a.nbytes > SMALL and name[:-4] not in stored for name, a in given.items()}
     with atomic_write(path) as temporary:
-        few = len(given) <= MOST_MEMBERS and sum(array.nbytes for array in given.values()) <= WHOLE
-        if few and "".join(given).isascii():
-            members = [Member(name, _npy(array), smaller[name]) for name, array in given.items()]
-            with temporary.open("wb") as file:
-                file.writelines(zip_bytes(members))
-            return
-        with zipfile.ZipFile(temporary, "w") as archive:
-            for name, array in given.items():
-                entry = zipfile.ZipInfo(name)
-                entry.compress_type = zipfile.ZIP_DEFLATED if smaller[name] else zipfile.ZIP_STORED
-                if array.nbytes <= WHOLE:
-                    archive.writestr(entry, _npy(array))
-                else:
-                    with archive.open(entry, "w", force_zip64=True) as file:
-                        npy.write_array(file, array, allow_pickle=False)
+        if sum(array.nbytes for array in given.values()) <= WHOLE:
+            _write_members(whole := BytesIO(), given, smaller)
+            temporary.write_bytes(whole.getbuffer())
+        else:
+            _write_members(temporary, given, smaller)
+
+
+def _write_members(target: Path | BytesIO, given: Mapping[str, NDArray[Any]], smaller: Mapping[str, bool]) -> None:
+    """The archive, the arrays in order. smaller: which are compressed."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, array in given.items():
+            entry = zipfile.ZipInfo(name)
+            entry.compress_type = zipfile.ZIP_DEFLATED if smaller[name] else zipfile.ZIP_STORED
+            if array.nbytes <= WHOLE:
+                archive.writestr(entry, _npy(array))
+            else:
+                with archive.open(entry, "w", force_zip64=True) as file:
+                    npy.write_array(file, array, allow_pickle=False)
 
 
 def _npy(array: NDArray[Any]) -> memoryview:
