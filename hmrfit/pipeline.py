@@ -349,8 +349,7 @@ class Pipeline:
         if len(params) != 1:
             raise ValueError(
                 f"init holds {how_many(len(params), 'bodies')}. Give one, in the world of the extrinsics, or one for "
-                "each of the "
-                f"{how_many(len(rotation), 'cameras')}, in its frame."
+                f"each of the {how_many(len(rotation), 'cameras')}, in its frame."
             )
         pelvis = self.body.rest_joints[0], self.body.joint_shapes[0]
         return turned(params[[0] * len(rotation)], *pelvis, rotation, world.translation)

@@ -87,7 +87,7 @@ def fitted_frames(fitter: Fitter, given: Given, usable: Tensor, fps: float) -> F
     begun, kept, alone = begun[~again], rest[~again], rest[again]
     parts, order = [fit, begun], [keys, kept]
     if len(alone):
-        fits = side_by_side(partial(_fit, fitter), [given[part] for part in _halves(alone)])
+        fits = side_by_side(partial(_fit, fitter), [given[alone[part]] for part in _halves(len(alone), FEW_KEYS)])
         parts, order = [*parts, *fits], [*order, alone]
     parts = [replace(part, acceptance=None, start_term_cost={}) for part in parts if len(part)]
     return Fit.cat(parts)[torch.cat(order).argsort()]
@@ -99,17 +99,16 @@ def _fit(fitter: Fitter, given: Given) -> Fit:
     return replace(fit, seeker=None)
 
 
-def _halves(rows: Tensor) -> list[Tensor]:
-    """The rows in two parts for two threads, if they are not few."""
-    each = max(-(-len(rows) // 2), FEW_KEYS)
-    return [rows[part] for part in slices(len(rows), min(each, CHUNK), each)]
+def _halves(count: int, few: int = 1) -> list[slice]:
+    """So many frames in two parts for two threads, if they are more than `few`."""
+    each = max(-(-count // 2), few)
+    return slices(count, min(each, CHUNK), each)
 
 
 def _at_keys(fitter: Fitter, given: Given, keys: Tensor) -> tuple[Fit, Fit]:
     """(the fit of the key frames, all frames where their fit begins, in the form of one); side by side."""
-    of_keys = _halves(keys)
-    half = -(-len(given) // 2)
-    begins = slices(len(given), min(half, CHUNK), half)
+    of_keys = [keys[part] for part in _halves(len(keys), FEW_KEYS)]
+    begins = _halves(len(given))
     tasks: list[Callable[[], Fit | Begun]] = [partial(_fit, fitter, given[rows]) for rows in of_keys]
     tasks += [partial(fitter.begin, given[part]) for part in begins]
     done = side_by_side(lambda task: task(), tasks)
